@@ -1,0 +1,210 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Kind is the kind of a SourceIPPolicy.
+const Kind = "SourceIPPolicy"
+
+// GroupVersion is the API group and version of this package.
+var GroupVersion = schema.GroupVersion{Group: "sourceward.dev", Version: "v1alpha1"}
+
+const (
+	// AnnotationSourceIP on a Service says what its owner wants: "preserve" (the pods must see the
+	// client's address) or "ignore" (Sourceward never asks for Local here).
+	AnnotationSourceIP = "sourceward.dev/source-ip"
+
+	// SourceIPPreserve and SourceIPIgnore are the two values of AnnotationSourceIP.
+	SourceIPPreserve = "preserve"
+	SourceIPIgnore   = "ignore"
+
+	// AnnotationExemptPrefix and a rule id make the annotation that exempts an object, or a whole
+	// Namespace, from that rule: "<reason>" or "<reason>; until=2027-03-31".
+	AnnotationExemptPrefix = "exempt.sourceward.dev/"
+)
+
+// SourceIPPolicy steers the rules of Sourceward for the objects that it matches, and may bring
+// rules of its own in Rego. It is cluster-scoped. The dry-run binary reads the same YAML.
+type SourceIPPolicy struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec   SourceIPPolicySpec   `json:"spec,omitempty"`
+	Status SourceIPPolicyStatus `json:"status,omitempty"`
+}
+
+// SourceIPPolicySpec is what its author wants. The empty spec matches everything and sets nothing.
+//
+// Where several policies match an object, each setting comes from the first policy that sets it, by
+// priority and then by name. A setting is: the mode of one rule, each field of spread, each
+// top-level key of parameters, exemptions, and each entry of loadBalancers. Rego is additive.
+type SourceIPPolicySpec struct {
+	// Priority orders policies that match the same object: higher first, then by name. The default is 0.
+	Priority int32 `json:"priority,omitempty"`
+
+	// Match says which objects the policy is about. Omitted, it is about all.
+	Match *Match `json:"match,omitempty"`
+
+	// Rules sets the modes of rules. A rule that is not listed keeps its mode.
+	Rules []RuleMode `json:"rules,omitempty"`
+
+	// Spread says how workloads behind a Local Service are to be spread when Sourceward repairs them.
+	Spread *Spread `json:"spread,omitempty"`
+
+	// Parameters is a free-form object that Rego reads as input.parameters.
+	Parameters *runtime.RawExtension `json:"parameters,omitempty"`
+
+	// Rego lists the policy's own modules. They are compiled together, apart from those of other
+	// policies, and run only for objects that the policy matches.
+	Rego []RegoModule `json:"rego,omitempty"`
+
+	// EvaluationFailure is what happens to an object for which this policy's Rego could not be
+	// evaluated. The default is Warn.
+	EvaluationFailure EvaluationFailure `json:"evaluationFailure,omitempty"`
+
+	// Exemptions says whose exemption annotations count. Where no policy sets it, Objects.
+	Exemptions Exemptions `json:"exemptions,omitempty"`
+
+	// LoadBalancers names the load balancers of the cluster where no annotation tells.
+	LoadBalancers *LoadBalancers `json:"loadBalancers,omitempty"`
+}
+
+// Match selects objects. Its parts are ANDed; a part that is omitted selects all.
+type Match struct {
+	// NamespaceSelector selects by the labels of the object's Namespace.
+	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
+	// ObjectSelector selects by the labels of the object itself.
+	ObjectSelector *metav1.LabelSelector `json:"objectSelector,omitempty"`
+	// ExcludeNamespaces are names of Namespaces that the policy is not about.
+	ExcludeNamespaces []string `json:"excludeNamespaces,omitempty"`
+}
+
+// RuleMode sets the mode of one rule.
+type RuleMode struct {
+	// ID is a rule of the catalogue ("sourceward rules" lists them) or one that this policy's own
+	// Rego declares.
+	ID string `json:"id"`
+	// Mode is what a finding of that rule does.
+	Mode Mode `json:"mode"`
+}
+
+// Mode is what a finding does to the request that caused it.
+type Mode string
+
+// The modes, from none to all.
+const (
+	// ModeOff: the rule does not run.
+	ModeOff Mode = "Off"
+	// ModeAudit: the finding is reported by audit and check, and not at admission.
+	ModeAudit Mode = "Audit"
+	// ModeWarn: the author of the request sees a warning.
+	ModeWarn Mode = "Warn"
+	// ModeDeny: the request is refused.
+	ModeDeny Mode = "Deny"
+	// ModeMutate: the request is repaired. Only for rules that the catalogue calls mutable.
+	ModeMutate Mode = "Mutate"
+)
+
+// Modes lists all modes.
+var Modes = []Mode{ModeOff, ModeAudit, ModeWarn, ModeDeny, ModeMutate}
+
+// Spread says how a workload is to be spread over nodes. A field that is omitted is not set by this
+// policy; the built-in values are TopologySpread, ScheduleAnyway and 1.
+type Spread struct {
+	// Strategy is the means.
+	Strategy SpreadStrategy `json:"strategy,omitempty"`
+	// WhenUnsatisfiable is how hard it is meant, in the words of a topology spread constraint. For
+	// PodAntiAffinity, ScheduleAnyway makes a preferred term of weight 100, DoNotSchedule a required one.
+	WhenUnsatisfiable WhenUnsatisfiable `json:"whenUnsatisfiable,omitempty"`
+	// MaxSkew is the difference in pods that two nodes may have, at least 1. PodAntiAffinity has no
+	// use for it.
+	MaxSkew int32 `json:"maxSkew,omitempty"`
+}
+
+// SpreadStrategy is the means by which pods are spread over nodes.
+type SpreadStrategy string
+
+// The spread strategies.
+const (
+	// StrategyTopologySpread: a topology spread constraint on kubernetes.io/hostname.
+	StrategyTopologySpread SpreadStrategy = "TopologySpread"
+	// StrategyPodAntiAffinity: a pod anti-affinity term on kubernetes.io/hostname.
+	StrategyPodAntiAffinity SpreadStrategy = "PodAntiAffinity"
+)
+
+// SpreadStrategies lists all strategies.
+var SpreadStrategies = []SpreadStrategy{StrategyTopologySpread, StrategyPodAntiAffinity}
+
+// WhenUnsatisfiable is what the scheduler does when the spread cannot be kept.
+type WhenUnsatisfiable string
+
+// The values are those of a topology spread constraint.
+const (
+	// ScheduleAnyway: the spread is a preference.
+	ScheduleAnyway WhenUnsatisfiable = "ScheduleAnyway"
+	// DoNotSchedule: a pod that would break the spread stays Pending.
+	DoNotSchedule WhenUnsatisfiable = "DoNotSchedule"
+)
+
+// WhenUnsatisfiables lists all values.
+var WhenUnsatisfiables = []WhenUnsatisfiable{ScheduleAnyway, DoNotSchedule}
+
+// RegoModule is one Rego file.
+type RegoModule struct {
+	// Name is the file name in messages, for example corp.rego; unique in its policy.
+	Name string `json:"name"`
+	// Module is the text, in Rego v1, of a package below sourceward.custom.
+	Module string `json:"module"`
+}
+
+// EvaluationFailure is what a fault of a policy's Rego does to the object under review. It is always
+// a finding of the rule policy-not-evaluated; this is that finding's mode.
+type EvaluationFailure string
+
+// The evaluation failures.
+const (
+	// FailureDeny refuses the request.
+	FailureDeny EvaluationFailure = "Deny"
+	// FailureWarn warns its author.
+	FailureWarn EvaluationFailure = "Warn"
+	// FailureIgnore leaves it to audit and check to report.
+	FailureIgnore EvaluationFailure = "Ignore"
+)
+
+// EvaluationFailures lists all values.
+var EvaluationFailures = []EvaluationFailure{FailureDeny, FailureWarn, FailureIgnore}
+
+// Exemptions says whose exemption annotations count.
+type Exemptions string
+
+// The scopes of exemptions.
+const (
+	// ExemptionsObjects: an annotation on the object or on its Namespace.
+	ExemptionsObjects Exemptions = "Objects"
+	// ExemptionsNamespaces: only an annotation on the Namespace.
+	ExemptionsNamespaces Exemptions = "Namespaces"
+	// ExemptionsNone: no annotation exempts anything.
+	ExemptionsNone Exemptions = "None"
+)
+
+// ExemptionScopes lists all scopes.
+var ExemptionScopes = []Exemptions{ExemptionsObjects, ExemptionsNamespaces, ExemptionsNone}
+
+// LoadBalancers names providers ("sourceward" ships their data) where a Service does not tell.
+type LoadBalancers struct {
+	// Default is the provider of LoadBalancer Services whose class is not in Classes.
+	Default string `json:"default,omitempty"`
+	// Classes maps spec.loadBalancerClass to a provider.
+	Classes map[string]string `json:"classes,omitempty"`
+}
+
+// SourceIPPolicyStatus is what the webhook makes of a policy.
+type SourceIPPolicyStatus struct {
+	// ObservedGeneration is the generation that the conditions speak of.
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Conditions are the policy's latest conditions, by type.
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}

@@ -1,0 +1,131 @@
+package v1alpha1
+
+import (
+	"encoding/json"
+	"strings"
+
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Default fills in what the author left out and what has one value for every policy. Settings stay
+// unset: a policy that says nothing of them leaves them to the next one.
+func (p *SourceIPPolicy) Default() {
+	if p.Spec.EvaluationFailure == "" {
+		p.Spec.EvaluationFailure = FailureWarn
+	}
+}
+
+// Validate returns what is wrong with the form of a defaulted policy, in the order of its fields;
+// nil when nothing is. Whether its rule ids exist and its Rego compiles is not looked at here.
+func (p *SourceIPPolicy) Validate() field.ErrorList {
+	var errs field.ErrorList
+
+	metadata := field.NewPath("metadata")
+	if p.Name == "" {
+		errs = append(errs, field.Required(metadata.Child("name"), "name the policy"))
+	} else {
+		for _, problem := range validation.IsDNS1123Subdomain(p.Name) {
+			errs = append(errs, field.Invalid(metadata.Child("name"), p.Name, problem))
+		}
+	}
+	if p.Namespace != "" {
+		errs = append(errs, field.Forbidden(metadata.Child("namespace"), "a SourceIPPolicy is cluster-scoped; remove it"))
+	}
+
+	spec := field.NewPath("spec")
+	errs = append(errs, p.Spec.Match.validate(spec.Child("match"))...)
+	errs = append(errs, validateRuleModes(p.Spec.Rules, spec.Child("rules"))...)
+	errs = append(errs, p.Spec.Spread.validate(spec.Child("spread"))...)
+	if p.Spec.Parameters != nil {
+		var object map[string]any
+		if err := json.Unmarshal(p.Spec.Parameters.Raw, &object); err != nil || object == nil {
+			errs = append(errs, field.Invalid(spec.Child("parameters"), string(p.Spec.Parameters.Raw), "must be an object"))
+		}
+	}
+	errs = append(errs, validateRego(p.Spec.Rego, spec.Child("rego"))...)
+	errs = append(errs, oneOf(spec.Child("evaluationFailure"), p.Spec.EvaluationFailure, EvaluationFailures)...)
+	if p.Spec.Exemptions != "" {
+		errs = append(errs, oneOf(spec.Child("exemptions"), p.Spec.Exemptions, ExemptionScopes)...)
+	}
+	return errs
+}
+
+func (m *Match) validate(path *field.Path) field.ErrorList {
+	if m == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	options := metav1validation.LabelSelectorValidationOptions{}
+	errs = append(errs, metav1validation.ValidateLabelSelector(m.NamespaceSelector, options, path.Child("namespaceSelector"))...)
+	errs = append(errs, metav1validation.ValidateLabelSelector(m.ObjectSelector, options, path.Child("objectSelector"))...)
+	for i, name := range m.ExcludeNamespaces {
+		for _, problem := range validation.IsDNS1123Label(name) {
+			errs = append(errs, field.Invalid(path.Child("excludeNamespaces").Index(i), name, problem))
+		}
+	}
+	return errs
+}
+
+func validateRuleModes(rules []RuleMode, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	seen := map[string]bool{}
+	for i, rule := range rules {
+		at := path.Index(i)
+		switch {
+		case rule.ID == "":
+			errs = append(errs, field.Required(at.Child("id"), `name a rule, as "sourceward rules" lists them`))
+		case seen[rule.ID]:
+			errs = append(errs, field.Duplicate(at.Child("id"), rule.ID))
+		}
+		seen[rule.ID] = true
+		errs = append(errs, oneOf(at.Child("mode"), rule.Mode, Modes)...)
+	}
+	return errs
+}
+
+func (s *Spread) validate(path *field.Path) field.ErrorList {
+	if s == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	if s.Strategy != "" {
+		errs = append(errs, oneOf(path.Child("strategy"), s.Strategy, SpreadStrategies)...)
+	}
+	if s.WhenUnsatisfiable != "" {
+		errs = append(errs, oneOf(path.Child("whenUnsatisfiable"), s.WhenUnsatisfiable, WhenUnsatisfiables)...)
+	}
+	if s.MaxSkew < 0 {
+		errs = append(errs, field.Invalid(path.Child("maxSkew"), s.MaxSkew, "must be at least 1"))
+	}
+	return errs
+}
+
+func validateRego(modules []RegoModule, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	seen := map[string]bool{}
+	for i, module := range modules {
+		at := path.Index(i)
+		switch {
+		case module.Name == "":
+			errs = append(errs, field.Required(at.Child("name"), "name the module, for example corp.rego"))
+		case seen[module.Name]:
+			errs = append(errs, field.Duplicate(at.Child("name"), module.Name))
+		}
+		seen[module.Name] = true
+		if strings.TrimSpace(module.Module) == "" {
+			errs = append(errs, field.Required(at.Child("module"), "write a Rego module of a package below sourceward.custom"))
+		}
+	}
+	return errs
+}
+
+func oneOf[T ~string](path *field.Path, value T, allowed []T) field.ErrorList {
+	for _, a := range allowed {
+		if value == a {
+			return nil
+		}
+	}
+	return field.ErrorList{field.NotSupported(path, value, allowed)}
+}

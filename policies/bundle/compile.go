@@ -1,0 +1,417 @@
+package bundle
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/policies"
+)
+
+// Set is compiled Rego: the built-in modules and those of policies. It implements policies.Rules and
+// is safe for concurrent use.
+type Set struct {
+	// Policies are the policies that compiled, with their defaults, in the order they came in: the
+	// ones for policies.Resolve.
+	Policies []v1alpha1.SourceIPPolicy
+
+	builtin *module
+	custom  map[string]*module // by policy
+}
+
+// Error is one thing that is wrong with a policy.
+type Error struct {
+	// Index is the number of the policy in what was compiled, from 0; Policy is its name.
+	Index  int
+	Policy string
+	// Path is the JSON Pointer of the field of the policy.
+	Path string
+	// Module is the name of the Rego module, and Row and Column are the place in it, from 1; empty
+	// and 0 where it is not about a place in Rego.
+	Module      string
+	Row, Column int
+	// Message says what is wrong and what to do, in one line.
+	Message string
+}
+
+func (e *Error) Error() string {
+	if e.Module == "" {
+		return fmt.Sprintf("SourceIPPolicy %s: %s", e.Policy, e.Message)
+	}
+	return fmt.Sprintf("SourceIPPolicy %s: %s:%d:%d: %s", e.Policy, e.Module, e.Row, e.Column, e.Message)
+}
+
+// contract are the rules that a module may define for Sourceward to read, each a partial set.
+var contract = []string{"require_local", "keeps_source_ip", "deny", "warn", "spread"}
+
+// Compile checks policies and compiles their modules, each policy's apart from the others'.
+// A policy that is wrong is left out, with an Error for each thing that is wrong with it, in the
+// order of the policies; all others are in the Set, which is never nil.
+func Compile(list []v1alpha1.SourceIPPolicy) (*Set, []*Error) {
+	e, err := load()
+	if err != nil {
+		panic(err) // The modules are part of this package, and its tests load them.
+	}
+	c := compiler{embedded: e, store: inmem.NewFromObjectWithOpts(e.data, inmem.OptRoundTripOnWrite(false))}
+	builtin, errs := c.compile(e.rules)
+	if errs != nil {
+		panic(errors.Join(asErrors(errs)...))
+	}
+	set := &Set{builtin: builtin, custom: map[string]*module{}}
+	var problems []*Error
+	names := map[string]bool{}
+	for i, policy := range list {
+		policy.Default()
+		module, wrong := c.policy(policy)
+		if names[policy.Name] {
+			wrong = append(wrong, &Error{Path: "/metadata/name", Message: "another policy has this name; rename one"})
+		}
+		names[policy.Name] = true
+		for _, w := range wrong {
+			w.Index, w.Policy = i, policy.Name
+		}
+		if wrong != nil {
+			problems = append(problems, wrong...)
+			continue
+		}
+		set.Policies = append(set.Policies, policy)
+		if module != nil {
+			set.custom[policy.Name] = module
+		}
+	}
+	return set, problems
+}
+
+func asErrors(errs []*Error) []error {
+	list := make([]error, len(errs))
+	for i, e := range errs {
+		list[i] = e
+	}
+	return list
+}
+
+// Providers are the names that spec.loadBalancers may give, sorted.
+func Providers() []string {
+	e, err := load()
+	if err != nil {
+		panic(err) // As in Compile.
+	}
+	return e.providers()
+}
+
+type compiler struct {
+	embedded
+	store storage.Store
+}
+
+// policy checks a policy and compiles its modules; nil if it has none.
+func (c compiler) policy(policy v1alpha1.SourceIPPolicy) (*module, []*Error) {
+	var problems []*Error
+	for _, e := range policy.Validate() {
+		problems = append(problems, &Error{Path: pointer(e.Field), Message: e.Error()})
+	}
+	if problems != nil {
+		return nil, problems
+	}
+	var compiled *module
+	var declared []string
+	if len(policy.Spec.Rego) > 0 {
+		compiled, problems = c.modules(policy.Spec.Rego)
+		if problems != nil {
+			return nil, problems
+		}
+		declared = compiled.declared()
+	}
+	problems = append(problems, checkRules(policy.Spec.Rules, declared)...)
+	problems = append(problems, checkProviders(policy.Spec.LoadBalancers, c.providers())...)
+	return compiled, problems
+}
+
+func checkRules(modes []v1alpha1.RuleMode, declared []string) []*Error {
+	var problems []*Error
+	for i, mode := range modes {
+		path := fmt.Sprintf("/spec/rules/%d", i)
+		rule, known := policies.RuleByID(mode.ID)
+		switch {
+		case !known && !slices.Contains(declared, mode.ID):
+			problems = append(problems, &Error{Path: path + "/id", Message: fmt.Sprintf(
+				`spec.rules[%d].id: there is no rule %q; "sourceward rules" lists them%s`, i, mode.ID, ownRules(declared))})
+		case mode.Mode == v1alpha1.ModeMutate && !rule.Mutable:
+			problems = append(problems, &Error{Path: path + "/mode", Message: fmt.Sprintf(
+				"spec.rules[%d].mode: %s cannot be repaired at admission; use Off, Audit, Warn or Deny", i, mode.ID)})
+		case mode.ID == "policy-not-evaluated":
+			problems = append(problems, &Error{Path: path + "/id", Message: fmt.Sprintf(
+				"spec.rules[%d].id: the mode of policy-not-evaluated is spec.evaluationFailure; set that", i)})
+		}
+	}
+	return problems
+}
+
+func ownRules(declared []string) string {
+	if len(declared) == 0 {
+		return ""
+	}
+	return ", and this policy's Rego declares " + strings.Join(declared, ", ")
+}
+
+func checkProviders(balancers *v1alpha1.LoadBalancers, known []string) []*Error {
+	if balancers == nil {
+		return nil
+	}
+	var problems []*Error
+	check := func(path, name string) {
+		if !slices.Contains(known, name) {
+			problems = append(problems, &Error{Path: path, Message: fmt.Sprintf(
+				"spec.loadBalancers: there is no provider %q; want one of %s", name, strings.Join(known, ", "))})
+		}
+	}
+	if balancers.Default != "" {
+		check("/spec/loadBalancers/default", balancers.Default)
+	}
+	for _, class := range slices.Sorted(maps.Keys(balancers.Classes)) {
+		check("/spec/loadBalancers/classes", balancers.Classes[class])
+	}
+	return problems
+}
+
+// modules parses, checks and compiles the modules of one policy.
+func (c compiler) modules(sources []v1alpha1.RegoModule) (*module, []*Error) {
+	parsed := map[string]*ast.Module{}
+	at := map[string]int{}
+	var problems []*Error
+	for i, source := range sources {
+		m, err := ast.ParseModuleWithOpts(source.Name, source.Module, ast.ParserOptions{
+			RegoVersion:       ast.RegoV1,
+			Capabilities:      capabilities(),
+			ProcessAnnotation: true,
+		})
+		at[source.Name] = i
+		switch {
+		case err != nil:
+			problems = append(problems, regoErrors(err)...)
+		case m == nil:
+			problems = append(problems, &Error{Module: source.Name, Row: 1, Column: 1, Message: "the module is empty; write a package below sourceward.custom"})
+		default:
+			parsed[source.Name] = m
+			problems = append(problems, checkModule(source.Name, m)...)
+		}
+	}
+	var compiled *module
+	if problems == nil {
+		compiled, problems = c.compile(parsed)
+	}
+	if problems == nil && len(compiled.rules) == 0 {
+		problems = append(problems, &Error{Module: sources[0].Name, Row: 1, Column: 1,
+			Message: "the modules define none of " + strings.Join(contract, ", ") + ", so they say nothing; define one"})
+	}
+	for _, p := range problems {
+		p.Path = fmt.Sprintf("/spec/rego/%d/module", at[p.Module])
+	}
+	return compiled, problems
+}
+
+// checkModule checks what the compiler does not know: the package, and that what Sourceward reads
+// are partial sets. Anything else would be passed over in silence.
+func checkModule(name string, m *ast.Module) []*Error {
+	problem := func(location *ast.Location, format string, args ...any) *Error {
+		return &Error{Module: name, Row: location.Row, Column: location.Col, Message: fmt.Sprintf(format, args...)}
+	}
+	id, ok := customRule(m.Package)
+	if !ok {
+		return []*Error{problem(m.Package.Location, "package %s must be sourceward.custom.<name>", packageName(m.Package))}
+	}
+	var problems []*Error
+	if _, clash := policies.RuleByID(id); clash {
+		problems = append(problems, problem(m.Package.Location, "the package is named like the built-in rule %s; rename it", id))
+	}
+	for _, rule := range m.Rules {
+		if word := ruleName(rule); slices.Contains(contract, word) && rule.Head.RuleKind() != ast.MultiValue {
+			problems = append(problems, problem(rule.Location, "%s must be a partial set; write: %s contains reason if { ... }", word, word))
+		}
+	}
+	return problems
+}
+
+// compile compiles modules together with the library, and prepares the query for all that they
+// define of the contract.
+func (c compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
+	all := maps.Clone(c.lib)
+	maps.Copy(all, modules)
+	schemas := ast.NewSchemaSet()
+	var input any
+	if err := json.Unmarshal(schema, &input); err != nil {
+		panic(err) // Embedded, and generated by a test.
+	}
+	schemas.Put(ast.SchemaRootRef, input)
+	compiler := ast.NewCompiler().
+		WithCapabilities(capabilities()).
+		WithDefaultRegoVersion(ast.RegoV1).
+		WithStrict(true).
+		WithSchemas(schemas).
+		WithUseTypeCheckAnnotations(true)
+	if compiler.Compile(all); compiler.Failed() {
+		return nil, regoErrors(compiler.Errors)
+	}
+
+	compiled := &module{usesRelated: usesRelated(modules)}
+	for _, name := range slices.Sorted(maps.Keys(modules)) {
+		m := modules[name]
+		severity, err := severityOf(compiler, m)
+		if err != nil {
+			return nil, []*Error{{Module: name, Row: m.Package.Location.Row, Column: m.Package.Location.Col, Message: err.Error()}}
+		}
+		for _, word := range contract {
+			if slices.ContainsFunc(m.Rules, func(r *ast.Rule) bool { return ruleName(r) == word }) {
+				compiled.add(rule{module: lastElement(m.Package), word: word, severity: severity})
+			}
+		}
+	}
+	if len(compiled.rules) == 0 {
+		return compiled, nil
+	}
+	prepared, err := rego.New(
+		rego.Compiler(compiler),
+		rego.Store(c.store),
+		rego.StrictBuiltinErrors(true),
+		rego.Query(compiled.query(modules)),
+	).PrepareForEval(context.Background())
+	if err != nil {
+		return nil, regoErrors(err)
+	}
+	compiled.prepared = prepared
+	return compiled, nil
+}
+
+// usesRelated tells whether modules read input.related, or input as a whole: to convert the
+// neighbours costs more than most evaluations.
+func usesRelated(modules map[string]*ast.Module) bool {
+	uses := false
+	for _, m := range modules {
+		ast.WalkRefs(m, func(ref ast.Ref) bool {
+			if ref[0].Equal(ast.InputRootDocument) {
+				uses = uses || len(ref) == 1 || !namesOtherThanRelated(ref[1])
+			}
+			return uses
+		})
+	}
+	return uses
+}
+
+func namesOtherThanRelated(term *ast.Term) bool {
+	name, ok := term.Value.(ast.String)
+	return ok && name != "related"
+}
+
+func packageName(p *ast.Package) string { return strings.TrimPrefix(p.Path.String(), "data.") }
+
+func lastElement(p *ast.Package) string {
+	name, _ := p.Path[len(p.Path)-1].Value.(ast.String)
+	return string(name)
+}
+
+// customRule is the rule id of a user's package sourceward.custom.<name>.
+func customRule(p *ast.Package) (string, bool) {
+	if len(p.Path) != 4 || !strings.HasPrefix(p.Path.String(), "data.sourceward.custom.") {
+		return "", false
+	}
+	return ruleID(lastElement(p)), true
+}
+
+// ruleID is a package's name in the form of rule ids.
+func ruleID(element string) string { return strings.ReplaceAll(element, "_", "-") }
+
+func ruleName(rule *ast.Rule) string {
+	if len(rule.Head.Reference) == 0 {
+		return string(rule.Head.Name)
+	}
+	return rule.Head.Reference[0].String()
+}
+
+// severityOf reads custom.severity from a package's METADATA; empty if there is none.
+func severityOf(compiler *ast.Compiler, m *ast.Module) (policies.Severity, error) {
+	annotations := compiler.GetAnnotationSet().GetPackageScope(m.Package)
+	if annotations == nil {
+		return "", nil
+	}
+	value, ok := annotations.Custom["severity"]
+	if !ok {
+		return "", nil
+	}
+	text, _ := value.(string)
+	if !slices.Contains(policies.Severities, policies.Severity(text)) {
+		return "", fmt.Errorf("METADATA custom.severity %q is not one of %s", value, joined(policies.Severities))
+	}
+	return policies.Severity(text), nil
+}
+
+// regoErrors takes OPA's errors apart, in the order of their places.
+func regoErrors(err error) []*Error {
+	var list ast.Errors
+	if !errors.As(err, &list) {
+		var one *ast.Error
+		if !errors.As(err, &one) {
+			return []*Error{{Message: oneLine(err.Error())}}
+		}
+		list = ast.Errors{one}
+	}
+	var problems []*Error
+	for _, e := range list {
+		problem := &Error{Message: oneLine(e.Message) + remedy(e)}
+		if e.Location != nil {
+			problem.Module, problem.Row, problem.Column = e.Location.File, e.Location.Row, e.Location.Col
+		}
+		problems = append(problems, problem)
+	}
+	slices.SortStableFunc(problems, func(a, b *Error) int {
+		if c := strings.Compare(a.Module, b.Module); c != 0 {
+			return c
+		}
+		return a.Row - b.Row
+	})
+	return problems
+}
+
+// remedy says what to do about an error of OPA, which says what is wrong.
+func remedy(e *ast.Error) string {
+	if detail, ok := e.Details.(*ast.RefErrInvalidDetail); ok && len(detail.OneOf) > 0 {
+		want := make([]string, len(detail.OneOf))
+		for i, value := range detail.OneOf {
+			want[i] = strings.Trim(value.String(), `"`)
+		}
+		return fmt.Sprintf("; want one of %s", strings.Join(want, ", "))
+	}
+	switch {
+	case strings.Contains(e.Message, "undefined function"):
+		return "; modules have only functions that neither reach outside nor depend on time or chance"
+	case strings.Contains(e.Message, "keyword is required"):
+		return `; write Rego v1 ("opa fmt --v0-v1" converts older modules)`
+	default:
+		return ""
+	}
+}
+
+// oneLine joins the lines of a text.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+func joined[T ~string](values []T) string {
+	words := make([]string, len(values))
+	for i, v := range values {
+		words[i] = string(v)
+	}
+	return strings.Join(words, ", ")
+}
+
+// pointer turns the path of a field error, spec.rules[0].id, into a JSON Pointer.
+func pointer(field string) string {
+	return "/" + strings.NewReplacer(".", "/", "[", "/", "]", "").Replace(field)
+}

@@ -1,0 +1,54 @@
+# METADATA
+# title: Source IP annotations
+# description: Reads from a Service's annotations, and from what a policy says of its load balancer, what becomes of the client's address.
+# related_resources:
+#   - ref: https://kubernetes.io/docs/tutorials/services/source-ip/
+#     description: How the traffic policy decides what the pod sees.
+# custom:
+#   severity: warning
+package sourceward.rules.source_ip_annotation
+
+import data.sourceward.lib.rows
+
+# METADATA
+# description: One reason for each annotation that works only with Local.
+require_local contains reason if {
+	some match in _matches
+	strength := match.row.require_local
+	reason := object.union(_annotation(match), {
+		"strength": strength,
+		"message": _message(match),
+	})
+}
+
+# METADATA
+# description: One reason for each thing that keeps the source IP without Local, or makes Local or spreading pointless.
+keeps_source_ip contains reason if {
+	some match in _matches
+	verdict := match.row.keeps_source_ip
+	reason := object.union(_annotation(match), {
+		"verdict": verdict,
+		"message": _message(match),
+	})
+}
+
+_matches := rows.matching(input.object, input.facts.provider) if input.object.kind == "Service"
+
+_annotation(match) := {
+	"annotation": match.subject.annotation,
+	"value": match.subject.value,
+} if match.subject.annotation
+
+_annotation(match) := {} if match.subject.provider
+
+_message(match) := sprintf("annotation %s=%s %s", [
+	match.subject.annotation,
+	_short(match.subject.value),
+	match.row.message,
+])
+
+_message(match) := sprintf("load balancer %s %s", [match.subject.provider, match.row.message])
+
+_short(value) := value if count(value) <= 40
+
+_short(value) := sprintf("%s...", [substring(value, 0, 40)]) if count(value) > 40

@@ -1,0 +1,161 @@
+package policies
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+)
+
+// sourceIPNeedsLocal finds a Service that asks for the source IP, by annotation, and is not Local.
+//
+// Fields: metadata.annotations, by Rego; spec.type, spec.externalTrafficPolicy. Precedence: our own
+// opt-out; a load balancer that Local would break; a hard reason; one that keeps the source IP, or
+// hides it, whatever the policy; a soft reason.
+var sourceIPNeedsLocal = Rule{
+	ID:              "source-ip-needs-local",
+	Title:           "Source IP is asked for, and the traffic policy is Cluster",
+	Severity:        SeverityWarning,
+	DefaultMode:     Warn,
+	DefaultModeNote: "mutate if the reason is hard or our own annotation; deny if it is hard and the policy may not be patched",
+	Kinds:           []string{kindService},
+	Fixable:         true,
+	Mutable:         true,
+	What: "An annotation on a LoadBalancer or NodePort Service, or a policy's require_local rule, asks for something that works " +
+		"only with externalTrafficPolicy Local, and the policy is Cluster, written or by default.",
+	Why: "With Cluster, the node that receives a packet may hand it to a pod on another node, and replaces the client's address " +
+		"with its own so that the answer finds its way back. The pod sees a node. With Local it answers the client itself.",
+	Remedy: "Set externalTrafficPolicy: Local, and spread the pods over the nodes; or remove the annotation. " +
+		"sourceward.dev/source-ip: ignore says that this Service is meant to be as it is.",
+	Exempt: "When something that Sourceward does not know keeps the source IP, such as a load balancer in DSR mode. " +
+		"Better: say so once, in a keeps_source_ip rule.",
+	Since: "All versions. A policy that somebody wrote is never overridden, only warned about or refused.",
+	Sources: []string{
+		"https://kubernetes.io/docs/tutorials/services/source-ip/",
+		"https://kubernetes.io/docs/reference/networking/virtual-ips/#external-traffic-policy",
+	},
+	check: checkSourceIPNeedsLocal,
+}
+
+func checkSourceIPNeedsLocal(r *review) []result {
+	service := r.Object.Service
+	if service == nil {
+		return nil
+	}
+	const path = "/spec/externalTrafficPolicy"
+	wish, wished := service.Annotations[v1alpha1.AnnotationSourceIP]
+	switch {
+	case wish == v1alpha1.SourceIPIgnore:
+		return nil
+	case wished && wish != v1alpha1.SourceIPPreserve:
+		return []result{{
+			Finding: Finding{
+				Path:    pointer("metadata", "annotations", v1alpha1.AnnotationSourceIP),
+				Message: fmt.Sprintf("annotation %s has no value %.40q", v1alpha1.AnnotationSourceIP, wish),
+				Fix:     fmt.Sprintf("write %s or %s", v1alpha1.SourceIPPreserve, v1alpha1.SourceIPIgnore),
+			},
+			mode: Warn,
+		}}
+	case wished && !ExternallyAccessible(service, r.Cluster.Version):
+		return []result{{
+			Finding: Finding{
+				Path: pointer("metadata", "annotations", v1alpha1.AnnotationSourceIP),
+				Message: fmt.Sprintf("annotation %s=%s has no effect on type %s, which no client outside reaches",
+					v1alpha1.AnnotationSourceIP, wish, serviceType(service)),
+				Fix: "set type LoadBalancer, or remove the annotation",
+			},
+			mode: Warn,
+		}}
+	}
+
+	external := service.Spec.Type == corev1.ServiceTypeLoadBalancer || service.Spec.Type == corev1.ServiceTypeNodePort
+	policy := service.Spec.ExternalTrafficPolicy
+	if !external || policy != "" && policy != corev1.ServiceExternalTrafficPolicyCluster {
+		return nil
+	}
+	reasons := r.reasonsForLocal()
+	if _, forbidden := verdict(r.answers, VerdictForbidden); forbidden || len(reasons) == 0 {
+		return nil
+	}
+	reason := reasons[0]
+	hard := reason.Strength == StrengthHard
+	veto, vetoed := verdict(r.answers, VerdictPreserved, VerdictProxy, VerdictUseless)
+	if vetoed && !hard {
+		return nil
+	}
+
+	found := result{
+		Finding: Finding{Path: path, Message: reasonMessage(reasons), Fix: "set externalTrafficPolicy: Local"},
+		hard:    hard,
+	}
+	if hard || reason.Annotation == v1alpha1.AnnotationSourceIP {
+		found.mode = Mutate
+	}
+	if reason.Annotation != "" {
+		found.Fix += ", or remove annotation " + reason.Annotation
+	}
+	written := r.explicit == ExplicitWritten
+	if written {
+		found.Message += ", but externalTrafficPolicy is written Cluster"
+	} else {
+		found.Message += ", but externalTrafficPolicy is Cluster by default"
+	}
+	switch {
+	case vetoed:
+		found.Fix += "; not repaired, since " + veto.Message
+	case !written:
+		found.repair = []PatchOperation{{Op: "add", Path: path, Value: string(corev1.ServiceExternalTrafficPolicyLocal)}}
+		// Nobody knows whether an unknown value is meant. It is free to be set only at the beginning.
+		found.unpatchable = r.explicit == ExplicitUnknown && r.Operation == Update
+	}
+	return []result{found}
+}
+
+// reasonsForLocal are all reasons why the Service should be Local, the hard ones first.
+func (r *review) reasonsForLocal() []RequireLocal {
+	var reasons []RequireLocal
+	for _, answer := range r.answers {
+		reasons = append(reasons, answer.RequireLocal...)
+	}
+	slices.SortStableFunc(reasons, func(a, b RequireLocal) int {
+		// Our own annotation comes before other soft reasons: it decides the mode.
+		return cmp.Or(
+			cmp.Compare(rank(a), rank(b)),
+			strings.Compare(a.Annotation, b.Annotation),
+			strings.Compare(a.Message, b.Message),
+		)
+	})
+	return reasons
+}
+
+func rank(reason RequireLocal) int {
+	switch {
+	case reason.Strength == StrengthHard:
+		return 0
+	case reason.Annotation == v1alpha1.AnnotationSourceIP:
+		return 1
+	default:
+		return 2
+	}
+}
+
+func reasonMessage(reasons []RequireLocal) string {
+	if len(reasons) == 1 {
+		return reasons[0].Message
+	}
+	return fmt.Sprintf("%s (and %d more)", reasons[0].Message, len(reasons)-1)
+}
+
+// pointer is the JSON Pointer with these parts.
+func pointer(parts ...string) string {
+	escape := strings.NewReplacer("~", "~0", "/", "~1")
+	var path strings.Builder
+	for _, part := range parts {
+		path.WriteString("/" + escape.Replace(part))
+	}
+	return path.String()
+}

@@ -1,0 +1,201 @@
+package policies
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+)
+
+// unspreadBehindLocal finds workloads behind a Local Service whose pods may share a node.
+//
+// Fields: of the Services, spec.selector and what makes them Local; of the workload, spec.replicas,
+// spec.selector and spec.template. What counts as spread is spreadingOf's to say.
+// It is reported once, on the workload. Only where a Service becomes Local, or selects others, in a
+// cluster, is it reported on the Service: its workloads are not under review then.
+var unspreadBehindLocal = Rule{
+	ID:           "unspread-behind-local",
+	Title:        "Pods behind a Local Service may share a node",
+	Severity:     SeverityWarning,
+	DefaultMode:  Warn,
+	Kinds:        []string{kindService, kindWorkload},
+	NeedsRelated: true,
+	Fixable:      true,
+	Mutable:      true,
+	What: "A Local Service selects the pods of a workload with two replicas or more, and nothing keeps them on different nodes: " +
+		"no spread constraint on kubernetes.io/hostname that counts them, no such anti-affinity, no host port.",
+	Why: "The load balancer shares traffic evenly among nodes, and each node hands its share to its own pods only. Three pods on one " +
+		"node and one on another get 17 % each and 50 %. The scheduler's default tolerates such a placement.",
+	Remedy: "Add a topology spread constraint on kubernetes.io/hostname with maxSkew 1, the workload's own labels, and " +
+		"matchLabelKeys: [pod-template-hash], so that it holds through rollouts; or pod anti-affinity.",
+	Exempt: "When the load balancer weighs nodes by their pods, or one node receives all traffic anyway. " +
+		"Better: say so once, in spec.loadBalancers of a SourceIPPolicy.",
+	Since: "All versions; matchLabelKeys from 1.27 on.",
+	Sources: []string{
+		"https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/",
+		"https://github.com/kubernetes/kubernetes/issues/97147",
+		"https://github.com/kubernetes/kubernetes/issues/98215",
+	},
+	check: checkUnspreadBehindLocal,
+}
+
+func checkUnspreadBehindLocal(r *review) []result {
+	if r.Object.Service != nil {
+		return checkUnspreadService(r)
+	}
+	found := r.unspread()
+	if found == nil || found.ineffective != nil {
+		return nil
+	}
+	return []result{found.result(r, constraintsPath,
+		fmt.Sprintf("pods behind Local %s are not spread by hostname: %s", serviceNames(found.services), r.load()))}
+}
+
+// checkUnspreadService is the form on the Service. The workloads' repairs are not its to carry.
+func checkUnspreadService(r *review) []result {
+	if r.Related.View != ViewCluster || !r.becameLocal() {
+		return nil
+	}
+	if _, spreadNever := verdict(r.answers, VerdictWeighted, VerdictSingleAnnouncer); spreadNever {
+		return nil
+	}
+	var unspread []Ref
+	for _, workload := range r.behind {
+		replicas := effectiveReplicas(workload, r.Related.Autoscalers)
+		if replicas > 1 && r.Cluster.Nodes != 1 && !spreadingOf(workload, r.Namespace).kept {
+			unspread = append(unspread, workload.Ref)
+		}
+	}
+	if len(unspread) == 0 {
+		return nil
+	}
+	who, verb := unspread[0].String(), "is"
+	if more := len(unspread) - 1; more > 0 {
+		who, verb = fmt.Sprintf("%s and %d more", who, more), "are"
+	}
+	return []result{{Finding: Finding{
+		Path:    "/spec/externalTrafficPolicy",
+		Message: fmt.Sprintf("%s behind this Local Service %s not spread by hostname", who, verb),
+		Fix:     "add a spread constraint on kubernetes.io/hostname to each of them",
+		Because: unspread,
+	}}}
+}
+
+// unspread is a workload behind Local Services whose pods may share a node.
+type unspread struct {
+	// services are the Local Services that suffer from it, by name.
+	services []*corev1.Service
+	// ineffective is what looks as if it spread them.
+	ineffective *ineffective
+	// repair mends it; problem says why there is none.
+	repair  []PatchOperation
+	problem string
+	// strategy is the means of the repair.
+	strategy Strategy
+}
+
+// unspread returns nil for a workload that is not behind a Local Service, or that is spread.
+func (r *review) unspread() *unspread {
+	if !r.unspreadKnown {
+		r.unspreadKnown = true
+		r.unspreadFound = r.findUnspread()
+	}
+	return r.unspreadFound
+}
+
+func (r *review) findUnspread() *unspread {
+	spreading, could := r.couldBeUnspread()
+	if !could {
+		return nil
+	}
+	var services []*corev1.Service
+	for _, service := range r.selecting {
+		if !isLocal(service, r.Cluster.Version) {
+			continue
+		}
+		answers := r.ask(r.neighbourDocument(service))
+		if _, spreadNever := verdict(answers, VerdictWeighted, VerdictSingleAnnouncer); !spreadNever {
+			services = append(services, service)
+		}
+	}
+	if len(services) == 0 {
+		return nil
+	}
+	found := &unspread{services: services, ineffective: spreading.ineffective}
+	spread := r.settings.with(r.spreadWishes())
+	found.strategy = spread.Strategy
+	found.repair, found.problem = spreadRepair(r.Object, spread, services,
+		behind(services, r.behind, r.Object.Ref), r.Cluster.Version)
+	return found
+}
+
+// couldBeUnspread tells, without a look at the neighbours, whether the object is a workload whose
+// pods may share a node. One known node leaves nothing to spread over.
+func (r *review) couldBeUnspread() (spreading, bool) {
+	if r.Object.Workload == nil || r.replicas < 2 || r.Cluster.Nodes == 1 {
+		return spreading{}, false
+	}
+	s := spreadingOf(r.Object.Workload, r.Namespace)
+	return s, !s.kept
+}
+
+func (r *review) spreadWishes() []SpreadWish {
+	var wishes []SpreadWish
+	for _, answer := range r.answers {
+		wishes = append(wishes, answer.Spread...)
+	}
+	return wishes
+}
+
+// result is the finding, whichever of the two rules makes it.
+func (u *unspread) result(r *review, path, message string) result {
+	fix := "add a spread constraint on kubernetes.io/hostname that selects the pods' own labels"
+	if u.strategy == v1alpha1.StrategyPodAntiAffinity {
+		fix = "add pod anti-affinity on kubernetes.io/hostname that selects the pods' own labels"
+	}
+	if u.problem != "" {
+		fix += "; not repaired, since " + u.problem
+	}
+	because := make([]Ref, len(u.services))
+	for i, service := range u.services {
+		because[i] = serviceRef(service)
+	}
+	return result{
+		Finding: Finding{Path: path, Message: message, Fix: fix, Because: because},
+		repair:  u.repair,
+		// A change of the template rolls the workload out, which an unrelated request must not do.
+		unpatchable: !r.templateChanged(),
+	}
+}
+
+// load says what may become of the traffic.
+func (r *review) load() string {
+	if r.replicas == 2 {
+		return "both pods may share one node"
+	}
+	load := fmt.Sprintf("up to %.3gx load on one pod", worstOverload(r.replicas))
+	if nodes := r.Cluster.Nodes; nodes > 0 {
+		load += fmt.Sprintf(" (%.3gx if spread over %d nodes)", spreadOverload(r.replicas, nodes), nodes)
+	}
+	return load
+}
+
+// serviceNames is "Service edge/a" or "Services edge/a, edge/b and 3 more".
+func serviceNames(services []*corev1.Service) string {
+	const most = 2
+	names := make([]string, 0, most)
+	for _, service := range services[:min(most, len(services))] {
+		names = append(names, service.Namespace+"/"+nameOf(service.ObjectMeta))
+	}
+	text := "Service "
+	if len(services) > 1 {
+		text = "Services "
+	}
+	text += strings.Join(names, ", ")
+	if more := len(services) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}

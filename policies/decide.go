@@ -1,0 +1,296 @@
+package policies
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Decide finds what is wrong with in.Object and how to repair it.
+//
+// It reads nothing but its arguments and changes none of them; equal arguments give equal results,
+// whatever the order of the related objects. The error is non-nil when a rule could not be
+// evaluated, and the Decision then still holds what did run and a finding about what did not.
+// A denial is a finding, never an error.
+func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Decision, error) {
+	r := newReview(ctx, in, rules, settings)
+	var decision Decision
+	for _, rule := range catalogue {
+		if settings.Modes[rule.ID] == off {
+			continue
+		}
+		for _, result := range rule.check(r) {
+			result.Rule = rule.ID
+			result.Severity = rule.Severity
+			if result.mode == "" {
+				result.mode = rule.DefaultMode
+			}
+			r.settle(&decision, result, rule.Mutable)
+		}
+	}
+	for _, result := range r.houseFindings() {
+		r.settle(&decision, result, false)
+	}
+	slices.SortStableFunc(decision.Findings, Finding.compare)
+
+	var faults []error
+	for _, answer := range r.faults {
+		faults = append(faults, fmt.Errorf("%s: %w", answerName(answer), answer.Err))
+	}
+	return decision, errors.Join(faults...)
+}
+
+// result is a finding before its mode is settled.
+type result struct {
+	Finding
+	// mode is the mode where no policy sets one; empty for the rule's default.
+	mode Mode
+	// hard tells that the reason is hard: where the repair may not be applied, the request is refused.
+	hard bool
+	// repair mends it; nil where nothing does.
+	repair []PatchOperation
+	// unpatchable tells that a webhook may not apply the repair, though a person may.
+	unpatchable bool
+}
+
+// settle gives a result its mode and its exemption, and adds it to the decision.
+func (r *review) settle(decision *Decision, result result, mutable bool) {
+	finding := result.Finding
+	finding.Object = r.Object.Ref
+	finding.Mode = r.settings.mode(finding.Rule, result.mode)
+	switch {
+	case finding.Mode == off:
+		return
+	case finding.Mode == Mutate && (!mutable || result.repair == nil || result.unpatchable):
+		finding.Mode = Warn
+		if result.hard {
+			finding.Mode = Deny
+		}
+	}
+	slices.SortFunc(finding.Because, Ref.compare)
+
+	exempt, problem := exemption(r.Input, r.settings.Exemptions, finding.Rule)
+	if problem != "" {
+		finding.Message += " (" + problem + ")"
+	}
+	finding.Exempt = exempt
+	decision.Findings = append(decision.Findings, finding)
+	if result.repair != nil && exempt == nil {
+		decision.Patches = append(decision.Patches, Patch{Rule: finding.Rule, Mode: finding.Mode, Operations: result.repair})
+	}
+}
+
+// review is one run of Decide: its arguments, and what several rules ask of them.
+type review struct {
+	Input
+	ctx      context.Context
+	rules    Rules
+	settings Settings
+
+	// answers are what Rego says of the object.
+	answers []Answer
+	// faults are the answers that could not be had, each policy's once.
+	faults []Answer
+	// explicit tells how the traffic policy of a Service came to be.
+	explicit Explicit
+	// selecting are, for a workload, the Services that select its pods, by name.
+	selecting []*corev1.Service
+	// behind are, for a Service, the workloads whose pods it selects, and, for a workload, the others
+	// behind the same Services; sorted.
+	behind []*Workload
+	// replicas is the most pods that a workload may have.
+	replicas int
+	// unspreadFound is what unspread worked out, if unspreadKnown.
+	unspreadKnown bool
+	unspreadFound *unspread
+}
+
+func newReview(ctx context.Context, in Input, rules Rules, settings Settings) *review {
+	r := &review{Input: in, ctx: ctx, rules: rules, settings: settings, explicit: ExplicitUnknown}
+	if in.Object.Service != nil {
+		r.explicit = explicit(in.Object, in.InFile)
+		r.selecting = []*corev1.Service{in.Object.Service}
+	} else {
+		r.replicas = effectiveReplicas(in.Object.Workload, in.Related.Autoscalers)
+		for _, service := range in.Related.Services {
+			if service.Namespace == in.Object.Namespace && selects(service, in.Object.Workload.Template.Labels) {
+				r.selecting = append(r.selecting, service)
+			}
+		}
+		slices.SortFunc(r.selecting, func(a, b *corev1.Service) int { return strings.Compare(a.Name, b.Name) })
+	}
+	r.behind = behind(r.selecting, in.Related.Workloads, in.Object.Ref)
+	r.answers = r.ask(r.document())
+	return r
+}
+
+// ask evaluates Rego and keeps the faults.
+func (r *review) ask(document Document) []Answer {
+	answers := r.rules.Evaluate(r.ctx, document, r.settings.Applied)
+	for _, answer := range answers {
+		known := slices.ContainsFunc(r.faults, func(f Answer) bool { return f.Policy == answer.Policy })
+		if answer.Err != nil && !known {
+			r.faults = append(r.faults, answer)
+		}
+	}
+	return answers
+}
+
+// document is what Rego sees of the object under review.
+func (r *review) document() Document {
+	document := Document{
+		Operation: r.Operation,
+		Object:    r.Object.Content,
+		Namespace: NamespaceDocument(r.Namespace),
+		Related:   RelatedDocument{Workloads: r.behind, View: r.Related.View},
+		Facts:     Facts{Explicit: r.explicit, Replicas: r.replicas},
+		Cluster:   r.clusterDocument(),
+	}
+	if r.Old != nil {
+		document.Old = r.Old.Content
+	}
+	if r.Object.Service != nil {
+		document.Facts = r.serviceFacts(r.Object.Service, r.explicit)
+	} else {
+		document.Related.Services = r.selecting
+	}
+	return document
+}
+
+// neighbourDocument is what Rego sees of a Service behind which the workload under review is: as if
+// it were created, and alone.
+func (r *review) neighbourDocument(service *corev1.Service) Document {
+	return Document{
+		Operation: Create,
+		Object:    service,
+		Namespace: NamespaceDocument(r.Namespace),
+		Facts:     r.serviceFacts(service, ExplicitUnknown),
+		Cluster:   r.clusterDocument(),
+	}
+}
+
+func (r *review) clusterDocument() ClusterDocument {
+	return ClusterDocument{Nodes: r.Cluster.Nodes, Version: r.Cluster.Version.orNewest().String()}
+}
+
+func (r *review) serviceFacts(service *corev1.Service, explicit Explicit) Facts {
+	facts := Facts{
+		ExternallyAccessible: ExternallyAccessible(service, r.Cluster.Version),
+		Explicit:             explicit,
+		Local:                isLocal(service, r.Cluster.Version),
+	}
+	if service.Spec.Type == corev1.ServiceTypeLoadBalancer {
+		facts.Provider = r.settings.provider(service.Spec.LoadBalancerClass)
+	}
+	return facts
+}
+
+// behind returns the workloads other than self whose pods one of the Services selects, sorted.
+func behind(services []*corev1.Service, workloads []*Workload, self Ref) []*Workload {
+	var found []*Workload
+	for _, workload := range workloads {
+		selected := slices.ContainsFunc(services, func(s *corev1.Service) bool {
+			return s.Namespace == workload.Namespace && selects(s, workload.Template.Labels)
+		})
+		if selected && workload.Ref != self {
+			found = append(found, workload)
+		}
+	}
+	slices.SortFunc(found, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
+	return found
+}
+
+// verdict returns the first of the answers that has one of the verdicts.
+func verdict(answers []Answer, verdicts ...Verdict) (KeepsSourceIP, bool) {
+	for _, answer := range answers {
+		for _, keeps := range answer.KeepsSourceIP {
+			if slices.Contains(verdicts, keeps.Verdict) {
+				return keeps, true
+			}
+		}
+	}
+	return KeepsSourceIP{}, false
+}
+
+// houseFindings are the findings of policies' own rules.
+func (r *review) houseFindings() []result {
+	var results []result
+	add := func(findings []HouseFinding, mode Mode, severity Severity) {
+		for _, f := range findings {
+			if f.Severity == "" {
+				f.Severity = severity
+			}
+			results = append(results, result{
+				Finding: Finding{Rule: f.Rule, Severity: f.Severity, Message: f.Message, Fix: f.Fix, Path: f.Path},
+				mode:    mode,
+			})
+		}
+	}
+	for _, answer := range r.answers {
+		add(answer.Deny, Deny, SeverityError)
+		add(answer.Warn, Warn, SeverityWarning)
+	}
+	return results
+}
+
+// becameLocal tells whether this request is what makes clients of a Service meet a Local policy:
+// its creation, its change to Local, or a change of whom it selects.
+func (r *review) becameLocal() bool {
+	service := r.Object.Service
+	if !isLocal(service, r.Cluster.Version) {
+		return false
+	}
+	if r.Old == nil || r.Old.Service == nil {
+		return true
+	}
+	old := r.Old.Service
+	return !isLocal(old, r.Cluster.Version) || !reflect.DeepEqual(podSelector(old), podSelector(service))
+}
+
+// templateChanged tells whether the request rolls the workload out anyway, so that a repair of its
+// template costs no rollout of its own.
+func (r *review) templateChanged() bool {
+	if r.Old == nil || r.Old.Workload == nil {
+		return true
+	}
+	return !reflect.DeepEqual(template(r.Object.Content), template(r.Old.Content))
+}
+
+func template(content map[string]any) any {
+	spec, _ := content["spec"].(map[string]any)
+	return spec["template"]
+}
+
+// effectiveReplicas is the most pods that a workload may have: what an autoscaler allows, or what is
+// written. A workload that is scaled to zero will hardly stay so: it counts as two.
+func effectiveReplicas(w *Workload, autoscalers []Autoscaler) int {
+	if w.Replicas != nil && *w.Replicas == 0 {
+		return 2
+	}
+	most := 1
+	if w.Replicas != nil {
+		most = int(*w.Replicas)
+	}
+	scaled := 0
+	for _, a := range autoscalers {
+		if a.target() == (scaleTarget{w.Kind, w.Name}) && a.Ref.Namespace == w.Namespace {
+			scaled = max(scaled, int(a.MaxReplicas))
+		}
+	}
+	if scaled > 0 {
+		return scaled
+	}
+	return most
+}
+
+func answerName(answer Answer) string {
+	if answer.Policy == "" {
+		return "built-in rules"
+	}
+	return "SourceIPPolicy " + answer.Policy
+}

@@ -1,0 +1,56 @@
+package policies
+
+import (
+	"strings"
+	"time"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+)
+
+// exemption returns why an object is exempt from a rule, or nil; and, where an annotation asks for
+// an exemption that does not count, why it does not.
+func exemption(in Input, scope v1alpha1.Exemptions, rule string) (exempt *Exemption, problem string) {
+	if scope == v1alpha1.ExemptionsNone {
+		return nil, ""
+	}
+	key := v1alpha1.AnnotationExemptPrefix + rule
+	on := []map[string]string{in.Object.annotations(), in.Namespace.Annotations}
+	if scope == v1alpha1.ExemptionsNamespaces {
+		on = on[1:]
+	}
+	for _, annotations := range on {
+		text, ok := annotations[key]
+		if !ok {
+			continue
+		}
+		e, why := parseExemption(text, in.Now)
+		if why == "" {
+			return &e, ""
+		}
+		if problem == "" {
+			problem = why
+		}
+	}
+	return nil, problem
+}
+
+// parseExemption reads "<reason>; until=2027-03-31". The text after the last "; until=" is a date,
+// and the exemption is valid through that day in UTC.
+func parseExemption(text string, now time.Time) (exempt Exemption, problem string) {
+	reason, until := text, ""
+	if i := strings.LastIndex(text, "; until="); i >= 0 {
+		reason, until = text[:i], strings.TrimSpace(text[i+len("; until="):])
+		day, err := time.Parse(time.DateOnly, until)
+		if err != nil {
+			return Exemption{}, `not exempt: "until" is not a date such as 2027-03-31`
+		}
+		if !now.UTC().Before(day.AddDate(0, 0, 1)) {
+			return Exemption{}, "the exemption expired on " + until
+		}
+	}
+	reason = strings.TrimSpace(reason)
+	if reason == "" {
+		return Exemption{}, "not exempt: the annotation gives no reason"
+	}
+	return Exemption{Reason: reason, Until: until}, ""
+}

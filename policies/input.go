@@ -1,0 +1,131 @@
+package policies
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/version"
+)
+
+// Input is everything that a decision is made of. Nothing in it is ever changed.
+type Input struct {
+	// Operation is what is about to happen to Object.
+	Operation Operation
+	// Object is the object under review, with the API server's defaults.
+	Object *Object
+	// Old is its former self; set if, and only if, Operation is Update.
+	Old *Object
+	// Namespace is the Namespace of Object.
+	Namespace Namespace
+	// Related are its neighbours. The zero value means that they could not be seen.
+	Related Related
+	// Cluster is what is known of the cluster.
+	Cluster Cluster
+	// InFile tells whether the manifest that Object was read from writes spec.externalTrafficPolicy.
+	// The zero value means that Object does not come from a file.
+	InFile InFile
+	// Now is the time by which exemptions expire.
+	Now time.Time
+}
+
+// Operation is what is about to happen to an object.
+type Operation string
+
+// The operations that are judged.
+const (
+	Create Operation = "CREATE"
+	Update Operation = "UPDATE"
+)
+
+// Namespace is what the rules read of a Namespace.
+type Namespace struct {
+	Name                string
+	Labels, Annotations map[string]string
+}
+
+// Related are the objects beside the one under review, in any order. They may hold more than its
+// neighbours: what is no neighbour is passed over.
+type Related struct {
+	View View
+	// Services are, for a workload, those that select its pods.
+	Services []*corev1.Service
+	// Workloads are, for a Service, those whose pods it selects, and, for a workload, the others
+	// behind the same Services.
+	Workloads []*Workload
+	// Autoscalers are those that scale the object or one of Workloads.
+	Autoscalers []Autoscaler
+}
+
+// View tells how much of an object's neighbourhood was seen.
+type View string
+
+// The views. The zero value is ViewNone, so that a caller who forgets it fails safe.
+const (
+	// ViewNone: the look-up failed, or nobody looked.
+	ViewNone View = ""
+	// ViewFiles: the files that were given, which are taken to be all there is.
+	ViewFiles View = "Files"
+	// ViewCluster: all of the cluster.
+	ViewCluster View = "Cluster"
+)
+
+// Autoscaler is a HorizontalPodAutoscaler, or what else sets the replicas of a workload.
+type Autoscaler struct {
+	Ref Ref
+	// TargetKind and TargetName name the workload that it scales, in its own namespace.
+	TargetKind, TargetName string
+	// MaxReplicas is the most pods that it makes.
+	MaxReplicas int32
+}
+
+// Cluster is what is known of the cluster.
+type Cluster struct {
+	// Nodes is the number of nodes that may run the pods; 0 means that it is not known.
+	Nodes int
+	// Version is the version of the API server; the zero value means Newest.
+	Version Version
+}
+
+// Version is the minor version of a Kubernetes API server.
+type Version struct{ Major, Minor uint }
+
+// Newest is the newest version of Kubernetes whose behaviour this package was checked against.
+var Newest = Version{1, 37}
+
+// ParseVersion reads 1.28, v1.28, 1.28.3 and what an API server reports, such as v1.30.4+k3s1.
+// The error is non-nil when text is none of these.
+func ParseVersion(text string) (Version, error) {
+	v, err := version.ParseGeneric(text)
+	if err != nil {
+		return Version{}, fmt.Errorf("%q is not a Kubernetes version; write it as 1.%d", text, Newest.Minor)
+	}
+	return Version{v.Major(), v.Minor()}, nil
+}
+
+// String is the form 1.37.
+func (v Version) String() string { return fmt.Sprintf("%d.%d", v.Major, v.Minor) }
+
+// orNewest returns Newest for the zero value.
+func (v Version) orNewest() Version {
+	if v == (Version{}) {
+		return Newest
+	}
+	return v
+}
+
+// atLeast tells whether v is 1.minor or newer.
+func (v Version) atLeast(minor uint) bool {
+	v = v.orNewest()
+	return v.Major > 1 || v.Major == 1 && v.Minor >= minor
+}
+
+// InFile tells whether a manifest writes spec.externalTrafficPolicy.
+type InFile string
+
+// The zero value means that the object does not come from a file.
+const (
+	InFileUnknown InFile = ""
+	InFileWritten InFile = "Written"
+	InFileAbsent  InFile = "Absent"
+)

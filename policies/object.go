@@ -1,0 +1,331 @@
+package policies
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Ref names one object of a cluster.
+type Ref struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Namespace  string `json:"namespace,omitempty"`
+	Name       string `json:"name"`
+}
+
+// String is the form of messages: Service edge/web.
+func (r Ref) String() string {
+	if r.Namespace == "" {
+		return r.Kind + " " + r.Name
+	}
+	return r.Kind + " " + r.Namespace + "/" + r.Name
+}
+
+func (r Ref) compare(s Ref) int {
+	if c := strings.Compare(r.Namespace, s.Namespace); c != 0 {
+		return c
+	}
+	if c := strings.Compare(r.Name, s.Name); c != 0 {
+		return c
+	}
+	if c := strings.Compare(r.Kind, s.Kind); c != 0 {
+		return c
+	}
+	return strings.Compare(r.APIVersion, s.APIVersion)
+}
+
+// Object is a Service or a workload, decoded once. It is never changed after NewObject made it.
+type Object struct {
+	Ref
+	// Content is the whole document in JSON types, with the API server's defaults: what Rego reads
+	// as input.object.
+	Content map[string]any
+	// Service is set if the object is a Service.
+	Service *corev1.Service
+	// Workload is set if the object is of a workload kind.
+	Workload *Workload
+}
+
+// Workload is what the rules read of an object that makes pods from a template.
+type Workload struct {
+	Ref
+	// Labels and Annotations are the workload's own, not those of its pods.
+	Labels, Annotations map[string]string
+	// Replicas is the written number; nil for the default of one.
+	Replicas *int32
+	// Selector is the workload's own selector of its pods.
+	Selector *metav1.LabelSelector
+	// Template is the template of its pods.
+	Template corev1.PodTemplateSpec
+}
+
+var (
+	serviceKind    = schema.GroupVersionKind{Version: "v1", Kind: "Service"}
+	deploymentKind = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}
+)
+
+// Judged tells whether objects of an apiVersion and kind are judged, so that NewObject takes them.
+func Judged(apiVersion, kind string) bool {
+	gvk := schema.FromAPIVersionAndKind(apiVersion, kind)
+	return gvk == serviceKind || gvk == deploymentKind
+}
+
+// NewObject decodes a document. It keeps content, which must not be changed afterwards; its
+// metadata.namespace may be absent and then is "default".
+// The error is non-nil when the document is of a kind that is not Judged, or when a field has a
+// value that the API server could not decode; it is a *FieldError where the field is known.
+func NewObject(content map[string]any) (*Object, error) {
+	apiVersion, _ := content["apiVersion"].(string)
+	kind, _ := content["kind"].(string)
+	object := &Object{Content: content}
+	switch schema.FromAPIVersionAndKind(apiVersion, kind) {
+	case serviceKind:
+		var service corev1.Service
+		if err := decode(content, &service); err != nil {
+			return nil, err
+		}
+		service.Namespace = namespaceOrDefault(service.Namespace)
+		object.Ref = Ref{apiVersion, kind, service.Namespace, nameOf(service.ObjectMeta)}
+		object.Service = &service
+	case deploymentKind:
+		var deployment appsv1.Deployment
+		if err := decode(content, &deployment); err != nil {
+			return nil, err
+		}
+		object.Ref = Ref{apiVersion, kind, namespaceOrDefault(deployment.Namespace), nameOf(deployment.ObjectMeta)}
+		object.Workload = &Workload{
+			Ref:         object.Ref,
+			Labels:      deployment.Labels,
+			Annotations: deployment.Annotations,
+			Replicas:    deployment.Spec.Replicas,
+			Selector:    deployment.Spec.Selector,
+			Template:    deployment.Spec.Template,
+		}
+	default:
+		return nil, fmt.Errorf("%s %s is not judged", apiVersion, kind)
+	}
+	return object, nil
+}
+
+// annotations returns the object's own annotations.
+func (o *Object) annotations() map[string]string {
+	if o.Service != nil {
+		return o.Service.Annotations
+	}
+	return o.Workload.Annotations
+}
+
+// labels returns the object's own labels.
+func (o *Object) labels() map[string]string {
+	if o.Service != nil {
+		return o.Service.Labels
+	}
+	return o.Workload.Labels
+}
+
+func namespaceOrDefault(namespace string) string {
+	if namespace == "" {
+		return metav1.NamespaceDefault
+	}
+	return namespace
+}
+
+// nameOf is the name, or, of an object that the API server is still to name, "name-*".
+func nameOf(meta metav1.ObjectMeta) string {
+	if meta.Name == "" && meta.GenerateName != "" {
+		return meta.GenerateName + "*"
+	}
+	return meta.Name
+}
+
+func serviceRef(service *corev1.Service) Ref {
+	return Ref{APIVersion: "v1", Kind: "Service", Namespace: service.Namespace, Name: nameOf(service.ObjectMeta)}
+}
+
+// FieldError is a field whose value the API server could not decode.
+type FieldError struct {
+	// Path is the JSON Pointer of the field, without the indices of lists.
+	Path string
+	// Problem says what is wrong, for example: want a string, got a boolean; quote it.
+	Problem string
+}
+
+func (e *FieldError) Error() string { return e.Path + ": " + e.Problem }
+
+// decode reads content into a typed object. Unknown fields are ignored, as the API server does.
+func decode(content map[string]any, into any) error {
+	err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, into)
+	if err == nil {
+		return nil
+	}
+	// The converter does not say where. The JSON decoder does, and this is not the common path.
+	raw, marshalErr := json.Marshal(content)
+	if marshalErr != nil {
+		return err
+	}
+	var mismatch *json.UnmarshalTypeError
+	if errors.As(json.Unmarshal(raw, reflect.New(reflect.TypeOf(into).Elem()).Interface()), &mismatch) {
+		return &FieldError{
+			Path:    "/" + strings.ReplaceAll(mismatch.Field, ".", "/"),
+			Problem: mismatchProblem(mismatch),
+		}
+	}
+	return err
+}
+
+func mismatchProblem(mismatch *json.UnmarshalTypeError) string {
+	got, _, _ := strings.Cut(mismatch.Value, " ")
+	want := mismatch.Type.Kind()
+	switch want {
+	case reflect.String:
+		if got == "bool" || got == "number" {
+			return fmt.Sprintf("want a string, got a %s; quote it", got)
+		}
+		return fmt.Sprintf("want a string, got %s", article(got))
+	case reflect.Slice:
+		return fmt.Sprintf("want a list, got %s", article(got))
+	case reflect.Bool:
+		return fmt.Sprintf("want true or false, got %s", article(got))
+	case reflect.Int32, reflect.Int64:
+		return fmt.Sprintf("want a whole number, got %s", article(mismatch.Value))
+	default:
+		return fmt.Sprintf("want an object, got %s", article(got))
+	}
+}
+
+func article(word string) string {
+	switch word {
+	case "array":
+		return "a list"
+	case "object":
+		return "an object"
+	case "bool":
+		return "a boolean"
+	}
+	return "a " + word
+}
+
+// lastApplied is kubectl's copy of what a user applied. It is large, and says nothing that the
+// object does not.
+const lastApplied = corev1.LastAppliedConfigAnnotation
+
+// reducedService is what a neighbour needs to be: everything that a rule or a selector may read.
+func reducedService(service *corev1.Service) *corev1.Service {
+	return &corev1.Service{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name:         service.Name,
+			GenerateName: service.GenerateName,
+			Namespace:    service.Namespace,
+			Labels:       service.Labels,
+			Annotations:  withoutLastApplied(service.Annotations),
+		},
+		Spec: service.Spec,
+	}
+}
+
+// MarshalJSON writes the workload in the form of its kind: metadata and spec.
+func (w *Workload) MarshalJSON() ([]byte, error) {
+	type metadata struct {
+		Namespace   string            `json:"namespace"`
+		Name        string            `json:"name"`
+		Labels      map[string]string `json:"labels,omitempty"`
+		Annotations map[string]string `json:"annotations,omitempty"`
+	}
+	type spec struct {
+		Replicas *int32                 `json:"replicas,omitempty"`
+		Selector *metav1.LabelSelector  `json:"selector,omitempty"`
+		Template corev1.PodTemplateSpec `json:"template"`
+	}
+	return json.Marshal(struct {
+		APIVersion string   `json:"apiVersion"`
+		Kind       string   `json:"kind"`
+		Metadata   metadata `json:"metadata"`
+		Spec       spec     `json:"spec"`
+	}{
+		w.APIVersion, w.Kind,
+		metadata{w.Namespace, w.Name, w.Labels, w.Annotations},
+		spec{w.Replicas, w.Selector, w.Template},
+	})
+}
+
+// reduced is what a neighbour needs to be: what tells how its pods are selected and spread.
+func (w *Workload) reduced() *Workload {
+	pod := w.Template.Spec
+	reduced := *w
+	reduced.Annotations = withoutLastApplied(w.Annotations)
+	reduced.Template = corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: w.Template.Labels},
+		Spec: corev1.PodSpec{
+			NodeName:                  pod.NodeName,
+			NodeSelector:              pod.NodeSelector,
+			HostNetwork:               pod.HostNetwork,
+			Affinity:                  pod.Affinity,
+			Tolerations:               pod.Tolerations,
+			TopologySpreadConstraints: pod.TopologySpreadConstraints,
+			Containers:                portsOnly(pod.Containers),
+			InitContainers:            portsOnly(pod.InitContainers),
+		},
+	}
+	return &reduced
+}
+
+func portsOnly(containers []corev1.Container) []corev1.Container {
+	if containers == nil {
+		return nil
+	}
+	reduced := make([]corev1.Container, len(containers))
+	for i, c := range containers {
+		reduced[i] = corev1.Container{Name: c.Name, Ports: c.Ports, RestartPolicy: c.RestartPolicy}
+	}
+	return reduced
+}
+
+func withoutLastApplied(annotations map[string]string) map[string]string {
+	if _, ok := annotations[lastApplied]; !ok {
+		return annotations
+	}
+	annotations = maps.Clone(annotations)
+	delete(annotations, lastApplied)
+	return annotations
+}
+
+// Autoscales tells whether objects of an apiVersion and kind scale workloads, so that NewAutoscaler
+// takes them.
+func Autoscales(apiVersion, kind string) bool {
+	gvk := schema.FromAPIVersionAndKind(apiVersion, kind)
+	return gvk.Group == "autoscaling" && gvk.Kind == "HorizontalPodAutoscaler"
+}
+
+// NewAutoscaler decodes a HorizontalPodAutoscaler of any version.
+// The error is non-nil when a field has a value that the API server could not decode; it is a
+// *FieldError where the field is known.
+func NewAutoscaler(content map[string]any) (Autoscaler, error) {
+	// What is read here is the same in all versions.
+	var hpa autoscalingv1.HorizontalPodAutoscaler
+	if err := decode(map[string]any{
+		"metadata": content["metadata"],
+		"spec":     content["spec"],
+	}, &hpa); err != nil {
+		return Autoscaler{}, err
+	}
+	apiVersion, _ := content["apiVersion"].(string)
+	kind, _ := content["kind"].(string)
+	return Autoscaler{
+		Ref:         Ref{apiVersion, kind, namespaceOrDefault(hpa.Namespace), nameOf(hpa.ObjectMeta)},
+		TargetKind:  hpa.Spec.ScaleTargetRef.Kind,
+		TargetName:  hpa.Spec.ScaleTargetRef.Name,
+		MaxReplicas: hpa.Spec.MaxReplicas,
+	}, nil
+}

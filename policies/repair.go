@@ -1,0 +1,161 @@
+package policies
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+)
+
+// Versions from which the API server keeps the fields that a repair writes, by the feature gates of
+// kubernetes v1.37.1, pkg/features/kube_features.go: beta and on by default.
+const (
+	nodeTaintsPolicyVersion  = 26 // NodeInclusionPolicyInPodTopologySpread
+	spreadMatchLabelsVersion = 27 // MatchLabelKeysInPodTopologySpread
+	antiMatchLabelsVersion   = 31 // MatchLabelKeysInPodAffinity
+	preferredWeight          = 100
+)
+
+// revisionLabel is the label by which a Deployment tells the pods of one revision from another's.
+const revisionLabel = "pod-template-hash"
+
+// spreadRepair returns the operations that spread a workload's pods over nodes; or, where there are
+// none that leave the user's own words alone, why.
+//
+// services are the Local Services in whose traffic the pods share, by name; behind are the other
+// workloads behind them.
+func spreadRepair(object *Object, spread v1alpha1.Spread, services []*corev1.Service, behind []*Workload, version Version) (operations []PatchOperation, problem string) {
+	workload := object.Workload
+	selector, alone, problem := repairSelector(workload, services, behind)
+	if problem != "" {
+		return nil, problem
+	}
+	// Counting old and new pods together lets the spread decay with every rollout. Where several
+	// workloads share a Service, the label would hide the others' pods.
+	perRevision := alone && !mentions(selector, revisionLabel)
+
+	if spread.Strategy == v1alpha1.StrategyPodAntiAffinity {
+		return antiAffinityRepair(object, spread, selector, perRevision && version.atLeast(antiMatchLabelsVersion)), ""
+	}
+	for i, constraint := range workload.Template.Spec.TopologySpreadConstraints {
+		if constraint.TopologyKey == corev1.LabelHostname && string(constraint.WhenUnsatisfiable) == string(spread.WhenUnsatisfiable) {
+			// The API server allows one constraint for each {topologyKey, whenUnsatisfiable}, and a
+			// user's own is not ours to change.
+			return nil, fmt.Sprintf("its place is taken by constraint #%d on the same topologyKey and whenUnsatisfiable", i)
+		}
+	}
+	constraint := map[string]any{
+		"maxSkew":           int64(spread.MaxSkew),
+		"topologyKey":       corev1.LabelHostname,
+		"whenUnsatisfiable": string(spread.WhenUnsatisfiable),
+		"labelSelector":     selectorContent(selector),
+	}
+	if perRevision && version.atLeast(spreadMatchLabelsVersion) {
+		constraint["matchLabelKeys"] = []any{revisionLabel}
+	}
+	if spread.WhenUnsatisfiable == v1alpha1.DoNotSchedule && version.atLeast(nodeTaintsPolicyVersion) {
+		// The default counts cordoned and tainted nodes as empty, which no pod can fill.
+		constraint["nodeTaintsPolicy"] = string(corev1.NodeInclusionPolicyHonor)
+	}
+	return addToList(object.Content, constraintsPath, constraint), ""
+}
+
+func antiAffinityRepair(object *Object, spread v1alpha1.Spread, selector *metav1.LabelSelector, perRevision bool) []PatchOperation {
+	term := map[string]any{
+		"topologyKey":   corev1.LabelHostname,
+		"labelSelector": selectorContent(selector),
+	}
+	if perRevision {
+		term["matchLabelKeys"] = []any{revisionLabel}
+	}
+	if spread.WhenUnsatisfiable == v1alpha1.DoNotSchedule {
+		return addToList(object.Content, requiredPath, term)
+	}
+	return addToList(object.Content, preferredPath, map[string]any{
+		"weight":          int64(preferredWeight),
+		"podAffinityTerm": term,
+	})
+}
+
+// repairSelector returns the selector of the pods that are to be spread: the workload's own, which
+// is immutable, where no other workload shares its Services; else that of the first Service that
+// selects all of them.
+func repairSelector(workload *Workload, services []*corev1.Service, behind []*Workload) (selector *metav1.LabelSelector, alone bool, problem string) {
+	if len(behind) == 0 {
+		if constraintProblem(workload.Selector, workload.Template.Labels) != "" {
+			return nil, false, "its spec.selector does not select its own pods"
+		}
+		return workload.Selector, true, ""
+	}
+	for _, service := range services {
+		selectsAll := !slices.ContainsFunc(behind, func(w *Workload) bool { return !selects(service, w.Template.Labels) })
+		if selectsAll {
+			return &metav1.LabelSelector{MatchLabels: podSelector(service)}, false, ""
+		}
+	}
+	names := make([]string, len(behind))
+	for i, w := range behind {
+		names[i] = w.Kind + " " + w.Name
+	}
+	return nil, false, fmt.Sprintf("no Service selects it together with %s", strings.Join(names, ", "))
+}
+
+func mentions(selector *metav1.LabelSelector, label string) bool {
+	_, ok := selector.MatchLabels[label]
+	return ok || slices.ContainsFunc(selector.MatchExpressions, func(r metav1.LabelSelectorRequirement) bool {
+		return r.Key == label
+	})
+}
+
+// selectorContent is a selector in JSON types.
+func selectorContent(selector *metav1.LabelSelector) map[string]any {
+	content := map[string]any{}
+	if len(selector.MatchLabels) > 0 {
+		matchLabels := map[string]any{}
+		for key, value := range selector.MatchLabels {
+			matchLabels[key] = value
+		}
+		content["matchLabels"] = matchLabels
+	}
+	var expressions []any
+	for _, requirement := range selector.MatchExpressions {
+		expression := map[string]any{"key": requirement.Key, "operator": string(requirement.Operator)}
+		var values []any
+		for _, value := range requirement.Values {
+			values = append(values, value)
+		}
+		if values != nil {
+			expression["values"] = values
+		}
+		expressions = append(expressions, expression)
+	}
+	if expressions != nil {
+		content["matchExpressions"] = expressions
+	}
+	return content
+}
+
+// addToList appends an element to the list at path. What is missing on the way is added first: the
+// list itself with its element, its parents empty.
+func addToList(content map[string]any, path string, element any) []PatchOperation {
+	var operations []PatchOperation
+	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	at := content
+	for i, part := range parts[:len(parts)-1] {
+		next, _ := at[part].(map[string]any)
+		if next == nil {
+			operations = append(operations, PatchOperation{
+				Op: "add", Path: "/" + strings.Join(parts[:i+1], "/"), Value: map[string]any{},
+			})
+		}
+		at = next
+	}
+	if list, _ := at[parts[len(parts)-1]].([]any); list != nil {
+		return append(operations, PatchOperation{Op: "add", Path: path + "/-", Value: element})
+	}
+	return append(operations, PatchOperation{Op: "add", Path: path, Value: []any{element}})
+}

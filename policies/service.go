@@ -1,0 +1,84 @@
+package policies
+
+import (
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// externalIPsVersion is the minor version from which a ClusterIP Service with externalIPs may have a
+// traffic policy (kubernetes v1.29.0, pkg/apis/core/validation: ExternallyAccessible).
+const externalIPsVersion = 29
+
+// ExternallyAccessible tells whether clients outside the cluster reach a Service, which is when an
+// API server of this version accepts a traffic policy, and defaults it to Cluster.
+// Source: kubernetes v1.37.1, pkg/api/v1/service/util.go; before 1.29 externalIPs did not count.
+func ExternallyAccessible(service *corev1.Service, version Version) bool {
+	switch service.Spec.Type {
+	case corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort:
+		return true
+	case corev1.ServiceTypeClusterIP, "":
+		return len(service.Spec.ExternalIPs) > 0 && version.atLeast(externalIPsVersion)
+	default:
+		return false
+	}
+}
+
+// isLocal tells whether external traffic goes only to pods on the node that receives it.
+func isLocal(service *corev1.Service, version Version) bool {
+	return service.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal &&
+		ExternallyAccessible(service, version)
+}
+
+// runtimeLabels are set on pods by their controllers and never stand in a template. A tool such as
+// Argo Rollouts adds them to the selectors of live Services.
+var runtimeLabels = []string{
+	"pod-template-hash",
+	"rollouts-pod-template-hash",
+	"controller-revision-hash",
+	"apps.kubernetes.io/pod-index",
+	"statefulset.kubernetes.io/pod-name",
+}
+
+// onePodLabels are the runtime labels of which every pod of a StatefulSet has its own value: who
+// selects by one of them selects a single pod, and there is nothing to spread.
+var onePodLabels = runtimeLabels[3:]
+
+// podSelector returns what the labels of a pod template must hold for a Service to select its pods,
+// or nil if it selects none: an empty selector matches nothing, not everything
+// (kubernetes, pkg/controller/endpointslice).
+func podSelector(service *corev1.Service) map[string]string {
+	selector := service.Spec.Selector
+	if service.Spec.Type == corev1.ServiceTypeExternalName || len(selector) == 0 {
+		return nil
+	}
+	for _, label := range onePodLabels {
+		if _, ok := selector[label]; ok {
+			return nil
+		}
+	}
+	cloned := false
+	for _, label := range runtimeLabels {
+		if _, ok := selector[label]; ok {
+			if !cloned {
+				selector, cloned = maps.Clone(selector), true
+			}
+			delete(selector, label)
+		}
+	}
+	if len(selector) == 0 {
+		return nil
+	}
+	return selector
+}
+
+// selects tells whether a Service selects pods with these labels in its own namespace.
+func selects(service *corev1.Service, labels map[string]string) bool {
+	selector := podSelector(service)
+	for key, value := range selector {
+		if got, ok := labels[key]; !ok || got != value {
+			return false
+		}
+	}
+	return selector != nil
+}

@@ -1,0 +1,203 @@
+package policies
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// spreading is how the pods of a workload are kept apart, from its template alone.
+type spreading struct {
+	// kept tells that something keeps the pods on different nodes, or that nothing could.
+	kept bool
+	// ineffective is what looks as if it kept them apart and does not; set only if kept is false.
+	ineffective *ineffective
+}
+
+// ineffective is a constraint or a term that never keeps a workload's own pods apart.
+type ineffective struct {
+	// path is its JSON Pointer in the workload.
+	path string
+	// problem says why it has no effect.
+	problem string
+}
+
+// zoneKeys are the topology keys that are coarser than a node.
+var zoneKeys = []string{
+	corev1.LabelTopologyZone, corev1.LabelTopologyRegion,
+	corev1.LabelFailureDomainBetaZone, corev1.LabelFailureDomainBetaRegion,
+}
+
+const (
+	podSpecPath     = "/spec/template/spec"
+	constraintsPath = podSpecPath + "/topologySpreadConstraints"
+	affinityPath    = podSpecPath + "/affinity"
+	antiPath        = affinityPath + "/podAntiAffinity"
+	requiredPath    = antiPath + "/requiredDuringSchedulingIgnoredDuringExecution"
+	preferredPath   = antiPath + "/preferredDuringSchedulingIgnoredDuringExecution"
+)
+
+// spreadingOf reads how a workload's own pods are kept apart. namespace is the workload's, whose
+// labels a namespaceSelector may ask for.
+//
+// The pods are kept on different nodes by
+//
+//   - a topology spread constraint on kubernetes.io/hostname whose labelSelector is neither nil nor
+//     empty and selects the template's own labels. The scheduler counts no pods for an empty one.
+//     matchLabelKeys only narrow it to values that the pod itself has;
+//   - a pod anti-affinity term, required or preferred, on kubernetes.io/hostname that selects the
+//     template's own labels in its own namespace. Here an empty labelSelector selects every pod;
+//   - a hostPort, or containerPorts in the host's network: a second pod does not fit on the node.
+//     Of init containers the scheduler looks only at those that keep running.
+//
+// And nothing could keep them apart where spec.nodeName or a nodeSelector on kubernetes.io/hostname
+// pins them all to one node. Constraints on coarser topologies, and the scheduler's defaults
+// (hostname, maxSkew 3, soft), do not count.
+//
+// Source: kubernetes v1.36.3, pkg/scheduler/framework/plugins/podtopologyspread/common.go and
+// interpodaffinity/filtering.go; pkg/scheduler/util/utils.go GetHostPorts.
+func spreadingOf(w *Workload, namespace Namespace) spreading {
+	pod := w.Template.Spec
+	if _, pinned := pod.NodeSelector[corev1.LabelHostname]; pinned || pod.NodeName != "" {
+		return spreading{kept: true}
+	}
+	if usesHostPorts(pod) {
+		return spreading{kept: true}
+	}
+
+	own := labels.Set(w.Template.Labels)
+	var onHostname, onZone *ineffective
+	for i, constraint := range pod.TopologySpreadConstraints {
+		path := fmt.Sprintf("%s/%d", constraintsPath, i)
+		if constraint.TopologyKey != corev1.LabelHostname {
+			onZone = firstZone(onZone, constraint.TopologyKey, path, "spread constraint")
+			continue
+		}
+		problem := constraintProblem(constraint.LabelSelector, own)
+		if problem == "" {
+			return spreading{kept: true}
+		}
+		onHostname = first(onHostname, path, fmt.Sprintf("spread constraint #%d %s", i, problem))
+	}
+	for _, term := range antiAffinityTerms(pod.Affinity) {
+		if term.TopologyKey != corev1.LabelHostname {
+			onZone = firstZone(onZone, term.TopologyKey, term.path, "anti-affinity term")
+			continue
+		}
+		problem := termProblem(term.PodAffinityTerm, own, namespace)
+		if problem == "" {
+			return spreading{kept: true}
+		}
+		onHostname = first(onHostname, term.path, "anti-affinity term "+problem)
+	}
+	if onHostname != nil {
+		return spreading{ineffective: onHostname}
+	}
+	return spreading{ineffective: onZone}
+}
+
+func first(found *ineffective, path, problem string) *ineffective {
+	if found != nil {
+		return found
+	}
+	return &ineffective{path: path, problem: problem}
+}
+
+func firstZone(found *ineffective, key, path, what string) *ineffective {
+	if !slices.Contains(zoneKeys, key) {
+		return found
+	}
+	return first(found, path, fmt.Sprintf("the %s is on %s, which leaves pods on the same node", what, key))
+}
+
+func usesHostPorts(pod corev1.PodSpec) bool {
+	uses := func(c corev1.Container) bool {
+		return slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool {
+			return p.HostPort > 0 || pod.HostNetwork && p.ContainerPort > 0
+		})
+	}
+	keepsRunning := func(c corev1.Container) bool {
+		return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways && uses(c)
+	}
+	return slices.ContainsFunc(pod.Containers, uses) || slices.ContainsFunc(pod.InitContainers, keepsRunning)
+}
+
+// constraintProblem says why a spread constraint never counts pods with these labels; empty if it does.
+func constraintProblem(selector *metav1.LabelSelector, own labels.Set) string {
+	if selector == nil {
+		return "has no labelSelector, so it counts no pods"
+	}
+	s, err := metav1.LabelSelectorAsSelector(selector)
+	switch {
+	case err != nil:
+		return "has a labelSelector that is not valid"
+	case s.Empty():
+		return "has an empty labelSelector, which counts no pods"
+	case !s.Matches(own):
+		return "has a labelSelector that does not match the pod template's own labels"
+	default:
+		return ""
+	}
+}
+
+// termProblem says why an anti-affinity term never keeps pods with these labels apart; empty if it does.
+func termProblem(term corev1.PodAffinityTerm, own labels.Set, namespace Namespace) string {
+	if term.LabelSelector == nil {
+		return "has no labelSelector, so it matches no pods"
+	}
+	s, err := metav1.LabelSelectorAsSelector(term.LabelSelector)
+	switch {
+	case err != nil:
+		return "has a labelSelector that is not valid"
+	case !s.Matches(own):
+		return "has a labelSelector that does not match the pod template's own labels"
+	}
+	for _, key := range term.MismatchLabelKeys {
+		if _, ok := own[key]; ok {
+			return fmt.Sprintf("has mismatchLabelKeys %s, which excludes the workload's own pods", key)
+		}
+	}
+	if !inNamespace(term, namespace) {
+		return fmt.Sprintf("does not look at pods in its own namespace %s", namespace.Name)
+	}
+	return ""
+}
+
+// inNamespace tells whether a term looks at pods in a namespace, which is the term's own where it
+// names none.
+func inNamespace(term corev1.PodAffinityTerm, namespace Namespace) bool {
+	if len(term.Namespaces) == 0 && term.NamespaceSelector == nil {
+		return true
+	}
+	if slices.Contains(term.Namespaces, namespace.Name) {
+		return true
+	}
+	if term.NamespaceSelector == nil {
+		return false
+	}
+	s, err := metav1.LabelSelectorAsSelector(term.NamespaceSelector)
+	return err == nil && s.Matches(labels.Set(namespace.Labels))
+}
+
+type antiAffinityTerm struct {
+	corev1.PodAffinityTerm
+	path string
+}
+
+// antiAffinityTerms are all terms of a pod's anti-affinity, the required ones first.
+func antiAffinityTerms(affinity *corev1.Affinity) []antiAffinityTerm {
+	if affinity == nil || affinity.PodAntiAffinity == nil {
+		return nil
+	}
+	var terms []antiAffinityTerm
+	for i, term := range affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution {
+		terms = append(terms, antiAffinityTerm{term, fmt.Sprintf("%s/%d", requiredPath, i)})
+	}
+	for i, weighted := range affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution {
+		terms = append(terms, antiAffinityTerm{weighted.PodAffinityTerm, fmt.Sprintf("%s/%d/podAffinityTerm", preferredPath, i)})
+	}
+	return terms
+}

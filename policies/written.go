@@ -1,0 +1,75 @@
+package policies
+
+import (
+	"bytes"
+	"encoding/json"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Explicit tells how spec.externalTrafficPolicy of a Service came to be.
+type Explicit string
+
+// Online the field is already defaulted when a webhook sees it, so that an absent policy and a
+// written Cluster look the same. A written value is never overridden.
+const (
+	// ExplicitUnknown: nobody can tell.
+	ExplicitUnknown Explicit = "unknown"
+	// ExplicitWritten: the owner's manifest sets it.
+	ExplicitWritten Explicit = "written"
+	// ExplicitDefaulted: the owner's manifest does not set it.
+	ExplicitDefaulted Explicit = "defaulted"
+)
+
+// explicit is the one function for all doors: kubectl's copy of the manifest; else what an applier
+// owns; else what the file says, unless it is an export of a live object, which writes every field.
+//
+// An Update entry of managedFields proves nothing: the API server computes it from the object with
+// its defaults (apiserver, pkg/endpoints/handlers/create.go).
+func explicit(object *Object, inFile InFile) Explicit {
+	meta := object.Service.ObjectMeta
+	if text, ok := meta.Annotations[lastApplied]; ok {
+		var applied struct {
+			Spec map[string]json.RawMessage `json:"spec"`
+		}
+		if json.Unmarshal([]byte(text), &applied) == nil {
+			return writtenIf(isSet(applied.Spec["externalTrafficPolicy"]))
+		}
+	}
+	applied := false
+	for _, entry := range meta.ManagedFields {
+		if entry.Operation != metav1.ManagedFieldsOperationApply || entry.Subresource != "" || entry.FieldsV1 == nil {
+			continue
+		}
+		var fields struct {
+			Spec map[string]json.RawMessage `json:"f:spec"`
+		}
+		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) != nil {
+			continue
+		}
+		if _, owns := fields.Spec["f:externalTrafficPolicy"]; owns {
+			return ExplicitWritten
+		}
+		// Controllers apply annotations and the like; only who applies the spec could have set the policy.
+		applied = applied || len(fields.Spec) > 0
+	}
+	switch {
+	case applied:
+		return ExplicitDefaulted
+	case inFile == InFileUnknown, meta.UID != "":
+		return ExplicitUnknown
+	default:
+		return writtenIf(inFile == InFileWritten)
+	}
+}
+
+func isSet(value json.RawMessage) bool {
+	return len(value) > 0 && !bytes.Equal(value, []byte("null")) && !bytes.Equal(value, []byte(`""`))
+}
+
+func writtenIf(written bool) Explicit {
+	if written {
+		return ExplicitWritten
+	}
+	return ExplicitDefaulted
+}
