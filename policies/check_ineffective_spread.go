@@ -36,7 +36,7 @@ func checkIneffectiveSpread(r *review) []result {
 		return nil
 	}
 	res := found.result(r, found.ineffective.path,
-		found.ineffective.problem+", behind Local "+serviceNames(found.services))
+		found.ineffective.problem+", behind Local "+serviceNames(found.services), found.ineffective.fix)
 	res.mode = r.settings.mode(unspreadBehindLocal.ID, unspreadBehindLocal.DefaultMode)
 	return []result{res}
 }

@@ -49,8 +49,12 @@ func checkUnspreadBehindLocal(r *review) []result {
 	if found == nil || found.ineffective != nil {
 		return nil
 	}
-	return []result{found.result(r, constraintsPath,
-		fmt.Sprintf("pods behind Local %s are not spread by hostname: %s", serviceNames(found.services), r.load()))}
+	fix := "add a spread constraint on kubernetes.io/hostname that selects the pods' own labels"
+	if found.strategy == v1alpha1.StrategyPodAntiAffinity {
+		fix = "add pod anti-affinity on kubernetes.io/hostname that selects the pods' own labels"
+	}
+	message := fmt.Sprintf("pods behind Local %s are not spread by hostname: %s", serviceNames(found.services), r.load())
+	return []result{found.result(r, constraintsPath, message, fix)}
 }
 
 // checkUnspreadService is the form on the Service. The workloads' repairs are not its to carry.
@@ -150,11 +154,7 @@ func (r *review) spreadWishes() []SpreadWish {
 }
 
 // result is the finding, whichever of the two rules makes it.
-func (u *unspread) result(r *review, path, message string) result {
-	fix := "add a spread constraint on kubernetes.io/hostname that selects the pods' own labels"
-	if u.strategy == v1alpha1.StrategyPodAntiAffinity {
-		fix = "add pod anti-affinity on kubernetes.io/hostname that selects the pods' own labels"
-	}
+func (u *unspread) result(r *review, path, message, fix string) result {
 	if u.problem != "" {
 		fix += "; not repaired, since " + u.problem
 	}
@@ -173,7 +173,7 @@ func (u *unspread) result(r *review, path, message string) result {
 // load says what may become of the traffic.
 func (r *review) load() string {
 	if r.replicas == 2 {
-		return "both pods may share one node"
+		return "they may all share one node"
 	}
 	load := fmt.Sprintf("up to %.3gx load on one pod", worstOverload(r.replicas))
 	if nodes := r.Cluster.Nodes; nodes > 0 {

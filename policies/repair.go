@@ -45,7 +45,7 @@ func spreadRepair(object *Object, spread v1alpha1.Spread, services []*corev1.Ser
 		if constraint.TopologyKey == corev1.LabelHostname && string(constraint.WhenUnsatisfiable) == string(spread.WhenUnsatisfiable) {
 			// The API server allows one constraint for each {topologyKey, whenUnsatisfiable}, and a
 			// user's own is not ours to change.
-			return nil, fmt.Sprintf("its place is taken by constraint #%d on the same topologyKey and whenUnsatisfiable", i)
+			return nil, fmt.Sprintf("constraint #%d takes the only place for %s with %s", i, corev1.LabelHostname, spread.WhenUnsatisfiable)
 		}
 	}
 	constraint := map[string]any{

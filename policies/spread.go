@@ -21,8 +21,8 @@ type spreading struct {
 type ineffective struct {
 	// path is its JSON Pointer in the workload.
 	path string
-	// problem says why it has no effect.
-	problem string
+	// problem says why it has no effect, fix what to do about it.
+	problem, fix string
 }
 
 // zoneKeys are the topology keys that are coarser than a node.
@@ -49,12 +49,13 @@ const (
 //     empty and selects the template's own labels. The scheduler counts no pods for an empty one.
 //     matchLabelKeys only narrow it to values that the pod itself has;
 //   - a pod anti-affinity term, required or preferred, on kubernetes.io/hostname that selects the
-//     template's own labels in its own namespace. Here an empty labelSelector selects every pod;
+//     template's own labels in its own namespace. Here an empty labelSelector selects every pod.
+//     A required term on a zone or region does too: one pod in a zone is one pod on a node;
 //   - a hostPort, or containerPorts in the host's network: a second pod does not fit on the node.
 //     Of init containers the scheduler looks only at those that keep running.
 //
 // And nothing could keep them apart where spec.nodeName or a nodeSelector on kubernetes.io/hostname
-// pins them all to one node. Constraints on coarser topologies, and the scheduler's defaults
+// pins them all to one node. Other constraints on coarser topologies, and the scheduler's defaults
 // (hostname, maxSkew 3, soft), do not count.
 //
 // Source: kubernetes v1.36.3, pkg/scheduler/framework/plugins/podtopologyspread/common.go and
@@ -80,18 +81,19 @@ func spreadingOf(w *Workload, namespace Namespace) spreading {
 		if problem == "" {
 			return spreading{kept: true}
 		}
-		onHostname = first(onHostname, path, fmt.Sprintf("spread constraint #%d %s", i, problem))
+		onHostname = first(onHostname, path, fmt.Sprintf("spread constraint #%d %s", i, problem), fixSelector)
 	}
 	for _, term := range antiAffinityTerms(pod.Affinity) {
-		if term.TopologyKey != corev1.LabelHostname {
-			onZone = firstZone(onZone, term.TopologyKey, term.path, "anti-affinity term")
-			continue
-		}
 		problem := termProblem(term.PodAffinityTerm, own, namespace)
-		if problem == "" {
+		onNode := term.TopologyKey == corev1.LabelHostname
+		switch {
+		case problem == "" && (onNode || term.required && slices.Contains(zoneKeys, term.TopologyKey)):
 			return spreading{kept: true}
+		case onNode:
+			onHostname = first(onHostname, term.path, "anti-affinity term "+problem, fixSelector)
+		default:
+			onZone = firstZone(onZone, term.TopologyKey, term.path, "anti-affinity term")
 		}
-		onHostname = first(onHostname, term.path, "anti-affinity term "+problem)
 	}
 	if onHostname != nil {
 		return spreading{ineffective: onHostname}
@@ -99,18 +101,23 @@ func spreadingOf(w *Workload, namespace Namespace) spreading {
 	return spreading{ineffective: onZone}
 }
 
-func first(found *ineffective, path, problem string) *ineffective {
+const (
+	fixSelector = "let it select the pods' own labels in their own namespace, as spec.selector does"
+	fixZone     = "add a spread constraint on kubernetes.io/hostname beside it"
+)
+
+func first(found *ineffective, path, problem, fix string) *ineffective {
 	if found != nil {
 		return found
 	}
-	return &ineffective{path: path, problem: problem}
+	return &ineffective{path: path, problem: problem, fix: fix}
 }
 
 func firstZone(found *ineffective, key, path, what string) *ineffective {
 	if !slices.Contains(zoneKeys, key) {
 		return found
 	}
-	return first(found, path, fmt.Sprintf("the %s is on %s, which leaves pods on the same node", what, key))
+	return first(found, path, fmt.Sprintf("the %s is on %s, which leaves pods on the same node", what, key), fixZone)
 }
 
 func usesHostPorts(pod corev1.PodSpec) bool {
@@ -184,7 +191,8 @@ func inNamespace(term corev1.PodAffinityTerm, namespace Namespace) bool {
 
 type antiAffinityTerm struct {
 	corev1.PodAffinityTerm
-	path string
+	path     string
+	required bool
 }
 
 // antiAffinityTerms are all terms of a pod's anti-affinity, the required ones first.
@@ -194,10 +202,10 @@ func antiAffinityTerms(affinity *corev1.Affinity) []antiAffinityTerm {
 	}
 	var terms []antiAffinityTerm
 	for i, term := range affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution {
-		terms = append(terms, antiAffinityTerm{term, fmt.Sprintf("%s/%d", requiredPath, i)})
+		terms = append(terms, antiAffinityTerm{term, fmt.Sprintf("%s/%d", requiredPath, i), true})
 	}
 	for i, weighted := range affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution {
-		terms = append(terms, antiAffinityTerm{weighted.PodAffinityTerm, fmt.Sprintf("%s/%d/podAffinityTerm", preferredPath, i)})
+		terms = append(terms, antiAffinityTerm{weighted.PodAffinityTerm, fmt.Sprintf("%s/%d/podAffinityTerm", preferredPath, i), false})
 	}
 	return terms
 }

@@ -43,12 +43,25 @@ _annotation(match) := {} if match.subject.provider
 
 _message(match) := sprintf("annotation %s=%s %s", [
 	match.subject.annotation,
-	_short(match.subject.value),
+	_shown(match),
 	match.row.message,
 ])
 
 _message(match) := sprintf("load balancer %s %s", [match.subject.provider, match.row.message])
 
-_short(value) := value if count(value) <= 40
+# Of a list of attributes, the one that matters.
+_shown(match) := concat("=", [attribute.name, attribute.setting]) if {
+	attribute := match.row.value.attribute
+}
 
-_short(value) := sprintf("%s...", [substring(value, 0, 40)]) if count(value) > 40
+_shown(match) := value if {
+	not match.row.value.attribute
+	value := match.subject.value
+	count(value) <= 40
+}
+
+_shown(match) := concat("", [substring(value, 0, 40), "..."]) if {
+	not match.row.value.attribute
+	value := match.subject.value
+	count(value) > 40
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// progress shows on a terminal how far a long run is, and shows nothing anywhere else.
+type progress struct {
+	w io.Writer
+	// next is when it may write again: never in the first half second, so that short runs stay still.
+	next  time.Time
+	shown bool
+}
+
+const progressInterval = 500 * time.Millisecond
+
+func newProgress(w io.Writer) *progress {
+	if !isTerminal(w) {
+		return &progress{}
+	}
+	return &progress{w: w, next: time.Now().Add(progressInterval)}
+}
+
+func (p *progress) read(done, all int)   { p.show("reading", done, all, "files") }
+func (p *progress) judged(done, all int) { p.show("judging", done, all, "objects") }
+
+func (p *progress) show(verb string, done, all int, what string) {
+	if p.w == nil || time.Now().Before(p.next) {
+		return
+	}
+	p.next = time.Now().Add(progressInterval)
+	p.shown = true
+	fmt.Fprintf(p.w, "\r\x1b[K%s %d of %d %s", verb, done, all, what)
+}
+
+// done removes what was shown.
+func (p *progress) done() {
+	if p.shown {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+}

@@ -1,0 +1,139 @@
+package manifest
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sourceward/sourceward/policies"
+)
+
+// setDefaults writes into a Service or Deployment what an API server of this version would have
+// written before any webhook saw it, so that rules, and Rego, judge the same object in a file and in
+// a cluster. Values that the server allocates, such as clusterIP, stay absent.
+//
+// Source: kubernetes v1.37.1, pkg/apis/core/v1/defaults.go and pkg/apis/apps/v1/defaults.go.
+func setDefaults(content map[string]any, version policies.Version) {
+	spec := object(content, "spec")
+	switch content["kind"] {
+	case "Service":
+		setServiceDefaults(spec, version)
+	case "Deployment":
+		setDeploymentDefaults(spec)
+	}
+}
+
+func setServiceDefaults(spec map[string]any, version policies.Version) {
+	set(spec, "type", string(corev1.ServiceTypeClusterIP))
+	set(spec, "sessionAffinity", string(corev1.ServiceAffinityNone))
+	if spec["sessionAffinity"] == string(corev1.ServiceAffinityClientIP) {
+		set(object(object(spec, "sessionAffinityConfig"), "clientIP"), "timeoutSeconds", int64(corev1.DefaultClientIPServiceAffinitySeconds))
+	}
+	for _, port := range objects(spec["ports"]) {
+		set(port, "protocol", string(corev1.ProtocolTCP))
+		if target := port["targetPort"]; target == nil || target == "" || target == int64(0) {
+			port["targetPort"] = port["port"]
+		}
+	}
+	if spec["type"] != string(corev1.ServiceTypeExternalName) {
+		set(spec, "internalTrafficPolicy", string(corev1.ServiceInternalTrafficPolicyCluster))
+	}
+	if spec["type"] == string(corev1.ServiceTypeLoadBalancer) {
+		set(spec, "allocateLoadBalancerNodePorts", true)
+	}
+	if externallyAccessible(spec, version) {
+		set(spec, "externalTrafficPolicy", string(corev1.ServiceExternalTrafficPolicyCluster))
+	}
+}
+
+func externallyAccessible(spec map[string]any, version policies.Version) bool {
+	serviceType, _ := spec["type"].(string)
+	addresses, _ := spec["externalIPs"].([]any)
+	service := &corev1.Service{Spec: corev1.ServiceSpec{
+		Type:        corev1.ServiceType(serviceType),
+		ExternalIPs: make([]string, len(addresses)),
+	}}
+	return policies.ExternallyAccessible(service, version)
+}
+
+func setDeploymentDefaults(spec map[string]any) {
+	set(spec, "replicas", int64(1))
+	set(spec, "revisionHistoryLimit", int64(10))
+	set(spec, "progressDeadlineSeconds", int64(600))
+	strategy := object(spec, "strategy")
+	set(strategy, "type", "RollingUpdate")
+	if strategy["type"] == "RollingUpdate" {
+		rolling := object(strategy, "rollingUpdate")
+		set(rolling, "maxUnavailable", "25%")
+		set(rolling, "maxSurge", "25%")
+	}
+
+	pod := object(object(spec, "template"), "spec")
+	set(pod, "restartPolicy", string(corev1.RestartPolicyAlways))
+	set(pod, "dnsPolicy", string(corev1.DNSClusterFirst))
+	set(pod, "schedulerName", corev1.DefaultSchedulerName)
+	set(pod, "terminationGracePeriodSeconds", int64(corev1.DefaultTerminationGracePeriodSeconds))
+	object(pod, "securityContext")
+	if account := pod["serviceAccount"]; account != nil {
+		set(pod, "serviceAccountName", account)
+	}
+	if account := pod["serviceAccountName"]; account != nil {
+		set(pod, "serviceAccount", account)
+	}
+	for _, list := range []string{"containers", "initContainers"} {
+		for _, container := range objects(pod[list]) {
+			setContainerDefaults(container)
+		}
+	}
+}
+
+func setContainerDefaults(container map[string]any) {
+	set(container, "terminationMessagePath", corev1.TerminationMessagePathDefault)
+	set(container, "terminationMessagePolicy", string(corev1.TerminationMessageReadFile))
+	for _, port := range objects(container["ports"]) {
+		set(port, "protocol", string(corev1.ProtocolTCP))
+	}
+	for _, name := range []string{"livenessProbe", "readinessProbe", "startupProbe"} {
+		probe, ok := container[name].(map[string]any)
+		if !ok {
+			continue
+		}
+		set(probe, "timeoutSeconds", int64(1))
+		set(probe, "periodSeconds", int64(10))
+		set(probe, "successThreshold", int64(1))
+		set(probe, "failureThreshold", int64(3))
+	}
+}
+
+// set gives a member a value where it has none, or one that the API server takes for none.
+func set(object map[string]any, key string, value any) {
+	switch object[key] {
+	case nil, "":
+		object[key] = value
+	}
+}
+
+// object returns the object at a key, which it makes if nothing is there. What is something else
+// stays as it is, for decoding to refuse.
+func object(parent map[string]any, key string) map[string]any {
+	switch child := parent[key].(type) {
+	case map[string]any:
+		return child
+	case nil:
+		made := map[string]any{}
+		parent[key] = made
+		return made
+	default:
+		return map[string]any{}
+	}
+}
+
+// objects are the elements of a list that are objects.
+func objects(list any) []map[string]any {
+	elements, _ := list.([]any)
+	var found []map[string]any
+	for _, element := range elements {
+		if o, ok := element.(map[string]any); ok {
+			found = append(found, o)
+		}
+	}
+	return found
+}

@@ -1,0 +1,510 @@
+// Package manifest turns YAML and JSON files into objects that remember file, line and column, and
+// writes repairs back into the files with all the rest of their text kept.
+package manifest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+const (
+	// maxExpanded bounds the values that aliases add to one document: far beyond any manifest, and
+	// little enough memory that a file made to explode (the "billion laughs") does no harm.
+	maxExpanded = 1_000_000
+	// maxDepth is where the JSON decoder of the API server gives up too. It also keeps aliases from
+	// chaining deep documents into one that overflows the stack.
+	maxDepth = 10_000
+)
+
+// Position is a place in a file. Line and Column count from 1, columns in characters; where a column
+// is not known it is 0, and the zero Position is the file as a whole.
+type Position struct{ Line, Column int }
+
+// Error is what is wrong at one place of a file.
+type Error struct {
+	// File is the name that Parse was given.
+	File string
+	Position
+	// Message is one line: what is wrong and what to do about it.
+	Message string
+}
+
+// Error is "file:line:column: message", without the parts that are not known.
+func (e *Error) Error() string {
+	var place string
+	if e.File != "" {
+		place = e.File + ":"
+	}
+	for _, n := range []int{e.Line, e.Column} {
+		if n > 0 {
+			place += strconv.Itoa(n) + ":"
+		}
+	}
+	if place == "" {
+		return e.Message
+	}
+	return place + " " + e.Message
+}
+
+// Document is one document of a YAML stream or a JSON file.
+type Document struct {
+	// File is the name that Parse was given.
+	File string
+	// Index is the number of the document in its file, from 0, as Patch counts them. Empty documents
+	// count.
+	Index int
+	// Content is what the API server would read, in the types string, bool, int64, float64, nil,
+	// []any and map[string]any. It is nil if the document is not a mapping.
+	Content map[string]any
+
+	chunk chunk
+}
+
+// Parse reads all documents of a file, YAML or JSON, with the meaning that kubectl gives them; file
+// only names it. A document that cannot be read is one Error and does not keep the others from being
+// read. A document of nothing but comments is neither. The documents refer to data, which must not
+// be changed as long as they are used.
+func Parse(file string, data []byte) ([]*Document, []*Error) {
+	var documents []*Document
+	var errs []*Error
+	for i, chunk := range split(data) {
+		document, err := chunk.document()
+		switch {
+		case err != nil:
+			err.File = file
+			errs = append(errs, err)
+		case document != nil:
+			document.File, document.Index = file, i
+			documents = append(documents, document)
+		}
+	}
+	return documents, errs
+}
+
+// Position is where the value that a JSON Pointer (RFC 6901) names was written: the key of a member,
+// the element of a list. What came by an alias or a merge key is found where it is written out. For
+// a path that does not exist it is the place of the nearest ancestor that does; for "" it is the
+// start of the document, the first key.
+func (d *Document) Position(pointer string) Position {
+	// The text is parsed again, because few positions are ever asked for, and keeping the nodes of
+	// every object would take more memory than the objects.
+	node, err := d.chunk.parse()
+	if err != nil || node == nil {
+		return Position{}
+	}
+	place := node
+	if len(node.Content) > 0 {
+		place = node.Content[0]
+	}
+	for _, token := range tokens(pointer) {
+		key, value := child(node, token)
+		if value == nil {
+			break
+		}
+		place, node = key, value
+	}
+	return d.chunk.position(place)
+}
+
+// line is the text of a line of the file, "" where the document has none.
+func (d *Document) line(number int) string {
+	number -= d.chunk.line
+	for line := range bytes.Lines(d.chunk.text) {
+		if number--; number == 0 {
+			return strings.TrimRight(string(line), "\r\n")
+		}
+	}
+	return ""
+}
+
+// A chunk is the text of one document, with the comments, directives and marker that lead it in.
+type chunk struct {
+	text   []byte
+	offset int // of the text in its file, in bytes
+	line   int // lines of the file before the text
+}
+
+var byteOrderMark = []byte("\ufeff")
+
+// split cuts a stream at its document markers, line by line as kubectl does and before any YAML is
+// parsed, so that a broken document leaves the others whole.
+func split(data []byte) []chunk {
+	var chunks []chunk
+	var start, end, line, lines int
+	begun := false // there is a marker or some content; what comes before only leads it in
+	if bytes.HasPrefix(data, byteOrderMark) {
+		start, end = len(byteOrderMark), len(byteOrderMark)
+	}
+	for text := range bytes.Lines(data[end:]) {
+		opens, closes := isMarker(text, "---"), isMarker(text, "...")
+		if begun && (opens || closes) {
+			chunks = append(chunks, chunk{data[start:end], start, line})
+			start, line, begun = end, lines, false
+		}
+		end += len(text)
+		lines++
+		switch {
+		case closes:
+			start, line = end, lines
+		case !begun:
+			text = bytes.TrimSpace(text)
+			begun = opens || len(text) > 0 && text[0] != '#' && text[0] != '%'
+		}
+	}
+	if begun {
+		chunks = append(chunks, chunk{data[start:], start, line})
+	}
+	return chunks
+}
+
+func isMarker(line []byte, marker string) bool {
+	rest, ok := bytes.CutPrefix(line, []byte(marker))
+	return ok && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0)
+}
+
+// A lineReader hands out no more than one line at a time and thereby knows how far a parser has come.
+type lineReader struct {
+	text []byte
+	at   int
+}
+
+func (r *lineReader) Read(p []byte) (int, error) {
+	line := r.text[r.at:]
+	if n := bytes.IndexByte(line, '\n'); n >= 0 {
+		line = line[:n+1]
+	}
+	if len(line) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, line)
+	r.at += n
+	return n, nil
+}
+
+// line is the number of the line, from 1, that was read last.
+func (r *lineReader) line() int {
+	return bytes.Count(r.text[:max(r.at-1, 0)], []byte("\n")) + 1
+}
+
+// parse is the root node of the chunk, nil if there is none.
+func (c chunk) parse() (*yaml.Node, *Error) {
+	reader := &lineReader{text: c.text}
+	decoder := yaml.NewDecoder(reader)
+	var document, more yaml.Node
+	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
+		return nil, nil
+	} else if err != nil {
+		return nil, c.syntaxError(err, reader.line())
+	}
+	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
+		return nil, &Error{
+			Position: Position{Line: c.line + reader.line()},
+			Message:  "text follows the end of the document; put a line of --- between documents",
+		}
+	}
+	return document.Content[0], nil
+}
+
+var yamlError = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)$`)
+
+// syntaxError words an error of the parser, which had come to a line of the chunk.
+func (c chunk) syntaxError(err error, line int) *Error {
+	message := err.Error()
+	if m := yamlError.FindStringSubmatch(message); m != nil {
+		message = m[2]
+		// Where a token is missing the parser names the line on which the enclosing block began,
+		// less one; how far it has read is the line that is wrong, or the one after.
+		if n, err := strconv.Atoi(m[1]); err == nil && !strings.HasPrefix(message, "did not find expected") {
+			line = n
+		}
+	}
+	return &Error{Position: Position{Line: c.line + line}, Message: message}
+}
+
+func (c chunk) position(n *yaml.Node) Position {
+	return Position{Line: c.line + n.Line, Column: n.Column}
+}
+
+// document reads the chunk, which yields neither a document nor an error if it is empty.
+func (c chunk) document() (*Document, *Error) {
+	root, err := c.parse()
+	if err != nil || root == nil || root.Tag == "!!null" {
+		return nil, err
+	}
+	d := &Document{chunk: c}
+	if root.Kind == yaml.MappingNode {
+		reader := converter{chunk: c, open: map[*yaml.Node]bool{}}
+		d.Content, err = reader.mapping(root, 0)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// A converter turns the nodes of one document into values.
+type converter struct {
+	chunk    chunk
+	open     map[*yaml.Node]bool // anchored nodes that are being expanded
+	expanded int
+}
+
+func (c *converter) errorf(n *yaml.Node, format string, args ...any) *Error {
+	return &Error{Position: c.chunk.position(n), Message: fmt.Sprintf(format, args...)}
+}
+
+func (c *converter) value(n *yaml.Node, depth int) (any, *Error) {
+	if depth > maxDepth {
+		return nil, c.errorf(n, "values are nested deeper than %d levels; flatten them", maxDepth)
+	}
+	if len(c.open) > 0 {
+		if c.expanded++; c.expanded > maxExpanded {
+			return nil, c.errorf(n, "aliases expand to more than %d values; write the values out", maxExpanded)
+		}
+	}
+	switch n.Kind {
+	case yaml.AliasNode:
+		if c.open[n.Alias] {
+			return nil, c.errorf(n, "anchor %q contains itself; write the value out", n.Value)
+		}
+		c.open[n.Alias] = true
+		defer delete(c.open, n.Alias)
+		return c.value(n.Alias, depth+1)
+	case yaml.MappingNode:
+		return boxed(c.mapping(n, depth))
+	case yaml.SequenceNode:
+		list := make([]any, len(n.Content))
+		for i, item := range n.Content {
+			var err *Error
+			if list[i], err = c.value(item, depth+1); err != nil {
+				return nil, err
+			}
+		}
+		return list, nil
+	default:
+		return c.scalar(n)
+	}
+}
+
+// boxed makes a nil map a nil interface.
+func boxed(m map[string]any, err *Error) (any, *Error) {
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (c *converter) mapping(n *yaml.Node, depth int) (map[string]any, *Error) {
+	m := make(map[string]any, len(n.Content)/2)
+	var merge *yaml.Node
+	for i := 0; i < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		name, err := keyName(key)
+		if err != nil {
+			return nil, c.errorf(key, "%v", err)
+		}
+		_, twice := m[name]
+		if isMerge(key) {
+			twice = merge != nil
+			merge = value
+		}
+		if twice {
+			first := n.Content[member(n, name)-1]
+			return nil, c.errorf(key, "key %q is set twice, first in line %d; remove one",
+				name, c.chunk.position(first).Line)
+		}
+		if value == merge {
+			continue
+		}
+		var problem *Error
+		if m[name], problem = c.value(value, depth+1); problem != nil {
+			return nil, problem
+		}
+	}
+	if merge == nil {
+		return m, nil
+	}
+	return m, c.merge(m, merge, depth+1)
+}
+
+// merge adds what a merge key brings and m does not set.
+func (c *converter) merge(m map[string]any, n *yaml.Node, depth int) *Error {
+	value, err := c.value(n, depth)
+	if err != nil {
+		return err
+	}
+	sources, ok := value.([]any)
+	if !ok {
+		sources = []any{value}
+	}
+	for _, source := range sources {
+		source, ok := source.(map[string]any)
+		if !ok {
+			return c.errorf(n, "a merge key takes a mapping or a list of mappings; correct its value")
+		}
+		for key, value := range source {
+			if _, ok := m[key]; !ok {
+				m[key] = value
+			}
+		}
+	}
+	return nil
+}
+
+func (c *converter) scalar(n *yaml.Node) (any, *Error) {
+	v, err := resolve(n)
+	if err != nil {
+		return nil, c.errorf(n, "%s", yamlError.FindStringSubmatch(err.Error())[2])
+	}
+	// A value travels to the API server as JSON.
+	switch v := v.(type) {
+	case int:
+		return int64(v), nil
+	case uint64:
+		return float64(v), nil
+	case float64:
+		if math.IsInf(v, 0) || math.IsNaN(v) {
+			return nil, c.errorf(n, "JSON has no number %s; write a finite one, or quote it", n.Value)
+		}
+		if i, err := strconv.ParseInt(strconv.FormatFloat(v, 'f', -1, 64), 10, 64); err == nil {
+			return i, nil // 1.0 is written as 1
+		}
+	case string:
+		return validUTF8(v), nil
+	}
+	return v, nil
+}
+
+// resolve is the value of a scalar: nil, bool, int, int64, uint64, float64 or string.
+func resolve(n *yaml.Node) (any, error) {
+	switch tag := n.ShortTag(); tag {
+	case "!!bool", "!!str":
+		// The parser reads YAML 1.2, kubectl YAML 1.1.
+		if tag == "!!bool" || n.Style == 0 {
+			switch n.Value {
+			case "y", "Y", "yes", "Yes", "YES", "on", "On", "ON":
+				return true, nil
+			case "n", "N", "no", "No", "NO", "off", "Off", "OFF":
+				return false, nil
+			}
+		}
+		if tag == "!!str" {
+			return n.Value, nil
+		}
+	case "!!null", "!!int", "!!float", "!!binary":
+	default: // timestamps and tags of others
+		return n.Value, nil
+	}
+	var v any
+	err := n.Decode(&v)
+	return v, err
+}
+
+// validUTF8 replaces each byte that JSON cannot hold, which only !!binary can bring.
+func validUTF8(s string) string { return string([]rune(s)) }
+
+// keyName is a key as JSON has it: a string.
+func keyName(n *yaml.Node) (string, error) {
+	n = written(n)
+	if n.Kind != yaml.ScalarNode {
+		return "", errors.New("a key is a list or a mapping; quote it, and render templates before they are read")
+	}
+	v, err := resolve(n)
+	if err != nil {
+		return "", errors.New(yamlError.FindStringSubmatch(err.Error())[2])
+	}
+	switch v := v.(type) {
+	case string:
+		return validUTF8(v), nil
+	case bool:
+		return strconv.FormatBool(v), nil
+	case int:
+		return strconv.Itoa(v), nil
+	case float64:
+		if !math.IsInf(v, 0) && !math.IsNaN(v) {
+			return strconv.FormatFloat(v, 'g', -1, 32), nil // with the precision that kubectl uses
+		}
+	}
+	return "", fmt.Errorf("key %q is not a string; quote it", n.Value)
+}
+
+func isMerge(key *yaml.Node) bool { return key.Tag == "!!merge" }
+
+// written is the node that an alias stands for, and any other node itself.
+func written(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
+}
+
+// member is the index of the value of a mapping's own key in its Content, -1 if it has no such key.
+func member(mapping *yaml.Node, name string) int {
+	for i := 0; i < len(mapping.Content); i += 2 {
+		if key, err := keyName(mapping.Content[i]); err == nil && key == name {
+			return i + 1
+		}
+	}
+	return -1
+}
+
+// element is the index of a list's element, -1 if the token is none.
+func element(list *yaml.Node, token string) int {
+	i, err := strconv.Atoi(token)
+	if err != nil || i < 0 || i >= len(list.Content) || strconv.Itoa(i) != token {
+		return -1
+	}
+	return i
+}
+
+// child is the value that one token of a JSON Pointer names, with the node that is its place, be it
+// written right here or come by an alias or a merge key. Both are nil if there is none.
+func child(n *yaml.Node, token string) (place, value *yaml.Node) {
+	n = written(n)
+	switch n.Kind {
+	case yaml.SequenceNode:
+		if i := element(n, token); i >= 0 {
+			return n.Content[i], n.Content[i]
+		}
+	case yaml.MappingNode:
+		if i := member(n, token); i >= 0 {
+			return n.Content[i-1], n.Content[i]
+		}
+		i := member(n, "<<")
+		if i < 0 || !isMerge(n.Content[i-1]) {
+			break
+		}
+		sources := []*yaml.Node{n.Content[i]}
+		if list := written(n.Content[i]); list.Kind == yaml.SequenceNode {
+			sources = list.Content
+		}
+		for _, source := range sources {
+			if place, value = child(source, token); value != nil {
+				return place, value
+			}
+		}
+	}
+	return nil, nil
+}
+
+var unescape = strings.NewReplacer("~1", "/", "~0", "~")
+
+// tokens are the parts of a JSON Pointer.
+func tokens(pointer string) []string {
+	if pointer == "" {
+		return nil
+	}
+	parts := strings.Split(strings.TrimPrefix(pointer, "/"), "/")
+	for i, part := range parts {
+		parts[i] = unescape.Replace(part)
+	}
+	return parts
+}

@@ -1,0 +1,623 @@
+package manifest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	jsonpatch "github.com/evanphx/json-patch/v5"
+	"go.yaml.in/yaml/v3"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+
+	"github.com/sourceward/sourceward/policies"
+)
+
+// Patch applies operations to one document of a YAML stream or JSON file and returns the whole new
+// text. What the operations do not name stays byte for byte: comments, order, quotes, line ends.
+//
+// The document is the one with that Index; at is the JSON Pointer to the object in it, "" or, for an
+// item of a List, /items/2, to which the paths of the operations are relative. Members can be added,
+// replaced and removed; elements of lists can be appended (/-) and removed.
+//
+// The error is non-nil if there is no such document, if an operation is another or its path does not
+// exist, if the place is shared by an anchor, or if the text is so unusual that the edit would
+// change anything else; then nothing is returned. Every edit is verified by reading its result.
+func Patch(data []byte, index int, at string, operations []policies.PatchOperation) ([]byte, error) {
+	for _, operation := range operations {
+		operation.Path = at + operation.Path
+		var err error
+		if data, err = patch(data, index, operation); err != nil {
+			return nil, err
+		}
+	}
+	return data, nil
+}
+
+// patch applies one operation, whose path begins at the root of the document.
+func patch(data []byte, index int, operation policies.PatchOperation) ([]byte, error) {
+	if operation.Op != "add" && operation.Op != "remove" {
+		return nil, unsupportedError(operation)
+	}
+	chunks := split(data)
+	if index < 0 || index >= len(chunks) {
+		return nil, fmt.Errorf("the file has no document %d, it has %d; read it again", index, len(chunks))
+	}
+	old := chunks[index]
+	document, problem := old.document()
+	if problem != nil {
+		return nil, problem
+	}
+	if document == nil || document.Content == nil {
+		return nil, fmt.Errorf("document %d is not an object; choose another", index)
+	}
+	want, err := apply(document.Content, operation)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s does not fit the document: %w; edit it by hand", operation.Op, operation.Path, err)
+	}
+	root, problem := old.parse()
+	if problem != nil {
+		return nil, problem
+	}
+	e := newEditor(old.text, root)
+	if err := e.edit(operation); err != nil {
+		return nil, err
+	}
+
+	result := bytes.Join([][]byte{data[:old.offset], e.text, data[old.offset+len(old.text):]}, nil)
+	if !onlyChanged(chunks, split(result), index, want) {
+		if e.anchored {
+			return nil, sharedError(operation.Path)
+		}
+		return nil, fmt.Errorf("%s is written in a way that cannot be edited safely; edit it by hand", operation.Path)
+	}
+	return result, nil
+}
+
+func sharedError(path string) error {
+	return fmt.Errorf("%s is shared by an anchor; write it out to edit it", path)
+}
+
+func unsupportedError(operation policies.PatchOperation) error {
+	return fmt.Errorf("%s %s cannot be done in a file; edit it by hand", operation.Op, operation.Path)
+}
+
+// apply is what the operation makes of the values. It shares no code with the edit of the text,
+// which is held against it.
+func apply(content map[string]any, operation policies.PatchOperation) (map[string]any, error) {
+	// Not the operation itself, whose null value is left out of its JSON.
+	members := map[string]any{"op": operation.Op, "path": operation.Path}
+	if operation.Op == "add" {
+		members["value"] = operation.Value
+	}
+	patchJSON, err := json.Marshal([]any{members})
+	if err != nil {
+		return nil, err
+	}
+	oldJSON, err := json.Marshal(content)
+	if err != nil {
+		return nil, err
+	}
+	patch, err := jsonpatch.DecodePatch(patchJSON)
+	if err != nil {
+		return nil, err
+	}
+	newJSON, err := patch.Apply(oldJSON)
+	if err != nil {
+		return nil, err
+	}
+	var result map[string]any
+	return result, utiljson.Unmarshal(newJSON, &result)
+}
+
+// onlyChanged says whether the documents are the same but for one, which is what is wanted.
+func onlyChanged(before, after []chunk, index int, want map[string]any) bool {
+	if len(before) != len(after) {
+		return false
+	}
+	for i := range before {
+		if i != index && !bytes.Equal(before[i].text, after[i].text) {
+			return false
+		}
+	}
+	document, err := after[index].document()
+	return err == nil && document != nil && reflect.DeepEqual(document.Content, want)
+}
+
+// An editor changes the text of one document. The parser says where values begin, not where they
+// end; that the editor finds out itself, for the common ways to write YAML. It may be wrong on
+// others and only promises not to panic, because its result is verified.
+type editor struct {
+	text     []byte
+	root     *yaml.Node
+	lines    []int // offset of each line
+	newline  string
+	compact  bool // dashes stand below the first letter of their key
+	anchored bool // there is an anchor on the path
+}
+
+func newEditor(text []byte, root *yaml.Node) *editor {
+	e := &editor{text: text, root: root, newline: "\n", compact: isCompact(root)}
+	offset := 0
+	for line := range bytes.Lines(text) {
+		e.lines = append(e.lines, offset)
+		offset += len(line)
+	}
+	if bytes.Contains(text, []byte("\r\n")) {
+		e.newline = "\r\n"
+	}
+	return e
+}
+
+// isCompact says whether there is a list whose dashes stand below the first letter of its key.
+func isCompact(n *yaml.Node) bool {
+	return slices.ContainsFunc(entries(n), func(s slot) bool { return isCompactIn(s) || isCompact(s.value()) })
+}
+
+func isCompactIn(s slot) bool {
+	n := s.value()
+	return s.container.Kind == yaml.MappingNode && n.Kind == yaml.SequenceNode && !isFlow(n) &&
+		n.Column == s.container.Content[s.i-1].Column
+}
+
+// A slot is the place of a value: container.Content[i].
+type slot struct {
+	container *yaml.Node
+	i         int
+}
+
+func (s slot) value() *yaml.Node { return s.container.Content[s.i] }
+
+// entries are the places of a collection's values.
+func entries(collection *yaml.Node) []slot {
+	var slots []slot
+	first, step := 0, 1
+	if collection.Kind == yaml.MappingNode {
+		first, step = 1, 2
+	}
+	for i := first; i < len(collection.Content); i += step {
+		slots = append(slots, slot{collection, i})
+	}
+	return slots
+}
+
+// edit applies an operation, or fails and leaves the text as it is.
+func (e *editor) edit(operation policies.PatchOperation) error {
+	path := tokens(operation.Path)
+	if len(path) == 0 {
+		return errors.New("an operation names the whole document; name one of its members")
+	}
+	unsupported := unsupportedError(operation)
+	parent, target := slot{}, slot{&yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{e.root}}, 0}
+	for _, token := range path {
+		if target.container == nil {
+			return unsupported
+		}
+		parent = target
+		var err error
+		if target, err = e.find(parent.value(), token, operation.Path); err != nil {
+			return err
+		}
+	}
+
+	exists, last := target.container != nil, path[len(path)-1]
+	kind := parent.value().Kind
+	switch {
+	case operation.Op == "add" && kind == yaml.MappingNode && exists:
+		e.replace(target, operation.Value)
+	case operation.Op == "add" && kind == yaml.MappingNode:
+		e.insert(parent, map[string]any{last: operation.Value})
+	case operation.Op == "add" && kind == yaml.SequenceNode && last == "-":
+		e.insert(parent, []any{operation.Value})
+	case operation.Op == "remove" && exists:
+		e.remove(parent, target)
+	default:
+		return unsupported
+	}
+	return nil
+}
+
+// find is the slot that a token names in a container, the zero slot if there is none. The error is
+// non-nil if it is not the container's alone.
+func (e *editor) find(container *yaml.Node, token, path string) (slot, error) {
+	i := -1
+	switch container.Kind {
+	case yaml.MappingNode:
+		i = member(container, token)
+	case yaml.SequenceNode:
+		i = element(container, token)
+	}
+	if i < 0 {
+		if _, inherited := child(container, token); inherited != nil {
+			return slot{}, sharedError(path)
+		}
+		return slot{}, nil
+	}
+	value := container.Content[i]
+	if value.Kind == yaml.AliasNode {
+		return slot{}, sharedError(path)
+	}
+	e.anchored = e.anchored || value.Anchor != ""
+	return slot{container, i}, nil
+}
+
+// replace writes a value where another one is.
+func (e *editor) replace(s slot, value any) {
+	old := s.value()
+	start, end := e.offset(old), e.end(s)
+	if s.container.Kind != yaml.MappingNode {
+		e.splice(start, end, flow(value))
+		return
+	}
+	key := s.container.Content[s.i-1]
+	text, fits := inline(value)
+	if isFlow(s.container) {
+		text, fits = flow(value), true
+	}
+	switch {
+	case fits && isEmpty(old) && e.byte(end-1) != ':': // {a}
+		e.splice(end, end, ": "+text)
+	case fits && (isEmpty(old) || old.Line > key.Line):
+		e.splice(e.colon(s), end, " "+text)
+	case fits:
+		e.splice(start, end, text)
+	default:
+		// The value gets lines of its own, and a comment stays beside the key.
+		column := key.Column - 1
+		if _, list := value.([]any); !list || !e.compact {
+			column += 2
+		}
+		colon, lineEnd := e.colon(s), e.lineEnd(end)
+		comment := e.text[colon:e.lineEnd(colon)]
+		if isInline(old) {
+			comment = e.text[end:lineEnd]
+		}
+		text = e.block(value, column)
+		if comment = bytes.TrimSpace(comment); bytes.HasPrefix(comment, []byte("#")) {
+			text = " " + string(comment) + text
+		}
+		e.splice(colon, lineEnd, text)
+	}
+}
+
+// insert puts a new entry, given as a collection of one, behind the last one of a collection.
+func (e *editor) insert(s slot, entry any) {
+	collection, end := s.value(), e.end(s)
+	slots := entries(collection)
+	switch {
+	case !isFlow(collection):
+		at := e.commentsEnd(end, e.column(collection), isCompactIn(s))
+		e.splice(at, at, e.block(entry, e.column(collection)))
+	case len(slots) > 0:
+		text := flow(entry)
+		at := e.end(slots[len(slots)-1])
+		e.splice(at, at, ", "+text[1:len(text)-1])
+	case s.container.Kind == yaml.MappingNode && !isFlow(s.container):
+		e.replace(s, entry) // so that what was empty gets the style of the file
+	default:
+		text := flow(entry)
+		e.splice(end-1, end-1, text[1:len(text)-1])
+	}
+}
+
+// remove takes an entry out of a collection; the last one leaves {} or [].
+func (e *editor) remove(s, target slot) {
+	collection := s.value()
+	slots := entries(collection)
+	i := slices.Index(slots, target)
+	end := e.end(target)
+	switch {
+	case len(slots) == 1 && collection.Kind == yaml.MappingNode:
+		e.replace(s, map[string]any{})
+		return
+	case len(slots) == 1:
+		e.replace(s, []any{})
+		return
+	case isFlow(collection) && i < len(slots)-1:
+		e.splice(e.entry(slots, i), e.entry(slots, i+1), "")
+		return
+	case isFlow(collection):
+		e.splice(e.end(slots[i-1]), end, "")
+		return
+	}
+	start := e.entry(slots, i)
+	line := e.lineStart(start)
+	switch {
+	case len(bytes.TrimSpace(e.text[line:start])) > 0:
+		// The entry stands behind a dash, where the next one moves up, unless a comment is between.
+		if i < len(slots)-1 {
+			if next := e.entry(slots, i+1); end <= next && len(bytes.TrimSpace(e.text[end:next])) == 0 {
+				end = next
+			}
+		}
+		e.splice(start, end, "")
+	case line == 0:
+		e.splice(0, e.nextLine(end), "")
+	default:
+		e.splice(e.lineEnd(e.lineStart(line-1)), e.lineEnd(end), "")
+	}
+}
+
+// splice replaces a range of the text.
+func (e *editor) splice(start, end int, text string) {
+	if start <= end {
+		e.text = slices.Concat(e.text[:start], []byte(text), e.text[end:])
+	}
+}
+
+// block renders a collection in block style, each line after a line break and indented.
+func (e *editor) block(collection any, column int) string {
+	var b bytes.Buffer
+	encoder := yaml.NewEncoder(&b)
+	encoder.SetIndent(2)
+	if e.compact {
+		encoder.CompactSeqIndent()
+	}
+	if err := encoder.Encode(collection); err != nil {
+		return "" // which does not pass the verification
+	}
+	var text strings.Builder
+	for line := range strings.Lines(b.String()) {
+		text.WriteString(e.newline)
+		if line = strings.TrimSuffix(line, "\n"); line != "" {
+			text.WriteString(strings.Repeat(" ", column) + line)
+		}
+	}
+	return text.String()
+}
+
+// inline renders a value behind its key in block style, if it fits there.
+func inline(value any) (text string, fits bool) {
+	switch value := value.(type) {
+	case map[string]any:
+		return "{}", len(value) == 0
+	case []any:
+		return "[]", len(value) == 0
+	}
+	b, err := yaml.Marshal(value)
+	if err != nil || bytes.Count(b, []byte("\n")) > 1 {
+		return flow(value), true
+	}
+	return strings.TrimSpace(string(b)), true
+}
+
+// flow renders a value as JSON, which is YAML in flow style too.
+func flow(value any) string {
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return "[]" // which does not pass the verification
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// isEmpty says whether a null has no text at all.
+func isEmpty(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && n.Style == 0 && n.Value == "" && n.Anchor == ""
+}
+
+func isFlow(n *yaml.Node) bool { return n.Style&yaml.FlowStyle != 0 }
+
+func isInline(n *yaml.Node) bool {
+	return isFlow(n) || n.Kind == yaml.ScalarNode && n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) == 0
+}
+
+// byte is the byte at an offset, 0 behind the text.
+func (e *editor) byte(at int) byte {
+	if at < len(e.text) {
+		return e.text[at]
+	}
+	return 0
+}
+
+func (e *editor) lineStart(at int) int { return bytes.LastIndexByte(e.text[:at], '\n') + 1 }
+
+func (e *editor) nextLine(at int) int {
+	if n := bytes.IndexByte(e.text[at:], '\n'); n >= 0 {
+		return at + n + 1
+	}
+	return len(e.text)
+}
+
+// lineEnd is where a line break, if any, follows.
+func (e *editor) lineEnd(at int) int {
+	end := e.nextLine(at)
+	for end > at && (e.text[end-1] == '\n' || e.text[end-1] == '\r') {
+		end--
+	}
+	return end
+}
+
+// skip passes over white space and comments.
+func (e *editor) skip(at int) int {
+	for {
+		switch e.byte(at) {
+		case ' ', '\t', '\r', '\n':
+			at++
+		case '#':
+			at = e.lineEnd(at)
+		default:
+			return at
+		}
+	}
+}
+
+// offset is where a node begins, with its tag and anchor.
+func (e *editor) offset(n *yaml.Node) int {
+	if n.Line < 1 || n.Line > len(e.lines) {
+		return len(e.text)
+	}
+	at := e.lines[n.Line-1]
+	for range n.Column - 1 {
+		_, size := utf8.DecodeRune(e.text[at:])
+		at += size
+	}
+	return at
+}
+
+// body is where a node begins without tag and anchor.
+func (e *editor) body(n *yaml.Node) int {
+	at := e.offset(n)
+	for e.byte(at) == '&' || e.byte(at) == '!' {
+		if n := bytes.IndexAny(e.text[at:], " \t\r\n"); n >= 0 {
+			at = e.skip(at + n)
+		} else {
+			at = len(e.text)
+		}
+	}
+	return at
+}
+
+// column is the indentation of a block collection's entries.
+func (e *editor) column(collection *yaml.Node) int {
+	if collection.Kind == yaml.MappingNode {
+		return collection.Content[0].Column - 1
+	}
+	dash := e.body(collection)
+	return dash - e.lineStart(dash)
+}
+
+// entry is where an entry begins: its key or dash.
+func (e *editor) entry(slots []slot, i int) int {
+	s := slots[i]
+	switch {
+	case s.container.Kind == yaml.MappingNode:
+		return e.offset(s.container.Content[s.i-1])
+	case isFlow(s.container):
+		return e.offset(s.value())
+	case i == 0:
+		return e.body(s.container)
+	}
+	return e.skip(e.end(slots[i-1]))
+}
+
+// colon is where the colon behind a key ends, or the key where there is none.
+func (e *editor) colon(s slot) int {
+	end := e.end(slot{s.container, s.i - 1})
+	if at := e.skip(end); e.byte(at) == ':' {
+		return at + 1
+	}
+	return end
+}
+
+// end is where the text of a value ends, without comments behind it.
+func (e *editor) end(s slot) int {
+	n := s.value()
+	slots := entries(n)
+	switch {
+	case isEmpty(n) && s.container.Kind == yaml.MappingNode && s.i%2 == 1:
+		return e.colon(s)
+	case isEmpty(n):
+		return e.offset(n)
+	case n.Kind == yaml.AliasNode:
+		return min(e.offset(n)+len("*")+len(n.Value), len(e.text))
+	case n.Kind == yaml.ScalarNode:
+		return e.scalarEnd(n, e.body(n), s.container)
+	case !isFlow(n):
+		return e.end(slots[len(slots)-1])
+	}
+	at := e.body(n) + len("{")
+	if len(slots) > 0 {
+		at = e.end(slots[len(slots)-1])
+	}
+	if at = e.skip(at); e.byte(at) == ',' {
+		at = e.skip(at + 1)
+	}
+	return min(at+len("}"), len(e.text))
+}
+
+// scalarEnd is the end of a scalar whose body begins at an offset.
+func (e *editor) scalarEnd(n *yaml.Node, at int, container *yaml.Node) int {
+	switch {
+	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
+		return e.blockScalarEnd(at, e.column(container))
+	case n.Style&yaml.DoubleQuotedStyle != 0:
+		for at++; at < len(e.text) && e.text[at] != '"'; at++ {
+			if e.text[at] == '\\' {
+				at++
+			}
+		}
+		return min(at+1, len(e.text))
+	case n.Style&yaml.SingleQuotedStyle != 0:
+		for at++; at < len(e.text) && (e.text[at] != '\'' || e.byte(at+1) == '\''); at++ {
+			if e.text[at] == '\'' {
+				at++
+			}
+		}
+		return min(at+1, len(e.text))
+	}
+	// A plain scalar is its value but for the white space at which it may be folded.
+	for _, c := range []byte(n.Value) {
+		if isSpace(c) {
+			continue
+		}
+		for isSpace(e.byte(at)) {
+			at++
+		}
+		at = min(at+1, len(e.text))
+	}
+	return at
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
+// blockScalarEnd is the end of the scalar whose header, such as |-, is at an offset. What looks like
+// a comment in it is text, unless it is indented less.
+func (e *editor) blockScalarEnd(at, parent int) int {
+	end := e.lineEnd(at)
+	indent, keep := 0, false // no indent yet
+	for _, c := range e.text[at:end] {
+		switch {
+		case c == '+':
+			keep = true
+		case '1' <= c && c <= '9':
+			indent = parent + int(c-'0')
+		}
+		if isSpace(c) {
+			break
+		}
+	}
+	for line := e.nextLine(at); line < len(e.text); line = e.nextLine(line) {
+		text := e.text[line:e.lineEnd(line)]
+		spaces := len(text) - len(bytes.TrimLeft(text, " "))
+		switch blank := len(bytes.TrimSpace(text)) == 0; {
+		case blank && (indent == 0 || spaces <= indent):
+			if !keep {
+				continue
+			}
+		case indent == 0 && spaces > parent:
+			indent = spaces
+		case spaces < indent || indent == 0:
+			return end
+		}
+		end = e.lineEnd(line)
+	}
+	return end
+}
+
+// commentsEnd is the end of the last line that belongs to a collection: the one on which its text
+// ends, or a comment below that is indented as its entries. Beside the dashes of a compact list such
+// a comment belongs to what follows.
+func (e *editor) commentsEnd(at, column int, compact bool) int {
+	if compact {
+		column++
+	}
+	end := e.lineEnd(at)
+	for line := e.nextLine(at); line < len(e.text); line = e.nextLine(line) {
+		text := e.text[line:e.lineEnd(line)]
+		rest := bytes.TrimLeft(text, " ")
+		switch {
+		case len(bytes.TrimSpace(rest)) == 0:
+		case rest[0] == '#' && len(text)-len(rest) >= column:
+			end = e.lineEnd(line)
+		default:
+			return end
+		}
+	}
+	return end
+}
