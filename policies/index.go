@@ -11,8 +11,8 @@ import (
 // Index finds the Services that select a pod and the workloads that a Service selects, at the cost
 // of the labels of one pod and not of all the objects in its namespace.
 //
-// It holds reduced copies: what a neighbour needs to be, and no more. The zero value is not usable;
-// NewIndex makes one. It is not safe for concurrent use.
+// Of an object it keeps the Service or the Workload, and not its Content. The zero value is not
+// usable; NewIndex makes one. It is not safe for concurrent use.
 type Index struct {
 	view       View
 	namespaces map[string]*namespaceIndex
@@ -54,9 +54,9 @@ func keyOf(w *Workload) workloadKey { return workloadKey{w.APIVersion, w.Kind, w
 func (x *Index) Put(object *Object) {
 	n := x.namespace(object.Namespace)
 	if object.Service != nil {
-		n.putService(object.Name, reducedService(object.Service))
+		n.putService(object.Name, object.Service)
 	} else {
-		n.putWorkload(object.Workload.reduced())
+		n.putWorkload(object.Workload)
 	}
 }
 

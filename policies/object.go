@@ -51,10 +51,14 @@ type Object struct {
 	// Content is the whole document in JSON types, with the API server's defaults: what Rego reads
 	// as input.object.
 	Content map[string]any
-	// Service is set if the object is a Service.
+	// Service is set if the object is a Service. It holds what a rule or a selector may read: no
+	// status, no managedFields, and not kubectl's copy of what was applied.
 	Service *corev1.Service
 	// Workload is set if the object is of a workload kind.
 	Workload *Workload
+
+	// meta is the whole metadata of a Service: it tells how its fields came to be.
+	meta metav1.ObjectMeta
 }
 
 // Workload is what the rules read of an object that makes pods from a template.
@@ -66,7 +70,7 @@ type Workload struct {
 	Replicas *int32
 	// Selector is the workload's own selector of its pods.
 	Selector *metav1.LabelSelector
-	// Template is the template of its pods.
+	// Template is the template of its pods, reduced to what tells how they are selected and placed.
 	Template corev1.PodTemplateSpec
 }
 
@@ -97,7 +101,8 @@ func NewObject(content map[string]any) (*Object, error) {
 		}
 		service.Namespace = namespaceOrDefault(service.Namespace)
 		object.Ref = Ref{apiVersion, kind, service.Namespace, nameOf(service.ObjectMeta)}
-		object.Service = &service
+		object.Service = reducedService(&service)
+		object.meta = service.ObjectMeta
 	case deploymentKind:
 		var deployment appsv1.Deployment
 		if err := decode(content, &deployment); err != nil {
@@ -107,10 +112,10 @@ func NewObject(content map[string]any) (*Object, error) {
 		object.Workload = &Workload{
 			Ref:         object.Ref,
 			Labels:      deployment.Labels,
-			Annotations: deployment.Annotations,
+			Annotations: withoutLastApplied(deployment.Annotations),
 			Replicas:    deployment.Spec.Replicas,
 			Selector:    deployment.Spec.Selector,
-			Template:    deployment.Spec.Template,
+			Template:    reducedTemplate(deployment.Spec.Template),
 		}
 	default:
 		return nil, fmt.Errorf("%s %s is not judged", apiVersion, kind)
@@ -220,7 +225,7 @@ func article(word string) string {
 // object does not.
 const lastApplied = corev1.LastAppliedConfigAnnotation
 
-// reducedService is what a neighbour needs to be: everything that a rule or a selector may read.
+// reducedService is a Service without what no rule and no selector reads.
 func reducedService(service *corev1.Service) *corev1.Service {
 	return &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
@@ -260,13 +265,11 @@ func (w *Workload) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// reduced is what a neighbour needs to be: what tells how its pods are selected and spread.
-func (w *Workload) reduced() *Workload {
-	pod := w.Template.Spec
-	reduced := *w
-	reduced.Annotations = withoutLastApplied(w.Annotations)
-	reduced.Template = corev1.PodTemplateSpec{
-		ObjectMeta: metav1.ObjectMeta{Labels: w.Template.Labels},
+// reducedTemplate is a template without what says nothing of how its pods are selected and placed.
+func reducedTemplate(template corev1.PodTemplateSpec) corev1.PodTemplateSpec {
+	pod := template.Spec
+	return corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: template.Labels},
 		Spec: corev1.PodSpec{
 			NodeName:                  pod.NodeName,
 			NodeSelector:              pod.NodeSelector,
@@ -278,7 +281,6 @@ func (w *Workload) reduced() *Workload {
 			InitContainers:            portsOnly(pod.InitContainers),
 		},
 	}
-	return &reduced
 }
 
 func portsOnly(containers []corev1.Container) []corev1.Container {

@@ -27,7 +27,7 @@ const (
 // An Update entry of managedFields proves nothing: the API server computes it from the object with
 // its defaults (apiserver, pkg/endpoints/handlers/create.go).
 func explicit(object *Object, inFile InFile) Explicit {
-	meta := object.Service.ObjectMeta
+	meta := object.meta
 	if text, ok := meta.Annotations[lastApplied]; ok {
 		var applied struct {
 			Spec map[string]json.RawMessage `json:"spec"`

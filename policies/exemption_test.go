@@ -1,0 +1,40 @@
+package policies
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseExemption(t *testing.T) {
+	noon := time.Date(2027, 3, 31, 12, 0, 0, 0, time.UTC)
+	tests := map[string]struct {
+		text    string
+		now     time.Time
+		want    Exemption
+		problem string
+	}{
+		"a reason alone never ends":             {"DSR in front", noon, Exemption{Reason: "DSR in front"}, ""},
+		"the last day is still exempt":          {"known; until=2027-03-31", noon, Exemption{Reason: "known", Until: "2027-03-31"}, ""},
+		"the day is that of UTC":                {"known; until=2027-03-31", noon.Add(11 * time.Hour).In(time.FixedZone("", 10*3600)), Exemption{Reason: "known", Until: "2027-03-31"}, ""},
+		"the day after is not":                  {"known; until=2027-03-31", noon.Add(12 * time.Hour), Exemption{}, "the exemption expired on 2027-03-31"},
+		"only the last until counts":            {"see note; until=x; until=2027-04-01", noon, Exemption{Reason: "see note; until=x", Until: "2027-04-01"}, ""},
+		"an until that is no date is told":      {"known; until=2027-02-30", noon, Exemption{}, `not exempt: "until" is not a date such as 2027-03-31`},
+		"an empty until is told":                {"known; until=", noon, Exemption{}, `not exempt: "until" is not a date such as 2027-03-31`},
+		"an empty reason is told":               {"  ", noon, Exemption{}, "not exempt: the annotation gives no reason"},
+		"an until without a reason is told too": {"; until=2027-03-31", noon, Exemption{}, "not exempt: the annotation gives no reason"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, problem := parseExemption(test.text, test.now)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("parseExemption() mismatch (-want +got):\n%s", diff)
+			}
+			if problem != test.problem {
+				t.Errorf("parseExemption() problem %q, want %q", problem, test.problem)
+			}
+		})
+	}
+}

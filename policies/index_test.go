@@ -1,0 +1,160 @@
+package policies
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// randomLabels picks up to most labels of a small alphabet, so that matches are common.
+func randomLabels(random *rand.Rand, most int) map[string]string {
+	set := map[string]string{}
+	for range random.IntN(most + 1) {
+		set[fmt.Sprintf("k%d", random.IntN(4))] = fmt.Sprintf("v%d", random.IntN(3))
+	}
+	return set
+}
+
+// TestIndexEqualsLinearScan asks the index and the selectors of the API machinery about more than
+// 100 000 pairs of a Service and a workload, in both directions, after some were replaced.
+func TestIndexEqualsLinearScan(t *testing.T) {
+	const seed, services, workloads = 1, 450, 250
+	random := rand.New(rand.NewPCG(seed, 0))
+	index := NewIndex(ViewFiles)
+	namespaces := []string{"a", "b"}
+
+	allServices := map[string]*Object{}
+	for i := range services + services/10 {
+		namespace, name := namespaces[random.IntN(2)], fmt.Sprintf("s%d", i%services)
+		object := &Object{
+			Ref: Ref{APIVersion: "v1", Kind: "Service", Namespace: namespace, Name: name},
+			Service: &corev1.Service{
+				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+				Spec:       corev1.ServiceSpec{Selector: randomLabels(random, 3)},
+			},
+		}
+		index.Put(object)
+		allServices[namespace+"/"+name] = object
+	}
+	allWorkloads := map[string]*Object{}
+	for i := range workloads + workloads/10 {
+		namespace, name := namespaces[random.IntN(2)], fmt.Sprintf("w%d", i%workloads)
+		ref := Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: namespace, Name: name}
+		object := &Object{Ref: ref, Workload: &Workload{
+			Ref:      ref,
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: randomLabels(random, 5)}},
+		}}
+		index.Put(object)
+		allWorkloads[namespace+"/"+name] = object
+	}
+
+	selects := func(service, workload *Object) bool {
+		selector := service.Service.Spec.Selector
+		return service.Namespace == workload.Namespace && len(selector) > 0 &&
+			labels.SelectorFromSet(selector).Matches(labels.Set(workload.Workload.Template.Labels))
+	}
+	pairs, matches := 0, 0
+	for _, workload := range allWorkloads {
+		var want, got []string
+		for name, service := range allServices {
+			pairs++
+			if selects(service, workload) {
+				matches++
+				want = append(want, name)
+			}
+		}
+		for _, service := range index.Related(workload).Services {
+			got = append(got, service.Namespace+"/"+service.Name)
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("Services of %s with %v mismatch (-want +got), seed %d:\n%s", workload.Ref, workload.Workload.Template.Labels, seed, diff)
+		}
+	}
+	for _, service := range allServices {
+		var want, got []string
+		for name, workload := range allWorkloads {
+			if selects(service, workload) {
+				want = append(want, name)
+			}
+		}
+		for _, workload := range index.Related(service).Workloads {
+			got = append(got, workload.Namespace+"/"+workload.Name)
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("workloads of %s with %v mismatch (-want +got), seed %d:\n%s", service.Ref, service.Service.Spec.Selector, seed, diff)
+		}
+	}
+	if pairs < 100_000 || matches < 1_000 {
+		t.Errorf("%d pairs with %d matches show too little", pairs, matches)
+	}
+	t.Logf("%d pairs, %d matches, seed %d", pairs, matches, seed)
+}
+
+// TestLookUpDoesNotGrowWithTheNamespace counts what a look-up touches: Services that share a label
+// with all others must not all lie in one bucket.
+func TestLookUpDoesNotGrowWithTheNamespace(t *testing.T) {
+	index := NewIndex(ViewFiles)
+	const services = 5_000
+	for i := range services {
+		ref := Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: fmt.Sprintf("s%d", i)}
+		index.Put(&Object{Ref: ref, Service: &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: ref.Namespace, Name: ref.Name},
+			Spec:       corev1.ServiceSpec{Selector: map[string]string{"app.kubernetes.io/part-of": "shop", "app": ref.Name}},
+		}})
+	}
+	for pair, bucket := range index.namespaces["edge"].servicesBy {
+		if len(bucket) > 2 {
+			t.Errorf("%d of %d Services lie under %v", len(bucket), services, pair)
+		}
+	}
+}
+
+func TestRelatedOfWorkloadHoldsThoseBehindTheSameServices(t *testing.T) {
+	index := NewIndex(ViewFiles)
+	workload := func(name string, labels map[string]string) *Object {
+		ref := Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "edge", Name: name}
+		return &Object{Ref: ref, Workload: &Workload{Ref: ref, Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}}}}
+	}
+	stable := workload("stable", map[string]string{"app": "web", "track": "stable"})
+	canary := workload("canary", map[string]string{"app": "web", "track": "canary"})
+	index.Put(stable)
+	index.Put(canary)
+	index.Put(workload("other", map[string]string{"app": "api"}))
+	ref := Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "web"}
+	index.Put(&Object{Ref: ref, Service: &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"},
+		Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "web"}},
+	}})
+	scaler := Autoscaler{Ref: Ref{Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: "web"}, TargetKind: "Deployment", TargetName: "canary", MaxReplicas: 3}
+	index.PutAutoscaler(Autoscaler{Ref: scaler.Ref, TargetKind: "Deployment", TargetName: "other", MaxReplicas: 9})
+	index.PutAutoscaler(scaler)
+
+	related := index.Related(stable)
+	if len(related.Services) != 1 || related.Services[0].Name != "web" || related.View != ViewFiles {
+		t.Errorf("Related().Services = %v, View %q; want Service web seen in files", related.Services, related.View)
+	}
+	if diff := cmp.Diff([]Ref{canary.Ref}, refsOf(related.Workloads)); diff != "" {
+		t.Errorf("Related().Workloads mismatch (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]Autoscaler{scaler}, related.Autoscalers); diff != "" {
+		t.Errorf("Related().Autoscalers mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func refsOf(workloads []*Workload) []Ref {
+	var refs []Ref
+	for _, w := range workloads {
+		refs = append(refs, w.Ref)
+	}
+	return refs
+}

@@ -1,0 +1,374 @@
+package policies_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	jsonpatch "github.com/evanphx/json-patch/v5"
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/bundle"
+)
+
+// rules is the real Rego.
+var rules = sync.OnceValue(func() *bundle.Set {
+	set, errs := bundle.Compile(nil)
+	if errs != nil {
+		panic(errs[0])
+	}
+	return set
+})
+
+// generator makes objects that lie close to where rules begin and end to fire.
+type generator struct{ *rand.Rand }
+
+func newGenerator(seed uint64) generator { return generator{rand.New(rand.NewPCG(seed, 0))} }
+
+func pick[T any](g generator, from ...T) T { return from[g.IntN(len(from))] }
+
+func (g generator) labels() map[string]any {
+	labels := map[string]any{"app": pick(g, "web", "api")}
+	if g.IntN(2) == 0 {
+		labels["track"] = pick(g, "stable", "canary")
+	}
+	return labels
+}
+
+// selector is a label selector of one of all forms, nil included.
+func (g generator) selector() any {
+	switch g.IntN(6) {
+	case 0:
+		return nil
+	case 1:
+		return map[string]any{}
+	case 2:
+		return map[string]any{"matchExpressions": []any{map[string]any{
+			"key": "app", "operator": pick(g, "In", "NotIn"), "values": []any{pick(g, "web", "api")},
+		}}}
+	default:
+		return map[string]any{"matchLabels": g.labels()}
+	}
+}
+
+func (g generator) key() string {
+	return pick(g, corev1.LabelHostname, corev1.LabelHostname, corev1.LabelTopologyZone, "example.com/rack")
+}
+
+func (g generator) service(name string) map[string]any {
+	spec := map[string]any{
+		"type":  pick(g, "ClusterIP", "NodePort", "LoadBalancer", "LoadBalancer", "ExternalName"),
+		"ports": []any{map[string]any{"port": int64(80)}},
+	}
+	if g.IntN(8) > 0 {
+		spec["selector"] = g.labels()
+	}
+	if policy := pick(g, "", "Cluster", "Local", "Local", "local", "Nearest"); policy != "" {
+		spec["externalTrafficPolicy"] = policy
+	}
+	if g.IntN(5) == 0 {
+		spec["externalIPs"] = []any{"192.0.2.1"}
+	}
+	annotations := map[string]any{}
+	for range g.IntN(3) {
+		annotation := pick(g, [2]string{v1alpha1.AnnotationSourceIP, "preserve"}, [2]string{v1alpha1.AnnotationSourceIP, "ignore"},
+			[2]string{"networking.gke.io/weighted-load-balancing", "pods-per-node"}, [2]string{"kube-vip.io/egress", "true"},
+			[2]string{"service.cilium.io/forwarding-mode", "dsr"}, [2]string{"service.beta.kubernetes.io/external-traffic", "OnlyLocal"},
+			[2]string{"exempt.sourceward.dev/source-ip-needs-local", "known; until=2030-01-01"})
+		annotations[annotation[0]] = annotation[1]
+	}
+	return map[string]any{
+		"apiVersion": "v1", "kind": "Service",
+		"metadata": map[string]any{"name": name, "namespace": "edge", "annotations": annotations},
+		"spec":     spec,
+	}
+}
+
+func (g generator) deployment(name string) map[string]any {
+	pod := map[string]any{"containers": []any{map[string]any{"name": "web", "image": "example.com/web:1"}}}
+	if g.IntN(8) == 0 {
+		pod["containers"].([]any)[0].(map[string]any)["ports"] = []any{map[string]any{"containerPort": int64(80), "hostPort": int64(80)}}
+	}
+	switch g.IntN(3) {
+	case 0:
+		constraints := []any{}
+		for range g.IntN(3) {
+			constraint := map[string]any{
+				"maxSkew": int64(1 + g.IntN(2)), "topologyKey": g.key(), "whenUnsatisfiable": pick(g, "ScheduleAnyway", "DoNotSchedule"),
+			}
+			if selector := g.selector(); selector != nil {
+				constraint["labelSelector"] = selector
+			}
+			constraints = append(constraints, constraint)
+		}
+		pod["topologySpreadConstraints"] = constraints
+	case 1:
+		pod["topologySpreadConstraints"] = nil
+	}
+	switch g.IntN(4) {
+	case 0:
+		pod["affinity"] = map[string]any{}
+	case 1:
+		term := map[string]any{"topologyKey": g.key()}
+		if selector := g.selector(); selector != nil {
+			term["labelSelector"] = selector
+		}
+		if g.IntN(3) == 0 {
+			term["namespaces"] = []any{pick(g, "edge", "mail")}
+		}
+		anti := map[string]any{}
+		if g.IntN(2) == 0 {
+			anti["requiredDuringSchedulingIgnoredDuringExecution"] = []any{term}
+		} else {
+			anti["preferredDuringSchedulingIgnoredDuringExecution"] = []any{map[string]any{"weight": int64(1), "podAffinityTerm": term}}
+		}
+		pod["affinity"] = map[string]any{"podAntiAffinity": anti}
+	}
+	labels := g.labels()
+	spec := map[string]any{
+		"selector": map[string]any{"matchLabels": labels},
+		"template": map[string]any{"metadata": map[string]any{"labels": labels}, "spec": pod},
+	}
+	if replicas := g.IntN(6); replicas < 5 {
+		spec["replicas"] = int64(replicas)
+	}
+	return map[string]any{
+		"apiVersion": "apps/v1", "kind": "Deployment",
+		"metadata": map[string]any{"name": name, "namespace": "edge"},
+		"spec":     spec,
+	}
+}
+
+func (g generator) settings() policies.Settings {
+	return policies.Settings{
+		Modes: map[string]policies.Mode{
+			"unspread-behind-local": pick(g, policies.Warn, policies.Mutate, policies.Deny, policies.Audit),
+		},
+		Spread: v1alpha1.Spread{
+			Strategy:          pick(g, "", v1alpha1.StrategyTopologySpread, v1alpha1.StrategyPodAntiAffinity),
+			WhenUnsatisfiable: pick(g, "", v1alpha1.ScheduleAnyway, v1alpha1.DoNotSchedule),
+			MaxSkew:           int32(g.IntN(3)),
+		},
+		LoadBalancers: v1alpha1.LoadBalancers{Default: pick(g, "", "", "metallb-l2", "aws-nlb-ip")},
+	}
+}
+
+func newObject(t testing.TB, content map[string]any) *policies.Object {
+	t.Helper()
+	object, err := policies.NewObject(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return object
+}
+
+// input is one object among a few others.
+func (g generator) input(t testing.TB) policies.Input {
+	object := g.service("web")
+	if g.IntN(2) == 0 {
+		object = g.deployment("web")
+	}
+	in := policies.Input{
+		Operation: policies.Create,
+		Object:    newObject(t, object),
+		Namespace: policies.Namespace{Name: "edge", Labels: map[string]string{corev1.LabelMetadataName: "edge"}},
+		Related:   policies.Related{View: pick(g, policies.ViewFiles, policies.ViewCluster, policies.ViewNone)},
+		Cluster:   policies.Cluster{Nodes: g.IntN(4), Version: pick(g, policies.Version{}, policies.Version{Major: 1, Minor: 26}, policies.Version{Major: 1, Minor: 30})},
+		InFile:    pick(g, policies.InFileUnknown, policies.InFileAbsent, policies.InFileWritten),
+		Now:       time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC),
+	}
+	if g.IntN(3) == 0 {
+		in.Operation, in.Old = policies.Update, newObject(t, clone(t, object))
+		if g.IntN(2) == 0 {
+			g2 := newGenerator(g.Uint64())
+			old := g2.service("web")
+			if in.Object.Workload != nil {
+				old = g2.deployment("web")
+			}
+			in.Old = newObject(t, old)
+		}
+	}
+	for i := range g.IntN(4) {
+		in.Related.Services = append(in.Related.Services, newObject(t, g.service(fmt.Sprintf("s%d", i))).Service)
+	}
+	for i := range g.IntN(4) {
+		in.Related.Workloads = append(in.Related.Workloads, newObject(t, g.deployment(fmt.Sprintf("w%d", i))).Workload)
+	}
+	for i := range g.IntN(3) {
+		in.Related.Autoscalers = append(in.Related.Autoscalers, policies.Autoscaler{
+			Ref:        policies.Ref{APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: fmt.Sprintf("h%d", i)},
+			TargetKind: "Deployment", TargetName: pick(g, "web", "w0"), MaxReplicas: int32(1 + g.IntN(5)),
+		})
+	}
+	return in
+}
+
+func clone(t testing.TB, content map[string]any) map[string]any {
+	t.Helper()
+	raw, err := json.Marshal(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var copied map[string]any
+	if err := utiljson.Unmarshal(raw, &copied); err != nil {
+		t.Fatal(err)
+	}
+	return copied
+}
+
+// patched is the object after a patch.
+func patched(t testing.TB, object *policies.Object, operations []policies.PatchOperation) *policies.Object {
+	t.Helper()
+	document, err := json.Marshal(object.Content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(operations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch, err := jsonpatch.DecodePatch(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if document, err = patch.Apply(document); err != nil {
+		t.Fatalf("the patch %s does not apply: %v", raw, err)
+	}
+	var content map[string]any
+	if err := utiljson.Unmarshal(document, &content); err != nil {
+		t.Fatal(err)
+	}
+	return newObject(t, content)
+}
+
+// checkProperties decides about one generated object and checks what must hold for every object.
+// It returns the number of patches.
+func checkProperties(t testing.TB, seed uint64) int {
+	t.Helper()
+	g := newGenerator(seed)
+	in, settings := g.input(t), g.settings()
+	before := newGenerator(seed).input(t)
+
+	decision, err := policies.Decide(t.Context(), in, rules(), settings)
+	if err != nil {
+		t.Fatalf("Decide() error, seed %d: %v", seed, err)
+	}
+	if !reflect.DeepEqual(before, in) {
+		t.Fatalf("Decide() changed its input, seed %d (-before +after):\n%s", seed, cmp.Diff(before, in))
+	}
+
+	shuffled := in
+	shuffled.Related.Services = shuffle(g, in.Related.Services)
+	shuffled.Related.Workloads = shuffle(g, in.Related.Workloads)
+	shuffled.Related.Autoscalers = shuffle(g, in.Related.Autoscalers)
+	again, err := policies.Decide(t.Context(), shuffled, rules(), settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(decision, again); diff != "" {
+		t.Fatalf("Decide() depends on the order of related objects, seed %d:\n%s", seed, diff)
+	}
+
+	for _, patch := range decision.Patches {
+		repaired := in
+		repaired.Object = patched(t, in.Object, patch.Operations)
+		after, err := policies.Decide(t.Context(), repaired, rules(), settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, finding := range after.Findings {
+			if finding.Rule == patch.Rule {
+				t.Fatalf("the repair of %s does not mend it, seed %d: %+v\n%+v", patch.Rule, seed, patch, finding)
+			}
+		}
+		for _, more := range after.Patches {
+			if more.Rule == patch.Rule {
+				t.Fatalf("the repair of %s has a repair, seed %d: %+v", patch.Rule, seed, more)
+			}
+		}
+	}
+	return len(decision.Patches)
+}
+
+func shuffle[T any](g generator, list []T) []T {
+	shuffled := append([]T(nil), list...)
+	g.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	return shuffled
+}
+
+// TestPropertiesOfDecide: a repair mends what it repairs, inputs stay as they are, and the order of
+// related objects does not matter.
+func TestPropertiesOfDecide(t *testing.T) {
+	const objects = 5_000
+	patches := 0
+	for seed := range uint64(objects) {
+		patches += checkProperties(t, seed)
+	}
+	if patches < objects/20 {
+		t.Errorf("%d patches for %d objects show too little", patches, objects)
+	}
+	t.Logf("%d objects, %d patches, seeds 0 to %d", objects, patches, objects-1)
+}
+
+func FuzzProperties(f *testing.F) {
+	f.Add(uint64(0))
+	f.Fuzz(func(t *testing.T, seed uint64) { checkProperties(t, seed) })
+}
+
+// FuzzDecide: whatever JSON an object is made of, it is refused or judged, and never a panic.
+func FuzzDecide(f *testing.F) {
+	g := newGenerator(1)
+	for range 20 {
+		service, err := json.Marshal(g.service("web"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		deployment, err := json.Marshal(g.deployment("web"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(service, deployment, false)
+		f.Add(deployment, service, true)
+	}
+	f.Fuzz(func(t *testing.T, object, neighbour []byte, update bool) {
+		decode := func(raw []byte) *policies.Object {
+			var content map[string]any
+			if utiljson.Unmarshal(raw, &content) != nil {
+				return nil
+			}
+			decoded, err := policies.NewObject(content)
+			if err != nil {
+				return nil
+			}
+			return decoded
+		}
+		in := policies.Input{Operation: policies.Create, Object: decode(object), Related: policies.Related{View: policies.ViewCluster}}
+		if in.Object == nil {
+			return
+		}
+		if other := decode(neighbour); other != nil {
+			index := policies.NewIndex(policies.ViewCluster)
+			index.Put(other)
+			in.Related = index.Related(in.Object)
+			if update {
+				in.Operation, in.Old = policies.Update, other
+			}
+		}
+		decision, err := policies.Decide(context.Background(), in, rules(), policies.Settings{})
+		if err != nil {
+			t.Fatalf("Decide() error: %v", err)
+		}
+		for _, patch := range decision.Patches {
+			patched(t, in.Object, patch.Operations)
+		}
+	})
+}

@@ -1,0 +1,148 @@
+package policies
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+)
+
+func policy(name string, tweak func(*v1alpha1.SourceIPPolicySpec)) v1alpha1.SourceIPPolicy {
+	p := v1alpha1.SourceIPPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	tweak(&p.Spec)
+	p.Default()
+	return p
+}
+
+func TestResolve(t *testing.T) {
+	service := &Object{
+		Ref:     Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "web"},
+		Service: &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web", Labels: map[string]string{"tier": "front"}}},
+	}
+	namespace := Namespace{Name: "edge", Labels: map[string]string{"team": "a"}}
+	mode := func(id string, mode v1alpha1.Mode) func(*v1alpha1.SourceIPPolicySpec) {
+		return func(s *v1alpha1.SourceIPPolicySpec) { s.Rules = []v1alpha1.RuleMode{{ID: id, Mode: mode}} }
+	}
+	matching := func(match v1alpha1.Match) func(*v1alpha1.SourceIPPolicySpec) {
+		return func(s *v1alpha1.SourceIPPolicySpec) { s.Match = &match }
+	}
+	applied := func(names ...string) []AppliedPolicy {
+		var list []AppliedPolicy
+		for _, name := range names {
+			list = append(list, AppliedPolicy{Name: name, EvaluationFailure: Warn})
+		}
+		return list
+	}
+	tests := map[string]struct {
+		policies []v1alpha1.SourceIPPolicy
+		want     Settings
+	}{
+		"no policy is the defaults": {nil, Settings{}},
+		"the higher priority wins, whatever the name": {
+			[]v1alpha1.SourceIPPolicy{
+				policy("a", mode("r", v1alpha1.ModeWarn)),
+				policy("b", func(s *v1alpha1.SourceIPPolicySpec) { mode("r", v1alpha1.ModeDeny)(s); s.Priority = 1 }),
+			},
+			Settings{Modes: map[string]Mode{"r": Deny}, Applied: applied("b", "a")},
+		},
+		"among equals the first name wins, whatever the order given": {
+			[]v1alpha1.SourceIPPolicy{policy("b", mode("r", v1alpha1.ModeDeny)), policy("a", mode("r", v1alpha1.ModeOff))},
+			Settings{Modes: map[string]Mode{"r": off}, Applied: applied("a", "b")},
+		},
+		"each rule's mode is a setting of its own": {
+			[]v1alpha1.SourceIPPolicy{policy("a", mode("r", v1alpha1.ModeAudit)), policy("b", mode("s", v1alpha1.ModeMutate))},
+			Settings{Modes: map[string]Mode{"r": Audit, "s": Mutate}, Applied: applied("a", "b")},
+		},
+		"each field of spread is a setting of its own": {
+			[]v1alpha1.SourceIPPolicy{
+				policy("a", func(s *v1alpha1.SourceIPPolicySpec) { s.Spread = &v1alpha1.Spread{MaxSkew: 2} }),
+				policy("b", func(s *v1alpha1.SourceIPPolicySpec) {
+					s.Spread = &v1alpha1.Spread{MaxSkew: 3, Strategy: v1alpha1.StrategyPodAntiAffinity}
+				}),
+			},
+			Settings{Spread: v1alpha1.Spread{MaxSkew: 2, Strategy: v1alpha1.StrategyPodAntiAffinity}, Applied: applied("a", "b")},
+		},
+		"each top-level key of parameters is a setting, and each policy sees its own": {
+			[]v1alpha1.SourceIPPolicy{
+				policy("a", func(s *v1alpha1.SourceIPPolicySpec) {
+					s.Parameters = &runtime.RawExtension{Raw: []byte(`{"x": {"deep": 1}}`)}
+				}),
+				policy("b", func(s *v1alpha1.SourceIPPolicySpec) {
+					s.Parameters = &runtime.RawExtension{Raw: []byte(`{"x": {"other": 2}, "y": "z"}`)}
+				}),
+			},
+			Settings{
+				Parameters: map[string]any{"x": map[string]any{"deep": 1.0}, "y": "z"},
+				Applied: []AppliedPolicy{
+					{Name: "a", EvaluationFailure: Warn, Parameters: map[string]any{"x": map[string]any{"deep": 1.0}}},
+					{Name: "b", EvaluationFailure: Warn, Parameters: map[string]any{"x": map[string]any{"other": 2.0}, "y": "z"}},
+				},
+			},
+		},
+		"exemptions and load balancers come from the first that sets them": {
+			[]v1alpha1.SourceIPPolicy{
+				policy("a", func(s *v1alpha1.SourceIPPolicySpec) {
+					s.LoadBalancers = &v1alpha1.LoadBalancers{Classes: map[string]string{"c": "metallb-l2"}}
+				}),
+				policy("b", func(s *v1alpha1.SourceIPPolicySpec) {
+					s.Exemptions = v1alpha1.ExemptionsNone
+					s.LoadBalancers = &v1alpha1.LoadBalancers{Default: "metallb-bgp", Classes: map[string]string{"c": "aws-nlb-ip", "d": "aws-nlb-ip"}}
+				}),
+			},
+			Settings{
+				Exemptions:    v1alpha1.ExemptionsNone,
+				LoadBalancers: v1alpha1.LoadBalancers{Default: "metallb-bgp", Classes: map[string]string{"c": "metallb-l2", "d": "aws-nlb-ip"}},
+				Applied:       applied("a", "b"),
+			},
+		},
+		"the parts of a match are ANDed": {
+			[]v1alpha1.SourceIPPolicy{
+				policy("both", matching(v1alpha1.Match{NamespaceSelector: selecting("team", "a"), ObjectSelector: selecting("tier", "front")})),
+				policy("namespace-only", matching(v1alpha1.Match{NamespaceSelector: selecting("team", "a"), ObjectSelector: selecting("tier", "back")})),
+				policy("object-only", matching(v1alpha1.Match{NamespaceSelector: selecting("team", "b"), ObjectSelector: selecting("tier", "front")})),
+				policy("excluded", matching(v1alpha1.Match{ExcludeNamespaces: []string{"edge"}})),
+				policy("empty", matching(v1alpha1.Match{NamespaceSelector: &metav1.LabelSelector{}})),
+			},
+			Settings{Applied: applied("both", "empty")},
+		},
+		"evaluationFailure is each policy's own": {
+			[]v1alpha1.SourceIPPolicy{
+				policy("a", func(s *v1alpha1.SourceIPPolicySpec) { s.EvaluationFailure = v1alpha1.FailureIgnore }),
+				policy("b", func(s *v1alpha1.SourceIPPolicySpec) { s.EvaluationFailure = v1alpha1.FailureDeny }),
+			},
+			Settings{Applied: []AppliedPolicy{{Name: "a", EvaluationFailure: Audit}, {Name: "b", EvaluationFailure: Deny}}},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := Resolve(test.policies, service, namespace)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("Resolve() mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestResolveRefusesWhatValidateWouldHaveTold(t *testing.T) {
+	for name, tweak := range map[string]func(*v1alpha1.SourceIPPolicySpec){
+		"a selector that is not valid": func(s *v1alpha1.SourceIPPolicySpec) {
+			s.Match = &v1alpha1.Match{ObjectSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}}}}
+		},
+		"parameters that are no object": func(s *v1alpha1.SourceIPPolicySpec) { s.Parameters = &runtime.RawExtension{Raw: []byte(`[]`)} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			object := &Object{Service: &corev1.Service{}}
+			if _, err := Resolve([]v1alpha1.SourceIPPolicy{policy("p", tweak)}, object, Namespace{}); err == nil {
+				t.Error("Resolve() gave no error")
+			}
+		})
+	}
+}

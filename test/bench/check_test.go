@@ -1,0 +1,160 @@
+// Package bench measures Sourceward by ratios: against its own floor, and as objects grow.
+package bench
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// decodeOnly makes this test binary the floor: a process that decodes the file it names and exits.
+const decodeOnly = "SOURCEWARD_BENCH_DECODE"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(decodeOnly); path != "" {
+		if err := decode(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// decode reads a YAML stream with the parser that Sourceward uses, and nothing else.
+func decode(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	decoder := yaml.NewDecoder(file)
+	for {
+		var node yaml.Node
+		if err := decoder.Decode(&node); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// BenchmarkCheck runs the binary on pairs of a Deployment and a LoadBalancer Service in one
+// namespace, every other one Local and none spread, and beside it the floor. It reports the time of
+// both, their ratio, the time of check for a pair, and the most memory that check had.
+func BenchmarkCheck(b *testing.B) {
+	binary := filepath.Join(b.TempDir(), "sourceward")
+	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/sourceward").CombinedOutput(); err != nil {
+		b.Fatalf("build: %v\n%s", err, out)
+	}
+	for _, pairs := range []int{1_000, 10_000} {
+		b.Run(fmt.Sprintf("pairs=%d", pairs), func(b *testing.B) {
+			path := filepath.Join(b.TempDir(), "all.yaml")
+			if err := os.WriteFile(path, manifests(pairs), 0o644); err != nil {
+				b.Fatal(err)
+			}
+			var check, floor time.Duration
+			var memory int64
+			for b.Loop() {
+				f := exec.Command(os.Args[0])
+				f.Env = append(os.Environ(), decodeOnly+"="+path)
+				floor += measure(b, f)
+				c := exec.Command(binary, "check", "--fail-on", "never", "-o", "json="+os.DevNull, path)
+				check += measure(b, c)
+				// Linux counts in KiB.
+				memory = max(memory, c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)
+			}
+			n := float64(b.N)
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(check.Seconds()*1e3/n, "check-ms")
+			b.ReportMetric(floor.Seconds()*1e3/n, "decode-ms")
+			b.ReportMetric(check.Seconds()/floor.Seconds(), "check/decode")
+			b.ReportMetric(check.Seconds()*1e6/n/float64(pairs), "check-µs/pair")
+			b.ReportMetric(float64(memory)/1024, "check-MiB")
+		})
+	}
+}
+
+// measure runs a process and returns the CPU time that it took.
+func measure(b *testing.B, command *exec.Cmd) time.Duration {
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	if err := command.Run(); err != nil {
+		b.Fatalf("%s: %v\n%s", command.Path, err, stderr.Bytes())
+	}
+	return command.ProcessState.UserTime() + command.ProcessState.SystemTime()
+}
+
+// manifests are pairs of a Deployment with three replicas and a Service in front of it.
+func manifests(pairs int) []byte {
+	var stream bytes.Buffer
+	for i := range pairs {
+		policy := "Cluster"
+		if i%2 == 0 {
+			policy = "Local"
+		}
+		fmt.Fprintf(&stream, `---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web-%[1]d
+  namespace: edge
+  labels:
+    app.kubernetes.io/name: web-%[1]d
+    app.kubernetes.io/part-of: edge
+spec:
+  replicas: 3
+  selector:
+    matchLabels:
+      app.kubernetes.io/name: web-%[1]d
+  template:
+    metadata:
+      labels:
+        app.kubernetes.io/name: web-%[1]d
+        app.kubernetes.io/part-of: edge
+    spec:
+      containers:
+        - name: web
+          image: registry.example.com/web:1.2.3
+          ports:
+            - name: http
+              containerPort: 8080
+          readinessProbe:
+            httpGet:
+              path: /ready
+              port: http
+          resources:
+            requests:
+              cpu: 100m
+              memory: 128Mi
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: web-%[1]d
+  namespace: edge
+  labels:
+    app.kubernetes.io/part-of: edge
+spec:
+  type: LoadBalancer
+  externalTrafficPolicy: %[2]s
+  selector:
+    app.kubernetes.io/name: web-%[1]d
+    app.kubernetes.io/part-of: edge
+  ports:
+    - name: http
+      port: 80
+      targetPort: http
+`, i, policy)
+	}
+	return stream.Bytes()
+}
