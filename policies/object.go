@@ -179,8 +179,8 @@ func decode(content map[string]any, into any) error {
 	if marshalErr != nil {
 		return err
 	}
-	var mismatch *json.UnmarshalTypeError
-	if errors.As(json.Unmarshal(raw, reflect.New(reflect.TypeOf(into).Elem()).Interface()), &mismatch) {
+	placed := json.Unmarshal(raw, reflect.New(reflect.TypeOf(into).Elem()).Interface())
+	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](placed); ok {
 		return &FieldError{
 			Path:    "/" + strings.ReplaceAll(mismatch.Field, ".", "/"),
 			Problem: mismatchProblem(mismatch),

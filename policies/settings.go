@@ -13,7 +13,7 @@ import (
 	"github.com/sourceward/sourceward/api/v1alpha1"
 )
 
-// The words of a policy's spec.spread.
+// Strategy and WhenUnsatisfiable are the words of a policy's spec.spread.
 type (
 	Strategy          = v1alpha1.SpreadStrategy
 	WhenUnsatisfiable = v1alpha1.WhenUnsatisfiable

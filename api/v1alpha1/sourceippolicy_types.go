@@ -12,6 +12,7 @@ const Kind = "SourceIPPolicy"
 // GroupVersion is the API group and version of this package.
 var GroupVersion = schema.GroupVersion{Group: "sourceward.dev", Version: "v1alpha1"}
 
+// Annotations on other people's objects, and their values.
 const (
 	// AnnotationSourceIP on a Service says what its owner wants: "preserve" (the pods must see the
 	// client's address) or "ignore" (Sourceward never asks for Local here).

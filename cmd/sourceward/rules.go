@@ -127,7 +127,7 @@ func page(rule policies.Rule) string {
 func wrap(text string, width int) string {
 	var b strings.Builder
 	line := " "
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		if len(line)+1+len(word) > width {
 			b.WriteString(line + "\n")
 			line = " "

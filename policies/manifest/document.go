@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -127,9 +128,9 @@ func (d *Document) line(number int) string {
 
 // A chunk is the text of one document, with the comments, directives and marker that lead it in.
 type chunk struct {
-	text   []byte
-	offset int // of the text in its file, in bytes
-	line   int // lines of the file before the text
+	text  []byte
+	start int // bytes of the file before the text
+	line  int // lines of the file before the text
 }
 
 var byteOrderMark = []byte("\ufeff")
@@ -213,24 +214,62 @@ func (c chunk) parse() (*yaml.Node, *Error) {
 	return document.Content[0], nil
 }
 
-var yamlError = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)$`)
-
 // syntaxError words an error of the parser, which had come to a line of the chunk.
 func (c chunk) syntaxError(err error, line int) *Error {
-	message := err.Error()
-	if m := yamlError.FindStringSubmatch(message); m != nil {
-		message = m[2]
-		// Where a token is missing the parser names the line on which the enclosing block began,
-		// less one; how far it has read is the line that is wrong, or the one after.
-		if n, err := strconv.Atoi(m[1]); err == nil && !strings.HasPrefix(message, "did not find expected") {
-			line = n
-		}
+	number, message := parserMessage(err)
+	// Where a token is missing the parser names the line on which the enclosing block began, less
+	// one; how far it has read is the line that is wrong, or the one after.
+	if number > 0 && !strings.HasPrefix(message, "did not find expected") {
+		line = min(line, number)
 	}
 	return &Error{Position: Position{Line: c.line + line}, Message: message}
 }
 
+var parserError = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+
+// parserMessage takes an error of the parser apart: its line, 0 if it has none, and its message.
+func parserMessage(err error) (line int, message string) {
+	message = err.Error()
+	if match := parserError.FindStringSubmatch(message); match != nil {
+		line, _ = strconv.Atoi(match[1])
+		message = message[len(match[0]):]
+	}
+	return line, strings.ReplaceAll(message, "\n", " ") // it may quote a value
+}
+
+// position is the place of a node in the file.
 func (c chunk) position(n *yaml.Node) Position {
-	return Position{Line: c.line + n.Line, Column: n.Column}
+	before := c.text[:offset(c.text, lineOffsets(c.text), n)]
+	line := before[bytes.LastIndexByte(before, '\n')+1:]
+	return Position{
+		Line:   c.line + bytes.Count(before, []byte("\n")) + 1,
+		Column: utf8.RuneCount(line) + 1,
+	}
+}
+
+var lineBreak = regexp.MustCompile("\r\n|[\r\n\u0085\u2028\u2029]")
+
+// lineOffsets are the offsets of the lines as the parser counts them, which takes more characters
+// for line breaks than editors do.
+func lineOffsets(text []byte) []int {
+	offsets := []int{0}
+	for _, match := range lineBreak.FindAllIndex(text, -1) {
+		offsets = append(offsets, match[1])
+	}
+	return offsets
+}
+
+// offset is where a node begins in a text with the given lines.
+func offset(text []byte, lines []int, n *yaml.Node) int {
+	if n.Line < 1 || n.Line > len(lines) {
+		return len(text)
+	}
+	at := lines[n.Line-1]
+	for range n.Column - 1 {
+		_, size := utf8.DecodeRune(text[at:])
+		at += size
+	}
+	return at
 }
 
 // document reads the chunk, which yields neither a document nor an error if it is empty.
@@ -279,7 +318,8 @@ func (c *converter) value(n *yaml.Node, depth int) (any, *Error) {
 		defer delete(c.open, n.Alias)
 		return c.value(n.Alias, depth+1)
 	case yaml.MappingNode:
-		return boxed(c.mapping(n, depth))
+		m, err := c.mapping(n, depth)
+		return m, err
 	case yaml.SequenceNode:
 		list := make([]any, len(n.Content))
 		for i, item := range n.Content {
@@ -292,14 +332,6 @@ func (c *converter) value(n *yaml.Node, depth int) (any, *Error) {
 	default:
 		return c.scalar(n)
 	}
-}
-
-// boxed makes a nil map a nil interface.
-func boxed(m map[string]any, err *Error) (any, *Error) {
-	if err != nil {
-		return nil, err
-	}
-	return m, nil
 }
 
 func (c *converter) mapping(n *yaml.Node, depth int) (map[string]any, *Error) {
@@ -335,7 +367,8 @@ func (c *converter) mapping(n *yaml.Node, depth int) (map[string]any, *Error) {
 	return m, c.merge(m, merge, depth+1)
 }
 
-// merge adds what a merge key brings and m does not set.
+// merge adds what a merge key brings and m does not set: as YAML has it, a mapping's own keys win
+// wherever they stand, although kubectl lets a merge key win over those before it.
 func (c *converter) merge(m map[string]any, n *yaml.Node, depth int) *Error {
 	value, err := c.value(n, depth)
 	if err != nil {
@@ -362,7 +395,7 @@ func (c *converter) merge(m map[string]any, n *yaml.Node, depth int) *Error {
 func (c *converter) scalar(n *yaml.Node) (any, *Error) {
 	v, err := resolve(n)
 	if err != nil {
-		return nil, c.errorf(n, "%s", yamlError.FindStringSubmatch(err.Error())[2])
+		return nil, c.errorf(n, "%v", err)
 	}
 	// A value travels to the API server as JSON.
 	switch v := v.(type) {
@@ -404,8 +437,11 @@ func resolve(n *yaml.Node) (any, error) {
 		return n.Value, nil
 	}
 	var v any
-	err := n.Decode(&v)
-	return v, err
+	if err := n.Decode(&v); err != nil {
+		_, message := parserMessage(err)
+		return nil, errors.New(message)
+	}
+	return v, nil
 }
 
 // validUTF8 replaces each byte that JSON cannot hold, which only !!binary can bring.
@@ -419,7 +455,7 @@ func keyName(n *yaml.Node) (string, error) {
 	}
 	v, err := resolve(n)
 	if err != nil {
-		return "", errors.New(yamlError.FindStringSubmatch(err.Error())[2])
+		return "", err
 	}
 	switch v := v.(type) {
 	case string:

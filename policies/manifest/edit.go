@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	"go.yaml.in/yaml/v3"
@@ -68,7 +67,7 @@ func patch(data []byte, index int, operation policies.PatchOperation) ([]byte, e
 		return nil, err
 	}
 
-	result := bytes.Join([][]byte{data[:old.offset], e.text, data[old.offset+len(old.text):]}, nil)
+	result := bytes.Join([][]byte{data[:old.start], e.text, data[old.start+len(old.text):]}, nil)
 	if !onlyChanged(chunks, split(result), index, want) {
 		if e.anchored {
 			return nil, sharedError(operation.Path)
@@ -134,19 +133,14 @@ func onlyChanged(before, after []chunk, index int, want map[string]any) bool {
 type editor struct {
 	text     []byte
 	root     *yaml.Node
-	lines    []int // offset of each line
+	lines    []int // offsets, as the parser counts lines
 	newline  string
 	compact  bool // dashes stand below the first letter of their key
 	anchored bool // there is an anchor on the path
 }
 
 func newEditor(text []byte, root *yaml.Node) *editor {
-	e := &editor{text: text, root: root, newline: "\n", compact: isCompact(root)}
-	offset := 0
-	for line := range bytes.Lines(text) {
-		e.lines = append(e.lines, offset)
-		offset += len(line)
-	}
+	e := &editor{text: text, root: root, lines: lineOffsets(text), newline: "\n", compact: isCompact(root)}
 	if bytes.Contains(text, []byte("\r\n")) {
 		e.newline = "\r\n"
 	}
@@ -448,17 +442,7 @@ func (e *editor) skip(at int) int {
 }
 
 // offset is where a node begins, with its tag and anchor.
-func (e *editor) offset(n *yaml.Node) int {
-	if n.Line < 1 || n.Line > len(e.lines) {
-		return len(e.text)
-	}
-	at := e.lines[n.Line-1]
-	for range n.Column - 1 {
-		_, size := utf8.DecodeRune(e.text[at:])
-		at += size
-	}
-	return at
-}
+func (e *editor) offset(n *yaml.Node) int { return offset(e.text, e.lines, n) }
 
 // body is where a node begins without tag and anchor.
 func (e *editor) body(n *yaml.Node) int {

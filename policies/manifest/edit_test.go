@@ -159,16 +159,17 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 		"a JSON file on one line":               {`{"a":1}`, 0, "", ops(add("/b", int64(2))), `{"a":1, "b":2}`},
 
 		// Documents and files.
-		"a document among others":  {"a: 1\n---\n# c\na: 1\n--- # d\na: 1\n", 1, "", ops(add("/b", int64(2))), "a: 1\n---\n# c\na: 1\nb: 2\n--- # d\na: 1\n"},
-		"a document on its marker": {"--- {a: 1}\n---\nb: 1\n", 0, "", ops(add("/b", int64(2))), "--- {a: 1, \"b\":2}\n---\nb: 1\n"},
-		"a document before dots":   {"a: 1\n...\n", 0, "", ops(add("/b", int64(2))), "a: 1\nb: 2\n...\n"},
-		"an item of a List":        {"items:\n- a: 1\n- a: 1\n  b:\n    c: 2\n- a: 1\n", 0, "/items/1", ops(add("/b/x", int64(1))), "items:\n- a: 1\n- a: 1\n  b:\n    c: 2\n    x: 1\n- a: 1\n"},
-		"a broken neighbour":       {"a: [\n---\na: 1\n", 1, "", ops(add("/b", int64(2))), "a: [\n---\na: 1\nb: 2\n"},
-		"no final line break":      {"a:\n  b: 1", 0, "", ops(add("/a/c", int64(2))), "a:\n  b: 1\n  c: 2"},
-		"carriage returns":         {"a:\r\n  b: 1 # c\r\nd: 2\r\n", 0, "", ops(add("/a/x", []any{"y z"}), remove("/d")), "a:\r\n  b: 1 # c\r\n  x:\r\n    - y z\r\n"},
-		"a byte order mark":        {"\ufeffa: 1\n", 0, "", ops(add("/b", int64(2))), "\ufeffa: 1\nb: 2\n"},
-		"characters of many bytes": {"ü: {é: ß, x: 'ö'} # ä\n", 0, "", ops(add("/ü/x", "z")), "ü: {é: ß, x: \"z\"} # ä\n"},
-		"no operations":            {"a:   1\n", 0, "", nil, "a:   1\n"},
+		"a document among others":          {"a: 1\n---\n# c\na: 1\n--- # d\na: 1\n", 1, "", ops(add("/b", int64(2))), "a: 1\n---\n# c\na: 1\nb: 2\n--- # d\na: 1\n"},
+		"a document on its marker":         {"--- {a: 1}\n---\nb: 1\n", 0, "", ops(add("/b", int64(2))), "--- {a: 1, \"b\":2}\n---\nb: 1\n"},
+		"a document before dots":           {"a: 1\n...\n", 0, "", ops(add("/b", int64(2))), "a: 1\nb: 2\n...\n"},
+		"an item of a List":                {"items:\n- a: 1\n- a: 1\n  b:\n    c: 2\n- a: 1\n", 0, "/items/1", ops(add("/b/x", int64(1))), "items:\n- a: 1\n- a: 1\n  b:\n    c: 2\n    x: 1\n- a: 1\n"},
+		"a broken neighbour":               {"a: [\n---\na: 1\n", 1, "", ops(add("/b", int64(2))), "a: [\n---\na: 1\nb: 2\n"},
+		"no final line break":              {"a:\n  b: 1", 0, "", ops(add("/a/c", int64(2))), "a:\n  b: 1\n  c: 2"},
+		"carriage returns":                 {"a:\r\n  b: 1 # c\r\nd: 2\r\n", 0, "", ops(add("/a/x", []any{"y z"}), remove("/d")), "a:\r\n  b: 1 # c\r\n  x:\r\n    - y z\r\n"},
+		"a byte order mark":                {"\ufeffa: 1\n", 0, "", ops(add("/b", int64(2))), "\ufeffa: 1\nb: 2\n"},
+		"characters of many bytes":         {"ü: {é: ß, x: 'ö'} # ä\n", 0, "", ops(add("/ü/x", "z")), "ü: {é: ß, x: \"z\"} # ä\n"},
+		"line breaks that only YAML knows": {"a: [1,\u2028 2]\nb: \"x\u0085y\"\nc: 3\n", 0, "", ops(add("/c", int64(4)), add("/a/-", int64(3))), "a: [1,\u2028 2, 3]\nb: \"x\u0085y\"\nc: 4\n"},
+		"no operations":                    {"a:   1\n", 0, "", nil, "a:   1\n"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
