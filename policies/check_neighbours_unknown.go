@@ -22,12 +22,13 @@ var neighboursUnknown = Rule{
 }
 
 func checkNeighboursUnknown(r *review) []result {
-	if r.Related.View != ViewNone {
+	asked := r.settings.mode(unspreadBehindLocal.ID, Warn) != off || r.settings.mode(ineffectiveSpread.ID, off) != off
+	if r.Related.View != ViewNone || !asked {
 		return nil
 	}
 	needed, what := false, "the Services in front of it"
 	if r.Object.Service != nil {
-		needed, what = r.becameLocal(), "the workloads behind it"
+		needed, what = r.needsSpread(), "the workloads behind it"
 	} else {
 		_, needed = r.couldBeUnspread()
 	}

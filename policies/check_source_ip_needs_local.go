@@ -98,16 +98,18 @@ func checkSourceIPNeedsLocal(r *review) []result {
 	if reason.Annotation != "" {
 		found.Fix += ", or remove annotation " + reason.Annotation
 	}
-	written := r.explicit == ExplicitWritten
-	if written {
+	switch r.explicit {
+	case ExplicitWritten:
 		found.Message += ", but externalTrafficPolicy is written Cluster"
-	} else {
+	case ExplicitDefaulted:
 		found.Message += ", but externalTrafficPolicy is Cluster by default"
+	default:
+		found.Message += ", but externalTrafficPolicy is Cluster"
 	}
 	switch {
 	case vetoed:
 		found.Fix += "; not repaired, since " + veto.Message
-	case !written:
+	case r.explicit != ExplicitWritten:
 		found.repair = []PatchOperation{{Op: "add", Path: path, Value: string(corev1.ServiceExternalTrafficPolicyLocal)}}
 		// Nobody knows whether an unknown value is meant. It is free to be set only at the beginning.
 		found.unpatchable = r.explicit == ExplicitUnknown && r.Operation == Update
@@ -119,7 +121,12 @@ func checkSourceIPNeedsLocal(r *review) []result {
 func (r *review) reasonsForLocal() []RequireLocal {
 	var reasons []RequireLocal
 	for _, answer := range r.answers {
-		reasons = append(reasons, answer.RequireLocal...)
+		for _, reason := range answer.RequireLocal {
+			if answer.Policy != "" {
+				reason.Message += fmt.Sprintf(" (module %s of policy %s)", reason.Module, answer.Policy)
+			}
+			reasons = append(reasons, reason)
+		}
 	}
 	slices.SortStableFunc(reasons, func(a, b RequireLocal) int {
 		// Our own annotation comes before other soft reasons: it decides the mode.

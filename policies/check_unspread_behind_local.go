@@ -49,26 +49,23 @@ func checkUnspreadBehindLocal(r *review) []result {
 	if found == nil || found.ineffective != nil {
 		return nil
 	}
-	fix := "add a spread constraint on kubernetes.io/hostname that selects the pods' own labels"
+	path, fix := constraintsPath, "add a spread constraint on kubernetes.io/hostname that selects the pods' own labels"
 	if found.strategy == v1alpha1.StrategyPodAntiAffinity {
-		fix = "add pod anti-affinity on kubernetes.io/hostname that selects the pods' own labels"
+		path, fix = affinityPath, "add pod anti-affinity on kubernetes.io/hostname that selects the pods' own labels"
 	}
 	message := fmt.Sprintf("pods behind Local %s are not spread by hostname: %s", serviceNames(found.services), r.load())
-	return []result{found.result(r, constraintsPath, message, fix)}
+	return []result{found.result(r, path, message, fix)}
 }
 
 // checkUnspreadService is the form on the Service. The workloads' repairs are not its to carry.
 func checkUnspreadService(r *review) []result {
-	if r.Related.View != ViewCluster || !r.becameLocal() {
-		return nil
-	}
-	if _, spreadNever := verdict(r.answers, VerdictWeighted, VerdictSingleAnnouncer); spreadNever {
+	if r.Related.View != ViewCluster || !r.needsSpread() {
 		return nil
 	}
 	var unspread []Ref
 	for _, workload := range r.behind {
 		replicas := effectiveReplicas(workload, r.Related.Autoscalers)
-		if replicas > 1 && r.Cluster.Nodes != 1 && !spreadingOf(workload, r.Namespace).kept {
+		if replicas > 1 && !spreadingOf(workload, r.Namespace).kept {
 			unspread = append(unspread, workload.Ref)
 		}
 	}
@@ -85,6 +82,12 @@ func checkUnspreadService(r *review) []result {
 		Fix:     "add a spread constraint on kubernetes.io/hostname to each of them",
 		Because: unspread,
 	}}}
+}
+
+// needsSpread tells whether the request is what makes the pods behind a Service want to be spread.
+func (r *review) needsSpread() bool {
+	_, spreadNever := verdict(r.answers, VerdictWeighted, VerdictSingleAnnouncer)
+	return r.becameLocal() && !spreadNever && r.Cluster.Nodes != 1
 }
 
 // unspread is a workload behind Local Services whose pods may share a node.

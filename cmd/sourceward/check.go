@@ -113,7 +113,7 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 		Progress: progress.read,
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("--exclude: %w", err)
 	}
 
 	run := &checkRun{
@@ -135,18 +135,16 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 			"no Kubernetes object found in %s; give files or directories with manifests", strings.Join(paths, ", "))}})
 	}
 
+	if flags.diff {
+		run.diff(report)
+	}
+
 	for _, e := range report.Errors {
 		fmt.Fprintf(s.err, "error: %s\n", e)
 	}
 	if !flags.quiet {
 		for _, note := range append(manifests.Notes, run.unknownNamespaces()...) {
 			fmt.Fprintf(s.err, "note: %s\n", note)
-		}
-	}
-	if flags.diff {
-		report.diff, err = run.diff(report)
-		if err != nil {
-			return err
 		}
 	}
 	for _, output := range outputs {
@@ -269,8 +267,12 @@ func (c *checkRun) unknownNamespaces() []string {
 		return nil
 	}
 	slices.Sort(missing)
-	return []string{fmt.Sprintf("policy %s selects by labels of Namespaces, and no manifest gives those of %s; add it with --context",
-		strings.Join(selecting, ", "), strings.Join(missing, ", "))}
+	who := fmt.Sprintf("policy %s selects", selecting[0])
+	if len(selecting) > 1 {
+		who = fmt.Sprintf("policies %s select", strings.Join(selecting, ", "))
+	}
+	return []string{fmt.Sprintf("%s by labels of Namespaces, and no manifest gives those of %s; add it with --context",
+		who, strings.Join(missing, ", "))}
 }
 
 // needsLabels tells whether a selector asks for more than the name of a Namespace.

@@ -10,9 +10,9 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// diff is a unified diff of all files that the webhook's patches would change. A change that cannot
-// be shown in the text of its file is one of the report's errors.
-func (c *checkRun) diff(r *report) (string, error) {
+// diff gives the report a unified diff of all files that the webhook's patches would change. A change
+// that cannot be shown in the text of its file is one of the report's errors.
+func (c *checkRun) diff(r *report) {
 	var diffs strings.Builder
 	for start := 0; start < len(r.Patches); {
 		file := r.Patches[start].File
@@ -25,11 +25,16 @@ func (c *checkRun) diff(r *report) (string, error) {
 			}
 			changed, err := manifest.Patch(after, p.source.Document.Index, p.source.At, p.Operations)
 			if err != nil {
-				return "", fmt.Errorf("show the change of %s in %s: %w", p.Object, file, err)
+				r.addErrors([]*manifest.Error{{
+					File:     file,
+					Position: p.source.Position(p.Operations[0].Path),
+					Message:  fmt.Sprintf("the change of %s cannot be shown: %s", p.Object, err),
+				}})
+				continue
 			}
 			after = changed
 		}
 		diffs.WriteString(udiff.Unified(file, file, string(before), string(after)))
 	}
-	return diffs.String(), nil
+	r.diff = diffs.String()
 }

@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,6 +10,8 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/topdown"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies"
@@ -34,8 +35,6 @@ type rule struct {
 	// severity is what the package's METADATA says; or empty.
 	severity policies.Severity
 }
-
-func (m *module) add(r rule) { m.rules = append(m.rules, r) }
 
 // declared are the ids of the modules that have findings of their own.
 func (m *module) declared() []string {
@@ -74,7 +73,7 @@ func (s *Set) Evaluate(ctx context.Context, document policies.Document, applied 
 }
 
 func (m *module) evaluate(ctx context.Context, in *input, policy string, parameters map[string]any) policies.Answer {
-	ctx, cancel := context.WithTimeout(ctx, EvaluationTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, EvaluationTimeout, fmt.Errorf("the evaluation took longer than %s", EvaluationTimeout))
 	defer cancel()
 	answer, err := m.answer(ctx, in, parameters)
 	answer.Policy = policy
@@ -85,14 +84,18 @@ func (m *module) evaluate(ctx context.Context, in *input, policy string, paramet
 }
 
 func (m *module) answer(ctx context.Context, in *input, parameters map[string]any) (answer policies.Answer, err error) {
+	if ctx.Err() != nil {
+		// OPA notices that only when it has evaluated for a while.
+		return answer, fmt.Errorf("the evaluation was not begun: %w", context.Cause(ctx))
+	}
 	value, err := in.value(m.usesRelated, parameters)
 	if err != nil {
 		return answer, err
 	}
 	results, err := m.prepared.Eval(ctx, rego.EvalParsedInput(value), rego.EvalSortSets(true))
 	if err != nil {
-		if ctx.Err() != nil {
-			return answer, fmt.Errorf("the evaluation took longer than %s", EvaluationTimeout)
+		if topdown.IsCancel(err) {
+			return answer, fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx))
 		}
 		return answer, fmt.Errorf("%s", oneLine(err.Error()))
 	}
@@ -169,13 +172,14 @@ func (r rule) read(member any, answer *policies.Answer) error {
 	}
 }
 
+// decode reads a member into a struct with the allowed keys, which are listed as the message lists them.
 func decode(member, into any, allowed string) error {
-	if _, ok := member.(map[string]any); !ok {
-		return fmt.Errorf("gave %s; want an object with %s", jsonText(member), allowed)
+	object, ok := member.(map[string]any)
+	for key := range object {
+		// encoding/json would take Message for message.
+		ok = ok && slices.Contains(strings.Split(allowed, ", "), key)
 	}
-	decoder := json.NewDecoder(bytes.NewReader([]byte(jsonText(member))))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
+	if !ok || json.Unmarshal([]byte(jsonText(member)), into) != nil {
 		return fmt.Errorf("gave %.80s; want an object with %s", jsonText(member), allowed)
 	}
 	return nil
@@ -217,27 +221,21 @@ func (in *input) value(withRelated bool, parameters map[string]any) (ast.Value, 
 	if err := in.convert(withRelated); err != nil {
 		return nil, err
 	}
-	if parameters == nil {
-		parameters = map[string]any{}
-	}
-	own, err := member("parameters", parameters)
+	own, err := members(part{"parameters", orEmpty(parameters)})
 	if err != nil {
 		return nil, err
 	}
-	members := slices.Concat(in.common, [][2]*ast.Term{own})
+	all := slices.Concat(in.common, own)
 	if withRelated {
-		members = append(members, in.related...)
+		all = append(all, in.related...)
 	}
-	return ast.NewObject(members...), nil
+	return ast.NewObject(all...), nil
 }
 
-func (in *input) convert(withRelated bool) error {
+func (in *input) convert(withRelated bool) (err error) {
+	d := in.document
 	if in.common == nil {
-		d := in.document
-		for _, part := range []struct {
-			name  string
-			value any
-		}{
+		parts := []part{
 			{"operation", string(d.Operation)},
 			{"object", d.Object},
 			{"namespace", map[string]any{
@@ -248,46 +246,50 @@ func (in *input) convert(withRelated bool) error {
 				"provider": d.Facts.Provider, "replicas": d.Facts.Replicas,
 			}},
 			{"cluster", map[string]any{"nodes": d.Cluster.Nodes, "version": d.Cluster.Version}},
-		} {
-			m, err := member(part.name, part.value)
-			if err != nil {
-				return err
-			}
-			in.common = append(in.common, m)
 		}
 		if d.Old != nil {
-			m, err := member("old", d.Old)
-			if err != nil {
-				return err
-			}
-			in.common = append(in.common, m)
+			parts = append(parts, part{"old", d.Old})
+		}
+		if in.common, err = members(parts...); err != nil {
+			return err
 		}
 	}
 	if withRelated && in.related == nil {
-		m, err := member("related", in.document.Related)
-		if err != nil {
-			return err
-		}
-		in.related = append(in.related, m)
+		// No neighbours are an empty list: count(null) would be a fault.
+		d.Related.Services = append([]*corev1.Service{}, d.Related.Services...)
+		d.Related.Workloads = append([]*policies.Workload{}, d.Related.Workloads...)
+		in.related, err = members(part{"related", d.Related})
 	}
-	return nil
+	return err
 }
 
-func orEmpty(m map[string]string) map[string]string {
+func orEmpty[V any](m map[string]V) map[string]V {
 	if m == nil {
-		return map[string]string{}
+		return map[string]V{}
 	}
 	return m
 }
 
-func member(name string, value any) ([2]*ast.Term, error) {
-	if document, ok := value.(map[string]any); ok && document != nil {
-		// Most of an object is never looked at.
-		return ast.Item(ast.StringTerm(name), ast.NewTerm(ast.LazyObject(document))), nil
+// part is one member of input.
+type part struct {
+	name  string
+	value any
+}
+
+// members are parts in OPA's types; nil on error.
+func members(parts ...part) ([][2]*ast.Term, error) {
+	items := make([][2]*ast.Term, len(parts))
+	for i, p := range parts {
+		if document, ok := p.value.(map[string]any); ok && document != nil {
+			// Most of an object is never looked at.
+			items[i] = ast.Item(ast.StringTerm(p.name), ast.NewTerm(ast.LazyObject(document)))
+			continue
+		}
+		converted, err := ast.InterfaceToValue(p.value)
+		if err != nil {
+			return nil, fmt.Errorf("input.%s: %w", p.name, err)
+		}
+		items[i] = ast.Item(ast.StringTerm(p.name), ast.NewTerm(converted))
 	}
-	converted, err := ast.InterfaceToValue(value)
-	if err != nil {
-		return [2]*ast.Term{}, fmt.Errorf("input.%s: %w", name, err)
-	}
-	return ast.Item(ast.StringTerm(name), ast.NewTerm(converted)), nil
+	return items, nil
 }

@@ -287,8 +287,8 @@ func isPart(apiVersion, kind string, content map[string]any) bool {
 }
 
 func decodeError(document *Document, at, kind string, err error) *Error {
-	var wrong *policies.FieldError
-	if !errors.As(err, &wrong) {
+	wrong, ok := errors.AsType[*policies.FieldError](err)
+	if !ok {
 		return &Error{File: document.File, Position: document.Position(at), Message: fmt.Sprintf("this %s cannot be read: %s", kind, err)}
 	}
 	return &Error{
@@ -299,8 +299,7 @@ func decodeError(document *Document, at, kind string, err error) *Error {
 }
 
 func fileError(name string, err error) *Error {
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
+	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathError.Err
 	}
 	return &Error{File: name, Message: fmt.Sprintf("cannot be read: %s; check the path and its permissions, or leave it out with --exclude", err)}
@@ -349,11 +348,12 @@ func (f *finder) find(paths []string, context bool) {
 }
 
 func (f *finder) walk(root string, context bool) {
-	top, err := filepath.EvalSymlinks(root)
+	top, err := realPath(root)
 	if err != nil {
 		f.errs = append(f.errs, fileError(root, err))
 		return
 	}
+	root += string(filepath.Separator) // or a root that is a symbolic link would not be entered
 	// The error of the walk itself is always nil: each one met on the way is kept.
 	_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		switch {
@@ -379,7 +379,12 @@ func isManifest(path string) bool {
 
 // file adds a file, unless a symbolic link leads it out of top.
 func (f *finder) file(path, top string, context bool) {
-	target, err := filepath.EvalSymlinks(path)
+	info, err := os.Stat(path)
+	if err != nil {
+		f.errs = append(f.errs, fileError(path, err))
+		return
+	}
+	target, err := realPath(path)
 	if err != nil {
 		f.errs = append(f.errs, fileError(path, err))
 		return
@@ -388,7 +393,7 @@ func (f *finder) file(path, top string, context bool) {
 		if inside, err := filepath.Rel(top, target); err != nil || inside == ".." || strings.HasPrefix(inside, ".."+string(filepath.Separator)) {
 			return
 		}
-		if info, err := os.Stat(target); err == nil && info.IsDir() {
+		if info.IsDir() {
 			return
 		}
 	}
@@ -398,10 +403,16 @@ func (f *finder) file(path, top string, context bool) {
 	f.add(foundFile{name: path, real: target, context: context})
 }
 
-func (f *finder) add(file foundFile) {
-	if absolute, err := filepath.Abs(file.real); err == nil && file.real != Stdin {
-		file.real = absolute
+// realPath is the absolute path without symbolic links.
+func realPath(path string) (string, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
 	}
+	return filepath.EvalSymlinks(absolute)
+}
+
+func (f *finder) add(file foundFile) {
 	if !f.seen[file.real] {
 		f.seen[file.real] = true
 		f.found = append(f.found, file)
@@ -427,10 +438,8 @@ func (f *finder) kustomization(path string) {
 				if strings.Contains(name, "\n") {
 					continue // A patch in place of the name of one.
 				}
-				if target, err := filepath.EvalSymlinks(filepath.Join(filepath.Dir(path), name)); err == nil {
-					if absolute, err := filepath.Abs(target); err == nil {
-						f.partial[absolute] = true
-					}
+				if target, err := realPath(filepath.Join(filepath.Dir(path), name)); err == nil {
+					f.partial[target] = true
 				}
 			}
 		}

@@ -1,7 +1,10 @@
 package manifest
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"strings"
 
@@ -24,33 +27,46 @@ type Policy struct {
 func LoadPolicies(paths []string) ([]*Policy, []*Error) {
 	var loaded []*Policy
 	var errs []*Error
+	read := map[string]bool{} // the files that were read, and whether there is a policy in them
 	for _, path := range paths {
+		if path == Stdin {
+			errs = append(errs, &Error{File: path, Message: "policies are not read from the standard input; give a file or directory"})
+			continue
+		}
 		files := &finder{seen: map[string]bool{}, partial: map[string]bool{}}
 		files.find([]string{path}, false)
 		errs = append(errs, files.errs...)
 		found := len(files.errs) > 0
 		for _, file := range files.found {
-			data, err := file.read(nil)
-			if err != nil {
-				errs = append(errs, fileError(file.name, err))
-				continue
+			if _, again := read[file.real]; !again {
+				policies, problems := readPolicies(file)
+				loaded = append(loaded, policies...)
+				errs = append(errs, problems...)
+				read[file.real] = len(policies)+len(problems) > 0
 			}
-			documents, problems := Parse(file.name, data)
-			errs = append(errs, problems...)
-			found = found || len(problems) > 0
-			for _, document := range documents {
-				for _, item := range policyContents(document) {
-					found = true
-					policy, problems := decodePolicy(document, item)
-					errs = append(errs, problems...)
-					if problems == nil {
-						loaded = append(loaded, policy)
-					}
-				}
-			}
+			found = found || read[file.real]
 		}
 		if !found {
 			errs = append(errs, &Error{File: path, Message: "no SourceIPPolicy is in it; give the file or directory of your policies"})
+		}
+	}
+	return loaded, errs
+}
+
+func readPolicies(file foundFile) ([]*Policy, []*Error) {
+	data, err := file.read(nil)
+	if err != nil {
+		return nil, []*Error{fileError(file.name, err)}
+	}
+	var loaded []*Policy
+	documents, errs := Parse(file.name, data)
+	for _, document := range documents {
+		for _, item := range policyContents(document) {
+			policy, problems := decodePolicy(document, item)
+			errs = append(errs, problems...)
+			if problems == nil {
+				loaded = append(loaded, policy)
+			}
 		}
 	}
 	return loaded, errs
@@ -98,6 +114,9 @@ func decodePolicy(document *Document, item policyContent) (*Policy, []*Error) {
 	case err == nil:
 		return policy, nil
 	case !isStrict:
+		if field, message := mismatch(item.content); field != "" {
+			return nil, []*Error{problem("/"+strings.ReplaceAll(field, ".", "/"), "%s", message)}
+		}
 		return nil, []*Error{problem("", "this %s cannot be read: %s", v1alpha1.Kind, err)}
 	}
 	var errs []*Error
@@ -110,6 +129,25 @@ func decodePolicy(document *Document, item policyContent) (*Policy, []*Error) {
 		errs = append(errs, problem("", "%s", e))
 	}
 	return nil, errs
+}
+
+// mismatch is a field whose value has a type that it does not take, without the indices of lists, and
+// what to say of it. The converter does not say where, the JSON decoder does.
+func mismatch(content map[string]any) (name, message string) {
+	raw, err := json.Marshal(content)
+	if err != nil {
+		return "", ""
+	}
+	wrong, ok := errors.AsType[*json.UnmarshalTypeError](json.Unmarshal(raw, new(v1alpha1.SourceIPPolicy)))
+	if !ok {
+		return "", ""
+	}
+	got, _, _ := strings.Cut(wrong.Value, " ")
+	remedy := "correct it"
+	if wrong.Type.Kind() == reflect.String && (got == "bool" || got == "number") {
+		remedy = "quote it" // above all the mode Off, which is a boolean in YAML
+	}
+	return wrong.Field, fmt.Sprintf("%s of this %s does not take a value of type %s; %s", wrong.Field, v1alpha1.Kind, got, remedy)
 }
 
 // File is the file that the policy was read from.

@@ -10,10 +10,10 @@ package sourceward.lib.rows
 matching(service, provider) := _by_annotation(service) | _by_provider(service, provider)
 
 _by_annotation(service) := {match |
-	annotations := object.get(service, ["metadata", "annotations"], {})
-	some annotation, value in annotations
-	some entry in _entries(annotation)
-	some row in entry.rows
+	some annotation, written in object.get(service, ["metadata", "annotations"], {})
+	value := _text(written)
+	some name in _names(annotation)
+	some row in data.sourceward.providers.annotations[name].rows
 	_accepts(row.value, value)
 	_applies(row, service)
 	match := {"row": row, "subject": {"annotation": annotation, "value": value}}
@@ -25,13 +25,16 @@ _by_provider(service, provider) := {match |
 	match := {"row": row, "subject": {"provider": provider}}
 }
 
-# The entries of the table for an annotation, which may be one that is written for a single port.
-_entries(annotation) := {entry | entry := data.sourceward.providers.annotations[annotation]} |
-	{entry |
-		some name in data.sourceward.providers.per_port
-		startswith(annotation, concat("", [name, "."]))
-		entry := data.sourceward.providers.annotations[name]
-	}
+# The names of an annotation in the table: its own and, if it is written for a single port, that of all.
+_names(annotation) := {annotation} | {name |
+	some name in data.sourceward.providers.per_port
+	startswith(annotation, concat("", [name, "."]))
+}
+
+# The API server takes null for the empty text, and takes nothing else that is no text.
+_text(written) := written if is_string(written)
+
+_text(null) := ""
 
 # What else must, and must not, be on the Service.
 _applies(row, service) if {
@@ -44,7 +47,7 @@ _applies(row, service) if {
 }
 
 _holds(condition, service) if {
-	_accepts(condition.value, service.metadata.annotations[condition.annotation])
+	_accepts(condition.value, _text(service.metadata.annotations[condition.annotation]))
 }
 
 # An annotation holds a list of attributes, or the one it may not be without, as text.

@@ -1,6 +1,8 @@
 # METADATA
 # title: Source IP annotations
-# description: Reads from a Service's annotations, and from what a policy says of its load balancer, what becomes of the client's address.
+# description: |
+#   Reads from a Service's annotations, and from what a policy says of its load balancer, what becomes of
+#   the client's address.
 # related_resources:
 #   - ref: https://kubernetes.io/docs/tutorials/services/source-ip/
 #     description: How the traffic policy decides what the pod sees.

@@ -1,0 +1,507 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/manifest"
+)
+
+var update = flag.Bool("update", false, "write what the binary says into stdout, stderr and code of the cases")
+
+// binary is the dry-run binary, built by TestMain: only a process has streams and an exit code.
+var binary string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code, err := buildAndRun(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 2
+	}
+	os.Exit(code)
+}
+
+func buildAndRun(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "sourceward")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	binary = filepath.Join(dir, "sourceward")
+	if output, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("build: %w\n%s", err, output)
+	}
+	return m.Run(), nil
+}
+
+// result is what is seen of a process. The zero value is what is expected of one: silence.
+type result struct {
+	Stdout, Stderr string
+	Code           int
+}
+
+// command is the binary, about to run in a folder.
+func command(t testing.TB, dir string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), binary, args...)
+	cmd.Dir = dir
+	return cmd
+}
+
+func run(t testing.TB, cmd *exec.Cmd) result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	if cmd.Stdout == nil {
+		cmd.Stdout = &stdout
+	}
+	cmd.Stderr = &stderr
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// TestCases runs the command line of each folder of testdata in it:
+//
+//	args                  the words of the command line
+//	stdin                 the standard input
+//	stdout, stderr, code  what comes of it, by -update; nothing, nothing and 0 where there is no file
+func TestCases(t *testing.T) {
+	t.Parallel()
+	for _, dir := range cases(t) {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			t.Parallel()
+			got := runCase(t, dir, strings.Fields(content(t, dir, "args"))...)
+			code := ""
+			if got.Code != 0 {
+				code = fmt.Sprintln(got.Code)
+			}
+			golden(t, dir, "stdout", got.Stdout)
+			golden(t, dir, "stderr", got.Stderr)
+			golden(t, dir, "code", code)
+		})
+	}
+}
+
+// cases are the folders of testdata.
+func cases(t *testing.T) []string {
+	t.Helper()
+	dirs, err := filepath.Glob("testdata/*")
+	if err != nil || len(dirs) == 0 {
+		t.Fatal("no cases: ", err)
+	}
+	return dirs
+}
+
+func runCase(t *testing.T, dir string, args ...string) result {
+	t.Helper()
+	// Go reuses a test's result while the files that it read are the same. The binary reads these, so
+	// say that they count.
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		_, statErr := os.Stat(path)
+		return errors.Join(err, statErr)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(t, dir, args...)
+	cmd.Stdin = strings.NewReader(content(t, dir, "stdin"))
+	return run(t, cmd)
+}
+
+// content is the text of a case's file, empty if it is not there.
+func content(t testing.TB, dir, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// golden holds a text against a case's file, which is not there if the text is empty; with -update it
+// writes it.
+func golden(t *testing.T, dir, name, got string) {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if *update {
+		err := os.Remove(path)
+		if got != "" {
+			err = os.WriteFile(path, []byte(got), 0o644)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(content(t, dir, name), got); diff != "" {
+		t.Errorf("%s mismatch (-want +got); if it is meant, run go test ./cmd/sourceward -update:\n%s", name, diff)
+	}
+}
+
+// report is the report of -o json as it is promised. No key but exempt is ever left out.
+type report struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Summary    struct {
+		Files     int `json:"files"`
+		Objects   int `json:"objects"`
+		Services  int `json:"services"`
+		Workloads int `json:"workloads"`
+		Skipped   int `json:"skipped"`
+		Deny      int `json:"deny"`
+		Mutate    int `json:"mutate"`
+		Warn      int `json:"warn"`
+		Audit     int `json:"audit"`
+		Exempt    int `json:"exempt"`
+	} `json:"summary"`
+	Findings []struct {
+		Rule     string `json:"rule"`
+		Mode     string `json:"mode"`
+		Severity string `json:"severity"`
+		Message  string `json:"message"`
+		Fix      string `json:"fix"`
+		Object   ref    `json:"object"`
+		Path     string `json:"path"`
+		File     string `json:"file"`
+		Line     int    `json:"line"`
+		Column   int    `json:"column"`
+		Because  []ref  `json:"because"`
+		Exempt   *struct {
+			Reason string `json:"reason"`
+			Until  string `json:"until,omitempty"`
+		} `json:"exempt,omitempty"`
+	} `json:"findings"`
+	Errors []struct {
+		File    string `json:"file"`
+		Line    int    `json:"line"`
+		Column  int    `json:"column"`
+		Message string `json:"message"`
+	} `json:"errors"`
+	Patches []struct {
+		Object     ref    `json:"object"`
+		File       string `json:"file"`
+		Rule       string `json:"rule"`
+		Mode       string `json:"mode"`
+		Operations []struct {
+			Op    string          `json:"op"`
+			Path  string          `json:"path"`
+			Value json.RawMessage `json:"value,omitempty"`
+		} `json:"operations"`
+	} `json:"patches"`
+}
+
+type ref struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Namespace  string `json:"namespace"`
+	Name       string `json:"name"`
+}
+
+// TestJSONReportSaysWhatTheTextSays runs each case of check with -o json, twice.
+func TestJSONReportSaysWhatTheTextSays(t *testing.T) {
+	t.Parallel()
+	for _, dir := range cases(t) {
+		args := strings.Fields(content(t, dir, "args"))
+		if args[0] != "check" || slices.Contains(args, "-o") || slices.Contains(args, "--diff") || slices.Contains(args, "--help") {
+			continue
+		}
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			t.Parallel()
+			text := runCase(t, dir, args...)
+			asJSON := slices.Concat(args, []string{"-o", "json"})
+			got := runCase(t, dir, asJSON...)
+			if diff := cmp.Diff(got, runCase(t, dir, asJSON...)); diff != "" {
+				t.Errorf("check is not the same twice (-first +second):\n%s", diff)
+			}
+			if diff := cmp.Diff(result{Stdout: got.Stdout, Stderr: text.Stderr, Code: text.Code}, got); diff != "" {
+				t.Errorf("check -o json mismatch (-text +json):\n%s", diff)
+			}
+			if got.Stdout == "" && text.Stdout == "" {
+				return // The command line is wrong.
+			}
+			var told string
+			for _, e := range decodeReport(t, got.Stdout).Errors {
+				position := manifest.Position{Line: e.Line, Column: e.Column}
+				told += fmt.Sprintf("error: %s\n", &manifest.Error{File: e.File, Position: position, Message: e.Message})
+			}
+			errs, _, _ := strings.Cut(got.Stderr, "note: ")
+			if diff := cmp.Diff(errs, told); diff != "" {
+				t.Errorf("errors mismatch (-stderr +json):\n%s", diff)
+			}
+		})
+	}
+}
+
+// decodeReport reads a report and sees that it has the promised keys, all of them, and no null.
+func decodeReport(t testing.TB, text string) report {
+	t.Helper()
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.DisallowUnknownFields()
+	var r report
+	if err := decoder.Decode(&r); err != nil {
+		t.Fatal(err)
+	}
+	var again bytes.Buffer
+	encoder := json.NewEncoder(&again)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(r); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(again.String(), text); diff != "" {
+		t.Errorf("report mismatch (-promised +got):\n%s", diff)
+	}
+	if strings.Contains(text, ": null") {
+		t.Errorf("the report has null where it promises a list:\n%s", text)
+	}
+	return r
+}
+
+func TestFailOnIsTheLeastModeThatFails(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		mode string
+		want map[string]int
+	}{
+		"a deny finding":   {"Deny", map[string]int{"deny": 1, "mutate": 1, "warn": 1, "audit": 1, "never": 0}},
+		"a mutate finding": {"Mutate", map[string]int{"deny": 0, "mutate": 1, "warn": 1, "audit": 1, "never": 0}},
+		"a warn finding":   {"Warn", map[string]int{"deny": 0, "mutate": 0, "warn": 1, "audit": 1, "never": 0}},
+		"an audit finding": {"Audit", map[string]int{"deny": 0, "mutate": 0, "warn": 0, "audit": 1, "never": 0}},
+		"no finding":       {"Off", map[string]int{"deny": 0, "mutate": 0, "warn": 0, "audit": 0, "never": 0}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := write(t, map[string]string{
+				"game.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: game, annotations: {sourceward.dev/source-ip: preserve}}\n" +
+					"spec: {type: LoadBalancer, ports: [{port: 27015}]}\n",
+				"policy.yaml": "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIPPolicy\nmetadata: {name: edge}\n" +
+					"spec: {rules: [{id: source-ip-needs-local, mode: '" + test.mode + "'}]}\n",
+			})
+			got := map[string]int{}
+			for failOn := range test.want {
+				got[failOn] = run(t, command(t, dir, "check", "--policy", "policy.yaml", "--fail-on", failOn, "game.yaml")).Code
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("exit codes by --fail-on mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// write makes a folder of files.
+func write(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+const denied = `apiVersion: v1
+kind: Service
+metadata:
+  name: web
+spec:
+  type: ClusterIP
+  externalTrafficPolicy: Local
+  ports:
+    - port: 443
+`
+
+func TestKubeVersionIsReadInAllItsForms(t *testing.T) {
+	t.Parallel()
+	// From 1.29 on, a ClusterIP Service with externalIPs may be Local.
+	dir := write(t, map[string]string{"web.yaml": denied + "  externalIPs: [192.0.2.1]\n"})
+	want := map[string]int{
+		"1.28": 1, "v1.28": 1, "1.28.3": 1, "v1.28.15-gke.100": 1, "1.29": 0, "v1.37.1": 0, "": 2, "1": 2, "newest": 2,
+	}
+	got := map[string]int{}
+	for version := range want {
+		got[version] = run(t, command(t, dir, "check", "--kube-version", version)).Code
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("exit codes by --kube-version mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestColorIsForTerminalsUnlessItIsAskedFor(t *testing.T) {
+	t.Parallel()
+	dir := write(t, map[string]string{"web.yaml": denied})
+	tests := map[string]struct {
+		env, args []string
+		want      bool
+	}{
+		"a pipe is no terminal":             {args: nil, want: false},
+		"auto is the default":               {args: []string{"--color", "auto"}, want: false},
+		"always colours a pipe":             {args: []string{"--color", "always"}, want: true},
+		"a flag is more than NO_COLOR":      {env: []string{"NO_COLOR=1"}, args: []string{"--color", "always"}, want: true},
+		"never is never":                    {args: []string{"--color", "never"}, want: false},
+		"the JSON report is never coloured": {args: []string{"--color", "always", "-o", "json"}, want: false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := command(t, dir, slices.Concat([]string{"check"}, test.args)...)
+			cmd.Env = slices.Concat(os.Environ(), test.env)
+			got := run(t, cmd)
+			if colored := strings.Contains(got.Stdout, "\x1b["); colored != test.want || got.Code != 1 {
+				t.Errorf("coloured %t, want %t; exit code %d, want 1:\n%s", colored, test.want, got.Code, got.Stdout)
+			}
+		})
+	}
+}
+
+func TestDiffAppliesAndLeavesNothingToMutate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/a-diff-shows-what-the-webhook-would-change")); err != nil {
+		t.Fatal(err)
+	}
+	args := strings.Fields(content(t, dir, "args"))
+	_, diff, found := strings.Cut(run(t, command(t, dir, slices.Concat(args, []string{"--quiet"})...)).Stdout, "\n--- ")
+	if !found {
+		t.Fatal("there is no diff")
+	}
+	apply := exec.CommandContext(t.Context(), "git", "apply", "-p0", "-")
+	apply.Dir, apply.Stdin = dir, strings.NewReader("--- "+diff)
+	if output, err := apply.CombinedOutput(); err != nil {
+		t.Fatalf("git apply: %v\n%s", err, output)
+	}
+	args = slices.DeleteFunc(args, func(arg string) bool { return arg == "--diff" })
+	patched := decodeReport(t, run(t, command(t, dir, slices.Concat(args, []string{"-o", "json"})...)).Stdout)
+	if len(patched.Findings) != 1 || patched.Findings[0].Mode != string(policies.Deny) {
+		t.Errorf("the patched files have the findings %+v, want the one that no webhook repairs", patched.Findings)
+	}
+}
+
+func TestReportGoesToSeveralPlaces(t *testing.T) {
+	t.Parallel()
+	dir := write(t, map[string]string{"web.yaml": denied})
+	got := run(t, command(t, dir, "check", "-o", "json=report.json", "-o", "text", "-o", "text=report.txt", "web.yaml"))
+	text := run(t, command(t, dir, "check", "web.yaml"))
+	if diff := cmp.Diff(text, got); diff != "" {
+		t.Errorf("standard output mismatch (-alone +with others):\n%s", diff)
+	}
+	want := []string{run(t, command(t, dir, "check", "-o", "json", "web.yaml")).Stdout, text.Stdout}
+	if diff := cmp.Diff(want, []string{content(t, dir, "report.json"), content(t, dir, "report.txt")}); diff != "" {
+		t.Errorf("files mismatch (-standard output +file):\n%s", diff)
+	}
+}
+
+func TestReportThatCannotBeWrittenExits2(t *testing.T) {
+	t.Parallel()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("no device is always full: ", err)
+	}
+	defer full.Close()
+	dir := write(t, map[string]string{"web.yaml": denied})
+	for _, args := range [][]string{{"check"}, {"check", "-o", "json"}, {"rules"}, {"rules", "-o", "json"}, {"explain", "local-on-cluster-ip"}, {"version"}} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			cmd := command(t, dir, args...)
+			cmd.Stdout = full
+			want := result{Stderr: fmt.Sprintf("error: write /dev/stdout: no space left on device; see sourceward %s --help\n", args[0]), Code: 2}
+			if diff := cmp.Diff(want, run(t, cmd)); diff != "" {
+				t.Errorf("%s mismatch (-want +got):\n%s", args, diff)
+			}
+		})
+	}
+}
+
+// TestFileThatCannotBeReadLeavesTheOthersJudged uses symbolic links: permissions do not bind root.
+func TestFileThatCannotBeReadLeavesTheOthersJudged(t *testing.T) {
+	t.Parallel()
+	const remedy = "; check the path and its permissions, or leave it out with --exclude\n"
+	tests := map[string]struct {
+		target string
+		args   []string
+		want   string
+	}{
+		"a dangling link in a directory": {"nowhere.yaml", []string{"."}, "error: link.yaml: cannot be read: no such file or directory" + remedy},
+		"a dangling link that is given":  {"nowhere.yaml", []string{"link.yaml", "web.yaml"}, "error: link.yaml: cannot be read: no such file or directory" + remedy},
+		"a link to itself":               {"link.yaml", []string{"."}, "error: link.yaml: cannot be read: too many levels of symbolic links" + remedy},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := write(t, map[string]string{"web.yaml": denied})
+			want := run(t, command(t, dir, "check", "."))
+			want.Stderr, want.Code = test.want, 2
+			if err := os.Symlink(test.target, filepath.Join(dir, "link.yaml")); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, run(t, command(t, dir, slices.Concat([]string{"check"}, test.args)...))); diff != "" {
+				t.Errorf("check mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestEveryRuleIsListedAndExplained(t *testing.T) {
+	t.Parallel()
+	var rules []policies.Rule
+	if err := json.Unmarshal([]byte(run(t, command(t, "", "rules", "-o", "json")).Stdout), &rules); err != nil {
+		t.Fatal(err)
+	}
+	var listed []string
+	for _, rule := range rules {
+		listed = append(listed, rule.ID)
+		page := run(t, command(t, "", "explain", rule.ID))
+		words := strings.Join(strings.Fields(page.Stdout), " ")
+		for _, text := range append(rule.Sources, rule.ID+": "+rule.Title, rule.What, rule.Why, rule.Remedy, rule.Exempt, rule.Since) {
+			if text == "" || !strings.Contains(words, text) {
+				t.Errorf("explain %s does not say %q:\n%s", rule.ID, text, page.Stdout)
+			}
+		}
+		if diff := cmp.Diff(result{Stdout: page.Stdout}, page); diff != "" {
+			t.Errorf("explain %s mismatch (-want +got):\n%s", rule.ID, diff)
+		}
+	}
+	var want []string
+	for _, rule := range policies.Catalogue() {
+		want = append(want, rule.ID)
+	}
+	if diff := cmp.Diff(want, listed); diff != "" {
+		t.Errorf("rules -o json mismatch (-catalogue +listed):\n%s", diff)
+	}
+}
+
+func TestVersionNamesWhatItWasCheckedAgainst(t *testing.T) {
+	t.Parallel()
+	got := run(t, command(t, "", "version"))
+	want := regexp.MustCompile(`^sourceward \S+ \(Kubernetes up to 1\.\d+, OPA v1\.\d+\.\d+, go1\.\S+\)\n$`)
+	if !want.MatchString(got.Stdout) || got.Stderr != "" || got.Code != 0 {
+		t.Errorf("version gives %+v, want %s", got, want)
+	}
+}
+
+func TestCompletionOffersWhatFlagsTake(t *testing.T) {
+	t.Parallel()
+	if got := run(t, command(t, "", "completion", "bash")); !strings.HasPrefix(got.Stdout, "# bash completion") || got.Stderr != "" || got.Code != 0 {
+		t.Errorf("completion bash gives %+v", got)
+	}
+	// What the script asks for when the tabulator is pressed; 4 is cobra's word for: no file names.
+	want := "deny\nmutate\nwarn\naudit\nnever\n:4\n"
+	if diff := cmp.Diff(want, run(t, command(t, "", "__complete", "check", "--fail-on", "")).Stdout); diff != "" {
+		t.Errorf("completion of --fail-on mismatch (-want +got):\n%s", diff)
+	}
+}

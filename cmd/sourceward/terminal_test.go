@@ -1,0 +1,60 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// terminal is one end of a pseudoterminal.
+func terminal(t *testing.T) *os.File {
+	t.Helper()
+	file, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip("no terminal can be had: ", err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	return file
+}
+
+func TestAutoColorsATerminalUnlessNoColorIsSet(t *testing.T) {
+	w := terminal(t)
+	t.Setenv("NO_COLOR", "")
+	got := []bool{useColor(colorAuto, w), useColor(colorNever, w)}
+	t.Setenv("NO_COLOR", "1")
+	got = append(got, useColor(colorAuto, w), useColor(colorAlways, w))
+	if diff := cmp.Diff([]bool{true, false, false, true}, got); diff != "" {
+		t.Errorf("useColor() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestProgressIsForTerminalsOnly(t *testing.T) {
+	t.Parallel()
+	if newProgress(terminal(t)).w == nil {
+		t.Error("a terminal shows no progress")
+	}
+	var out bytes.Buffer
+	p := newProgress(&out)
+	p.read(1, 2)
+	p.next = time.Time{}
+	p.judged(1, 2)
+	p.done()
+	if out.Len() > 0 {
+		t.Errorf("progress is written to what is no terminal: %q", &out)
+	}
+}
+
+func TestProgressRemovesItself(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	p := &progress{w: &out}
+	p.read(1, 2)
+	p.judged(1, 2) // too soon after the last
+	p.done()
+	if diff := cmp.Diff("\r\x1b[Kreading 1 of 2 files\r\x1b[K", out.String()); diff != "" {
+		t.Errorf("progress mismatch (-want +got):\n%s", diff)
+	}
+}

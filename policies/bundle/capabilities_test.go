@@ -1,0 +1,29 @@
+package bundle
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestBuiltins lists the functions that modules have, so that a new version of OPA shows what it brings.
+func TestBuiltins(t *testing.T) {
+	t.Parallel()
+	c := capabilities()
+	var names []string
+	for _, builtin := range c.Builtins {
+		names = append(names, builtin.Name)
+		if builtin.IsNondeterministic() {
+			t.Errorf("%s may answer differently another time", builtin.Name)
+		}
+	}
+	slices.Sort(names)
+	golden(t, "testdata/builtins.txt", strings.Join(names, "\n")+"\n")
+
+	// Nil would allow every host.
+	if diff := cmp.Diff([]string{}, c.AllowNet); diff != "" {
+		t.Errorf("AllowNet mismatch (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,113 @@
+package bundle
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+)
+
+// TestCompileSaysWhatIsWrong compiles the policies of testdata/compile/<case>, each of which has a
+// fault, together with one that has none.
+func TestCompileSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	cases, err := filepath.Glob("testdata/compile/*/policy.yaml")
+	if err != nil || len(cases) == 0 {
+		t.Fatalf("no cases (%v)", err)
+	}
+	for _, path := range cases {
+		t.Run(filepath.Base(filepath.Dir(path)), func(t *testing.T) {
+			t.Parallel()
+			broken := readPolicies(t, path)
+			set, errs := Compile(append(broken, policyWith("healthy", `deny contains {"message": "no"}`)))
+
+			var got strings.Builder
+			for _, e := range errs {
+				fmt.Fprintf(&got, "%d %s\n%s\n", e.Index, e.Path, e)
+			}
+			golden(t, filepath.Join(filepath.Dir(path), "want.txt"), got.String())
+
+			last := set.Policies[len(set.Policies)-1].Name
+			answers := set.Evaluate(t.Context(), service(), applied("healthy"))
+			if last != "healthy" || len(answers) != 2 || len(answers[1].Deny) != 1 {
+				t.Errorf("the healthy policy beside it does not answer: %+v", answers)
+			}
+		})
+	}
+}
+
+func TestCompileKeepsWhatIsRightWithItsDefaults(t *testing.T) {
+	t.Parallel()
+	settings := v1alpha1.SourceIPPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: "settings"},
+		Spec: v1alpha1.SourceIPPolicySpec{
+			Rules:             []v1alpha1.RuleMode{{ID: "source-ip-needs-local", Mode: v1alpha1.ModeMutate}},
+			LoadBalancers:     &v1alpha1.LoadBalancers{Default: "metallb-l2"},
+			EvaluationFailure: v1alpha1.FailureDeny,
+		},
+	}
+	rego := policyWith("rego", `deny contains {"message": "no"}`)
+	rego.Spec.Rules = []v1alpha1.RuleMode{{ID: "rego", Mode: v1alpha1.ModeAudit}}
+
+	set, _ := Compile([]v1alpha1.SourceIPPolicy{settings, policyWith("broken", `deny := true`), rego})
+	if rego.Spec.EvaluationFailure != "" {
+		t.Error("Compile changed its argument")
+	}
+	rego.Default()
+	if diff := cmp.Diff([]v1alpha1.SourceIPPolicy{settings, rego}, set.Policies); diff != "" {
+		t.Errorf("Compile() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func readPolicies(t testing.TB, path string) []v1alpha1.SourceIPPolicy {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []v1alpha1.SourceIPPolicy
+	for document := range strings.SplitSeq(string(text), "\n---\n") {
+		var policy v1alpha1.SourceIPPolicy
+		if err := yaml.UnmarshalStrict([]byte(document), &policy); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		list = append(list, policy)
+	}
+	return list
+}
+
+// golden compares got with a file, or with -update writes the file.
+func golden(t testing.TB, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s mismatch (-want +got):\n%s", path, diff)
+	}
+}
+
+// policyWith is a policy with one module, package sourceward.custom.<name>, in name.rego. Its rules
+// begin in row 3.
+func policyWith(name, rules string) v1alpha1.SourceIPPolicy {
+	return v1alpha1.SourceIPPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: v1alpha1.SourceIPPolicySpec{Rego: []v1alpha1.RegoModule{{
+			Name: name + ".rego", Module: "package sourceward.custom." + name + "\n\n" + rules + "\n",
+		}}},
+	}
+}

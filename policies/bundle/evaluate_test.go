@@ -1,0 +1,498 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/open-policy-agent/opa/v1/ast"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/policies"
+)
+
+// service is the creation of a Service of which the built-in modules have one thing to say.
+func service() policies.Document {
+	return policies.Document{
+		Operation: policies.Create,
+		Object: map[string]any{
+			"apiVersion": "v1", "kind": "Service",
+			"metadata": map[string]any{
+				"name":        "web",
+				"annotations": map[string]any{"sourceward.dev/source-ip": "preserve"},
+			},
+		},
+		Related: policies.RelatedDocument{
+			Services:  []*corev1.Service{{ObjectMeta: metav1.ObjectMeta{Name: "neighbour"}}},
+			Workloads: []*policies.Workload{{Ref: policies.Ref{APIVersion: "apps/v1", Kind: "Deployment", Name: "backend"}}},
+		},
+		Facts: policies.Facts{Replicas: 3},
+	}
+}
+
+// ofBuiltins is what they say of it.
+func ofBuiltins() policies.Answer {
+	return policies.Answer{RequireLocal: []policies.RequireLocal{{
+		Module:     "source_ip_annotation",
+		Message:    "annotation sourceward.dev/source-ip=preserve asks for the client's address",
+		Annotation: "sourceward.dev/source-ip",
+		Value:      "preserve",
+		Strength:   policies.StrengthSoft,
+	}}}
+}
+
+// applied are policies without parameters that match the object.
+func applied(names ...string) []policies.AppliedPolicy {
+	list := make([]policies.AppliedPolicy, len(names))
+	for i, name := range names {
+		list[i].Name = name
+	}
+	return list
+}
+
+// compiled is the Set of policies that have no fault.
+func compiled(t testing.TB, list ...v1alpha1.SourceIPPolicy) *Set {
+	t.Helper()
+	set, errs := Compile(list)
+	for _, err := range errs {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// fault is an error with the given text, for comparison.
+func fault(text string) error { return errors.New(text) }
+
+var sameText = cmp.Comparer(func(a, b error) bool {
+	return a == nil && b == nil || a != nil && b != nil && a.Error() == b.Error()
+})
+
+func denial(message string) policies.HouseFinding {
+	return policies.HouseFinding{Rule: "corp", Message: message}
+}
+
+func TestEvaluateReadsTheContract(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		rules string
+		want  policies.Answer
+	}{
+		"nothing to say": {
+			`deny contains {"message": "no"} if input.object.kind == "Deployment"`,
+			policies.Answer{},
+		},
+		"a reason for Local": {
+			`require_local contains {"message": "m", "annotation": "a", "value": "b", "strength": "hard"}`,
+			policies.Answer{RequireLocal: []policies.RequireLocal{
+				{Module: "corp", Message: "m", Annotation: "a", Value: "b", Strength: policies.StrengthHard},
+			}},
+		},
+		"something that keeps the source IP": {
+			`keeps_source_ip contains {"message": "m", "annotation": "a", "value": "b", "verdict": "single-announcer"}`,
+			policies.Answer{KeepsSourceIP: []policies.KeepsSourceIP{
+				{Module: "corp", Message: "m", Annotation: "a", Value: "b", Verdict: policies.VerdictSingleAnnouncer},
+			}},
+		},
+		"a wish for the spread": {
+			`spread contains {"message": "m", "strategy": "PodAntiAffinity", "whenUnsatisfiable": "DoNotSchedule", "maxSkew": 2}`,
+			policies.Answer{Spread: []policies.SpreadWish{
+				{Module: "corp", Message: "m", Strategy: "PodAntiAffinity", WhenUnsatisfiable: "DoNotSchedule", MaxSkew: 2},
+			}},
+		},
+		"a wish that leaves all to the settings": {
+			`spread contains {"message": "m", "strategy": "", "maxSkew": 0}`,
+			policies.Answer{Spread: []policies.SpreadWish{{Module: "corp", Message: "m"}}},
+		},
+		"findings are in a fixed order": {
+			`deny contains {"message": m, "path": "/spec/type", "fix": "f"} if some m in ["c", "a", "b"]
+warn contains {"message": "w"}`,
+			policies.Answer{
+				Deny: []policies.HouseFinding{
+					{Rule: "corp", Message: "a", Path: "/spec/type", Fix: "f"},
+					{Rule: "corp", Message: "b", Path: "/spec/type", Fix: "f"},
+					{Rule: "corp", Message: "c", Path: "/spec/type", Fix: "f"},
+				},
+				Warn: []policies.HouseFinding{denial("w")},
+			},
+		},
+		"texts are one line": {
+			`deny contains {"message": " a\nb\t c\r\n", "fix": "d\ne"}`,
+			policies.Answer{Deny: []policies.HouseFinding{{Rule: "corp", Message: "a b c", Fix: "d e"}}},
+		},
+		"old is undefined on CREATE": {
+			`deny contains {"message": "new"} if not input.old
+deny contains {"message": "old"} if input.old`,
+			policies.Answer{Deny: []policies.HouseFinding{denial("new")}},
+		},
+		"what another policy defines is undefined": {
+			`deny contains {"message": "seen"} if count(data.sourceward.custom.other.deny) > 0
+deny contains {"message": "not seen"} if not data.sourceward.custom.other`,
+			policies.Answer{Deny: []policies.HouseFinding{denial("not seen")}},
+		},
+		"neighbours have the form of their kind": {
+			`deny contains {"message": w.metadata.name} if {
+	some w in input.related.workloads
+	w.kind == "Deployment"
+	not w.spec.replicas
+	not w.spec.template.spec.hostNetwork
+}
+deny contains {"message": s.metadata.name} if {
+	some s in input.related.services
+	not s.spec.externalTrafficPolicy
+}`,
+			policies.Answer{Deny: []policies.HouseFinding{denial("backend"), denial("neighbour")}},
+		},
+		"the library and the provider table are there": {
+			`import data.sourceward.lib.rows
+
+deny contains {"message": m.row.id} if some m in rows.matching(input.object, "metallb-l2")`,
+			policies.Answer{Deny: []policies.HouseFinding{denial("name-metallb-l2"), denial("sourceward-preserve")}},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			set := compiled(t, policyWith("corp", test.rules), policyWith("other", `deny contains {"message": "other"}`))
+			test.want.Policy = "corp"
+			want := []policies.Answer{ofBuiltins(), test.want}
+			if diff := cmp.Diff(want, set.Evaluate(t.Context(), service(), applied("corp"))); diff != "" {
+				t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestFaultsAreAnswers evaluates modules that fail at run time, between two that do not.
+func TestFaultsAreAnswers(t *testing.T) {
+	t.Parallel()
+	const (
+		finding = "; want an object with message, path, fix"
+		reason  = "; want an object with message, annotation, value, strength"
+	)
+	tests := map[string]struct{ rules, want string }{
+		"a division by zero": {
+			`deny contains {"message": "no"} if 1 / (input.facts.replicas - 3) > 0`,
+			"corp.rego:3: eval_builtin_error: div: divide by zero",
+		},
+		"a built-in function and a type that it does not take": {
+			`deny contains {"message": "no"} if startswith(input.object.metadata, "w")`,
+			"corp.rego:3: eval_type_error: startswith: operand 1 must be string but got object",
+		},
+		"a complete rule with two values": {
+			"deny contains {\"message\": name}\n\nname := \"a\"\n\nname := \"b\"",
+			"corp.rego:7: eval_conflict_error: rule data.sourceward.custom.corp.name produced conflicting values: \"a\" at corp.rego:5 \"b\" at corp.rego:7",
+		},
+		"a function with two values": {
+			"deny contains {\"message\": name(1)}\n\nname(_) := \"a\"\n\nname(_) := \"b\"",
+			"corp.rego:7: eval_conflict_error: function data.sourceward.custom.corp.name produced conflicting values for the same inputs: \"a\" at corp.rego:5 \"b\" at corp.rego:7",
+		},
+		"a reason that is a text": {`deny contains "no"`, `corp.deny: gave "no"` + finding},
+		"a reason that is a list": {`warn contains ["no"]`, `corp.warn: gave ["no"]` + finding},
+		"a reason that is null":   {`warn contains null`, `corp.warn: gave null` + finding},
+		"a long reason that is no object": {
+			`deny contains numbers.range(1, 90)`,
+			`corp.deny: gave [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,3` + finding,
+		},
+		"a key that does not exist": {`deny contains {"msg": "no"}`, `corp.deny: gave {"msg":"no"}` + finding},
+		"a key in upper case":       {`deny contains {"Message": "no"}`, `corp.deny: gave {"Message":"no"}` + finding},
+		"a key of another rule": {
+			`require_local contains {"message": "m", "strength": "hard", "path": "/spec"}`,
+			`corp.require_local: gave {"message":"m","path":"/spec","strength":"hard"}` + reason,
+		},
+		"a message that is a number": {`deny contains {"message": 1}`, `corp.deny: gave {"message":1}` + finding},
+		"no message":                 {`deny contains {"path": "/spec"}`, "corp.deny: gave a reason without a message"},
+		"a message of white space":   {`warn contains {"message": " \n"}`, "corp.warn: gave a reason without a message"},
+		"no message for Local": {
+			`require_local contains {"strength": "soft"}`,
+			"corp.require_local: gave a reason without a message",
+		},
+		"no message for a verdict": {
+			`keeps_source_ip contains {"verdict": "proxy"}`,
+			"corp.keeps_source_ip: gave a reason without a message",
+		},
+		"no message for a spread": {`spread contains {"maxSkew": 1}`, "corp.spread: gave a reason without a message"},
+		"a path that is no JSON Pointer": {
+			`deny contains {"message": "no", "path": "spec.type"}`,
+			`corp.deny: path "spec.type" must be a JSON Pointer such as /spec/type`,
+		},
+		"no strength": {
+			`require_local contains {"message": "m"}`,
+			`corp.require_local: strength "" is not one of hard, soft`,
+		},
+		"a strength that does not exist": {
+			`require_local contains {"message": "m", "strength": "Hard"}`,
+			`corp.require_local: strength "Hard" is not one of hard, soft`,
+		},
+		"a verdict that does not exist": {
+			`keeps_source_ip contains {"message": "m", "verdict": "kept"}`,
+			`corp.keeps_source_ip: verdict "kept" is not one of preserved, proxy, useless, forbidden, weighted, single-announcer`,
+		},
+		"a strategy that does not exist": {
+			`spread contains {"message": "m", "strategy": "Zone"}`,
+			`corp.spread: strategy "Zone" is not one of TopologySpread, PodAntiAffinity`,
+		},
+		"a spread that does not exist": {
+			`spread contains {"message": "m", "whenUnsatisfiable": "Never"}`,
+			`corp.spread: whenUnsatisfiable "Never" is not one of ScheduleAnyway, DoNotSchedule`,
+		},
+		"a negative maxSkew": {
+			`spread contains {"message": "m", "maxSkew": -1}`,
+			"corp.spread: maxSkew -1 must be at least 1",
+		},
+		"a maxSkew that is not whole": {
+			`spread contains {"message": "m", "maxSkew": 1.5}`,
+			`corp.spread: gave {"maxSkew":1.5,"message":"m"}; want an object with message, strategy, whenUnsatisfiable, maxSkew`,
+		},
+		"a verdict with a type that has none": {
+			`keeps_source_ip contains {"message": "m", "verdict": ["proxy"]}`,
+			`corp.keeps_source_ip: gave {"message":"m","verdict":["proxy"]}; want an object with message, annotation, value, verdict`,
+		},
+		"one good reason does not save others": {`deny contains {"message": "no"}` + "\n\nwarn contains 1", `corp.warn: gave 1` + finding},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			set := compiled(t,
+				policyWith("before", `deny contains {"message": "before"}`),
+				policyWith("corp", test.rules),
+				policyWith("after", `deny contains {"message": "after"}`))
+			want := []policies.Answer{
+				ofBuiltins(),
+				{Policy: "before", Deny: []policies.HouseFinding{{Rule: "before", Message: "before"}}},
+				{Policy: "corp", Err: fault(test.want)},
+				{Policy: "after", Deny: []policies.HouseFinding{{Rule: "after", Message: "after"}}},
+			}
+			got := set.Evaluate(t.Context(), service(), applied("before", "corp", "after"))
+			if diff := cmp.Diff(want, got, sameText); diff != "" {
+				t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestAnEvaluationThatDoesNotEndIsStopped needs no clock of its own: without the deadline it would
+// run for years.
+func TestAnEvaluationThatDoesNotEndIsStopped(t *testing.T) {
+	t.Parallel()
+	set := compiled(t, policyWith("corp", `deny contains {"message": "no"} if {
+	count([1 | some x in numbers.range(1, 10000); some y in numbers.range(1, 10000); some z in numbers.range(1, 10000); x * y * z < 0]) > 0
+}`))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	got := set.Evaluate(ctx, service(), applied("corp"))[1]
+	want := policies.Answer{Policy: "corp", Err: context.DeadlineExceeded}
+	if diff := cmp.Diff(want, got, cmpopts.EquateErrors()); diff != "" {
+		t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestNothingIsEvaluatedWhenTheTimeIsUp(t *testing.T) {
+	t.Parallel()
+	set := compiled(t, policyWith("corp", `deny contains {"message": "no"}`))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	notBegun := fault("the evaluation was not begun: context canceled")
+	want := []policies.Answer{{Err: notBegun}, {Policy: "corp", Err: notBegun}}
+	if diff := cmp.Diff(want, set.Evaluate(ctx, service(), applied("corp")), sameText); diff != "" {
+		t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnObjectThatIsNoJSONIsAFault(t *testing.T) {
+	t.Parallel()
+	set := compiled(t, policyWith("corp", `deny contains {"message": "no"} if input.object`))
+	document := service()
+	document.Object = make(chan int)
+	noJSON := fault("input.object: ast: interface conversion: json: unsupported type: chan int")
+	want := []policies.Answer{{Err: noJSON}, {Policy: "corp", Err: noJSON}}
+	if diff := cmp.Diff(want, set.Evaluate(t.Context(), document, applied("corp")), sameText); diff != "" {
+		t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestEachPolicySeesItsOwnParameters(t *testing.T) {
+	t.Parallel()
+	rules := `deny contains {"message": json.marshal(input.parameters)}`
+	set := compiled(t, policyWith("a", rules), policyWith("b", rules), policyWith("c", rules))
+	want := []policies.Answer{
+		ofBuiltins(),
+		{Policy: "a", Deny: []policies.HouseFinding{{Rule: "a", Message: `{"only":"a"}`}}},
+		{Policy: "b", Deny: []policies.HouseFinding{{Rule: "b", Message: `{"list":[1,{"x":true}],"only":"b"}`}}},
+		{Policy: "c", Deny: []policies.HouseFinding{{Rule: "c", Message: `{}`}}},
+	}
+	got := set.Evaluate(t.Context(), service(), []policies.AppliedPolicy{
+		{Name: "a", Parameters: map[string]any{"only": "a"}},
+		{Name: "b", Parameters: map[string]any{"only": "b", "list": []any{1, map[string]any{"x": true}}}},
+		{Name: "c"},
+		{Name: "without Rego", Parameters: map[string]any{"only": "d"}},
+	})
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestModulesOfOnePackageAnswerOnce(t *testing.T) {
+	t.Parallel()
+	policy := policyWith("corp", `deny contains {"message": "b"}`)
+	policy.Spec.Rego = append(policy.Spec.Rego,
+		v1alpha1.RegoModule{Name: "more.rego", Module: `# METADATA
+# custom: {severity: info}
+package sourceward.custom.corp
+
+import data.sourceward.custom.words
+
+deny contains {"message": "a"}
+
+warn contains {"message": words.greeting}
+`},
+		v1alpha1.RegoModule{Name: "words.rego", Module: `package sourceward.custom.words
+
+greeting := "hello"
+`})
+	want := policies.Answer{
+		Policy: "corp",
+		Deny: []policies.HouseFinding{
+			{Rule: "corp", Severity: policies.SeverityInfo, Message: "a"},
+			{Rule: "corp", Severity: policies.SeverityInfo, Message: "b"},
+		},
+		Warn: []policies.HouseFinding{{Rule: "corp", Severity: policies.SeverityInfo, Message: "hello"}},
+	}
+	if diff := cmp.Diff(want, compiled(t, policy).Evaluate(t.Context(), service(), applied("corp"))[1]); diff != "" {
+		t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+// TestRelatedIsThereForWhoReadsIt gives each rule the neighbour and wants its name, whatever the way
+// to it. That those who do not read it are spared it is a matter of speed alone.
+func TestRelatedIsThereForWhoReadsIt(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		rules string
+		reads bool
+	}{
+		"a reference":          {`deny contains {"message": s.metadata.name} if some s in input.related.services`, true},
+		"a key in brackets":    {`deny contains {"message": s.metadata.name} if some s in input["related"].services`, true},
+		"a key in a variable":  {`deny contains {"message": s.metadata.name} if { key := "related"; some s in input[key].services }`, true},
+		"any key":              {`deny contains {"message": s.metadata.name} if { some key; some s in input[key].services }`, true},
+		"an alias":             {`deny contains {"message": s.metadata.name} if { document := input; some s in document.related.services }`, true},
+		"an import":            {"import input as document\n\n" + `deny contains {"message": s.metadata.name} if some s in document.related.services`, true},
+		"an import of related": {"import input.related as neighbours\n\n" + `deny contains {"message": s.metadata.name} if some s in neighbours.services`, true},
+		"an argument": {
+			"deny contains {\"message\": name(input)}\n\nname(document) := document.related.services[0].metadata.name", true},
+		"an argument in a list": {
+			"deny contains {\"message\": name([input])}\n\nname(list) := list[0].related.services[0].metadata.name", true},
+		"a function of OPA": {
+			`deny contains {"message": object.get(input, ["related", "services", 0, "metadata", "name"], "none")}`, true},
+		"walk": {
+			`deny contains {"message": name} if walk(input, [["related", "services", 0, "metadata", "name"], name])`, true},
+		"a comprehension": {
+			`deny contains {"message": concat("", [s.metadata.name | some s in input.related.services])}`, true},
+		"another rule": {
+			"deny contains {\"message\": name}\n\nname := neighbours[0].metadata.name\n\nneighbours := input.related.services", true},
+		"with another object": {
+			"deny contains {\"message\": m} if some m in names with input.object as {}\n\nnames contains input.related.services[_].metadata.name", true},
+		"with input as input": {
+			"deny contains {\"message\": m} if some m in names with input as object.union(input, {\"object\": {}})\n\nnames contains input.related.services[_].metadata.name", true},
+		"every": {
+			`deny contains {"message": "neighbour"} if every s in input.related.services { s.metadata.name == "neighbour" }`, true},
+		"a template": {
+			`deny contains {"message": $"{input.related.services[0].metadata.name}"}`, true},
+		"nobody": {`deny contains {"message": "neighbour"} if input.object.metadata.name == "web"`, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			set := compiled(t, policyWith("corp", test.rules))
+			want := policies.Answer{Policy: "corp", Deny: []policies.HouseFinding{denial("neighbour")}}
+			if diff := cmp.Diff(want, set.Evaluate(t.Context(), service(), applied("corp"))[1]); diff != "" {
+				t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
+			}
+			if reads := set.custom["corp"].usesRelated; reads != test.reads {
+				t.Errorf("usesRelated() = %t, want %t", reads, test.reads)
+			}
+		})
+	}
+}
+
+// TestInputIsTheDocument compares the input, which is put together by hand for speed, with what
+// policies.Document and the parameters are in JSON.
+func TestInputIsTheDocument(t *testing.T) {
+	t.Parallel()
+	everything := policies.Document{
+		Operation: policies.Update,
+		Object:    service().Object,
+		Old:       map[string]any{"kind": "Service", "spec": map[string]any{"ports": []any{map[string]any{"port": int64(80)}}}},
+		Namespace: policies.NamespaceDocument{
+			Name: "edge", Labels: map[string]string{"team": "edge"}, Annotations: map[string]string{"a": "b"},
+		},
+		Related: policies.RelatedDocument{
+			Services: service().Related.Services, Workloads: service().Related.Workloads, View: policies.ViewCluster,
+		},
+		Facts: policies.Facts{
+			ExternallyAccessible: true, Explicit: policies.ExplicitWritten, Local: true, Provider: "metallb-l2", Replicas: 3,
+		},
+		Cluster: policies.ClusterDocument{Nodes: 4, Version: "1.37"},
+	}
+	ofNeighbour := everything
+	ofNeighbour.Object = everything.Related.Services[0]
+	// Nil maps and lists are empty ones: null would be a fault of the functions that take them.
+	nothing := policies.Document{Object: map[string]any{}}
+	empty := nothing
+	empty.Namespace = policies.NamespaceDocument{Labels: map[string]string{}, Annotations: map[string]string{}}
+	empty.Related = policies.RelatedDocument{Services: []*corev1.Service{}, Workloads: []*policies.Workload{}}
+
+	tests := map[string]struct {
+		in, want   policies.Document
+		parameters map[string]any
+	}{
+		"everything":           {everything, everything, map[string]any{"a": []any{"b"}}},
+		"a neighbour's object": {ofNeighbour, ofNeighbour, map[string]any{"a": []any{"b"}}},
+		"nothing":              {nothing, empty, nil},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want, err := ast.InterfaceToValue(struct {
+				policies.Document
+				Parameters map[string]any `json:"parameters"`
+			}{test.want, orEmpty(test.parameters)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := (&input{document: test.in}).value(true, test.parameters)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want.Compare(got) != 0 {
+				t.Errorf("value() mismatch (-want +got):\n%s", cmp.Diff(want.String(), got.String()))
+			}
+		})
+	}
+}
+
+// TestEvaluateAlwaysAnswersTheSame evaluates one document over and over, in several goroutines at once.
+func TestEvaluateAlwaysAnswersTheSame(t *testing.T) {
+	t.Parallel()
+	set := compiled(t,
+		policyWith("a", `deny contains {"message": m} if some m in {"x", "y", "z"} | object.keys(input.object)`),
+		policyWith("b", `warn contains {"message": s.metadata.name} if some s in input.related.services`),
+		policyWith("c", `spread contains {"message": "m", "maxSkew": 1 / (input.facts.replicas - 3)}`))
+	document := service()
+	matching := applied("a", "b", "c")
+	want := set.Evaluate(t.Context(), document, matching)
+	for name := range map[string]bool{"first": true, "second": true, "third": true, "fourth": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for range 100 {
+				if diff := cmp.Diff(want, set.Evaluate(t.Context(), document, matching), sameText); diff != "" {
+					t.Fatalf("Evaluate() mismatch (-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+}

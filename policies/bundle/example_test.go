@@ -1,0 +1,37 @@
+package bundle_test
+
+import (
+	"context"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/bundle"
+)
+
+func ExampleCompile() {
+	set, errs := bundle.Compile([]v1alpha1.SourceIPPolicy{{
+		ObjectMeta: metav1.ObjectMeta{Name: "corp"},
+		Spec: v1alpha1.SourceIPPolicySpec{Rego: []v1alpha1.RegoModule{{
+			Name: "corp.rego",
+			Module: `package sourceward.custom.no_node_port
+
+deny contains {"message": "type NodePort is not for us", "path": "/spec/type"} if input.object.spec.type == "NodePort"
+`,
+		}}},
+	}})
+	for _, err := range errs {
+		fmt.Println(err)
+	}
+	service := map[string]any{"kind": "Service", "spec": map[string]any{"type": "NodePort"}}
+	answers := set.Evaluate(context.Background(), policies.Document{Object: service}, []policies.AppliedPolicy{{Name: "corp"}})
+	for _, answer := range answers {
+		for _, finding := range answer.Deny {
+			fmt.Printf("%s: %s: %s\n", finding.Rule, finding.Path, finding.Message)
+		}
+	}
+	// Output:
+	// no-node-port: /spec/type: type NodePort is not for us
+}

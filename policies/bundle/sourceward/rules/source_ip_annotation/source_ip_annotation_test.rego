@@ -1,0 +1,112 @@
+package sourceward.rules.source_ip_annotation_test
+
+import data.sourceward.rules.source_ip_annotation as rule
+
+test_a_soft_annotation_is_a_wish if {
+	rule.require_local == {_preserve} with input as _service({"sourceward.dev/source-ip": "preserve"})
+	rule.keeps_source_ip == set() with input as _service({"sourceward.dev/source-ip": "preserve"})
+}
+
+test_a_row_may_be_a_need_and_a_verdict if {
+	weighted := {
+		"annotation": "networking.gke.io/weighted-load-balancing",
+		"value": "pods-per-node",
+		"message": concat(" ", [
+			"annotation networking.gke.io/weighted-load-balancing=pods-per-node",
+			"weighs nodes by their pods, only with Local",
+		]),
+	}
+	service := _service({"networking.gke.io/weighted-load-balancing": "pods-per-node"})
+	rule.require_local == {object.union(weighted, {"strength": "hard"})} with input as service
+	rule.keeps_source_ip == {object.union(weighted, {"verdict": "weighted"})} with input as service
+}
+
+test_each_annotation_gives_its_own_reason if {
+	service := _service({
+		"sourceward.dev/source-ip": "preserve",
+		"kube-vip.io/egress": "true",
+		"service.cilium.io/forwarding-mode": "dsr",
+		"team": "edge",
+	})
+	rule.require_local == {_preserve, {
+		"annotation": "kube-vip.io/egress",
+		"value": "true",
+		"strength": "hard",
+		"message": "annotation kube-vip.io/egress=true needs the pod on the node that holds the address, so Local",
+	}} with input as service
+	rule.keeps_source_ip == {{
+		"annotation": "service.cilium.io/forwarding-mode",
+		"value": "dsr",
+		"verdict": "preserved",
+		"message": "annotation service.cilium.io/forwarding-mode=dsr keeps the client's address by direct server return",
+	}} with input as service
+}
+
+test_a_provider_gives_a_reason_without_annotation if {
+	rule.require_local == set() with input as _behind("metallb-l2")
+	rule.keeps_source_ip == {{
+		"verdict": "single-announcer",
+		"message": "load balancer metallb-l2 announces the address from one node, whose pods alone get traffic under Local",
+	}} with input as _behind("metallb-l2")
+}
+
+test_of_a_list_of_attributes_the_message_shows_one if {
+	name := "service.beta.kubernetes.io/aws-load-balancer-target-group-attributes"
+	value := "stickiness.enabled=true, preserve_client_ip.enabled=false"
+	rule.keeps_source_ip == {{
+		"annotation": name,
+		"value": value,
+		"verdict": "useless",
+		"message": sprintf("annotation %s=preserve_client_ip.enabled=false does not ask for the client's address", [name]),
+	}} with input as _service({name: value})
+}
+
+test_a_long_value_is_cut_in_the_message_only[length] if {
+	name := "oci-network-load-balancer.oraclecloud.com/is-preserve-source"
+	some length, shown in {
+		40: "0123456789012345678901234567890123456789",
+		41: "0123456789012345678901234567890123456789...",
+	}
+	value := substring("01234567890123456789012345678901234567890", 0, length)
+	rule.require_local == {{
+		"annotation": name,
+		"value": value,
+		"strength": "hard",
+		"message": sprintf("annotation %s=%s is refused by the OCI controller without Local", [name, shown]),
+	}} with input as _service({name: value, "oci.oraclecloud.com/load-balancer-type": "nlb"})
+}
+
+test_nothing_is_said_of_anything_else[sentence] if {
+	some sentence, document in {
+		"no annotations": _service({}),
+		"annotations of others": _service({"team": "edge"}),
+		"an annotation without a value": _service({"sourceward.dev/source-ip": null}),
+		"an annotation with a value that is no text": _service({"kube-vip.io/egress": true}),
+		"no metadata": {"object": {"kind": "Service"}, "facts": {"provider": ""}},
+		"an unknown provider": _behind("metallb"),
+		"a Deployment": json.patch(_service({"sourceward.dev/source-ip": "preserve"}), [{
+			"op": "replace",
+			"path": "/object/kind",
+			"value": "Deployment",
+		}]),
+	}
+	rule.require_local == set() with input as document
+	rule.keeps_source_ip == set() with input as document
+}
+
+_preserve := {
+	"annotation": "sourceward.dev/source-ip",
+	"value": "preserve",
+	"strength": "soft",
+	"message": "annotation sourceward.dev/source-ip=preserve asks for the client's address",
+}
+
+_service(annotations) := {
+	"object": {"kind": "Service", "metadata": {"annotations": annotations}},
+	"facts": {"provider": ""},
+}
+
+_behind(provider) := {
+	"object": {"kind": "Service", "metadata": {}},
+	"facts": {"provider": provider},
+}

@@ -1,0 +1,486 @@
+package test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	jsonpatch "github.com/evanphx/json-patch/v5"
+	"github.com/google/go-cmp/cmp"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/bundle"
+	"github.com/sourceward/sourceward/policies/manifest"
+)
+
+const (
+	casesDir      = "cases"
+	updateCommand = "go test ./test -update"
+
+	objectFile   = "object.yaml"   // the object under review
+	oldFile      = "old.yaml"      // its former self, which makes the case an UPDATE
+	relatedFile  = "related.yaml"  // what else exists
+	settingsFile = "settings.yaml" // SourceIPPolicies
+	clusterFile  = "cluster.yaml"  // what is known of the cluster
+	expectFile   = "expect"        // the verdict, by hand, so that -update cannot bless a wrong one
+	wantFile     = "want.yaml"     // the whole decision, by -update
+	patchedFile  = "patched.yaml"  // the text of the object after the repairs of mode mutate, by -update
+)
+
+// kinds are the kinds of cases, by which their names begin: the rule has a finding, it has none, or
+// the case is close to where the one becomes the other.
+var kinds = []string{"firing", "silent", "border"}
+
+// TestCases runs every door on every case, cases/<rule>/<kind>-<sentence>, and sees that no rule
+// lacks a kind.
+func TestCases(t *testing.T) {
+	t.Parallel()
+	found := map[string]bool{}
+	for _, rule := range entries(t, casesDir) {
+		if _, ok := policies.RuleByID(rule); !ok {
+			t.Errorf("%s is no rule; repair with: rm -r test/%s/%[1]s", rule, casesDir)
+		}
+		for _, name := range entries(t, filepath.Join(casesDir, rule)) {
+			kind, _, _ := strings.Cut(name, "-")
+			found[rule+" "+kind] = true
+			t.Run(rule+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				testCase(t, rule, kind, filepath.Join(casesDir, rule, name))
+			})
+		}
+	}
+	for _, rule := range policies.Catalogue() {
+		for _, kind := range kinds {
+			if !found[rule.ID+" "+kind] {
+				t.Errorf("rule %s has no %s case; repair with: mkdir -p test/%s/%[1]s/%[2]s-<sentence>", rule.ID, kind, casesDir)
+			}
+		}
+	}
+}
+
+// testCase holds one decision against what is expected of it, and then all doors and properties
+// against that decision.
+func testCase(t *testing.T, rule, kind, dir string) {
+	testFiles(t, dir)
+	c := readCase(t, dir)
+	before := marshal(t, c.input)
+	decision, err := policies.Decide(t.Context(), c.input, c.rules, c.settings)
+	if diff := cmp.Diff(before, marshal(t, c.input)); diff != "" {
+		t.Errorf("Decide() changed its input (-before +after):\n%s", diff)
+	}
+	got := wantOf(decision)
+
+	// Before -update may write it down.
+	verdict, says := readExpect(t, filepath.Join(dir, expectFile))
+	if diff := cmp.Diff(verdict, got.verdict()); diff != "" {
+		t.Fatalf("verdict mismatch (-want +got):\n%s", diff)
+	}
+	for _, text := range says {
+		if !slices.ContainsFunc(got.Findings, func(f finding) bool { return strings.Contains(f.Message+f.Fix, text) }) {
+			t.Fatalf("no finding says %q: %s", text, got.yaml(t))
+		}
+	}
+	has := func(rule string) bool {
+		return slices.ContainsFunc(got.Findings, func(f finding) bool { return f.Rule == rule })
+	}
+	if told := has("policy-not-evaluated"); told != (err != nil) {
+		t.Errorf("Decide() error is %v, and a finding tells of one: %t", err, told)
+	}
+	fires := has(rule)
+	if !slices.Contains(kinds, kind) || kind == "firing" && !fires || kind == "silent" && fires {
+		t.Errorf("the name of a case of which the rule has a finding (%t) begins with %s", fires, kind)
+	}
+	golden(t, filepath.Join(dir, wantFile), got.yaml(t))
+	golden(t, filepath.Join(dir, patchedFile), c.patched(t, decision))
+	testRepaired(t, c, decision)
+	if c.forBinary() {
+		testBinary(t, c, got, err != nil)
+	}
+}
+
+// readyCase is a folder, ready to be decided.
+type readyCase struct {
+	dir      string
+	cluster  cluster
+	object   *manifest.Object
+	text     []byte
+	input    policies.Input
+	rules    *bundle.Set
+	settings policies.Settings
+}
+
+// cluster is clusterFile.
+type cluster struct {
+	KubeVersion string `json:"kubeVersion"`
+	Nodes       int    `json:"nodes"`
+	// Provider is the flag --provider.
+	Provider string `json:"provider"`
+	// View is Cluster or None for an object that a webhook is asked about, where Cluster is what an
+	// UPDATE has by default; else it is Files.
+	View string `json:"view"`
+	// Now is for exemptions that are about to end; a case that gives it is not one for the binary.
+	Now time.Time `json:"now"`
+}
+
+// viewNone is policies.ViewNone in clusterFile.
+const viewNone = "None"
+
+// someDay is the time of cases for which any time would do, such as that at which the binary runs.
+var someDay = time.Date(2026, time.December, 1, 0, 0, 0, 0, time.UTC)
+
+func readCase(t *testing.T, dir string) readyCase {
+	t.Helper()
+	c := readyCase{dir: dir, cluster: cluster{
+		KubeVersion: policies.Newest.String(),
+		Now:         someDay,
+	}}
+	if c.has(clusterFile) {
+		if err := yaml.UnmarshalStrict(readFile(t, c.path(clusterFile)), &c.cluster); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if views := []string{"", string(policies.ViewFiles), string(policies.ViewCluster), viewNone}; !slices.Contains(views, c.cluster.View) {
+		t.Fatalf("%s: view %q is not one of %q", clusterFile, c.cluster.View, views)
+	}
+	version, err := policies.ParseVersion(c.cluster.KubeVersion)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	load := func(paths []string, context ...string) *manifest.Manifests {
+		m, err := manifest.Load(manifest.Options{Paths: paths, Context: context, Version: version})
+		if err != nil || len(m.Errors) > 0 || m.Skipped > 0 {
+			t.Fatalf("%s: error %v, %v, %d skipped", paths, err, m.Errors, m.Skipped)
+		}
+		return m
+	}
+	var context, policyFiles []string
+	if c.has(relatedFile) {
+		context = []string{c.path(relatedFile)}
+		load(context)
+	}
+	m := load([]string{c.path(objectFile)}, context...)
+	if len(m.Objects) != 1 {
+		t.Fatalf("%s holds %d objects to be judged, want 1", objectFile, len(m.Objects))
+	}
+	c.object = m.Objects[0]
+	c.text = m.Text(c.path(objectFile))
+	c.input = m.Input(c.object, policies.Cluster{Nodes: c.cluster.Nodes, Version: version}, c.cluster.Now)
+
+	if c.has(oldFile) {
+		c.input.Operation = policies.Update
+		c.input.Old = load([]string{c.path(oldFile)}).Objects[0].Object
+	}
+	if c.online() {
+		c.input.InFile = policies.InFileUnknown
+		c.input.Related.View = policies.ViewCluster
+	}
+	if c.cluster.View == viewNone {
+		c.input.Related = policies.Related{}
+	}
+
+	if c.has(settingsFile) {
+		policyFiles = []string{c.path(settingsFile)}
+	}
+	loaded, problems := manifest.LoadPolicies(policyFiles)
+	list := make([]v1alpha1.SourceIPPolicy, len(loaded))
+	for i, policy := range loaded {
+		list[i] = policy.SourceIPPolicy
+	}
+	var wrong []*bundle.Error
+	if c.rules, wrong = bundle.Compile(list); problems != nil || wrong != nil {
+		t.Fatal(problems, wrong)
+	}
+	if c.settings, err = policies.Resolve(c.rules.Policies, c.object.Object, c.input.Namespace); err != nil {
+		t.Fatal(err)
+	}
+	if c.cluster.Provider != "" {
+		c.settings.LoadBalancers.Default = c.cluster.Provider
+	}
+	return c
+}
+
+func (c readyCase) path(file string) string { return filepath.Join(c.dir, file) }
+
+func (c readyCase) has(file string) bool {
+	_, err := os.Stat(c.path(file))
+	return err == nil
+}
+
+// online tells whether the object comes from an API server, and not from a file.
+func (c readyCase) online() bool {
+	return c.has(oldFile) || c.cluster.View == string(policies.ViewCluster) || c.cluster.View == viewNone
+}
+
+// forBinary tells whether the binary has words for the case.
+func (c readyCase) forBinary() bool { return !c.online() && c.cluster.Now.Equal(someDay) }
+
+// patched is the text of the object after the repairs that a webhook applies; nil if there are none.
+func (c readyCase) patched(t *testing.T, decision policies.Decision) []byte {
+	t.Helper()
+	text, mutated := c.text, false
+	for _, p := range decision.Patches {
+		if p.Mode != policies.Mutate {
+			continue
+		}
+		mutated = true
+		var err error
+		if text, err = manifest.Patch(text, c.object.Document.Index, c.object.At, p.Operations); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !mutated {
+		return nil
+	}
+	return text
+}
+
+// testFiles sees that a case has the files that only a person can write, and none that nobody reads.
+func testFiles(t *testing.T, dir string) {
+	t.Helper()
+	names := entries(t, dir)
+	if !slices.Contains(names, objectFile) {
+		t.Fatalf("%s is not there; repair with: rm -r test/%s", objectFile, dir)
+	}
+	if !slices.Contains(names, expectFile) {
+		t.Fatalf("%s is not there; repair with: echo '<rule> <mode>' > test/%s, a line for each finding, or silent",
+			expectFile, filepath.Join(dir, expectFile))
+	}
+	known := []string{objectFile, oldFile, relatedFile, settingsFile, clusterFile, expectFile, wantFile, patchedFile}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			t.Errorf("nobody reads %s; repair with: rm -r test/%s", name, filepath.Join(dir, name))
+		}
+	}
+}
+
+// testRepaired applies all patches and decides again: the rules that they repair have nothing more
+// to say.
+func testRepaired(t *testing.T, c readyCase, decision policies.Decision) {
+	t.Helper()
+	if len(decision.Patches) == 0 {
+		return
+	}
+	content := marshal(t, c.input.Object.Content)
+	for _, p := range decision.Patches {
+		operations, err := jsonpatch.DecodePatch([]byte(marshal(t, p.Operations)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		patched, err := operations.Apply([]byte(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		content = string(patched)
+	}
+	var object map[string]any
+	if err := utiljson.Unmarshal([]byte(content), &object); err != nil {
+		t.Fatal(err)
+	}
+	in := c.input
+	var err error
+	if in.Object, err = policies.NewObject(object); err != nil {
+		t.Fatal(err)
+	}
+	again, _ := policies.Decide(t.Context(), in, c.rules, c.settings)
+	if len(again.Patches) > 0 {
+		t.Errorf("Decide() of the repaired object gives patches: %s", marshal(t, again.Patches))
+	}
+	for _, p := range decision.Patches {
+		if slices.ContainsFunc(again.Findings, func(f policies.Finding) bool { return f.Rule == p.Rule }) {
+			t.Errorf("Decide() of the repaired object gives a finding of %s: %s", p.Rule, marshal(t, again.Findings))
+		}
+	}
+}
+
+// testBinary runs check on the same files.
+func testBinary(t *testing.T, c readyCase, want want, faulty bool) {
+	t.Helper()
+	args := []string{
+		"check", "-q", "-o", "json", "--kube-version", c.cluster.KubeVersion,
+		"--nodes", strconv.Itoa(c.cluster.Nodes), "--provider", c.cluster.Provider,
+	}
+	if c.has(settingsFile) {
+		args = append(args, "--policy", settingsFile)
+	}
+	if c.has(relatedFile) {
+		args = append(args, "--context", relatedFile)
+	}
+	stdout, stderr, code := runBinary(t, c.dir, append(args, objectFile)...)
+
+	wantCode := 0
+	switch {
+	case faulty:
+		wantCode = 2
+	case slices.ContainsFunc(want.Findings, func(f finding) bool { return f.Mode == policies.Deny && f.Exempt == nil }):
+		wantCode = 1
+	}
+	if code != wantCode || len(stderr) > 0 != faulty {
+		t.Errorf("check exits with %d, want %d, and says: %s", code, wantCode, stderr)
+	}
+	var r report
+	if err := json.Unmarshal(stdout, &r); err != nil {
+		t.Fatal(err)
+	}
+	got := emptyWant()
+	for _, f := range r.Findings {
+		got.Findings = append(got.Findings, f.finding)
+	}
+	got.Patches = append(got.Patches, r.Patches...)
+	got.sort() // the report sorts by line
+	if diff := cmp.Diff(string(want.yaml(t)), string(got.yaml(t))); diff != "" {
+		t.Errorf("check mismatch (-Decide +check):\n%s", diff)
+	}
+}
+
+// want is wantFile.
+type want struct {
+	Findings []finding `json:"findings"`
+	Patches  []patch   `json:"patches"`
+}
+
+type finding struct {
+	Rule     string              `json:"rule"`
+	Mode     policies.Mode       `json:"mode"`
+	Severity policies.Severity   `json:"severity"`
+	Message  string              `json:"message"`
+	Fix      string              `json:"fix,omitempty"`
+	Path     string              `json:"path,omitempty"`
+	Because  []policies.Ref      `json:"because,omitempty"`
+	Exempt   *policies.Exemption `json:"exempt,omitempty"`
+}
+
+type patch struct {
+	Rule       string                    `json:"rule"`
+	Mode       policies.Mode             `json:"mode"`
+	Operations []policies.PatchOperation `json:"operations"`
+}
+
+func emptyWant() want { return want{Findings: []finding{}, Patches: []patch{}} }
+
+func wantOf(decision policies.Decision) want {
+	w := emptyWant()
+	for _, f := range decision.Findings {
+		w.Findings = append(w.Findings, finding{f.Rule, f.Mode, f.Severity, f.Message, f.Fix, f.Path, f.Because, f.Exempt})
+	}
+	for _, p := range decision.Patches {
+		w.Patches = append(w.Patches, patch(p))
+	}
+	w.sort()
+	return w
+}
+
+func (w want) sort() {
+	slices.SortFunc(w.Findings, func(a, b finding) int {
+		return strings.Compare(a.Rule+a.Path+a.Message, b.Rule+b.Path+b.Message)
+	})
+}
+
+func (w want) yaml(t *testing.T) []byte {
+	t.Helper()
+	text, err := yaml.Marshal(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// verdict is what expectFile says by hand: "<rule> <mode>", or "<rule> <mode> exempt", for each
+// finding, or "silent".
+func (w want) verdict() []string {
+	var lines []string
+	for _, f := range w.Findings {
+		line := fmt.Sprintf("%s %s", f.Rule, f.Mode)
+		if f.Exempt != nil {
+			line += " exempt"
+		}
+		lines = append(lines, line)
+	}
+	if lines == nil {
+		return []string{"silent"}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// golden holds got against a file, which is not there if got is nil; with -update it writes it.
+func golden(t *testing.T, path string, got []byte) {
+	t.Helper()
+	if *update {
+		err := os.Remove(path)
+		if got != nil {
+			err = os.WriteFile(path, got, 0o644)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if exists := err == nil; exists != (got != nil) {
+		t.Errorf("%s exists: %t, want %t; repair with: %s", path, exists, got != nil, updateCommand)
+	} else if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s mismatch (-want +got); if it is meant, repair with: %s\n%s", path, updateCommand, diff)
+	}
+}
+
+// entries are the names in a folder, sorted.
+func entries(t *testing.T, dir string) []string {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := make([]string, len(list))
+	for i, entry := range list {
+		names[i] = entry.Name()
+	}
+	return names
+}
+
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// readExpect reads expectFile: the verdict, sorted, and in lines "says <text>" what a message or fix
+// must hold.
+func readExpect(t *testing.T, path string) (verdict, says []string) {
+	t.Helper()
+	for line := range strings.Lines(string(readFile(t, path))) {
+		line = strings.TrimSpace(line)
+		if text, ok := strings.CutPrefix(line, "says "); ok {
+			says = append(says, text)
+		} else {
+			verdict = append(verdict, line)
+		}
+	}
+	slices.Sort(verdict)
+	return verdict, says
+}
+
+func marshal(t *testing.T, value any) string {
+	t.Helper()
+	text, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

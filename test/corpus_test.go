@@ -1,0 +1,76 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const corpusDir = "corpus"
+
+// TestCorpus judges the corpus as one directory. Its want.txt is written by hand, so that no program
+// can declare itself right.
+func TestCorpus(t *testing.T) {
+	t.Parallel()
+	want, err := os.ReadFile(filepath.Join(corpusDir, "want.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, code := runBinary(t, corpusDir, "check", "-q", "-o", "json", ".")
+	if len(stderr) > 0 || code != 1 {
+		t.Errorf("check exits with %d, want 1, and says:\n%s", code, stderr)
+	}
+	var r report
+	if err := json.Unmarshal(stdout, &r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Errors) > 0 {
+		t.Errorf("check reports errors: %v", r.Errors)
+	}
+	var got []string
+	for _, f := range r.Findings {
+		got = append(got, fmt.Sprintf("%s %s %s/%s/%s %s\n", f.File, f.Rule, f.Object.Kind, f.Object.Namespace, f.Object.Name, f.Mode))
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff(string(want), strings.Join(got, "")); diff != "" {
+		t.Errorf("check mismatch (-want +got):\n%s", diff)
+	}
+}
+
+// TestCorpusReadme holds the table of README.md against the files: each has its row, with the reason
+// for what is expected of it.
+func TestCorpusReadme(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile(filepath.Join(corpusDir, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows, files []string
+	for line := range strings.Lines(string(readme)) {
+		if row, ok := strings.CutPrefix(line, "| `"); ok {
+			name, _, _ := strings.Cut(row, "`")
+			rows = append(rows, name)
+		}
+	}
+	err = fs.WalkDir(os.DirFS(corpusDir), ".", func(path string, entry fs.DirEntry, err error) error {
+		if !entry.IsDir() && path != "README.md" && path != "want.txt" {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(rows)
+	slices.Sort(files)
+	if diff := cmp.Diff(files, rows); diff != "" {
+		t.Errorf("README.md mismatch (-files +rows):\n%s", diff)
+	}
+}
