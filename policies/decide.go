@@ -150,6 +150,8 @@ func (r *review) document() Document {
 		Related:   RelatedDocument{Workloads: r.behind, View: r.Related.View},
 		Facts:     Facts{Explicit: r.explicit, Replicas: r.replicas},
 		Cluster:   r.clusterDocument(),
+
+		Parameters: r.settings.Parameters,
 	}
 	if r.Old != nil {
 		document.Old = r.Old.Content
@@ -171,6 +173,8 @@ func (r *review) neighbourDocument(service *corev1.Service) Document {
 		Namespace: NamespaceDocument(r.Namespace),
 		Facts:     r.serviceFacts(service, ExplicitUnknown),
 		Cluster:   r.clusterDocument(),
+
+		Parameters: r.settings.Parameters,
 	}
 }
 

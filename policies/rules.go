@@ -14,7 +14,7 @@ type Rules interface {
 	Evaluate(ctx context.Context, document Document, applied []AppliedPolicy) []Answer
 }
 
-// Document is what Rego sees as input, less the parameters, which are each policy's own.
+// Document is what Rego sees as input.
 type Document struct {
 	// Operation is CREATE or UPDATE.
 	Operation Operation `json:"operation"`
@@ -31,6 +31,9 @@ type Document struct {
 	Facts Facts `json:"facts"`
 	// Cluster is what is known of the cluster.
 	Cluster ClusterDocument `json:"cluster"`
+	// Parameters are those of all policies that match, for the built-in modules. A policy's own
+	// modules see the policy's own in their place.
+	Parameters map[string]any `json:"parameters"`
 }
 
 // NamespaceDocument is input.namespace.

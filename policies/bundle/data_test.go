@@ -278,7 +278,7 @@ func matchingRows(t testing.TB) func(testing.TB, policies.Document) []string {
 	query, err := rego.New(
 		rego.ParsedModule(embedded.lib["sourceward/lib/rows.rego"]),
 		rego.Store(inmem.NewFromObject(embedded.data)),
-		rego.Query("ids := {m.row.id | some m in data.sourceward.lib.rows.matching(input.object, input.facts.provider)}"),
+		rego.Query("ids := {m.row.id | some m in data.sourceward.lib.rows.matching(input.object.metadata.annotations, input.facts.provider)}"),
 	).PrepareForEval(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
+	"github.com/open-policy-agent/opa/v1/util"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
@@ -63,7 +65,7 @@ func (m *module) query(modules map[string]*ast.Module) string {
 // Evaluate implements policies.Rules.
 func (s *Set) Evaluate(ctx context.Context, document policies.Document, applied []policies.AppliedPolicy) []policies.Answer {
 	in := input{document: document}
-	answers := []policies.Answer{s.builtin.evaluate(ctx, &in, "", nil)}
+	answers := []policies.Answer{s.builtin.evaluate(ctx, &in, "", document.Parameters)}
 	for _, policy := range applied {
 		if m, ok := s.custom[policy.Name]; ok {
 			answers = append(answers, m.evaluate(ctx, &in, policy.Name, policy.Parameters))
@@ -209,58 +211,82 @@ func oneOf[T ~string](name string, value T, allowed []T) error {
 	return nil
 }
 
-// input is a document on its way into OPA's types. The parts are converted once, whatever the number
-// of policies that read them.
+// input is a document on its way into OPA's types. Objects are converted as far as they are looked at,
+// which for most is little, and once, whatever the number of policies that read them.
 type input struct {
 	document        policies.Document
-	common, related [][2]*ast.Term
+	common, related map[string]any
 }
 
-// value is input with the parameters of one policy.
+// value is input with parameters.
 func (in *input) value(withRelated bool, parameters map[string]any) (ast.Value, error) {
-	if err := in.convert(withRelated); err != nil {
-		return nil, err
+	if in.common == nil {
+		common, err := commonInput(in.document)
+		if err != nil {
+			return nil, err
+		}
+		in.common = common
 	}
-	own, err := members(part{"parameters", orEmpty(parameters)})
-	if err != nil {
-		return nil, err
-	}
-	all := slices.Concat(in.common, own)
+	all := maps.Clone(in.common)
+	all["parameters"] = orEmpty(parameters)
 	if withRelated {
-		all = append(all, in.related...)
+		if in.related == nil {
+			related, err := relatedInput(in.document.Related)
+			if err != nil {
+				return nil, err
+			}
+			in.related = related
+		}
+		all["related"] = ast.LazyObject(in.related)
 	}
-	return ast.NewObject(all...), nil
+	return ast.LazyObject(all), nil
 }
 
-func (in *input) convert(withRelated bool) (err error) {
-	d := in.document
-	if in.common == nil {
-		parts := []part{
-			{"operation", string(d.Operation)},
-			{"object", d.Object},
-			{"namespace", map[string]any{
-				"name": d.Namespace.Name, "labels": orEmpty(d.Namespace.Labels), "annotations": orEmpty(d.Namespace.Annotations),
-			}},
-			{"facts", map[string]any{
-				"externally_accessible": d.Facts.ExternallyAccessible, "explicit": string(d.Facts.Explicit), "local": d.Facts.Local,
-				"provider": d.Facts.Provider, "replicas": d.Facts.Replicas,
-			}},
-			{"cluster", map[string]any{"nodes": d.Cluster.Nodes, "version": d.Cluster.Version}},
-		}
-		if d.Old != nil {
-			parts = append(parts, part{"old", d.Old})
-		}
-		if in.common, err = members(parts...); err != nil {
-			return err
-		}
+// commonInput is input less what not every module reads.
+func commonInput(d policies.Document) (map[string]any, error) {
+	object, err := content(d.Object)
+	if err != nil {
+		return nil, fmt.Errorf("input.object: %w", err)
 	}
-	if withRelated && in.related == nil {
-		// No neighbours are an empty list: count(null) would be a fault.
-		d.Related.Services = append([]*corev1.Service{}, d.Related.Services...)
-		d.Related.Workloads = append([]*policies.Workload{}, d.Related.Workloads...)
-		in.related, err = members(part{"related", d.Related})
+	common := map[string]any{
+		"operation": string(d.Operation),
+		"object":    ast.LazyObject(object),
+		"namespace": ast.LazyObject(map[string]any{
+			"name": d.Namespace.Name, "labels": orEmpty(d.Namespace.Labels), "annotations": orEmpty(d.Namespace.Annotations),
+		}),
+		"facts": ast.LazyObject(map[string]any{
+			"externally_accessible": d.Facts.ExternallyAccessible, "explicit": string(d.Facts.Explicit), "local": d.Facts.Local,
+			"provider": d.Facts.Provider, "replicas": d.Facts.Replicas,
+		}),
+		"cluster": ast.LazyObject(map[string]any{"nodes": d.Cluster.Nodes, "version": d.Cluster.Version}),
 	}
-	return err
+	if d.Old != nil {
+		common["old"] = ast.LazyObject(d.Old)
+	}
+	return common, nil
+}
+
+func relatedInput(d policies.RelatedDocument) (map[string]any, error) {
+	// No neighbours are an empty list: count(null) would be a fault.
+	d.Services = append([]*corev1.Service{}, d.Services...)
+	d.Workloads = append([]*policies.Workload{}, d.Workloads...)
+	related, err := content(d)
+	if err != nil {
+		return nil, fmt.Errorf("input.related: %w", err)
+	}
+	return related, nil
+}
+
+// content is an object in JSON types.
+func content(object any) (map[string]any, error) {
+	if already, ok := object.(map[string]any); ok {
+		return already, nil
+	}
+	if err := util.RoundTrip(&object); err != nil {
+		return nil, err
+	}
+	converted, _ := object.(map[string]any)
+	return converted, nil
 }
 
 func orEmpty[V any](m map[string]V) map[string]V {
@@ -268,28 +294,4 @@ func orEmpty[V any](m map[string]V) map[string]V {
 		return map[string]V{}
 	}
 	return m
-}
-
-// part is one member of input.
-type part struct {
-	name  string
-	value any
-}
-
-// members are parts in OPA's types; nil on error.
-func members(parts ...part) ([][2]*ast.Term, error) {
-	items := make([][2]*ast.Term, len(parts))
-	for i, p := range parts {
-		if document, ok := p.value.(map[string]any); ok && document != nil {
-			// Most of an object is never looked at.
-			items[i] = ast.Item(ast.StringTerm(p.name), ast.NewTerm(ast.LazyObject(document)))
-			continue
-		}
-		converted, err := ast.InterfaceToValue(p.value)
-		if err != nil {
-			return nil, fmt.Errorf("input.%s: %w", p.name, err)
-		}
-		items[i] = ast.Item(ast.StringTerm(p.name), ast.NewTerm(converted))
-	}
-	return items, nil
 }

@@ -150,7 +150,7 @@ deny contains {"message": s.metadata.name} if {
 		"the library and the provider table are there": {
 			`import data.sourceward.lib.rows
 
-deny contains {"message": m.row.id} if some m in rows.matching(input.object, "metallb-l2")`,
+deny contains {"message": m.row.id} if some m in rows.matching(input.object.metadata.annotations, "metallb-l2")`,
 			policies.Answer{Deny: []policies.HouseFinding{denial("name-metallb-l2"), denial("sourceward-preserve")}},
 		},
 	}
@@ -308,7 +308,7 @@ func TestAnObjectThatIsNoJSONIsAFault(t *testing.T) {
 	set := compiled(t, policyWith("corp", `deny contains {"message": "no"} if input.object`))
 	document := service()
 	document.Object = make(chan int)
-	noJSON := fault("input.object: ast: interface conversion: json: unsupported type: chan int")
+	noJSON := fault("input.object: json: unsupported type: chan int")
 	want := []policies.Answer{{Err: noJSON}, {Policy: "corp", Err: noJSON}}
 	if diff := cmp.Diff(want, set.Evaluate(t.Context(), document, applied("corp")), sameText); diff != "" {
 		t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
@@ -457,10 +457,8 @@ func TestInputIsTheDocument(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			want, err := ast.InterfaceToValue(struct {
-				policies.Document
-				Parameters map[string]any `json:"parameters"`
-			}{test.want, orEmpty(test.parameters)})
+			test.want.Parameters = orEmpty(test.parameters)
+			want, err := ast.InterfaceToValue(test.want)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -20,10 +20,6 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // TestSchemaIsThatOfTheGoTypes generates the schema of input and compares it with the one that
 // modules are compiled against.
 func TestSchemaIsThatOfTheGoTypes(t *testing.T) {
-	type input struct {
-		policies.Document
-		Parameters map[string]any `json:"parameters"`
-	}
 	object := &jsonschema.Schema{Type: "object", AdditionalProperties: jsonschema.TrueSchema}
 	reflector := jsonschema.Reflector{
 		Anonymous:      true,
@@ -39,7 +35,7 @@ func TestSchemaIsThatOfTheGoTypes(t *testing.T) {
 			return nil
 		},
 	}
-	generated, err := json.MarshalIndent(reflector.Reflect(&input{}), "", "  ")
+	generated, err := json.MarshalIndent(reflector.Reflect(&policies.Document{}), "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}

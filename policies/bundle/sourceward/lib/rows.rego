@@ -5,23 +5,23 @@ package sourceward.lib.rows
 
 # METADATA
 # description: |
-#   The rows that hold for a Service, each as {row, subject}: subject names what on the Service made
-#   it hold, {annotation, value} or {provider}.
-matching(service, provider) := _by_annotation(service) | _by_provider(service, provider)
+#   The rows that hold for a Service with these annotations, behind a load balancer that a policy
+#   names, each as {row, subject}: subject names what made it hold, {annotation, value} or {provider}.
+matching(annotations, provider) := _by_annotation(annotations) | _by_provider(annotations, provider)
 
-_by_annotation(service) := {match |
-	some annotation, written in object.get(service, ["metadata", "annotations"], {})
+_by_annotation(annotations) := {match |
+	some annotation, written in annotations
 	value := _text(written)
 	some name in _names(annotation)
 	some row in data.sourceward.providers.annotations[name].rows
 	_accepts(row.value, value)
-	_applies(row, service)
+	_applies(row, annotations)
 	match := {"row": row, "subject": {"annotation": annotation, "value": value}}
 }
 
-_by_provider(service, provider) := {match |
+_by_provider(annotations, provider) := {match |
 	some row in data.sourceward.providers.names[provider].rows
-	_applies(row, service)
+	_applies(row, annotations)
 	match := {"row": row, "subject": {"provider": provider}}
 }
 
@@ -37,17 +37,17 @@ _text(written) := written if is_string(written)
 _text(null) := ""
 
 # What else must, and must not, be on the Service.
-_applies(row, service) if {
+_applies(row, annotations) if {
 	every condition in object.get(row, "with", []) {
-		_holds(condition, service)
+		_holds(condition, annotations)
 	}
 	every condition in object.get(row, "unless", []) {
-		not _holds(condition, service)
+		not _holds(condition, annotations)
 	}
 }
 
-_holds(condition, service) if {
-	_accepts(condition.value, _text(service.metadata.annotations[condition.annotation]))
+_holds(condition, annotations) if {
+	_accepts(condition.value, _text(annotations[condition.annotation]))
 }
 
 # An annotation holds a list of attributes, or the one it may not be without, as text.

@@ -34,7 +34,14 @@ keeps_source_ip contains reason if {
 	})
 }
 
-_matches := rows.matching(input.object, input.facts.provider) if input.object.kind == "Service"
+_matches := rows.matching(_annotations, input.facts.provider) if input.object.kind == "Service"
+
+default _annotations := {}
+
+_annotations := annotations if {
+	annotations := input.object.metadata.annotations
+	is_object(annotations)
+}
 
 _annotation(match) := {
 	"annotation": match.subject.annotation,

@@ -82,6 +82,8 @@ test_nothing_is_said_of_anything_else[sentence] if {
 		"annotations of others": _service({"team": "edge"}),
 		"an annotation without a value": _service({"sourceward.dev/source-ip": null}),
 		"an annotation with a value that is no text": _service({"kube-vip.io/egress": true}),
+		"annotations that are null": _service(null),
+		"annotations that are a list": _service([]),
 		"no metadata": {"object": {"kind": "Service"}, "facts": {"provider": ""}},
 		"an unknown provider": _behind("metallb"),
 		"a Deployment": json.patch(_service({"sourceward.dev/source-ip": "preserve"}), [{
