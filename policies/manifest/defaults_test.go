@@ -1,0 +1,243 @@
+package manifest
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/sourceward/sourceward/policies"
+)
+
+// content is the content of a text of one document.
+func content(t testing.TB, text string) map[string]any {
+	t.Helper()
+	documents, errs := Parse("", []byte(text))
+	if len(documents) != 1 || errs != nil {
+		t.Fatalf("%d documents and the errors %v in %s", len(documents), errs, text)
+	}
+	return documents[0].Content
+}
+
+func TestServiceGetsTheDefaultsOfTheAPIServer(t *testing.T) {
+	t.Parallel()
+	newest := policies.Newest
+	tests := map[string]struct {
+		version    policies.Version
+		spec, want string
+	}{
+		"no type is ClusterIP": {
+			newest, "{}", "{type: ClusterIP, sessionAffinity: None, internalTrafficPolicy: Cluster}",
+		},
+		"an empty value is none": {
+			newest, "{type: '', sessionAffinity: '', internalTrafficPolicy: null}", "{type: ClusterIP, sessionAffinity: None, internalTrafficPolicy: Cluster}",
+		},
+		"NodePort has a traffic policy": {
+			newest, "{type: NodePort}", "{type: NodePort, sessionAffinity: None, internalTrafficPolicy: Cluster, externalTrafficPolicy: Cluster}",
+		},
+		"LoadBalancer has node ports too": {
+			newest, "{type: LoadBalancer}",
+			"{type: LoadBalancer, sessionAffinity: None, internalTrafficPolicy: Cluster, externalTrafficPolicy: Cluster, allocateLoadBalancerNodePorts: true}",
+		},
+		"ExternalName has no traffic policy at all": {
+			newest, "{type: ExternalName, externalName: a.example, externalIPs: [192.0.2.1]}",
+			"{type: ExternalName, externalName: a.example, externalIPs: [192.0.2.1], sessionAffinity: None}",
+		},
+		"a headless Service is like any ClusterIP": {
+			newest, "{clusterIP: None}", "{clusterIP: None, type: ClusterIP, sessionAffinity: None, internalTrafficPolicy: Cluster}",
+		},
+		"ClusterIP with externalIPs has a traffic policy from 1.29 on": {
+			policies.Version{Major: 1, Minor: 29}, "{externalIPs: [192.0.2.1]}",
+			"{externalIPs: [192.0.2.1], type: ClusterIP, sessionAffinity: None, internalTrafficPolicy: Cluster, externalTrafficPolicy: Cluster}",
+		},
+		"ClusterIP with externalIPs has none on 1.28": {
+			policies.Version{Major: 1, Minor: 28}, "{externalIPs: [192.0.2.1]}",
+			"{externalIPs: [192.0.2.1], type: ClusterIP, sessionAffinity: None, internalTrafficPolicy: Cluster}",
+		},
+		"ClusterIP with an empty list of externalIPs has none": {
+			newest, "{externalIPs: []}", "{externalIPs: [], type: ClusterIP, sessionAffinity: None, internalTrafficPolicy: Cluster}",
+		},
+		"ClientIP has a timeout": {
+			newest, "{sessionAffinity: ClientIP}",
+			"{type: ClusterIP, sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 10800}}, internalTrafficPolicy: Cluster}",
+		},
+		"a port has a protocol, and its own number as target": {
+			newest, "{ports: [{port: 80}, {port: 53, protocol: UDP, targetPort: dns}, {port: 1, targetPort: 0}, {port: 2, targetPort: ''}]}",
+			"{ports: [{port: 80, protocol: TCP, targetPort: 80}, {port: 53, protocol: UDP, targetPort: dns}, " +
+				"{port: 1, protocol: TCP, targetPort: 1}, {port: 2, protocol: TCP, targetPort: 2}], " +
+				"type: ClusterIP, sessionAffinity: None, internalTrafficPolicy: Cluster}",
+		},
+		"what is written stays": {
+			newest, "{type: LoadBalancer, sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 10}}, " +
+				"internalTrafficPolicy: Local, externalTrafficPolicy: Local, allocateLoadBalancerNodePorts: false}",
+			"{type: LoadBalancer, sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 10}}, " +
+				"internalTrafficPolicy: Local, externalTrafficPolicy: Local, allocateLoadBalancerNodePorts: false}",
+		},
+		"a traffic policy stays where it may not be": {
+			newest, "{type: ClusterIP, externalTrafficPolicy: Local}",
+			"{type: ClusterIP, externalTrafficPolicy: Local, sessionAffinity: None, internalTrafficPolicy: Cluster}",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := content(t, "{kind: Service, spec: "+test.spec+"}")
+			setDefaults(got, test.version)
+			if diff := cmp.Diff(content(t, "{kind: Service, spec: "+test.want+"}"), got); diff != "" {
+				t.Errorf("setDefaults() mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+const wholeDeployment = `
+kind: Deployment
+spec:
+  replicas: 0
+  revisionHistoryLimit: 0
+  progressDeadlineSeconds: 1
+  strategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}
+  template:
+    spec:
+      restartPolicy: Never
+      dnsPolicy: None
+      schedulerName: mine
+      terminationGracePeriodSeconds: 0
+      securityContext: {runAsNonRoot: true}
+      serviceAccountName: a
+      serviceAccount: b
+      containers:
+      - name: c
+        terminationMessagePath: /d
+        terminationMessagePolicy: FallbackToLogsOnError
+        ports: [{containerPort: 53, protocol: UDP}]
+        readinessProbe: {timeoutSeconds: 2, periodSeconds: 2, successThreshold: 2, failureThreshold: 2}
+`
+
+const wholeService = `
+kind: Service
+spec:
+  type: LoadBalancer
+  sessionAffinity: ClientIP
+  sessionAffinityConfig: {clientIP: {timeoutSeconds: 10}}
+  internalTrafficPolicy: Local
+  externalTrafficPolicy: Local
+  allocateLoadBalancerNodePorts: false
+  externalIPs: [192.0.2.1]
+  ports: [{port: 80, protocol: UDP, targetPort: dns}]
+`
+
+func TestDeploymentGetsTheDefaultsOfTheAPIServer(t *testing.T) {
+	t.Parallel()
+	const defaulted = "replicas: 1, revisionHistoryLimit: 10, progressDeadlineSeconds: 600"
+	const rolling = "strategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 25%, maxSurge: 25%}}"
+	const pod = "restartPolicy: Always, dnsPolicy: ClusterFirst, schedulerName: default-scheduler, terminationGracePeriodSeconds: 30, securityContext: {}"
+	const message = "terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File"
+	const probe = "{timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failureThreshold: 3}"
+	tests := map[string]struct{ text, want string }{
+		"an empty template": {
+			"{kind: Deployment, spec: {template: {}}}",
+			"{kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + "}}}}",
+		},
+		"Recreate rolls nothing": {
+			"{kind: Deployment, spec: {strategy: {type: Recreate}, template: {}}}",
+			"{kind: Deployment, spec: {" + defaulted + ", strategy: {type: Recreate}, template: {spec: {" + pod + "}}}}",
+		},
+		"a service account has its old name too": {
+			"{kind: Deployment, spec: {template: {spec: {serviceAccountName: a}}}}",
+			"{kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + ", serviceAccountName: a, serviceAccount: a}}}}",
+		},
+		"a service account by its old name has the new one": {
+			"{kind: Deployment, spec: {template: {spec: {serviceAccount: a}}}}",
+			"{kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + ", serviceAccountName: a, serviceAccount: a}}}}",
+		},
+		"containers of both kinds, their ports and probes": {
+			"{kind: Deployment, spec: {template: {spec: {containers: [{name: a, ports: [{containerPort: 80}], startupProbe: {}}], initContainers: [{name: b}]}}}}",
+			"{kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + ", " +
+				"containers: [{name: a, ports: [{containerPort: 80, protocol: TCP}], startupProbe: " + probe + ", " + message + "}], " +
+				"initContainers: [{name: b, " + message + "}]}}}}",
+		},
+		"what is written stays": {wholeDeployment, wholeDeployment},
+		"other kinds stay":      {"{kind: DaemonSet, spec: {template: {}}}", "{kind: DaemonSet, spec: {template: {}}}"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := content(t, test.text)
+			setDefaults(got, policies.Newest)
+			if diff := cmp.Diff(content(t, test.want), got); diff != "" {
+				t.Errorf("setDefaults() mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestDefaultsNeverReplaceAValueOfWhateverType puts values of all types in all places.
+func TestDefaultsNeverReplaceAValueOfWhateverType(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{"Service": wholeService, "Deployment": wholeDeployment} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			whole := content(t, text)
+			for _, odd := range []any{nil, "", "text", int64(7), 1.5, true, []any{}, []any{nil, "text"}, map[string]any{}, map[string]any{"a": "b"}} {
+				everywhere(whole, odd, func() {
+					got := runtime.DeepCopyJSON(whole)
+					setDefaults(got, policies.Newest)
+					if !holds(got, whole) {
+						t.Errorf("setDefaults() replaces a value (-before +after):\n%s", cmp.Diff(whole, got))
+					}
+					again := runtime.DeepCopyJSON(got)
+					setDefaults(again, policies.Newest)
+					if diff := cmp.Diff(got, again); diff != "" {
+						t.Errorf("setDefaults() is not the same twice (-once +twice):\n%s", diff)
+					}
+				})
+			}
+		})
+	}
+}
+
+// everywhere puts a value in each place below another in turn, and visits.
+func everywhere(value, odd any, visit func()) {
+	switch value := value.(type) {
+	case map[string]any:
+		for key, member := range value {
+			value[key] = odd
+			visit()
+			value[key] = member
+			everywhere(member, odd, visit)
+		}
+	case []any:
+		for i, element := range value {
+			value[i] = odd
+			visit()
+			value[i] = element
+			everywhere(element, odd, visit)
+		}
+	}
+}
+
+// holds tells whether a value has all that a part of it says. Null and the empty text say nothing.
+func holds(value, part any) bool {
+	switch part := part.(type) {
+	case nil:
+		return true
+	case map[string]any:
+		object, ok := value.(map[string]any)
+		for key, member := range part {
+			ok = ok && holds(object[key], member)
+		}
+		return ok
+	case []any:
+		list, ok := value.([]any)
+		if !ok || len(list) != len(part) {
+			return false
+		}
+		for i, element := range part {
+			ok = ok && holds(list[i], element)
+		}
+		return ok
+	default:
+		return part == "" || part == value
+	}
+}

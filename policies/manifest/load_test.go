@@ -1,0 +1,617 @@
+package manifest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sourceward/sourceward/policies"
+)
+
+// service is the smallest Service that is judged.
+func service(name string) string {
+	return "apiVersion: v1\nkind: Service\nmetadata: {name: " + name + "}\nspec: {ports: [{port: 80}]}\n"
+}
+
+// deployment is the smallest Deployment that is judged.
+func deployment(name string) string {
+	return "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: " + name + "}\n" +
+		"spec: {replicas: 2, template: {metadata: {labels: {app: web}}}}\n"
+}
+
+// tree is a folder: the texts of files, and the targets of symbolic links. A target that begins with
+// a slash begins at the folder.
+type tree struct {
+	files, links map[string]string
+}
+
+// make makes the folder.
+func (tr tree) make(t testing.TB) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	path := func(name string) string {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, text := range tr.files {
+		if err := os.WriteFile(path(name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, target := range tr.links {
+		if strings.HasPrefix(target, "/") {
+			target = dir + target
+		}
+		if err := os.Symlink(target, path(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// loaded is what is seen of Manifests.
+type loaded struct {
+	// Objects are "file:line Kind namespace/name".
+	Objects                   []string
+	Files, Documents, Skipped int
+	Errors, Notes             []string
+}
+
+// load loads paths of a folder, by default all of it, and names files relative to it.
+func load(t testing.TB, dir string, options Options) (*Manifests, loaded) {
+	t.Helper()
+	options.Version = policies.Newest
+	under := func(paths []string) []string {
+		paths = slices.Clone(paths)
+		for i, path := range paths {
+			if path != Stdin {
+				paths[i] = filepath.Join(dir, path)
+			}
+		}
+		return paths
+	}
+	if options.Paths == nil {
+		options.Paths = []string{"."}
+	}
+	options.Paths, options.Context = under(options.Paths), under(options.Context)
+	m, err := Load(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	relative := func(text string) string { return strings.ReplaceAll(text, dir+string(filepath.Separator), "") }
+	got := loaded{Files: m.Files, Documents: m.Documents, Skipped: m.Skipped}
+	for _, o := range m.Objects {
+		got.Objects = append(got.Objects, relative(o.place())+" "+o.Ref.String())
+	}
+	for _, e := range m.Errors {
+		got.Errors = append(got.Errors, relative(e.Error()))
+	}
+	for _, note := range m.Notes {
+		got.Notes = append(got.Notes, relative(note))
+	}
+	return m, got
+}
+
+func TestLoadFindsFiles(t *testing.T) {
+	t.Parallel()
+	const unreadable = "; check the path and its permissions, or leave it out with --exclude"
+	tests := map[string]struct {
+		tree    tree
+		options Options
+		want    loaded
+	}{
+		"manifests end in .yaml, .yml or .json": {
+			tree: tree{files: map[string]string{
+				"a.yaml": service("a"), "b.yml": service("b"), "c.json": "{}", "D.YAML": service("d"), "e.txt": service("e"), "yaml": service("f"),
+			}},
+			want: loaded{Objects: []string{"D.YAML:1 Service default/d", "a.yaml:1 Service default/a", "b.yml:1 Service default/b"}, Files: 4, Documents: 3, Skipped: 1},
+		},
+		"a file that is given may have any name": {
+			tree:    tree{files: map[string]string{"manifest": service("a")}},
+			options: Options{Paths: []string{"manifest"}},
+			want:    loaded{Objects: []string{"manifest:1 Service default/a"}, Files: 1, Documents: 1},
+		},
+		"directories are walked in order, whatever the order on disk": {
+			tree: tree{files: map[string]string{"b/z.yaml": service("z"), "b/a/x.yaml": service("x"), "a.yaml": service("a"), "c.yaml": service("c")}},
+			want: loaded{Objects: []string{
+				"a.yaml:1 Service default/a", "b/a/x.yaml:1 Service default/x", "b/z.yaml:1 Service default/z", "c.yaml:1 Service default/c",
+			}, Files: 4, Documents: 4},
+		},
+		"paths are read in the order in which they are given": {
+			tree:    tree{files: map[string]string{"a.yaml": service("a"), "b.yaml": service("b")}},
+			options: Options{Paths: []string{"b.yaml", "a.yaml"}},
+			want:    loaded{Objects: []string{"b.yaml:1 Service default/b", "a.yaml:1 Service default/a"}, Files: 2, Documents: 2},
+		},
+		"a hidden directory is passed over, a hidden file is not": {
+			tree: tree{files: map[string]string{".git/a.yaml": service("a"), "b/.cache/a.yaml": service("b"), ".c.yaml": service("c")}},
+			want: loaded{Objects: []string{".c.yaml:1 Service default/c"}, Files: 1, Documents: 1},
+		},
+		"a hidden directory that is given is read": {
+			tree:    tree{files: map[string]string{".hidden/a.yaml": service("a")}},
+			options: Options{Paths: []string{".hidden"}},
+			want:    loaded{Objects: []string{".hidden/a.yaml:1 Service default/a"}, Files: 1, Documents: 1},
+		},
+		"a directory whose name ends in .yaml is a directory": {
+			tree: tree{files: map[string]string{"a.yaml/b.yaml": service("b")}},
+			want: loaded{Objects: []string{"a.yaml/b.yaml:1 Service default/b"}, Files: 1, Documents: 1},
+		},
+		"a link to a file below is read once, by the name that comes first": {
+			tree: tree{files: map[string]string{"b.yaml": service("b")}, links: map[string]string{"a.yaml": "b.yaml"}},
+			want: loaded{Objects: []string{"a.yaml:1 Service default/b"}, Files: 1, Documents: 1},
+		},
+		"a link into a hidden directory, as a mounted ConfigMap has them, is read": {
+			tree: tree{files: map[string]string{"..2026/b.yaml": service("b")}, links: map[string]string{"..data": "..2026", "b.yaml": "..data/b.yaml"}},
+			want: loaded{Objects: []string{"b.yaml:1 Service default/b"}, Files: 1, Documents: 1},
+		},
+		"a link that leads out is passed over": {
+			tree: tree{
+				files: map[string]string{"in/a.yaml": service("a"), "out/b.yaml": service("b"), "in-too/c.yaml": service("c")},
+				links: map[string]string{"in/b.yaml": "../out/b.yaml", "in/c.yaml": "/in-too/c.yaml", "in/d": "../out", "in/e.yaml": "../out"},
+			},
+			options: Options{Paths: []string{"in"}},
+			want:    loaded{Objects: []string{"in/a.yaml:1 Service default/a"}, Files: 1, Documents: 1},
+		},
+		"a link that leads out is read where it is given": {
+			tree:    tree{files: map[string]string{"out/b.yaml": service("b")}, links: map[string]string{"in/b.yaml": "../out/b.yaml"}},
+			options: Options{Paths: []string{"in/b.yaml"}},
+			want:    loaded{Objects: []string{"in/b.yaml:1 Service default/b"}, Files: 1, Documents: 1},
+		},
+		"a link to a directory is read where it is given": {
+			tree:    tree{files: map[string]string{"out/b.yaml": service("b")}, links: map[string]string{"in": "out"}},
+			options: Options{Paths: []string{"in"}},
+			want:    loaded{Objects: []string{"in/b.yaml:1 Service default/b"}, Files: 1, Documents: 1},
+		},
+		"directories that link to one another end": {
+			tree: tree{files: map[string]string{"a/a.yaml": service("a")}, links: map[string]string{"a/up": "..", "b": "a"}},
+			want: loaded{Objects: []string{"a/a.yaml:1 Service default/a"}, Files: 1, Documents: 1},
+		},
+		"a link to itself is an error": {
+			tree: tree{files: map[string]string{"a.yaml": service("a")}, links: map[string]string{"b.yaml": "b.yaml"}},
+			want: loaded{
+				Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1,
+				Errors: []string{"b.yaml: cannot be read: too many levels of symbolic links" + unreadable},
+			},
+		},
+		"a dangling link and a path that is not there are errors, sorted by file": {
+			tree:    tree{files: map[string]string{"a.yaml": service("a")}, links: map[string]string{"z.yaml": "nowhere"}},
+			options: Options{Paths: []string{".", "missing"}},
+			want: loaded{
+				Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1,
+				Errors: []string{"missing: cannot be read: no such file or directory" + unreadable, "z.yaml: cannot be read: no such file or directory" + unreadable},
+			},
+		},
+		"a file that is given by two paths is read once": {
+			tree:    tree{files: map[string]string{"d/a.yaml": service("a")}, links: map[string]string{"link": "d"}},
+			options: Options{Paths: []string{"d/a.yaml", "d", "link", "d/../d/a.yaml"}},
+			want:    loaded{Objects: []string{"d/a.yaml:1 Service default/a"}, Files: 1, Documents: 1},
+		},
+		"a file that is given and context too is judged": {
+			tree:    tree{files: map[string]string{"a.yaml": service("a"), "b.yaml": service("b")}},
+			options: Options{Paths: []string{"a.yaml"}, Context: []string{"."}},
+			want:    loaded{Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1},
+		},
+		"what is excluded is no error": {
+			tree:    tree{files: map[string]string{"a.yaml": service("a"), "old/b.yaml": "{{", "x-values.yaml": "{{", "c/old.yaml": service("c")}},
+			options: Options{Exclude: []string{"old", "*-values.yaml"}},
+			want: loaded{
+				Objects: []string{"a.yaml:1 Service default/a", "c/old.yaml:1 Service default/c"}, Files: 2, Documents: 2,
+			},
+		},
+		"a glob with a slash is one of the whole path": {
+			tree:    tree{files: map[string]string{"a/old/x.yaml": service("a"), "b/old/x.yaml": service("b")}},
+			options: Options{Exclude: []string{"**/a/old"}},
+			want:    loaded{Objects: []string{"b/old/x.yaml:1 Service default/b"}, Files: 1, Documents: 1},
+		},
+		"the standard input is read once": {
+			tree:    tree{files: map[string]string{"a.yaml": service("a")}},
+			options: Options{Paths: []string{"a.yaml", Stdin, Stdin}, Stdin: strings.NewReader(service("piped"))},
+			want:    loaded{Objects: []string{"a.yaml:1 Service default/a", "-:1 Service default/piped"}, Files: 2, Documents: 2},
+		},
+		"the standard input may be context": {
+			tree:    tree{files: map[string]string{"a.yaml": service("a")}},
+			options: Options{Context: []string{Stdin}, Stdin: strings.NewReader(service("piped"))},
+			want:    loaded{Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1},
+		},
+		"a standard input that breaks off is an error": {
+			options: Options{Paths: []string{Stdin}, Stdin: iotest.ErrReader(errors.New("broken pipe"))},
+			want:    loaded{Errors: []string{"-: cannot be read: broken pipe" + unreadable}},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, got := load(t, test.tree.make(t), test.options)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("Load() mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestLinkThatIsWrittenAbsoluteStaysInARelativePath changes the working directory, so it runs alone.
+func TestLinkThatIsWrittenAbsoluteStaysInARelativePath(t *testing.T) {
+	dir := tree{
+		files: map[string]string{"in/.hidden/a.yaml": service("a"), "out/b.yaml": service("b")},
+		links: map[string]string{"in/a.yaml": "/in/.hidden/a.yaml", "in/b.yaml": "/out/b.yaml"},
+	}.make(t)
+	t.Chdir(filepath.Join(dir, "in"))
+	m, err := Load(Options{Paths: []string{"."}})
+	if err != nil || len(m.Errors) > 0 {
+		t.Fatal(err, m.Errors)
+	}
+	var got []string
+	for _, o := range m.Objects {
+		got = append(got, o.place())
+	}
+	if diff := cmp.Diff([]string{"a.yaml:1"}, got); diff != "" {
+		t.Errorf("Load() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestGlobThatIsNoneIsAnError(t *testing.T) {
+	t.Parallel()
+	if _, err := Load(Options{Exclude: []string{"a*", "["}}); err == nil || !strings.HasPrefix(err.Error(), `"[" is not a glob: `) {
+		t.Errorf(`Load() gives the error %v, want one about "["`, err)
+	}
+}
+
+func TestProgressCountsEveryFile(t *testing.T) {
+	t.Parallel()
+	dir := tree{files: map[string]string{"a.yaml": service("a"), "b.yaml": service("b"), "c/c.yaml": service("c")}}.make(t)
+	var got [][2]int
+	load(t, dir, Options{Paths: []string{"a.yaml", "b.yaml"}, Context: []string{"c"}, Progress: func(read, all int) { got = append(got, [2]int{read, all}) }})
+	if diff := cmp.Diff([][2]int{{0, 3}, {1, 3}, {2, 3}}, got); diff != "" {
+		t.Errorf("progress mismatch (-want +got):\n%s", diff)
+	}
+}
+
+// TestLoadReadsDocuments is about the text of one file, a.yaml.
+func TestLoadReadsDocuments(t *testing.T) {
+	t.Parallel()
+	const partial = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"
+	items := func(kind string, items ...string) string {
+		text := "apiVersion: v1\nkind: " + kind + "\nitems:\n"
+		for _, item := range items {
+			text += "- " + strings.ReplaceAll(strings.TrimSuffix(item, "\n"), "\n", "\n  ") + "\n"
+		}
+		return text
+	}
+	tests := map[string]struct {
+		text string
+		want loaded
+	}{
+		"nothing":       {text: "", want: loaded{}},
+		"only comments": {text: "# a\n---\n# b\n", want: loaded{}},
+		"documents that are no objects, or of no apiVersion or kind, are skipped": {
+			text: "- a\n---\ntext\n---\n{}\n---\nkind: Service\n---\napiVersion: v1\n---\napiVersion: 1\nkind: true\n",
+			want: loaded{Skipped: 6},
+		},
+		"objects of other kinds count": {
+			text: "apiVersion: v1\nkind: ConfigMap\n---\napiVersion: apps/v1beta1\nkind: Deployment\n---\napiVersion: serving.knative.dev/v1\nkind: Service\n",
+			want: loaded{Documents: 3},
+		},
+		"every document has its own line": {
+			text: "# a\n---\n" + service("a") + "---\n# b\n\n" + deployment("b"),
+			want: loaded{Objects: []string{"a.yaml:3 Service default/a", "a.yaml:10 Deployment default/b"}, Documents: 2},
+		},
+		"a namespace is kept, and default where there is none": {
+			text: service("a") + "---\n" + service("b, namespace: edge") + "---\n" + strings.Replace(service("c"), "{name: c}", `{name: c, namespace: ""}`, 1),
+			want: loaded{Objects: []string{"a.yaml:1 Service default/a", "a.yaml:6 Service edge/b", "a.yaml:11 Service default/c"}, Documents: 3},
+		},
+		"a name to be generated is no object given twice": {
+			text: strings.Replace(service("a"), "name", "generateName", 1) + "---\n" + strings.Replace(service("a"), "name", "generateName", 1),
+			want: loaded{Objects: []string{"a.yaml:1 Service default/a*", "a.yaml:6 Service default/a*"}, Documents: 2},
+		},
+		"the same object twice is judged twice and told once for each": {
+			text: service("a") + "---\n" + strings.Replace(service("a"), "{name", "{namespace: default, name", 1) + "---\n" + strings.Replace(service("a"), "{name", "{namespace: edge, name", 1),
+			want: loaded{
+				Objects: []string{"a.yaml:1 Service default/a", "a.yaml:6 Service default/a", "a.yaml:11 Service edge/a"}, Documents: 3,
+				Notes: []string{"Service default/a is given twice, in a.yaml:1 and a.yaml:6; both are judged, and the last one is the neighbour of others"},
+			},
+		},
+
+		"a Service without ports is a part of one":           {text: partial + "spec: {type: LoadBalancer}\n", want: loaded{Skipped: 1}},
+		"a Service with an empty list of ports is a part":    {text: partial + "spec: {ports: []}\n", want: loaded{Skipped: 1}},
+		"a Service without a spec is a part":                 {text: partial, want: loaded{Skipped: 1}},
+		"a headless Service needs no ports":                  {text: partial + "spec: {clusterIP: None}\n", want: loaded{Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1}},
+		"an ExternalName Service needs no ports":             {text: partial + "spec: {type: ExternalName, externalName: a.example}\n", want: loaded{Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1}},
+		"a Deployment without a template is a part of one":   {text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: 3}\n", want: loaded{Skipped: 1}},
+		"a Deployment without a spec is a part":              {text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n", want: loaded{Skipped: 1}},
+		"a Deployment with an empty template is a whole one": {text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {}}\n", want: loaded{Objects: []string{"a.yaml:1 Deployment default/web"}, Documents: 1}},
+
+		"items of a List are objects": {
+			text: items("List", service("a"), deployment("b")),
+			want: loaded{Objects: []string{"a.yaml:4 Service default/a", "a.yaml:8 Deployment default/b"}, Documents: 2},
+		},
+		"items of a List that are no objects, or of no kind, are skipped": {
+			text: items("List", "text", "null", "[]", "metadata: {name: a}", "kind: Service", service("b")),
+			want: loaded{Objects: []string{"a.yaml:9 Service default/b"}, Documents: 1, Skipped: 5},
+		},
+		"items of a typed list need no kind": {
+			text: items("ServiceList", "metadata: {name: a}\nspec: {ports: [{port: 80}]}", "metadata: {name: part}", service("b"), "null"),
+			want: loaded{Objects: []string{"a.yaml:4 Service default/a", "a.yaml:7 Service default/b"}, Documents: 2, Skipped: 2},
+		},
+		"a List of Lists": {
+			text: items("List", items("List", service("a")), items("ServiceList", "metadata: {name: b}\nspec: {ports: [{port: 80}]}")),
+			want: loaded{Objects: []string{"a.yaml:7 Service default/a", "a.yaml:14 Service default/b"}, Documents: 2},
+		},
+		"an object that has items and is no list is an object": {text: items("Menu", service("a")), want: loaded{Documents: 1}},
+		"a broken item leaves the others": {
+			text: items("List", strings.Replace(service("a"), "80", "'80'", 1), service("b")),
+			want: loaded{
+				Objects: []string{"a.yaml:8 Service default/b"}, Documents: 2,
+				Errors: []string{"a.yaml:7:10: spec.ports.port of this Service: want a whole number, got a string"},
+			},
+		},
+
+		"a field of the wrong type is an error at its line": {
+			text: "# a\n" + strings.Replace(service("a"), "name: a", "labels: {app: 1}, name: a", 1),
+			want: loaded{Documents: 1, Errors: []string{"a.yaml:4:12: metadata.labels of this Service: want a string, got a number; quote it"}},
+		},
+		"metadata and spec of the wrong type are errors": {
+			text: "apiVersion: v1\nkind: Service\nmetadata: web\nspec: {ports: [{port: 80}]}\n---\napiVersion: apps/v1\nkind: Deployment\nspec: {template: text}\n",
+			want: loaded{Documents: 2, Errors: []string{
+				"a.yaml:3:1: metadata of this Service: want an object, got a string", "a.yaml:8:8: spec.template of this Deployment: want an object, got a string",
+			}},
+		},
+		"an autoscaler of the wrong type is an error": {
+			text: "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\nspec:\n  maxReplicas: ten\n",
+			want: loaded{Documents: 1, Errors: []string{"a.yaml:5:3: spec.maxReplicas of this HorizontalPodAutoscaler: want a whole number, got a string"}},
+		},
+		"a Namespace of the wrong type has no labels": {text: "apiVersion: v1\nkind: Namespace\nmetadata: {labels: [a]}\n", want: loaded{Documents: 1}},
+		"unknown fields are ignored":                  {text: service("a") + "extra: 1\n", want: loaded{Objects: []string{"a.yaml:1 Service default/a"}, Documents: 1}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test.want.Files = 1
+			_, got := load(t, tree{files: map[string]string{"a.yaml": test.text}}.make(t), Options{})
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("Load() mismatch (-want +got):\n%s\nof\n%s", diff, test.text)
+			}
+		})
+	}
+}
+
+func TestBrokenTemplateIsToldToBeRendered(t *testing.T) {
+	t.Parallel()
+	const hint = "; if this is a template, render it first, or leave it out with --exclude"
+	_, got := load(t, tree{files: map[string]string{
+		"broken.yaml":   "a: [\n",
+		"template.yaml": "apiVersion: v1\nkind: Service\nmetadata:\n{{- if .Values.on }}\n{{- end }}\n",
+	}}.make(t), Options{})
+	hinted := map[string]bool{}
+	for _, e := range got.Errors {
+		file, _, _ := strings.Cut(e, ":")
+		hinted[file] = strings.HasSuffix(e, hint)
+	}
+	if diff := cmp.Diff(map[string]bool{"broken.yaml": false, "template.yaml": true}, hinted); diff != "" {
+		t.Errorf("hints mismatch (-want +got):\n%s\n%v", diff, got.Errors)
+	}
+}
+
+func TestFilesThatAKustomizationMergesAreSkipped(t *testing.T) {
+	t.Parallel()
+	patches := map[string]string{
+		"patches":                       "patches:\n- path: patch.yaml\n- path: ../base/patch.yaml\n- patch: |-\n    - op: remove\n  target: {kind: Service}\n",
+		"patchesStrategicMerge":         "patchesStrategicMerge:\n- ./patch.yaml\n- |-\n  kind: Service\n  metadata: {}\n- ../base/patch.yaml\n",
+		"patchesJson6902":               "patchesJson6902:\n- target: {version: v1}\n  path: patch.yaml\n- {path: ../base/patch.yaml}\n",
+		"patches that are not there":    "patches: [{path: patch.yaml}, {path: ../base/patch.yaml}, {path: missing.yaml}, {}, 1, null]\n",
+		"patches of the wrong type too": "patches: text\npatchesStrategicMerge: [patch.yaml, ../base/patch.yaml]\n",
+	}
+	for name, text := range patches {
+		for _, file := range []string{"kustomization.yaml", "kustomization.yml", "Kustomization"} {
+			t.Run(name+" in "+file, func(t *testing.T) {
+				t.Parallel()
+				_, got := load(t, tree{files: map[string]string{
+					"base/patch.yaml":      service("base"),
+					"overlay/" + file:      text,
+					"overlay/patch.yaml":   service("overlay"),
+					"overlay/service.yaml": service("web"),
+				}}.make(t), Options{})
+				want := loaded{Objects: []string{"overlay/service.yaml:1 Service default/web"}, Files: 4, Documents: 1, Skipped: 3}
+				if file == "Kustomization" { // is no manifest by its name
+					want.Files, want.Skipped = 3, 2
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("Load() mismatch (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func TestBrokenKustomizationIsToldOnce(t *testing.T) {
+	t.Parallel()
+	_, got := load(t, tree{files: map[string]string{"kustomization.yaml": "patches: []\npatches: []\n", "a.yaml": service("a")}}.make(t), Options{})
+	want := loaded{
+		Objects: []string{"a.yaml:1 Service default/a"}, Files: 2, Documents: 1,
+		Errors: []string{`kustomization.yaml:2:1: key "patches" is set twice, first in line 1; remove one`},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Load() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestInFileTellsWhetherTheTrafficPolicyIsWritten(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		spec string
+		want policies.InFile
+	}{
+		"absent":                  {"type: LoadBalancer", policies.InFileAbsent},
+		"null":                    {"type: LoadBalancer, externalTrafficPolicy: null", policies.InFileAbsent},
+		"empty":                   {"type: LoadBalancer, externalTrafficPolicy: ''", policies.InFileAbsent},
+		"the default, written":    {"type: LoadBalancer, externalTrafficPolicy: Cluster", policies.InFileWritten},
+		"a value that is unknown": {"type: LoadBalancer, externalTrafficPolicy: local", policies.InFileWritten},
+		"where it may not be":     {"type: ClusterIP, externalTrafficPolicy: Local", policies.InFileWritten},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m, _ := load(t, tree{files: map[string]string{"a.yaml": strings.Replace(service("a"), "{ports", "{"+test.spec+", ports", 1)}}.make(t), Options{})
+			if got := m.Input(m.Objects[0], policies.Cluster{}, time.Time{}).InFile; got != test.want {
+				t.Errorf("InFile is %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestNamespaceIsThatOfTheFilesOrHasItsName(t *testing.T) {
+	t.Parallel()
+	const named = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: %s\n  labels: {team: %[1]s, number: 1}\n  annotations: {note: a}\n"
+	m, _ := load(t, tree{files: map[string]string{
+		"a.yaml":    fmt.Sprintf(named, "edge"),
+		"b/ns.yaml": fmt.Sprintf(named, "default"),
+		"c.yaml":    "apiVersion: v1\nkind: Namespace\nmetadata: {name: bare}\n",
+	}}.make(t), Options{Paths: []string{"a.yaml", "c.yaml"}, Context: []string{"b"}})
+	want := map[string]policies.Namespace{
+		"edge": {
+			Name: "edge", Labels: map[string]string{"team": "edge", "kubernetes.io/metadata.name": "edge"}, Annotations: map[string]string{"note": "a"},
+		},
+		"default": {
+			Name: "default", Labels: map[string]string{"team": "default", "kubernetes.io/metadata.name": "default"}, Annotations: map[string]string{"note": "a"},
+		},
+		"bare":    {Name: "bare", Labels: map[string]string{"kubernetes.io/metadata.name": "bare"}, Annotations: map[string]string{}},
+		"unknown": {Name: "unknown", Labels: map[string]string{"kubernetes.io/metadata.name": "unknown"}},
+	}
+	got := map[string]policies.Namespace{}
+	for name := range want {
+		got[name] = m.Namespace(name)
+		if has := m.HasNamespace(name); has != (name != "unknown") {
+			t.Errorf("HasNamespace(%s) is %t", name, has)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Namespace() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+// neighbours are the names of what a decision about the first object sees.
+func neighbours(m *Manifests) []string {
+	related := m.Input(m.Objects[0], policies.Cluster{}, time.Time{}).Related
+	names := []string{"view " + string(related.View)}
+	for _, s := range related.Services {
+		names = append(names, fmt.Sprintf("Service %s %s", s.Name, s.Spec.ExternalTrafficPolicy))
+	}
+	for _, w := range related.Workloads {
+		names = append(names, w.Ref.String())
+	}
+	for _, a := range related.Autoscalers {
+		names = append(names, fmt.Sprintf("%s %s %s %d", a.Ref.APIVersion, a.Ref, a.TargetName, a.MaxReplicas))
+	}
+	slices.Sort(names[1:])
+	return names
+}
+
+func TestNeighboursAreAllThatWasRead(t *testing.T) {
+	t.Parallel()
+	selecting := func(name, policy string) string {
+		return strings.Replace(service(name), "{ports", "{type: NodePort, externalTrafficPolicy: "+policy+", selector: {app: web}, ports", 1)
+	}
+	autoscaler := func(version, name string) string {
+		return "apiVersion: autoscaling/" + version + "\nkind: HorizontalPodAutoscaler\nmetadata: {name: " + name + "}\n" +
+			"spec: {maxReplicas: 7, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}\n"
+	}
+	tests := map[string]struct {
+		tree    tree
+		options Options
+		want    []string
+	}{
+		"alone": {tree: tree{files: map[string]string{"a.yaml": deployment("web")}}, want: []string{"view Files"}},
+		"a Service in another file, of another extension, read later": {
+			tree: tree{files: map[string]string{"a.yaml": deployment("web"), "b.yml": selecting("web", "Local")}},
+			want: []string{"view Files", "Service web Local"},
+		},
+		"a Service in the context": {
+			tree:    tree{files: map[string]string{"a.yaml": deployment("web"), "base/b.yaml": selecting("web", "Local")}},
+			options: Options{Paths: []string{"a.yaml"}, Context: []string{"base"}},
+			want:    []string{"view Files", "Service web Local"},
+		},
+		"a Service that is given takes the place of the one in the context": {
+			tree:    tree{files: map[string]string{"a.yaml": deployment("web") + "---\n" + selecting("web", "Local"), "z.yaml": selecting("web", "Cluster")}},
+			options: Options{Paths: []string{"a.yaml"}, Context: []string{"z.yaml"}},
+			want:    []string{"view Files", "Service web Local"},
+		},
+		"of two that are given the last one": {
+			tree: tree{files: map[string]string{"a.yaml": deployment("web"), "b.yaml": selecting("web", "Cluster"), "c.yaml": selecting("web", "Local")}},
+			want: []string{"view Files", "Service web Local"},
+		},
+		"a Service that is only a part is none": {
+			tree: tree{files: map[string]string{"a.yaml": deployment("web"), "b.yaml": strings.Replace(selecting("web", "Local"), "ports: [{port: 80}]", "ports: []", 1)}},
+			want: []string{"view Files"},
+		},
+		"autoscalers of all versions": {
+			tree: tree{files: map[string]string{"a.yaml": deployment("web"), "b.yaml": autoscaler("v1", "one") + "---\n" + autoscaler("v2", "two")}},
+			want: []string{
+				"view Files", "autoscaling/v1 HorizontalPodAutoscaler default/one web 7", "autoscaling/v2 HorizontalPodAutoscaler default/two web 7",
+			},
+		},
+		"an autoscaler in another namespace is none": {
+			tree: tree{files: map[string]string{"a.yaml": deployment("web"), "b.yaml": autoscaler("v2", "two, namespace: edge")}},
+			want: []string{"view Files"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m, _ := load(t, test.tree.make(t), test.options)
+			if diff := cmp.Diff(test.want, neighbours(m)); diff != "" {
+				t.Errorf("Input().Related mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTextIsThatOfTheFile(t *testing.T) {
+	t.Parallel()
+	dir := tree{files: map[string]string{"a.yaml": "# a\r\n" + service("a")}}.make(t)
+	m, _ := load(t, dir, Options{Paths: []string{"a.yaml", Stdin}, Stdin: strings.NewReader("# -\n")})
+	got := []string{string(m.Text(filepath.Join(dir, "a.yaml"))), string(m.Text(Stdin)), string(m.Text("b.yaml"))}
+	if diff := cmp.Diff([]string{"# a\r\n" + service("a"), "# -\n", ""}, got); diff != "" {
+		t.Errorf("Text() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+// FuzzLoad sees that no file makes Load panic, and that what it gives hangs together.
+func FuzzLoad(f *testing.F) {
+	for _, seed := range []string{
+		service("web"), deployment("web"), service("web") + "---\n" + deployment("web"), "a: {{ b }}\n",
+		"apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Service, spec: {ports: [{port: a}]}}, null, 1]\n",
+		"apiVersion: v1\nkind: ServiceList\nitems: [&a {metadata: {name: a}, spec: {ports: [{}]}}, *a]\n",
+		"apiVersion: v1\nkind: Service\nspec: {type: 1, externalIPs: 2, sessionAffinity: ClientIP, sessionAffinityConfig: 3, ports: [4, {targetPort: {}}]}\n",
+		"apiVersion: apps/v1\nkind: Deployment\nspec: {strategy: 1, template: {spec: {containers: [{ports: [1], livenessProbe: 2}, 3]}}}\n",
+		"apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nspec: []\n", "apiVersion: v1\nkind: Namespace\nmetadata: 1\n",
+		"patches: [{path: a.yaml}]\npatchesStrategicMerge: [a.yaml]\n", `{"apiVersion":"v1","kind":"Service","spec":{"ports":[{"port":1e99}]}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		dir := tree{files: map[string]string{"kustomization.yaml": string(data)}}.make(t)
+		m, got := load(t, dir, Options{})
+		if got.Files != 1 || len(got.Objects) > got.Documents {
+			t.Errorf("%d of %d documents are judged, in %d files", len(got.Objects), got.Documents, got.Files)
+		}
+		for _, o := range m.Objects {
+			if o.Position("").Line < 1 || m.Input(o, policies.Cluster{}, time.Time{}).InFile == policies.InFileUnknown {
+				t.Errorf("%s has no place: %+v", o.Ref, o)
+			}
+		}
+		for _, e := range m.Errors {
+			if e.File == "" || e.Message == "" || strings.Contains(e.Message, "\n") {
+				t.Errorf("error %+v is not one line about a file", e)
+			}
+		}
+	})
+}

@@ -1,0 +1,194 @@
+package manifest
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const policyHead = "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIPPolicy\n"
+
+// loadPolicies loads the policies in a folder, and names them, and the files of errors, relative to it.
+func loadPolicies(t *testing.T, files map[string]string, paths ...string) (policies []*Policy, names, errs []string) {
+	t.Helper()
+	dir := tree{files: files}.make(t)
+	if paths == nil {
+		paths = []string{"."}
+	}
+	for i, path := range paths {
+		if path != Stdin {
+			paths[i] = dir + "/" + path
+		}
+	}
+	policies, problems := LoadPolicies(paths)
+	relative := func(text string) string { return strings.ReplaceAll(text, dir+"/", "") }
+	for _, p := range policies {
+		names = append(names, relative(p.File())+" "+p.Name)
+	}
+	for _, e := range problems {
+		errs = append(errs, relative(e.Error()))
+	}
+	return policies, names, errs
+}
+
+func TestLoadPolicies(t *testing.T) {
+	t.Parallel()
+	edge := policyHead + "metadata: {name: edge}\n"
+	tests := map[string]struct {
+		files     map[string]string
+		paths     []string
+		want      []string
+		wantError []string
+	}{
+		"several documents, and what is no policy is passed over": {
+			files: map[string]string{"a.yaml": edge + "---\n# none\n---\n" + service("web") + "---\n- a\n---\n" + strings.Replace(edge, "edge", "other", 1)},
+			want:  []string{"a.yaml edge", "a.yaml other"},
+		},
+		"a directory is walked in order": {
+			files: map[string]string{"b.json": `{"apiVersion":"sourceward.dev/v1alpha1","kind":"SourceIPPolicy","metadata":{"name":"b"}}`, "a/a.yml": edge, "c.txt": edge, ".git/d.yaml": edge},
+			want:  []string{"a/a.yml edge", "b.json b"},
+		},
+		"a policy that is given by two paths is read once": {
+			files: map[string]string{"a.yaml": edge},
+			paths: []string{"a.yaml", ".", "./a.yaml"},
+			want:  []string{"a.yaml edge"},
+		},
+		"the items of a List": {
+			files: map[string]string{"a.yaml": "apiVersion: v1\nkind: List\nitems:\n- apiVersion: sourceward.dev/v1alpha1\n  kind: SourceIPPolicy\n  metadata: {name: edge}\n" +
+				"- text\n- apiVersion: v1\n  kind: Service\n- apiVersion: sourceward.dev/v1alpha1\n  kind: SourceIPPolicy\n  spec: {rule: []}\n"},
+			want:      []string{"a.yaml edge"},
+			wantError: []string{"a.yaml:12:10: there is no field spec.rule in a SourceIPPolicy; check its spelling"},
+		},
+		"a path without a policy": {
+			files:     map[string]string{"a.yaml": edge, "b.yaml": service("web"), "c/d.txt": edge},
+			paths:     []string{"a.yaml", "b.yaml", "c"},
+			want:      []string{"a.yaml edge"},
+			wantError: []string{"b.yaml: no SourceIPPolicy is in it; give the file or directory of your policies", "c: no SourceIPPolicy is in it; give the file or directory of your policies"},
+		},
+		"a path that is not there": {
+			paths:     []string{"a.yaml"},
+			wantError: []string{"a.yaml: cannot be read: no such file or directory; check the path and its permissions, or leave it out with --exclude"},
+		},
+		"the standard input": {
+			paths:     []string{Stdin},
+			wantError: []string{"-: policies are not read from the standard input; give a file or directory"},
+		},
+		"a broken document leaves the others": {
+			files:     map[string]string{"a.yaml": "a: 1\na: 2\n---\n" + edge},
+			want:      []string{"a.yaml edge"},
+			wantError: []string{`a.yaml:2:1: key "a" is set twice, first in line 1; remove one`},
+		},
+		"a broken document is what is wrong, not that there is no policy": {
+			files:     map[string]string{"a.yaml": "a: 1\na: 2\n"},
+			wantError: []string{`a.yaml:2:1: key "a" is set twice, first in line 1; remove one`},
+		},
+		"another version": {
+			files:     map[string]string{"a.yaml": "# a\napiVersion: sourceward.dev/v1\nkind: SourceIPPolicy\n"},
+			wantError: []string{"a.yaml:2:1: there is no SourceIPPolicy of version sourceward.dev/v1; write apiVersion: sourceward.dev/v1alpha1"},
+		},
+		"a kind of that name in another group is none of ours": {
+			files:     map[string]string{"a.yaml": "apiVersion: example.com/v1alpha1\nkind: SourceIPPolicy\n"},
+			wantError: []string{".: no SourceIPPolicy is in it; give the file or directory of your policies"},
+		},
+		"each unknown field has its line": {
+			files: map[string]string{"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  prio: 1\n  rules:\n  - {id: a, mode: Deny}\n  - id: b\n    modes: Deny\n  match:\n    namespaceSelector:\n      matchLabel: {}\n"},
+			wantError: []string{
+				"a.yaml:12:7: there is no field spec.match.namespaceSelector.matchLabel in a SourceIPPolicy; check its spelling",
+				"a.yaml:5:3: there is no field spec.prio in a SourceIPPolicy; check its spelling",
+				"a.yaml:9:5: there is no field spec.rules[1].modes in a SourceIPPolicy; check its spelling",
+			},
+		},
+		"parameters are free, and so are labels": {
+			files: map[string]string{"a.yaml": policyHead + "metadata: {name: edge, labels: {a.b/c: d}}\nspec: {parameters: {anything: [{goes: 1}]}}\n"},
+			want:  []string{"a.yaml edge"},
+		},
+		"a value of the wrong type has its line": {
+			files:     map[string]string{"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  rules: []\n  priority: high\n"},
+			wantError: []string{"a.yaml:6:3: spec.priority of this SourceIPPolicy does not take a value of type string; correct it"},
+		},
+		"the mode Off, which is a boolean without quotes": {
+			files:     map[string]string{"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  rules: [{id: a, mode: Off}]\n"},
+			wantError: []string{"a.yaml:5:3: spec.rules.mode of this SourceIPPolicy does not take a value of type bool; quote it"},
+		},
+		"the mode Off in quotes": {
+			files: map[string]string{"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  rules: [{id: a, mode: 'Off'}]\n"},
+			want:  []string{"a.yaml edge"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, got, errs := loadPolicies(t, test.files, test.paths...)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("LoadPolicies() mismatch (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.wantError, errs); diff != "" {
+				t.Errorf("errors of LoadPolicies() mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestPolicyPositionIsTheRowOfTheRegoAsFarAsItStandsInTheFile(t *testing.T) {
+	t.Parallel()
+	const head = policyHead + "metadata: {name: edge}\nspec:\n  rego:\n  - name: corp.rego\n" // 6 lines
+	const pointer = "/spec/rego/0/module"
+	block := func(header string) string {
+		return head + "    module: " + header + "\n      package sourceward.custom.corp\n\n      deny contains {}\n        if true\n"
+	}
+	tests := map[string]struct {
+		text string
+		row  int
+		want Position
+	}{
+		"no row is the key":                         {block("|"), 0, Position{7, 5}},
+		"the first row of a block":                  {block("|"), 1, Position{8, 0}},
+		"a row further down":                        {block("|"), 4, Position{11, 0}},
+		"a block without its last line break":       {block("|-"), 3, Position{10, 0}},
+		"a block with all its line breaks":          {block("|+"), 3, Position{10, 0}},
+		"a block that says how it is indented":      {block("|2"), 4, Position{11, 0}},
+		"a block with a comment behind its header":  {block("| # ours"), 3, Position{10, 0}},
+		"a block of carriage returns":               {strings.ReplaceAll(block("|"), "\n", "\r\n"), 3, Position{10, 0}},
+		"a block that begins with an empty line":    {head + "    module: |\n\n      package a\n", 2, Position{9, 0}},
+		"a row beyond the text is the key":          {block("|-"), 5, Position{7, 5}},
+		"a folded text has the rows that it keeps":  {block(">-"), 1, Position{8, 0}},
+		"a folded text does not have the others":    {head + "    module: >-\n      package a\n      deny contains {}\n\n\n      deny contains 1\n", 2, Position{7, 5}},
+		"a quoted text is the key":                  {head + `    module: "package a\n\ndeny contains {}\n"` + "\n", 3, Position{7, 5}},
+		"a quoted text of several lines is the key": {head + "    module: 'package a\n\n      deny contains {}'\n", 2, Position{7, 5}},
+		"a text that came by an alias is the key": {
+			policyHead + "metadata:\n  name: edge\n  annotations:\n    rego: &rego |\n      package a\n      deny contains {}\n" +
+				"spec:\n  rego:\n  - name: corp.rego\n    module: *rego\n",
+			2, Position{12, 5},
+		},
+		"the second document of a file": {"a: 1\n---\n" + block("|"), 4, Position{13, 0}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			policies, _, _ := loadPolicies(t, map[string]string{"a.yaml": test.text})
+			if len(policies) != 1 {
+				t.Fatalf("there are %d policies in\n%s", len(policies), test.text)
+			}
+			if diff := cmp.Diff(test.want, policies[0].Position(pointer, test.row)); diff != "" {
+				t.Errorf("Position(%d) mismatch (-want +got):\n%s\nof\n%s", test.row, diff, test.text)
+			}
+		})
+	}
+}
+
+func TestPolicyPositionInAList(t *testing.T) {
+	t.Parallel()
+	policies, _, _ := loadPolicies(t, map[string]string{"a.yaml": "apiVersion: v1\nkind: List\nitems:\n- apiVersion: sourceward.dev/v1alpha1\n  kind: SourceIPPolicy\n" +
+		"  metadata: {name: edge}\n  spec:\n    priority: 1\n    rego:\n    - name: corp.rego\n      module: |\n        package a\n        deny\n"})
+	if len(policies) != 1 {
+		t.Fatalf("there are %d policies, want 1", len(policies))
+	}
+	got := []Position{
+		policies[0].Position("", 0), policies[0].Position("/spec/priority", 0), policies[0].Position("/spec/priority", 1),
+		policies[0].Position("/spec/rego/0/module", 2), policies[0].Position("/spec/rego/7/module", 2),
+	}
+	if diff := cmp.Diff([]Position{{4, 3}, {8, 5}, {8, 5}, {13, 0}, {9, 5}}, got); diff != "" {
+		t.Errorf("Position() mismatch (-want +got):\n%s", diff)
+	}
+}
