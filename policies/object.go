@@ -162,7 +162,7 @@ func serviceRef(service *corev1.Service) Ref {
 type FieldError struct {
 	// Path is the JSON Pointer of the field, without the indices of lists.
 	Path string
-	// Problem says what is wrong, for example: want a string, got a boolean; quote it.
+	// Problem says what is wrong, for example: want a string, got a bool; quote it.
 	Problem string
 }
 

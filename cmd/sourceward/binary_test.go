@@ -420,7 +420,7 @@ func TestReportThatCannotBeWrittenExits2(t *testing.T) {
 // TestFileThatCannotBeReadLeavesTheOthersJudged uses symbolic links: permissions do not bind root.
 func TestFileThatCannotBeReadLeavesTheOthersJudged(t *testing.T) {
 	t.Parallel()
-	const remedy = "; check the path and its permissions, or leave it out with --exclude\n"
+	const remedy = "; check the path and its permissions\n"
 	tests := map[string]struct {
 		target string
 		args   []string

@@ -1,6 +1,8 @@
 package manifest
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sourceward/sourceward/policies"
@@ -8,7 +10,8 @@ import (
 
 // setDefaults writes into a Service or Deployment what an API server of this version would have
 // written before any webhook saw it, so that rules, and Rego, judge the same object in a file and in
-// a cluster. Values that the server allocates, such as clusterIP, stay absent.
+// a cluster. Values that the server allocates, such as clusterIP, stay absent, and so do the defaults of
+// volumes and of lifecycle hooks.
 //
 // Source: kubernetes v1.37.1, pkg/apis/core/v1/defaults.go and pkg/apis/apps/v1/defaults.go.
 func setDefaults(content map[string]any, version policies.Version) {
@@ -86,6 +89,8 @@ func setDeploymentDefaults(spec map[string]any) {
 }
 
 func setContainerDefaults(container map[string]any) {
+	image, _ := container["image"].(string)
+	set(container, "imagePullPolicy", pullPolicy(image))
 	set(container, "terminationMessagePath", corev1.TerminationMessagePathDefault)
 	set(container, "terminationMessagePolicy", string(corev1.TerminationMessageReadFile))
 	for _, port := range objects(container["ports"]) {
@@ -96,11 +101,25 @@ func setContainerDefaults(container map[string]any) {
 		if !ok {
 			continue
 		}
+		if get, ok := probe["httpGet"].(map[string]any); ok {
+			set(get, "path", "/")
+			set(get, "scheme", string(corev1.URISchemeHTTP))
+		}
 		set(probe, "timeoutSeconds", int64(1))
 		set(probe, "periodSeconds", int64(10))
 		set(probe, "successThreshold", int64(1))
 		set(probe, "failureThreshold", int64(3))
 	}
+}
+
+// pullPolicy is Always for the tag latest, which is also that of an image without tag and digest.
+func pullPolicy(image string) string {
+	name := image[strings.LastIndex(image, "/")+1:]
+	_, tag, tagged := strings.Cut(name, ":")
+	if strings.Contains(image, "@") || tagged && tag != "latest" {
+		return string(corev1.PullIfNotPresent)
+	}
+	return string(corev1.PullAlways)
 }
 
 // set gives a member a value where it has none, or one that the API server takes for none.

@@ -108,10 +108,12 @@ spec:
       serviceAccount: b
       containers:
       - name: c
+        image: web
+        imagePullPolicy: Never
         terminationMessagePath: /d
         terminationMessagePolicy: FallbackToLogsOnError
         ports: [{containerPort: 53, protocol: UDP}]
-        readinessProbe: {timeoutSeconds: 2, periodSeconds: 2, successThreshold: 2, failureThreshold: 2}
+        readinessProbe: {httpGet: {port: 1, path: /r, scheme: HTTPS}, timeoutSeconds: 2, periodSeconds: 2, successThreshold: 2, failureThreshold: 2}
 `
 
 const wholeService = `
@@ -133,7 +135,7 @@ func TestDeploymentGetsTheDefaultsOfTheAPIServer(t *testing.T) {
 	const rolling = "strategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 25%, maxSurge: 25%}}"
 	const pod = "restartPolicy: Always, dnsPolicy: ClusterFirst, schedulerName: default-scheduler, terminationGracePeriodSeconds: 30, securityContext: {}"
 	const message = "terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File"
-	const probe = "{timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failureThreshold: 3}"
+	const probe = "{httpGet: {port: 1, path: /, scheme: HTTP}, timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failureThreshold: 3}"
 	tests := map[string]struct{ text, want string }{
 		"an empty template": {
 			"{kind: Deployment, spec: {template: {}}}",
@@ -152,10 +154,10 @@ func TestDeploymentGetsTheDefaultsOfTheAPIServer(t *testing.T) {
 			"{kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + ", serviceAccountName: a, serviceAccount: a}}}}",
 		},
 		"containers of both kinds, their ports and probes": {
-			"{kind: Deployment, spec: {template: {spec: {containers: [{name: a, ports: [{containerPort: 80}], startupProbe: {}}], initContainers: [{name: b}]}}}}",
+			"{kind: Deployment, spec: {template: {spec: {containers: [{name: a, ports: [{containerPort: 80}], startupProbe: {httpGet: {port: 1}}}], initContainers: [{name: b}]}}}}",
 			"{kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + ", " +
-				"containers: [{name: a, ports: [{containerPort: 80, protocol: TCP}], startupProbe: " + probe + ", " + message + "}], " +
-				"initContainers: [{name: b, " + message + "}]}}}}",
+				"containers: [{name: a, ports: [{containerPort: 80, protocol: TCP}], startupProbe: " + probe + ", imagePullPolicy: Always, " + message + "}], " +
+				"initContainers: [{name: b, imagePullPolicy: Always, " + message + "}]}}}}",
 		},
 		"what is written stays": {wholeDeployment, wholeDeployment},
 		"other kinds stay":      {"{kind: DaemonSet, spec: {template: {}}}", "{kind: DaemonSet, spec: {template: {}}}"},
@@ -169,6 +171,23 @@ func TestDeploymentGetsTheDefaultsOfTheAPIServer(t *testing.T) {
 				t.Errorf("setDefaults() mismatch (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestPullPolicyIsAlwaysForLatest(t *testing.T) {
+	t.Parallel()
+	for image, want := range map[string]string{
+		"nginx":                                 "Always",
+		"nginx:latest":                          "Always",
+		"nginx:1.27":                            "IfNotPresent",
+		"registry.example.com:5000/web":         "Always",
+		"registry.example.com:5000/web:1.2":     "IfNotPresent",
+		"registry.example.com/web@sha256:0123":  "IfNotPresent",
+		"registry.example.com/web:1.2@sha256:0": "IfNotPresent",
+	} {
+		if got := pullPolicy(image); got != want {
+			t.Errorf("pullPolicy(%q) = %s, want %s", image, got, want)
+		}
 	}
 }
 

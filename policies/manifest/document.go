@@ -451,7 +451,7 @@ func validUTF8(s string) string { return string([]rune(s)) }
 func keyName(n *yaml.Node) (string, error) {
 	n = written(n)
 	if n.Kind != yaml.ScalarNode {
-		return "", errors.New("a key is a list or a mapping; quote it, and render templates before they are read")
+		return "", errors.New("a key is a list or a mapping; quote it")
 	}
 	v, err := resolve(n)
 	if err != nil {

@@ -149,7 +149,7 @@ func TestErrorNamesPlaceAndRemedy(t *testing.T) {
 		"an unknown anchor":                 {"a: 1\nb: *x\nc: 3\nd: 3\n", "f:3: unknown anchor 'x' referenced"},
 		"a key without a colon":             {"a: 1\nb: 2\nfoo\nd: 3\n", "f:3: could not find expected ':'"},
 		"a template directive":              {"{{- if x }}\na: 1\n{{- end }}\n", "f:2: did not find expected node content"},
-		"a template value":                  {"a: 1\nb: {{ .Values.x }}\n", "f:2:5: a key is a list or a mapping; quote it, and render templates before they are read"},
+		"a template value":                  {"a: 1\nb: {{ .Values.x }}\n", "f:2:5: a key is a list or a mapping; quote it"},
 		"a null key":                        {"~: 1\n", `f:1:1: key "~" is not a string; quote it`},
 		"a huge key":                        {"18446744073709551615: 1\n", `f:1:1: key "18446744073709551615" is not a string; quote it`},
 		"infinity":                          {"a: -.inf\n", "f:1:4: JSON has no number -.inf; write a finite one, or quote it"},

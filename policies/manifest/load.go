@@ -172,7 +172,7 @@ func (m *Manifests) read(file foundFile, partial map[string]bool, options Option
 func (m *Manifests) add(document *Document, at string, content map[string]any, file foundFile, options Options) {
 	apiVersion, _ := content["apiVersion"].(string)
 	kind, _ := content["kind"].(string)
-	if items, ok := content["items"].([]any); ok && strings.HasSuffix(kind, "List") {
+	if items, ok := content["items"].([]any); ok && len(items) > 0 && strings.HasSuffix(kind, "List") {
 		for i, item := range items {
 			at := fmt.Sprintf("%s/items/%d", at, i)
 			element, ok := item.(map[string]any)
@@ -302,7 +302,7 @@ func fileError(name string, err error) *Error {
 	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathError.Err
 	}
-	return &Error{File: name, Message: fmt.Sprintf("cannot be read: %s; check the path and its permissions, or leave it out with --exclude", err)}
+	return &Error{File: name, Message: fmt.Sprintf("cannot be read: %s; check the path and its permissions", err)}
 }
 
 // foundFile is a file to be read.

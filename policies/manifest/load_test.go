@@ -105,7 +105,7 @@ func load(t testing.TB, dir string, options Options) (*Manifests, loaded) {
 
 func TestLoadFindsFiles(t *testing.T) {
 	t.Parallel()
-	const unreadable = "; check the path and its permissions, or leave it out with --exclude"
+	const unreadable = "; check the path and its permissions"
 	tests := map[string]struct {
 		tree    tree
 		options Options
@@ -322,6 +322,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 		},
 
 		"a Service without ports is a part of one":           {text: partial + "spec: {type: LoadBalancer}\n", want: loaded{Skipped: 1}},
+		"a List of nothing is a document":                    {text: "apiVersion: v1\nkind: List\nitems: []\n", want: loaded{Documents: 1}},
 		"a Service with an empty list of ports is a part":    {text: partial + "spec: {ports: []}\n", want: loaded{Skipped: 1}},
 		"a Service without a spec is a part":                 {text: partial, want: loaded{Skipped: 1}},
 		"a headless Service needs no ports":                  {text: partial + "spec: {clusterIP: None}\n", want: loaded{Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1}},

@@ -68,7 +68,7 @@ func TestLoadPolicies(t *testing.T) {
 		},
 		"a path that is not there": {
 			paths:     []string{"a.yaml"},
-			wantError: []string{"a.yaml: cannot be read: no such file or directory; check the path and its permissions, or leave it out with --exclude"},
+			wantError: []string{"a.yaml: cannot be read: no such file or directory; check the path and its permissions"},
 		},
 		"the standard input": {
 			paths:     []string{Stdin},
