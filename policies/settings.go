@@ -13,11 +13,11 @@ import (
 	"github.com/sourceward/sourceward/api/v1alpha1"
 )
 
-// Strategy and WhenUnsatisfiable are the words of a policy's spec.spread.
-type (
-	Strategy          = v1alpha1.SpreadStrategy
-	WhenUnsatisfiable = v1alpha1.WhenUnsatisfiable
-)
+// Strategy is the word of a policy's spec.spread.
+type Strategy = v1alpha1.SpreadStrategy
+
+// WhenUnsatisfiable is the word of a policy's spec.spread.
+type WhenUnsatisfiable = v1alpha1.WhenUnsatisfiable
 
 // Settings are what the policies that match an object make of it. The zero value is the built-in
 // defaults.
