@@ -30,7 +30,8 @@ func checkNeighboursUnknown(r *review) []result {
 	if r.Object.Service != nil {
 		needed, what = r.needsSpread(), "the workloads behind it"
 	} else {
-		_, needed = r.couldBeUnspread()
+		// An autoscaler that was not seen may ask for more than one pod.
+		needed = r.Cluster.Nodes != 1 && !spreadingOf(r.Object.Workload, r.Namespace).kept
 	}
 	if !needed {
 		return nil

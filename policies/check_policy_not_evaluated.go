@@ -1,9 +1,6 @@
 package policies
 
-import (
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // policyNotEvaluated tells that Rego failed, so that what it would have said is not known. Its mode
 // is the policy's evaluationFailure.
@@ -30,17 +27,12 @@ var policyNotEvaluated = Rule{
 func checkPolicyNotEvaluated(r *review) []result {
 	var results []result
 	for _, fault := range r.faults {
-		mode := Warn
-		i := slices.IndexFunc(r.settings.Applied, func(p AppliedPolicy) bool { return p.Name == fault.Policy })
-		if i >= 0 {
-			mode = r.settings.Applied[i].EvaluationFailure
-		}
 		results = append(results, result{
 			Finding: Finding{
-				Message: fmt.Sprintf("%s not evaluated: %.160s", answerName(fault), fault.Err),
+				Message: fmt.Sprintf("%s not evaluated: %.160s", answerName(fault.Answer), fault.Err),
 				Fix:     "mend the Rego module that the message names",
 			},
-			mode: mode,
+			mode: fault.mode,
 		})
 	}
 	return results

@@ -2,7 +2,6 @@ package policies
 
 import (
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -29,7 +28,9 @@ var unspreadBehindLocal = Rule{
 	Why: "The load balancer shares traffic evenly among nodes, and each node hands its share to its own pods only. Three pods on one " +
 		"node and one on another get 17 % each and 50 %. The scheduler's default tolerates such a placement.",
 	Remedy: "Add a topology spread constraint on kubernetes.io/hostname with maxSkew 1, the workload's own labels, and " +
-		"matchLabelKeys: [pod-template-hash], so that it holds through rollouts; or pod anti-affinity.",
+		"matchLabelKeys: [pod-template-hash], so that it holds through rollouts; or pod anti-affinity. A first constraint " +
+		"switches off the scheduler's own soft spread over zones: where nodes carry zone labels, add one on " +
+		"topology.kubernetes.io/zone as well.",
 	Exempt: "When the load balancer weighs nodes by their pods, or one node receives all traffic anyway. " +
 		"Better: say so once, in spec.loadBalancers of a SourceIPPolicy.",
 	Since: "All versions; matchLabelKeys from 1.27 on.",
@@ -72,9 +73,9 @@ func checkUnspreadService(r *review) []result {
 	if len(unspread) == 0 {
 		return nil
 	}
-	who, verb := unspread[0].String(), "is"
-	if more := len(unspread) - 1; more > 0 {
-		who, verb = fmt.Sprintf("%s and %d more", who, more), "are"
+	who, verb := firstOf(len(unspread), func(i int) string { return unspread[i].String() }), "is"
+	if len(unspread) > 1 {
+		verb = "are"
 	}
 	return []result{{Finding: Finding{
 		Path:    "/spec/externalTrafficPolicy",
@@ -122,8 +123,7 @@ func (r *review) findUnspread() *unspread {
 		if !isLocal(service, r.Cluster.Version) {
 			continue
 		}
-		answers := r.ask(r.neighbourDocument(service))
-		if _, spreadNever := verdict(answers, VerdictWeighted, VerdictSingleAnnouncer); !spreadNever {
+		if _, spreadNever := verdict(r.askNeighbour(service), VerdictWeighted, VerdictSingleAnnouncer); !spreadNever {
 			services = append(services, service)
 		}
 	}
@@ -134,7 +134,7 @@ func (r *review) findUnspread() *unspread {
 	spread := r.settings.with(r.spreadWishes())
 	found.strategy = spread.Strategy
 	found.repair, found.problem = spreadRepair(r.Object, spread, services,
-		behind(services, r.behind, r.Object.Ref), r.Cluster.Version)
+		behind(services, r.behind, r.Object), r.Cluster.Version)
 	return found
 }
 
@@ -185,20 +185,21 @@ func (r *review) load() string {
 	return load
 }
 
-// serviceNames is "Service edge/a" or "Services edge/a, edge/b and 3 more".
+// serviceNames is "Service edge/a" or "Services edge/a and 3 more".
 func serviceNames(services []*corev1.Service) string {
-	const most = 2
-	names := make([]string, 0, most)
-	for _, service := range services[:min(most, len(services))] {
-		names = append(names, service.Namespace+"/"+nameOf(service.ObjectMeta))
-	}
-	text := "Service "
+	noun := "Service "
 	if len(services) > 1 {
-		text = "Services "
+		noun = "Services "
 	}
-	text += strings.Join(names, ", ")
-	if more := len(services) - most; more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
+	return noun + firstOf(len(services), func(i int) string {
+		return services[i].Namespace + "/" + nameOf(services[i].ObjectMeta)
+	})
+}
+
+// firstOf names the first of n things, and tells how many more there are: messages stay short.
+func firstOf(n int, name func(int) string) string {
+	if n == 1 {
+		return name(0)
 	}
-	return text
+	return fmt.Sprintf("%s and %d more", name(0), n-1)
 }

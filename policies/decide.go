@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,9 +28,7 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 		for _, result := range rule.check(r) {
 			result.Rule = rule.ID
 			result.Severity = rule.Severity
-			if result.mode == "" {
-				result.mode = rule.DefaultMode
-			}
+			result.mode = settings.mode(rule.ID, cmp.Or(result.mode, rule.DefaultMode))
 			r.settle(&decision, result, rule.Mutable)
 		}
 	}
@@ -39,8 +38,8 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 	slices.SortStableFunc(decision.Findings, Finding.compare)
 
 	var faults []error
-	for _, answer := range r.faults {
-		faults = append(faults, fmt.Errorf("%s: %w", answerName(answer), answer.Err))
+	for _, fault := range r.faults {
+		faults = append(faults, fmt.Errorf("%s: %w", answerName(fault.Answer), fault.Err))
 	}
 	return decision, errors.Join(faults...)
 }
@@ -48,7 +47,8 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 // result is a finding before its mode is settled.
 type result struct {
 	Finding
-	// mode is the mode where no policy sets one; empty for the rule's default.
+	// mode is the mode. As a check gives it, it counts where no policy sets one, and empty is the
+	// rule's default.
 	mode Mode
 	// hard tells that the reason is hard: where the repair may not be applied, the request is refused.
 	hard bool
@@ -58,11 +58,12 @@ type result struct {
 	unpatchable bool
 }
 
-// settle gives a result its mode and its exemption, and adds it to the decision.
+// settle makes the mode one that can be kept, looks for an exemption, and adds the result to the
+// decision.
 func (r *review) settle(decision *Decision, result result, mutable bool) {
 	finding := result.Finding
 	finding.Object = r.Object.Ref
-	finding.Mode = r.settings.mode(finding.Rule, result.mode)
+	finding.Mode = result.mode
 	switch {
 	case finding.Mode == off:
 		return
@@ -85,6 +86,12 @@ func (r *review) settle(decision *Decision, result result, mutable bool) {
 	}
 }
 
+// fault is an answer that could not be had, and what its policy wants done about it.
+type fault struct {
+	Answer
+	mode Mode
+}
+
 // review is one run of Decide: its arguments, and what several rules ask of them.
 type review struct {
 	Input
@@ -95,7 +102,7 @@ type review struct {
 	// answers are what Rego says of the object.
 	answers []Answer
 	// faults are the answers that could not be had, each policy's once.
-	faults []Answer
+	faults []fault
 	// explicit tells how the traffic policy of a Service came to be.
 	explicit Explicit
 	// selecting are, for a workload, the Services that select its pods, by name.
@@ -124,21 +131,45 @@ func newReview(ctx context.Context, in Input, rules Rules, settings Settings) *r
 		}
 		slices.SortFunc(r.selecting, func(a, b *corev1.Service) int { return strings.Compare(a.Name, b.Name) })
 	}
-	r.behind = behind(r.selecting, in.Related.Workloads, in.Object.Ref)
-	r.answers = r.ask(r.document())
+	r.behind = behind(r.selecting, in.Related.Workloads, in.Object)
+	r.answers = rules.Evaluate(ctx, r.document(), settings.Applied)
+	for _, answer := range r.answers {
+		if answer.Err != nil {
+			r.fault(answer, settings)
+		}
+	}
 	return r
 }
 
-// ask evaluates Rego and keeps the faults.
-func (r *review) ask(document Document) []Answer {
-	answers := r.rules.Evaluate(r.ctx, document, r.settings.Applied)
+// askNeighbour evaluates Rego for a Service behind which the workload under review is.
+func (r *review) askNeighbour(service *corev1.Service) []Answer {
+	settings, err := r.settings.forNeighbour(service, r.Namespace)
+	if err != nil {
+		r.fault(Answer{Err: err}, r.settings)
+		return nil
+	}
+	answers := r.rules.Evaluate(r.ctx, r.neighbourDocument(service, settings), settings.Applied)
 	for _, answer := range answers {
-		known := slices.ContainsFunc(r.faults, func(f Answer) bool { return f.Policy == answer.Policy })
-		if answer.Err != nil && !known {
-			r.faults = append(r.faults, answer)
+		if answer.Err != nil {
+			answer.Err = fmt.Errorf("%s: %w", serviceRef(service), answer.Err)
+			r.fault(answer, settings)
 		}
 	}
 	return answers
+}
+
+// fault keeps an answer that could not be had, each policy's once, with the policy's mode for it.
+func (r *review) fault(answer Answer, settings Settings) {
+	if slices.ContainsFunc(r.faults, func(f fault) bool { return f.Policy == answer.Policy }) {
+		return
+	}
+	mode := Warn
+	for _, applied := range settings.Applied {
+		if applied.Name == answer.Policy {
+			mode = applied.EvaluationFailure
+		}
+	}
+	r.faults = append(r.faults, fault{answer, mode})
 }
 
 // document is what Rego sees of the object under review.
@@ -146,7 +177,7 @@ func (r *review) document() Document {
 	document := Document{
 		Operation: r.Operation,
 		Object:    r.Object.Content,
-		Namespace: NamespaceDocument(r.Namespace),
+		Namespace: r.namespaceDocument(),
 		Related:   RelatedDocument{Workloads: r.behind, View: r.Related.View},
 		Facts:     Facts{Explicit: r.explicit, Replicas: r.replicas},
 		Cluster:   r.clusterDocument(),
@@ -157,7 +188,7 @@ func (r *review) document() Document {
 		document.Old = r.Old.Content
 	}
 	if r.Object.Service != nil {
-		document.Facts = r.serviceFacts(r.Object.Service, r.explicit)
+		document.Facts = r.serviceFacts(r.Object.Service, r.settings, r.explicit)
 	} else {
 		document.Related.Services = r.selecting
 	}
@@ -166,42 +197,46 @@ func (r *review) document() Document {
 
 // neighbourDocument is what Rego sees of a Service behind which the workload under review is: as if
 // it were created, and alone.
-func (r *review) neighbourDocument(service *corev1.Service) Document {
+func (r *review) neighbourDocument(service *corev1.Service, settings Settings) Document {
 	return Document{
 		Operation: Create,
 		Object:    service,
-		Namespace: NamespaceDocument(r.Namespace),
-		Facts:     r.serviceFacts(service, ExplicitUnknown),
+		Namespace: r.namespaceDocument(),
+		Facts:     r.serviceFacts(service, settings, ExplicitUnknown),
 		Cluster:   r.clusterDocument(),
 
-		Parameters: r.settings.Parameters,
+		Parameters: settings.Parameters,
 	}
+}
+
+func (r *review) namespaceDocument() NamespaceDocument {
+	return NamespaceDocument{Name: r.Namespace.Name, Labels: r.Namespace.Labels, Annotations: r.Namespace.Annotations}
 }
 
 func (r *review) clusterDocument() ClusterDocument {
 	return ClusterDocument{Nodes: r.Cluster.Nodes, Version: r.Cluster.Version.orNewest().String()}
 }
 
-func (r *review) serviceFacts(service *corev1.Service, explicit Explicit) Facts {
+func (r *review) serviceFacts(service *corev1.Service, settings Settings, explicit Explicit) Facts {
 	facts := Facts{
 		ExternallyAccessible: ExternallyAccessible(service, r.Cluster.Version),
 		Explicit:             explicit,
 		Local:                isLocal(service, r.Cluster.Version),
 	}
 	if service.Spec.Type == corev1.ServiceTypeLoadBalancer {
-		facts.Provider = r.settings.provider(service.Spec.LoadBalancerClass)
+		facts.Provider = settings.provider(service.Spec.LoadBalancerClass)
 	}
 	return facts
 }
 
-// behind returns the workloads other than self whose pods one of the Services selects, sorted.
-func behind(services []*corev1.Service, workloads []*Workload, self Ref) []*Workload {
+// behind returns the workloads other than the object whose pods one of the Services selects, sorted.
+func behind(services []*corev1.Service, workloads []*Workload, object *Object) []*Workload {
 	var found []*Workload
 	for _, workload := range workloads {
 		selected := slices.ContainsFunc(services, func(s *corev1.Service) bool {
 			return s.Namespace == workload.Namespace && selects(s, workload.Template.Labels)
 		})
-		if selected && workload.Ref != self {
+		if selected && !object.is(workload) {
 			found = append(found, workload)
 		}
 	}
@@ -224,10 +259,16 @@ func verdict(answers []Answer, verdicts ...Verdict) (KeepsSourceIP, bool) {
 // houseFindings are the findings of policies' own rules.
 func (r *review) houseFindings() []result {
 	var results []result
-	add := func(findings []HouseFinding, mode Mode, severity Severity) {
+	add := func(policy string, findings []HouseFinding, mode Mode, severity Severity) {
 		for _, f := range findings {
 			if f.Severity == "" {
 				f.Severity = severity
+			}
+			mode := mode
+			for _, applied := range r.settings.Applied {
+				if set, ok := applied.Modes[f.Rule]; ok && applied.Name == policy {
+					mode = set
+				}
 			}
 			results = append(results, result{
 				Finding: Finding{Rule: f.Rule, Severity: f.Severity, Message: f.Message, Fix: f.Fix, Path: f.Path},
@@ -236,8 +277,8 @@ func (r *review) houseFindings() []result {
 		}
 	}
 	for _, answer := range r.answers {
-		add(answer.Deny, Deny, SeverityError)
-		add(answer.Warn, Warn, SeverityWarning)
+		add(answer.Policy, answer.Deny, Deny, SeverityError)
+		add(answer.Policy, answer.Warn, Warn, SeverityWarning)
 	}
 	return results
 }
@@ -259,8 +300,11 @@ func (r *review) becameLocal() bool {
 // templateChanged tells whether the request rolls the workload out anyway, so that a repair of its
 // template costs no rollout of its own.
 func (r *review) templateChanged() bool {
-	if r.Old == nil || r.Old.Workload == nil {
+	if r.Operation == Create {
 		return true
+	}
+	if r.Old == nil || r.Old.Workload == nil {
+		return false
 	}
 	return !reflect.DeepEqual(template(r.Object.Content), template(r.Old.Content))
 }

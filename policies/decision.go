@@ -21,11 +21,11 @@ type Finding struct {
 	Severity Severity `json:"severity"`
 	// Message says what is wrong and why: one line, without the rule and the object, for example
 	//
-	//	externalTrafficPolicy Local is invalid on type ClusterIP, which no client outside reaches
+	//	externalTrafficPolicy "local" does not exist (want Cluster or Local; case matters)
 	Message string `json:"message"`
 	// Fix says what to do, for example
 	//
-	//	remove externalTrafficPolicy, or set type LoadBalancer
+	//	write Local
 	Fix string `json:"fix,omitempty"`
 	// Object is the object under review.
 	Object Ref `json:"object"`

@@ -49,6 +49,9 @@ func parseExemption(text string, now time.Time) (exempt Exemption, problem strin
 		}
 	}
 	reason = strings.TrimSpace(reason)
+	if until == "" && strings.Contains(reason, ";until=") {
+		return Exemption{}, `not exempt: write the date as "; until=2027-03-31", with the space`
+	}
 	if reason == "" {
 		return Exemption{}, "not exempt: the annotation gives no reason"
 	}

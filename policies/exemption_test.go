@@ -22,6 +22,7 @@ func TestParseExemption(t *testing.T) {
 		"only the last until counts":            {"see note; until=x; until=2027-04-01", noon, Exemption{Reason: "see note; until=x", Until: "2027-04-01"}, ""},
 		"an until that is no date is told":      {"known; until=2027-02-30", noon, Exemption{}, `not exempt: "until" is not a date such as 2027-03-31`},
 		"an empty until is told":                {"known; until=", noon, Exemption{}, `not exempt: "until" is not a date such as 2027-03-31`},
+		"a date without the space is told":      {"known;until=2027-03-31", noon, Exemption{}, `not exempt: write the date as "; until=2027-03-31", with the space`},
 		"an empty reason is told":               {"  ", noon, Exemption{}, "not exempt: the annotation gives no reason"},
 		"an until without a reason is told too": {"; until=2027-03-31", noon, Exemption{}, "not exempt: the annotation gives no reason"},
 	}

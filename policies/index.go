@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -48,15 +49,18 @@ type scaleTarget struct{ kind, name string }
 
 type workloadKey struct{ apiVersion, kind, name string }
 
-func keyOf(w *Workload) workloadKey { return workloadKey{w.APIVersion, w.Kind, w.Name} }
-
-// Put adds an object, in the place of the one with the same name.
+// Put adds an object, in the place of the one with the same name. One that is still to be named takes
+// nobody's place.
 func (x *Index) Put(object *Object) {
 	n := x.namespace(object.Namespace)
+	name := object.Name
+	if isGenerated(object.Ref) {
+		name = fmt.Sprintf("%s%d", name, len(n.services)+len(n.workloads))
+	}
 	if object.Service != nil {
-		n.putService(object.Name, object.Service)
+		n.putService(name, object.Service)
 	} else {
-		n.putWorkload(object.Workload)
+		n.putWorkload(workloadKey{object.APIVersion, object.Kind, name}, object.Workload)
 	}
 }
 
@@ -81,17 +85,16 @@ func (x *Index) Related(object *Object) Related {
 	if object.Service != nil {
 		related.Workloads = n.selected(object.Service)
 	} else {
-		self := keyOf(object.Workload)
-		others := map[workloadKey]*Workload{}
+		others := map[*Workload]bool{}
 		related.Services = n.selecting(object.Workload.Template.Labels)
 		for _, service := range related.Services {
 			for _, workload := range n.selected(service) {
-				if key := keyOf(workload); key != self {
-					others[key] = workload
+				if !object.is(workload) {
+					others[workload] = true
 				}
 			}
 		}
-		related.Workloads = sortedWorkloads(maps.Values(others))
+		related.Workloads = sortedWorkloads(maps.Keys(others))
 	}
 	scaled := related.Workloads
 	if object.Workload != nil {
@@ -141,8 +144,7 @@ func (n *namespaceIndex) rarestServicePair(selector map[string]string) labelPair
 	return rarest(selector, func(pair labelPair) int { return len(n.servicesBy[pair]) })
 }
 
-func (n *namespaceIndex) putWorkload(workload *Workload) {
-	key := keyOf(workload)
+func (n *namespaceIndex) putWorkload(key workloadKey, workload *Workload) {
 	if former, ok := n.workloads[key]; ok {
 		for k, v := range former.Template.Labels {
 			delete(n.workloadsBy[labelPair{k, v}], key)

@@ -151,6 +151,30 @@ func TestRelatedOfWorkloadHoldsThoseBehindTheSameServices(t *testing.T) {
 	}
 }
 
+func TestObjectsThatAreStillToBeNamedAreOthers(t *testing.T) {
+	index := NewIndex(ViewFiles)
+	var workloads []*Object
+	for range 2 {
+		ref := Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "edge", Name: "web-*"}
+		object := &Object{Ref: ref, Workload: &Workload{Ref: ref, Template: corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}},
+		}}}
+		index.Put(object)
+		workloads = append(workloads, object)
+	}
+	service := Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "web-*"}
+	for range 2 {
+		index.Put(&Object{Ref: service, Service: &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "edge", GenerateName: "web-"},
+			Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "web"}},
+		}})
+	}
+	related := index.Related(workloads[0])
+	if len(related.Services) != 2 || len(related.Workloads) != 1 || related.Workloads[0] != workloads[1].Workload {
+		t.Errorf("Related() = %d Services and %d other workloads, want 2 and 1", len(related.Services), len(related.Workloads))
+	}
+}
+
 func refsOf(workloads []*Workload) []Ref {
 	var refs []Ref
 	for _, w := range workloads {

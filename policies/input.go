@@ -2,9 +2,11 @@ package policies
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/version"
 )
 
@@ -42,6 +44,29 @@ const (
 type Namespace struct {
 	Name                string
 	Labels, Annotations map[string]string
+	// Assumed tells that the Namespace was not seen: Labels holds only what every Namespace has, and
+	// what asks for other labels does not match.
+	Assumed bool
+}
+
+// knows tells whether the labels that a selector asks for are known.
+func (n Namespace) knows(selector *metav1.LabelSelector) bool {
+	return !n.Assumed || !AsksForLabels(selector)
+}
+
+// AsksForLabels tells whether a selector of Namespaces asks for labels other than their name.
+func AsksForLabels(selector *metav1.LabelSelector) bool {
+	if selector == nil {
+		return false
+	}
+	for key := range selector.MatchLabels {
+		if key != corev1.LabelMetadataName {
+			return true
+		}
+	}
+	return slices.ContainsFunc(selector.MatchExpressions, func(r metav1.LabelSelectorRequirement) bool {
+		return r.Key != corev1.LabelMetadataName
+	})
 }
 
 // Related are the objects beside the one under review, in any order. They may hold more than its
@@ -97,7 +122,7 @@ var Newest = Version{1, 37}
 // The error is non-nil when text is none of these.
 func ParseVersion(text string) (Version, error) {
 	v, err := version.ParseGeneric(text)
-	if err != nil {
+	if err != nil || v.Major() != 1 {
 		return Version{}, fmt.Errorf("%q is not a Kubernetes version; write it as 1.%d", text, Newest.Minor)
 	}
 	return Version{v.Major(), v.Minor()}, nil

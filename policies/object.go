@@ -1,11 +1,13 @@
 package policies
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -85,8 +87,8 @@ func Judged(apiVersion, kind string) bool {
 	return gvk == serviceKind || gvk == deploymentKind
 }
 
-// NewObject decodes a document. It keeps content, which must not be changed afterwards; its
-// metadata.namespace may be absent and then is "default".
+// NewObject decodes a document. It takes content over, which must not be changed afterwards, and writes
+// the namespace "default" into it where it has none.
 // The error is non-nil when the document is of a kind that is not Judged, or when a field has a
 // value that the API server could not decode; it is a *FieldError where the field is known.
 func NewObject(content map[string]any) (*Object, error) {
@@ -119,6 +121,12 @@ func NewObject(content map[string]any) (*Object, error) {
 		}
 	default:
 		return nil, fmt.Errorf("%s %s is not judged", apiVersion, kind)
+	}
+	if object.Name == "" {
+		return nil, &FieldError{Path: "/metadata/name", Problem: "want a name, got none; write one"}
+	}
+	if metadata, ok := content["metadata"].(map[string]any); ok {
+		metadata["namespace"] = object.Namespace
 	}
 	return object, nil
 }
@@ -154,6 +162,15 @@ func nameOf(meta metav1.ObjectMeta) string {
 	return meta.Name
 }
 
+// isGenerated tells whether the API server is still to name an object: another one of the same Ref then
+// is another object.
+func isGenerated(ref Ref) bool { return strings.HasSuffix(ref.Name, "*") }
+
+// is tells whether a neighbour is the object itself, or its former self.
+func (o *Object) is(w *Workload) bool {
+	return w == o.Workload || w.Ref == o.Ref && !isGenerated(w.Ref)
+}
+
 func serviceRef(service *corev1.Service) Ref {
 	return Ref{APIVersion: "v1", Kind: "Service", Namespace: service.Namespace, Name: nameOf(service.ObjectMeta)}
 }
@@ -162,7 +179,7 @@ func serviceRef(service *corev1.Service) Ref {
 type FieldError struct {
 	// Path is the JSON Pointer of the field, without the indices of lists.
 	Path string
-	// Problem says what is wrong, for example: want a string, got a bool; quote it.
+	// Problem says what is wrong, for example: want a string, got a boolean; quote it.
 	Problem string
 }
 
@@ -171,13 +188,14 @@ func (e *FieldError) Error() string { return e.Path + ": " + e.Problem }
 // decode reads content into a typed object. Unknown fields are ignored, as the API server does.
 func decode(content map[string]any, into any) error {
 	err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, into)
-	if err == nil {
+	if err == nil && !hasLargeNumber(content) {
 		return nil
 	}
-	// The converter does not say where. The JSON decoder does, and this is not the common path.
+	// The converter does not say where, and wraps numbers that are too large for their field. The
+	// JSON decoder does neither, and this is not the common path.
 	raw, marshalErr := json.Marshal(content)
 	if marshalErr != nil {
-		return err
+		return marshalErr
 	}
 	placed := json.Unmarshal(raw, reflect.New(reflect.TypeOf(into).Elem()).Interface())
 	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](placed); ok {
@@ -186,7 +204,24 @@ func decode(content map[string]any, into any) error {
 			Problem: mismatchProblem(mismatch),
 		}
 	}
-	return err
+	return cmp.Or(err, placed)
+}
+
+// hasLargeNumber tells whether a whole number in a document does not fit into 32 bits.
+func hasLargeNumber(value any) bool {
+	switch value := value.(type) {
+	case int64:
+		return value != int64(int32(value))
+	case map[string]any:
+		for _, member := range value {
+			if hasLargeNumber(member) {
+				return true
+			}
+		}
+	case []any:
+		return slices.ContainsFunc(value, hasLargeNumber)
+	}
+	return false
 }
 
 func mismatchProblem(mismatch *json.UnmarshalTypeError) string {
@@ -195,7 +230,7 @@ func mismatchProblem(mismatch *json.UnmarshalTypeError) string {
 	switch want {
 	case reflect.String:
 		if got == "bool" || got == "number" {
-			return fmt.Sprintf("want a string, got a %s; quote it", got)
+			return fmt.Sprintf("want a string, got %s; quote it", article(got))
 		}
 		return fmt.Sprintf("want a string, got %s", article(got))
 	case reflect.Slice:
@@ -203,7 +238,10 @@ func mismatchProblem(mismatch *json.UnmarshalTypeError) string {
 	case reflect.Bool:
 		return fmt.Sprintf("want true or false, got %s", article(got))
 	case reflect.Int32, reflect.Int64:
-		return fmt.Sprintf("want a whole number, got %s", article(mismatch.Value))
+		if number, ok := strings.CutPrefix(mismatch.Value, "number "); ok {
+			return fmt.Sprintf("want a whole number of %d bits, got %s", mismatch.Type.Bits(), number)
+		}
+		return fmt.Sprintf("want a whole number, got %s; write digits without quotes", article(got))
 	default:
 		return fmt.Sprintf("want an object, got %s", article(got))
 	}

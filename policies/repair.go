@@ -97,11 +97,9 @@ func repairSelector(workload *Workload, services []*corev1.Service, behind []*Wo
 			return &metav1.LabelSelector{MatchLabels: podSelector(service)}, false, ""
 		}
 	}
-	names := make([]string, len(behind))
-	for i, w := range behind {
-		names[i] = w.Kind + " " + w.Name
-	}
-	return nil, false, fmt.Sprintf("no Service selects it together with %s", strings.Join(names, ", "))
+	return nil, false, "no Service selects it together with " + firstOf(len(behind), func(i int) string {
+		return behind[i].Kind + " " + behind[i].Name
+	})
 }
 
 func mentions(selector *metav1.LabelSelector, label string) bool {
@@ -154,7 +152,8 @@ func addToList(content map[string]any, path string, element any) []PatchOperatio
 		}
 		at = next
 	}
-	if list, _ := at[parts[len(parts)-1]].([]any); list != nil {
+	// The API server drops an empty list: online it is absent, so here it is too.
+	if list, _ := at[parts[len(parts)-1]].([]any); len(list) > 0 {
 		return append(operations, PatchOperation{Op: "add", Path: path + "/-", Value: element})
 	}
 	return append(operations, PatchOperation{Op: "add", Path: path, Value: []any{element}})

@@ -24,9 +24,11 @@ func ExternallyAccessible(service *corev1.Service, version Version) bool {
 	}
 }
 
-// isLocal tells whether external traffic goes only to pods on the node that receives it.
+// isLocal tells whether external traffic goes only to pods on the node that receives it. kube-proxy
+// does nothing for a headless Service, whatever its policy.
 func isLocal(service *corev1.Service, version Version) bool {
 	return service.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal &&
+		service.Spec.ClusterIP != corev1.ClusterIPNone &&
 		ExternallyAccessible(service, version)
 }
 

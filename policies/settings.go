@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -22,8 +23,8 @@ type WhenUnsatisfiable = v1alpha1.WhenUnsatisfiable
 // Settings are what the policies that match an object make of it. The zero value is the built-in
 // defaults.
 type Settings struct {
-	// Modes are the modes that policies set, by rule id. A rule that is not in it has the mode of
-	// the catalogue.
+	// Modes are the modes that policies set for rules of the catalogue, by rule id. A rule that is
+	// not in it has the mode of the catalogue.
 	Modes map[string]Mode
 	// Spread says how workloads are spread. Fields that are zero have the built-in values:
 	// TopologySpread, ScheduleAnyway and 1.
@@ -36,11 +37,17 @@ type Settings struct {
 	Parameters map[string]any
 	// Applied are the policies that match, in their order.
 	Applied []AppliedPolicy
+
+	// all are the policies that were resolved, for the neighbours of the object.
+	all []v1alpha1.SourceIPPolicy
 }
 
 // AppliedPolicy is one policy that matches the object.
 type AppliedPolicy struct {
 	Name string
+	// Modes are the modes that it sets, by rule id. For its own rules they are what counts: a rule of
+	// the same id in another policy is another rule.
+	Modes map[string]Mode
 	// Parameters is what its own modules read as input.parameters.
 	Parameters map[string]any
 	// EvaluationFailure is the mode of a fault in its modules.
@@ -50,7 +57,7 @@ type AppliedPolicy struct {
 // Resolve returns what policies, in any order, make of an object in a Namespace.
 // The error is non-nil when a policy is invalid in a way that its Validate would have told.
 func Resolve(policies []v1alpha1.SourceIPPolicy, object *Object, namespace Namespace) (Settings, error) {
-	var settings Settings
+	settings := Settings{all: policies}
 	for _, policy := range inOrder(policies) {
 		matches, err := matches(policy.Spec.Match, object, namespace)
 		if err != nil {
@@ -72,10 +79,12 @@ func Resolve(policies []v1alpha1.SourceIPPolicy, object *Object, namespace Names
 
 // add takes from a policy what no policy before it has set.
 func (s *Settings) add(spec v1alpha1.SourceIPPolicySpec, applied AppliedPolicy) {
-	s.Applied = append(s.Applied, applied)
 	for _, rule := range spec.Rules {
-		setOnce(&s.Modes, rule.ID, Mode(strings.ToLower(string(rule.Mode))))
+		mode := Mode(strings.ToLower(string(rule.Mode)))
+		setOnce(&s.Modes, rule.ID, mode)
+		setOnce(&applied.Modes, rule.ID, mode)
 	}
+	s.Applied = append(s.Applied, applied)
 	if spread := spec.Spread; spread != nil {
 		s.Spread.Strategy = cmp.Or(s.Spread.Strategy, spread.Strategy)
 		s.Spread.WhenUnsatisfiable = cmp.Or(s.Spread.WhenUnsatisfiable, spread.WhenUnsatisfiable)
@@ -120,6 +129,7 @@ func matches(match *v1alpha1.Match, object *Object, namespace Namespace) (bool, 
 	if err != nil {
 		return false, fmt.Errorf("spec.match.namespaceSelector: %w", err)
 	}
+	inNamespace = inNamespace && namespace.knows(match.NamespaceSelector)
 	inObject, err := selectorMatches(match.ObjectSelector, object.labels())
 	if err != nil {
 		return false, fmt.Errorf("spec.match.objectSelector: %w", err)
@@ -156,6 +166,15 @@ func (s Settings) mode(rule string, byDefault Mode) Mode {
 		return mode
 	}
 	return byDefault
+}
+
+// forNeighbour returns the settings for a Service beside the object that these settings are for.
+// Settings that were not resolved from policies are those of the neighbours too.
+func (s Settings) forNeighbour(service *corev1.Service, namespace Namespace) (Settings, error) {
+	if len(s.all) == 0 {
+		return s, nil
+	}
+	return Resolve(s.all, &Object{Ref: serviceRef(service), Service: service}, namespace)
 }
 
 // provider returns what is said of a Service's load balancer; empty where nothing is.

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -47,15 +48,24 @@ func TestResolve(t *testing.T) {
 				policy("a", mode("r", v1alpha1.ModeWarn)),
 				policy("b", func(s *v1alpha1.SourceIPPolicySpec) { mode("r", v1alpha1.ModeDeny)(s); s.Priority = 1 }),
 			},
-			Settings{Modes: map[string]Mode{"r": Deny}, Applied: applied("b", "a")},
+			Settings{Modes: map[string]Mode{"r": Deny}, Applied: []AppliedPolicy{
+				{Name: "b", EvaluationFailure: Warn, Modes: map[string]Mode{"r": Deny}},
+				{Name: "a", EvaluationFailure: Warn, Modes: map[string]Mode{"r": Warn}},
+			}},
 		},
 		"among equals the first name wins, whatever the order given": {
 			[]v1alpha1.SourceIPPolicy{policy("b", mode("r", v1alpha1.ModeDeny)), policy("a", mode("r", v1alpha1.ModeOff))},
-			Settings{Modes: map[string]Mode{"r": off}, Applied: applied("a", "b")},
+			Settings{Modes: map[string]Mode{"r": off}, Applied: []AppliedPolicy{
+				{Name: "a", EvaluationFailure: Warn, Modes: map[string]Mode{"r": off}},
+				{Name: "b", EvaluationFailure: Warn, Modes: map[string]Mode{"r": Deny}},
+			}},
 		},
 		"each rule's mode is a setting of its own": {
 			[]v1alpha1.SourceIPPolicy{policy("a", mode("r", v1alpha1.ModeAudit)), policy("b", mode("s", v1alpha1.ModeMutate))},
-			Settings{Modes: map[string]Mode{"r": Audit, "s": Mutate}, Applied: applied("a", "b")},
+			Settings{Modes: map[string]Mode{"r": Audit, "s": Mutate}, Applied: []AppliedPolicy{
+				{Name: "a", EvaluationFailure: Warn, Modes: map[string]Mode{"r": Audit}},
+				{Name: "b", EvaluationFailure: Warn, Modes: map[string]Mode{"s": Mutate}},
+			}},
 		},
 		"each field of spread is a setting of its own": {
 			[]v1alpha1.SourceIPPolicy{
@@ -124,8 +134,38 @@ func TestResolve(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(test.want, got); diff != "" {
+			if diff := cmp.Diff(test.want, got, cmpopts.IgnoreUnexported(Settings{})); diff != "" {
 				t.Errorf("Resolve() mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAssumedNamespaceHasOnlyItsName(t *testing.T) {
+	object := &Object{Ref: Ref{Namespace: "edge"}, Service: &corev1.Service{}}
+	expression := func(key string, operator metav1.LabelSelectorOperator, values ...string) *metav1.LabelSelector {
+		return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: key, Operator: operator, Values: values}}}
+	}
+	for name, test := range map[string]struct {
+		selector *metav1.LabelSelector
+		want     bool
+	}{
+		"by name":                    {selecting(corev1.LabelMetadataName, "edge"), true},
+		"by name, negated":           {expression(corev1.LabelMetadataName, metav1.LabelSelectorOpNotIn, "mail"), true},
+		"by another label":           {selecting("team", "a"), false},
+		"by the absence of a label":  {expression("team", metav1.LabelSelectorOpDoesNotExist), false},
+		"by a label that it has not": {expression("team", metav1.LabelSelectorOpNotIn, "a"), false},
+		"all":                        {&metav1.LabelSelector{}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := policy("p", func(s *v1alpha1.SourceIPPolicySpec) { s.Match = &v1alpha1.Match{NamespaceSelector: test.selector} })
+			namespace := Namespace{Name: "edge", Labels: map[string]string{corev1.LabelMetadataName: "edge"}, Assumed: true}
+			settings, err := Resolve([]v1alpha1.SourceIPPolicy{p}, object, namespace)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := len(settings.Applied) > 0; got != test.want {
+				t.Errorf("Resolve() applies the policy: %v, want %v", got, test.want)
 			}
 		})
 	}

@@ -90,7 +90,7 @@ func spreadingOf(w *Workload, namespace Namespace) spreading {
 		case problem == "" && (onNode || term.required && slices.Contains(zoneKeys, term.TopologyKey)):
 			return spreading{kept: true}
 		case onNode:
-			onHostname = first(onHostname, term.path, "anti-affinity term "+problem, fixSelector)
+			onHostname = first(onHostname, term.path, "anti-affinity term "+problem, fixBeside)
 		default:
 			onZone = firstZone(onZone, term.TopologyKey, term.path, "anti-affinity term")
 		}
@@ -102,8 +102,9 @@ func spreadingOf(w *Workload, namespace Namespace) spreading {
 }
 
 const (
-	fixSelector = "let it select the pods' own labels in their own namespace, as spec.selector does"
-	fixZone     = "add a spread constraint on kubernetes.io/hostname beside it"
+	fixSelector = "let it select the pods' own labels, as spec.selector does"
+	// A term may be right for what it is meant for, such as other pods or zones.
+	fixBeside = "add a spread constraint on kubernetes.io/hostname beside it"
 )
 
 func first(found *ineffective, path, problem, fix string) *ineffective {
@@ -117,7 +118,7 @@ func firstZone(found *ineffective, key, path, what string) *ineffective {
 	if !slices.Contains(zoneKeys, key) {
 		return found
 	}
-	return first(found, path, fmt.Sprintf("the %s is on %s, which leaves pods on the same node", what, key), fixZone)
+	return first(found, path, fmt.Sprintf("the %s is on %s, which leaves pods on the same node", what, key), fixBeside)
 }
 
 func usesHostPorts(pod corev1.PodSpec) bool {
@@ -168,6 +169,9 @@ func termProblem(term corev1.PodAffinityTerm, own labels.Set, namespace Namespac
 		}
 	}
 	if !inNamespace(term, namespace) {
+		if !namespace.knows(term.NamespaceSelector) {
+			return fmt.Sprintf("does not look at pods in its own namespace %s, as far as its labels are known", namespace.Name)
+		}
 		return fmt.Sprintf("does not look at pods in its own namespace %s", namespace.Name)
 	}
 	return ""

@@ -59,7 +59,7 @@ func TestParseVersion(t *testing.T) {
 			t.Errorf("ParseVersion(%q) = %v, %v; want %v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "1", "latest", "v", "1.x"} {
+	for _, text := range []string{"", "1", "latest", "v", "1.x", "0.0", "2.0"} {
 		if got, err := ParseVersion(text); err == nil {
 			t.Errorf("ParseVersion(%q) = %v, want an error", text, got)
 		}

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies"
@@ -103,7 +102,7 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 		return err
 	}
 	progress := newProgress(s.err)
-	rules, problems := loadPolicies(flags.policies)
+	rules, problems := loadPolicies(flags.policies, flags.provider)
 	manifests, err := manifest.Load(manifest.Options{
 		Paths:    paths,
 		Context:  flags.context,
@@ -120,12 +119,12 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 		rules:     rules,
 		manifests: manifests,
 		cluster:   cluster,
-		provider:  flags.provider,
 		now:       time.Now(),
 	}
 	report, err := run.report(ctx, progress)
 	progress.done()
 	if err != nil {
+		fmt.Fprintln(s.err, "error: interrupted; nothing is reported")
 		return err
 	}
 	report.addErrors(problems)
@@ -140,11 +139,11 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 	}
 
 	for _, e := range report.Errors {
-		fmt.Fprintf(s.err, "error: %s\n", e)
+		fmt.Fprintf(s.err, "error: %s\n", printable(e.String()))
 	}
 	if !flags.quiet {
 		for _, note := range append(manifests.Notes, run.unknownNamespaces()...) {
-			fmt.Fprintf(s.err, "note: %s\n", note)
+			fmt.Fprintf(s.err, "note: %s\n", printable(note))
 		}
 	}
 	for _, output := range outputs {
@@ -189,14 +188,21 @@ func (f checkFlags) validate() error {
 	return nil
 }
 
-// loadPolicies reads and compiles policies. Those that are wrong are left out and told of.
-func loadPolicies(paths []string) (*bundle.Set, []*manifest.Error) {
+// loadPolicies reads and compiles policies. Those that are wrong are left out and told of. A provider
+// that is named is the word of one more policy, which comes before all others.
+func loadPolicies(paths []string, provider string) (*bundle.Set, []*manifest.Error) {
 	loaded, problems := manifest.LoadPolicies(paths)
 	list := make([]v1alpha1.SourceIPPolicy, len(loaded))
 	for i, policy := range loaded {
 		list[i] = policy.SourceIPPolicy
 	}
 	rules, wrong := bundle.Compile(list)
+	if provider != "" {
+		rules.Policies = append(rules.Policies, v1alpha1.SourceIPPolicy{Spec: v1alpha1.SourceIPPolicySpec{
+			Priority:      math.MaxInt32,
+			LoadBalancers: &v1alpha1.LoadBalancers{Default: provider},
+		}})
+	}
 	for _, w := range wrong {
 		policy := loaded[w.Index]
 		problems = append(problems, &manifest.Error{
@@ -213,44 +219,62 @@ type checkRun struct {
 	rules     *bundle.Set
 	manifests *manifest.Manifests
 	cluster   policies.Cluster
-	provider  string
 	now       time.Time
 }
 
-// report judges all objects. The error is non-nil only when the run was interrupted.
+// report judges all objects: the Services first, so that workloads are judged behind Services as a
+// webhook would have changed them. The error is non-nil only when the run was interrupted.
 func (c *checkRun) report(ctx context.Context, progress *progress) (*report, error) {
 	report := newReport(c.manifests)
-	for i, object := range c.manifests.Objects {
-		progress.judged(i, len(c.manifests.Objects))
-		if ctx.Err() != nil {
-			return nil, errors.New("interrupted")
-		}
-		settings, err := policies.Resolve(c.rules.Policies, object.Object, c.manifests.Namespace(object.Namespace))
-		if err != nil {
-			return nil, err
-		}
-		if c.provider != "" {
-			settings.LoadBalancers.Default = c.provider
-		}
-		decision, err := policies.Decide(ctx, c.manifests.Input(object, c.cluster, c.now), c.rules, settings)
-		report.add(object, decision)
-		if err != nil {
-			report.addErrors([]*manifest.Error{{
-				File:     object.Document.File,
-				Position: object.Position(""),
-				Message:  fmt.Sprintf("%s: %s; mend the policy", object.Ref, strings.ReplaceAll(err.Error(), "\n", "; ")),
-			}})
+	judged := 0
+	for _, services := range []bool{true, false} {
+		for _, object := range c.manifests.Objects {
+			if (object.Service != nil) != services {
+				continue
+			}
+			progress.judged(judged, len(c.manifests.Objects))
+			judged++
+			if ctx.Err() != nil {
+				return nil, errReported
+			}
+			if err := c.judge(ctx, object, report); err != nil {
+				report.addErrors([]*manifest.Error{{
+					File:     object.Document.File,
+					Position: object.Position(""),
+					Message:  fmt.Sprintf("%s: %s; mend the policy", object.Ref, strings.ReplaceAll(err.Error(), "\n", "; ")),
+				}})
+			}
 		}
 	}
 	report.sort()
 	return report, nil
 }
 
+// judge adds the decision about an object to the report. The error is non-nil when a rule could not be
+// evaluated.
+func (c *checkRun) judge(ctx context.Context, object *manifest.Object, report *report) error {
+	settings, err := policies.Resolve(c.rules.Policies, object.Object, c.manifests.Namespace(object.Namespace))
+	if err != nil {
+		return err
+	}
+	decision, err := policies.Decide(ctx, c.manifests.Input(object, c.cluster, c.now), c.rules, settings)
+	report.add(object, decision)
+	if object.Service == nil {
+		return err
+	}
+	for _, patch := range decision.Patches {
+		if patch.Mode == policies.Mutate {
+			err = errors.Join(err, c.manifests.Admit(object, patch.Operations))
+		}
+	}
+	return err
+}
+
 // unknownNamespaces tells, once, of policies that select Namespaces by labels that no file gave.
 func (c *checkRun) unknownNamespaces() []string {
 	var selecting []string
 	for _, policy := range c.rules.Policies {
-		if match := policy.Spec.Match; match != nil && needsLabels(match.NamespaceSelector) {
+		if match := policy.Spec.Match; match != nil && policies.AsksForLabels(match.NamespaceSelector) {
 			selecting = append(selecting, policy.Name)
 		}
 	}
@@ -275,21 +299,6 @@ func (c *checkRun) unknownNamespaces() []string {
 		who, strings.Join(missing, ", "))}
 }
 
-// needsLabels tells whether a selector asks for more than the name of a Namespace.
-func needsLabels(selector *metav1.LabelSelector) bool {
-	if selector == nil {
-		return false
-	}
-	for key := range selector.MatchLabels {
-		if key != corev1.LabelMetadataName {
-			return true
-		}
-	}
-	return slices.ContainsFunc(selector.MatchExpressions, func(r metav1.LabelSelectorRequirement) bool {
-		return r.Key != corev1.LabelMetadataName
-	})
-}
-
 // output is one -o.
 type output struct {
 	format string
@@ -301,9 +310,14 @@ func parseOutputs(flags checkFlags) ([]output, error) {
 	var outputs []output
 	text := false
 	for _, value := range flags.outputs {
-		format, file, _ := strings.Cut(value, "=")
-		if format != "text" && format != "json" {
+		format, file, named := strings.Cut(value, "=")
+		switch {
+		case format != "text" && format != "json":
 			return nil, fmt.Errorf("--output %q is not one of text, json", format)
+		case named && file == "":
+			return nil, fmt.Errorf("--output %q names no file; write %s=FILE, or %[2]s alone", value, format)
+		case slices.ContainsFunc(outputs, func(o output) bool { return o.file == file }):
+			return nil, fmt.Errorf("--output %q goes where another report goes; write %s=FILE", value, format)
 		}
 		text = text || format == "text"
 		outputs = append(outputs, output{format, file})

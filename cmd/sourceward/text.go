@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/fatih/color"
 	"golang.org/x/term"
@@ -81,24 +83,24 @@ func (r *report) writeText(w io.Writer, colored, quiet bool) error {
 				fmt.Fprintln(out)
 			}
 			file = f.File
-			fmt.Fprintln(out, p.heading.Sprint(file))
+			fmt.Fprintln(out, p.heading.Sprint(printable(file)))
 		}
 		mode := p.modes[f.Mode].Sprint(f.Mode)
 		if f.Exempt != nil {
 			mode = p.exempt.Sprint("exempt")
 		}
-		fmt.Fprintf(out, "  %s  %s  %s  %s\n", p.dim.Sprintf("%d:%d", f.Line, f.Column), mode, p.bold.Sprint(f.Rule), f.Object)
-		fmt.Fprintf(out, "      %s\n", f.Message)
+		fmt.Fprintf(out, "  %s  %s  %s  %s\n", p.dim.Sprintf("%d:%d", f.Line, f.Column), mode, p.bold.Sprint(f.Rule), printable(f.Object.String()))
+		fmt.Fprintf(out, "      %s\n", printable(f.Message))
 		if len(f.Because) > 0 {
-			fmt.Fprintf(out, "      because of %s\n", refs(f.Because))
+			fmt.Fprintf(out, "      because of %s\n", printable(refs(f.Because)))
 		}
 		switch {
 		case f.Exempt != nil && f.Exempt.Until != "":
-			fmt.Fprintf(out, "      exempt until %s: %s\n", f.Exempt.Until, f.Exempt.Reason)
+			fmt.Fprintf(out, "      exempt until %s: %s\n", f.Exempt.Until, printable(f.Exempt.Reason))
 		case f.Exempt != nil:
-			fmt.Fprintf(out, "      exempt: %s\n", f.Exempt.Reason)
+			fmt.Fprintf(out, "      exempt: %s\n", printable(f.Exempt.Reason))
 		case f.Fix != "":
-			fmt.Fprintf(out, "      fix: %s\n", f.Fix)
+			fmt.Fprintf(out, "      fix: %s\n", printable(f.Fix))
 		}
 	}
 	if r.diff != "" {
@@ -123,6 +125,23 @@ func (r *report) writeText(w io.Writer, colored, quiet bool) error {
 		fmt.Fprintln(out, r.Summary.line(p))
 	}
 	return out.Flush()
+}
+
+// printable shows what is not to be printed, such as line breaks and the escapes of terminals, as Go
+// writes it: what a manifest says must not look like what Sourceward says.
+func printable(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return text
+	}
+	var shown strings.Builder
+	for _, r := range text {
+		if unicode.IsPrint(r) {
+			shown.WriteRune(r)
+		} else {
+			shown.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return shown.String()
 }
 
 func refs(list []policies.Ref) string {

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"math"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,12 +16,11 @@ import (
 //
 // Source: kubernetes v1.37.1, pkg/apis/core/v1/defaults.go and pkg/apis/apps/v1/defaults.go.
 func setDefaults(content map[string]any, version policies.Version) {
-	spec := object(content, "spec")
 	switch content["kind"] {
 	case "Service":
-		setServiceDefaults(spec, version)
+		setServiceDefaults(object(content, "spec"), version)
 	case "Deployment":
-		setDeploymentDefaults(spec)
+		setDeploymentDefaults(object(content, "spec"))
 	}
 }
 
@@ -32,8 +32,9 @@ func setServiceDefaults(spec map[string]any, version policies.Version) {
 	}
 	for _, port := range objects(spec["ports"]) {
 		set(port, "protocol", string(corev1.ProtocolTCP))
-		if target := port["targetPort"]; target == nil || target == "" || target == int64(0) {
-			port["targetPort"] = port["port"]
+		number, ok := port["port"].(int64)
+		if target := port["targetPort"]; ok && number <= math.MaxInt32 && (target == nil || target == "" || target == int64(0)) {
+			port["targetPort"] = number
 		}
 	}
 	if spec["type"] != string(corev1.ServiceTypeExternalName) {

@@ -352,7 +352,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 			text: items("List", strings.Replace(service("a"), "80", "'80'", 1), service("b")),
 			want: loaded{
 				Objects: []string{"a.yaml:8 Service default/b"}, Documents: 2,
-				Errors: []string{"a.yaml:7:10: spec.ports.port of this Service: want a whole number, got a string"},
+				Errors: []string{"a.yaml:7:10: spec.ports.port of this Service: want a whole number, got a string; write digits without quotes"},
 			},
 		},
 
@@ -368,7 +368,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 		},
 		"an autoscaler of the wrong type is an error": {
 			text: "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\nspec:\n  maxReplicas: ten\n",
-			want: loaded{Documents: 1, Errors: []string{"a.yaml:5:3: spec.maxReplicas of this HorizontalPodAutoscaler: want a whole number, got a string"}},
+			want: loaded{Documents: 1, Errors: []string{"a.yaml:5:3: spec.maxReplicas of this HorizontalPodAutoscaler: want a whole number, got a string; write digits without quotes"}},
 		},
 		"a Namespace of the wrong type has no labels": {text: "apiVersion: v1\nkind: Namespace\nmetadata: {labels: [a]}\n", want: loaded{Documents: 1}},
 		"unknown fields are ignored":                  {text: service("a") + "extra: 1\n", want: loaded{Objects: []string{"a.yaml:1 Service default/a"}, Documents: 1}},
