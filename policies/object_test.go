@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,7 +32,7 @@ func TestNewObjectRefusesWhatTheAPIServerCannotDecode(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, err := NewObject(test.content)
-			got, ok := err.(*FieldError)
+			got, ok := errors.AsType[*FieldError](err)
 			if !ok {
 				t.Fatalf("NewObject() error = %v, want a *FieldError", err)
 			}
