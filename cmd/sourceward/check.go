@@ -129,7 +129,7 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 	}
 	report.addErrors(problems)
 	report.addErrors(manifests.Errors)
-	if len(report.Errors) == 0 && manifests.Documents == 0 {
+	if len(report.Errors) == 0 && manifests.Documents+manifests.Partial == 0 {
 		report.addErrors([]*manifest.Error{{Message: fmt.Sprintf(
 			"no Kubernetes object found in %s; give files or directories with manifests", strings.Join(paths, ", "))}})
 	}

@@ -16,23 +16,24 @@ func (c *checkRun) diff(r *report) {
 	var diffs strings.Builder
 	for start := 0; start < len(r.Patches); {
 		file := r.Patches[start].File
-		before := c.manifests.Text(file)
-		after := before
+		var patches []patch
+		var changes []*manifest.Change
 		for ; start < len(r.Patches) && r.Patches[start].File == file; start++ {
-			p := r.Patches[start]
-			if p.Mode != policies.Mutate {
-				continue
+			if p := r.Patches[start]; p.Mode == policies.Mutate {
+				patches = append(patches, p)
+				changes = append(changes, &manifest.Change{Index: p.source.Document.Index, At: p.source.At, Operations: p.Operations})
 			}
-			changed, err := manifest.Patch(after, p.source.Document.Index, p.source.At, p.Operations)
-			if err != nil {
+		}
+		before := c.manifests.Text(file)
+		after := manifest.PatchAll(before, changes)
+		for i, change := range changes {
+			if p := patches[i]; change.Err != nil {
 				r.addErrors([]*manifest.Error{{
 					File:     file,
 					Position: p.source.Position(p.Operations[0].Path),
-					Message:  fmt.Sprintf("the change of %s cannot be shown: %s", p.Object, err),
+					Message:  fmt.Sprintf("the change of %s cannot be shown: %s", p.Object, change.Err),
 				}})
-				continue
 			}
-			after = changed
 		}
 		diffs.WriteString(udiff.Unified(file, file, string(before), string(after)))
 	}

@@ -4,6 +4,7 @@ package manifest
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
@@ -55,7 +58,7 @@ func (e *Error) Error() string {
 	return place + " " + e.Message
 }
 
-// Document is one document of a YAML stream or a JSON file.
+// Document is one document of a YAML stream, or one object of a JSON file.
 type Document struct {
 	// File is the name that Parse was given.
 	File string
@@ -67,13 +70,23 @@ type Document struct {
 	Content map[string]any
 
 	chunk chunk
+	last  *lastAsked
 }
+
+// lastAsked is the outline of the document that was asked for a Position last. The objects of a List
+// are asked for many, one after the other, and keeping the nodes of all documents would take more
+// memory than the documents.
+type lastAsked struct{ atomic.Pointer[outline] }
 
 // Parse reads all documents of a file, YAML or JSON, with the meaning that kubectl gives them; file
 // only names it. A document that cannot be read is one Error and does not keep the others from being
 // read. A document of nothing but comments is neither. The documents refer to data, which must not
 // be changed as long as they are used.
 func Parse(file string, data []byte) ([]*Document, []*Error) {
+	return parse(file, data, new(lastAsked))
+}
+
+func parse(file string, data []byte, last *lastAsked) ([]*Document, []*Error) {
 	var documents []*Document
 	var errs []*Error
 	for i, chunk := range split(data) {
@@ -83,7 +96,7 @@ func Parse(file string, data []byte) ([]*Document, []*Error) {
 			err.File = file
 			errs = append(errs, err)
 		case document != nil:
-			document.File, document.Index = file, i
+			document.File, document.Index, document.last = file, i, last
 			documents = append(documents, document)
 		}
 	}
@@ -95,12 +108,11 @@ func Parse(file string, data []byte) ([]*Document, []*Error) {
 // a path that does not exist it is the place of the nearest ancestor that does; for "" it is the
 // start of the document, the first key.
 func (d *Document) Position(pointer string) Position {
-	// The text is parsed again, because few positions are ever asked for, and keeping the nodes of
-	// every object would take more memory than the objects.
-	node, err := d.chunk.parse()
-	if err != nil || node == nil {
+	outline := d.outline()
+	if outline == nil {
 		return Position{}
 	}
+	node := outline.root
 	place := node
 	if len(node.Content) > 0 {
 		place = node.Content[0]
@@ -112,7 +124,32 @@ func (d *Document) Position(pointer string) Position {
 		}
 		place, node = key, value
 	}
-	return d.chunk.position(place)
+	return position(outline.lines, place)
+}
+
+// outline parses the document again, unless it is the one that was asked last. It is nil for a
+// Document that Parse did not make.
+func (d *Document) outline() *outline {
+	if d.last == nil {
+		return nil
+	}
+	if last := d.last.Load(); last != nil && last.document == d {
+		return last
+	}
+	root, err := d.chunk.parse()
+	if err != nil || root == nil {
+		return nil
+	}
+	o := &outline{document: d, root: root, lines: d.chunk.lineStarts()}
+	d.last.Store(o)
+	return o
+}
+
+// An outline tells where the values of a document were written.
+type outline struct {
+	document *Document
+	root     *yaml.Node
+	lines    []Position
 }
 
 // line is the text of a line of the file, "" where the document has none.
@@ -135,9 +172,18 @@ type chunk struct {
 
 var byteOrderMark = []byte("\ufeff")
 
-// split cuts a stream at its document markers, line by line as kubectl does and before any YAML is
-// parsed, so that a broken document leaves the others whole.
+// split cuts a stream into its documents before any is parsed, so that a broken one leaves the others
+// whole: at the markers, and before each JSON object but the first.
 func split(data []byte) []chunk {
+	var chunks []chunk
+	for _, c := range splitAtMarkers(data) {
+		chunks = append(chunks, c.objects()...)
+	}
+	return chunks
+}
+
+// splitAtMarkers goes line by line, as kubectl does.
+func splitAtMarkers(data []byte) []chunk {
 	var chunks []chunk
 	var start, end, line, lines int
 	begun := false // there is a marker or some content; what comes before only leads it in
@@ -171,6 +217,41 @@ func isMarker(line []byte, marker string) bool {
 	return ok && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0)
 }
 
+// objects cuts a chunk of nothing but JSON objects, each of which begins on a line of its own. Any other
+// chunk stays whole.
+func (c chunk) objects() []chunk {
+	starts := []int{0}
+	end := 0 // of the last object
+	for decoder := json.NewDecoder(bytes.NewReader(c.text)); ; {
+		var value json.RawMessage
+		err := decoder.Decode(&value)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil || value[0] != '{' {
+			return []chunk{c}
+		}
+		before := c.text[:int(decoder.InputOffset())-len(value)]
+		start := bytes.LastIndexByte(before, '\n') + 1
+		if start < end {
+			return []chunk{c}
+		}
+		if end > 0 {
+			starts = append(starts, start)
+		}
+		end = int(decoder.InputOffset())
+	}
+	var objects []chunk
+	line := c.line
+	ends := append(starts[1:], len(c.text))
+	for i, start := range starts {
+		text := c.text[start:ends[i]]
+		objects = append(objects, chunk{text, c.start + start, line})
+		line += bytes.Count(text, []byte("\n"))
+	}
+	return objects
+}
+
 // A lineReader hands out no more than one line at a time and thereby knows how far a parser has come.
 type lineReader struct {
 	text []byte
@@ -197,6 +278,39 @@ func (r *lineReader) line() int {
 
 // parse is the root node of the chunk, nil if there is none.
 func (c chunk) parse() (*yaml.Node, *Error) {
+	root, err := c.parseYAML()
+	if err != nil && json.Valid(bytes.TrimPrefix(c.text, []byte("---"))) {
+		c.text = jsonString.ReplaceAllFunc(c.text, yamlString)
+		return c.parseYAML()
+	}
+	return root, err
+}
+
+var (
+	jsonString = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	jsonEscape = regexp.MustCompile(`\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u[dD][89a-fA-F]..|\\.`)
+)
+
+// yamlString is a JSON string without the escapes that YAML lacks: \/ and the halves of a surrogate
+// pair. Spaces behind it take the room that is left, so that all else keeps its place.
+func yamlString(text []byte) []byte {
+	replaced := jsonEscape.ReplaceAllFunc(text, func(escape []byte) []byte {
+		switch {
+		case escape[1] == '/':
+			return []byte("/")
+		case len(escape) == len(`\u0000`): // half a pair, which JSON reads as no character
+			return []byte(`\ufffd`)
+		case len(escape) == len(`\u0000\u0000`):
+			high, _ := strconv.ParseUint(string(escape[2:6]), 16, 16)
+			low, _ := strconv.ParseUint(string(escape[8:]), 16, 16)
+			return fmt.Appendf(nil, `\U%08X`, utf16.DecodeRune(rune(high), rune(low)))
+		}
+		return escape
+	})
+	return append(replaced, bytes.Repeat([]byte(" "), len(text)-len(replaced))...)
+}
+
+func (c chunk) parseYAML() (*yaml.Node, *Error) {
 	reader := &lineReader{text: c.text}
 	decoder := yaml.NewDecoder(reader)
 	var document, more yaml.Node
@@ -237,14 +351,27 @@ func parserMessage(err error) (line int, message string) {
 	return line, strings.ReplaceAll(message, "\n", " ") // it may quote a value
 }
 
-// position is the place of a node in the file.
-func (c chunk) position(n *yaml.Node) Position {
-	before := c.text[:offset(c.text, lineOffsets(c.text), n)]
-	line := before[bytes.LastIndexByte(before, '\n')+1:]
-	return Position{
-		Line:   c.line + bytes.Count(before, []byte("\n")) + 1,
-		Column: utf8.RuneCount(line) + 1,
+// lineStarts are the places in the file at which the lines begin as the parser counts them.
+func (c chunk) lineStarts() []Position {
+	var starts []Position
+	before, start := 0, Position{Line: c.line + 1, Column: 1}
+	for _, offset := range lineOffsets(c.text) {
+		line := c.text[before:offset]
+		if bytes.HasSuffix(line, []byte("\n")) {
+			start = Position{Line: start.Line + 1, Column: 1}
+		} else {
+			start.Column += utf8.RuneCount(line)
+		}
+		starts = append(starts, start)
+		before = offset
 	}
+	return starts
+}
+
+// position is the place of a node in a file whose lines begin where lineStarts says.
+func position(lines []Position, n *yaml.Node) Position {
+	start := lines[max(min(n.Line, len(lines)), 1)-1]
+	return Position{Line: start.Line, Column: start.Column + max(n.Column, 1) - 1}
 }
 
 var lineBreak = regexp.MustCompile("\r\n|[\r\n\u0085\u2028\u2029]")
@@ -275,10 +402,18 @@ func offset(text []byte, lines []int, n *yaml.Node) int {
 // document reads the chunk, which yields neither a document nor an error if it is empty.
 func (c chunk) document() (*Document, *Error) {
 	root, err := c.parse()
-	if err != nil || root == nil || root.Tag == "!!null" {
+	if err != nil {
 		return nil, err
 	}
-	d := &Document{chunk: c}
+	return c.read(root)
+}
+
+// read is the document with that root, nil if it is empty.
+func (c chunk) read(root *yaml.Node) (d *Document, err *Error) {
+	if root == nil || root.Tag == "!!null" {
+		return nil, nil
+	}
+	d = &Document{chunk: c}
 	if root.Kind == yaml.MappingNode {
 		reader := converter{chunk: c, open: map[*yaml.Node]bool{}}
 		d.Content, err = reader.mapping(root, 0)
@@ -297,7 +432,7 @@ type converter struct {
 }
 
 func (c *converter) errorf(n *yaml.Node, format string, args ...any) *Error {
-	return &Error{Position: c.chunk.position(n), Message: fmt.Sprintf(format, args...)}
+	return &Error{Position: position(c.chunk.lineStarts(), n), Message: fmt.Sprintf(format, args...)}
 }
 
 func (c *converter) value(n *yaml.Node, depth int) (any, *Error) {
@@ -351,7 +486,7 @@ func (c *converter) mapping(n *yaml.Node, depth int) (map[string]any, *Error) {
 		if twice {
 			first := n.Content[member(n, name)-1]
 			return nil, c.errorf(key, "key %q is set twice, first in line %d; remove one",
-				name, c.chunk.position(first).Line)
+				name, position(c.chunk.lineStarts(), first).Line)
 		}
 		if value == merge {
 			continue

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -15,12 +16,15 @@ import (
 // kubectl reads a document the way kubectl does: strictly, so that an error is the answer where its
 // two modes would differ.
 func kubectl(text string) (map[string]any, error) {
+	var content map[string]any
 	data, err := yaml.YAMLToJSONStrict([]byte(text))
+	if object := []byte(strings.TrimPrefix(text, "---")); err != nil && json.Valid(object) {
+		data, err = object, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	var content map[string]any
-	if !strings.HasPrefix(string(data), "{") {
+	if !strings.HasPrefix(strings.TrimSpace(string(data)), "{") {
 		return nil, errors.New("not a mapping")
 	}
 	return content, utiljson.Unmarshal(data, &content)
@@ -50,6 +54,7 @@ func TestDocumentIsReadAsKubectlReadsIt(t *testing.T) {
 		"a: |\n  x\n\n  # y\n\n\nb: 1", "a: |+\n  x\n\n", "a: |-\n  x\n", "a: >\n  x\n  y\n\n  z\n", "a: |2\n    x\n   y\n",
 		"a: x\n  y\n\n  z\nb: 1\n", "a: 'it''s'\n", `a: "\x41\u00e9\U0001F600\t\n\e"`, "a: \"x\n  y\\\n  z\"\n",
 		"%YAML 1.1\n---\na: b\n", "--- {a: b}\n", "--- # c\na: b\n...\n", "# c\n--- !!map\na: b\n",
+		`{"a\/b": "\/\\/", "c": ["\ud83d\uDE00 \u00e9", "\ud83d", "\ude00\ud83d", "\ud83d\u0041", "\\ud83d"]}`, "---\n{\"a\": \"b\\/c\"}\n",
 		"a:\n- b\n- - c\n  - d\n-\n  e: f\n- g: h\n  i: j\n", "a:\r\n  - b\r\n", "a: b # c\n", "a: b#c\n", "\ufeffa: b\n",
 		"a: ünï\u00a0x\n", "a:\tb\n", "{\n\t\"a\": 1\n}\n", "a: [b,\n  c,]\n",
 	}
@@ -96,6 +101,7 @@ func TestStreamIsSplitIntoDocuments(t *testing.T) {
 		"nothing":                                          {"", nil},
 		"only comments":                                    {"# a\n---\n# b\n", nil},
 		"a list and a text are documents of no content":    {"- a\n---\nb\n", []at{{0, 1}, {1, 3}}},
+		"JSON objects follow one another":                  {"{\"a\": 1}\n\n  {\n\"b\": 1}\n{}\n---\nc: 1\n---\n{\"d\": 1}\n", []at{{0, 1}, {1, 4}, {2, 5}, {3, 7}, {4, 9}}},
 		"a broken document between others":                 {"a: 1\n---\nb: [\n---\nc: 1\n", []at{{0, 1}, {2, 5}}},
 	}
 	for name, test := range tests {
@@ -160,7 +166,9 @@ func TestErrorNamesPlaceAndRemedy(t *testing.T) {
 		"a merge of something else":         {"a: 1\n<<: b\n", "f:2:5: a merge key takes a mapping or a list of mappings; correct its value"},
 		"an anchor within itself":           {"a: &x [*x]\n", `f:1:8: anchor "x" contains itself; write the value out`},
 		"a merge of itself":                 {"a: &x\n  <<: *x\n", `f:2:7: anchor "x" contains itself; write the value out`},
-		"two JSON documents":                {"{\"a\": 1}\n{\"b\": 1}\n", "f:2: text follows the end of the document; put a line of --- between documents"},
+		"two JSON objects on one line":      {"\n{\"a\": 1} {\"b\": 1}\n", "f:2: text follows the end of the document; put a line of --- between documents"},
+		"a JSON object and another value":   {"{\"a\": 1}\n[]\n", "f:2: text follows the end of the document; put a line of --- between documents"},
+		"two flow mappings":                 {"{a: 1}\n{b: 1}\n", "f:2: text follows the end of the document; put a line of --- between documents"},
 		"a billion laughs":                  {laughs, "f:1:22: aliases expand to more than 1000000 values; write the values out"},
 		"a billion merges":                  {merges, "f:1:13: aliases expand to more than 1000000 values; write the values out"},
 		"deep nesting":                      {"a: &x " + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + "\nb: " + strings.Repeat("[", 2000) + "*x" + strings.Repeat("]", 2000) + "\n", "f:1:8006: values are nested deeper than 10000 levels; flatten them"},
@@ -287,6 +295,34 @@ func TestPositionCountsLinesAsEditorsDo(t *testing.T) {
 	}
 }
 
+func TestEscapesThatYAMLLacksMoveNothing(t *testing.T) {
+	t.Parallel()
+	documents, errs := Parse("", []byte(`{"a\/b": "\ud83d\ude00", "c": "\/\/", "d": 1}`))
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	for pointer, want := range map[string]Position{"/a~1b": {1, 2}, "/c": {1, 26}, "/d": {1, 39}} {
+		if got := documents[0].Position(pointer); got != want {
+			t.Errorf("Position(%q) is %v, want %v", pointer, got, want)
+		}
+	}
+}
+
+func TestDocumentIsParsedOnceForAllItsPositionsAndForgottenForTheNext(t *testing.T) {
+	documents, errs := Parse("", []byte("items:\n"+strings.Repeat("- a: 1\n", 1000)+"---\nb: 1\n"))
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	documents[0].Position("")
+	if allocs := testing.AllocsPerRun(10, func() { documents[0].Position("/items/999/a") }); allocs > 100 {
+		t.Errorf("one more position takes %v allocations", allocs)
+	}
+	documents[1].Position("")
+	if kept := documents[0].last.Load().document; kept != documents[1] {
+		t.Errorf("the nodes of document %d are kept", kept.Index)
+	}
+}
+
 func TestLineIsThatOfTheFile(t *testing.T) {
 	t.Parallel()
 	documents, _ := Parse("", []byte("a: 1\n---\nb: |\r\n  c\n---\nd: 1"))
@@ -303,6 +339,7 @@ var nonSpecific = regexp.MustCompile(`!([\s,\[\]{}]|$)`)
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"a: 1\n---\nb: [x, y]\n", "a: &x {b: 1}\nc: {<<: *x, d: *x}\n", "a: |+\n  x\n\n", "{\"a\": [1, 1.5, null]}",
+		`{"a\/": "\ud83d\ude00\ud83d"}`, "{\"a\": 1}\n{\"b\": \"\\/\"}\n",
 		"a: !!binary aGVsbG8=\n", "? a\n: - b\n  - c\n", "%YAML 1.1\n--- # c\na: 0b1\n...\n", "a: &x [*x]\n", "y: 0o14\n", "# c\n\na:\n  # d\n  - b\n  # e\n",
 		"\"a\r\rb", "\r: 1", "\xc5" + strings.Repeat("0", 600), "a: !!int \"x\\ny\"\n",
 	} {

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,65 +17,143 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// Patch applies operations to one document of a YAML stream or JSON file and returns the whole new
-// text. What the operations do not name stays byte for byte: comments, order, quotes, line ends.
-//
-// The document is the one with that Index; at is the JSON Pointer to the object in it, "" or, for an
-// item of a List, /items/2, to which the paths of the operations are relative. Members can be added,
-// replaced and removed; elements of lists can be appended (/-) and removed.
-//
-// The error is non-nil if there is no such document, if an operation is another or its path does not
-// exist, if the place is shared by an anchor, or if the text is so unusual that the edit would
-// change anything else; then nothing is returned. Every edit is verified by reading its result.
+// A Change is what is to be done to one object of a YAML stream or JSON file.
+type Change struct {
+	// Index is that of the Document. At is the JSON Pointer to the object in it, "" or, for an item of
+	// a List, /items/2, to which the paths of the operations are relative.
+	Index int
+	At    string
+	// Operations add, replace and remove members, and append (/-) and remove elements of lists.
+	Operations []policies.PatchOperation
+	// Err is set by PatchAll if the change was not made: there is no such document, an operation is
+	// another or its path does not exist, the place is shared by an anchor, or the text is so unusual
+	// that the edit would change anything else.
+	Err error
+}
+
+// Patch makes one change and returns the whole new text, or its Err. See PatchAll.
 func Patch(data []byte, index int, at string, operations []policies.PatchOperation) ([]byte, error) {
-	for _, operation := range operations {
-		operation.Path = at + operation.Path
+	change := &Change{Index: index, At: at, Operations: operations}
+	text := PatchAll(data, []*Change{change})
+	if change.Err != nil {
+		return nil, change.Err
+	}
+	return text, nil
+}
+
+// PatchAll makes changes, in their order, and returns the whole new text. One that has an Err leaves no
+// trace, and the others are made. What they do not name stays byte for byte: comments, order, quotes,
+// line ends. Every edit is verified by reading its result.
+func PatchAll(data []byte, changes []*Change) []byte {
+	chunks := split(data)
+	of := map[int][]*Change{}
+	for _, change := range changes {
+		if change.Index < 0 || change.Index >= len(chunks) {
+			change.Err = fmt.Errorf("the file has no document %d, it has %d; read it again", change.Index, len(chunks))
+			continue
+		}
+		of[change.Index] = append(of[change.Index], change)
+	}
+	var parts [][]byte
+	end := 0
+	for i, c := range chunks {
+		parts = append(parts, data[end:c.start], c.change(of[i]))
+		end = c.start + len(c.text)
+	}
+	return bytes.Join(append(parts, data[end:]), nil)
+}
+
+// change is the text of the chunk after changes. They are made all at once, and by halves where that
+// fails, until those that fail are alone.
+func (c chunk) change(changes []*Change) []byte {
+	text, err := c.together(changes)
+	switch half := len(changes) / 2; {
+	case err == nil:
+		return text
+	case half == 0:
+		changes[0].Err = err
+		return c.text
+	default:
+		c.text = c.change(changes[:half])
+		return c.change(changes[half:])
+	}
+}
+
+// together is the text of the chunk after changes, in as few rounds as there are operations on one
+// object: an operation builds on those before it on the same object, not on those on others.
+func (c chunk) together(changes []*Change) ([]byte, error) {
+	var rounds [][]policies.PatchOperation
+	on := map[string]int{} // the number of operations on an object
+	for _, change := range changes {
+		for _, operation := range change.Operations {
+			operation.Path = change.At + operation.Path
+			round := on[change.At]
+			on[change.At]++
+			if round == len(rounds) {
+				rounds = append(rounds, nil)
+			}
+			rounds[round] = append(rounds[round], operation)
+		}
+	}
+	for _, operations := range rounds {
 		var err error
-		if data, err = patch(data, index, operation); err != nil {
+		if c.text, err = c.patch(operations); err != nil {
 			return nil, err
 		}
 	}
-	return data, nil
+	return c.text, nil
 }
 
-// patch applies one operation, whose path begins at the root of the document.
-func patch(data []byte, index int, operation policies.PatchOperation) ([]byte, error) {
-	if operation.Op != "add" && operation.Op != "remove" {
-		return nil, unsupportedError(operation)
+// patch is the text of the chunk after operations that do not build on one another. Their paths begin
+// at the root of the document.
+func (c chunk) patch(operations []policies.PatchOperation) ([]byte, error) {
+	for _, operation := range operations {
+		if operation.Op != "add" && operation.Op != "remove" {
+			return nil, unsupportedError(operation)
+		}
 	}
-	chunks := split(data)
-	if index < 0 || index >= len(chunks) {
-		return nil, fmt.Errorf("the file has no document %d, it has %d; read it again", index, len(chunks))
+	root, problem := c.parse()
+	if problem != nil {
+		return nil, problem
 	}
-	old := chunks[index]
-	document, problem := old.document()
+	document, problem := c.read(root)
 	if problem != nil {
 		return nil, problem
 	}
 	if document == nil || document.Content == nil {
-		return nil, fmt.Errorf("document %d is not an object; choose another", index)
+		return nil, errors.New("the document is not an object; choose another")
 	}
-	want, err := apply(document.Content, operation)
+	first := operations[0]
+	want, err := apply(document.Content, operations)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s does not fit the document: %w; edit it by hand", operation.Op, operation.Path, err)
+		return nil, fmt.Errorf("%s %s does not fit the document: %w; edit it by hand", first.Op, first.Path, err)
 	}
-	root, problem := old.parse()
-	if problem != nil {
-		return nil, problem
-	}
-	e := newEditor(old.text, root)
-	if err := e.edit(operation); err != nil {
-		return nil, err
-	}
-
-	result := bytes.Join([][]byte{data[:old.start], e.text, data[old.start+len(old.text):]}, nil)
-	if !onlyChanged(chunks, split(result), index, want) {
-		if e.anchored {
-			return nil, sharedError(operation.Path)
+	e := newEditor(c.text, root)
+	for _, operation := range operations {
+		if err := e.edit(operation); err != nil {
+			return nil, err
 		}
-		return nil, fmt.Errorf("%s is written in a way that cannot be edited safely; edit it by hand", operation.Path)
 	}
-	return result, nil
+	text := e.result()
+	if !c.becomes(text, want) {
+		if e.anchored {
+			return nil, sharedError(first.Path)
+		}
+		return nil, fmt.Errorf("%s is written in a way that cannot be edited safely; edit it by hand", first.Path)
+	}
+	return text, nil
+}
+
+// becomes says whether a text may take the place of the chunk's own: it is read as what is wanted, and
+// as one document, from its beginning to where the next one begins.
+func (c chunk) becomes(text []byte, want map[string]any) bool {
+	lineBreak := []byte("\n")
+	chunks := split(text)
+	if len(chunks) != 1 || len(chunks[0].text) != len(text) || bytes.HasSuffix(c.text, lineBreak) && !bytes.HasSuffix(text, lineBreak) {
+		return false
+	}
+	document, err := chunks[0].document()
+	return err == nil && document != nil && reflect.DeepEqual(document.Content, want)
 }
 
 func sharedError(path string) error {
@@ -85,15 +164,19 @@ func unsupportedError(operation policies.PatchOperation) error {
 	return fmt.Errorf("%s %s cannot be done in a file; edit it by hand", operation.Op, operation.Path)
 }
 
-// apply is what the operation makes of the values. It shares no code with the edit of the text,
-// which is held against it.
-func apply(content map[string]any, operation policies.PatchOperation) (map[string]any, error) {
-	// Not the operation itself, whose null value is left out of its JSON.
-	members := map[string]any{"op": operation.Op, "path": operation.Path}
-	if operation.Op == "add" {
-		members["value"] = operation.Value
+// apply is what operations make of the values. It shares no code with the edit of the text, which is
+// held against it.
+func apply(content map[string]any, operations []policies.PatchOperation) (map[string]any, error) {
+	var patches []any
+	for _, operation := range operations {
+		// Not the operation itself, whose null value is left out of its JSON.
+		members := map[string]any{"op": operation.Op, "path": operation.Path}
+		if operation.Op == "add" {
+			members["value"] = operation.Value
+		}
+		patches = append(patches, members)
 	}
-	patchJSON, err := json.Marshal([]any{members})
+	patchJSON, err := json.Marshal(patches)
 	if err != nil {
 		return nil, err
 	}
@@ -113,25 +196,12 @@ func apply(content map[string]any, operation policies.PatchOperation) (map[strin
 	return result, utiljson.Unmarshal(newJSON, &result)
 }
 
-// onlyChanged says whether the documents are the same but for one, which is what is wanted.
-func onlyChanged(before, after []chunk, index int, want map[string]any) bool {
-	if len(before) != len(after) {
-		return false
-	}
-	for i := range before {
-		if i != index && !bytes.Equal(before[i].text, after[i].text) {
-			return false
-		}
-	}
-	document, err := after[index].document()
-	return err == nil && document != nil && reflect.DeepEqual(document.Content, want)
-}
-
-// An editor changes the text of one document. The parser says where values begin, not where they
+// An editor collects changes of the text of one document. The parser says where values begin, not where they
 // end; that the editor finds out itself, for the common ways to write YAML. It may be wrong on
 // others and only promises not to panic, because its result is verified.
 type editor struct {
 	text     []byte
+	splices  []splice
 	root     *yaml.Node
 	lines    []int // offsets, as the parser counts lines
 	newline  string
@@ -179,7 +249,7 @@ func entries(collection *yaml.Node) []slot {
 	return slots
 }
 
-// edit applies an operation, or fails and leaves the text as it is.
+// edit adds what an operation changes, or fails.
 func (e *editor) edit(operation policies.PatchOperation) error {
 	path := tokens(operation.Path)
 	if len(path) == 0 {
@@ -336,11 +406,29 @@ func (e *editor) remove(s, target slot) {
 	}
 }
 
-// splice replaces a range of the text.
+// A splice replaces a range of the text.
+type splice struct {
+	start, end int
+	text       string
+}
+
 func (e *editor) splice(start, end int, text string) {
-	if start <= end {
-		e.text = slices.Concat(e.text[:start], []byte(text), e.text[end:])
+	e.splices = append(e.splices, splice{start, end, text})
+}
+
+// result is the text with all edits, nil if they overlap.
+func (e *editor) result() []byte {
+	slices.SortStableFunc(e.splices, func(a, b splice) int { return cmp.Compare(a.start, b.start) })
+	var text []byte
+	end := 0
+	for _, s := range e.splices {
+		if s.start < end || s.end < s.start {
+			return nil
+		}
+		text = append(append(text, e.text[end:s.start]...), s.text...)
+		end = s.end
 	}
+	return append(text, e.text[end:]...)
 }
 
 // block renders a collection in block style, each line after a line break and indented.

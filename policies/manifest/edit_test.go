@@ -151,12 +151,14 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 		"a member of a list of lists": {"a:\n-\n  - 1\n  - b: 1\n    c: 2\n  - 3\n", 0, "", ops(remove("/a/0/1/c"), remove("/a/0/2")), "a:\n-\n  - 1\n  - b: 1\n"},
 
 		// Flow style and JSON.
-		"a member of a flow mapping at the end": {"a: {b: 1, c: x # y\n  }\n", 0, "", ops(add("/a/x", "<y>")), "a: {b: 1, c: x, \"x\":\"<y>\" # y\n  }\n"},
-		"a value in a flow mapping":             {"a: {b: it's, c: 2}\n", 0, "", ops(add("/a/b", []any{})), "a: {b: [], c: 2}\n"},
-		"an empty value in a flow mapping":      {"a: {b: , c}\n", 0, "", ops(add("/a/b", int64(1)), add("/a/c", int64(2))), "a: {b: 1 , c: 2}\n"},
-		"a flow mapping with a last comma":      {"a: {b: [x,],}\n", 0, "", ops(add("/a/x", int64(1)), add("/a/b/-", "y")), "a: {b: [x, \"y\",], \"x\":1,}\n"},
-		"a JSON file":                           {"{\n\t\"a\": {\"b\": [1]},\n\t\"c\": {}\n}\n", 0, "", ops(add("/a/b/-", int64(2)), add("/c/d", "e"), add("/f", nil), remove("/a")), "{\n\t\"c\": {\"d\":\"e\"}, \"f\":null\n}\n"},
-		"a JSON file on one line":               {`{"a":1}`, 0, "", ops(add("/b", int64(2))), `{"a":1, "b":2}`},
+		"a member of a flow mapping at the end":    {"a: {b: 1, c: x # y\n  }\n", 0, "", ops(add("/a/x", "<y>")), "a: {b: 1, c: x, \"x\":\"<y>\" # y\n  }\n"},
+		"a value in a flow mapping":                {"a: {b: it's, c: 2}\n", 0, "", ops(add("/a/b", []any{})), "a: {b: [], c: 2}\n"},
+		"an empty value in a flow mapping":         {"a: {b: , c}\n", 0, "", ops(add("/a/b", int64(1)), add("/a/c", int64(2))), "a: {b: 1 , c: 2}\n"},
+		"a flow mapping with a last comma":         {"a: {b: [x,],}\n", 0, "", ops(add("/a/x", int64(1)), add("/a/b/-", "y")), "a: {b: [x, \"y\",], \"x\":1,}\n"},
+		"a JSON file":                              {"{\n\t\"a\": {\"b\": [1]},\n\t\"c\": {}\n}\n", 0, "", ops(add("/a/b/-", int64(2)), add("/c/d", "e"), add("/f", nil), remove("/a")), "{\n\t\"c\": {\"d\":\"e\"}, \"f\":null\n}\n"},
+		"a JSON file with escapes that YAML lacks": {`{"a": "\/\ud83d\ude00", "b": {}}`, 0, "", ops(add("/b/c", int64(2))), `{"a": "\/\ud83d\ude00", "b": {"c":2}}`},
+		"one of several JSON objects":              {"{\"a\": 1}\n{\n\"a\": 1\n}\n{}\n", 1, "", ops(add("/b", int64(2))), "{\"a\": 1}\n{\n\"a\": 1, \"b\":2\n}\n{}\n"},
+		"a JSON file on one line":                  {`{"a":1}`, 0, "", ops(add("/b", int64(2))), `{"a":1, "b":2}`},
 
 		// Documents and files.
 		"a document among others":          {"a: 1\n---\n# c\na: 1\n--- # d\na: 1\n", 1, "", ops(add("/b", int64(2))), "a: 1\n---\n# c\na: 1\nb: 2\n--- # d\na: 1\n"},
@@ -203,8 +205,8 @@ func TestPatchRefusesWhatItCannotDoSafely(t *testing.T) {
 		"within an anchored mapping":   {anchors, 0, remove("/a/b/c"), "/a/b/c" + shared},
 		"an anchored value":            {anchors, 0, add("/a", int64(1)), "/a" + shared},
 		"no such document":             {"a: 1\n", 1, add("/b", int64(1)), "the file has no document 1, it has 1; read it again"},
-		"a document that is a list":    {"- a\n", 0, add("/0/b", int64(1)), "document 0 is not an object; choose another"},
-		"an empty document":            {"---\n---\n", 0, add("/b", int64(1)), "document 0 is not an object; choose another"},
+		"a document that is a list":    {"- a\n", 0, add("/0/b", int64(1)), "the document is not an object; choose another"},
+		"an empty document":            {"---\n---\n", 0, add("/b", int64(1)), "the document is not an object; choose another"},
 		"a broken document":            {"a: [\n", 0, add("/b", int64(1)), "1: did not find expected node content"},
 		"the whole document":           {"a: 1\n", 0, add("", map[string]any{}), "an operation names the whole document; name one of its members"},
 		"an element in the middle":     {"a: [1]\n", 0, add("/a/0", int64(1)), "add /a/0 cannot be done in a file; edit it by hand"},
@@ -231,21 +233,56 @@ func TestPatchRefusesWhatItCannotDoSafely(t *testing.T) {
 	}
 }
 
-func TestVerificationSeesEveryChangeOfAnotherDocument(t *testing.T) {
+func TestVerificationSeesEveryOtherChange(t *testing.T) {
 	t.Parallel()
-	before, want := split([]byte("a: 1\n---\nb: 1\n")), map[string]any{"b": int64(2)}
+	old, want := chunk{text: []byte("---\nb: 1\n")}, map[string]any{"b": int64(2)}
 	for text, safe := range map[string]bool{
-		"a: 1\n---\nb: 2\n":            true,
-		"a: 1\n---\nb: 3\n":            false,
-		"a: 1\n---\n- b\n":             false,
-		"a: 1\n---\nb: [\n":            false,
-		"a: 1\n---\n\n":                false,
-		"a: 1 \n---\nb: 2\n":           false,
-		"a: 1\n---\nb: 2\n---\nc: 1\n": false,
+		"---\nb: 2\n":            true,
+		"---\nb: 3\n":            false,
+		"---\n- b\n":             false,
+		"---\nb: [\n":            false,
+		"---\n\n":                false,
+		"---\nb: 2":              false,
+		"---\nb: 2\n---\nc: 1\n": false,
+		"---\nb: 2\n...\n":       false,
+		"...\n---\nb: 2\n":       false,
 	} {
-		if got := onlyChanged(before, split([]byte(text)), 1, want); got != safe {
+		if got := old.becomes([]byte(text), want); got != safe {
 			t.Errorf("%q is taken for safe: %v", text, got)
 		}
+	}
+}
+
+func TestChangesAreMadeTogetherAndThoseThatFailLeaveNoTrace(t *testing.T) {
+	t.Parallel()
+	const text = "\ufeff# a\na: 1\n...\n# b\n---\nb: &b {c: 1}\nd: *b\nitems:\n- {}\n- e: 1\n---\n{\"e\": 1}\n"
+	const want = "\ufeff# a\nx: 1\n...\n# b\n---\nb: &b {c: 1}\nd: *b\nitems:\n- {\"x\":[1, 2]}\n- e: 1\n  x: 3\nf: 2\n---\n{\"e\": 1, \"f\":2}\n"
+	type operations = []policies.PatchOperation
+	changes := []*Change{
+		{Index: 2, Operations: operations{add("/f", int64(2))}},
+		{Index: 1, Operations: operations{add("/e", int64(1)), add("/d/x", int64(1))}},
+		{Index: 1, At: "/items/0", Operations: operations{add("/x", []any{})}},
+		{Index: 1, At: "/items/1", Operations: operations{add("/x", int64(3))}},
+		{Index: 1, At: "/items/0", Operations: operations{add("/x/-", int64(1)), add("/x/-", int64(2))}},
+		{Index: 1, At: "/items/2", Operations: operations{add("/x", int64(1))}},
+		{Index: 0, Operations: operations{add("/x", int64(1))}},
+		{Index: 3, Operations: operations{add("/x", int64(1))}},
+		{Index: -1},
+		{Index: 1, Operations: operations{add("/f", int64(2))}},
+		{Index: 1},
+		{Index: 0, Operations: operations{remove("/a")}},
+	}
+	if diff := cmp.Diff(want, string(PatchAll([]byte(text), changes))); diff != "" {
+		t.Errorf("text (-want +got):\n%s", diff)
+	}
+	var failed []int
+	for i, change := range changes {
+		if change.Err != nil {
+			failed = append(failed, i)
+		}
+	}
+	if diff := cmp.Diff([]int{1, 5, 7, 8}, failed); diff != "" {
+		t.Errorf("changes with an Err (-want +got):\n%s", diff)
 	}
 }
 

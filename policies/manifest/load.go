@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/gobwas/glob"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/sourceward/sourceward/policies"
 )
@@ -23,14 +25,15 @@ const Stdin = "-"
 
 // Options say what Load reads.
 type Options struct {
-	// Paths are the files and directories whose objects are judged. Of a directory, all .yaml, .yml
-	// and .json files below it are read, except in hidden directories and behind symbolic links that
-	// lead out of it.
+	// Paths are the files, pipes and directories whose objects are judged. Of a directory, all .yaml,
+	// .yml and .json files below it are read, except in hidden directories and behind symbolic links
+	// that lead out of it.
 	Paths []string
 	// Context are the files and directories whose objects are neighbours, but not judged.
 	Context []string
 	// Exclude are globs of files and directories to leave out: of the whole path as it is shown, or,
-	// without a slash, of the last part. ** also matches slashes.
+	// without a slash but at the end, of the last part. ** also matches slashes. Of Paths and Context
+	// they leave out files, not directories.
 	Exclude []string
 	// Stdin is what the path Stdin reads.
 	Stdin io.Reader
@@ -44,19 +47,19 @@ type Options struct {
 type Manifests struct {
 	// Objects are those to be judged, in the order in which they were read.
 	Objects []*Object
-	// Files is the number of files read to be judged. Documents is the number of Kubernetes objects in those that
-	// are judged, whatever their kind, and Skipped that of documents that are none, or only a part of
-	// one, such as a kustomize patch.
-	Files, Documents, Skipped int
+	// Files is the number of files read to be judged. Documents is the number of Kubernetes objects in
+	// them, whatever their kind, and Skipped that of documents that are none, or only a part of one,
+	// such as a kustomize patch. Partial is the number of such parts.
+	Files, Documents, Skipped, Partial int
 	// Errors are what could not be read, in the order of files and lines.
 	Errors []*Error
 	// Notes are worth a word to a person and no error; each is one line.
 	Notes []string
 
+	last       lastAsked
 	index      *policies.Index
 	texts      map[string][]byte
 	namespaces map[string]policies.Namespace
-	seen       map[policies.Ref]*Object
 }
 
 // Object is an object to be judged, and where it was read.
@@ -80,7 +83,6 @@ func Load(options Options) (*Manifests, error) {
 		index:      policies.NewIndex(policies.ViewFiles),
 		texts:      map[string][]byte{},
 		namespaces: map[string]policies.Namespace{},
-		seen:       map[policies.Ref]*Object{},
 	}
 	exclude, err := compileGlobs(options.Exclude)
 	if err != nil {
@@ -101,7 +103,34 @@ func Load(options Options) (*Manifests, error) {
 	slices.SortStableFunc(m.Errors, func(a, b *Error) int {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
+	m.noteRepeated()
 	return m, nil
+}
+
+// noteRepeated notes, once for all, that objects are given more than once.
+func (m *Manifests) noteRepeated() {
+	first := map[policies.Ref]*Object{}
+	repeated := map[policies.Ref]bool{}
+	var note string
+	for _, object := range m.Objects {
+		former, ok := first[object.Ref]
+		switch {
+		case strings.HasSuffix(object.Name, "*"): // each is to be named by the API server
+		case !ok:
+			first[object.Ref] = object
+		default:
+			if note == "" {
+				note = fmt.Sprintf("%s is given twice, in %s and %s", object.Ref, former.place(), object.place())
+			}
+			repeated[object.Ref] = true
+		}
+	}
+	switch more := len(repeated) - 1; {
+	case more == 0:
+		m.Notes = append(m.Notes, note+"; both are judged, and the last one is the neighbour of others")
+	case more > 0:
+		m.Notes = append(m.Notes, fmt.Sprintf("%s, and so are %d more; all are judged, and the last one of each is the neighbour of others", note, more))
+	}
 }
 
 func contextFirst(file foundFile) int {
@@ -129,7 +158,7 @@ func (m *Manifests) Namespace(name string) policies.Namespace {
 	if namespace, ok := m.namespaces[name]; ok {
 		return namespace
 	}
-	return policies.Namespace{Name: name, Labels: map[string]string{corev1.LabelMetadataName: name}}
+	return policies.Namespace{Name: name, Labels: map[string]string{corev1.LabelMetadataName: name}, Assumed: true}
 }
 
 // Text is the text of a file that was read, as Patch takes it.
@@ -151,7 +180,7 @@ func (m *Manifests) read(file foundFile, partial map[string]bool, options Option
 		m.Files++
 	}
 	m.texts[file.name] = data
-	documents, errs := Parse(file.name, data)
+	documents, errs := parse(file.name, data, &m.last)
 	for _, e := range errs {
 		if strings.Contains(string(data), "{{") {
 			e.Message += "; if this is a template, render it first, or leave it out with --exclude"
@@ -161,7 +190,7 @@ func (m *Manifests) read(file foundFile, partial map[string]bool, options Option
 	for _, document := range documents {
 		switch {
 		case partial[file.real] || !isKubernetes(document.Content):
-			m.skip(file)
+			m.skip(document.Content, file)
 		default:
 			m.add(document, "", document.Content, file, options)
 		}
@@ -172,24 +201,19 @@ func (m *Manifests) read(file foundFile, partial map[string]bool, options Option
 func (m *Manifests) add(document *Document, at string, content map[string]any, file foundFile, options Options) {
 	apiVersion, _ := content["apiVersion"].(string)
 	kind, _ := content["kind"].(string)
-	if items, ok := content["items"].([]any); ok && len(items) > 0 && strings.HasSuffix(kind, "List") {
+	if items := items(content); len(items) > 0 {
 		for i, item := range items {
-			at := fmt.Sprintf("%s/items/%d", at, i)
-			element, ok := item.(map[string]any)
-			if ok && element["kind"] == nil && kind != "List" {
-				// The API server leaves out what all items of a typed list share.
-				element["apiVersion"], element["kind"] = apiVersion, strings.TrimSuffix(kind, "List")
-			}
-			if !ok || !isKubernetes(element) {
-				m.skip(file)
+			element, _ := item.(map[string]any)
+			if !isKubernetes(element) {
+				m.skip(element, file)
 				continue
 			}
-			m.add(document, at, element, file, options)
+			m.add(document, fmt.Sprintf("%s/items/%d", at, i), element, file, options)
 		}
 		return
 	}
 	if isPart(apiVersion, kind, content) {
-		m.skip(file)
+		m.skip(content, file)
 		return
 	}
 	if !file.context {
@@ -205,7 +229,7 @@ func (m *Manifests) add(document *Document, at string, content map[string]any, f
 			m.index.PutAutoscaler(autoscaler)
 		}
 	case apiVersion == "v1" && kind == "Namespace":
-		m.addNamespace(content)
+		err = m.addNamespace(content)
 	}
 	if err != nil {
 		m.Errors = append(m.Errors, decodeError(document, at, kind, err))
@@ -226,11 +250,6 @@ func (m *Manifests) addJudged(document *Document, at string, content map[string]
 	if file.context {
 		return nil
 	}
-	if former, ok := m.seen[object.Ref]; ok && !strings.HasSuffix(object.Name, "*") {
-		m.Notes = append(m.Notes, fmt.Sprintf("%s is given twice, in %s and %s; both are judged, and the last one is the neighbour of others",
-			object.Ref, former.place(), object.place()))
-	}
-	m.seen[object.Ref] = object
 	m.Objects = append(m.Objects, object)
 	return nil
 }
@@ -239,30 +258,48 @@ func (o *Object) place() string {
 	return fmt.Sprintf("%s:%d", o.Document.File, o.Position("").Line)
 }
 
-func (m *Manifests) addNamespace(content map[string]any) {
-	metadata, _ := content["metadata"].(map[string]any)
-	name, _ := metadata["name"].(string)
-	namespace := policies.Namespace{Name: name, Labels: members(metadata["labels"]), Annotations: members(metadata["annotations"])}
-	namespace.Labels[corev1.LabelMetadataName] = name
-	m.namespaces[name] = namespace
+func (m *Manifests) addNamespace(content map[string]any) error {
+	var decoded corev1.Namespace
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, &decoded); err != nil {
+		if wrong := mismatch(content, new(corev1.Namespace)); wrong != nil {
+			return wrong
+		}
+		return err
+	}
+	namespace := policies.Namespace{Name: decoded.Name, Labels: map[string]string{}, Annotations: decoded.Annotations}
+	maps.Copy(namespace.Labels, decoded.Labels)
+	namespace.Labels[corev1.LabelMetadataName] = decoded.Name
+	m.namespaces[decoded.Name] = namespace
+	return nil
 }
 
-func (m *Manifests) skip(file foundFile) {
-	if !file.context {
-		m.Skipped++
+// skip counts a document, or an item of one, that is no whole object.
+func (m *Manifests) skip(content map[string]any, file foundFile) {
+	if file.context {
+		return
+	}
+	m.Skipped++
+	if isKubernetes(content) {
+		m.Partial++
 	}
 }
 
-// members are the members of an object that are texts.
-func members(value any) map[string]string {
-	found := map[string]string{}
-	object, _ := value.(map[string]any)
-	for key, member := range object {
-		if text, ok := member.(string); ok {
-			found[key] = text
+// items are the items of a list of objects; nil if it is none. Those of a typed list get what they share,
+// which the API server leaves out.
+func items(content map[string]any) []any {
+	apiVersion, _ := content["apiVersion"].(string)
+	kind, _ := content["kind"].(string)
+	kind, isList := strings.CutSuffix(kind, "List")
+	items, _ := content["items"].([]any)
+	if !isList {
+		return nil
+	}
+	for _, item := range items {
+		if element, ok := item.(map[string]any); ok && element["kind"] == nil && kind != "" {
+			element["apiVersion"], element["kind"] = apiVersion, kind
 		}
 	}
-	return found
+	return items
 }
 
 func isKubernetes(content map[string]any) bool {
@@ -279,7 +316,8 @@ func isPart(apiVersion, kind string, content map[string]any) bool {
 	}
 	spec, _ := content["spec"].(map[string]any)
 	if kind != "Service" {
-		return spec["template"] == nil
+		template, isObject := spec["template"].(map[string]any)
+		return spec["template"] == nil || isObject && template["spec"] == nil
 	}
 	ports, isList := spec["ports"].([]any)
 	none := spec["ports"] == nil || isList && len(ports) == 0
@@ -337,12 +375,15 @@ func (f *finder) find(paths []string, context bool) {
 		}
 		info, err := os.Stat(path)
 		switch {
+		case err == nil && info.IsDir():
+			f.walk(path, context)
+		case excluded(f.exclude, path):
 		case err != nil:
 			f.errs = append(f.errs, fileError(path, err))
-		case info.IsDir():
-			f.walk(path, context)
-		default:
+		case info.Mode().IsRegular():
 			f.file(path, path, context)
+		default: // a pipe, whose path leads nowhere without its links
+			f.add(foundFile{name: path, real: path, context: context})
 		}
 	}
 }
@@ -377,7 +418,7 @@ func isManifest(path string) bool {
 	return slices.Contains([]string{".yaml", ".yml", ".json"}, strings.ToLower(filepath.Ext(path)))
 }
 
-// file adds a file, unless a symbolic link leads it out of top.
+// file adds a file, unless it is not a regular one or a symbolic link leads it out of top.
 func (f *finder) file(path, top string, context bool) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -393,9 +434,9 @@ func (f *finder) file(path, top string, context bool) {
 		if inside, err := filepath.Rel(top, target); err != nil || inside == ".." || strings.HasPrefix(inside, ".."+string(filepath.Separator)) {
 			return
 		}
-		if info.IsDir() {
-			return
-		}
+	}
+	if !info.Mode().IsRegular() {
+		return
 	}
 	if name := filepath.Base(path); name == "kustomization.yaml" || name == "kustomization.yml" {
 		f.kustomization(path)
@@ -422,6 +463,9 @@ func (f *finder) add(file foundFile) {
 // kustomization remembers the files that a kustomization names as patches. What is wrong with the
 // file itself is told when it is read.
 func (f *finder) kustomization(path string) {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return
@@ -455,6 +499,7 @@ type pattern struct {
 func compileGlobs(texts []string) ([]pattern, error) {
 	var patterns []pattern
 	for _, text := range texts {
+		text = strings.TrimSuffix(text, "/")
 		compiled, err := glob.Compile(text, '/')
 		if err != nil {
 			return nil, fmt.Errorf("%q is not a glob: %w", text, err)

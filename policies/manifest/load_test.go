@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -24,7 +25,7 @@ func service(name string) string {
 // deployment is the smallest Deployment that is judged.
 func deployment(name string) string {
 	return "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: " + name + "}\n" +
-		"spec: {replicas: 2, template: {metadata: {labels: {app: web}}}}\n"
+		"spec: {replicas: 2, template: {metadata: {labels: {app: web}}, spec: {}}}\n"
 }
 
 // tree is a folder: the texts of files, and the targets of symbolic links. A target that begins with
@@ -65,6 +66,7 @@ type loaded struct {
 	// Objects are "file:line Kind namespace/name".
 	Objects                   []string
 	Files, Documents, Skipped int
+	Partial                   int
 	Errors, Notes             []string
 }
 
@@ -90,7 +92,7 @@ func load(t testing.TB, dir string, options Options) (*Manifests, loaded) {
 		t.Fatal(err)
 	}
 	relative := func(text string) string { return strings.ReplaceAll(text, dir+string(filepath.Separator), "") }
-	got := loaded{Files: m.Files, Documents: m.Documents, Skipped: m.Skipped}
+	got := loaded{Files: m.Files, Documents: m.Documents, Skipped: m.Skipped, Partial: m.Partial}
 	for _, o := range m.Objects {
 		got.Objects = append(got.Objects, relative(o.place())+" "+o.Ref.String())
 	}
@@ -213,6 +215,16 @@ func TestLoadFindsFiles(t *testing.T) {
 			options: Options{Exclude: []string{"**/a/old"}},
 			want:    loaded{Objects: []string{"b/old/x.yaml:1 Service default/b"}, Files: 1, Documents: 1},
 		},
+		"a file that is given is excluded too, and a directory is not": {
+			tree:    tree{files: map[string]string{"a.yaml": service("a"), "values.yaml": "{{", "old/b.yaml": service("b")}},
+			options: Options{Paths: []string{"a.yaml", "values.yaml", "missing-values.yaml", "old"}, Context: []string{"values.yaml"}, Exclude: []string{"*values.yaml", "old"}},
+			want:    loaded{Objects: []string{"a.yaml:1 Service default/a", "old/b.yaml:1 Service default/b"}, Files: 2, Documents: 2},
+		},
+		"a glob that ends in a slash is one of directories": {
+			tree:    tree{files: map[string]string{"a.yaml": service("a"), "base/b.yaml": service("b"), "c/base/d.yaml": service("d"), "e/old/f.yaml": service("f")}},
+			options: Options{Exclude: []string{"base/", "**/e/old/"}},
+			want:    loaded{Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1},
+		},
 		"the standard input is read once": {
 			tree:    tree{files: map[string]string{"a.yaml": service("a")}},
 			options: Options{Paths: []string{"a.yaml", Stdin, Stdin}, Stdin: strings.NewReader(service("piped"))},
@@ -256,6 +268,37 @@ func TestLinkThatIsWrittenAbsoluteStaysInARelativePath(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"a.yaml:1"}, got); diff != "" {
 		t.Errorf("Load() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestPipeIsReadWhereItIsGivenAndPassedOverInADirectory(t *testing.T) {
+	t.Parallel()
+	dir := tree{files: map[string]string{"a.yaml": service("a")}}.make(t)
+	for _, name := range []string{"pipe.yaml", "kustomization.yaml", "Kustomization"} {
+		if err := syscall.Mkfifo(filepath.Join(dir, name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, got := load(t, dir, Options{})
+	if diff := cmp.Diff(loaded{Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1}, got); diff != "" {
+		t.Errorf("Load() of a directory mismatch (-want +got):\n%s", diff)
+	}
+
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = read.Close() })
+	if _, err := write.WriteString(service("piped")); err != nil {
+		t.Fatal(err)
+	}
+	if err := write.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := fmt.Sprintf("/dev/fd/%d", read.Fd())
+	m, err := Load(Options{Paths: []string{path}})
+	if err != nil || len(m.Errors) > 0 || len(m.Objects) != 1 || m.Objects[0].place() != path+":1" {
+		t.Errorf("Load(%s) = %+v, %v, want one object", path, m, err)
 	}
 }
 
@@ -309,11 +352,21 @@ func TestLoadReadsDocuments(t *testing.T) {
 			text: service("a") + "---\n" + service("b, namespace: edge") + "---\n" + strings.Replace(service("c"), "{name: c}", `{name: c, namespace: ""}`, 1),
 			want: loaded{Objects: []string{"a.yaml:1 Service default/a", "a.yaml:6 Service edge/b", "a.yaml:11 Service default/c"}, Documents: 3},
 		},
+		"objects given twice are told once for all": {
+			text: strings.Repeat(service("a")+"---\n", 3) + strings.Repeat(service("b")+"---\n", 2) + strings.Repeat(service("c")+"---\n", 2) + service("d"),
+			want: loaded{
+				Objects: []string{
+					"a.yaml:1 Service default/a", "a.yaml:6 Service default/a", "a.yaml:11 Service default/a", "a.yaml:16 Service default/b",
+					"a.yaml:21 Service default/b", "a.yaml:26 Service default/c", "a.yaml:31 Service default/c", "a.yaml:36 Service default/d",
+				}, Documents: 8,
+				Notes: []string{"Service default/a is given twice, in a.yaml:1 and a.yaml:6, and so are 2 more; all are judged, and the last one of each is the neighbour of others"},
+			},
+		},
 		"a name to be generated is no object given twice": {
 			text: strings.Replace(service("a"), "name", "generateName", 1) + "---\n" + strings.Replace(service("a"), "name", "generateName", 1),
 			want: loaded{Objects: []string{"a.yaml:1 Service default/a*", "a.yaml:6 Service default/a*"}, Documents: 2},
 		},
-		"the same object twice is judged twice and told once for each": {
+		"the same object twice is judged twice and told once": {
 			text: service("a") + "---\n" + strings.Replace(service("a"), "{name", "{namespace: default, name", 1) + "---\n" + strings.Replace(service("a"), "{name", "{namespace: edge, name", 1),
 			want: loaded{
 				Objects: []string{"a.yaml:1 Service default/a", "a.yaml:6 Service default/a", "a.yaml:11 Service edge/a"}, Documents: 3,
@@ -321,15 +374,17 @@ func TestLoadReadsDocuments(t *testing.T) {
 			},
 		},
 
-		"a Service without ports is a part of one":           {text: partial + "spec: {type: LoadBalancer}\n", want: loaded{Skipped: 1}},
-		"a List of nothing is a document":                    {text: "apiVersion: v1\nkind: List\nitems: []\n", want: loaded{Documents: 1}},
-		"a Service with an empty list of ports is a part":    {text: partial + "spec: {ports: []}\n", want: loaded{Skipped: 1}},
-		"a Service without a spec is a part":                 {text: partial, want: loaded{Skipped: 1}},
-		"a headless Service needs no ports":                  {text: partial + "spec: {clusterIP: None}\n", want: loaded{Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1}},
-		"an ExternalName Service needs no ports":             {text: partial + "spec: {type: ExternalName, externalName: a.example}\n", want: loaded{Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1}},
-		"a Deployment without a template is a part of one":   {text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: 3}\n", want: loaded{Skipped: 1}},
-		"a Deployment without a spec is a part":              {text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n", want: loaded{Skipped: 1}},
-		"a Deployment with an empty template is a whole one": {text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {}}\n", want: loaded{Objects: []string{"a.yaml:1 Deployment default/web"}, Documents: 1}},
+		"a Service without ports is a part of one":         {text: partial + "spec: {type: LoadBalancer}\n", want: loaded{Skipped: 1, Partial: 1}},
+		"a List of nothing is a document":                  {text: "apiVersion: v1\nkind: List\nitems: []\n", want: loaded{Documents: 1}},
+		"a Service with an empty list of ports is a part":  {text: partial + "spec: {ports: []}\n", want: loaded{Skipped: 1, Partial: 1}},
+		"a Service without a spec is a part":               {text: partial, want: loaded{Skipped: 1, Partial: 1}},
+		"a headless Service needs no ports":                {text: partial + "spec: {clusterIP: None}\n", want: loaded{Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1}},
+		"an ExternalName Service needs no ports":           {text: partial + "spec: {type: ExternalName, externalName: a.example}\n", want: loaded{Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1}},
+		"a Deployment without a template is a part of one": {text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: 3}\n", want: loaded{Skipped: 1, Partial: 1}},
+		"a Deployment whose template has no pod is a part": {text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {metadata: {}}}\n", want: loaded{Skipped: 1, Partial: 1}},
+		"a Deployment whose pod is null is a part":         {text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: null}}\n", want: loaded{Skipped: 1, Partial: 1}},
+		"a Deployment without a spec is a part":            {text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n", want: loaded{Skipped: 1, Partial: 1}},
+		"a Deployment with an empty pod is a whole one":    {text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: {}}}\n", want: loaded{Objects: []string{"a.yaml:1 Deployment default/web"}, Documents: 1}},
 
 		"items of a List are objects": {
 			text: items("List", service("a"), deployment("b")),
@@ -341,7 +396,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 		},
 		"items of a typed list need no kind": {
 			text: items("ServiceList", "metadata: {name: a}\nspec: {ports: [{port: 80}]}", "metadata: {name: part}", service("b"), "null"),
-			want: loaded{Objects: []string{"a.yaml:4 Service default/a", "a.yaml:7 Service default/b"}, Documents: 2, Skipped: 2},
+			want: loaded{Objects: []string{"a.yaml:4 Service default/a", "a.yaml:7 Service default/b"}, Documents: 2, Skipped: 2, Partial: 1},
 		},
 		"a List of Lists": {
 			text: items("List", items("List", service("a")), items("ServiceList", "metadata: {name: b}\nspec: {ports: [{port: 80}]}")),
@@ -370,8 +425,14 @@ func TestLoadReadsDocuments(t *testing.T) {
 			text: "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\nspec:\n  maxReplicas: ten\n",
 			want: loaded{Documents: 1, Errors: []string{"a.yaml:5:3: spec.maxReplicas of this HorizontalPodAutoscaler: want a whole number, got a string; write digits without quotes"}},
 		},
-		"a Namespace of the wrong type has no labels": {text: "apiVersion: v1\nkind: Namespace\nmetadata: {labels: [a]}\n", want: loaded{Documents: 1}},
-		"unknown fields are ignored":                  {text: service("a") + "extra: 1\n", want: loaded{Objects: []string{"a.yaml:1 Service default/a"}, Documents: 1}},
+		"a Namespace of the wrong type is an error": {
+			text: "apiVersion: v1\nkind: Namespace\nmetadata: {labels: [a]}\n---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: edge\n  labels: {a: 5}\n",
+			want: loaded{Documents: 2, Errors: []string{
+				"a.yaml:3:12: metadata.labels of this Namespace: a value of type array is not taken; correct it",
+				"a.yaml:9:3: metadata.labels of this Namespace: a value of type number is not taken; quote it",
+			}},
+		},
+		"unknown fields are ignored": {text: service("a") + "extra: 1\n", want: loaded{Objects: []string{"a.yaml:1 Service default/a"}, Documents: 1}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -421,7 +482,7 @@ func TestFilesThatAKustomizationMergesAreSkipped(t *testing.T) {
 					"overlay/patch.yaml":   service("overlay"),
 					"overlay/service.yaml": service("web"),
 				}}.make(t), Options{})
-				want := loaded{Objects: []string{"overlay/service.yaml:1 Service default/web"}, Files: 4, Documents: 1, Skipped: 3}
+				want := loaded{Objects: []string{"overlay/service.yaml:1 Service default/web"}, Files: 4, Documents: 1, Skipped: 3, Partial: 2}
 				if file == "Kustomization" { // is no manifest by its name
 					want.Files, want.Skipped = 3, 2
 				}
@@ -471,7 +532,7 @@ func TestInFileTellsWhetherTheTrafficPolicyIsWritten(t *testing.T) {
 
 func TestNamespaceIsThatOfTheFilesOrHasItsName(t *testing.T) {
 	t.Parallel()
-	const named = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: %s\n  labels: {team: %[1]s, number: 1}\n  annotations: {note: a}\n"
+	const named = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: %s\n  labels: {team: %[1]s}\n  annotations: {note: a}\n"
 	m, _ := load(t, tree{files: map[string]string{
 		"a.yaml":    fmt.Sprintf(named, "edge"),
 		"b/ns.yaml": fmt.Sprintf(named, "default"),
@@ -484,8 +545,8 @@ func TestNamespaceIsThatOfTheFilesOrHasItsName(t *testing.T) {
 		"default": {
 			Name: "default", Labels: map[string]string{"team": "default", "kubernetes.io/metadata.name": "default"}, Annotations: map[string]string{"note": "a"},
 		},
-		"bare":    {Name: "bare", Labels: map[string]string{"kubernetes.io/metadata.name": "bare"}, Annotations: map[string]string{}},
-		"unknown": {Name: "unknown", Labels: map[string]string{"kubernetes.io/metadata.name": "unknown"}},
+		"bare":    {Name: "bare", Labels: map[string]string{"kubernetes.io/metadata.name": "bare"}},
+		"unknown": {Name: "unknown", Labels: map[string]string{"kubernetes.io/metadata.name": "unknown"}, Assumed: true},
 	}
 	got := map[string]policies.Namespace{}
 	for name := range want {
@@ -582,6 +643,17 @@ func TestTextIsThatOfTheFile(t *testing.T) {
 	got := []string{string(m.Text(filepath.Join(dir, "a.yaml"))), string(m.Text(Stdin)), string(m.Text("b.yaml"))}
 	if diff := cmp.Diff([]string{"# a\r\n" + service("a"), "# -\n", ""}, got); diff != "" {
 		t.Errorf("Text() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestNodesOfOneDocumentAreKeptWhateverTheNumberOfFiles(t *testing.T) {
+	t.Parallel()
+	m, _ := load(t, tree{files: map[string]string{"a.yaml": service("a"), "b.yaml": service("b")}}.make(t), Options{})
+	for _, o := range m.Objects {
+		o.Position("")
+		if kept := m.last.Load(); kept == nil || kept.document != o.Document {
+			t.Errorf("the nodes of %s are not those that are kept", o.Ref)
+		}
 	}
 }
 

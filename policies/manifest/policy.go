@@ -9,9 +9,10 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/policies"
 )
 
 // Policy is a SourceIPPolicy, and where it was read.
@@ -39,10 +40,10 @@ func LoadPolicies(paths []string) ([]*Policy, []*Error) {
 		found := len(files.errs) > 0
 		for _, file := range files.found {
 			if _, again := read[file.real]; !again {
-				policies, problems := readPolicies(file)
-				loaded = append(loaded, policies...)
+				readable, problems := readPolicies(file)
+				loaded = append(loaded, readable...)
 				errs = append(errs, problems...)
-				read[file.real] = len(policies)+len(problems) > 0
+				read[file.real] = len(readable)+len(problems) > 0
 			}
 			found = found || read[file.real]
 		}
@@ -61,7 +62,7 @@ func readPolicies(file foundFile) ([]*Policy, []*Error) {
 	var loaded []*Policy
 	documents, errs := Parse(file.name, data)
 	for _, document := range documents {
-		for _, item := range policyContents(document) {
+		for _, item := range policyContents("", document.Content) {
 			policy, problems := decodePolicy(document, item)
 			errs = append(errs, problems...)
 			if problems == nil {
@@ -77,25 +78,24 @@ type policyContent struct {
 	content map[string]any
 }
 
-// policyContents are the policies in a document: it, or the items of a List.
-func policyContents(document *Document) []policyContent {
-	var found []policyContent
-	add := func(at string, content map[string]any) {
-		apiVersion, _ := content["apiVersion"].(string)
-		kind, _ := content["kind"].(string)
-		gvk := schema.FromAPIVersionAndKind(apiVersion, kind)
-		if gvk.Group == v1alpha1.GroupVersion.Group && gvk.Kind == v1alpha1.Kind {
-			found = append(found, policyContent{at, content})
+// policyContents are what is meant to be a policy, by its kind or by its group: an object, or the items
+// of a list.
+func policyContents(at string, content map[string]any) []policyContent {
+	if items := items(content); items != nil {
+		var found []policyContent
+		for i, item := range items {
+			element, _ := item.(map[string]any)
+			found = append(found, policyContents(fmt.Sprintf("%s/items/%d", at, i), element)...)
 		}
+		return found
 	}
-	add("", document.Content)
-	items, _ := document.Content["items"].([]any)
-	for i, item := range items {
-		if content, ok := item.(map[string]any); ok {
-			add(fmt.Sprintf("/items/%d", i), content)
-		}
+	apiVersion, _ := content["apiVersion"].(string)
+	kind, _ := content["kind"].(string)
+	group, _, _ := strings.Cut(apiVersion, "/")
+	if group != v1alpha1.GroupVersion.Group && !strings.EqualFold(kind, v1alpha1.Kind) {
+		return nil
 	}
-	return found
+	return []policyContent{{at, content}}
 }
 
 var unknownField = regexp.MustCompile(`unknown field "([^"]+)"`)
@@ -105,8 +105,19 @@ func decodePolicy(document *Document, item policyContent) (*Policy, []*Error) {
 	problem := func(pointer, format string, args ...any) *Error {
 		return &Error{File: document.File, Position: policy.Position(pointer, 0), Message: fmt.Sprintf(format, args...)}
 	}
-	if version := item.content["apiVersion"]; version != v1alpha1.GroupVersion.String() {
-		return nil, []*Error{problem("/apiVersion", "there is no %s of version %v; write apiVersion: %s", v1alpha1.Kind, version, v1alpha1.GroupVersion)}
+	var errs []*Error
+	for _, is := range []struct{ field, want string }{{"apiVersion", v1alpha1.GroupVersion.String()}, {"kind", v1alpha1.Kind}} {
+		if got, _ := item.content[is.field].(string); got != is.want {
+			errs = append(errs, problem("/"+is.field, "%s %q is not that of a %s; write %[1]s: %[4]s", is.field, got, v1alpha1.Kind, is.want))
+		}
+	}
+	// The Go type cannot tell 0 from a field that is not there.
+	const maxSkew = "/spec/spread/maxSkew"
+	if valueAt(item.content, maxSkew) == int64(0) {
+		errs = append(errs, problem(maxSkew, "%s", field.Invalid(field.NewPath("spec", "spread", "maxSkew"), 0, "must be at least 1")))
+	}
+	if errs != nil {
+		return nil, errs
 	}
 	err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(item.content, &policy.SourceIPPolicy, true)
 	strict, isStrict := runtime.AsStrictDecodingError(err)
@@ -114,12 +125,11 @@ func decodePolicy(document *Document, item policyContent) (*Policy, []*Error) {
 	case err == nil:
 		return policy, nil
 	case !isStrict:
-		if field, message := mismatch(item.content); field != "" {
-			return nil, []*Error{problem("/"+strings.ReplaceAll(field, ".", "/"), "%s", message)}
+		if wrong := mismatch(item.content, new(v1alpha1.SourceIPPolicy)); wrong != nil {
+			return nil, []*Error{decodeError(document, item.at, v1alpha1.Kind, wrong)}
 		}
 		return nil, []*Error{problem("", "this %s cannot be read: %s", v1alpha1.Kind, err)}
 	}
-	var errs []*Error
 	for _, e := range strict.Errors() {
 		if match := unknownField.FindStringSubmatch(e.Error()); match != nil {
 			pointer := "/" + strings.NewReplacer(".", "/", "[", "/", "]", "").Replace(match[1])
@@ -131,23 +141,26 @@ func decodePolicy(document *Document, item policyContent) (*Policy, []*Error) {
 	return nil, errs
 }
 
-// mismatch is a field whose value has a type that it does not take, without the indices of lists, and
-// what to say of it. The converter does not say where, the JSON decoder does.
-func mismatch(content map[string]any) (name, message string) {
+// mismatch is the field whose value has a type that it does not take, nil if there is none. The
+// converter does not say where, the JSON decoder does.
+func mismatch(content map[string]any, into any) *policies.FieldError {
 	raw, err := json.Marshal(content)
-	if err != nil {
-		return "", ""
+	if err == nil {
+		err = json.Unmarshal(raw, into)
 	}
-	wrong, ok := errors.AsType[*json.UnmarshalTypeError](json.Unmarshal(raw, new(v1alpha1.SourceIPPolicy)))
+	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
 	if !ok {
-		return "", ""
+		return nil
 	}
 	got, _, _ := strings.Cut(wrong.Value, " ")
 	remedy := "correct it"
 	if wrong.Type.Kind() == reflect.String && (got == "bool" || got == "number") {
 		remedy = "quote it" // above all the mode Off, which is a boolean in YAML
 	}
-	return wrong.Field, fmt.Sprintf("%s of this %s does not take a value of type %s; %s", wrong.Field, v1alpha1.Kind, got, remedy)
+	return &policies.FieldError{
+		Path:    "/" + strings.ReplaceAll(wrong.Field, ".", "/"),
+		Problem: fmt.Sprintf("a value of type %s is not taken; %s", got, remedy),
+	}
 }
 
 // File is the file that the policy was read from.

@@ -85,11 +85,32 @@ func TestLoadPolicies(t *testing.T) {
 		},
 		"another version": {
 			files:     map[string]string{"a.yaml": "# a\napiVersion: sourceward.dev/v1\nkind: SourceIPPolicy\n"},
-			wantError: []string{"a.yaml:2:1: there is no SourceIPPolicy of version sourceward.dev/v1; write apiVersion: sourceward.dev/v1alpha1"},
+			wantError: []string{"a.yaml:2:1: apiVersion \"sourceward.dev/v1\" is not that of a SourceIPPolicy; write apiVersion: sourceward.dev/v1alpha1"},
 		},
-		"a kind of that name in another group is none of ours": {
-			files:     map[string]string{"a.yaml": "apiVersion: example.com/v1alpha1\nkind: SourceIPPolicy\n"},
-			wantError: []string{".: no SourceIPPolicy is in it; give the file or directory of your policies"},
+		"another group": {
+			files: map[string]string{"a.yaml": "apiVersion: sourceward.io/v1alpha1\nkind: SourceIPPolicy\n---\nkind: SourceIPPolicy\n---\napiVersion: 1\nkind: SourceIPPolicy\n"},
+			wantError: []string{
+				`a.yaml:1:1: apiVersion "sourceward.io/v1alpha1" is not that of a SourceIPPolicy; write apiVersion: sourceward.dev/v1alpha1`,
+				`a.yaml:4:1: apiVersion "" is not that of a SourceIPPolicy; write apiVersion: sourceward.dev/v1alpha1`,
+				`a.yaml:6:1: apiVersion "" is not that of a SourceIPPolicy; write apiVersion: sourceward.dev/v1alpha1`,
+			},
+		},
+		"another kind": {
+			files: map[string]string{"a.yaml": "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIpPolicy\n---\napiVersion: sourceward.dev/v1\nkind: SourceIPPolicies\n"},
+			wantError: []string{
+				`a.yaml:2:1: kind "SourceIpPolicy" is not that of a SourceIPPolicy; write kind: SourceIPPolicy`,
+				`a.yaml:4:1: apiVersion "sourceward.dev/v1" is not that of a SourceIPPolicy; write apiVersion: sourceward.dev/v1alpha1`,
+				`a.yaml:5:1: kind "SourceIPPolicies" is not that of a SourceIPPolicy; write kind: SourceIPPolicy`,
+			},
+		},
+		"the items of a typed list need no kind": {
+			files:     map[string]string{"a.yaml": "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIPPolicyList\nitems:\n- metadata: {name: edge}\n- metadata: {name: other}\n  spec: {rule: []}\n- null\n"},
+			want:      []string{"a.yaml edge"},
+			wantError: []string{"a.yaml:6:10: there is no field spec.rule in a SourceIPPolicy; check its spelling"},
+		},
+		"a skew of 0, which is not the same as none": {
+			files:     map[string]string{"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  spread: {strategy: TopologySpread, maxSkew: 0}\n"},
+			wantError: []string{"a.yaml:5:38: spec.spread.maxSkew: Invalid value: 0: must be at least 1"},
 		},
 		"each unknown field has its line": {
 			files: map[string]string{"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  prio: 1\n  rules:\n  - {id: a, mode: Deny}\n  - id: b\n    modes: Deny\n  match:\n    namespaceSelector:\n      matchLabel: {}\n"},
@@ -105,11 +126,11 @@ func TestLoadPolicies(t *testing.T) {
 		},
 		"a value of the wrong type has its line": {
 			files:     map[string]string{"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  rules: []\n  priority: high\n"},
-			wantError: []string{"a.yaml:6:3: spec.priority of this SourceIPPolicy does not take a value of type string; correct it"},
+			wantError: []string{"a.yaml:6:3: spec.priority of this SourceIPPolicy: a value of type string is not taken; correct it"},
 		},
 		"the mode Off, which is a boolean without quotes": {
 			files:     map[string]string{"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  rules: [{id: a, mode: Off}]\n"},
-			wantError: []string{"a.yaml:5:3: spec.rules.mode of this SourceIPPolicy does not take a value of type bool; quote it"},
+			wantError: []string{"a.yaml:5:3: spec.rules.mode of this SourceIPPolicy: a value of type bool is not taken; quote it"},
 		},
 		"the mode Off in quotes": {
 			files: map[string]string{"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  rules: [{id: a, mode: 'Off'}]\n"},

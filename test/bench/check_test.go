@@ -50,10 +50,7 @@ func decode(path string) error {
 // namespace, every other one Local and none spread, and beside it the floor. It reports the time of
 // both, their ratio, the time of check for a pair, and the most memory that check had.
 func BenchmarkCheck(b *testing.B) {
-	binary := filepath.Join(b.TempDir(), "sourceward")
-	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/sourceward").CombinedOutput(); err != nil {
-		b.Fatalf("build: %v\n%s", err, out)
-	}
+	binary := build(b)
 	for _, pairs := range []int{1_000, 10_000} {
 		b.Run(fmt.Sprintf("pairs=%d", pairs), func(b *testing.B) {
 			path := filepath.Join(b.TempDir(), "all.yaml")
@@ -80,6 +77,35 @@ func BenchmarkCheck(b *testing.B) {
 			b.ReportMetric(float64(memory)/1024, "check-MiB")
 		})
 	}
+}
+
+// BenchmarkCheckList runs the binary on the same pairs as the items of one List. It reports
+// the time of check for a pair, which does not grow with their number.
+func BenchmarkCheckList(b *testing.B) {
+	binary := build(b)
+	for _, pairs := range []int{1_000, 4_000} {
+		b.Run(fmt.Sprintf("pairs=%d", pairs), func(b *testing.B) {
+			path := filepath.Join(b.TempDir(), "list.yaml")
+			if err := os.WriteFile(path, list(pairs), 0o644); err != nil {
+				b.Fatal(err)
+			}
+			var check time.Duration
+			for b.Loop() {
+				check += measure(b, exec.Command(binary, "check", "--fail-on", "never", "-o", "json="+os.DevNull, path))
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(check.Seconds()*1e6/float64(b.N)/float64(pairs), "check-µs/pair")
+		})
+	}
+}
+
+// build returns the path of the binary.
+func build(b *testing.B) string {
+	binary := filepath.Join(b.TempDir(), "sourceward")
+	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/sourceward").CombinedOutput(); err != nil {
+		b.Fatalf("build: %v\n%s", err, out)
+	}
+	return binary
 }
 
 // measure runs a process and returns the CPU time that it took.
@@ -155,4 +181,12 @@ spec:
 `, i, policy)
 	}
 	return stream.Bytes()
+}
+
+// list is a List of the objects of manifests.
+func list(pairs int) []byte {
+	items := bytes.ReplaceAll(bytes.TrimSuffix(manifests(pairs), []byte("\n")), []byte("\n"), []byte("\n  "))
+	items = bytes.ReplaceAll(items, []byte("---\n  "), []byte("- "))
+	items = bytes.ReplaceAll(items, []byte("\n  - apiVersion"), []byte("\n- apiVersion"))
+	return append([]byte("apiVersion: v1\nkind: List\nitems:\n"), items...)
 }
