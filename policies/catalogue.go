@@ -14,7 +14,7 @@ type Rule struct {
 	// it is another.
 	DefaultMode     Mode   `json:"defaultMode"`
 	DefaultModeNote string `json:"defaultModeNote,omitempty"`
-	// Kinds are the kinds that it has findings on.
+	// Kinds are the kinds of objects that it has findings on.
 	Kinds []string `json:"kinds"`
 	// NeedsRelated tells that it looks at neighbours.
 	NeedsRelated bool `json:"needsRelated"`
@@ -61,5 +61,5 @@ func RuleByID(id string) (Rule, bool) {
 // Kinds of a rule.
 const (
 	kindService  = "Service"
-	kindWorkload = "workload"
+	kindWorkload = "Deployment"
 )

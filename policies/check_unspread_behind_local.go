@@ -178,9 +178,12 @@ func (r *review) load() string {
 	if r.replicas == 2 {
 		return "they may all share one node"
 	}
-	load := fmt.Sprintf("up to %.3gx load on one pod", worstOverload(r.replicas))
+	worst := worstOverload(r.replicas)
+	load := fmt.Sprintf("up to %.3gx load on one pod", worst)
 	if nodes := r.Cluster.Nodes; nodes > 0 {
-		load += fmt.Sprintf(" (%.3gx if spread over %d nodes)", spreadOverload(r.replicas, nodes), nodes)
+		if spread := spreadOverload(r.replicas, nodes); spread < worst {
+			load += fmt.Sprintf(" (%.3gx if spread over %d nodes)", spread, nodes)
+		}
 	}
 	return load
 }

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"regexp"
 	"strings"
 	"time"
 
@@ -34,6 +35,9 @@ func exemption(in Input, scope v1alpha1.Exemptions, rule string) (exempt *Exempt
 	return nil, problem
 }
 
+// meantUntil finds an end that is not written as one, and would make the exemption last for ever.
+var meantUntil = regexp.MustCompile(`(?i)\buntil(\s*=|\s+\d{4}-\d{2}-\d{2})`)
+
 // parseExemption reads "<reason>; until=2027-03-31". The text after the last "; until=" is a date,
 // and the exemption is valid through that day in UTC.
 func parseExemption(text string, now time.Time) (exempt Exemption, problem string) {
@@ -49,8 +53,8 @@ func parseExemption(text string, now time.Time) (exempt Exemption, problem strin
 		}
 	}
 	reason = strings.TrimSpace(reason)
-	if until == "" && strings.Contains(reason, ";until=") {
-		return Exemption{}, `not exempt: write the date as "; until=2027-03-31", with the space`
+	if until == "" && meantUntil.MatchString(reason) {
+		return Exemption{}, `not exempt: write the date as "; until=2027-03-31"`
 	}
 	if reason == "" {
 		return Exemption{}, "not exempt: the annotation gives no reason"

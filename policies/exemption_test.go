@@ -22,7 +22,11 @@ func TestParseExemption(t *testing.T) {
 		"only the last until counts":            {"see note; until=x; until=2027-04-01", noon, Exemption{Reason: "see note; until=x", Until: "2027-04-01"}, ""},
 		"an until that is no date is told":      {"known; until=2027-02-30", noon, Exemption{}, `not exempt: "until" is not a date such as 2027-03-31`},
 		"an empty until is told":                {"known; until=", noon, Exemption{}, `not exempt: "until" is not a date such as 2027-03-31`},
-		"a date without the space is told":      {"known;until=2027-03-31", noon, Exemption{}, `not exempt: write the date as "; until=2027-03-31", with the space`},
+		"a date without the space is told":      {"known;until=2027-03-31", noon, Exemption{}, `not exempt: write the date as "; until=2027-03-31"`},
+		"a date without a reason is told":       {"until=2020-01-01", noon, Exemption{}, `not exempt: write the date as "; until=2027-03-31"`},
+		"a date after a comma is told":          {"two nodes, Until = 2025-03-31", noon, Exemption{}, `not exempt: write the date as "; until=2027-03-31"`},
+		"a date without = is told":              {"two nodes; until 2025-03-31", noon, Exemption{}, `not exempt: write the date as "; until=2027-03-31"`},
+		"the word until is a word":              {"until the new pool is there", noon, Exemption{Reason: "until the new pool is there"}, ""},
 		"an empty reason is told":               {"  ", noon, Exemption{}, "not exempt: the annotation gives no reason"},
 		"an until without a reason is told too": {"; until=2027-03-31", noon, Exemption{}, "not exempt: the annotation gives no reason"},
 	}

@@ -98,7 +98,7 @@ func NewObject(content map[string]any) (*Object, error) {
 	switch schema.FromAPIVersionAndKind(apiVersion, kind) {
 	case serviceKind:
 		var service corev1.Service
-		if err := decode(content, &service); err != nil {
+		if err := Decode(content, &service); err != nil {
 			return nil, err
 		}
 		service.Namespace = namespaceOrDefault(service.Namespace)
@@ -107,7 +107,7 @@ func NewObject(content map[string]any) (*Object, error) {
 		object.meta = service.ObjectMeta
 	case deploymentKind:
 		var deployment appsv1.Deployment
-		if err := decode(content, &deployment); err != nil {
+		if err := Decode(content, &deployment); err != nil {
 			return nil, err
 		}
 		object.Ref = Ref{apiVersion, kind, namespaceOrDefault(deployment.Namespace), nameOf(deployment.ObjectMeta)}
@@ -185,8 +185,10 @@ type FieldError struct {
 
 func (e *FieldError) Error() string { return e.Path + ": " + e.Problem }
 
-// decode reads content into a typed object. Unknown fields are ignored, as the API server does.
-func decode(content map[string]any, into any) error {
+// Decode reads content into a typed object of Kubernetes. Unknown fields are ignored, as the API server
+// does. The error is non-nil when a field has a value that the API server could not decode; it is a
+// *FieldError where the field is known.
+func Decode(content map[string]any, into any) error {
 	err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, into)
 	if err == nil && !hasLargeNumber(content) {
 		return nil
@@ -354,7 +356,7 @@ func Autoscales(apiVersion, kind string) bool {
 func NewAutoscaler(content map[string]any) (Autoscaler, error) {
 	// What is read here is the same in all versions.
 	var hpa autoscalingv1.HorizontalPodAutoscaler
-	if err := decode(map[string]any{
+	if err := Decode(map[string]any{
 		"metadata": content["metadata"],
 		"spec":     content["spec"],
 	}, &hpa); err != nil {

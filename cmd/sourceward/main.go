@@ -44,6 +44,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		Short: "Keep the client's source IP: check externalTrafficPolicy and the workloads behind it",
 		Long: "Sourceward judges Services, and the workloads behind them, where externalTrafficPolicy: Local keeps the\n" +
 			"client's source IP, or breaks quietly. Exit codes: 0 clean, 1 findings, 2 could not run.",
+		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,

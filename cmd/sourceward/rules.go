@@ -86,10 +86,15 @@ func explainCommand(s streams) *cobra.Command {
 		return ids
 	}
 	return &cobra.Command{
-		Use:               "explain RULE",
-		Short:             "Explain a rule: what it finds, why it matters, how to mend it",
-		Example:           "  sourceward explain unspread-behind-local",
-		Args:              cobra.ExactArgs(1),
+		Use:     "explain RULE",
+		Short:   "Explain a rule: what it finds, why it matters, how to mend it",
+		Example: "  sourceward explain unspread-behind-local",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("name one rule: %s", strings.Join(ids(), ", "))
+			}
+			return nil
+		},
 		ValidArgsFunction: cobra.FixedCompletions(ids(), cobra.ShellCompDirectiveNoFileComp),
 		RunE: func(_ *cobra.Command, args []string) error {
 			rule, ok := policies.RuleByID(args[0])

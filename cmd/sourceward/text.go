@@ -122,7 +122,7 @@ func (r *report) writeText(w io.Writer, colored, quiet bool) error {
 		if len(r.Findings) > 0 || r.diff != "" {
 			fmt.Fprintln(out)
 		}
-		fmt.Fprintln(out, r.Summary.line(p))
+		fmt.Fprintln(out, r.Summary.line(p, len(r.Errors)))
 	}
 	return out.Flush()
 }
@@ -152,8 +152,8 @@ func refs(list []policies.Ref) string {
 	return strings.Join(names, ", ")
 }
 
-// line is the last line of the text: what was read, and what was found.
-func (s summary) line(p palette) string {
+// line is the last line of the text: what was read, what was found, and how many errors there were.
+func (s summary) line(p palette, errors int) string {
 	read := fmt.Sprintf("%s, %s (%s, %s)", count(s.Files, "file"), count(s.Objects, "object"),
 		count(s.Services, "Service"), count(s.Workloads, "workload"))
 	if s.Skipped > 0 {
@@ -174,7 +174,10 @@ func (s summary) line(p palette) string {
 		found = append(found, fmt.Sprintf("%d exempt", s.Exempt))
 	}
 	if found == nil {
-		return read + ": no findings"
+		found = []string{"no findings"}
+	}
+	if errors > 0 {
+		found = append(found, p.modes[policies.Deny].Sprint(count(errors, "error")))
 	}
 	return read + ": " + strings.Join(found, ", ")
 }

@@ -15,7 +15,6 @@ import (
 
 	"github.com/gobwas/glob"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/sourceward/sourceward/policies"
 )
@@ -260,10 +259,7 @@ func (o *Object) place() string {
 
 func (m *Manifests) addNamespace(content map[string]any) error {
 	var decoded corev1.Namespace
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, &decoded); err != nil {
-		if wrong := mismatch(content, new(corev1.Namespace)); wrong != nil {
-			return wrong
-		}
+	if err := policies.Decode(content, &decoded); err != nil {
 		return err
 	}
 	namespace := policies.Namespace{Name: decoded.Name, Labels: map[string]string{}, Annotations: decoded.Annotations}

@@ -428,8 +428,8 @@ func TestLoadReadsDocuments(t *testing.T) {
 		"a Namespace of the wrong type is an error": {
 			text: "apiVersion: v1\nkind: Namespace\nmetadata: {labels: [a]}\n---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: edge\n  labels: {a: 5}\n",
 			want: loaded{Documents: 2, Errors: []string{
-				"a.yaml:3:12: metadata.labels of this Namespace: a value of type array is not taken; correct it",
-				"a.yaml:9:3: metadata.labels of this Namespace: a value of type number is not taken; quote it",
+				"a.yaml:3:12: metadata.labels of this Namespace: want an object, got a list",
+				"a.yaml:9:3: metadata.labels of this Namespace: want a string, got a number; quote it",
 			}},
 		},
 		"unknown fields are ignored": {text: service("a") + "extra: 1\n", want: loaded{Objects: []string{"a.yaml:1 Service default/a"}, Documents: 1}},

@@ -1,10 +1,7 @@
 package manifest
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"reflect"
 	"regexp"
 	"strings"
 
@@ -119,16 +116,14 @@ func decodePolicy(document *Document, item policyContent) (*Policy, []*Error) {
 	if errs != nil {
 		return nil, errs
 	}
-	err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(item.content, &policy.SourceIPPolicy, true)
+	if err := policies.Decode(item.content, &policy.SourceIPPolicy); err != nil {
+		return nil, []*Error{decodeError(document, item.at, v1alpha1.Kind, err)}
+	}
+	var known v1alpha1.SourceIPPolicy
+	err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(item.content, &known, true)
 	strict, isStrict := runtime.AsStrictDecodingError(err)
-	switch {
-	case err == nil:
+	if !isStrict {
 		return policy, nil
-	case !isStrict:
-		if wrong := mismatch(item.content, new(v1alpha1.SourceIPPolicy)); wrong != nil {
-			return nil, []*Error{decodeError(document, item.at, v1alpha1.Kind, wrong)}
-		}
-		return nil, []*Error{problem("", "this %s cannot be read: %s", v1alpha1.Kind, err)}
 	}
 	for _, e := range strict.Errors() {
 		if match := unknownField.FindStringSubmatch(e.Error()); match != nil {
@@ -139,28 +134,6 @@ func decodePolicy(document *Document, item policyContent) (*Policy, []*Error) {
 		errs = append(errs, problem("", "%s", e))
 	}
 	return nil, errs
-}
-
-// mismatch is the field whose value has a type that it does not take, nil if there is none. The
-// converter does not say where, the JSON decoder does.
-func mismatch(content map[string]any, into any) *policies.FieldError {
-	raw, err := json.Marshal(content)
-	if err == nil {
-		err = json.Unmarshal(raw, into)
-	}
-	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
-	if !ok {
-		return nil
-	}
-	got, _, _ := strings.Cut(wrong.Value, " ")
-	remedy := "correct it"
-	if wrong.Type.Kind() == reflect.String && (got == "bool" || got == "number") {
-		remedy = "quote it" // above all the mode Off, which is a boolean in YAML
-	}
-	return &policies.FieldError{
-		Path:    "/" + strings.ReplaceAll(wrong.Field, ".", "/"),
-		Problem: fmt.Sprintf("a value of type %s is not taken; %s", got, remedy),
-	}
 }
 
 // File is the file that the policy was read from.

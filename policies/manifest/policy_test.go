@@ -126,11 +126,11 @@ func TestLoadPolicies(t *testing.T) {
 		},
 		"a value of the wrong type has its line": {
 			files:     map[string]string{"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  rules: []\n  priority: high\n"},
-			wantError: []string{"a.yaml:6:3: spec.priority of this SourceIPPolicy: a value of type string is not taken; correct it"},
+			wantError: []string{"a.yaml:6:3: spec.priority of this SourceIPPolicy: want a whole number, got a string; write digits without quotes"},
 		},
 		"the mode Off, which is a boolean without quotes": {
 			files:     map[string]string{"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  rules: [{id: a, mode: Off}]\n"},
-			wantError: []string{"a.yaml:5:3: spec.rules.mode of this SourceIPPolicy: a value of type bool is not taken; quote it"},
+			wantError: []string{"a.yaml:5:3: spec.rules.mode of this SourceIPPolicy: want a string, got a boolean; quote it"},
 		},
 		"the mode Off in quotes": {
 			files: map[string]string{"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  rules: [{id: a, mode: 'Off'}]\n"},
