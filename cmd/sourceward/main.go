@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
@@ -21,6 +22,11 @@ const (
 )
 
 func main() {
+	if os.Getenv("GOGC") == "" {
+		// Nearly all that a run reads it holds to its end. With less room for garbage than Go's default
+		// of 100, a run of many objects takes a fifth less memory, for a tenth more time.
+		debug.SetGCPercent(50)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	code := run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})
 	stop()
