@@ -256,6 +256,9 @@ func (c compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 		return nil, regoErrors(compiler.Errors)
 	}
 
+	if unread := unreadSets(compiler.Modules, modules); unread != nil {
+		return nil, unread
+	}
 	compiled := &module{usesRelated: usesRelated(compiler.Modules)}
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		m := modules[name]
@@ -286,6 +289,36 @@ func (c compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 	}
 	compiled.prepared = prepared
 	return compiled, nil
+}
+
+// unreadSets finds sets that neither Sourceward nor another rule reads: a name of the contract that is
+// misspelt would otherwise be a rule that never fires.
+func unreadSets(all, modules map[string]*ast.Module) []*Error {
+	read := map[string]bool{}
+	for _, m := range all {
+		for _, rule := range m.Rules {
+			ast.WalkRefs(rule, func(ref ast.Ref) bool {
+				// What lies below a set is a read of the set, and a package that is read as a whole of all.
+				prefix := ref.ConstantPrefix()
+				read[prefix[:min(len(prefix), len(m.Package.Path)+1)].String()] = true
+				return false
+			})
+		}
+	}
+	var unread []*Error
+	for _, name := range slices.Sorted(maps.Keys(modules)) {
+		for _, rule := range modules[name].Rules {
+			word := ruleName(rule)
+			whole := modules[name].Package.Path.String()
+			if rule.Head.RuleKind() != ast.MultiValue || strings.HasPrefix(word, "_") || slices.Contains(contract, word) ||
+				read[whole] || read[whole+"."+word] {
+				continue
+			}
+			unread = append(unread, &Error{Module: name, Row: rule.Location.Row, Column: rule.Location.Col, Message: fmt.Sprintf(
+				"nothing reads the set %s; name it one of %s, or begin its name with _", word, strings.Join(contract, ", "))})
+		}
+	}
+	return unread
 }
 
 // newCompiler returns the compiler of all modules: strict, hermetic, and knowing what input is.
