@@ -16,9 +16,8 @@ import (
 //
 // It reads nothing but its arguments and changes none of them; equal arguments give equal results,
 // whatever the order of the related objects. The error is non-nil when a rule could not be
-// evaluated, and the Decision then still holds what did run and a finding about what did not. rules must
-// not be nil.
-// A denial is a finding, never an error.
+// evaluated, and the Decision then still holds what did run and a finding about what did not.
+// A denial is a finding, never an error. rules must not be nil.
 func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Decision, error) {
 	r := newReview(ctx, in, rules, settings)
 	var decision Decision
