@@ -18,6 +18,9 @@ type Rule struct {
 	Kinds []string `json:"kinds"`
 	// NeedsRelated tells that it looks at neighbours.
 	NeedsRelated bool `json:"needsRelated"`
+	// NeedsReplicas tells that a finding depends on how many pods there are to be, so that a request
+	// to scale is judged by it.
+	NeedsReplicas bool `json:"needsReplicas"`
 	// Fixable tells that findings may carry a repair, Mutable that a webhook may apply it.
 	Fixable bool `json:"fixable"`
 	Mutable bool `json:"mutable"`

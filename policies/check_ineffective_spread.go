@@ -13,6 +13,7 @@ var ineffectiveSpread = Rule{
 	DefaultModeNote: "the mode of unspread-behind-local, unless a policy sets one",
 	Kinds:           []string{kindWorkload},
 	NeedsRelated:    true,
+	NeedsReplicas:   true,
 	Fixable:         true,
 	Mutable:         true,
 	What: "Behind a Local Service, a spread constraint or anti-affinity term on kubernetes.io/hostname does not select the pods' own " +

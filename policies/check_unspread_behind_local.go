@@ -15,14 +15,15 @@ import (
 // It is reported once, on the workload. Only where a Service becomes Local, or selects others, in a
 // cluster, is it reported on the Service: its workloads are not under review then.
 var unspreadBehindLocal = Rule{
-	ID:           "unspread-behind-local",
-	Title:        "Pods behind a Local Service may share a node",
-	Severity:     SeverityWarning,
-	DefaultMode:  Warn,
-	Kinds:        []string{kindService, kindWorkload},
-	NeedsRelated: true,
-	Fixable:      true,
-	Mutable:      true,
+	ID:            "unspread-behind-local",
+	Title:         "Pods behind a Local Service may share a node",
+	Severity:      SeverityWarning,
+	DefaultMode:   Warn,
+	Kinds:         []string{kindService, kindWorkload},
+	NeedsRelated:  true,
+	NeedsReplicas: true,
+	Fixable:       true,
+	Mutable:       true,
 	What: "A Local Service selects the pods of a workload with two replicas or more, and nothing keeps them on different nodes: " +
 		"no spread constraint on kubernetes.io/hostname that counts them, no such anti-affinity, no host port.",
 	Why: "The load balancer shares traffic evenly among nodes, and each node hands its share to its own pods only. Three pods on one " +

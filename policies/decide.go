@@ -125,7 +125,7 @@ func newReview(ctx context.Context, in Input, rules Rules, settings Settings) *r
 	} else {
 		r.replicas = effectiveReplicas(in.Object.Workload, in.Related.Autoscalers)
 		for _, service := range in.Related.Services {
-			if service.Namespace == in.Object.Namespace && selects(service, in.Object.Workload.Template.Labels) {
+			if Selects(service, in.Object.Workload) {
 				r.selecting = append(r.selecting, service)
 			}
 		}
@@ -233,9 +233,7 @@ func (r *review) serviceFacts(service *corev1.Service, settings Settings, explic
 func behind(services []*corev1.Service, workloads []*Workload, object *Object) []*Workload {
 	var found []*Workload
 	for _, workload := range workloads {
-		selected := slices.ContainsFunc(services, func(s *corev1.Service) bool {
-			return s.Namespace == workload.Namespace && selects(s, workload.Template.Labels)
-		})
+		selected := slices.ContainsFunc(services, func(s *corev1.Service) bool { return Selects(s, workload) })
 		if selected && !object.is(workload) {
 			found = append(found, workload)
 		}

@@ -5,17 +5,21 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // Index finds the Services that select a pod and the workloads that a Service selects, at the cost
 // of the labels of one pod and not of all the objects in its namespace.
 //
 // Of an object it keeps the Service or the Workload, and not its Content. The zero value is not
-// usable; NewIndex makes one. It is not safe for concurrent use.
+// usable; NewIndex makes one. It is safe for concurrent use; what it returns must not be changed.
 type Index struct {
-	view       View
+	view View
+
+	mu         sync.RWMutex
 	namespaces map[string]*namespaceIndex
 }
 
@@ -52,31 +56,75 @@ type workloadKey struct{ apiVersion, kind, name string }
 // Put adds an object, in the place of the one with the same name. One that is still to be named takes
 // nobody's place.
 func (x *Index) Put(object *Object) {
-	n := x.namespace(object.Namespace)
-	name := object.Name
-	if isGenerated(object.Ref) {
-		name = fmt.Sprintf("%s%d", name, len(n.services)+len(n.workloads))
-	}
 	if object.Service != nil {
-		n.putService(name, object.Service)
+		x.PutService(object.Service)
 	} else {
-		n.putWorkload(workloadKey{object.APIVersion, object.Kind, name}, object.Workload)
+		x.PutWorkload(object.Workload)
 	}
+}
+
+// PutService adds a Service as Put does. The index keeps it, so it should be a ReducedService.
+func (x *Index) PutService(service *corev1.Service) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := x.namespace(service.Namespace)
+	n.putService(n.key(serviceRef(service)).name, service)
+}
+
+// PutWorkload adds a workload as Put does.
+func (x *Index) PutWorkload(workload *Workload) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := x.namespace(workload.Namespace)
+	n.putWorkload(n.key(workload.Ref), workload)
 }
 
 // PutAutoscaler adds an autoscaler, in the place of the one with the same kind and name.
 func (x *Index) PutAutoscaler(autoscaler Autoscaler) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	n := x.namespace(autoscaler.Ref.Namespace)
-	key := autoscaler.Ref.Kind + "/" + autoscaler.Ref.Name
-	if former, ok := n.autoscalers[key]; ok {
-		delete(n.autoscalersOf[former.target()], key)
-	}
+	key := autoscalerKey(autoscaler.Ref)
+	n.deleteAutoscaler(key)
 	n.autoscalers[key] = autoscaler
 	put(n.autoscalersOf, autoscaler.target(), key, autoscaler)
 }
 
+// Delete removes the object or the autoscaler of that name, if it is there.
+func (x *Index) Delete(ref Ref) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n, ok := x.namespaces[ref.Namespace]
+	if !ok {
+		return
+	}
+	switch {
+	case schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind) == serviceKind:
+		n.deleteService(ref.Name)
+	case Autoscales(ref.APIVersion, ref.Kind):
+		n.deleteAutoscaler(autoscalerKey(ref))
+	default:
+		n.deleteWorkload(workloadKey{ref.APIVersion, ref.Kind, ref.Name})
+	}
+	if len(n.services)+len(n.workloads)+len(n.autoscalers) == 0 {
+		delete(x.namespaces, ref.Namespace)
+	}
+}
+
+// Workload returns the workload of that name, or nil.
+func (x *Index) Workload(ref Ref) *Workload {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if n, ok := x.namespaces[ref.Namespace]; ok {
+		return n.workloads[workloadKey{ref.APIVersion, ref.Kind, ref.Name}]
+	}
+	return nil
+}
+
 // Related returns the neighbours of an object, which need not be in the index itself.
 func (x *Index) Related(object *Object) Related {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
 	related := Related{View: x.view}
 	n, ok := x.namespaces[object.Namespace]
 	if !ok {
@@ -124,11 +172,16 @@ func (x *Index) namespace(name string) *namespaceIndex {
 	return n
 }
 
-func (n *namespaceIndex) putService(name string, service *corev1.Service) {
-	if former, ok := n.services[name]; ok {
-		delete(n.servicesBy[former.under], name)
-		delete(n.services, name)
+// key is the key of an object; one that is still to be named gets a name of its own.
+func (n *namespaceIndex) key(ref Ref) workloadKey {
+	if isGenerated(ref) {
+		ref.Name = fmt.Sprintf("%s%d", ref.Name, len(n.services)+len(n.workloads))
 	}
+	return workloadKey{ref.APIVersion, ref.Kind, ref.Name}
+}
+
+func (n *namespaceIndex) putService(name string, service *corev1.Service) {
+	n.deleteService(name)
 	selector := podSelector(service)
 	if selector == nil {
 		return
@@ -145,14 +198,33 @@ func (n *namespaceIndex) rarestServicePair(selector map[string]string) labelPair
 }
 
 func (n *namespaceIndex) putWorkload(key workloadKey, workload *Workload) {
-	if former, ok := n.workloads[key]; ok {
-		for k, v := range former.Template.Labels {
-			delete(n.workloadsBy[labelPair{k, v}], key)
-		}
-	}
+	n.deleteWorkload(key)
 	n.workloads[key] = workload
 	for k, v := range workload.Template.Labels {
 		put(n.workloadsBy, labelPair{k, v}, key, workload)
+	}
+}
+
+func (n *namespaceIndex) deleteService(name string) {
+	if former, ok := n.services[name]; ok {
+		remove(n.servicesBy, former.under, name)
+		delete(n.services, name)
+	}
+}
+
+func (n *namespaceIndex) deleteWorkload(key workloadKey) {
+	if former, ok := n.workloads[key]; ok {
+		for k, v := range former.Template.Labels {
+			remove(n.workloadsBy, labelPair{k, v}, key)
+		}
+		delete(n.workloads, key)
+	}
+}
+
+func (n *namespaceIndex) deleteAutoscaler(key string) {
+	if former, ok := n.autoscalers[key]; ok {
+		remove(n.autoscalersOf, former.target(), key)
+		delete(n.autoscalers, key)
 	}
 }
 
@@ -206,8 +278,18 @@ func put[U, K comparable, V any](m map[U]map[K]V, under U, key K, value V) {
 	m[under][key] = value
 }
 
+// remove takes back what put did.
+func remove[U, K comparable, V any](m map[U]map[K]V, under U, key K) {
+	delete(m[under], key)
+	if len(m[under]) == 0 {
+		delete(m, under)
+	}
+}
+
 func sortedWorkloads(workloads func(yield func(*Workload) bool)) []*Workload {
 	return slices.SortedFunc(workloads, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
 }
+
+func autoscalerKey(ref Ref) string { return ref.Kind + "/" + ref.Name }
 
 func (a Autoscaler) target() scaleTarget { return scaleTarget{a.TargetKind, a.TargetName} }

@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -22,7 +23,7 @@ func randomLabels(random *rand.Rand, most int) map[string]string {
 }
 
 // TestIndexEqualsLinearScan asks the index and the selectors of the API machinery about more than
-// 100 000 pairs of a Service and a workload, in both directions, after some were replaced.
+// 100 000 pairs of a Service and a workload, in both directions, after some were replaced and some deleted.
 func TestIndexEqualsLinearScan(t *testing.T) {
 	const seed, services, workloads = 1, 450, 250
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -52,6 +53,15 @@ func TestIndexEqualsLinearScan(t *testing.T) {
 		}}
 		index.Put(object)
 		allWorkloads[namespace+"/"+name] = object
+	}
+
+	for _, all := range []map[string]*Object{allServices, allWorkloads} {
+		for i, name := range slices.Sorted(maps.Keys(all)) {
+			if i%10 == 0 {
+				index.Delete(all[name].Ref)
+				delete(all, name)
+			}
+		}
 	}
 
 	selects := func(service, workload *Object) bool {
@@ -172,6 +182,36 @@ func TestObjectsThatAreStillToBeNamedAreOthers(t *testing.T) {
 	related := index.Related(workloads[0])
 	if len(related.Services) != 2 || len(related.Workloads) != 1 || related.Workloads[0] != workloads[1].Workload {
 		t.Errorf("Related() = %d Services and %d other workloads, want 2 and 1", len(related.Services), len(related.Workloads))
+	}
+}
+
+// TestDeleteLeavesNothingBehind: a webhook's index lives for months.
+func TestDeleteLeavesNothingBehind(t *testing.T) {
+	index := NewIndex(ViewCluster)
+	service := Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "web"}
+	workload := Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "edge", Name: "web"}
+	scaler := Ref{APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: "web"}
+	for range 2 {
+		index.PutService(&corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"},
+			Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "web"}},
+		})
+		index.PutWorkload(&Workload{Ref: workload, Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}}})
+		index.PutAutoscaler(Autoscaler{Ref: scaler, TargetKind: "Deployment", TargetName: "web", MaxReplicas: 3})
+	}
+	if index.Workload(workload) == nil {
+		t.Error("Workload() does not find what was put")
+	}
+	for _, ref := range []Ref{service, workload, scaler} {
+		n := index.namespaces["edge"]
+		index.Delete(ref)
+		index.Delete(ref)
+		if ref == scaler && len(n.servicesBy)+len(n.workloadsBy)+len(n.autoscalersOf) > 0 {
+			t.Errorf("the index keeps %v, %v and %v", n.servicesBy, n.workloadsBy, n.autoscalersOf)
+		}
+	}
+	if len(index.namespaces) > 0 || index.Workload(workload) != nil {
+		t.Errorf("the index keeps %v", index.namespaces)
 	}
 }
 

@@ -103,22 +103,15 @@ func NewObject(content map[string]any) (*Object, error) {
 		}
 		service.Namespace = namespaceOrDefault(service.Namespace)
 		object.Ref = Ref{apiVersion, kind, service.Namespace, nameOf(service.ObjectMeta)}
-		object.Service = reducedService(&service)
+		object.Service = ReducedService(&service)
 		object.meta = service.ObjectMeta
 	case deploymentKind:
 		var deployment appsv1.Deployment
 		if err := Decode(content, &deployment); err != nil {
 			return nil, err
 		}
-		object.Ref = Ref{apiVersion, kind, namespaceOrDefault(deployment.Namespace), nameOf(deployment.ObjectMeta)}
-		object.Workload = &Workload{
-			Ref:         object.Ref,
-			Labels:      deployment.Labels,
-			Annotations: withoutLastApplied(deployment.Annotations),
-			Replicas:    deployment.Spec.Replicas,
-			Selector:    deployment.Spec.Selector,
-			Template:    reducedTemplate(deployment.Spec.Template),
-		}
+		object.Workload = NewDeployment(&deployment)
+		object.Ref = object.Workload.Ref
 	default:
 		return nil, fmt.Errorf("%s %s is not judged", apiVersion, kind)
 	}
@@ -129,6 +122,23 @@ func NewObject(content map[string]any) (*Object, error) {
 		metadata["namespace"] = object.Namespace
 	}
 	return object, nil
+}
+
+// NewDeployment returns what the rules read of a Deployment, with which it shares maps and lists.
+func NewDeployment(deployment *appsv1.Deployment) *Workload {
+	return &Workload{
+		Ref: Ref{
+			APIVersion: deploymentKind.GroupVersion().String(),
+			Kind:       deploymentKind.Kind,
+			Namespace:  namespaceOrDefault(deployment.Namespace),
+			Name:       nameOf(deployment.ObjectMeta),
+		},
+		Labels:      deployment.Labels,
+		Annotations: withoutLastApplied(deployment.Annotations),
+		Replicas:    deployment.Spec.Replicas,
+		Selector:    deployment.Spec.Selector,
+		Template:    reducedTemplate(deployment.Spec.Template),
+	}
 }
 
 // annotations returns the object's own annotations.
@@ -265,8 +275,9 @@ func article(word string) string {
 // object does not.
 const lastApplied = corev1.LastAppliedConfigAnnotation
 
-// reducedService is a Service without what no rule and no selector reads.
-func reducedService(service *corev1.Service) *corev1.Service {
+// ReducedService is a Service without what no rule and no selector reads: of its metadata only names,
+// labels and annotations, and of it no status. It shares its spec with the original.
+func ReducedService(service *corev1.Service) *corev1.Service {
 	return &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
 		ObjectMeta: metav1.ObjectMeta{

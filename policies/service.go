@@ -74,6 +74,11 @@ func podSelector(service *corev1.Service) map[string]string {
 	return selector
 }
 
+// Selects tells whether a Service selects the pods of a workload.
+func Selects(service *corev1.Service, workload *Workload) bool {
+	return service.Namespace == workload.Namespace && selects(service, workload.Template.Labels)
+}
+
 // selects tells whether a Service selects pods with these labels in its own namespace.
 func selects(service *corev1.Service, labels map[string]string) bool {
 	selector := podSelector(service)

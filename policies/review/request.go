@@ -1,0 +1,106 @@
+package review
+
+import (
+	"encoding/json"
+	"fmt"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+
+	"github.com/sourceward/sourceward/policies"
+)
+
+// scaleSubresource is the one subresource that is judged: it changes the replicas of a workload behind
+// the back of every rule about the workload itself.
+const scaleSubresource = "scale"
+
+// Judges tells whether a request is about something that is judged: the creation or update of an object
+// that policies.Judged takes, or a new scale of a workload. All else is not ours, and allowed.
+func Judges(request *admissionv1.AdmissionRequest) bool {
+	if request.SubResource != "" {
+		return IsScale(request)
+	}
+	apiVersion := groupVersion(request.Kind)
+	return (request.Operation == admissionv1.Create || request.Operation == admissionv1.Update) &&
+		policies.Judged(apiVersion, request.Kind.Kind)
+}
+
+// IsScale tells whether a request sets the replicas of a workload by its scale subresource. It carries
+// no workload, only numbers: ReadScale reads it.
+func IsScale(request *admissionv1.AdmissionRequest) bool {
+	return request.SubResource == scaleSubresource && request.Operation == admissionv1.Update &&
+		request.Resource.Group == "apps" && request.Resource.Resource == "deployments"
+}
+
+// Read returns what a request tells of its decision: Operation, Object and Old. The caller fills in the
+// rest. The error is non-nil when an object does not decode, or when an update lacks the old one.
+func Read(request *admissionv1.AdmissionRequest) (policies.Input, error) {
+	in := policies.Input{Operation: policies.Operation(request.Operation)}
+	var err error
+	if in.Object, err = object(request, request.Object.Raw); err != nil {
+		return policies.Input{}, fmt.Errorf("read object: %w", err)
+	}
+	if in.Operation != policies.Update {
+		return in, nil
+	}
+	if in.Old, err = object(request, request.OldObject.Raw); err != nil {
+		return policies.Input{}, fmt.Errorf("read oldObject: %w", err)
+	}
+	return in, nil
+}
+
+// object decodes an object of a request. The request knows its kind and Namespace where the object need
+// not say them: the API server writes both, a hand-written review may not.
+func object(request *admissionv1.AdmissionRequest, raw []byte) (*policies.Object, error) {
+	var content map[string]any
+	if err := utiljson.Unmarshal(raw, &content); err != nil {
+		return nil, err
+	}
+	if content == nil {
+		return nil, fmt.Errorf("want an object, got nothing")
+	}
+	content["apiVersion"], content["kind"] = groupVersion(request.Kind), request.Kind.Kind
+	if metadata, ok := content["metadata"].(map[string]any); ok && request.Namespace != "" {
+		metadata["namespace"] = request.Namespace
+	}
+	return policies.NewObject(content)
+}
+
+// ReadScale returns what a request to scale a workload tells of its decision. workload is what is known
+// of that workload; it is not changed. The Object holds no more than it does.
+// The error is non-nil when a Scale does not decode.
+func ReadScale(request *admissionv1.AdmissionRequest, workload *policies.Workload) (policies.Input, error) {
+	in := policies.Input{Operation: policies.Update}
+	var err error
+	if in.Object, err = scaled(workload, request.Object.Raw); err != nil {
+		return policies.Input{}, fmt.Errorf("read object: %w", err)
+	}
+	if in.Old, err = scaled(workload, request.OldObject.Raw); err != nil {
+		return policies.Input{}, fmt.Errorf("read oldObject: %w", err)
+	}
+	return in, nil
+}
+
+func scaled(workload *policies.Workload, raw []byte) (*policies.Object, error) {
+	var scale autoscalingv1.Scale
+	if err := json.Unmarshal(raw, &scale); err != nil {
+		return nil, err
+	}
+	of := *workload
+	of.Replicas = &scale.Spec.Replicas
+	text, err := json.Marshal(&of)
+	if err != nil {
+		return nil, err
+	}
+	var content map[string]any
+	if err := utiljson.Unmarshal(text, &content); err != nil {
+		return nil, err
+	}
+	return policies.NewObject(content)
+}
+
+func groupVersion(kind metav1.GroupVersionKind) string {
+	return metav1.GroupVersion{Group: kind.Group, Version: kind.Version}.String()
+}

@@ -1,0 +1,215 @@
+package review
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sourceward/sourceward/policies"
+)
+
+// Endpoint is one of the two calls that an API server makes about one request.
+type Endpoint string
+
+// The endpoints. Between the two calls the API server validates the object itself, and on an update it
+// drops fields that the new type may not have.
+const (
+	// Mutate is asked first. It applies repairs, and refuses what the API server would refuse before
+	// Validate is asked, with a better word.
+	Mutate Endpoint = "mutate"
+	// Validate is asked about the object that will be stored. It says all else.
+	Validate Endpoint = "validate"
+)
+
+// Endpoints lists both endpoints.
+var Endpoints = []Endpoint{Mutate, Validate}
+
+// refusedByServer are the rules whose findings the API server refuses by itself before it asks Validate.
+var refusedByServer = []string{"local-on-cluster-ip", "unknown-traffic-policy"}
+
+// Outcome is what a response does to its request.
+type Outcome string
+
+// The outcomes.
+const (
+	Allowed Outcome = "allowed"
+	Warned  Outcome = "warned"
+	Mutated Outcome = "mutated"
+	Denied  Outcome = "denied"
+)
+
+// Outcomes lists all outcomes.
+var Outcomes = []Outcome{Allowed, Warned, Mutated, Denied}
+
+// Said returns the findings that an endpoint says, which are those of the decision that are not exempt
+// and not for audit only. Both endpoints may say the same one: the API server shows equal warnings once.
+func Said(endpoint Endpoint, decision policies.Decision) []policies.Finding {
+	return slices.DeleteFunc(slices.Clone(decision.Findings), func(f policies.Finding) bool {
+		if f.Exempt != nil || f.Mode == policies.Audit {
+			return true
+		}
+		return endpoint == Mutate && f.Mode != policies.Mutate && !slices.Contains(refusedByServer, f.Rule)
+	})
+}
+
+// Respond writes the answer of an endpoint. The caller sets its UID.
+//
+// Mutate carries the operations of the patches whose mode is mutate, one after the other. Validate cannot
+// repair: a finding that should have been repaired, and was not, is a warning there.
+// The error is non-nil when a patch cannot be written as JSON.
+func Respond(endpoint Endpoint, decision policies.Decision) (*admissionv1.AdmissionResponse, Outcome, error) {
+	response := &admissionv1.AdmissionResponse{Allowed: true}
+	said := Said(endpoint, decision)
+	denials := slices.DeleteFunc(slices.Clone(said), func(f policies.Finding) bool { return f.Mode != policies.Deny })
+	response.Warnings = warnings(endpoint, said)
+	switch {
+	case len(denials) > 0:
+		response.Allowed = false
+		response.Result = refusal(denials)
+		return response, Denied, nil
+	case endpoint == Mutate:
+		operations := mutations(decision)
+		if len(operations) == 0 {
+			break
+		}
+		patch, err := json.Marshal(operations)
+		if err != nil {
+			return nil, "", fmt.Errorf("write patch: %w", err)
+		}
+		jsonPatch := admissionv1.PatchTypeJSONPatch
+		response.Patch, response.PatchType = patch, &jsonPatch
+		return response, Mutated, nil
+	}
+	if len(response.Warnings) > 0 {
+		return response, Warned, nil
+	}
+	return response, Allowed, nil
+}
+
+// RespondScale writes the answer to a request to scale: the warnings that the rules about replicas have
+// if there are to be more of them. It never refuses, since an autoscaler in a traffic peak must not be
+// stopped, and it leaves out policies' own rules, which would judge a workload of which little is known.
+func RespondScale(in policies.Input, decision policies.Decision) (*admissionv1.AdmissionResponse, Outcome) {
+	response := &admissionv1.AdmissionResponse{Allowed: true}
+	if replicas(in.Object) <= replicas(in.Old) {
+		return response, Allowed
+	}
+	response.Warnings = warnings(Validate, SaidOfScale(decision))
+	if len(response.Warnings) > 0 {
+		return response, Warned
+	}
+	return response, Allowed
+}
+
+// SaidOfScale returns the findings of a decision about a scale that depend on the number of replicas.
+func SaidOfScale(decision policies.Decision) []policies.Finding {
+	said := Said(Validate, decision)
+	said = slices.DeleteFunc(said, func(f policies.Finding) bool {
+		rule, ok := policies.RuleByID(f.Rule)
+		return !ok || !rule.NeedsReplicas
+	})
+	for i := range said {
+		said[i].Mode = policies.Warn
+	}
+	return said
+}
+
+func replicas(o *policies.Object) int32 {
+	if o.Workload.Replicas == nil {
+		return 1
+	}
+	return *o.Workload.Replicas
+}
+
+// mutations are the operations that a webhook applies. Each patch is built on the object that those
+// before it leave.
+func mutations(decision policies.Decision) []policies.PatchOperation {
+	var operations []policies.PatchOperation
+	for _, patch := range decision.Patches {
+		if patch.Mode == policies.Mutate {
+			operations = append(operations, patch.Operations...)
+		}
+	}
+	return operations
+}
+
+// refusal is what the author of a refused request reads: a line for each finding, and the same for
+// programs in the causes.
+func refusal(denials []policies.Finding) *metav1.Status {
+	lines := make([]string, len(denials))
+	causes := make([]metav1.StatusCause, len(denials))
+	for i, f := range denials {
+		text := f.Message
+		if f.Fix != "" {
+			text += "; fix: " + f.Fix
+		}
+		place := f.Object.String()
+		if f.Path != "" {
+			place += " " + f.Path
+		}
+		lines[i] = fmt.Sprintf("%s: %s: %s", f.Rule, place, text)
+		causes[i] = metav1.StatusCause{Type: metav1.CauseType(f.Rule), Message: text, Field: f.Path}
+	}
+	return &metav1.Status{
+		Status:  metav1.StatusFailure,
+		Code:    http.StatusForbidden,
+		Reason:  metav1.StatusReasonForbidden,
+		Message: strings.Join(lines, "\n"),
+		Details: &metav1.StatusDetails{Causes: causes},
+	}
+}
+
+const (
+	// maxWarnings and maxWarning keep warnings whole: the API server may cut long ones, and many
+	// (k8s.io/api v0.37.1, admission/v1/types.go: at most 120 characters each if possible).
+	maxWarnings = 10
+	maxWarning  = 120
+)
+
+// warnings are the lines that a client shows to the author of a request: each finding's message, with its
+// remedy in the same line, or in one of its own where that would be too long.
+func warnings(endpoint Endpoint, said []policies.Finding) []string {
+	var lines []string
+	add := func(line string) {
+		if line = cut(line); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	for _, f := range said {
+		switch {
+		case f.Mode == policies.Deny:
+		case f.Mode == policies.Mutate && endpoint == Mutate:
+			add(f.Rule + ": repaired: " + f.Message)
+		case f.Fix == "":
+			add(f.Rule + ": " + f.Message)
+		case len(f.Rule)+len(f.Message)+len(f.Fix)+len(": ; fix: ") <= maxWarning:
+			add(f.Rule + ": " + f.Message + "; fix: " + f.Fix)
+		default:
+			add(f.Rule + ": " + f.Message)
+			add(f.Rule + ": fix: " + f.Fix)
+		}
+	}
+	if len(lines) > maxWarnings {
+		rest := len(lines) - (maxWarnings - 1)
+		lines = append(lines[:maxWarnings-1], fmt.Sprintf("%d more warnings are not shown; sourceward check shows all", rest))
+	}
+	return lines
+}
+
+// cut shortens a line to maxWarning bytes, at a space where there is one.
+func cut(line string) string {
+	const ellipsis = " …"
+	if len(line) <= maxWarning {
+		return line
+	}
+	short := strings.ToValidUTF8(line[:maxWarning-len(ellipsis)], "")
+	if i := strings.LastIndexByte(short, ' '); i > maxWarning/2 {
+		short = short[:i]
+	}
+	return short + ellipsis
+}
