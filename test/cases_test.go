@@ -104,6 +104,7 @@ func testCase(t *testing.T, rule, kind, dir string) {
 	golden(t, filepath.Join(dir, wantFile), got.yaml(t))
 	golden(t, filepath.Join(dir, patchedFile), c.patched(t, decision))
 	testRepaired(t, c, decision)
+	testHandler(t, c)
 	if c.forBinary() {
 		testBinary(t, c, got, err != nil)
 	}

@@ -1,3 +1,6 @@
+// +kubebuilder:object:generate=true
+// +groupName=sourceward.dev
+
 // Package v1alpha1 holds the words that users of Sourceward write: the kind SourceIPPolicy, its
 // defaults and its validation, and the annotations on other people's objects.
 //

@@ -3,14 +3,10 @@ package v1alpha1
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // Kind is the kind of a SourceIPPolicy.
 const Kind = "SourceIPPolicy"
-
-// GroupVersion is the API group and version of this package.
-var GroupVersion = schema.GroupVersion{Group: "sourceward.dev", Version: "v1alpha1"}
 
 // Annotations on other people's objects, and their values.
 const (
@@ -27,6 +23,10 @@ const (
 	AnnotationExemptPrefix = "exempt.sourceward.dev/"
 )
 
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Cluster,shortName=sip
+// +kubebuilder:subresource:status
+
 // SourceIPPolicy steers the rules of Sourceward for the objects that it matches, and may bring
 // rules of its own in Rego. It is cluster-scoped. The dry-run binary reads the same YAML.
 type SourceIPPolicy struct {
@@ -35,6 +35,16 @@ type SourceIPPolicy struct {
 
 	Spec   SourceIPPolicySpec   `json:"spec,omitempty"`
 	Status SourceIPPolicyStatus `json:"status,omitempty"`
+}
+
+// +kubebuilder:object:root=true
+
+// SourceIPPolicyList is what the API server answers to a list of SourceIPPolicy objects.
+type SourceIPPolicyList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []SourceIPPolicy `json:"items"`
 }
 
 // SourceIPPolicySpec is what its author wants. The empty spec matches everything and sets nothing.
@@ -50,16 +60,21 @@ type SourceIPPolicySpec struct {
 	Match *Match `json:"match,omitempty"`
 
 	// Rules sets the modes of rules. A rule that is not listed keeps its mode.
+	// +listType=map
+	// +listMapKey=id
 	Rules []RuleMode `json:"rules,omitempty"`
 
 	// Spread says how workloads behind a Local Service are to be spread when Sourceward repairs them.
 	Spread *Spread `json:"spread,omitempty"`
 
 	// Parameters is a free-form object that Rego reads as input.parameters.
+	// +kubebuilder:pruning:PreserveUnknownFields
 	Parameters *runtime.RawExtension `json:"parameters,omitempty"`
 
 	// Rego lists the policy's own modules. They are compiled together, apart from those of other
 	// policies, and run only for objects that the policy matches.
+	// +listType=map
+	// +listMapKey=name
 	Rego []RegoModule `json:"rego,omitempty"`
 
 	// EvaluationFailure is what happens to an object for which this policy's Rego could not be
@@ -87,10 +102,13 @@ type Match struct {
 type RuleMode struct {
 	// ID is a rule of the catalogue ("sourceward rules" lists them) or one that this policy's own
 	// Rego declares.
+	// +kubebuilder:validation:MinLength=1
 	ID string `json:"id"`
 	// Mode is what a finding of that rule does.
 	Mode Mode `json:"mode"`
 }
+
+// +kubebuilder:validation:Enum=Off;Audit;Warn;Deny;Mutate
 
 // Mode is what a finding does to the request that caused it.
 type Mode string
@@ -122,8 +140,11 @@ type Spread struct {
 	WhenUnsatisfiable WhenUnsatisfiable `json:"whenUnsatisfiable,omitempty"`
 	// MaxSkew is the difference in pods that two nodes may have, at least 1. PodAntiAffinity has no
 	// use for it.
+	// +kubebuilder:validation:Minimum=1
 	MaxSkew int32 `json:"maxSkew,omitempty"`
 }
+
+// +kubebuilder:validation:Enum=TopologySpread;PodAntiAffinity
 
 // SpreadStrategy is the means by which pods are spread over nodes.
 type SpreadStrategy string
@@ -138,6 +159,8 @@ const (
 
 // SpreadStrategies lists all strategies.
 var SpreadStrategies = []SpreadStrategy{StrategyTopologySpread, StrategyPodAntiAffinity}
+
+// +kubebuilder:validation:Enum=ScheduleAnyway;DoNotSchedule
 
 // WhenUnsatisfiable is what the scheduler does when the spread cannot be kept.
 type WhenUnsatisfiable string
@@ -156,10 +179,14 @@ var WhenUnsatisfiables = []WhenUnsatisfiable{ScheduleAnyway, DoNotSchedule}
 // RegoModule is one Rego file.
 type RegoModule struct {
 	// Name is the file name in messages, for example corp.rego; unique in its policy.
+	// +kubebuilder:validation:MinLength=1
 	Name string `json:"name"`
 	// Module is the text, in Rego v1, of a package below sourceward.custom.
+	// +kubebuilder:validation:MinLength=1
 	Module string `json:"module"`
 }
+
+// +kubebuilder:validation:Enum=Deny;Warn;Ignore
 
 // EvaluationFailure is what a fault of a policy's Rego does to the object under review. It is always
 // a finding of the rule policy-not-evaluated; this is that finding's mode.
@@ -177,6 +204,8 @@ const (
 
 // EvaluationFailures lists all values.
 var EvaluationFailures = []EvaluationFailure{FailureDeny, FailureWarn, FailureIgnore}
+
+// +kubebuilder:validation:Enum=Objects;Namespaces;None
 
 // Exemptions says whose exemption annotations count.
 type Exemptions string
@@ -207,5 +236,7 @@ type SourceIPPolicyStatus struct {
 	// ObservedGeneration is the generation that the conditions speak of.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// Conditions are the policy's latest conditions, by type.
+	// +listType=map
+	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }

@@ -1,0 +1,338 @@
+package cluster
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+// Version is a minor version of Kubernetes that tests run on, such as "v1.37". The zero value means V137.
+// The patch version is the one in test/cluster/<Version>/go.mod.
+type Version string
+
+// The versions that `make cluster` builds. All run on the etcd and the kwok of V137.
+const (
+	V137 Version = "v1.37"
+	V136 Version = "v1.36"
+)
+
+// Versions returns every version, the newest first.
+func Versions() []Version {
+	return []Version{V137, V136}
+}
+
+const (
+	kubernetesModule = "k8s.io/kubernetes"
+	etcdModule       = "go.etcd.io/etcd/server/v3"
+	kwokModule       = "sigs.k8s.io/kwok"
+)
+
+// kwokConfig is the file, beside the binaries, that holds the stages.
+const kwokConfig = "kwok.yaml"
+
+// stages are what kwok does, files of its module: without any it does nothing.
+// Nodes become Ready and stay so, pods run as soon as they are bound and are gone as soon as they are deleted.
+var stages = []string{
+	"node/fast/node-initialize.yaml",
+	"node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
+	"pod/fast/pod-ready.yaml",
+	"pod/fast/pod-complete.yaml",
+	"pod/fast/pod-delete.yaml",
+}
+
+// A release is what one version is built from and where that is kept.
+type release struct {
+	kubernetes, etcd, kwok string // versions, such as v1.37.1
+	source, sharedSource   string // folders of the modules that build kubernetes; etcd and kwok
+	dir                    string // the folder of the binaries, in the cache
+}
+
+// find reads the versions from the go.mod files. The error is non-nil when there is no such version, or when the
+// working directory is outside this repository.
+func find(ctx context.Context, v Version) (release, error) {
+	if v == "" {
+		v = V137
+	}
+	if !slices.Contains(Versions(), v) {
+		return release{}, fmt.Errorf("no control plane %q, have %q", v, Versions())
+	}
+	root, err := modules()
+	if err != nil {
+		return release{}, err
+	}
+	r := release{source: filepath.Join(root, string(v)), sharedSource: filepath.Join(root, string(V137))}
+	own, err := requirements(ctx, r.source)
+	if err != nil {
+		return release{}, err
+	}
+	shared, err := requirements(ctx, r.sharedSource)
+	if err != nil {
+		return release{}, err
+	}
+	r.kubernetes, r.etcd, r.kwok = own[kubernetesModule], shared[etcdModule], shared[kwokModule]
+
+	cache := os.Getenv("SOURCEWARD_CACHE")
+	if cache == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return release{}, err
+		}
+		cache = filepath.Join(home, ".cache", "sourceward")
+	}
+	r.dir, err = filepath.Abs(filepath.Join(cache, fmt.Sprintf("kubernetes-%s-etcd-%s-kwok-%s-%s", r.kubernetes, r.etcd, r.kwok, runtime.Version())))
+	return r, err
+}
+
+// modules returns the folder that holds the modules. It is looked for from the working directory upwards, which for
+// a test is its package's folder; the path of this file would not do, since -trimpath removes it.
+func modules() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		candidate := filepath.Join(dir, "test", "cluster")
+		if _, err := os.Stat(filepath.Join(candidate, string(V137), "go.mod")); err == nil {
+			return candidate, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("find test/cluster: the working directory is outside the repository")
+		}
+		dir = parent
+	}
+}
+
+// requirements returns the version of each module that the go.mod of a folder requires.
+func requirements(ctx context.Context, dir string) (map[string]string, error) {
+	output, err := goCommand(ctx, dir, "mod", "edit", "-json").Output()
+	if err != nil {
+		return nil, fmt.Errorf("read go.mod of %s: %w", dir, err)
+	}
+	var file struct {
+		Require []struct{ Path, Version string }
+	}
+	if err := json.Unmarshal(output, &file); err != nil {
+		return nil, fmt.Errorf("read go.mod of %s: %w", dir, err)
+	}
+	versions := make(map[string]string, len(file.Require))
+	for _, required := range file.Require {
+		versions[required.Path] = required.Version
+	}
+	return versions, nil
+}
+
+func goCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	// Static, so that a cache serves every machine of an architecture; the modules are in no workspace.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	cmd.Dir = dir
+	// The go command ends its compilers when it is interrupted, not when it is killed.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	return cmd
+}
+
+// Build builds the control plane of a version into ${SOURCEWARD_CACHE:-~/.cache/sourceward}, in minutes the first
+// time; when it is there already, Build returns at once. It is there whole or not at all: an interrupted build is
+// continued by the next one, and of two at the same time one waits for the other. The folder may be deleted any time.
+//
+// Progress is for a person: a line that is rewritten if it is a terminal, else one line for each step. The error
+// holds what the compiler said; it is non-nil when something could not be downloaded, compiled or written.
+func Build(ctx context.Context, v Version, progress io.Writer) error {
+	r, err := find(ctx, v)
+	if err != nil {
+		return err
+	}
+	if built(r) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(r.dir), 0o755); err != nil {
+		return err
+	}
+	unlock, err := lock(ctx, r.dir+".lock")
+	if err != nil {
+		return fmt.Errorf("wait for another build of %s: %w", r.dir, err)
+	}
+	defer unlock()
+	if built(r) {
+		return nil
+	}
+
+	unfinished := r.dir + ".unfinished"
+	if err := os.RemoveAll(unfinished); err != nil {
+		return err
+	}
+	defer os.RemoveAll(unfinished) //nolint:errcheck // it is renamed, or there is an error that matters more
+	if err := r.build(ctx, unfinished, progress); err != nil {
+		return err
+	}
+	return os.Rename(unfinished, r.dir)
+}
+
+func built(r release) bool {
+	_, err := os.Stat(r.dir)
+	return err == nil
+}
+
+// lock takes the lock of a file. The kernel gives it back should this process be killed.
+func lock(ctx context.Context, name string) (unlock func(), err error) {
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	err = wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(context.Context) (bool, error) {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return func() { _ = file.Close() }, nil
+}
+
+func (r release) build(ctx context.Context, dir string, progress io.Writer) error {
+	var binaries []string
+	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"} {
+		binaries = append(binaries, kubernetesModule+"/cmd/"+name)
+	}
+	if err := compile(ctx, "build kubernetes "+r.kubernetes, r.source, dir, r.stamp(), binaries, progress); err != nil {
+		return err
+	}
+	title := "build etcd " + r.etcd + " and kwok " + r.kwok
+	if err := compile(ctx, title, r.sharedSource, dir, "", []string{etcdModule, kwokModule + "/cmd/kwok"}, progress); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(dir, "server"), filepath.Join(dir, "etcd")); err != nil {
+		return err
+	}
+	config, err := r.joinStages(ctx)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, kwokConfig), config, 0o644)
+}
+
+// stamp returns the linker flags that tell Kubernetes its version. Without them kubectl refuses to print any, and
+// the API server says that it is v0.0.0.
+func (r release) stamp() string {
+	major, minor, _ := strings.Cut(strings.TrimPrefix(r.kubernetes, "v"), ".")
+	minor, _, _ = strings.Cut(minor, ".")
+	var flags strings.Builder
+	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
+		fmt.Fprintf(&flags, " -X %[1]s.gitVersion=%s -X %[1]s.gitMajor=%s -X %[1]s.gitMinor=%s", pkg, r.kubernetes, major, minor)
+	}
+	return flags.String()
+}
+
+// joinStages returns the stages as one file, the form that kwok reads.
+func (r release) joinStages(ctx context.Context) ([]byte, error) {
+	dir, err := goCommand(ctx, r.sharedSource, "list", "-m", "-f", "{{.Dir}}", kwokModule).Output()
+	if err != nil {
+		return nil, fmt.Errorf("find the module of kwok: %w", err)
+	}
+	var config bytes.Buffer
+	for _, stage := range stages {
+		text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "kustomize", "stage", filepath.FromSlash(stage)))
+		if err != nil {
+			return nil, err
+		}
+		config.WriteString("---\n")
+		config.Write(text)
+	}
+	return config.Bytes(), nil
+}
+
+// compile builds the binaries of a module into the folder dir.
+func compile(ctx context.Context, title, module, dir, linkerFlags string, binaries []string, progress io.Writer) error {
+	steps := newSteps(title, progress)
+	defer steps.end()
+
+	// What the compile cache does not hold is counted first: most of it may be there.
+	flags := []string{"-trimpath", "-buildvcs=false"}
+	list := slices.Concat([]string{"list", "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}"}, flags, binaries)
+	output, err := goCommand(ctx, module, list...).Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			return fmt.Errorf("%s: %w\n%s", title, err, exit.Stderr)
+		}
+		return fmt.Errorf("%s: %w", title, err)
+	}
+	missing := make(map[string]bool)
+	for line := range strings.Lines(string(output)) {
+		missing[strings.TrimSpace(line)] = true
+	}
+
+	build := slices.Concat([]string{"build", "-v", "-o", dir + string(filepath.Separator), "-ldflags", "-s -w" + linkerFlags}, flags, binaries)
+	cmd := goCommand(ctx, module, build...)
+	messages, err := cmd.StderrPipe()
+	if err != nil {
+		return fmt.Errorf("%s: %w", title, err)
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("%s: %w", title, err)
+	}
+	// With -v the go command names each package that it compiles, on a line of its own.
+	var said strings.Builder
+	compiled := 0
+	for lines := bufio.NewScanner(messages); lines.Scan(); {
+		if line := lines.Text(); missing[line] {
+			compiled++
+			steps.step(compiled, len(missing), line)
+		} else {
+			fmt.Fprintln(&said, line)
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", title, err, &said)
+	}
+	return nil
+}
+
+// steps shows how far a build is.
+type steps struct {
+	out      io.Writer
+	title    string
+	terminal bool
+}
+
+func newSteps(title string, out io.Writer) steps {
+	file, ok := out.(*os.File)
+	s := steps{out: out, title: title, terminal: ok && term.IsTerminal(int(file.Fd()))}
+	fmt.Fprint(out, title)
+	if !s.terminal {
+		fmt.Fprintln(out)
+	}
+	return s
+}
+
+func (s steps) step(done, total int, pkg string) {
+	if s.terminal {
+		// Back to the first column, and what is left of the longer line before is erased.
+		fmt.Fprintf(s.out, "\r%s: %d of %d packages, %.60s\x1b[K", s.title, done, total, pkg)
+	}
+}
+
+func (s steps) end() {
+	if s.terminal {
+		fmt.Fprintf(s.out, "\r%s\x1b[K\n", s.title)
+	}
+}

@@ -1,0 +1,227 @@
+// Package e2e runs the webhook as processes of its own beside a real kube-apiserver, kube-scheduler and
+// kube-controller-manager, with the manifests of config/. What is tested here only an API server knows: who is
+// called when, what is dropped and defaulted in between, what kubectl shows, where pods land. What a decision
+// is, the tests of package policies and test/cases say.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sourceward/sourceward/test/cluster"
+	"github.com/sourceward/sourceward/test/sandbox"
+)
+
+// patience bounds every wait. What is waited for takes milliseconds; a busy machine takes longer.
+const patience = time.Minute
+
+// webhookBinary is what is tested, built once.
+var webhookBinary = sync.OnceValues(func() (string, error) {
+	return sandbox.Build(context.Background(), binaries)
+})
+
+// binaries is a folder for what tests build.
+var binaries string
+
+func TestMain(m *testing.M) {
+	var err error
+	if binaries, err = os.MkdirTemp("", "sourceward-e2e-"); err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(binaries) //nolint:errcheck // A folder that stays in /tmp fails nothing.
+	m.Run()
+}
+
+// environment is Sourceward on a control plane of its own.
+type environment struct {
+	*sandbox.Sandbox
+	client kubernetes.Interface
+}
+
+// newEnvironment starts one, which ends with the test.
+func newEnvironment(t *testing.T, control cluster.Options, install sandbox.Options) *environment {
+	t.Helper()
+	binary, err := webhookBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := cluster.Start(t.Context(), control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(c.Logs())
+		}
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	s, err := sandbox.Install(t.Context(), c, binary, install)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, replica := range s.Replicas {
+			if t.Failed() {
+				t.Log(replica.LogEnd())
+			}
+		}
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	client, err := kubernetes.NewForConfig(c.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &environment{Sandbox: s, client: client}
+	e.untilCalled(t)
+	return e
+}
+
+// untilCalled waits until the API server calls all endpoints: it learns of configurations and of their
+// caBundle by a watch of its own.
+func (e *environment) untilCalled(t *testing.T) {
+	t.Helper()
+	e.namespace(t, "until-called")
+	e.eventually(t, "the webhook is called", func() (bool, string) {
+		refused := e.kubectl(t, service("until-called", "web", `{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}`), "create", "--dry-run=server", "-f", "-")
+		local := e.kubectl(t, service("until-called", "web", `{type: ClusterIP, externalIPs: [192.0.2.1], ports: [{port: 80}]}`, "sourceward.dev/source-ip: bogus"), "create", "--dry-run=server", "-f", "-")
+		return strings.Contains(refused.stderr, "local-on-cluster-ip") && strings.Contains(local.stderr, "source-ip-needs-local"),
+			refused.stderr + local.stderr
+	})
+}
+
+// answer is what kubectl says.
+type answer struct {
+	stdout, stderr string
+	code           int
+}
+
+// kubectl runs kubectl with an input.
+func (e *environment) kubectl(t *testing.T, stdin string, args ...string) answer {
+	t.Helper()
+	cmd := e.Kubectl(t.Context(), args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatalf("kubectl %q: %v", args, err)
+	}
+	return answer{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// must runs kubectl and wants it to succeed.
+func (e *environment) must(t *testing.T, stdin string, args ...string) answer {
+	t.Helper()
+	a := e.kubectl(t, stdin, args...)
+	if a.code != 0 {
+		t.Fatalf("kubectl %q: %s", args, a.stderr)
+	}
+	return a
+}
+
+// namespace creates a Namespace.
+func (e *environment) namespace(t *testing.T, name string, labels ...string) {
+	t.Helper()
+	e.must(t, "", "create", "namespace", name)
+	if len(labels) > 0 {
+		e.must(t, "", append([]string{"label", "namespace", name}, labels...)...)
+	}
+}
+
+// policy applies a SourceIPPolicy for one Namespace and waits until all replicas have compiled it.
+func (e *environment) policy(t *testing.T, name, spec string) {
+	t.Helper()
+	before := e.policies(t)
+	e.must(t, fmt.Sprintf("{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: %s}, spec: %s}", name, spec), "create", "-f", "-")
+	e.eventually(t, "policy "+name+" is compiled", func() (bool, string) {
+		now := e.policies(t)
+		return now == before+1, fmt.Sprintf("%v policies are ready, want %v", now, before+1)
+	})
+}
+
+// policies is the number of policies that are ready in every replica.
+func (e *environment) policies(t *testing.T) float64 {
+	t.Helper()
+	least := -1.0
+	for _, replica := range e.Replicas {
+		ready := metric(t, replica, `sourceward_policies{state="ready"}`)
+		if least < 0 || ready < least {
+			least = ready
+		}
+	}
+	return least
+}
+
+// eventually polls until the answer is yes.
+func (e *environment) eventually(t *testing.T, what string, ask func() (yes bool, now string)) {
+	t.Helper()
+	var now string
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(context.Context) (yes bool, err error) {
+		yes, now = ask()
+		return yes, nil
+	})
+	if err != nil {
+		t.Fatalf("%s: %v; now: %s", what, err, now)
+	}
+}
+
+// metric reads one sample of a replica; one that is not there is 0.
+func metric(t *testing.T, replica *sandbox.Replica, sample string) float64 {
+	t.Helper()
+	value, err := replica.Metric(t.Context(), sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+// service is the manifest of a Service, with annotations.
+func service(namespace, name, spec string, annotations ...string) string {
+	return fmt.Sprintf("{apiVersion: v1, kind: Service, metadata: {namespace: %s, name: %s, annotations: {%s}}, spec: %s}",
+		namespace, name, strings.Join(annotations, ", "), spec)
+}
+
+// deployment is the manifest of a Deployment whose pods have the label app: <name>.
+func deployment(namespace, name string, replicas int, more ...string) string {
+	return fmt.Sprintf("{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: %s, name: %s}, spec: {replicas: %d, "+
+		"selector: {matchLabels: {app: %[2]s}}, template: {metadata: {labels: {app: %[2]s}}, spec: {containers: [{name: web, image: web}]%[4]s}}}}",
+		namespace, name, replicas, strings.Join(more, ""))
+}
+
+// local is the spec of a Local Service in front of a Deployment.
+func local(app string) string {
+	return fmt.Sprintf("{type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: %s}, ports: [{port: 80}]}", app)
+}
+
+// get decodes what kubectl gets.
+func get[T any](t *testing.T, e *environment, args ...string) T {
+	t.Helper()
+	var object T
+	if err := yaml.Unmarshal([]byte(e.must(t, "", append([]string{"get", "-o", "yaml"}, args...)...).stdout), &object); err != nil {
+		t.Fatal(err)
+	}
+	return object
+}
+
+// warnings are the lines of kubectl's that show a warning of ours.
+func warnings(stderr string) []string {
+	var lines []string
+	for line := range strings.Lines(stderr) {
+		if warning, ok := strings.CutPrefix(strings.TrimSpace(line), "Warning: "); ok {
+			lines = append(lines, warning)
+		}
+	}
+	return lines
+}

@@ -1,0 +1,150 @@
+package test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/bundle"
+	"github.com/sourceward/sourceward/policies/review"
+	"github.com/sourceward/sourceward/webhook"
+)
+
+// testHandler posts the object of a case to both endpoints of the webhook, and holds the answers against
+// the decision about the same object as a webhook gets it: nobody tells it what the file wrote, and it does not count nodes.
+func testHandler(t *testing.T, c readyCase) {
+	t.Helper()
+	in := c.input
+	in.InFile, in.Cluster.Nodes = policies.InFileUnknown, 0
+	decision, _ := policies.Decide(t.Context(), in, c.rules, c.settings)
+	for _, endpoint := range review.Endpoints {
+		got := answer(t, c, endpoint)
+
+		wantDenied, wantWarned := []string{}, []string{}
+		for _, f := range decision.Findings {
+			early := f.Rule == "local-on-cluster-ip" || f.Rule == "unknown-traffic-policy" || f.Rule == "misplaced-health-check-node-port"
+			switch {
+			case f.Exempt != nil, f.Mode == policies.Audit:
+			case endpoint == review.Mutate && f.Mode != policies.Mutate && !early:
+			case f.Mode == policies.Deny:
+				wantDenied = append(wantDenied, f.Rule)
+			default:
+				wantWarned = append(wantWarned, f.Rule)
+			}
+		}
+		operations := []policies.PatchOperation{}
+		for _, p := range decision.Patches {
+			if endpoint == review.Mutate && p.Mode == policies.Mutate && len(wantDenied) == 0 {
+				operations = append(operations, p.Operations...)
+			}
+		}
+
+		denied, warned := []string{}, []string{}
+		if got.Result != nil {
+			for _, cause := range got.Result.Details.Causes {
+				denied = append(denied, string(cause.Type))
+			}
+		}
+		for _, warning := range got.Warnings {
+			rule, _, _ := strings.Cut(warning, ":")
+			warned = append(warned, rule)
+		}
+		if diff := cmp.Diff(slices.Compact(wantDenied), slices.Compact(denied)); diff != "" || got.Allowed != (len(denied) == 0) {
+			t.Errorf("%s allows: %t, denials mismatch (-Decide +handler):\n%s", endpoint, got.Allowed, diff)
+		}
+		if diff := cmp.Diff(slices.Compact(wantWarned), slices.Compact(warned)); diff != "" {
+			t.Errorf("%s warnings mismatch (-Decide +handler):\n%s", endpoint, diff)
+		}
+		patch := string(got.Patch)
+		if patch == "" {
+			patch = "[]"
+		}
+		if diff := cmp.Diff(marshal(t, operations), patch); diff != "" {
+			t.Errorf("%s patch mismatch (-Decide +handler):\n%s", endpoint, diff)
+		}
+	}
+}
+
+// answer is what an endpoint answers to the review that an API server would send.
+func answer(t *testing.T, c readyCase, endpoint review.Endpoint) *admissionv1.AdmissionResponse {
+	t.Helper()
+	metrics, err := webhook.NewMetrics(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := &webhook.Handler{
+		Endpoint: endpoint, Neighbours: fakeNeighbours{c.input}, Policies: fakePolicies{c.set(t)}, Metrics: metrics,
+		Clock: clocktesting.NewFakePassiveClock(c.input.Now), Log: logr.Discard(),
+	}
+	object := c.input.Object
+	kind := schema.FromAPIVersionAndKind(object.APIVersion, object.Kind)
+	request := &admissionv1.AdmissionRequest{
+		UID: "case", Kind: metav1.GroupVersionKind(kind), Operation: admissionv1.Operation(c.input.Operation),
+		Namespace: object.Namespace, Name: object.Name,
+	}
+	request.Object.Raw = []byte(marshal(t, object.Content))
+	if c.input.Old != nil {
+		request.OldObject.Raw = []byte(marshal(t, c.input.Old.Content))
+	}
+	sent := admissionv1.AdmissionReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"}, Request: request,
+	}
+	post := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/"+string(endpoint), strings.NewReader(marshal(t, sent)))
+	post.Header.Set("Content-Type", "application/json")
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, post)
+	var answered admissionv1.AdmissionReview
+	if err := json.Unmarshal(recorder.Body.Bytes(), &answered); recorder.Code != http.StatusOK || err != nil {
+		t.Fatalf("%s answers %d %s (%v)", endpoint, recorder.Code, recorder.Body, err)
+	}
+	return answered.Response
+}
+
+// set is the case's policies, with the flag --provider as the policy that says the same.
+func (c readyCase) set(t *testing.T) *bundle.Set {
+	t.Helper()
+	if c.cluster.Provider == "" {
+		return c.rules
+	}
+	first := v1alpha1.SourceIPPolicy{ObjectMeta: metav1.ObjectMeta{Name: "provider"}, Spec: v1alpha1.SourceIPPolicySpec{
+		Priority:      1_000_000,
+		LoadBalancers: &v1alpha1.LoadBalancers{Default: c.cluster.Provider},
+	}}
+	set, problems := bundle.Compile(append(slices.Clone(c.rules.Policies), first))
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	return set
+}
+
+// fakeNeighbours are those of a case.
+type fakeNeighbours struct{ in policies.Input }
+
+func (fakeNeighbours) Ready() error                                           { return nil }
+func (f fakeNeighbours) Namespace(context.Context, string) policies.Namespace { return f.in.Namespace }
+func (f fakeNeighbours) Related(context.Context, policies.Input) policies.Related {
+	return f.in.Related
+}
+func (fakeNeighbours) Workload(policies.Ref) *policies.Workload { return nil }
+func (f fakeNeighbours) Version() policies.Version              { return f.in.Cluster.Version }
+func (fakeNeighbours) Admitted(*policies.Object)                {}
+
+// fakePolicies are those of a case.
+type fakePolicies struct{ set *bundle.Set }
+
+func (fakePolicies) Ready() error       { return nil }
+func (f fakePolicies) Set() *bundle.Set { return f.set }

@@ -1,0 +1,359 @@
+// Package sandbox runs Sourceward on a local control plane: the manifests of config/ are installed as they are,
+// but that processes on loopback stand in for the pods of the Deployment, with the RBAC of its ServiceAccount.
+package sandbox
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/wait"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/sourceward/sourceward/test/cluster"
+)
+
+const (
+	// Namespace is where config/ installs.
+	Namespace = "sourceward-system"
+
+	serviceAccount = "system:serviceaccount:" + Namespace + ":sourceward-webhook"
+	startTimeout   = 2 * time.Minute
+)
+
+// Options says what is installed.
+type Options struct {
+	// Replicas is how many processes serve. The API server calls the first, but for workloads, where there are two:
+	// those go to the last, so that what one replica knows and another does not is seen at once. Zero means one.
+	Replicas int
+	// Overlay is a folder of config/, such as fail-closed. Empty means default.
+	Overlay string
+	// CertDir has tls.crt and tls.key of all replicas, for localhost, and the ca.crt that the API server is told to
+	// trust. Empty means certificates of the replicas' own making, of which they tell the API server.
+	CertDir string
+}
+
+// Sandbox is Sourceward on a control plane. The control plane belongs to the caller.
+type Sandbox struct {
+	*cluster.Cluster
+	Replicas []*Replica
+
+	root   string
+	binary string
+}
+
+// Replica is one process of the webhook.
+type Replica struct {
+	// Address is the host:port of /mutate and /validate, with TLS.
+	Address string
+	// MetricsURL and ProbeURL are the addresses of /metrics, /healthz and /readyz.
+	MetricsURL, ProbeURL string
+
+	args []string
+	log  string
+	cmd  *exec.Cmd
+	done chan error
+}
+
+// Build builds the webhook into a folder and returns the path of the binary.
+// The error is non-nil when it does not compile, with what the compiler said.
+func Build(ctx context.Context, dir string) (string, error) {
+	binary := filepath.Join(dir, "sourceward-webhook")
+	out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/sourceward/sourceward/cmd/webhook").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build the webhook: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
+// Install installs the manifests, starts the replicas of a binary and waits until all are ready.
+// Ctx ends the start, not the replicas. The error is non-nil when something was refused or did not become ready
+// within two minutes, with the logs. Nothing of ours runs then.
+func Install(ctx context.Context, c *cluster.Cluster, binary string, options Options) (*Sandbox, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	root, err := repository()
+	if err != nil {
+		return nil, err
+	}
+	s := &Sandbox{Cluster: c, root: root, binary: binary}
+	for range max(options.Replicas, 1) {
+		replica, err := s.newReplica(options.CertDir)
+		if err != nil {
+			return nil, err
+		}
+		s.Replicas = append(s.Replicas, replica)
+	}
+	overlay := options.Overlay
+	if overlay == "" {
+		overlay = "default"
+	}
+	if err := s.apply(ctx, filepath.Join(root, "config", overlay), options.CertDir); err != nil {
+		return nil, err
+	}
+	for _, replica := range s.Replicas {
+		if err := s.StartReplica(ctx, replica); err != nil {
+			return nil, errors.Join(err, s.Stop())
+		}
+	}
+	return s, nil
+}
+
+// repository returns the root of this repository, which is looked for from the working directory upwards.
+func repository() (string, error) {
+	dir, err := os.Getwd()
+	for err == nil {
+		if _, e := os.Stat(filepath.Join(dir, "config", "default", "kustomization.yaml")); e == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			err = errors.New("find config/default: the working directory is outside the repository")
+		}
+		dir = parent
+	}
+	return "", err
+}
+
+// apply installs an overlay, with the webhook configurations pointed at the replicas.
+func (s *Sandbox) apply(ctx context.Context, overlay, certDir string) error {
+	rendered, err := s.Kubectl(ctx, "kustomize", overlay).Output()
+	if err != nil {
+		return fmt.Errorf("render %s: %w", overlay, withStderr(err))
+	}
+	var stream bytes.Buffer
+	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(rendered), 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		if err := decoder.Decode(&object.Object); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return fmt.Errorf("render %s: %w", overlay, err)
+		}
+		switch object.GetKind() {
+		case "Deployment", "PodDisruptionBudget", "Service":
+			continue // the replicas are processes here
+		case "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration":
+			if err := s.pointAtReplicas(object, certDir); err != nil {
+				return err
+			}
+		}
+		text, err := object.MarshalJSON()
+		if err != nil {
+			return err
+		}
+		stream.WriteString("---\n")
+		stream.Write(text)
+	}
+	for _, args := range [][]string{
+		{"apply", "--server-side", "-f", "-"},
+		{"wait", "--for=condition=Established", "--timeout=60s", "crd/sourceippolicies.sourceward.dev"},
+	} {
+		cmd := s.Kubectl(ctx, args...)
+		cmd.Stdin = bytes.NewReader(stream.Bytes())
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("kubectl %s: %w\n%s", args[0], err, out)
+		}
+	}
+	return nil
+}
+
+// pointAtReplicas writes a url in the place of each reference to a Service.
+func (s *Sandbox) pointAtReplicas(configuration *unstructured.Unstructured, certDir string) error {
+	var ca []byte
+	if certDir != "" {
+		var err error
+		if ca, err = os.ReadFile(filepath.Join(certDir, "ca.crt")); err != nil {
+			return err
+		}
+	}
+	webhooks, _, err := unstructured.NestedSlice(configuration.Object, "webhooks")
+	if err != nil {
+		return err
+	}
+	for _, item := range webhooks {
+		webhook, _ := item.(map[string]any)
+		path, _, _ := unstructured.NestedString(webhook, "clientConfig", "service", "path")
+		name, _, _ := unstructured.NestedString(webhook, "name")
+		replica := s.Replicas[0]
+		if strings.HasPrefix(name, "workloads.") {
+			replica = s.Replicas[len(s.Replicas)-1]
+		}
+		_, port, err := net.SplitHostPort(replica.Address)
+		if err != nil {
+			return err
+		}
+		clientConfig := map[string]any{"url": "https://localhost:" + port + path}
+		if ca != nil {
+			clientConfig["caBundle"] = base64.StdEncoding.EncodeToString(ca)
+		}
+		webhook["clientConfig"] = clientConfig
+	}
+	return unstructured.SetNestedSlice(configuration.Object, webhooks, "webhooks")
+}
+
+// newReplica chooses the ports of a replica, which is not started.
+func (s *Sandbox) newReplica(certDir string) (*Replica, error) {
+	kubeconfig, err := s.UserKubeconfig(serviceAccount, "system:serviceaccounts", "system:serviceaccounts:"+Namespace)
+	if err != nil {
+		return nil, err
+	}
+	var addresses []string
+	for range 3 {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		// All are held until the last is chosen, so that no two are the same.
+		defer listener.Close() //nolint:errcheck // nothing was written
+		addresses = append(addresses, listener.Addr().String())
+	}
+	log := filepath.Join(s.Dir, fmt.Sprintf("webhook-%d.log", len(s.Replicas)+1))
+	return &Replica{
+		Address: addresses[0], MetricsURL: "http://" + addresses[1] + "/metrics", ProbeURL: "http://" + addresses[2],
+		log: log,
+		args: []string{
+			"--kubeconfig=" + kubeconfig, "--bind-address=" + addresses[0], "--metrics-bind-address=" + addresses[1],
+			"--health-probe-bind-address=" + addresses[2], "--dns-name=localhost", "--cert-dir=" + certDir, "--verbosity=2",
+		},
+	}, nil
+}
+
+// StartReplica starts a replica that does not run, at its own addresses, and waits until it is ready.
+func (s *Sandbox) StartReplica(ctx context.Context, r *Replica) error {
+	log, err := os.OpenFile(r.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close() //nolint:errcheck // the process has its own handle
+	r.cmd = exec.Command(s.binary, r.args...)
+	r.cmd.Stdout, r.cmd.Stderr = log, log
+	if err := r.cmd.Start(); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	r.done = done
+	go func(cmd *exec.Cmd) { done <- cmd.Wait() }(r.cmd)
+	var last error
+	err = wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		select {
+		case err := <-done:
+			done <- err
+			return false, fmt.Errorf("it ended: %w", err)
+		default:
+			last = r.Ready(ctx)
+			return last == nil, nil
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("start the webhook: %w: %w\n%s", err, last, r.LogEnd())
+	}
+	return nil
+}
+
+// Ready asks a replica whether it is ready. The error is non-nil when it is not, with what it says.
+func (r *Replica) Ready(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.ProbeURL+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close() //nolint:errcheck // it was only read
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		return fmt.Errorf("not ready: %s (%w)", body, err)
+	}
+	return nil
+}
+
+// PID is the process of a replica that runs.
+func (r *Replica) PID() int { return r.cmd.Process.Pid }
+
+// StopReplica asks a replica to end, and waits. The error is non-nil when it did not end well.
+func (r *Replica) StopReplica() error {
+	if r.cmd == nil {
+		return nil
+	}
+	if err := r.cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	err := <-r.done
+	r.cmd = nil
+	if err != nil {
+		return fmt.Errorf("webhook: %w\n%s", err, r.LogEnd())
+	}
+	return nil
+}
+
+// Log returns what a replica has logged.
+func (r *Replica) Log() ([]byte, error) { return os.ReadFile(r.log) }
+
+// LogEnd returns the last lines of the log, for messages.
+func (r *Replica) LogEnd() string {
+	text, err := r.Log()
+	if err != nil {
+		return err.Error()
+	}
+	lines := bytes.SplitAfter(text, []byte("\n"))
+	return string(bytes.Join(lines[max(0, len(lines)-30):], nil))
+}
+
+// Client returns a client of a replica that does not look at its certificate.
+func (r *Replica) Client() *http.Client {
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+}
+
+// Stop ends the replicas. The error is non-nil when one did not end well.
+func (s *Sandbox) Stop() error {
+	var errs []error
+	for _, replica := range slices.Backward(s.Replicas) {
+		errs = append(errs, replica.StopReplica())
+	}
+	return errors.Join(errs...)
+}
+
+func withStderr(err error) error {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return fmt.Errorf("%w\n%s", err, exit.Stderr)
+	}
+	return err
+}
+
+// Metric returns one sample of a replica, named as it is written, such as sourceward_policies{state="ready"}; 0 if
+// there is none. The error is non-nil when the replica cannot be asked.
+func (r *Replica) Metric(ctx context.Context, sample string) (float64, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.MetricsURL, nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close() //nolint:errcheck // it was only read
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		if value, ok := strings.CutPrefix(lines.Text(), sample+" "); ok {
+			return strconv.ParseFloat(value, 64)
+		}
+	}
+	return 0, lines.Err()
+}

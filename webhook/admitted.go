@@ -1,0 +1,83 @@
+package webhook
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/sourceward/sourceward/policies"
+)
+
+// admittedFor is how long an admitted object is remembered if no watch tells of it: it was refused after
+// all, by a later webhook, or the watch is late. Watches are late by milliseconds.
+const admittedFor = 5 * time.Second
+
+// admitted remembers what this replica has just let in, until the watches tell of it: who applies a
+// Service and then the Deployment behind it is faster than they are.
+type admitted struct {
+	clock clock.PassiveClock
+
+	mu         sync.Mutex
+	namespaces map[string]map[policies.Ref]admission
+	// sweep is when to look for what no watch told of.
+	sweep time.Time
+}
+
+type admission struct {
+	object  *policies.Object
+	expires time.Time
+}
+
+func newAdmitted(clock clock.PassiveClock) *admitted {
+	return &admitted{clock: clock, namespaces: map[string]map[policies.Ref]admission{}}
+}
+
+// add remembers an object.
+func (a *admitted) add(object *policies.Object) {
+	now := a.clock.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if now.After(a.sweep) {
+		a.sweep = now.Add(admittedFor)
+		for namespace, objects := range a.namespaces {
+			for ref, admission := range objects {
+				if now.After(admission.expires) {
+					a.remove(namespace, ref)
+				}
+			}
+		}
+	}
+	if a.namespaces[object.Namespace] == nil {
+		a.namespaces[object.Namespace] = map[policies.Ref]admission{}
+	}
+	a.namespaces[object.Namespace][object.Ref] = admission{object, now.Add(admittedFor)}
+}
+
+// forget is told of what a watch tells.
+func (a *admitted) forget(ref policies.Ref) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.remove(ref.Namespace, ref)
+}
+
+func (a *admitted) remove(namespace string, ref policies.Ref) {
+	delete(a.namespaces[namespace], ref)
+	if len(a.namespaces[namespace]) == 0 {
+		delete(a.namespaces, namespace)
+	}
+}
+
+// in returns what is remembered of a Namespace, in any order.
+func (a *admitted) in(namespace string) []*policies.Object {
+	now := a.clock.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var objects []*policies.Object
+	for _, admission := range a.namespaces[namespace] {
+		if !now.After(admission.expires) {
+			objects = append(objects, admission.object)
+		}
+	}
+	return objects
+}

@@ -1,0 +1,60 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+)
+
+// FileCertificates is a serving certificate that somebody else writes: cert-manager or an operator.
+// caBundle is theirs too; it is neither read nor written.
+type FileCertificates struct {
+	watcher *certwatcher.CertWatcher
+	now     func() time.Time
+}
+
+// NewFileCertificates reads tls.crt and tls.key in directory, the names in a mounted Secret of type kubernetes.io/tls.
+// The error is non-nil if they cannot be read or do not belong together: a kubelet mounts both before it starts the
+// container, so that their absence is a mistake and not a matter of time.
+func NewFileCertificates(directory string) (*FileCertificates, error) {
+	watcher, err := certwatcher.New(filepath.Join(directory, corev1.TLSCertKey), filepath.Join(directory, corev1.TLSPrivateKeyKey))
+	if err != nil {
+		return nil, fmt.Errorf("read the serving certificate: %w", err)
+	}
+	return &FileCertificates{watcher: watcher, now: time.Now}, nil
+}
+
+// Start reads the files again when they change, until ctx ends. Files that do not parse or do not belong together are
+// logged, and the former certificate stays. The error is non-nil if the files cannot be watched.
+func (c *FileCertificates) Start(ctx context.Context) error { return c.watcher.Start(ctx) }
+
+// NeedLeaderElection is false: each replica serves.
+func (c *FileCertificates) NeedLeaderElection() bool { return false }
+
+// GetCertificate is for tls.Config. It costs one read lock; the error is always nil.
+func (c *FileCertificates) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return c.watcher.GetCertificate(hello)
+}
+
+// Ready is a healthz.Checker. The error is non-nil if the certificate has expired.
+func (c *FileCertificates) Ready(*http.Request) error {
+	if notAfter := c.NotAfter(); c.now().After(notAfter) {
+		return fmt.Errorf("the serving certificate expired at %s", notAfter.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// NotAfter is when the certificate now served expires.
+func (c *FileCertificates) NotAfter() time.Time {
+	certificate, err := c.watcher.GetCertificate(nil)
+	if err != nil || certificate == nil || certificate.Leaf == nil {
+		return time.Time{}
+	}
+	return certificate.Leaf.NotAfter
+}

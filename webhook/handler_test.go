@@ -1,0 +1,284 @@
+package webhook_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/testr"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	admissionv1 "k8s.io/api/admission/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/bundle"
+	"github.com/sourceward/sourceward/policies/review"
+	"github.com/sourceward/sourceward/webhook"
+)
+
+// fakeNeighbours is a cluster that holds what a test says.
+type fakeNeighbours struct {
+	related  policies.Related
+	workload *policies.Workload
+	notReady error
+	admitted []policies.Ref
+	panics   bool
+}
+
+func (f *fakeNeighbours) Ready() error { return f.notReady }
+func (f *fakeNeighbours) Namespace(_ context.Context, name string) policies.Namespace {
+	return policies.Namespace{Name: name}
+}
+func (f *fakeNeighbours) Related(context.Context, policies.Input) policies.Related {
+	if f.panics {
+		panic("neighbours are gone")
+	}
+	return f.related
+}
+func (f *fakeNeighbours) Workload(policies.Ref) *policies.Workload { return f.workload }
+func (f *fakeNeighbours) Version() policies.Version                { return policies.Newest }
+func (f *fakeNeighbours) Admitted(object *policies.Object) {
+	f.admitted = append(f.admitted, object.Ref)
+}
+
+// fakePolicies are the built-in rules and nothing else.
+type fakePolicies struct{ set *bundle.Set }
+
+func (fakePolicies) Ready() error       { return nil }
+func (f fakePolicies) Set() *bundle.Set { return f.set }
+
+func newHandler(t testing.TB, endpoint review.Endpoint, neighbours webhook.Neighbours) (*webhook.Handler, *prometheus.Registry) {
+	t.Helper()
+	set, problems := bundle.Compile(nil)
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	registry := prometheus.NewPedanticRegistry()
+	metrics, err := webhook.NewMetrics(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := logr.Discard()
+	if t, ok := t.(*testing.T); ok {
+		log = testr.NewWithOptions(t, testr.Options{Verbosity: 2})
+	}
+	return &webhook.Handler{
+		Endpoint: endpoint, Neighbours: neighbours, Policies: fakePolicies{set}, Metrics: metrics,
+		Clock: clocktesting.NewFakePassiveClock(time.Date(2026, time.December, 1, 0, 0, 0, 0, time.UTC)), Log: log,
+	}, registry
+}
+
+const (
+	clusterIPLocal = `{"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"edge"},"spec":{"type":"ClusterIP","externalTrafficPolicy":"Local"}}`
+	loadBalancer   = `{"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"edge"},"spec":{"type":"LoadBalancer","externalTrafficPolicy":"Cluster"}}`
+)
+
+func reviewOf(kind, operation, object, rest string) string {
+	group, resource := "", "services"
+	if kind == "Deployment" {
+		group, resource = "apps", "deployments"
+	}
+	return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u1","kind":{"group":"` + group +
+		`","version":"v1","kind":"` + kind + `"},"resource":{"group":"` + group + `","version":"v1","resource":"` + resource +
+		`"},"namespace":"edge","name":"web","operation":"` + operation + `"` + rest + `,"object":` + object + `}}`
+}
+
+// TestBadRequests holds that whatever is sent is answered, never with a denial that nobody decided, and
+// that the next request is answered as if nothing had been.
+func TestBadRequests(t *testing.T) {
+	t.Parallel()
+	const allowed = `"allowed":true`
+	tests := map[string]struct {
+		method, contentType, body string
+		code                      int
+		says                      string
+	}{
+		"not JSON":                     {body: "hello", code: http.StatusBadRequest, says: "read AdmissionReview: "},
+		"empty":                        {code: http.StatusBadRequest, says: "body is empty"},
+		"another kind":                 {body: `{"apiVersion":"v1","kind":"Pod"}`, code: http.StatusBadRequest, says: `got "Pod" of "v1": want AdmissionReview of "admission.k8s.io/v1"`},
+		"an old version of the review": {body: `{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview"}`, code: http.StatusBadRequest, says: "want AdmissionReview of"},
+		"no request":                   {body: `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`, code: http.StatusBadRequest, says: "has no request"},
+		"8 MiB":                        {body: strings.Repeat(" ", 8<<20), code: http.StatusRequestEntityTooLarge, says: "larger than 7340032 bytes"},
+		"a GET":                        {method: http.MethodGet, code: http.StatusMethodNotAllowed, says: "want POST"},
+		"a form":                       {contentType: "application/x-www-form-urlencoded", body: "a=b", code: http.StatusUnsupportedMediaType, says: "want application/json"},
+		"an object of a wrong type":    {body: reviewOf("Service", "CREATE", `{"metadata":{"name":"web"},"spec":{"type":7}}`, ""), code: http.StatusBadRequest, says: "Service edge/web: read object: /spec/type: want a string"},
+		"an update without the former": {body: reviewOf("Service", "UPDATE", loadBalancer, ""), code: http.StatusBadRequest, says: "read oldObject"},
+		"a null template":              {body: reviewOf("Deployment", "CREATE", `{"metadata":{"name":"web"},"spec":{"template":null}}`, ""), code: http.StatusOK, says: allowed},
+		"an unknown field":             {body: reviewOf("Service", "CREATE", `{"metadata":{"name":"web"},"spec":{"type":"LoadBalancer","shape":"round"}}`, ""), code: http.StatusOK, says: allowed},
+		"a DELETE":                     {body: reviewOf("Service", "DELETE", "null", ""), code: http.StatusOK, says: allowed},
+		"a kind that is not judged":    {body: reviewOf("ConfigMap", "CREATE", `{"metadata":{"name":"web"}}`, ""), code: http.StatusOK, says: allowed},
+		"deep nesting":                 {body: reviewOf("Service", "CREATE", strings.Repeat("[", 100_000), ""), code: http.StatusBadRequest, says: "read AdmissionReview: "},
+	}
+	for _, endpoint := range review.Endpoints {
+		for name, test := range tests {
+			t.Run(string(endpoint)+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				handler, _ := newHandler(t, endpoint, &fakeNeighbours{})
+				request := httptest.NewRequestWithContext(t.Context(), or(test.method, http.MethodPost), "/", strings.NewReader(test.body))
+				request.Header.Set("Content-Type", or(test.contentType, "application/json"))
+				recorder := httptest.NewRecorder()
+				handler.ServeHTTP(recorder, request)
+				if body := recorder.Body.String(); recorder.Code != test.code || !strings.Contains(body, test.says) {
+					t.Errorf("got %d %.200s; want %d …%s…", recorder.Code, body, test.code, test.says)
+				}
+				if got := post(t, handler, reviewOf("Service", "CREATE", loadBalancer, "")); !got.Allowed {
+					t.Errorf("the next request is not allowed: %v", got.Result)
+				}
+			})
+		}
+	}
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// post sends a review and returns the response; the answer must be one.
+func post(t testing.TB, handler http.Handler, body string) *admissionv1.AdmissionResponse {
+	t.Helper()
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(body))
+	request.Header.Set("Content-Type", "application/json")
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, request)
+	var answer admissionv1.AdmissionReview
+	decoder := json.NewDecoder(bytes.NewReader(recorder.Body.Bytes()))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&answer); recorder.Code != http.StatusOK || err != nil || answer.Response == nil {
+		t.Fatalf("got %d %s (%v)", recorder.Code, recorder.Body, err)
+	}
+	if answer.Response.UID != "u1" || answer.APIVersion != "admission.k8s.io/v1" || answer.Kind != "AdmissionReview" {
+		t.Errorf("the answer is not that of the request: %s", recorder.Body)
+	}
+	return answer.Response
+}
+
+func TestFaultsAreNotDenials(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		neighbours fakeNeighbours
+		code       int
+		says       string
+	}{
+		"a panic":                        {fakeNeighbours{panics: true}, http.StatusInternalServerError, "panic: neighbours are gone"},
+		"a replica that is not ready":    {fakeNeighbours{notReady: errors.New("the Services are not cached")}, http.StatusServiceUnavailable, "not ready: the Services are not cached"},
+		"neighbours that cannot be seen": {fakeNeighbours{}, http.StatusOK, `"allowed":true`},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			handler, registry := newHandler(t, review.Validate, &test.neighbours)
+			request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(reviewOf("Service", "CREATE", loadBalancer, "")))
+			request.Header.Set("Content-Type", "application/json")
+			recorder := httptest.NewRecorder()
+			handler.ServeHTTP(recorder, request)
+			if recorder.Code != test.code || !strings.Contains(recorder.Body.String(), test.says) {
+				t.Errorf("got %d %s; want %d …%s…", recorder.Code, recorder.Body, test.code, test.says)
+			}
+			failures, err := testutil.GatherAndCount(registry, "sourceward_request_failures_total")
+			if want := map[bool]int{true: 1}[test.code != http.StatusOK]; err != nil || failures != want {
+				t.Errorf("%d failures are counted (%v), want %d", failures, err, want)
+			}
+		})
+	}
+}
+
+// TestShutdownDoesNotChangeAnAnswer: the server ends the contexts of requests when it begins to stop, and an answer under way
+// must still be the decision.
+func TestShutdownDoesNotChangeAnAnswer(t *testing.T) {
+	t.Parallel()
+	handler, _ := newHandler(t, review.Mutate, &fakeNeighbours{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	request := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", strings.NewReader(reviewOf("Service", "CREATE", clusterIPLocal, "")))
+	request.Header.Set("Content-Type", "application/json")
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, request)
+	if body := recorder.Body.String(); !strings.Contains(body, "local-on-cluster-ip: Service edge/web") {
+		t.Errorf("got %d %s", recorder.Code, body)
+	}
+}
+
+func TestAdmittedIsWhatValidateLetsInForGood(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		endpoint   review.Endpoint
+		body       string
+		remembered bool
+	}{
+		"let in":                {review.Validate, reviewOf("Service", "CREATE", loadBalancer, ""), true},
+		"a dry run":             {review.Validate, reviewOf("Service", "CREATE", loadBalancer, `,"dryRun":true`), false},
+		"refused":               {review.Validate, reviewOf("Service", "CREATE", clusterIPLocal, ""), false},
+		"not yet the last word": {review.Mutate, reviewOf("Service", "CREATE", loadBalancer, ""), false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			neighbours := &fakeNeighbours{}
+			handler, _ := newHandler(t, test.endpoint, neighbours)
+			post(t, handler, test.body)
+			var want []policies.Ref
+			if test.remembered {
+				want = []policies.Ref{{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "web"}}
+			}
+			if diff := cmp.Diff(want, neighbours.admitted); diff != "" {
+				t.Errorf("remembered mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	handler, registry := newHandler(t, review.Mutate, &fakeNeighbours{})
+	post(t, handler, reviewOf("Service", "CREATE", clusterIPLocal, ""))
+	post(t, handler, reviewOf("Service", "CREATE", loadBalancer, ""))
+	const want = `# HELP sourceward_decisions_total Findings that were told, by endpoint, rule and mode. Both endpoints may tell the same one.
+# TYPE sourceward_decisions_total counter
+sourceward_decisions_total{endpoint="mutate",mode="deny",rule="local-on-cluster-ip"} 1
+# HELP sourceward_requests_total Admission requests that were answered, by endpoint and what the answer does.
+# TYPE sourceward_requests_total counter
+sourceward_requests_total{endpoint="mutate",outcome="allowed"} 1
+sourceward_requests_total{endpoint="mutate",outcome="denied"} 1
+sourceward_requests_total{endpoint="mutate",outcome="mutated"} 0
+sourceward_requests_total{endpoint="mutate",outcome="warned"} 0
+sourceward_requests_total{endpoint="validate",outcome="allowed"} 0
+sourceward_requests_total{endpoint="validate",outcome="denied"} 0
+sourceward_requests_total{endpoint="validate",outcome="mutated"} 0
+sourceward_requests_total{endpoint="validate",outcome="warned"} 0
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "sourceward_decisions_total", "sourceward_requests_total"); err != nil {
+		t.Error(err)
+	}
+	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
+		t.Errorf("metrics do not follow the conventions: %v %v", problems, err)
+	}
+}
+
+// FuzzServeHTTP holds that no body panics, and that none is refused without a reason.
+func FuzzServeHTTP(f *testing.F) {
+	f.Add([]byte(reviewOf("Service", "CREATE", clusterIPLocal, "")))
+	f.Add([]byte(reviewOf("Deployment", "CREATE", `{"metadata":{"name":"web"},"spec":{"template":null}}`, "")))
+	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}`))
+	handler, _ := newHandler(f, review.Mutate, &fakeNeighbours{})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(body))
+		request.Header.Set("Content-Type", "application/json")
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, request)
+		if recorder.Code == http.StatusInternalServerError {
+			t.Errorf("a fault: %s", recorder.Body)
+		}
+	})
+}

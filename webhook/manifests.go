@@ -1,0 +1,46 @@
+package webhook
+
+// The markers below are what the API server is told of this package. `make generate` turns them into
+// config/webhook/manifests.yaml and config/rbac/role.yaml; what markers cannot say well (which namespaces, and
+// which requests never matter) is patched in config/webhook, by the names that are given here.
+//
+// Each resource has an entry of its own, because its requests matter on other conditions, and because
+// config/fail-closed makes Services wait for the webhook and never a Deployment. Rules name each resource;
+// Pods are not among them: a webhook on Pods that is down stops the cluster, and so its own recovery.
+//
+// Failure policy Ignore: a cluster without Sourceward is worth more than one that nobody can deploy to, and
+// audit finds what was missed. Three seconds are the longest that a user is kept waiting for a replica that
+// hangs; an answer takes milliseconds. Side effects None lets dry runs be judged as well.
+//
+// +kubebuilder:webhookconfiguration:mutating=true,name=sourceward
+// +kubebuilder:webhookconfiguration:mutating=false,name=sourceward
+//
+// Mutating entries are asked again when a webhook after them has changed the object: the patch must fit the
+// object that is stored.
+//
+// +kubebuilder:webhook:mutating=true,name=services.mutate.sourceward.dev,path=/mutate,groups="",versions=v1,resources=services,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,reinvocationPolicy=IfNeeded,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
+// +kubebuilder:webhook:mutating=true,name=workloads.mutate.sourceward.dev,path=/mutate,groups=apps,versions=v1,resources=deployments,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,reinvocationPolicy=IfNeeded,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
+//
+// Scaling goes past the Deployment to its subresource, and is only ever warned about.
+//
+// +kubebuilder:webhook:mutating=false,name=services.validate.sourceward.dev,path=/validate,groups="",versions=v1,resources=services,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
+// +kubebuilder:webhook:mutating=false,name=workloads.validate.sourceward.dev,path=/validate,groups=apps,versions=v1,resources=deployments,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
+// +kubebuilder:webhook:mutating=false,name=scale.validate.sourceward.dev,path=/validate,groups=apps,versions=v1,resources=deployments/scale,verbs=update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
+//
+// The caches list and watch. A Namespace that the cache does not know yet is fetched, and the Services of one
+// namespace are listed.
+//
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=services,verbs=list;watch
+// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=list;watch
+// +kubebuilder:rbac:groups=autoscaling,resources=horizontalpodautoscalers,verbs=list;watch
+// +kubebuilder:rbac:groups=sourceward.dev,resources=sourceippolicies,verbs=list;watch
+//
+// The authority keeps its CA in one Secret. A create cannot be limited by name, and is limited by namespace.
+//
+// +kubebuilder:rbac:groups="",namespace=sourceward-system,resources=secrets,verbs=create
+// +kubebuilder:rbac:groups="",namespace=sourceward-system,resources=secrets,resourceNames=sourceward-ca,verbs=get;list;watch;update
+//
+// It tells the API server of that CA in these two configurations and can neither make nor remove any.
+//
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations;validatingwebhookconfigurations,resourceNames=sourceward,verbs=get;list;watch;patch

@@ -1,0 +1,80 @@
+package webhook
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/review"
+)
+
+// Metrics are what Prometheus reads. Labels are from closed sets: no names of objects.
+type Metrics struct {
+	registerer prometheus.Registerer
+
+	requests *prometheus.CounterVec
+	failures *prometheus.CounterVec
+	findings *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	lookups  *prometheus.CounterVec
+}
+
+// NewMetrics registers the counters. The error is non-nil when one of their names is taken.
+func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
+	m := &Metrics{
+		registerer: registerer,
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sourceward_requests_total",
+			Help: "Admission requests that were answered, by endpoint and what the answer does.",
+		}, []string{"endpoint", "outcome"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sourceward_request_failures_total",
+			Help: "Admission requests that could not be answered, by endpoint and HTTP status; the failurePolicy decided.",
+		}, []string{"endpoint", "code"}),
+		findings: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sourceward_decisions_total",
+			Help: "Findings that were told, by endpoint, rule and mode. Both endpoints may tell the same one.",
+		}, []string{"endpoint", "rule", "mode"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "sourceward_request_duration_seconds",
+			Help:    "Time from the arrival of an admission request to its answer.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 3},
+		}, []string{"endpoint"}),
+		lookups: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sourceward_lookups_total",
+			Help: "Look-ups of what the caches did not have, by resource and outcome: found, absent, failed or busy.",
+		}, []string{"resource", "outcome"}),
+	}
+	for _, collector := range []prometheus.Collector{m.requests, m.failures, m.findings, m.duration, m.lookups} {
+		if err := registerer.Register(collector); err != nil {
+			return nil, err
+		}
+	}
+	// What has not happened yet is 0 and not absent, so that a rate over it is right from the start.
+	for _, endpoint := range review.Endpoints {
+		m.duration.WithLabelValues(string(endpoint))
+		for _, outcome := range review.Outcomes {
+			m.requests.WithLabelValues(string(endpoint), string(outcome))
+		}
+	}
+	return m, nil
+}
+
+// observe registers a gauge that is read at each scrape. The error is non-nil when the name is taken.
+func (m *Metrics) observe(name, help string, labels prometheus.Labels, value func() float64) error {
+	return m.registerer.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value))
+}
+
+func (m *Metrics) answered(endpoint review.Endpoint, outcome review.Outcome, said []policies.Finding, duration time.Duration) {
+	m.requests.WithLabelValues(string(endpoint), string(outcome)).Inc()
+	m.duration.WithLabelValues(string(endpoint)).Observe(duration.Seconds())
+	for _, f := range said {
+		m.findings.WithLabelValues(string(endpoint), f.Rule, string(f.Mode)).Inc()
+	}
+}
+
+func (m *Metrics) failed(endpoint review.Endpoint, code int) {
+	m.failures.WithLabelValues(string(endpoint), strconv.Itoa(code)).Inc()
+}

@@ -1,0 +1,203 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/review"
+)
+
+// Options are what a replica is told. All are required but where it says otherwise.
+type Options struct {
+	// Config is how the API server is reached.
+	Config *rest.Config
+	// Log takes the log.
+	Log logr.Logger
+
+	// BindAddress, MetricsBindAddress and ProbeBindAddress are host:port of the endpoints, of /metrics,
+	// and of /healthz and /readyz. An empty host means all addresses; "0" for the metrics means none.
+	BindAddress, MetricsBindAddress, ProbeBindAddress string
+
+	// CertDir is a folder with tls.crt and tls.key, which are read again when they change. Empty means
+	// that the webhook makes its certificates itself, for DNSNames, with the CA in the Secret CASecret of
+	// Namespace, and tells the API server of it in the two configurations.
+	CertDir             string
+	Namespace, CASecret string
+	DNSNames            []string
+	// MutatingConfiguration and ValidatingConfiguration are the names of the webhook configurations.
+	MutatingConfiguration, ValidatingConfiguration string
+}
+
+// certificates are what the endpoints are served with.
+type certificates interface {
+	manager.Runnable
+	GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Ready tells why the API server cannot call yet.
+	Ready(*http.Request) error
+	// NotAfter is the end of the certificate that is served, or zero.
+	NotAfter() time.Time
+}
+
+// Run serves until ctx ends, and then answers what is under way.
+// The error is non-nil when it could not start, or one of its parts failed.
+func Run(ctx context.Context, options Options) error {
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		return err
+	}
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return err
+	}
+	host, port, err := splitAddress(options.BindAddress)
+	if err != nil {
+		return fmt.Errorf("bind address: %w", err)
+	}
+	certs, err := newCertificates(options)
+	if err != nil {
+		return fmt.Errorf("certificates: %w", err)
+	}
+	server := ctrlwebhook.NewServer(ctrlwebhook.Options{
+		Host: host,
+		Port: port,
+		TLSOpts: []func(*tls.Config){func(config *tls.Config) {
+			config.GetCertificate = certs.GetCertificate
+			config.MinVersion = tls.VersionTLS12
+		}},
+	})
+	mgr, err := ctrl.NewManager(options.Config, ctrl.Options{
+		Scheme:                 scheme,
+		Logger:                 options.Log,
+		Cache:                  cacheOptions(),
+		Metrics:                metricsserver.Options{BindAddress: options.MetricsBindAddress},
+		HealthProbeBindAddress: options.ProbeBindAddress,
+		WebhookServer:          server,
+	})
+	if err != nil {
+		return err
+	}
+	counters, err := NewMetrics(ctrlmetrics.Registry)
+	if err != nil {
+		return err
+	}
+	err = counters.observe("sourceward_certificate_expiry_timestamp_seconds",
+		"End of the serving certificate, in Unix time; 0 while there is none.", nil,
+		func() float64 {
+			if end := certs.NotAfter(); !end.IsZero() {
+				return float64(end.Unix())
+			}
+			return 0
+		})
+	if err != nil {
+		return err
+	}
+
+	around, err := newNeighbours(ctx, mgr, options, counters)
+	if err != nil {
+		return err
+	}
+	source, err := newPolicySource(ctx, mgr.GetCache(), options.Log.WithName("policies"))
+	if err != nil {
+		return fmt.Errorf("watch SourceIPPolicies (is the CRD of config/crd installed?): %w", err)
+	}
+	if err := source.observe(counters); err != nil {
+		return err
+	}
+	for _, part := range []manager.Runnable{certs, around, source} {
+		if err := mgr.Add(part); err != nil {
+			return err
+		}
+	}
+
+	// The manager runs a server from when it is first asked for it.
+	server = mgr.GetWebhookServer()
+	for _, endpoint := range review.Endpoints {
+		server.Register("/"+string(endpoint), &Handler{
+			Endpoint: endpoint, Neighbours: around, Policies: source,
+			Metrics: counters, Clock: clock.RealClock{}, Log: options.Log.WithName("admission"),
+		})
+	}
+	checks := map[string]healthz.Checker{
+		"server":      server.StartedChecker(),
+		"certificate": certs.Ready,
+		"caches":      func(*http.Request) error { return around.Ready() },
+		"policies":    func(*http.Request) error { return source.Ready() },
+	}
+	for name, check := range checks {
+		if err := mgr.AddReadyzCheck(name, check); err != nil {
+			return err
+		}
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+func newCertificates(options Options) (certificates, error) {
+	if options.CertDir != "" {
+		return NewFileCertificates(options.CertDir)
+	}
+	return NewSelfManaged(SelfManagedOptions{
+		Config: options.Config, Log: options.Log.WithName("certificates"),
+		SecretNamespace: options.Namespace, SecretName: options.CASecret,
+		DNSNames:     options.DNSNames,
+		MutatingName: options.MutatingConfiguration, ValidatingName: options.ValidatingConfiguration,
+	})
+}
+
+func newNeighbours(ctx context.Context, mgr manager.Manager, options Options, counters *Metrics) (*neighbours, error) {
+	live, err := client.New(options.Config, client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient()})
+	if err != nil {
+		return nil, err
+	}
+	versions, err := discovery.NewDiscoveryClientForConfigAndClient(options.Config, mgr.GetHTTPClient())
+	if err != nil {
+		return nil, err
+	}
+	n := &neighbours{
+		index:     policies.NewIndex(policies.ViewCluster),
+		admitted:  newAdmitted(clock.RealClock{}),
+		reader:    mgr.GetCache(),
+		live:      live,
+		lookups:   make(chan struct{}, maxLookups),
+		metrics:   counters,
+		log:       options.Log.WithName("neighbours"),
+		discovery: versions,
+	}
+	if err := n.watch(ctx, mgr.GetCache()); err != nil {
+		return nil, err
+	}
+	return n, n.observe()
+}
+
+func splitAddress(address string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, err
+	}
+	if port, err = strconv.Atoi(text); err != nil || port < 1 || port > 65535 {
+		return "", 0, fmt.Errorf("port %q: want a number from 1 to 65535", text)
+	}
+	return host, port, nil
+}
