@@ -1,0 +1,93 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// testBadRequests sends a running replica what no API server sends, and a crash would be seen by all.
+func testBadRequests(t *testing.T, e *environment) {
+	replica := e.Replicas[0]
+	client := replica.Client()
+	pid := replica.PID()
+	tests := map[string]struct {
+		body string
+		code int
+		says string
+	}{
+		"not JSON":                        {"hello", http.StatusBadRequest, "read AdmissionReview"},
+		"empty":                           {"", http.StatusBadRequest, "body is empty"},
+		"a wrong kind":                    {`{"apiVersion":"v1","kind":"Pod"}`, http.StatusBadRequest, "want AdmissionReview"},
+		"8 MiB":                           {strings.Repeat("x", 8<<20), http.StatusRequestEntityTooLarge, "larger than"},
+		"a Deployment without a template": {admissionReview("apps", "Deployment", "CREATE", `{"metadata":{"name":"web"},"spec":{"template":null}}`), http.StatusOK, `"allowed":true`},
+		"an unknown field":                {admissionReview("", "Service", "CREATE", `{"metadata":{"name":"web"},"spec":{"shape":"round"}}`), http.StatusOK, `"allowed":true`},
+		"a DELETE":                        {admissionReview("", "Service", "DELETE", `null`), http.StatusOK, `"allowed":true`},
+	}
+	for _, endpoint := range []string{"/mutate", "/validate"} {
+		for name, test := range tests {
+			t.Run(endpoint+" "+name, func(t *testing.T) {
+				response, err := client.Post("https://"+replica.Address+endpoint, "application/json", strings.NewReader(test.body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer response.Body.Close() //nolint:errcheck // it was only read
+				body, err := io.ReadAll(response.Body)
+				if err != nil || response.StatusCode != test.code || !bytes.Contains(body, []byte(test.says)) {
+					t.Errorf("got %d %s (%v), want %d …%s…", response.StatusCode, body, err, test.code, test.says)
+				}
+			})
+		}
+	}
+	if err := replica.Ready(t.Context()); err != nil || replica.PID() != pid {
+		t.Errorf("the replica is not ready any more: %v", err)
+	}
+	log, err := replica.Log()
+	if err != nil || bytes.Contains(log, []byte("panic")) {
+		t.Errorf("a panic is logged (%v):\n%s", err, replica.LogEnd())
+	}
+	var line map[string]any
+	lines := bytes.Split(bytes.TrimSpace(log), []byte("\n"))
+	if err := json.Unmarshal(lines[len(lines)-1], &line); err != nil {
+		t.Errorf("the log is not JSON: %v", err)
+	}
+}
+
+func admissionReview(group, kind, operation, object string) string {
+	return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","kind":{"group":"` + group +
+		`","version":"v1","kind":"` + kind + `"},"namespace":"edge","name":"web","operation":"` + operation + `","object":` + object + `}}`
+}
+
+// testFailOpen: without the webhook everything is admitted that the API server admits.
+func testFailOpen(t *testing.T, e *environment) {
+	const ns = "fail-open"
+	e.namespace(t, ns)
+	for _, replica := range e.Replicas {
+		if err := replica.StopReplica(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.must(t, service(ns, "web", local("web"), "networking.gke.io/weighted-load-balancing: pods-per-node"), "create", "-f", "-")
+	e.must(t, deployment(ns, "web", 3), "create", "-f", "-")
+	e.must(t, service(ns, "shared", "{type: LoadBalancer, ports: [{port: 80}]}", "sourceward.dev/source-ip: preserve"), "create", "-f", "-")
+	if got := get[corev1.Service](t, e, "service", "-n", ns, "shared").Spec.ExternalTrafficPolicy; got != "Cluster" {
+		t.Errorf("stored with %q, though nobody was there to repair it", got)
+	}
+	if a := e.kubectl(t, service(ns, "invalid", "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}"), "create", "-f", "-"); a.code == 0 || !strings.Contains(a.stderr, "may only be set for externally-accessible services") {
+		t.Errorf("the API server's own refusal is %q", a.stderr)
+	}
+	for _, replica := range e.Replicas {
+		if err := e.StartReplica(t.Context(), replica); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.eventually(t, "the webhook is called again", func() (bool, string) {
+		a := e.kubectl(t, service(ns, "invalid", "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}"), "create", "-f", "-")
+		return strings.Contains(a.stderr, refusedByUs), a.stderr
+	})
+}

@@ -1,0 +1,32 @@
+package e2e
+
+import (
+	"testing"
+
+	"github.com/sourceward/sourceward/test/cluster"
+	"github.com/sourceward/sourceward/test/sandbox"
+)
+
+// TestAdmission asks every version of the API server that is supported.
+func TestAdmission(t *testing.T) {
+	t.Parallel()
+	for _, version := range cluster.Versions() {
+		t.Run(string(version), func(t *testing.T) {
+			e := newEnvironment(t, cluster.Options{Version: version, Nodes: 3}, sandbox.Options{})
+			for name, test := range map[string]func(*testing.T, *environment){
+				"truth table":            testTruthTable,
+				"transitions":            testTransitions,
+				"annotations":            testAnnotations,
+				"spread":                 testSpread,
+				"warn":                   testWarn,
+				"order":                  testOrder,
+				"template is left alone": testTemplateIsLeftAlone,
+				"bad requests":           testBadRequests,
+			} {
+				t.Run(name, func(t *testing.T) { test(t, e) })
+			}
+			// The last, since it stops the webhook.
+			t.Run("fail open", func(t *testing.T) { testFailOpen(t, e) })
+		})
+	}
+}
