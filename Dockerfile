@@ -11,7 +11,7 @@ ARG VERSION=devel TARGETOS TARGETARCH
 RUN GOOS=$TARGETOS GOARCH=$TARGETARCH make build VERSION=$VERSION
 
 FROM $BASE
-COPY --from=build /src/bin/sourceward /usr/local/bin/sourceward
+COPY --from=build /src/bin/sourceward /src/bin/sourceward-webhook /usr/local/bin/
 # By number, because Kubernetes can verify runAsNonRoot only then, and because scratch knows no names.
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/sourceward"]

@@ -1,28 +1,36 @@
 VERSION          ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-LINT_VERSION     := $(shell awk '$$1 == "github.com/golangci/golangci-lint/v2" {print $$2}' test/tools/go.mod)
 SOURCEWARD_CACHE ?= $(HOME)/.cache/sourceward
 FUZZTIME         ?= 2m
 IMAGE            ?= sourceward:$(VERSION)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build test lint fuzz bench generate image clean
+.PHONY: help build test lint fuzz bench cluster generate verify image clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## Build bin/sourceward, static and reproducible.
-	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/sourceward
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)'
+
+build: ## Build bin/sourceward and bin/sourceward-webhook, static and reproducible.
+	$(GO_BUILD) -o bin/ ./cmd/sourceward
+	$(GO_BUILD) -o bin/sourceward-webhook ./cmd/webhook
 
 test: build ## Vet, then run every test: Go, Rego, the cases and the binary itself.
 	go vet ./...
 	go test ./...
 
-# Outside the tree, so that every clone shares one build; named after Go too, since a linter cannot read a newer Go.
-LINT := $(abspath $(SOURCEWARD_CACHE))/golangci-lint-$(LINT_VERSION)-$(shell go env GOVERSION)/golangci-lint
+# Tools are pinned in test/tools/go.mod. They are built outside the tree, so that every clone shares one build; their
+# folders are named after Go too, since a linter cannot read a newer Go.
+tool = $(abspath $(SOURCEWARD_CACHE))/$(1)-$(shell awk '$$1 == "$(2)" {print $$2}' test/tools/go.mod)-$(shell go env GOVERSION)/$(1)
+LINT           := $(call tool,golangci-lint,github.com/golangci/golangci-lint/v2)
+CONTROLLER_GEN := $(call tool,controller-gen,sigs.k8s.io/controller-tools)
 
 $(LINT):
 	go build -C test/tools -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(CONTROLLER_GEN):
+	go build -C test/tools -o $@ sigs.k8s.io/controller-tools/cmd/controller-gen
 
 lint: $(LINT) ## Lint; .golangci.yml says what and why.
 	$(LINT) run
@@ -33,12 +41,28 @@ fuzz: ## Run every fuzz target in turn, for FUZZTIME each.
 		echo "$$file $$func"; go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$${func#func }$$" -fuzztime '$(FUZZTIME)' || exit 1; \
 	done
 
+cluster: ## Build the control planes that the tests run, once, outside the tree.
+	go run ./test/cluster/build
+
 bench: ## Run the benchmarks.
 	go test ./test/bench -run '^$$' -bench . -benchmem
 
 # Only packages with golden files know the flag -update.
-generate: ## Rewrite the golden files; read the diff before you commit it.
+generate: $(CONTROLLER_GEN) ## Rewrite deepcopy, config and the golden files; read the diff before you commit it.
+	$(CONTROLLER_GEN) object crd webhook rbac:roleName=sourceward-webhook paths=./api/... paths=./webhook \
+		output:crd:artifacts:config=config/crd/bases \
+		output:webhook:artifacts:config=config/webhook output:rbac:artifacts:config=config/rbac
 	go test $(sort $(dir $(shell grep -rl --include='*_test.go' 'flag.Bool."update"' .))) -update
+
+# An index of its own holds the tree as it is, with what is not committed; the copy is checked out of it.
+verify: ## Fail if `make generate` would change a file; it runs in a copy of the tree.
+	@set -e; copy=$$(mktemp -d); trap 'rm -rf "$$copy"' EXIT; \
+	git() { GIT_INDEX_FILE="$$copy/index" command git "$$@"; }; \
+	git add --all; before=$$(git write-tree); git checkout-index --all --prefix="$$copy/tree/"; \
+	$(MAKE) --no-print-directory -C "$$copy/tree" generate; \
+	git --work-tree="$$copy/tree" add --all; \
+	git --no-pager diff --cached --exit-code "$$before" || \
+		{ echo 'The files above are not what their sources say: run `make generate`.' >&2; exit 1; }
 
 image: ## Build the container image IMAGE; BASE=scratch builds it on nothing.
 	docker build --build-arg VERSION=$(VERSION) $(if $(BASE),--build-arg BASE=$(BASE)) --tag $(IMAGE) .

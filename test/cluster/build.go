@@ -270,8 +270,7 @@ func compile(ctx context.Context, title, module, dir, linkerFlags string, binari
 	list := slices.Concat([]string{"list", "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}"}, flags, binaries)
 	output, err := goCommand(ctx, module, list...).Output()
 	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			return fmt.Errorf("%s: %w\n%s", title, err, exit.Stderr)
 		}
 		return fmt.Errorf("%s: %w", title, err)
@@ -293,12 +292,15 @@ func compile(ctx context.Context, title, module, dir, linkerFlags string, binari
 	// With -v the go command names each package that it compiles, on a line of its own.
 	var said strings.Builder
 	compiled := 0
-	for lines := bufio.NewScanner(messages); lines.Scan(); {
-		if line := lines.Text(); missing[line] {
+	lines := bufio.NewReader(messages) // no Scanner, which stops at a long line
+	for err = nil; err == nil; {
+		var line string
+		line, err = lines.ReadString('\n')
+		if pkg := strings.TrimSpace(line); missing[pkg] {
 			compiled++
-			steps.step(compiled, len(missing), line)
+			steps.step(compiled, len(missing), pkg)
 		} else {
-			fmt.Fprintln(&said, line)
+			said.WriteString(line)
 		}
 	}
 	if err := cmd.Wait(); err != nil {

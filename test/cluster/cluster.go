@@ -273,7 +273,7 @@ func (c *Cluster) await(ctx context.Context, what string, ask func(context.Conte
 		return yes, nil
 	})
 	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("wait for %s: %w (%v)\n%s", what, err, last, c.Logs())
+		return fmt.Errorf("wait for %s: %w\n%s", what, errors.Join(err, last), c.Logs())
 	}
 	if err != nil {
 		return fmt.Errorf("wait for %s: %w", what, err)
@@ -292,7 +292,8 @@ func (c *Cluster) Kubeconfig() string {
 }
 
 // UserKubeconfig writes a kubeconfig for a user who may do what RBAC grants to that name, to those groups and to
-// system:authenticated, and returns its path. A ServiceAccount is the user system:serviceaccount:NAMESPACE:NAME.
+// system:authenticated, and returns its path. A ServiceAccount is the user system:serviceaccount:NAMESPACE:NAME, in
+// the groups system:serviceaccounts and system:serviceaccounts:NAMESPACE.
 // The error is non-nil when the file cannot be written.
 func (c *Cluster) UserKubeconfig(user string, groups ...string) (string, error) {
 	file, err := os.CreateTemp(c.Dir, "user-*.kubeconfig")
