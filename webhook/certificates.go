@@ -2,16 +2,40 @@ package webhook
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
+	"github.com/cert-manager/cert-manager/pkg/server/tls/authority"
 	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 )
 
-var errNoCertificate = errors.New("no serving certificate yet")
+const (
+	// caLife is how long a CA lives; the authority makes the next after two thirds.
+	caLife = 365 * 24 * time.Hour
+
+	// caGrace is how long a CA has been in the configurations before a leaf of it is served. API servers learn of
+	// configurations by watches like ours, which normally lag by milliseconds; the rest is for one that is busy or restarts.
+	caGrace = 10 * time.Second
+)
+
+// errNoCertificate is what a client and a readiness probe are told before the first leaf.
+var errNoCertificate = errors.New("no serving certificate yet: the Secret of the CA or the webhook configurations have not been read")
 
 // SelfManagedOptions say where the CA is kept, whom its certificates name, and who is to trust it. All are required.
 type SelfManagedOptions struct {
@@ -31,29 +55,380 @@ type SelfManagedOptions struct {
 	MutatingName, ValidatingName string
 }
 
-// SelfManaged is a serving certificate that needs nobody. (The body is about to come.)
-type SelfManaged struct{}
+// SelfManaged is a serving certificate that needs nobody: a CA in a Secret, kept and rotated by cert-manager's authority, a
+// leaf of it for this replica alone, and caBundle in the webhook configurations.
+//
+// A new CA does not interrupt calls. Each replica adds it to caBundle, where those that may still be in use stay, and goes
+// on serving its former leaf until it has seen the new CA in every webhook of both configurations for caGrace. A leaf
+// that has expired is replaced at once, and so is one by another of the same CA.
+type SelfManaged struct {
+	options        SelfManagedOptions
+	client         kubernetes.Interface
+	authority      certificateAuthority
+	configurations []configuration
+	now            func() time.Time
+
+	served    atomic.Pointer[leaf]
+	announced atomic.Bool
+
+	// What follows belongs to the goroutine of keep.
+
+	succession succession
+	// outdated is whether the CA is no longer that of the newest leaf.
+	outdated bool
+}
 
 // NewSelfManaged returns what serves once it is started.
 // The error is non-nil if an option is missing or Config is unusable; no request is made yet.
-func NewSelfManaged(_ SelfManagedOptions) (*SelfManaged, error) { return &SelfManaged{}, nil }
+func NewSelfManaged(options SelfManagedOptions) (*SelfManaged, error) {
+	if options.Config == nil || options.SecretNamespace == "" || options.SecretName == "" || len(options.DNSNames) == 0 ||
+		options.MutatingName == "" || options.ValidatingName == "" {
+		return nil, errors.New("self-managed certificates need an API server, a Secret, a DNS name and two webhook configurations")
+	}
+	config := rest.CopyConfig(options.Config)
+	// Two managers of one caBundle would answer each other for ever. This is client-go's own default, which
+	// controller-runtime lifts: such a quarrel must not become the API server's.
+	config.QPS, config.Burst = rest.DefaultQPS, rest.DefaultBurst
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	return &SelfManaged{
+		options: options,
+		client:  client,
+		authority: &authority.DynamicAuthority{
+			RESTConfig:      config,
+			SecretNamespace: options.SecretNamespace,
+			SecretName:      options.SecretName,
+			CommonName:      caCommonName,
+			CADuration:      caLife,
+			LeafDuration:    leafLife,
+		},
+		configurations: newConfigurations(client, options.MutatingName, options.ValidatingName),
+		now:            time.Now,
+	}, nil
+}
 
 // NeedLeaderElection is false: every replica serves, and every replica writes caBundle.
 func (s *SelfManaged) NeedLeaderElection() bool { return false }
 
 // Start keeps the certificate and caBundle until ctx ends. It may be called once.
+// The error is non-nil if a part could not start. Requests that fail are logged and made again.
 func (s *SelfManaged) Start(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
+	ctx = logr.NewContext(ctx, s.options.Log)
+	group, ctx := errgroup.WithContext(ctx)
+
+	// Buffered, because both drop what they cannot send: one unread word that there is news is enough.
+	rotated, changed := make(chan struct{}, 1), make(chan struct{}, 1)
+	s.authority.WatchRotation(rotated)
+	group.Go(func() error {
+		err := s.authority.Run(logr.NewContext(ctx, s.options.Log.WithName("authority")))
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("run the authority: %w", err)
+		}
+		return nil
+	})
+
+	notify := func(any) {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+	var synced []cache.InformerSynced
+	for _, c := range s.configurations {
+		handler, err := c.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			AddFunc: notify, UpdateFunc: func(_, object any) { notify(object) }, DeleteFunc: notify,
+		})
+		if err != nil {
+			return fmt.Errorf("watch %s %q: %w", c.kind, c.name, err)
+		}
+		synced = append(synced, handler.HasSynced)
+		group.Go(func() error {
+			c.informer.RunWithContext(ctx)
+			return nil
+		})
+	}
+	group.Go(func() error {
+		// Before it knows what the configurations say, a replica cannot tell whether it is trusted.
+		if cache.WaitForCacheSync(ctx.Done(), synced...) {
+			s.keep(ctx, rotated, changed)
+		}
+		return nil
+	})
+	return group.Wait()
 }
 
 // GetCertificate is for tls.Config. It reads one atomic pointer.
+// The error is non-nil until there is a certificate. One that has expired is still returned: the client says it best.
 func (s *SelfManaged) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return nil, errNoCertificate
+	served := s.served.Load()
+	if served == nil {
+		return nil, errNoCertificate
+	}
+	return served.certificate, nil
 }
 
-// Ready is a healthz.Checker.
-func (s *SelfManaged) Ready(*http.Request) error { return errNoCertificate }
+// Ready is a healthz.Checker. The error is nil while an unexpired certificate is served, once every webhook of the two
+// configurations has trusted it.
+//
+// That it was trusted is asked once: of the certificates that follow it is a condition, and a configuration that
+// somebody breaks later would take every replica out of service, for the other configuration as well. One that does not
+// exist has no webhook to wait for, so that the configurations may be installed before, with or after the replicas.
+func (s *SelfManaged) Ready(*http.Request) error {
+	served := s.served.Load()
+	switch {
+	case served == nil:
+		return errNoCertificate
+	case served.expired(s.now()):
+		return fmt.Errorf("the serving certificate expired at %s", served.notAfter().Format(time.RFC3339))
+	case !s.announced.Load():
+		return errors.New("the CA of the serving certificate is not yet in caBundle of every webhook")
+	}
+	return nil
+}
 
 // NotAfter is when the certificate now served expires; zero if there is none.
-func (s *SelfManaged) NotAfter() time.Time { return time.Time{} }
+func (s *SelfManaged) NotAfter() time.Time {
+	served := s.served.Load()
+	if served == nil {
+		return time.Time{}
+	}
+	return served.notAfter()
+}
+
+// keep looks after the certificates at each piece of news, and when time alone changes something.
+func (s *SelfManaged) keep(ctx context.Context, rotated, changed <-chan struct{}) {
+	// Not exact, so that a machine that was suspended, whose timers stood still, is not late by more than the longest wait.
+	const waiting, idle = time.Second, time.Minute
+	retry := wait.Backoff{Duration: time.Second, Factor: 2, Steps: 7, Cap: time.Minute}
+	backoff := retry
+
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-rotated:
+			s.outdated = true
+		case <-changed:
+		case <-timer.C:
+		}
+		next := idle
+		if s.succession.next != nil {
+			next = waiting
+		}
+		if err := s.look(ctx); err != nil && ctx.Err() == nil {
+			s.options.Log.Error(err, "Certificates are not as they should be, trying again")
+			next = backoff.Step()
+		} else {
+			backoff = retry
+		}
+		timer.Reset(next)
+	}
+}
+
+// look brings leaf and caBundle up to date. The error is non-nil if a part of that failed; the others are done.
+func (s *SelfManaged) look(ctx context.Context) error {
+	// A request that hangs must not put off a leaf that waits, or one that expires.
+	const timeout = 10 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var errs []error
+
+	now := s.now()
+	if s.outdated || s.succession.renewalDue(now) {
+		switch l, err := s.issue(ctx); {
+		case errors.Is(err, errReplaced):
+			// The authority is about to learn of it, and to tell.
+			s.options.Log.V(2).Info("The CA has been replaced meanwhile")
+		case err != nil:
+			errs = append(errs, fmt.Errorf("issue a serving certificate: %w", err))
+		default:
+			s.outdated = false
+			s.succession.offer(l, now)
+			s.publish()
+		}
+	}
+	if s.succession.served == nil {
+		return errors.Join(errs...)
+	}
+
+	announced, nextAnnounced := true, true
+	served, newest := s.succession.served.ca, s.succession.newest().ca
+	for _, c := range s.configurations {
+		t, err := c.read()
+		if err != nil {
+			errs = append(errs, err)
+			announced, nextAnnounced = false, false
+			continue
+		}
+		// What is written below counts when the watch brings it back.
+		announced = announced && t.includes(served)
+		nextAnnounced = nextAnnounced && t.includes(newest)
+		if err := s.announce(ctx, c, t, now, served, newest); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if announced {
+		s.announced.Store(true)
+	}
+	s.succession.advance(now, nextAnnounced)
+	s.publish()
+	return errors.Join(errs...)
+}
+
+// announce lets every webhook of c, whose state is t, trust the CAs in serving.
+func (s *SelfManaged) announce(ctx context.Context, c configuration, t trust, now time.Time, serving ...*x509.Certificate) error {
+	patch, err := t.announcement(now, serving)
+	if err != nil || patch == nil {
+		return err
+	}
+	for _, w := range t.webhooks {
+		if w.garbage != 0 {
+			s.options.Log.Info("Dropping from caBundle what is no certificate", "kind", c.kind, "name", c.name, "webhook", w.name, "blocks", w.garbage)
+		}
+	}
+	err = c.patch(ctx, patch)
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		// Somebody was faster. The watch is about to say what they did.
+		s.options.Log.V(2).Info("The configuration has changed meanwhile", "kind", c.kind, "name", c.name)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("write caBundle of %s %q: %w", c.kind, c.name, err)
+	}
+	s.options.Log.Info("Wrote caBundle", "kind", c.kind, "name", c.name)
+	return nil
+}
+
+// errReplaced is why a leaf of the CA that the authority knows is of no use.
+var errReplaced = errors.New("the CA that signed is no longer in the Secret")
+
+// issue makes a leaf of the CA that is in the Secret. The error is errReplaced if the authority does not know that one yet.
+//
+// The authority signs with the CA that it last saw, and does not tell which one that was. The Secret is read after the
+// signature: it names the CA, and a leaf of one that is no longer there is refused. So no leaf begins to live later than
+// the successor of its CA, which is what caRetention counts on.
+func (s *SelfManaged) issue(ctx context.Context) (*leaf, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	signed, err := s.authority.Sign(&x509.Certificate{
+		PublicKeyAlgorithm: x509.ECDSA,
+		PublicKey:          key.Public(),
+		DNSNames:           s.options.DNSNames,
+		KeyUsage:           x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:        []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	if err != nil {
+		return nil, err
+	}
+	secret, err := s.client.CoreV1().Secrets(s.options.SecretNamespace).Get(ctx, s.options.SecretName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, errReplaced
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the CA: %w", err)
+	}
+	cas, _ := parseBundle(secret.Data[corev1.TLSCertKey])
+	if len(cas) == 0 || signed.CheckSignatureFrom(cas[0]) != nil {
+		return nil, errReplaced
+	}
+	return &leaf{
+		certificate: &tls.Certificate{Certificate: [][]byte{signed.Raw}, PrivateKey: key, Leaf: signed},
+		ca:          cas[0],
+	}, nil
+}
+
+// publish lets handshakes have the leaf that is to be served.
+func (s *SelfManaged) publish() {
+	l := s.succession.served
+	former := s.served.Swap(l)
+	if l == former {
+		return
+	}
+	x := l.certificate.Leaf
+	log := s.options.Log.WithValues("serial", x.SerialNumber, "notAfter", x.NotAfter)
+	if former != nil {
+		x := former.certificate.Leaf
+		log = log.WithValues("formerSerial", x.SerialNumber, "formerNotAfter", x.NotAfter, "sameCA", l.ca.Equal(former.ca))
+	}
+	log.Info("Serving a new certificate")
+}
+
+// certificateAuthority is what is used of authority.DynamicAuthority.
+type certificateAuthority interface {
+	Run(ctx context.Context) error
+	// WatchRotation makes it send on the channel, unless that is full, whenever the CA is another; the first is one, too.
+	WatchRotation(chan<- struct{})
+	// Sign sets the life of the template and returns the certificate, signed with the CA that the authority last saw.
+	Sign(template *x509.Certificate) (*x509.Certificate, error)
+}
+
+// leaf is a serving certificate and the CA that signed it.
+type leaf struct {
+	certificate *tls.Certificate // its Leaf is set
+	ca          *x509.Certificate
+}
+
+func (l *leaf) notAfter() time.Time { return l.certificate.Leaf.NotAfter }
+
+func (l *leaf) expired(now time.Time) bool { return now.After(l.notAfter()) }
+
+// succession is the leaf that is served and the one that will be. The zero value has neither.
+type succession struct {
+	served *leaf
+	// next has another CA than served, and waits until that is trusted; nil if nothing waits.
+	next *leaf
+	// trustedSince is when the CA of next was seen to be trusted, without a gap since; zero if it is not.
+	trustedSince time.Time
+}
+
+// offer makes l the newest leaf. It is served at once if its CA is that of the leaf now served, or if there is none or
+// only an expired one: then nothing better exists.
+func (s *succession) offer(l *leaf, now time.Time) {
+	if s.served == nil || s.served.expired(now) || s.served.ca.Equal(l.ca) {
+		*s = succession{served: l}
+		return
+	}
+	if s.next == nil || !s.next.ca.Equal(l.ca) {
+		s.trustedSince = time.Time{}
+	}
+	s.next = l
+}
+
+// advance serves what waits, if its time has come. trusted is whether API servers are told to trust its CA.
+func (s *succession) advance(now time.Time, trusted bool) {
+	switch {
+	case s.next == nil:
+	case s.served.expired(now):
+		*s = succession{served: s.next}
+	case !trusted:
+		s.trustedSince = time.Time{}
+	case s.trustedSince.IsZero():
+		s.trustedSince = now
+	case now.Sub(s.trustedSince) >= caGrace:
+		*s = succession{served: s.next}
+	}
+}
+
+// newest returns the leaf that was offered last; nil if none was.
+func (s *succession) newest() *leaf {
+	if s.next != nil {
+		return s.next
+	}
+	return s.served
+}
+
+// renewalDue is whether two thirds of the newest leaf's life are over. Without a leaf nothing is due.
+func (s *succession) renewalDue(now time.Time) bool {
+	newest := s.newest()
+	if newest == nil {
+		return false
+	}
+	x := newest.certificate.Leaf
+	return !now.Before(x.NotAfter.Add(-x.NotAfter.Sub(x.NotBefore) / 3))
+}

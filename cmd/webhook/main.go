@@ -104,6 +104,7 @@ func newLogger(verbosity int8) (*zap.Logger, error) {
 	config.Level = zap.NewAtomicLevelAt(zapcore.Level(-verbosity))
 	config.EncoderConfig.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 	config.EncoderConfig.EncodeLevel = levelName
+	config.DisableStacktrace = true // an error says what was being done
 	// A line that is left out is a request that nobody can find again.
 	config.Sampling = nil
 	return config.Build()

@@ -22,7 +22,6 @@ import (
 // in front of it. The watches may not have told of the Service yet, and the Deployment is warned about all the
 // same: where one replica judges both, and where the one that judges the Deployment has not seen the Service.
 func TestServiceThenDeployment(t *testing.T) {
-	t.Parallel()
 	const pairs, clients = 1_000, 8
 	for name, replicas := range map[string]int{"one replica": 1, "another replica": 2} {
 		t.Run(name, func(t *testing.T) {

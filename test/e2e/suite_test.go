@@ -9,7 +9,6 @@ import (
 
 // TestAdmission asks every version of the API server that is supported.
 func TestAdmission(t *testing.T) {
-	t.Parallel()
 	for _, version := range cluster.Versions() {
 		t.Run(string(version), func(t *testing.T) {
 			e := newEnvironment(t, cluster.Options{Version: version, Nodes: 3}, sandbox.Options{})

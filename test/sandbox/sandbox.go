@@ -46,6 +46,8 @@ type Options struct {
 	// CertDir has tls.crt and tls.key of all replicas, for localhost, and the ca.crt that the API server is told to
 	// trust. Empty means certificates of the replicas' own making, of which they tell the API server.
 	CertDir string
+	// Flags are more flags of the replicas, such as "--verbosity=1". They overrule those that the sandbox sets.
+	Flags []string
 }
 
 // Sandbox is Sourceward on a control plane. The control plane belongs to the caller.
@@ -93,7 +95,7 @@ func Install(ctx context.Context, c *cluster.Cluster, binary string, options Opt
 	}
 	s := &Sandbox{Cluster: c, root: root, binary: binary}
 	for range max(options.Replicas, 1) {
-		replica, err := s.newReplica(options.CertDir)
+		replica, err := s.newReplica(options)
 		if err != nil {
 			return nil, err
 		}
@@ -208,7 +210,7 @@ func (s *Sandbox) pointAtReplicas(configuration *unstructured.Unstructured, cert
 }
 
 // newReplica chooses the ports of a replica, which is not started.
-func (s *Sandbox) newReplica(certDir string) (*Replica, error) {
+func (s *Sandbox) newReplica(options Options) (*Replica, error) {
 	kubeconfig, err := s.UserKubeconfig(serviceAccount, "system:serviceaccounts", "system:serviceaccounts:"+Namespace)
 	if err != nil {
 		return nil, err
@@ -227,10 +229,10 @@ func (s *Sandbox) newReplica(certDir string) (*Replica, error) {
 	return &Replica{
 		Address: addresses[0], MetricsURL: "http://" + addresses[1] + "/metrics", ProbeURL: "http://" + addresses[2],
 		log: log,
-		args: []string{
+		args: append([]string{
 			"--kubeconfig=" + kubeconfig, "--bind-address=" + addresses[0], "--metrics-bind-address=" + addresses[1],
-			"--health-probe-bind-address=" + addresses[2], "--dns-name=localhost", "--cert-dir=" + certDir, "--verbosity=2",
-		},
+			"--health-probe-bind-address=" + addresses[2], "--dns-name=localhost", "--cert-dir=" + options.CertDir, "--verbosity=2",
+		}, options.Flags...),
 	}, nil
 }
 
@@ -328,6 +330,17 @@ func (s *Sandbox) Stop() error {
 		errs = append(errs, replica.StopReplica())
 	}
 	return errors.Join(errs...)
+}
+
+// Kill ends the replicas at once, as a node that dies would.
+func (s *Sandbox) Kill() {
+	for _, replica := range s.Replicas {
+		if replica.cmd != nil {
+			_ = replica.cmd.Process.Kill() // it fails only if the process has ended
+			<-replica.done
+			replica.cmd = nil
+		}
+	}
 }
 
 func withStderr(err error) error {

@@ -1,0 +1,181 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sourceward/sourceward/test/cluster"
+	"github.com/sourceward/sourceward/test/sandbox"
+)
+
+// TestRotation replaces CA and leaf twice while requests go through the API server. Each is one that only the webhook
+// answers so: a call that failed would be a request that was let by, and be seen.
+func TestRotation(t *testing.T) {
+	const rotations, perSecond = 2, 100
+	e := newEnvironment(t, cluster.Options{}, sandbox.Options{Replicas: 2})
+	e.namespace(t, "rotation")
+	e.must(t, service("rotation", "web", local("web")), "create", "-f", "-")
+	e.eventually(t, "the Service is known", func() (bool, string) {
+		a := e.must(t, deployment("rotation", "web", 3), "create", "--dry-run=server", "-f", "-")
+		return len(warnings(a.stderr)) == 2, a.stderr
+	})
+
+	// Until it has its first certificate a replica has nothing to shake hands with.
+	var started []int
+	for _, replica := range e.Replicas {
+		log, err := replica.Log()
+		if err != nil {
+			t.Fatal(err)
+		}
+		started = append(started, len(log))
+	}
+
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	requests := startTraffic(ctx, t, e, perSecond)
+
+	for i := range rotations {
+		before := serials(t, e)
+		start := time.Now()
+		if err := e.client.CoreV1().Secrets(sandbox.Namespace).Delete(t.Context(), "sourceward-ca", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		e.eventually(t, "both replicas serve a new certificate", func() (bool, string) {
+			after := serials(t, e)
+			return after[0] != before[0] && after[1] != before[1], fmt.Sprint(before, after)
+		})
+		t.Logf("rotation %d took %s", i+1, time.Since(start).Round(time.Millisecond))
+	}
+	// What was answered with the last certificate counts too.
+	soFar := requests.sent.Load()
+	e.eventually(t, "a second's requests more", func() (bool, string) {
+		return requests.sent.Load() >= soFar+perSecond, fmt.Sprint(requests.sent.Load())
+	})
+	elapsed := time.Since(requests.start)
+	stop()
+	if err := requests.wait(); err != nil {
+		t.Error(err)
+	}
+	sent := requests.sent.Load()
+	t.Logf("%d requests in %s, %.0f/s, %d not answered by the webhook", sent, elapsed.Round(time.Millisecond), float64(sent)/elapsed.Seconds(), requests.missed.Load())
+	if requests.missed.Load() > 0 {
+		t.Errorf("%d of %d requests were not answered by the webhook, for example: %v", requests.missed.Load(), sent, requests.example.Load())
+	}
+
+	for i, replica := range e.Replicas {
+		log, err := replica.Log()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(log[started[i]:]) {
+			if bytes.Contains(line, []byte(`"level":"error"`)) || bytes.Contains(line, []byte("TLS handshake error")) {
+				t.Errorf("logged: %s", line)
+			}
+		}
+	}
+	text, err := e.client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "apiserver_admission_webhook_fail_open_count{") ||
+			strings.HasPrefix(line, "apiserver_admission_webhook_rejection_count{") && strings.Contains(line, "calling_webhook_error") {
+			t.Errorf("the API server counts: %s", line)
+		}
+	}
+}
+
+// serials are the serial numbers of the certificates that are served.
+func serials(t *testing.T, e *environment) []string {
+	t.Helper()
+	var served []string
+	for _, replica := range e.Replicas {
+		conn, err := tls.Dial("tcp", replica.Address, &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		served = append(served, conn.ConnectionState().PeerCertificates[0].SerialNumber.String())
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return served
+}
+
+// traffic is requests under way.
+type traffic struct {
+	start        time.Time
+	sent, missed atomic.Int64
+	example      atomic.Value
+	wait         func() error
+}
+
+// startTraffic sends dry runs of refused Services, of which /mutate has the word, and of Deployments that are warned
+// about, of which /validate has, until ctx ends.
+func startTraffic(ctx context.Context, t *testing.T, e *environment, perSecond int) *traffic {
+	t.Helper()
+	var invalid corev1.Service
+	if err := yaml.Unmarshal([]byte(service("rotation", "invalid", "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}")), &invalid); err != nil {
+		t.Fatal(err)
+	}
+	var unspread appsv1.Deployment
+	if err := yaml.Unmarshal([]byte(deployment("rotation", "web", 3)), &unspread); err != nil {
+		t.Fatal(err)
+	}
+	config := e.Config()
+	warned := &warningCounter{}
+	config.WarningHandlerWithContext = warned
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dryRun := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
+	requests := &traffic{start: time.Now()}
+	var deployments atomic.Int64
+	limiter := rate.NewLimiter(rate.Limit(perSecond), 1)
+	group, ctx := errgroup.WithContext(ctx)
+	for range 8 {
+		group.Go(func() error {
+			for limiter.Wait(ctx) == nil {
+				if requests.sent.Add(1)%2 == 0 {
+					deployments.Add(1)
+					if _, err := client.AppsV1().Deployments("rotation").Create(ctx, &unspread, dryRun); err != nil && ctx.Err() == nil {
+						return err
+					} else if err != nil {
+						deployments.Add(-1)
+					}
+					continue
+				}
+				_, err := client.CoreV1().Services("rotation").Create(ctx, &invalid, dryRun)
+				if ctx.Err() == nil && (err == nil || !strings.Contains(err.Error(), refusedByUs)) {
+					requests.missed.Add(1)
+					requests.example.Store(fmt.Sprint(err))
+				}
+			}
+			return nil
+		})
+	}
+	requests.wait = func() error {
+		err := group.Wait()
+		if missed := deployments.Load() - warned.count.Load(); missed > 0 {
+			requests.missed.Add(missed)
+			requests.example.CompareAndSwap(nil, fmt.Sprintf("%d Deployments were not warned about", missed))
+		}
+		return err
+	}
+	return requests
+}
