@@ -1,0 +1,68 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/client-go/util/cert"
+
+	"github.com/sourceward/sourceward/test/cluster"
+	"github.com/sourceward/sourceward/test/sandbox"
+)
+
+// TestFileCertificates serves a certificate from files and exchanges it while the webhook runs.
+func TestFileCertificates(t *testing.T) {
+	dir := t.TempDir()
+	former, formerKey := selfSigned(t)
+	next, nextKey := selfSigned(t)
+	write := func(name string, data []byte) {
+		t.Helper()
+		// As a mounted Secret does it: all of a file or none.
+		if err := os.WriteFile(filepath.Join(dir, name+".new"), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, name+".new"), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("ca.crt", slices.Concat(former, next))
+	write("tls.crt", former)
+	write("tls.key", formerKey)
+	e := newEnvironment(t, cluster.Options{}, sandbox.Options{CertDir: dir})
+	e.namespace(t, "edge")
+	refused := func() (bool, string) {
+		a := e.kubectl(t, service("edge", "web", "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}"), "create", "-f", "-")
+		return strings.Contains(a.stderr, refusedByUs), a.stderr
+	}
+
+	before := serials(t, e)
+	write("tls.key", nextKey)
+	write("tls.crt", next)
+	e.eventually(t, "the new certificate is served", func() (bool, string) {
+		after := serials(t, e)
+		return after[0] != before[0], fmt.Sprint(before, after)
+	})
+	if ok, now := refused(); !ok {
+		t.Errorf("the API server does not call a webhook with the new certificate: %s", now)
+	}
+	if metric(t, e.Replicas[0], "sourceward_certificate_expiry_timestamp_seconds") == 0 {
+		t.Error("the metric does not tell when the certificate expires")
+	}
+	if a := e.kubectl(t, "", "get", "secret", "-n", sandbox.Namespace, "sourceward-ca"); a.code == 0 {
+		t.Error("a CA is kept that nobody needs")
+	}
+}
+
+// selfSigned makes a certificate for localhost that is its own CA.
+func selfSigned(t *testing.T) (certPEM, keyPEM []byte) {
+	t.Helper()
+	certPEM, keyPEM, err := cert.GenerateSelfSignedCertKey("localhost", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certPEM, keyPEM
+}
