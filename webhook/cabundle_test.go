@@ -101,7 +101,7 @@ func TestUnionCAs(t *testing.T) {
 		t.Run(sentence, func(t *testing.T) {
 			t.Parallel()
 			pick := func(names string) (picked []*x509.Certificate) {
-				for _, name := range strings.Fields(names) {
+				for name := range strings.FieldsSeq(names) {
 					picked = append(picked, cas[name])
 				}
 				return picked

@@ -86,9 +86,9 @@ func NewSelfManaged(options SelfManagedOptions) (*SelfManaged, error) {
 		return nil, errors.New("self-managed certificates need an API server, a Secret, a DNS name and two webhook configurations")
 	}
 	config := rest.CopyConfig(options.Config)
-	// Two managers of one caBundle would answer each other for ever. This is client-go's own default, which
+	// Two managers of one caBundle would answer each other for ever. These are client-go's defaults, which
 	// controller-runtime lifts: such a quarrel must not become the API server's.
-	config.QPS, config.Burst = rest.DefaultQPS, rest.DefaultBurst
+	config.QPS, config.Burst, config.RateLimiter = rest.DefaultQPS, rest.DefaultBurst, nil
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)
@@ -115,20 +115,9 @@ func (s *SelfManaged) NeedLeaderElection() bool { return false }
 // Start keeps the certificate and caBundle until ctx ends. It may be called once.
 // The error is non-nil if a part could not start. Requests that fail are logged and made again.
 func (s *SelfManaged) Start(ctx context.Context) error {
-	ctx = logr.NewContext(ctx, s.options.Log)
-	group, ctx := errgroup.WithContext(ctx)
-
 	// Buffered, because both drop what they cannot send: one unread word that there is news is enough.
 	rotated, changed := make(chan struct{}, 1), make(chan struct{}, 1)
 	s.authority.WatchRotation(rotated)
-	group.Go(func() error {
-		err := s.authority.Run(logr.NewContext(ctx, s.options.Log.WithName("authority")))
-		if err != nil && ctx.Err() == nil {
-			return fmt.Errorf("run the authority: %w", err)
-		}
-		return nil
-	})
-
 	notify := func(any) {
 		select {
 		case changed <- struct{}{}:
@@ -144,6 +133,17 @@ func (s *SelfManaged) Start(ctx context.Context) error {
 			return fmt.Errorf("watch %s %q: %w", c.kind, c.name, err)
 		}
 		synced = append(synced, handler.HasSynced)
+	}
+
+	group, ctx := errgroup.WithContext(logr.NewContext(ctx, s.options.Log))
+	group.Go(func() error {
+		err := s.authority.Run(logr.NewContext(ctx, s.options.Log.WithName("authority")))
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("run the authority: %w", err)
+		}
+		return nil
+	})
+	for _, c := range s.configurations {
 		group.Go(func() error {
 			c.informer.RunWithContext(ctx)
 			return nil

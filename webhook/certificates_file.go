@@ -53,7 +53,7 @@ func (c *FileCertificates) Ready(*http.Request) error {
 // NotAfter is when the certificate now served expires.
 func (c *FileCertificates) NotAfter() time.Time {
 	certificate, err := c.watcher.GetCertificate(nil)
-	if err != nil || certificate == nil || certificate.Leaf == nil {
+	if err != nil || certificate.Leaf == nil { // neither happens: see certwatcher and tls.X509KeyPair
 		return time.Time{}
 	}
 	return certificate.Leaf.NotAfter

@@ -1,0 +1,294 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr/testr"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sourceward/sourceward/policies"
+)
+
+// fakeReader is an API server, or a cache, that holds Services and Namespaces.
+type fakeReader struct {
+	services   []corev1.Service
+	namespaces []corev1.Namespace
+	err        error
+	hang       bool
+	asked      int
+	options    client.ListOptions
+}
+
+func (f *fakeReader) Get(ctx context.Context, key client.ObjectKey, object client.Object, _ ...client.GetOption) error {
+	f.asked++
+	if f.hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	for i := range f.namespaces {
+		if f.namespaces[i].Name == key.Name {
+			f.namespaces[i].DeepCopyInto(object.(*corev1.Namespace))
+			return nil
+		}
+	}
+	if f.err != nil {
+		return f.err
+	}
+	return apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, key.Name)
+}
+
+func (f *fakeReader) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	f.asked++
+	f.options = *(&client.ListOptions{}).ApplyOptions(options)
+	if f.hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	list.(*corev1.ServiceList).Items = f.services
+	return f.err
+}
+
+func newTestNeighbours(t *testing.T, cached, live *fakeReader) (*neighbours, *prometheus.Registry) {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	metrics, err := NewMetrics(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &neighbours{
+		index: policies.NewIndex(policies.ViewCluster), admitted: newAdmitted(clock.RealClock{}),
+		reader: cached, live: live, lookups: make(chan struct{}, maxLookups), metrics: metrics, log: testr.New(t),
+	}, registry
+}
+
+func localService(name, app string) corev1.Service {
+	return corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: name},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: "Local", Selector: map[string]string{"app": app},
+		},
+	}
+}
+
+func workloadObject(name, app string) *policies.Object {
+	workload := policies.NewDeployment(&appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: name},
+		Spec:       appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": app}}}},
+	})
+	return &policies.Object{Ref: workload.Ref, Workload: workload}
+}
+
+func serviceObject(service corev1.Service) *policies.Object {
+	return &policies.Object{
+		Ref:     policies.Ref{APIVersion: "v1", Kind: "Service", Namespace: service.Namespace, Name: service.Name},
+		Service: policies.ReducedService(&service),
+	}
+}
+
+func TestRelated(t *testing.T) {
+	t.Parallel()
+	type want struct {
+		View     policies.View
+		Services []string
+		Others   []string
+		Asked    int
+	}
+	shared := localService("web", "web")
+	tests := map[string]struct {
+		indexed, admitted []*policies.Object
+		live              fakeReader
+		operation         policies.Operation
+		object            *policies.Object
+		want              want
+	}{
+		"what the index knows needs no look-up": {
+			indexed: []*policies.Object{serviceObject(shared)}, operation: policies.Create, object: workloadObject("web", "web"),
+			want: want{View: policies.ViewCluster, Services: []string{"web"}},
+		},
+		"what this replica has just admitted needs none either": {
+			admitted: []*policies.Object{serviceObject(shared)}, operation: policies.Create, object: workloadObject("web", "web"),
+			want: want{View: policies.ViewCluster, Services: []string{"web"}},
+		},
+		"a workload that nobody selects is looked up once": {
+			live: fakeReader{services: []corev1.Service{shared, localService("api", "api")}}, operation: policies.Create, object: workloadObject("web", "web"),
+			want: want{View: policies.ViewCluster, Services: []string{"web"}, Asked: 1},
+		},
+		"a look-up that finds nothing is an answer": {
+			operation: policies.Create, object: workloadObject("web", "web"),
+			want: want{View: policies.ViewCluster, Asked: 1},
+		},
+		"a look-up that fails is no view": {
+			live: fakeReader{err: errors.New("connection refused")}, operation: policies.Create, object: workloadObject("web", "web"),
+			want: want{View: policies.ViewNone, Asked: 1},
+		},
+		"an update is not looked up: the watches have had their time": {
+			operation: policies.Update, object: workloadObject("web", "web"),
+			want: want{View: policies.ViewCluster},
+		},
+		"a Service is not looked up": {
+			indexed: []*policies.Object{workloadObject("web", "web")}, operation: policies.Create, object: serviceObject(shared),
+			want: want{View: policies.ViewCluster, Others: []string{"web"}},
+		},
+		"a workload that was just admitted is behind a Service": {
+			admitted: []*policies.Object{workloadObject("web", "web")}, operation: policies.Create, object: serviceObject(shared),
+			want: want{View: policies.ViewCluster, Others: []string{"web"}},
+		},
+		"what was admitted last is the truth, once": {
+			indexed:  []*policies.Object{serviceObject(localService("web", "other")), workloadObject("canary", "web")},
+			admitted: []*policies.Object{serviceObject(shared), workloadObject("canary", "web")},
+			object:   workloadObject("web", "web"), operation: policies.Create,
+			want: want{View: policies.ViewCluster, Services: []string{"web"}, Others: []string{"canary"}},
+		},
+		"who was admitted is not its own neighbour": {
+			indexed: []*policies.Object{serviceObject(shared)}, admitted: []*policies.Object{workloadObject("web", "web")},
+			object: workloadObject("web", "web"), operation: policies.Update,
+			want: want{View: policies.ViewCluster, Services: []string{"web"}},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n, _ := newTestNeighbours(t, &fakeReader{}, &test.live)
+			for _, object := range test.indexed {
+				n.index.Put(object)
+			}
+			for _, object := range test.admitted {
+				n.Admitted(object)
+			}
+			related := n.Related(t.Context(), policies.Input{Operation: test.operation, Object: test.object})
+			got := want{View: related.View, Asked: test.live.asked}
+			for _, service := range related.Services {
+				got.Services = append(got.Services, service.Name)
+			}
+			for _, workload := range related.Workloads {
+				got.Others = append(got.Others, workload.Name)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("Related() mismatch (-want +got):\n%s", diff)
+			}
+			if test.live.asked > 0 {
+				if raw := test.live.options.AsListOptions(); raw.ResourceVersion != "0" || raw.FieldSelector != "spec.type!=ClusterIP" || test.live.options.Namespace != "edge" {
+					t.Errorf("asked for %+v in %q: a read that waits for etcd, or that lists too much", raw, test.live.options.Namespace)
+				}
+			}
+		})
+	}
+}
+
+func TestLookUpsAreBounded(t *testing.T) {
+	t.Parallel()
+	t.Run("in time", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			n, registry := newTestNeighbours(t, &fakeReader{}, &fakeReader{hang: true})
+			start := time.Now()
+			related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: workloadObject("web", "web")})
+			if took := time.Since(start); related.View != policies.ViewNone || took != lookupTimeout {
+				t.Errorf("a look-up that hangs gives view %q after %s, want none after %s", related.View, took, lookupTimeout)
+			}
+			countLookups(t, registry, "failed")
+		})
+	})
+	t.Run("in number", func(t *testing.T) {
+		t.Parallel()
+		live := &fakeReader{}
+		n, registry := newTestNeighbours(t, &fakeReader{}, live)
+		for range maxLookups {
+			n.lookups <- struct{}{}
+		}
+		related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: workloadObject("web", "web")})
+		if related.View != policies.ViewNone || live.asked > 0 {
+			t.Errorf("one look-up too many gives view %q, and asks %d times", related.View, live.asked)
+		}
+		countLookups(t, registry, "busy")
+	})
+}
+
+func countLookups(t *testing.T, registry *prometheus.Registry, outcome string) {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != "sourceward_lookups_total" {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			for _, label := range metric.GetLabel() {
+				if label.GetName() == "outcome" && label.GetValue() == outcome && metric.GetCounter().GetValue() == 1 {
+					return
+				}
+			}
+		}
+	}
+	t.Errorf("no look-up is counted as %s", outcome)
+}
+
+func TestNamespace(t *testing.T) {
+	t.Parallel()
+	edge := corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "edge", Labels: map[string]string{"team": "edge"}}}
+	tests := map[string]struct {
+		cached, live fakeReader
+		assumed      bool
+		asked        int
+	}{
+		"cached":                         {cached: fakeReader{namespaces: []corev1.Namespace{edge}}},
+		"created a moment ago":           {live: fakeReader{namespaces: []corev1.Namespace{edge}}, asked: 1},
+		"not there":                      {assumed: true, asked: 1},
+		"the API server does not answer": {live: fakeReader{err: errors.New("connection refused")}, assumed: true, asked: 1},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n, _ := newTestNeighbours(t, &test.cached, &test.live)
+			got := n.Namespace(t.Context(), "edge")
+			want := policies.Namespace{Name: "edge", Labels: edge.Labels}
+			if test.assumed {
+				want = policies.Namespace{Name: "edge", Labels: map[string]string{corev1.LabelMetadataName: "edge"}, Assumed: true}
+			}
+			if diff := cmp.Diff(want, got); diff != "" || test.live.asked != test.asked {
+				t.Errorf("Namespace() asked %d times, want %d, mismatch (-want +got):\n%s", test.live.asked, test.asked, diff)
+			}
+		})
+	}
+}
+
+// TestReductions: what enters a cache holds what the rules read and nothing else.
+func TestReductions(t *testing.T) {
+	t.Parallel()
+	meta := metav1.ObjectMeta{
+		Namespace: "edge", Name: "web", UID: "u", ResourceVersion: "7", Labels: map[string]string{"a": "b"},
+		Annotations:   map[string]string{corev1.LastAppliedConfigAnnotation: "{}", "c": "d"},
+		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
+	}
+	wantMeta := metav1.ObjectMeta{
+		Namespace: "edge", Name: "web", ResourceVersion: "7", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"},
+	}
+	deployment := &appsv1.Deployment{ObjectMeta: meta, Status: appsv1.DeploymentStatus{Replicas: 3}}
+	deployment.Spec.Template.Spec.Containers = []corev1.Container{{Name: "web", Image: "web", Env: []corev1.EnvVar{{Name: "SECRET"}}}}
+	wantDeployment := &appsv1.Deployment{ObjectMeta: wantMeta}
+	wantDeployment.Spec.Template.Spec.Containers = []corev1.Container{{Name: "web"}}
+	got, err := reduceDeployment(deployment)
+	if diff := cmp.Diff(any(wantDeployment), got); err != nil || diff != "" {
+		t.Errorf("Deployment mismatch (-want +got), error %v:\n%s", err, diff)
+	}
+	service := &corev1.Service{ObjectMeta: meta, Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}}}}
+	wantService := &corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: wantMeta}
+	got, err = reduceService(service)
+	if diff := cmp.Diff(any(wantService), got); err != nil || diff != "" {
+		t.Errorf("Service mismatch (-want +got), error %v:\n%s", err, diff)
+	}
+}
