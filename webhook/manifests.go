@@ -43,4 +43,4 @@ package webhook
 //
 // It tells the API server of that CA in these two configurations and can neither make nor remove any.
 //
-// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations;validatingwebhookconfigurations,resourceNames=sourceward,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations;validatingwebhookconfigurations,resourceNames=sourceward,verbs=list;watch;patch

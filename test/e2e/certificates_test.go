@@ -1,0 +1,420 @@
+package e2e
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/sourceward/sourceward/test/cluster"
+	"github.com/sourceward/sourceward/webhook"
+)
+
+// The names in config/.
+const (
+	caNamespace, caSecret = "sourceward-system", "sourceward-ca"
+	caConfiguration       = "sourceward"
+)
+
+// TestCertificates rotates the CA beneath two replicas. Conflicts between their writes, ownership of fields, watches by name
+// under RBAC by name, and the authority's own way with a Secret are only on a real API server what they are.
+func TestCertificates(t *testing.T) {
+	t.Parallel()
+	c, err := cluster.Start(t.Context(), cluster.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	client, err := kubernetes.NewForConfig(c.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &certificatesTest{cluster: c, client: client}
+	e.kubectl(t, "", "create", "namespace", caNamespace)
+	e.kubectl(t, "", "apply", "-k", "../../config/rbac")
+	// The replicas may do what config/rbac lets them, and nothing else.
+	path, err := c.UserKubeconfig("system:serviceaccount:" + caNamespace + ":sourceward-webhook")
+	if err != nil {
+		t.Fatal(err)
+	}
+	restricted, err := clientcmd.BuildConfigFromFlags("", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s, err := webhook.NewSelfManaged(webhook.SelfManagedOptions{
+			Config: restricted, SecretNamespace: caNamespace, SecretName: caSecret, DNSNames: []string{"localhost"},
+			MutatingName: caConfiguration, ValidatingName: caConfiguration,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.replicas = append(e.replicas, startReplica(t, s))
+	}
+
+	started := time.Now()
+	e.eventually(t, "replicas are ready while there is no configuration", e.ready)
+	t.Logf("a new CA and a leaf of it in both replicas %s after the start", time.Since(started))
+	started = time.Now()
+	e.install(t, caConfiguration, "a", "b")
+	e.eventually(t, "every webhook trusts both replicas", e.trusted(t))
+	t.Logf("announced %s after the installation", time.Since(started))
+	if bundles := e.bundles(t); !allEqual(bundles) || len(parse(t, bundles[0])) != 1 {
+		t.Errorf("%d bundles are not all the same CA: %q", len(bundles), bundles)
+	}
+
+	t.Run("a client that lags by two seconds can call through every rotation", func(t *testing.T) {
+		stop := e.watch(t)
+		deleted := func() error {
+			return client.CoreV1().Secrets(caNamespace).Delete(t.Context(), caSecret, metav1.DeleteOptions{})
+		}
+		emptied := func() error {
+			_, err := client.CoreV1().Secrets(caNamespace).Patch(t.Context(), caSecret, types.MergePatchType, []byte(`{"data": {"tls.crt": ""}}`), metav1.PatchOptions{})
+			return err
+		}
+		for name, changes := range map[string][]func() error{
+			"the Secret is deleted":                            {deleted},
+			"the Secret is deleted, and at once emptied":       {deleted, emptied},
+			"the Secret is emptied, and at once deleted twice": {emptied, deleted, deleted},
+		} {
+			former := e.serials()
+			started := time.Now()
+			for _, change := range changes {
+				ca := e.ca(t)
+				if err := change(); err != nil {
+					t.Fatal(err)
+				}
+				e.eventually(t, "there is a new CA", func() error {
+					if now := e.ca(t); now == "" || now == ca {
+						return errors.New("there is none")
+					}
+					return nil
+				})
+				t.Logf("%s: new CA after %s", name, time.Since(started))
+				e.eventually(t, "the CA is announced", func() error {
+					for _, bundle := range e.bundles(t) {
+						if !strings.Contains(bundle, e.ca(t)) {
+							return fmt.Errorf("%q lacks %q", bundle, e.ca(t))
+						}
+					}
+					return nil
+				})
+				t.Logf("%s: announced after %s", name, time.Since(started))
+			}
+			for i := range e.replicas {
+				e.eventually(t, "the replica serves a leaf of the new CA", func() error {
+					if e.serials()[i] == former[i] {
+						return errors.New("it serves the former leaf")
+					}
+					return e.replicas[i].call(pool([]byte(e.ca(t))))
+				})
+				t.Logf("%s: replica %d serves the new leaf after %s", name, i, time.Since(started))
+			}
+		}
+		stop()
+		bundles := e.bundles(t)
+		if !allEqual(bundles) || len(parse(t, bundles[0])) != 7 {
+			t.Errorf("the bundles are not all the same seven CAs: %q", bundles)
+		}
+	})
+
+	t.Run("a configuration that is replaced or comes back is told the CA", func(t *testing.T) {
+		for name, change := range map[string]func(){
+			"deleted and installed again": func() {
+				e.kubectl(t, "", "delete", "mutatingwebhookconfiguration,validatingwebhookconfiguration", caConfiguration)
+				e.install(t, caConfiguration, "a", "b")
+			},
+			"replaced, caBundle and all":  func() { e.kubectl(t, manifests(caConfiguration, "a"), "replace", "-f", "-") },
+			"applied with one more entry": func() { e.install(t, caConfiguration, "a", "b", "c") },
+			"garbage in caBundle": func() {
+				e.kubectl(t, "", "patch", "mutatingwebhookconfiguration", caConfiguration, "--type=json", "-p",
+					`[{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "Z2FyYmFnZQ=="}]`)
+			},
+		} {
+			change()
+			started := time.Now()
+			e.eventually(t, "every webhook trusts both replicas: "+name, e.trusted(t))
+			t.Logf("%s: trusted again after %s", name, time.Since(started))
+		}
+	})
+
+	t.Run("somebody who applies on the server can take an entry out", func(t *testing.T) {
+		e.kubectl(t, "", "delete", "mutatingwebhookconfiguration,validatingwebhookconfiguration", caConfiguration)
+		for _, names := range [][]string{{"a", "b"}, {"a"}, {"a", "c"}} {
+			e.kubectl(t, manifests(caConfiguration, names...), "apply", "--server-side", "-f", "-")
+			e.eventually(t, "every webhook trusts both replicas", e.trusted(t))
+			if got := len(e.bundles(t)); got != 2*len(names) {
+				t.Errorf("there are %d webhooks, want %d", got, 2*len(names))
+			}
+		}
+	})
+
+	t.Run("we own caBundle and no other field", func(t *testing.T) {
+		object, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), caConfiguration, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, fields := range object.ManagedFields {
+			if fields.Manager != "sourceward-ca" {
+				continue
+			}
+			want := `{"f:webhooks":{"k:{\"name\":\"a.sourceward.dev\"}":{"f:clientConfig":{"f:caBundle":{}}},"k:{\"name\":\"c.sourceward.dev\"}":{"f:clientConfig":{"f:caBundle":{}}}}}`
+			if diff := cmp.Diff(want, fields.FieldsV1.GetRawString()); diff != "" {
+				t.Errorf("fields of ours mismatch (-want +got):\n%s", diff)
+			}
+			return
+		}
+		t.Error("we own nothing")
+	})
+}
+
+// certificatesTest is a cluster and the replicas beside it.
+type certificatesTest struct {
+	cluster  *cluster.Cluster
+	client   kubernetes.Interface
+	replicas []*certificateReplica
+}
+
+// certificateReplica serves on a port of its own.
+type certificateReplica struct {
+	certificate *webhook.SelfManaged
+	address     string
+}
+
+func startReplica(t *testing.T, s *webhook.SelfManaged) *certificateReplica {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{
+		Handler:  http.NotFoundHandler(),
+		ErrorLog: log.New(io.Discard, "", 0), // clients tell what fails
+	}
+	served := make(chan error, 1)
+	go func() {
+		served <- server.Serve(tls.NewListener(listener, &tls.Config{GetCertificate: s.GetCertificate}))
+	}()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- s.Start(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Start() = %v", err)
+		}
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	return &certificateReplica{certificate: s, address: listener.Addr().String()}
+}
+
+// call makes a handshake as an API server that trusts these CAs.
+func (r *certificateReplica) call(cas *x509.CertPool) error {
+	connection, err := tls.Dial("tcp", r.address, &tls.Config{RootCAs: cas, ServerName: "localhost"})
+	if err != nil {
+		return err
+	}
+	return connection.Close()
+}
+
+// install applies a mutating and a validating configuration with these webhooks.
+func (e *certificatesTest) install(t *testing.T, name string, webhooks ...string) {
+	t.Helper()
+	e.kubectl(t, manifests(name, webhooks...), "apply", "-f", "-")
+}
+
+func manifests(name string, webhooks ...string) string {
+	var b strings.Builder
+	for _, kind := range []string{"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"} {
+		fmt.Fprintf(&b, "---\napiVersion: admissionregistration.k8s.io/v1\nkind: %s\nmetadata: {name: %s}\nwebhooks:\n", kind, name)
+		for _, w := range webhooks {
+			fmt.Fprintf(&b, "- {name: %s.sourceward.dev, clientConfig: {url: 'https://localhost:9443/'}, sideEffects: None, admissionReviewVersions: [v1], failurePolicy: Ignore}\n", w)
+		}
+	}
+	return b.String()
+}
+
+// kubectl runs kubectl and wants it to succeed.
+func (e *certificatesTest) kubectl(t *testing.T, stdin string, args ...string) {
+	t.Helper()
+	cmd := e.cluster.Kubectl(t.Context(), args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, output)
+	}
+}
+
+// eventually polls until there is no error.
+func (e *certificatesTest) eventually(t *testing.T, what string, ask func() error) {
+	t.Helper()
+	var last error
+	err := wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+		last = ask()
+		return last == nil, nil
+	})
+	if err != nil {
+		t.Fatalf("%s: %v; last: %v", what, err, last)
+	}
+}
+
+func (e *certificatesTest) ready() error {
+	var errs []error
+	for _, r := range e.replicas {
+		errs = append(errs, r.certificate.Ready(nil))
+	}
+	return errors.Join(errs...)
+}
+
+// serials are those of the leaves that are served.
+func (e *certificatesTest) serials() []string {
+	var serials []string
+	for _, r := range e.replicas {
+		if c, err := r.certificate.GetCertificate(nil); err == nil {
+			serials = append(serials, c.Leaf.SerialNumber.String())
+		}
+	}
+	return serials
+}
+
+// ca is the CA in the Secret; empty if there is none.
+func (e *certificatesTest) ca(t *testing.T) string {
+	t.Helper()
+	secret, err := e.client.CoreV1().Secrets(caNamespace).Get(t.Context(), caSecret, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+	return string(secret.Data["tls.crt"])
+}
+
+// bundles are caBundle of all webhooks of both configurations, as far as these exist.
+func (e *certificatesTest) bundles(t *testing.T) []string {
+	t.Helper()
+	var bundles []string
+	m, err := e.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), caConfiguration, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		t.Error(err)
+	}
+	for i := range m.Webhooks {
+		bundles = append(bundles, string(m.Webhooks[i].ClientConfig.CABundle))
+	}
+	v, err := e.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(t.Context(), caConfiguration, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		t.Error(err)
+	}
+	for i := range v.Webhooks {
+		bundles = append(bundles, string(v.Webhooks[i].ClientConfig.CABundle))
+	}
+	return bundles
+}
+
+// trusted is nil if a client that knows any one of the bundles can call both replicas, and they are ready.
+func (e *certificatesTest) trusted(t *testing.T) func() error {
+	return func() error {
+		errs := []error{e.ready()}
+		bundles := e.bundles(t)
+		if len(bundles) == 0 {
+			errs = append(errs, errors.New("there are no webhooks"))
+		}
+		for _, bundle := range bundles {
+			for _, r := range e.replicas {
+				errs = append(errs, r.call(pool([]byte(bundle))))
+			}
+		}
+		return errors.Join(errs...)
+	}
+}
+
+// watch calls both replicas every 20 ms as a client of each webhook that knows what the configurations said two seconds ago,
+// until stop, or the end of the test. It fails if a call fails.
+func (e *certificatesTest) watch(t *testing.T) (stop func()) {
+	t.Helper()
+	const lag, period = 2 * time.Second, 20 * time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() {
+		type view struct {
+			at      time.Time
+			bundles []string
+		}
+		var views []view // the oldest first
+		calls := 0
+		var failed []error
+		wait.UntilWithContext(ctx, func(context.Context) {
+			views = append(views, view{time.Now(), e.bundles(t)})
+			for len(views) > 1 && time.Since(views[1].at) > lag {
+				views = views[1:]
+			}
+			if time.Since(views[0].at) < lag {
+				return
+			}
+			for _, bundle := range slices.Compact(slices.Sorted(slices.Values(views[0].bundles))) {
+				for _, r := range e.replicas {
+					calls++
+					if err := r.call(pool([]byte(bundle))); err != nil {
+						failed = append(failed, err)
+					}
+				}
+			}
+		}, period)
+		t.Logf("%d calls, %d failed", calls, len(failed))
+		if len(failed) > 0 || calls == 0 {
+			t.Errorf("%d of %d calls failed, first: %v", len(failed), calls, failed)
+		}
+	})
+	stop = func() {
+		cancel()
+		group.Wait()
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func pool(bundle []byte) *x509.CertPool {
+	cas := x509.NewCertPool()
+	cas.AppendCertsFromPEM(bundle)
+	return cas
+}
+
+func parse(t *testing.T, bundle string) (cas []*x509.Certificate) {
+	t.Helper()
+	for block, rest := pem.Decode([]byte(bundle)); block != nil; block, rest = pem.Decode(rest) {
+		ca, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cas = append(cas, ca)
+	}
+	return cas
+}
+
+func allEqual(values []string) bool {
+	return len(slices.Compact(slices.Clone(values))) == 1
+}
