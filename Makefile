@@ -5,7 +5,7 @@ IMAGE            ?= sourceward:$(VERSION)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build test lint fuzz bench cluster generate verify image clean
+.PHONY: help build test lint fuzz demo run bench cluster generate verify image clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,9 +16,10 @@ build: ## Build bin/sourceward and bin/sourceward-webhook, static and reproducib
 	$(GO_BUILD) -o bin/ ./cmd/sourceward
 	$(GO_BUILD) -o bin/sourceward-webhook ./cmd/webhook
 
-test: build ## Vet, then run every test: Go, Rego, the cases and the binary itself.
+# The end-to-end tests start control planes, which take their time where a machine is slow or busy.
+test: build cluster ## Vet, then run every test: Go, Rego, the cases, both binaries, and real control planes.
 	go vet ./...
-	go test ./...
+	go test -timeout 40m ./...
 
 # Tools are pinned in test/tools/go.mod. They are built outside the tree, so that every clone shares one build; their
 # folders are named after Go too, since a linter cannot read a newer Go.
@@ -44,8 +45,19 @@ fuzz: ## Run every fuzz target in turn, for FUZZTIME each.
 cluster: ## Build the control planes that the tests run, once, outside the tree.
 	go run ./test/cluster/build
 
-bench: ## Run the benchmarks.
-	go test ./test/bench -run '^$$' -bench . -benchmem
+# Not by go run, which would be ended by Ctrl-C before what it runs has stopped its processes.
+DEMO := bin/demo
+
+demo: build ## Show what Sourceward does, on a real control plane on this machine.
+	go build -o $(DEMO) ./test/demo
+	@$(DEMO)
+
+run: build ## Leave a control plane with Sourceward running, until Ctrl-C.
+	go build -o $(DEMO) ./test/demo
+	@$(DEMO) run
+
+bench: cluster ## Run the benchmarks.
+	go test ./test/bench -timeout 40m -run '^$$' -bench . -benchmem
 
 # Only packages with golden files know the flag -update.
 generate: $(CONTROLLER_GEN) ## Rewrite deepcopy, config and the golden files; read the diff before you commit it.

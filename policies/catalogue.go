@@ -43,6 +43,7 @@ var catalogue = []Rule{
 	localOnClusterIP,
 	sourceIPNeedsLocal,
 	unknownTrafficPolicy,
+	misplacedHealthCheckNodePort,
 	unspreadBehindLocal,
 	ineffectiveSpread,
 	neighboursUnknown,

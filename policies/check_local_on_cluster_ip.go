@@ -72,7 +72,7 @@ func serviceType(service *corev1.Service) string {
 	switch t := service.Spec.Type; t {
 	case "":
 		return string(corev1.ServiceTypeClusterIP)
-	case corev1.ServiceTypeClusterIP, corev1.ServiceTypeExternalName:
+	case corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort, corev1.ServiceTypeExternalName:
 		return string(t)
 	default:
 		return fmt.Sprintf("%.40q", string(t))

@@ -30,7 +30,7 @@ const (
 var Endpoints = []Endpoint{Mutate, Validate}
 
 // refusedByServer are the rules whose findings the API server refuses by itself before it asks Validate.
-var refusedByServer = []string{"local-on-cluster-ip", "unknown-traffic-policy"}
+var refusedByServer = []string{"local-on-cluster-ip", "unknown-traffic-policy", "misplaced-health-check-node-port"}
 
 // Outcome is what a response does to its request.
 type Outcome string

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/sourceward/sourceward/test/cluster"
+	"github.com/sourceward/sourceward/test/sandbox"
+)
+
+const (
+	// namespace is where the manifests are.
+	namespace = "demo"
+	// patience bounds every wait for what takes milliseconds.
+	patience = time.Minute
+)
+
+// stage is a control plane with three nodes and, once it is installed, Sourceward.
+type stage struct {
+	bin     string // the folder of sourceward and sourceward-webhook
+	cluster *cluster.Cluster
+	sandbox *sandbox.Sandbox
+}
+
+// on builds and starts a stage, plays on it, and stops it again whatever happens. Progress is for a person.
+// The error is non-nil when it did not start, when play has one, or when something that ran had ended badly.
+func on(ctx context.Context, bin string, progress io.Writer, play func(context.Context, *stage) error) (err error) {
+	s := &stage{}
+	if s.bin, err = filepath.Abs(bin); err != nil {
+		return err
+	}
+	// The first time it takes minutes, and says how far it is.
+	if err := cluster.Build(ctx, cluster.V137, progress); err != nil {
+		return err
+	}
+	fmt.Fprintln(progress, "start etcd, kube-apiserver, kube-controller-manager, kube-scheduler and three nodes")
+	if s.cluster, err = cluster.Start(ctx, cluster.Options{Version: cluster.V137, Nodes: 3}); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop(ctx)) }()
+	if _, err := s.shell(ctx, "kubectl create namespace "+namespace); err != nil {
+		return err
+	}
+	return play(ctx, s)
+}
+
+// install installs the webhook and returns when the API server calls it.
+func (s *stage) install(ctx context.Context) (err error) {
+	s.sandbox, err = sandbox.Install(ctx, s.cluster, filepath.Join(s.bin, "sourceward-webhook"), sandbox.Options{})
+	if err != nil {
+		return err
+	}
+	// It learns of the two configurations by watches of its own. The first Service is refused by one endpoint, the other
+	// is warned about by the other.
+	const probe = "kubectl create --dry-run=server -f test/demo/manifests/admin.yaml; " +
+		"kubectl create service clusterip probe --namespace demo --tcp=80 --dry-run=client --output yaml | " +
+		"kubectl annotate --local --filename - --output yaml sourceward.dev/source-ip=probe | " +
+		"kubectl create --dry-run=server --filename -"
+	return s.until(ctx, "the API server calls the webhook", func() (bool, string) {
+		answer, _ := s.shell(ctx, probe)
+		return strings.Contains(answer, "local-on-cluster-ip") && strings.Contains(answer, "source-ip-needs-local"), answer
+	})
+}
+
+// ready returns when a number of policies is in force.
+func (s *stage) ready(ctx context.Context, policies float64) error {
+	return s.until(ctx, "the policy is in force", func() (bool, string) {
+		ready, err := s.sandbox.Replicas[0].Metric(ctx, `sourceward_policies{state="ready"}`)
+		return err == nil && ready == policies, fmt.Sprintf("%v policies (%v)", ready, err)
+	})
+}
+
+// binaries is the folder of kubectl.
+func (s *stage) binaries() string { return filepath.Dir(s.cluster.Binary("kubectl")) }
+
+// shell runs a line as a user types it and returns what it printed, in that order. The error is non-nil when it failed.
+func (s *stage) shell(ctx context.Context, line string) (string, error) {
+	cmd := exec.CommandContext(ctx, "sh", "-c", line)
+	cmd.Env = append(s.cluster.Kubectl(ctx).Env, "PATH="+s.bin+":"+s.binaries()+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return string(out), err
+}
+
+// until polls until the answer is yes. The error is non-nil when that takes too long, with the last answer.
+func (s *stage) until(ctx context.Context, what string, ask func() (yes bool, answer string)) error {
+	var last string
+	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, func(context.Context) (yes bool, _ error) {
+		yes, last = ask()
+		return yes, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait until %s: %w\n%s", what, err, last)
+	}
+	return nil
+}
+
+// stop stops all. Nothing is to be kept, so after an interrupt nothing is waited for either: from a terminal it reaches
+// all processes, and that they have ended is no error then.
+func (s *stage) stop(ctx context.Context) error {
+	if ctx.Err() == nil {
+		var err error
+		if s.sandbox != nil {
+			err = s.sandbox.Stop()
+		}
+		return errors.Join(err, s.cluster.Stop())
+	}
+	if s.sandbox != nil {
+		s.sandbox.Kill()
+	}
+	err := s.cluster.Stop()
+	if _, stat := os.Stat(s.cluster.Dir); errors.Is(stat, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

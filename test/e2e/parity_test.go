@@ -1,0 +1,1106 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	jsonpatch "github.com/evanphx/json-patch/v5"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sync/errgroup"
+	admissionv1 "k8s.io/api/admission/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/review"
+	"github.com/sourceward/sourceward/test/cluster"
+	"github.com/sourceward/sourceward/test/sandbox"
+)
+
+const (
+	paritySeed = 20261121
+	// parityBundles is how many bundles there are, each in a Namespace of its own; parityClients how many are applied
+	// at a time, and parityMost how many Services, and how many Deployments, are in one at most.
+	parityBundles = 500
+	parityClients = 3
+	parityMost    = 3
+	// parityLabel is the label of Namespaces that names their policy.
+	parityLabel = "parity.example.com/policy"
+)
+
+// TestParity applies bundles of Services and Deployments with kubectl, the Services first, and holds what the webhook
+// answers against what the dry-run binary says of the same files: the same findings, by rule and object, in the same
+// mode and with the same words; the same patches, byte for byte; and that is what the API server stores.
+//
+// Where the two differ it is for one of these reasons, and each is held to what it allows:
+//
+//   - Findings that are exempt, or for audit only, are for reports. The webhook keeps them to itself.
+//   - Of an object that the API server refuses by itself only /mutate is asked, and says what it has to say.
+//   - A Service that was refused is not there, so the Deployments behind it are judged without it; and so is a
+//     Deployment that was refused, or comes later in the file. The binary knows the whole file. The Deployments that
+//     this concerns are held against what it says of a file with all that the API server had accepted before.
+//   - A Service is warned about the Deployments that are already behind it, which no file can tell. Here there are
+//     none yet.
+func TestParity(t *testing.T) {
+	t.Parallel()
+	t.Logf("seed %d", paritySeed)
+	p := newParity(t)
+	bundles := make([]*parityBundle, parityBundles)
+	for i := range bundles {
+		bundles[i] = newParityBundle(i, p.annotations)
+	}
+	p.prepare(t, bundles)
+	offline := p.check(t, "bundles", bundles, func(b *parityBundle) []parityObject { return b.objects })
+	p.apply(t, bundles)
+	p.read(t, bundles)
+	// One run for the first Deployments that saw less than the binary, one for the second ones, and so on: each is in
+	// a file with the same Services.
+	var seen []parityReport
+	for i := range parityMost {
+		seen = append(seen, p.check(t, fmt.Sprint("seen-", i), bundles, func(b *parityBundle) []parityObject { return b.seenBy(i) }))
+	}
+
+	var tally parityTally
+	for _, b := range bundles {
+		p.compare(t, b, offline, seen, &tally)
+	}
+	t.Logf("%d bundles: %s", len(bundles), tally)
+	tally.wantSome(t)
+}
+
+// parityTally counts what was compared.
+type parityTally struct {
+	objects, refused, patches, exempt      int
+	deny, mutate, warn, audit              int
+	without, differ, judgedByServer, calls int
+}
+
+func (p *parityTally) count(objectFindings []parityFinding) {
+	p.objects++
+	for _, f := range objectFindings {
+		switch {
+		case f.Exempt != nil:
+			p.exempt++
+		case f.Mode == policies.Deny:
+			p.deny++
+		case f.Mode == policies.Mutate:
+			p.mutate++
+		case f.Mode == policies.Warn:
+			p.warn++
+		default:
+			p.audit++
+		}
+	}
+}
+
+func (p parityTally) String() string {
+	return fmt.Sprintf("%d objects, %d findings (deny %d, mutate %d, warn %d, audit %d, exempt %d), %d objects patched, %d refused "+
+		"(%d of them by the API server, too), %d answers of the webhook; %d Deployments saw less than the whole file, and that made a difference for %d",
+		p.objects, p.deny+p.mutate+p.warn+p.audit+p.exempt, p.deny, p.mutate, p.warn, p.audit, p.exempt, p.patches, p.refused,
+		p.judgedByServer, p.calls, p.without, p.differ)
+}
+
+// wantSome wants that there was something to compare.
+func (p parityTally) wantSome(t *testing.T) {
+	t.Helper()
+	for what, n := range map[string]int{
+		"deny": p.deny, "mutate": p.mutate, "warn": p.warn, "audit": p.audit, "exempt": p.exempt, "patched": p.patches,
+		"refused by the API server": p.judgedByServer, "Deployments that saw less": p.without, "difference that made": p.differ,
+	} {
+		if n < parityBundles/20 {
+			t.Errorf("%s: %d, want at least %d", what, n, parityBundles/20)
+		}
+	}
+	// Were it most of them, it would no longer be an exception.
+	if p.without > p.objects/3 {
+		t.Errorf("%d of %d objects saw less than the whole file", p.without, p.objects)
+	}
+}
+
+// parity is a cluster with Sourceward, and all that the webhook answers.
+type parity struct {
+	*environment
+	binary string
+	dir    string
+	// annotations are those of the load balancers that Sourceward knows, and some that nearly are.
+	annotations []map[string]string
+
+	mu      sync.Mutex
+	answers map[string][]parityAnswer
+}
+
+// parityAnswer is one answer of the webhook.
+type parityAnswer struct {
+	endpoint  review.Endpoint
+	operation admissionv1.Operation
+	response  *admissionv1.AdmissionResponse
+}
+
+func newParity(t *testing.T) *parity {
+	t.Helper()
+	p := &parity{dir: t.TempDir(), answers: map[string][]parityAnswer{}}
+	p.binary = filepath.Join(p.dir, "sourceward")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", p.binary, "github.com/sourceward/sourceward/cmd/sourceward")
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+
+	text, err := os.ReadFile("../../policies/bundle/testdata/rows.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type service struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	var rows map[string]struct {
+		Holds  service `json:"holds"`
+		Nearly service `json:"nearly"`
+	}
+	if err := yaml.Unmarshal(text, &rows); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(rows)) {
+		for _, of := range []service{rows[name].Holds, rows[name].Nearly} {
+			if of.Annotations != nil {
+				p.annotations = append(p.annotations, of.Annotations)
+			}
+		}
+	}
+
+	certificates := t.TempDir()
+	crt, key := selfSigned(t)
+	for name, data := range map[string][]byte{"ca.crt": crt, "tls.crt": crt, "tls.key": key} {
+		if err := os.WriteFile(filepath.Join(certificates, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.environment = newEnvironment(t, cluster.Options{}, sandbox.Options{CertDir: certificates})
+	p.listen(t, crt, key)
+	return p
+}
+
+// listen lets the API server call the webhook through a server that notes the answers, with the same certificate.
+func (p *parity) listen(t *testing.T, crt, key []byte) {
+	t.Helper()
+	pair, err := tls.X509KeyPair(crt, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := p.Replicas[0].Client()
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := p.forward(w, r, client); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	}))
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	registration := p.client.AdmissionregistrationV1()
+	mutating, err := registration.MutatingWebhookConfigurations().Get(t.Context(), "sourceward", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range mutating.Webhooks {
+		mutating.Webhooks[i].ClientConfig.URL = new("https://localhost:" + port + "/" + string(review.Mutate))
+	}
+	if _, err := registration.MutatingWebhookConfigurations().Update(t.Context(), mutating, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	validating, err := registration.ValidatingWebhookConfigurations().Get(t.Context(), "sourceward", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range validating.Webhooks {
+		validating.Webhooks[i].ClientConfig.URL = new("https://localhost:" + port + "/" + string(review.Validate))
+	}
+	if _, err := registration.ValidatingWebhookConfigurations().Update(t.Context(), validating, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, probe := range []string{service("until-called", "probe", `{ports: [{port: 80}]}`), deployment("until-called", "probe", 1)} {
+		p.eventually(t, "the API server calls the webhook by another way", func() (bool, string) {
+			kind, _, _ := strings.Cut(strings.TrimPrefix(probe, "{apiVersion: "), ", metadata")
+			p.must(t, probe, "create", "--dry-run=server", "-f", "-")
+			_, kind, _ = strings.Cut(kind, "kind: ")
+			answers := p.take(kind + " until-called/probe")
+			return len(answers) == len(review.Endpoints), fmt.Sprint(len(answers), " calls")
+		})
+	}
+}
+
+// forward asks the webhook and notes what it answers. The error is non-nil when there is no answer.
+func (p *parity) forward(w http.ResponseWriter, r *http.Request, client *http.Client) error {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(r.Context(), r.Method, "https://"+p.Replicas[0].Address+r.URL.Path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", r.Header.Get("Content-Type"))
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close() //nolint:errcheck // it was only read
+	answered, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	var asked, answer admissionv1.AdmissionReview
+	if err := errors.Join(json.Unmarshal(body, &asked), json.Unmarshal(answered, &answer)); err != nil {
+		return fmt.Errorf("%d %s: %w", response.StatusCode, answered, err)
+	}
+	key := fmt.Sprintf("%s %s/%s", asked.Request.Kind.Kind, asked.Request.Namespace, asked.Request.Name)
+	p.mu.Lock()
+	p.answers[key] = append(p.answers[key], parityAnswer{review.Endpoint(path.Base(r.URL.Path)), asked.Request.Operation, answer.Response})
+	p.mu.Unlock()
+	w.Header().Set("Content-Type", response.Header.Get("Content-Type"))
+	w.WriteHeader(response.StatusCode)
+	_, err = w.Write(answered)
+	return err
+}
+
+// take returns what was answered about an object, once.
+func (p *parity) take(key string) []parityAnswer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	answers := p.answers[key]
+	delete(p.answers, key)
+	return answers
+}
+
+// Names of files in the folder of the test.
+const (
+	parityNamespaces = "namespaces.yaml"
+	parityPolicies   = "policies.yaml"
+)
+
+// prepare creates the policies and the Namespaces, and waits until the webhook knows them.
+func (p *parity) prepare(t *testing.T, bundles []*parityBundle) {
+	t.Helper()
+	var namespaces []parityObject
+	for _, b := range bundles {
+		namespaces = append(namespaces, b.namespace)
+	}
+	p.write(t, parityNamespaces, namespaces)
+	if err := os.WriteFile(filepath.Join(p.dir, parityPolicies), []byte(paritySourceIPPolicies), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := metric(t, p.Replicas[0], `sourceward_cache_objects{kind="Namespace"}`)
+	for _, name := range []string{parityPolicies, parityNamespaces} {
+		p.must(t, "", "create", "-f", filepath.Join(p.dir, name))
+	}
+	want := map[string]float64{
+		`sourceward_policies{state="ready"}`:         float64(strings.Count(paritySourceIPPolicies, "kind: SourceIPPolicy")),
+		`sourceward_cache_objects{kind="Namespace"}`: before + float64(len(bundles)),
+	}
+	p.eventually(t, "the webhook knows the policies and Namespaces", func() (bool, string) {
+		now := map[string]float64{}
+		for sample := range want {
+			now[sample] = metric(t, p.Replicas[0], sample)
+		}
+		return maps.Equal(now, want), fmt.Sprint(now, ", want ", want)
+	})
+}
+
+// write writes a file with some objects.
+func (p *parity) write(t *testing.T, name string, objects []parityObject) {
+	t.Helper()
+	var text bytes.Buffer
+	for _, object := range objects {
+		document, err := yaml.Marshal(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&text, "---\n%s", document)
+	}
+	file := filepath.Join(p.dir, name)
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, text.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// parityReport is what the binary says, by object.
+type parityReport struct {
+	findings map[string][]parityFinding
+	patches  map[string][]parityPatch
+}
+
+type parityFinding struct {
+	Rule    string
+	Mode    policies.Mode
+	Message string
+	Fix     string
+	Path    string
+	Object  parityRef
+	Exempt  *policies.Exemption
+}
+
+type parityPatch struct {
+	Mode       policies.Mode
+	Object     parityRef
+	Operations []json.RawMessage
+}
+
+type parityRef struct{ Kind, Namespace, Name string }
+
+func (r parityRef) String() string { return fmt.Sprintf("%s %s/%s", r.Kind, r.Namespace, r.Name) }
+
+// check writes a file for each bundle that has objects of some sort, and runs the dry-run binary on all of them.
+func (p *parity) check(t *testing.T, folder string, bundles []*parityBundle, of func(*parityBundle) []parityObject) parityReport {
+	t.Helper()
+	for _, b := range bundles {
+		if objects := of(b); len(objects) > 0 {
+			p.write(t, b.file(folder), objects)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), p.binary, "check", "-q", "-o", "json", "--kube-version", strings.TrimPrefix(string(cluster.V137), "v"),
+		"--policy", parityPolicies, "--context", parityNamespaces, folder)
+	var stdout, stderr bytes.Buffer
+	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, &stdout, &stderr
+	if err := cmd.Run(); cmd.ProcessState == nil || stderr.Len() > 0 {
+		t.Fatalf("check %s: %v\n%s", folder, err, &stderr)
+	}
+	var printed struct {
+		Findings []parityFinding
+		Patches  []parityPatch
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &printed); err != nil {
+		t.Fatal(err)
+	}
+	wantCode := 0
+	if slices.ContainsFunc(printed.Findings, func(f parityFinding) bool { return f.Mode == policies.Deny && f.Exempt == nil }) {
+		wantCode = 1
+	}
+	if code := cmd.ProcessState.ExitCode(); code != wantCode {
+		t.Errorf("check %s exits with %d, want %d", folder, code, wantCode)
+	}
+	report := parityReport{map[string][]parityFinding{}, map[string][]parityPatch{}}
+	for _, f := range printed.Findings {
+		report.findings[f.Object.String()] = append(report.findings[f.Object.String()], f)
+	}
+	for _, patch := range printed.Patches {
+		report.patches[patch.Object.String()] = append(report.patches[patch.Object.String()], patch)
+	}
+	return report
+}
+
+// apply applies every bundle.
+func (p *parity) apply(t *testing.T, bundles []*parityBundle) {
+	t.Helper()
+	start := time.Now()
+	group, ctx := errgroup.WithContext(t.Context())
+	group.SetLimit(parityClients)
+	for _, b := range bundles {
+		group.Go(func() error {
+			cmd := p.Kubectl(ctx, "apply", "-f", filepath.Join(p.dir, b.file("bundles")))
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			err := cmd.Run()
+			if cmd.ProcessState == nil || ctx.Err() != nil {
+				return errors.Join(err, context.Cause(ctx))
+			}
+			b.kubectl = answer{stderr: stderr.String(), code: cmd.ProcessState.ExitCode()}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("applied in %s", time.Since(start).Round(time.Second))
+}
+
+// read reads what is stored.
+func (p *parity) read(t *testing.T, bundles []*parityBundle) {
+	t.Helper()
+	services, err := p.client.CoreV1().Services(metav1.NamespaceAll).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deployments, err := p.client.AppsV1().Deployments(metav1.NamespaceAll).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := map[string]any{}
+	for _, s := range services.Items {
+		stored[parityRef{"Service", s.Namespace, s.Name}.String()] = serviceFields(s)
+	}
+	for _, d := range deployments.Items {
+		stored[parityRef{"Deployment", d.Namespace, d.Name}.String()] = deploymentFields(d)
+	}
+	for _, b := range bundles {
+		b.stored = stored
+	}
+}
+
+// serviceFields and deploymentFields are what Sourceward changes, as the API server stores it.
+func serviceFields(s corev1.Service) any {
+	if s.Spec.ExternalTrafficPolicy == "" && policies.ExternallyAccessible(&s, policies.Newest) {
+		return corev1.ServiceExternalTrafficPolicyCluster
+	}
+	return s.Spec.ExternalTrafficPolicy
+}
+
+func deploymentFields(d appsv1.Deployment) any {
+	pod := d.Spec.Template.Spec
+	if len(pod.TopologySpreadConstraints) == 0 {
+		pod.TopologySpreadConstraints = nil // an empty list is not stored
+	}
+	return corev1.PodSpec{TopologySpreadConstraints: pod.TopologySpreadConstraints, Affinity: pod.Affinity}
+}
+
+// compare holds the doors against each other for the objects of one bundle.
+func (p *parity) compare(t *testing.T, b *parityBundle, offline parityReport, seen []parityReport, tally *parityTally) {
+	t.Helper()
+	accepted := 0
+	var told []string
+	deployments := 0
+	for _, object := range b.objects {
+		key := object.ref().String()
+		want := offline
+		if object["kind"] == "Deployment" {
+			if b.seenBy(deployments) != nil {
+				want = seen[deployments]
+				tally.without++
+				if !cmp.Equal(offline.findings[key], want.findings[key]) || !cmp.Equal(offline.patches[key], want.patches[key]) {
+					tally.differ++
+				}
+			}
+			deployments++
+		}
+		answers := p.take(key)
+		tally.calls += len(answers)
+		tally.count(want.findings[key])
+		c := parityComparison{object: object, findings: want.findings[key], patches: want.patches[key], answers: answers}
+		c.stored, c.isStored = b.stored[key]
+		if c.isStored {
+			accepted++
+		} else {
+			tally.refused++
+		}
+		if c.refusedByServer() {
+			tally.judgedByServer++
+		}
+		if len(c.patch()) > 0 && c.isStored {
+			tally.patches++
+		}
+		for _, problem := range c.problems(b.kubectl) {
+			t.Errorf("seed %d, %s, %s: %s", paritySeed, b.file("bundles"), key, problem)
+		}
+		for _, a := range answers {
+			told = append(told, a.response.Warnings...)
+		}
+	}
+	if wantCode := min(len(b.objects)-accepted, 1); b.kubectl.code != wantCode {
+		t.Errorf("seed %d, %s: kubectl exits with %d, want %d: %s", paritySeed, b.file("bundles"), b.kubectl.code, wantCode, b.kubectl.stderr)
+	}
+	// kubectl shows equal ones once. The API server's own begin with a field, ours with a rule.
+	shown := slices.DeleteFunc(warnings(b.kubectl.stderr), func(line string) bool { return strings.HasPrefix(line, "spec.") })
+	slices.Sort(told)
+	slices.Sort(shown)
+	if diff := cmp.Diff(slices.Compact(told), shown, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("seed %d, %s: what kubectl shows is not what the webhook answered (-webhook +kubectl):\n%s", paritySeed, b.file("bundles"), diff)
+	}
+}
+
+// parityComparison is one object: what the binary says of it, what the webhook answered, and what is stored.
+type parityComparison struct {
+	object   parityObject
+	findings []parityFinding
+	patches  []parityPatch
+	answers  []parityAnswer
+	stored   any
+	isStored bool
+}
+
+// parityRefusedByServer are the rules that stand for what the API server refuses between /mutate and /validate.
+var parityRefusedByServer = []string{"local-on-cluster-ip", "unknown-traffic-policy", "misplaced-health-check-node-port"}
+
+// refusedByServer tells whether the API server would refuse the object by itself, whatever the mode of the finding is,
+// and whether it is exempt or not.
+func (c parityComparison) refusedByServer() bool {
+	return slices.ContainsFunc(c.findings, func(f parityFinding) bool { return slices.Contains(parityRefusedByServer, f.Rule) })
+}
+
+// wanted are the findings that an endpoint says, and whether it is asked at all.
+func (c parityComparison) wanted(endpoint review.Endpoint) (wanted []parityFinding, asked bool) {
+	for _, f := range c.findings {
+		early := slices.Contains(parityRefusedByServer, f.Rule) || f.Mode == policies.Mutate
+		if f.Exempt == nil && f.Mode != policies.Audit && early == (endpoint == review.Mutate) {
+			wanted = append(wanted, f)
+		}
+	}
+	if endpoint == review.Validate && c.refusedByServer() {
+		return nil, false
+	}
+	return wanted, true
+}
+
+// patch are the operations that a webhook applies, as JSON without white space.
+func (c parityComparison) patch() []byte {
+	var operations [][]byte
+	for _, patch := range c.patches {
+		if patch.Mode != policies.Mutate {
+			continue
+		}
+		for _, operation := range patch.Operations {
+			var compact bytes.Buffer
+			_ = json.Compact(&compact, operation) // it was just read, so it is JSON
+			operations = append(operations, compact.Bytes())
+		}
+	}
+	if operations == nil {
+		return nil
+	}
+	return slices.Concat([]byte("["), bytes.Join(operations, []byte(",")), []byte("]"))
+}
+
+// problems are all differences.
+func (c parityComparison) problems(kubectl answer) []string {
+	var problems []string
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	denied := false
+	var asked []review.Endpoint
+	for _, endpoint := range review.Endpoints {
+		wanted, isAsked := c.wanted(endpoint)
+		if !isAsked {
+			continue
+		}
+		asked = append(asked, endpoint)
+		var response *admissionv1.AdmissionResponse
+		for _, a := range c.answers {
+			if a.endpoint == endpoint && a.operation == admissionv1.Create {
+				response = a.response
+			}
+		}
+		if response == nil {
+			problem("/%s was not asked", endpoint)
+			continue
+		}
+		denies := slices.ContainsFunc(wanted, func(f parityFinding) bool { return f.Mode == policies.Deny })
+		denied = denied || denies
+		if response.Allowed == denies {
+			problem("/%s allows: %t, want %t", endpoint, response.Allowed, !denies)
+		}
+		if diff := cmp.Diff(told(wanted), answered(endpoint, response)); diff != "" {
+			problem("/%s findings mismatch (-check +webhook):\n%s", endpoint, diff)
+		}
+		for _, line := range response.Warnings {
+			if !slices.ContainsFunc(wanted, func(f parityFinding) bool { return f.says(line) }) {
+				problem("/%s warns %q, which no finding says: %+v", endpoint, line, wanted)
+			}
+		}
+		var patch []byte
+		if endpoint == review.Mutate && !denies {
+			patch = c.patch()
+		}
+		if !bytes.Equal(response.Patch, patch) {
+			problem("/%s patch is %s, want %s", endpoint, response.Patch, patch)
+		}
+		if denies {
+			problems = append(problems, c.refusal(wanted, response, kubectl)...)
+			break // nobody is asked after that
+		}
+	}
+	if len(c.answers) != len(asked) {
+		problem("the webhook was asked %d times, want %s", len(c.answers), asked)
+	}
+	switch wantStored := !denied && !c.refusedByServer(); {
+	case wantStored != c.isStored:
+		problem("it is stored: %t, want %t: %s", c.isStored, wantStored, kubectl.stderr)
+	case wantStored:
+		if diff := cmp.Diff(c.want(), c.stored); diff != "" {
+			problem("what is stored is not what check repairs (-check +stored):\n%s", diff)
+		}
+	case !denied && !strings.Contains(kubectl.stderr, fmt.Sprintf("The %s %q is invalid: spec.", c.object["kind"], c.object.ref().Name)):
+		problem("the API server does not say why it refuses: %s", kubectl.stderr)
+	}
+	return problems
+}
+
+// refusal holds what a webhook answers, and kubectl shows, against the denials that are wanted.
+func (c parityComparison) refusal(wanted []parityFinding, response *admissionv1.AdmissionResponse, kubectl answer) []string {
+	var problems []string
+	var want []metav1.StatusCause
+	for _, f := range wanted {
+		if f.Mode != policies.Deny {
+			continue
+		}
+		text := f.Message
+		if f.Fix != "" {
+			text += "; fix: " + f.Fix
+		}
+		want = append(want, metav1.StatusCause{Type: metav1.CauseType(f.Rule), Message: text, Field: f.Path})
+		if line := fmt.Sprintf("%s: %s %s: %s", f.Rule, c.object.ref(), f.Path, text); !strings.Contains(kubectl.stderr, line) {
+			problems = append(problems, fmt.Sprintf("kubectl does not show %q: %s", line, kubectl.stderr))
+		}
+	}
+	var got []metav1.StatusCause
+	if response.Result != nil && response.Result.Details != nil {
+		got = response.Result.Details.Causes
+	}
+	byRule := func(a, b metav1.StatusCause) int {
+		return strings.Compare(string(a.Type)+a.Field, string(b.Type)+b.Field)
+	}
+	slices.SortFunc(want, byRule)
+	got = slices.SortedFunc(slices.Values(got), byRule)
+	if diff := cmp.Diff(want, got); diff != "" {
+		problems = append(problems, fmt.Sprintf("denial mismatch (-check +webhook):\n%s", diff))
+	}
+	return problems
+}
+
+// want is what is stored of an object that is repaired as the binary says.
+func (c parityComparison) want() any {
+	text, err := json.Marshal(c.object)
+	if operations := c.patch(); err == nil && operations != nil {
+		var patch jsonpatch.Patch
+		if patch, err = jsonpatch.DecodePatch(operations); err == nil {
+			text, err = patch.Apply(text)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if c.object["kind"] == "Service" {
+		var s corev1.Service
+		if err := json.Unmarshal(text, &s); err != nil {
+			return err
+		}
+		return serviceFields(s)
+	}
+	var d appsv1.Deployment
+	if err := json.Unmarshal(text, &d); err != nil {
+		return err
+	}
+	return deploymentFields(d)
+}
+
+// told is each rule and its mode.
+func told(findings []parityFinding) []string {
+	rules := []string{}
+	for _, f := range findings {
+		rules = append(rules, fmt.Sprintf("%s %s", f.Rule, f.Mode))
+	}
+	slices.Sort(rules)
+	return slices.Compact(rules)
+}
+
+// answered is each rule that an answer speaks of, and the mode that it has by what the answer does.
+func answered(endpoint review.Endpoint, response *admissionv1.AdmissionResponse) []string {
+	rules := []string{}
+	if response.Result != nil && response.Result.Details != nil {
+		for _, cause := range response.Result.Details.Causes {
+			rules = append(rules, fmt.Sprintf("%s %s", cause.Type, policies.Deny))
+		}
+	}
+	for _, line := range response.Warnings {
+		rule, text, _ := strings.Cut(line, ": ")
+		mode := policies.Warn
+		if endpoint == review.Mutate && strings.HasPrefix(text, "repaired: ") {
+			mode = policies.Mutate
+		}
+		rules = append(rules, fmt.Sprintf("%s %s", rule, mode))
+	}
+	slices.Sort(rules)
+	return slices.Compact(rules)
+}
+
+// says tells whether a warning is what a finding says, as far as it fits into one line.
+func (f parityFinding) says(line string) bool {
+	texts := []string{f.Message, f.Message + "; fix: " + f.Fix, "fix: " + f.Fix}
+	if f.Mode == policies.Mutate {
+		texts = []string{"repaired: " + f.Message}
+	}
+	start, cut := strings.CutSuffix(line, " …")
+	return slices.ContainsFunc(texts, func(text string) bool {
+		text = f.Rule + ": " + text
+		return text == line || cut && strings.HasPrefix(text, start)
+	})
+}
+
+// parityObject is an object in JSON types.
+type parityObject map[string]any
+
+func (o parityObject) ref() parityRef {
+	kind, _ := o["kind"].(string)
+	metadata, _ := o["metadata"].(map[string]any)
+	namespace, _ := metadata["namespace"].(string)
+	name, _ := metadata["name"].(string)
+	return parityRef{kind, namespace, name}
+}
+
+// parityBundle is one file.
+type parityBundle struct {
+	*rand.Rand
+	name      string
+	namespace parityObject
+	// objects are the Services, and then the Deployments.
+	objects []parityObject
+	// kubectl is what kubectl answered, and stored what the API server has, by object.
+	kubectl answer
+	stored  map[string]any
+}
+
+func (b *parityBundle) file(folder string) string { return filepath.Join(folder, b.name+".yaml") }
+
+// seenBy returns what the API server had when it was asked for a Deployment, and the Deployment itself: nil if that is
+// all that matters of the whole file, or if there are not so many Deployments.
+func (b *parityBundle) seenBy(i int) []parityObject {
+	var services, deployments []parityObject
+	for _, object := range b.objects {
+		if object["kind"] == "Service" {
+			services = append(services, object)
+		} else {
+			deployments = append(deployments, object)
+		}
+	}
+	if i >= len(deployments) {
+		return nil
+	}
+	isStored := func(o parityObject) bool { _, ok := b.stored[o.ref().String()]; return ok }
+	less := false
+	var seen []parityObject
+	var behind []parityObject // the Services that it is behind
+	for _, s := range services {
+		if selectsPods(s, deployments[i]) {
+			behind = append(behind, s)
+			less = less || !isStored(s)
+		}
+		if isStored(s) {
+			seen = append(seen, s)
+		}
+	}
+	for j, d := range deployments {
+		shares := slices.ContainsFunc(behind, func(s parityObject) bool { return selectsPods(s, d) })
+		switch {
+		case j < i && isStored(d):
+			seen = append(seen, d)
+		case j == i:
+			seen = append(seen, d)
+		default:
+			less = less || shares
+		}
+	}
+	if !less {
+		return nil
+	}
+	return seen
+}
+
+// selectsPods tells whether a Service selects the pods of a Deployment.
+func selectsPods(service, deployment parityObject) bool {
+	spec, _ := service["spec"].(map[string]any)
+	selector, _ := spec["selector"].(map[string]any)
+	template, _ := deployment["spec"].(map[string]any)["template"].(map[string]any)
+	labels, _ := template["metadata"].(map[string]any)["labels"].(map[string]any)
+	for key, value := range selector {
+		if labels[key] != value {
+			return false
+		}
+	}
+	return len(selector) > 0 && spec["type"] != "ExternalName"
+}
+
+// newParityBundle makes a bundle by random numbers of its own.
+func newParityBundle(i int, annotations []map[string]string) *parityBundle {
+	b := &parityBundle{Rand: rand.New(rand.NewPCG(paritySeed, uint64(i))), name: fmt.Sprintf("parity-%03d", i)}
+	labels, exemptions := map[string]any{}, map[string]any{}
+	if b.percent(75) {
+		labels[parityLabel] = oneOf(b.Rand, parityPolicyNames...)
+	}
+	if b.percent(5) {
+		exemptions["exempt.sourceward.dev/unspread-behind-local"] = "one node pool of two"
+	}
+	b.namespace = parityObject{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{
+		"name": b.name, "labels": labels, "annotations": exemptions,
+	}}
+	for j := range 1 + b.IntN(parityMost) {
+		b.objects = append(b.objects, b.service(i, j, annotations))
+	}
+	for j := range 1 + b.IntN(parityMost) {
+		b.objects = append(b.objects, b.deployment(j))
+	}
+	return b
+}
+
+func (b *parityBundle) percent(n int) bool { return b.IntN(100) < n }
+
+// app and tier are labels of pods; few, so that Services and Deployments meet.
+func (b *parityBundle) app() string  { return oneOf(b.Rand, "web", "web", "web", "api") }
+func (b *parityBundle) tier() string { return oneOf(b.Rand, "edge", "core") }
+
+func (b *parityBundle) service(i, j int, annotations []map[string]string) parityObject {
+	spec := map[string]any{"ports": []any{map[string]any{"name": "web", "port": int64(80), "targetPort": int64(8080)}}}
+	switch b.IntN(20) {
+	case 0:
+	case 1, 2:
+		spec["selector"] = map[string]any{"tier": b.tier()}
+	case 3, 4:
+		spec["selector"] = map[string]any{"app": b.app(), "tier": b.tier()}
+	default:
+		spec["selector"] = map[string]any{"app": b.app()}
+	}
+	serviceType := "LoadBalancer"
+	if b.percent(45) {
+		serviceType = oneOf(b.Rand, "", "ClusterIP", "NodePort", "NodePort", "ExternalName")
+	}
+	if serviceType != "" {
+		spec["type"] = serviceType
+	}
+	accessible := serviceType == "LoadBalancer" || serviceType == "NodePort"
+	switch serviceType {
+	case "ExternalName":
+		spec["externalName"] = "web.example.com"
+	case "LoadBalancer":
+		if b.percent(20) {
+			spec["loadBalancerClass"] = "example.com/lb"
+		}
+	case "", "ClusterIP":
+		if b.percent(40) {
+			spec["externalIPs"], accessible = []any{"192.0.2.1"}, true
+		}
+	}
+	if accessible || b.percent(10) {
+		setField(spec, "externalTrafficPolicy", oneOf[any](b.Rand, absent, absent, absent, oneOf[any](b.Rand, nil, ""), "Cluster", "Cluster",
+			"Local", "Local", "Local", "Local", "Local", "Local", "Local", "Local", oneOf(b.Rand, "local", "Cluster ", "OnlyLocal")))
+	}
+	given := map[string]any{}
+	switch b.IntN(16) {
+	case 0, 1, 2, 3, 4, 5:
+		for key, value := range oneOf(b.Rand, annotations...) {
+			given[key] = value
+		}
+	case 6, 7, 8:
+		given["sourceward.dev/source-ip"] = oneOf(b.Rand, "preserve", "preserve", "preserve", "ignore", "yes")
+	case 9:
+		// The first 128 node ports are left to those who ask, and only one may have each.
+		if port := int64(20_000 + i*parityMost + j); port < 20_128 || !accessible || spec["externalTrafficPolicy"] != "Local" || serviceType != "LoadBalancer" {
+			spec["healthCheckNodePort"] = port
+		}
+	case 10, 11:
+		given["sourceward.dev/source-ip"] = "preserve"
+		rule := oneOf(b.Rand, "local-on-cluster-ip", "source-ip-needs-local", "source-ip-needs-local", "unknown-traffic-policy")
+		given["exempt.sourceward.dev/"+rule] = oneOf(b.Rand, "it is meant", "it is meant; until=2999-12-31", "it was meant; until=2020-01-31", "")
+	}
+	return parityObject{"apiVersion": "v1", "kind": "Service", "spec": spec, "metadata": map[string]any{
+		"name": fmt.Sprint("service-", j), "namespace": b.name, "annotations": given,
+	}}
+}
+
+func (b *parityBundle) deployment(j int) parityObject {
+	app, tier := b.app(), b.tier()
+	selector := map[string]any{"matchLabels": map[string]any{"app": app}}
+	if b.percent(30) {
+		selector = map[string]any{
+			"matchLabels":      map[string]any{"tier": tier},
+			"matchExpressions": []any{map[string]any{"key": "app", "operator": "In", "values": []any{app, "other"}}},
+		}
+	}
+	other := map[string]any{"matchLabels": map[string]any{"app": "other"}}
+	container := map[string]any{"name": "web", "image": "example.com/web:1", "ports": []any{map[string]any{"containerPort": int64(8080)}}}
+	pod := map[string]any{"containers": []any{container}}
+	constraint := func(key string, selector any) map[string]any {
+		c := map[string]any{"maxSkew": int64(1), "topologyKey": key, "whenUnsatisfiable": oneOf(b.Rand, "ScheduleAnyway", "DoNotSchedule")}
+		if selector != nil {
+			c["labelSelector"] = selector
+		}
+		return c
+	}
+	const host, zone = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
+	term := func(key string, selector map[string]any) map[string]any {
+		t := map[string]any{"topologyKey": key, "labelSelector": selector}
+		if b.percent(50) {
+			return map[string]any{"podAntiAffinity": map[string]any{"requiredDuringSchedulingIgnoredDuringExecution": []any{t}}}
+		}
+		return map[string]any{"podAntiAffinity": map[string]any{"preferredDuringSchedulingIgnoredDuringExecution": []any{
+			map[string]any{"weight": int64(10), "podAffinityTerm": t},
+		}}}
+	}
+	switch b.IntN(24) {
+	case 0:
+		pod["topologySpreadConstraints"] = []any{constraint(host, selector)}
+	case 1:
+		pod["topologySpreadConstraints"] = []any{constraint(host, other)}
+	case 2:
+		pod["topologySpreadConstraints"] = []any{constraint(host, nil)}
+	case 3:
+		pod["topologySpreadConstraints"] = []any{constraint(zone, selector)}
+	case 4:
+		pod["topologySpreadConstraints"] = []any{}
+	case 5:
+		pod["affinity"] = term(host, selector)
+	case 6:
+		pod["affinity"] = term(host, other)
+	case 7:
+		pod["affinity"] = term(zone, selector)
+	case 8:
+		pod["affinity"] = map[string]any{"nodeAffinity": map[string]any{"requiredDuringSchedulingIgnoredDuringExecution": map[string]any{
+			"nodeSelectorTerms": []any{map[string]any{"matchExpressions": []any{map[string]any{"key": "pool", "operator": "Exists"}}}},
+		}}}
+	case 9:
+		pod["nodeSelector"] = map[string]any{host: "node-1"}
+	case 10:
+		container["ports"] = []any{map[string]any{"containerPort": int64(8080), "hostPort": int64(8080)}}
+	}
+	spec := map[string]any{"selector": selector, "template": map[string]any{
+		"metadata": map[string]any{"labels": map[string]any{"app": app, "tier": tier}}, "spec": pod,
+	}}
+	if b.percent(95) {
+		spec["replicas"] = oneOf[int64](b.Rand, 0, 1, 2, 2, 3, 3, 3, 4, 6)
+	}
+	given, labels := map[string]any{}, map[string]any{}
+	if b.percent(20) {
+		rule := oneOf(b.Rand, "unspread-behind-local", "unspread-behind-local", "ineffective-spread")
+		given["exempt.sourceward.dev/"+rule] = oneOf(b.Rand, "it is meant", "it was meant; until=2020-01-31", "it is meant until 2999-12-31")
+	}
+	if b.percent(20) {
+		labels["parity.example.com/stage"] = oneOf(b.Rand, "live", "draft")
+	}
+	return parityObject{"apiVersion": "apps/v1", "kind": "Deployment", "spec": spec, "metadata": map[string]any{
+		"name": fmt.Sprint("deployment-", j), "namespace": b.name, "annotations": given, "labels": labels,
+	}}
+}
+
+// parityPolicyNames are the values of parityLabel; "unknown" is that of no policy.
+var parityPolicyNames = []string{
+	"repair", "repair", "repair", "repair", "repair-hard", "repair-apart", "repair-apart-hard", "strict", "lenient", "lenient",
+	"house", "house", "announcer", "not-exempt", "exempt-by-namespace", "unknown",
+}
+
+// paritySourceIPPolicies are for the Namespaces that name them, but the last, which is for all.
+const paritySourceIPPolicies = `
+apiVersion: sourceward.dev/v1alpha1
+kind: SourceIPPolicy
+metadata: {name: repair}
+spec:
+  match: {namespaceSelector: {matchLabels: {parity.example.com/policy: repair}}}
+  rules: [{id: unspread-behind-local, mode: Mutate}, {id: source-ip-needs-local, mode: Mutate}]
+---
+apiVersion: sourceward.dev/v1alpha1
+kind: SourceIPPolicy
+metadata: {name: repair-hard}
+spec:
+  match: {namespaceSelector: {matchLabels: {parity.example.com/policy: repair-hard}}}
+  rules: [{id: unspread-behind-local, mode: Warn}, {id: ineffective-spread, mode: Mutate}]
+  spread: {whenUnsatisfiable: DoNotSchedule, maxSkew: 2}
+---
+apiVersion: sourceward.dev/v1alpha1
+kind: SourceIPPolicy
+metadata: {name: repair-apart}
+spec:
+  match: {namespaceSelector: {matchLabels: {parity.example.com/policy: repair-apart}}}
+  rules: [{id: unspread-behind-local, mode: Mutate}]
+  spread: {strategy: PodAntiAffinity}
+---
+apiVersion: sourceward.dev/v1alpha1
+kind: SourceIPPolicy
+metadata: {name: repair-apart-hard}
+spec:
+  match: {namespaceSelector: {matchLabels: {parity.example.com/policy: repair-apart-hard}}}
+  rules: [{id: unspread-behind-local, mode: Mutate}]
+  spread: {strategy: PodAntiAffinity, whenUnsatisfiable: DoNotSchedule}
+---
+apiVersion: sourceward.dev/v1alpha1
+kind: SourceIPPolicy
+metadata: {name: strict}
+spec:
+  match: {namespaceSelector: {matchLabels: {parity.example.com/policy: strict}}}
+  rules: [{id: unspread-behind-local, mode: Deny}, {id: source-ip-needs-local, mode: Deny}, {id: ineffective-spread, mode: Audit}]
+---
+apiVersion: sourceward.dev/v1alpha1
+kind: SourceIPPolicy
+metadata: {name: lenient}
+spec:
+  match: {namespaceSelector: {matchLabels: {parity.example.com/policy: lenient}}}
+  rules: [{id: unspread-behind-local, mode: Audit}, {id: source-ip-needs-local, mode: "Off"}, {id: local-on-cluster-ip, mode: Warn}]
+---
+apiVersion: sourceward.dev/v1alpha1
+kind: SourceIPPolicy
+metadata: {name: house}
+spec:
+  priority: 10
+  match: {namespaceSelector: {matchLabels: {parity.example.com/policy: house}}}
+  rules: [{id: unspread-behind-local, mode: Mutate}]
+  rego:
+    - name: house.rego
+      module: |
+        package sourceward.custom.house
+
+        deny contains {"message": "type NodePort is not for this house", "path": "/spec/type", "fix": "set type LoadBalancer"} if {
+          input.object.kind == "Service"
+          input.object.spec.type == "NodePort"
+        }
+
+        warn contains {"message": sprintf("%d replicas are a draft", [input.facts.replicas]), "path": "/metadata/labels"} if {
+          input.object.metadata.labels["parity.example.com/stage"] == "draft"
+        }
+
+        spread contains {"message": "what is live is kept apart", "whenUnsatisfiable": "DoNotSchedule"} if {
+          input.object.metadata.labels["parity.example.com/stage"] == "live"
+        }
+
+        require_local contains {"message": "the class asks for it", "strength": "hard"} if {
+          input.object.spec.loadBalancerClass == "example.com/lb"
+        }
+---
+apiVersion: sourceward.dev/v1alpha1
+kind: SourceIPPolicy
+metadata: {name: announcer}
+spec:
+  match: {namespaceSelector: {matchLabels: {parity.example.com/policy: announcer}}}
+  loadBalancers: {default: metallb-l2, classes: {example.com/lb: aws-nlb-instance}}
+---
+apiVersion: sourceward.dev/v1alpha1
+kind: SourceIPPolicy
+metadata: {name: not-exempt}
+spec:
+  match: {namespaceSelector: {matchLabels: {parity.example.com/policy: not-exempt}}}
+  exemptions: None
+---
+apiVersion: sourceward.dev/v1alpha1
+kind: SourceIPPolicy
+metadata: {name: exempt-by-namespace}
+spec:
+  match: {namespaceSelector: {matchLabels: {parity.example.com/policy: exempt-by-namespace}}}
+  exemptions: Namespaces
+---
+apiVersion: sourceward.dev/v1alpha1
+kind: SourceIPPolicy
+metadata: {name: all}
+spec:
+  priority: -10
+  match: {objectSelector: {matchLabels: {parity.example.com/stage: draft}}}
+  rules: [{id: unspread-behind-local, mode: Audit}]
+`
