@@ -82,10 +82,10 @@ func localService(name, app string) corev1.Service {
 	}
 }
 
-func workloadObject(name, app string) *policies.Object {
+func workloadObject(name string) *policies.Object {
 	workload := policies.NewDeployment(&appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: name},
-		Spec:       appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": app}}}},
+		Spec:       appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}}},
 	})
 	return &policies.Object{Ref: workload.Ref, Workload: workload}
 }
@@ -114,46 +114,46 @@ func TestRelated(t *testing.T) {
 		want              want
 	}{
 		"what the index knows needs no look-up": {
-			indexed: []*policies.Object{serviceObject(shared)}, operation: policies.Create, object: workloadObject("web", "web"),
+			indexed: []*policies.Object{serviceObject(shared)}, operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster, Services: []string{"web"}},
 		},
 		"what this replica has just admitted needs none either": {
-			admitted: []*policies.Object{serviceObject(shared)}, operation: policies.Create, object: workloadObject("web", "web"),
+			admitted: []*policies.Object{serviceObject(shared)}, operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster, Services: []string{"web"}},
 		},
 		"a workload that nobody selects is looked up once": {
-			live: fakeReader{services: []corev1.Service{shared, localService("api", "api")}}, operation: policies.Create, object: workloadObject("web", "web"),
+			live: fakeReader{services: []corev1.Service{shared, localService("api", "api")}}, operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster, Services: []string{"web"}, Asked: 1},
 		},
 		"a look-up that finds nothing is an answer": {
-			operation: policies.Create, object: workloadObject("web", "web"),
+			operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster, Asked: 1},
 		},
 		"a look-up that fails is no view": {
-			live: fakeReader{err: errors.New("connection refused")}, operation: policies.Create, object: workloadObject("web", "web"),
+			live: fakeReader{err: errors.New("connection refused")}, operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewNone, Asked: 1},
 		},
 		"an update is not looked up: the watches have had their time": {
-			operation: policies.Update, object: workloadObject("web", "web"),
+			operation: policies.Update, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster},
 		},
 		"a Service is not looked up": {
-			indexed: []*policies.Object{workloadObject("web", "web")}, operation: policies.Create, object: serviceObject(shared),
+			indexed: []*policies.Object{workloadObject("web")}, operation: policies.Create, object: serviceObject(shared),
 			want: want{View: policies.ViewCluster, Others: []string{"web"}},
 		},
 		"a workload that was just admitted is behind a Service": {
-			admitted: []*policies.Object{workloadObject("web", "web")}, operation: policies.Create, object: serviceObject(shared),
+			admitted: []*policies.Object{workloadObject("web")}, operation: policies.Create, object: serviceObject(shared),
 			want: want{View: policies.ViewCluster, Others: []string{"web"}},
 		},
 		"what was admitted last is the truth, once": {
-			indexed:  []*policies.Object{serviceObject(localService("web", "other")), workloadObject("canary", "web")},
-			admitted: []*policies.Object{serviceObject(shared), workloadObject("canary", "web")},
-			object:   workloadObject("web", "web"), operation: policies.Create,
+			indexed:  []*policies.Object{serviceObject(localService("web", "other")), workloadObject("canary")},
+			admitted: []*policies.Object{serviceObject(shared), workloadObject("canary")},
+			object:   workloadObject("web"), operation: policies.Create,
 			want: want{View: policies.ViewCluster, Services: []string{"web"}, Others: []string{"canary"}},
 		},
 		"who was admitted is not its own neighbour": {
-			indexed: []*policies.Object{serviceObject(shared)}, admitted: []*policies.Object{workloadObject("web", "web")},
-			object: workloadObject("web", "web"), operation: policies.Update,
+			indexed: []*policies.Object{serviceObject(shared)}, admitted: []*policies.Object{workloadObject("web")},
+			object: workloadObject("web"), operation: policies.Update,
 			want: want{View: policies.ViewCluster, Services: []string{"web"}},
 		},
 	}
@@ -194,7 +194,7 @@ func TestLookUpsAreBounded(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			n, registry := newTestNeighbours(t, &fakeReader{}, &fakeReader{hang: true})
 			start := time.Now()
-			related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: workloadObject("web", "web")})
+			related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: workloadObject("web")})
 			if took := time.Since(start); related.View != policies.ViewNone || took != lookupTimeout {
 				t.Errorf("a look-up that hangs gives view %q after %s, want none after %s", related.View, took, lookupTimeout)
 			}
@@ -208,7 +208,7 @@ func TestLookUpsAreBounded(t *testing.T) {
 		for range maxLookups {
 			n.lookups <- struct{}{}
 		}
-		related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: workloadObject("web", "web")})
+		related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: workloadObject("web")})
 		if related.View != policies.ViewNone || live.asked > 0 {
 			t.Errorf("one look-up too many gives view %q, and asks %d times", related.View, live.asked)
 		}

@@ -132,12 +132,9 @@ func (e *environment) must(t *testing.T, stdin string, args ...string) answer {
 }
 
 // namespace creates a Namespace.
-func (e *environment) namespace(t *testing.T, name string, labels ...string) {
+func (e *environment) namespace(t *testing.T, name string) {
 	t.Helper()
 	e.must(t, "", "create", "namespace", name)
-	if len(labels) > 0 {
-		e.must(t, "", append([]string{"label", "namespace", name}, labels...)...)
-	}
 }
 
 // policy applies a SourceIPPolicy for one Namespace and waits until all replicas have compiled it.
@@ -194,10 +191,10 @@ func service(namespace, name, spec string, annotations ...string) string {
 }
 
 // deployment is the manifest of a Deployment whose pods have the label app: <name>.
-func deployment(namespace, name string, replicas int, more ...string) string {
+func deployment(namespace, name string, replicas int) string {
 	return fmt.Sprintf("{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: %s, name: %s}, spec: {replicas: %d, "+
-		"selector: {matchLabels: {app: %[2]s}}, template: {metadata: {labels: {app: %[2]s}}, spec: {containers: [{name: web, image: web}]%[4]s}}}}",
-		namespace, name, replicas, strings.Join(more, ""))
+		"selector: {matchLabels: {app: %[2]s}}, template: {metadata: {labels: {app: %[2]s}}, spec: {containers: [{name: web, image: web}]}}}}",
+		namespace, name, replicas)
 }
 
 // local is the spec of a Local Service in front of a Deployment.

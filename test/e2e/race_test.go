@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -79,8 +80,7 @@ var _ rest.WarningHandlerWithContext = &warningCounter{}
 
 // HandleWarningHeaderWithContext implements rest.WarningHandlerWithContext.
 func (w *warningCounter) HandleWarningHeaderWithContext(_ context.Context, _ int, _, text string) {
-	const unspread, fix = "unspread-behind-local: ", "unspread-behind-local: fix: "
-	if len(text) > len(unspread) && text[:len(unspread)] == unspread && !(len(text) > len(fix) && text[:len(fix)] == fix) {
+	if strings.HasPrefix(text, "unspread-behind-local: pods behind ") {
 		w.count.Add(1)
 	}
 }

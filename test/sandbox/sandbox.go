@@ -337,7 +337,7 @@ func (s *Sandbox) Kill() {
 	for _, replica := range s.Replicas {
 		if replica.cmd != nil {
 			_ = replica.cmd.Process.Kill() // it fails only if the process has ended
-			<-replica.done
+			_ = <-replica.done             // says that it was killed
 			replica.cmd = nil
 		}
 	}
