@@ -57,7 +57,7 @@ run: build ## Leave a control plane with Sourceward running, until Ctrl-C.
 	@$(DEMO) run
 
 bench: cluster ## Run the benchmarks.
-	go test ./test/bench -timeout 40m -run '^$$' -bench . -benchmem
+	go test ./test/bench -timeout 40m -run '^$$' -bench .
 
 # Only packages with golden files know the flag -update.
 generate: $(CONTROLLER_GEN) ## Rewrite deepcopy, config and the golden files; read the diff before you commit it.

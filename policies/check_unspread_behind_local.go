@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -137,6 +138,23 @@ func (r *review) findUnspread() *unspread {
 	found.repair, found.problem = spreadRepair(r.Object, spread, services,
 		behind(services, r.behind, r.Object), r.Cluster.Version)
 	return found
+}
+
+// LacksLocalService tells whether one more Local Service in in.Related could change the decision about a workload: its
+// pods may share a node, and no Service that is known to select them is Local. It reads Object, Namespace, Related and
+// Cluster.
+func LacksLocalService(in Input) bool {
+	r := &review{Input: in}
+	if in.Object.Workload == nil {
+		return false
+	}
+	r.replicas = effectiveReplicas(in.Object.Workload, in.Related.Autoscalers)
+	if _, could := r.couldBeUnspread(); !could {
+		return false
+	}
+	return !slices.ContainsFunc(in.Related.Services, func(s *corev1.Service) bool {
+		return Selects(s, in.Object.Workload) && isLocal(s, in.Cluster.Version)
+	})
 }
 
 // couldBeUnspread tells, without a look at the neighbours, whether the object is a workload whose

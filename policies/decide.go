@@ -120,7 +120,7 @@ type review struct {
 func newReview(ctx context.Context, in Input, rules Rules, settings Settings) *review {
 	r := &review{Input: in, ctx: ctx, rules: rules, settings: settings, explicit: ExplicitUnknown}
 	if in.Object.Service != nil {
-		r.explicit = explicit(in.Object, in.InFile)
+		r.explicit = explicit(in.Object, in.Old, in.InFile)
 		r.selecting = []*corev1.Service{in.Object.Service}
 	} else {
 		r.replicas = effectiveReplicas(in.Object.Workload, in.Related.Autoscalers)

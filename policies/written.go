@@ -3,6 +3,7 @@ package policies
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -26,7 +27,36 @@ const (
 //
 // An Update entry of managedFields proves nothing: the API server computes it from the object with
 // its defaults (apiserver, pkg/endpoints/handlers/create.go).
-func explicit(object *Object, inFile InFile) Explicit {
+//
+// Where an update changes the policy, and what tells of the owner's manifest stays as it was, somebody writes the policy
+// beside that manifest, such as by kubectl patch: no manifest says so, and it is not overridden.
+func explicit(object, old *Object, inFile InFile) Explicit {
+	found := recorded(object, inFile)
+	if found == ExplicitDefaulted && old != nil && old.Service != nil && inFile == InFileUnknown &&
+		old.Service.Spec.ExternalTrafficPolicy != "" &&
+		old.Service.Spec.ExternalTrafficPolicy != object.Service.Spec.ExternalTrafficPolicy &&
+		sameRecord(object.meta, old.meta) {
+		return ExplicitWritten
+	}
+	return found
+}
+
+// sameRecord tells whether two states of an object tell the same of its owner's manifest.
+func sameRecord(a, b metav1.ObjectMeta) bool {
+	applied := func(meta metav1.ObjectMeta) []string {
+		records := []string{meta.Annotations[lastApplied]}
+		for _, entry := range meta.ManagedFields {
+			if entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == "" && entry.FieldsV1 != nil {
+				records = append(records, entry.Manager+" "+string(entry.FieldsV1.GetRawBytes()))
+			}
+		}
+		return records
+	}
+	return slices.Equal(applied(a), applied(b))
+}
+
+// recorded is what an object by itself tells.
+func recorded(object *Object, inFile InFile) Explicit {
 	meta := object.meta
 	if text, ok := meta.Annotations[lastApplied]; ok {
 		var applied struct {

@@ -44,7 +44,7 @@ func TestExplicit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			object := &Object{meta: test.meta}
-			if got := explicit(object, test.inFile); got != test.want {
+			if got := explicit(object, nil, test.inFile); got != test.want {
 				t.Errorf("explicit() = %s, want %s", got, test.want)
 			}
 		})
@@ -111,6 +111,37 @@ func TestPodSelector(t *testing.T) {
 			t.Parallel()
 			if got := selects(&corev1.Service{Spec: test.spec}, test.pods); got != test.want {
 				t.Errorf("selects() = %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+// TestWrittenBesideTheManifest: who patches a Service in an incident is not overridden, though the manifest that was
+// applied says nothing of the policy.
+func TestWrittenBesideTheManifest(t *testing.T) {
+	t.Parallel()
+	const applied, appliedOtherwise = `{"spec":{"type":"LoadBalancer"}}`, `{"spec":{"type":"LoadBalancer","ports":[]}}`
+	service := func(policy corev1.ServiceExternalTrafficPolicy, record string) *Object {
+		return &Object{
+			Service: &corev1.Service{Spec: corev1.ServiceSpec{ExternalTrafficPolicy: policy}},
+			meta:    metav1.ObjectMeta{Annotations: map[string]string{lastApplied: record}},
+		}
+	}
+	tests := map[string]struct {
+		object, old *Object
+		want        Explicit
+	}{
+		"the policy is patched":                         {service("Cluster", applied), service("Local", applied), ExplicitWritten},
+		"something else is patched":                     {service("Cluster", applied), service("Cluster", applied), ExplicitDefaulted},
+		"the line is taken out of the manifest":         {service("Cluster", appliedOtherwise), service("Local", applied), ExplicitDefaulted},
+		"the type changes, and the policy is defaulted": {service("Cluster", applied), service("", applied), ExplicitDefaulted},
+		"it is created":                                 {service("Cluster", applied), nil, ExplicitDefaulted},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := explicit(test.object, test.old, InFileUnknown); got != test.want {
+				t.Errorf("explicit() = %s, want %s", got, test.want)
 			}
 		})
 	}

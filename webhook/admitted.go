@@ -13,6 +13,10 @@ import (
 // all, by a later webhook, or the watch is late. Watches are late by milliseconds.
 const admittedFor = 5 * time.Second
 
+// maxAdmitted bounds how many objects are remembered. Watches tell of thousands in a second; what is beyond is left to the
+// look-up.
+const maxAdmitted = 10_000
+
 // admitted remembers what this replica has just let in, until the watches tell of it: who applies a
 // Service and then the Deployment behind it is faster than they are.
 type admitted struct {
@@ -20,6 +24,7 @@ type admitted struct {
 
 	mu         sync.Mutex
 	namespaces map[string]map[policies.Ref]admission
+	count      int
 	// sweep is when to look for what no watch told of.
 	sweep time.Time
 }
@@ -33,7 +38,7 @@ func newAdmitted(clock clock.PassiveClock) *admitted {
 	return &admitted{clock: clock, namespaces: map[string]map[policies.Ref]admission{}}
 }
 
-// add remembers an object.
+// add remembers an object, unless there are too many.
 func (a *admitted) add(object *policies.Object) {
 	now := a.clock.Now()
 	a.mu.Lock()
@@ -48,6 +53,11 @@ func (a *admitted) add(object *policies.Object) {
 			}
 		}
 	}
+	a.remove(object.Namespace, object.Ref)
+	if a.count >= maxAdmitted {
+		return
+	}
+	a.count++
 	if a.namespaces[object.Namespace] == nil {
 		a.namespaces[object.Namespace] = map[policies.Ref]admission{}
 	}
@@ -62,6 +72,10 @@ func (a *admitted) forget(ref policies.Ref) {
 }
 
 func (a *admitted) remove(namespace string, ref policies.Ref) {
+	if _, ok := a.namespaces[namespace][ref]; !ok {
+		return
+	}
+	a.count--
 	delete(a.namespaces[namespace], ref)
 	if len(a.namespaces[namespace]) == 0 {
 		delete(a.namespaces, namespace)

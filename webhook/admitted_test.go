@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -43,5 +44,18 @@ func TestAdmittedIsRememberedUntilAWatchTellsOfIt(t *testing.T) {
 	a.add(object("other", "web"))
 	if len(a.namespaces) != 1 {
 		t.Errorf("%d Namespaces are kept, want only the one that was written last", len(a.namespaces))
+	}
+	for i := range maxAdmitted + 1 {
+		a.add(object("other", fmt.Sprint(i)))
+	}
+	if count("other") != maxAdmitted || a.count != maxAdmitted {
+		t.Errorf("remembers %d, and counts %d, want no more than %d", count("other"), a.count, maxAdmitted)
+	}
+	for i := range maxAdmitted {
+		a.forget(object("other", fmt.Sprint(i)).Ref)
+	}
+	a.forget(object("other", "web").Ref)
+	if a.count != 0 || len(a.namespaces) != 0 {
+		t.Errorf("%d are left, want none", a.count)
 	}
 }

@@ -24,9 +24,10 @@ const (
 	// maxBody is more than any review that an API server sends: two objects of at most 3 MiB, which is
 	// what it accepts from a client, and a little.
 	maxBody = 7 << 20
-	// answerTimeout bounds one answer. It is the timeoutSeconds of the configurations: nobody waits
-	// for a later one.
-	answerTimeout = 3 * time.Second
+	// answerTimeout bounds one answer, and the arrival of its request. The API server's clock runs for the
+	// timeoutSeconds of the configurations, which are 3, and has begun before: what could not be evaluated by then
+	// is to be told in time.
+	answerTimeout = 2500 * time.Millisecond
 )
 
 // Handler answers one endpoint. All fields are required.
@@ -49,7 +50,7 @@ type Neighbours interface {
 	Ready() error
 	// Namespace never fails: one that cannot be seen is Assumed.
 	Namespace(ctx context.Context, name string) policies.Namespace
-	// Related has ViewNone where the neighbours of in.Object cannot be seen.
+	// Related has ViewNone where the neighbours of in.Object cannot be seen. in lacks Related and Now.
 	Related(ctx context.Context, in policies.Input) policies.Related
 	// Workload is nil if it is not known.
 	Workload(ref policies.Ref) *policies.Workload
@@ -83,15 +84,22 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), answerTimeout)
 	defer cancel()
 
+	// Not every writer can; the server's can.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(answerTimeout))
+
 	result, err := h.answer(ctx, w, r)
 	duration := h.Clock.Since(start)
+	told := []any{
+		"endpoint", h.Endpoint, "uid", short(string(result.request.UID)), "operation", short(string(result.request.Operation)),
+		"object", result.object, "dryRun", isDryRun(result.request), "duration", duration.String(),
+	}
 	if err != nil {
 		code := http.StatusInternalServerError
 		if f, ok := errors.AsType[*failure](err); ok {
 			code = f.code
 		}
 		h.Metrics.failed(h.Endpoint, code)
-		h.Log.Error(err, "request not answered", "endpoint", h.Endpoint, "code", code, "duration", duration.String())
+		h.Log.Error(err, "request not answered", append(told, "code", code)...)
 		http.Error(w, err.Error(), code)
 		return
 	}
@@ -105,9 +113,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		for i, f := range result.said {
 			rules[i] = f.Rule
 		}
-		log.Info("request answered", "endpoint", h.Endpoint, "uid", result.request.UID,
-			"operation", result.request.Operation, "object", result.object, "outcome", result.outcome,
-			"rules", rules, "dryRun", isDryRun(result.request), "duration", duration.String())
+		log.Info("request answered", append(told, "outcome", result.outcome, "rules", rules)...)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if _, err := w.Write(result.body); err != nil {
@@ -124,31 +130,33 @@ type result struct {
 	body    []byte
 }
 
-// answer reads a review and writes the answer. The error is a *failure, or a fault of ours.
+// answer reads a review and writes the answer. The error is a *failure, or a fault of ours; the result then tells what
+// is known of the request, and is never nil.
 func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, r *http.Request) (res *result, err error) {
+	res = &result{request: &admissionv1.AdmissionRequest{}, outcome: review.Allowed}
 	defer func() {
 		if p := recover(); p != nil {
-			res, err = nil, fmt.Errorf("panic: %v", p)
+			err = fmt.Errorf("panic: %v", p)
 			h.Log.Error(err, "panic", "endpoint", h.Endpoint, "stack", string(debug.Stack()))
 		}
 	}()
 	request, err := readReview(w, r)
 	if err != nil {
-		return nil, err
+		return res, err
 	}
+	res.request, res.object = request, requestObject(request)
 	if err := errors.Join(h.Neighbours.Ready(), h.Policies.Ready()); err != nil {
-		return nil, &failure{http.StatusServiceUnavailable, fmt.Errorf("not ready: %w", err)}
+		return res, &failure{http.StatusServiceUnavailable, fmt.Errorf("not ready: %w", err)}
 	}
-	res = &result{request: request, outcome: review.Allowed, object: requestObject(request)}
 	response, err := h.respond(ctx, res)
 	if err != nil {
-		return nil, fmt.Errorf("%s of %s: %w", request.Operation, res.object, err)
+		return res, fmt.Errorf("%s of %s: %w", short(string(request.Operation)), res.object, err)
 	}
 	response.UID = request.UID
 	answer := admissionv1.AdmissionReview{Response: response}
 	answer.SetGroupVersionKind(admissionv1.SchemeGroupVersion.WithKind("AdmissionReview"))
 	if res.body, err = json.Marshal(answer); err != nil {
-		return nil, fmt.Errorf("write answer: %w", err)
+		return res, fmt.Errorf("write answer: %w", err)
 	}
 	return res, nil
 }
@@ -159,10 +167,10 @@ func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionR
 		return nil, &failure{code, fmt.Errorf(format, args...)}
 	}
 	if r.Method != http.MethodPost {
-		return bad(http.StatusMethodNotAllowed, "method %s: want POST", r.Method)
+		return bad(http.StatusMethodNotAllowed, "method %.20q: want POST", r.Method)
 	}
 	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
-		return bad(http.StatusUnsupportedMediaType, "content type %q: want application/json", r.Header.Get("Content-Type"))
+		return bad(http.StatusUnsupportedMediaType, "content type %.40q: want application/json", r.Header.Get("Content-Type"))
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
@@ -179,7 +187,7 @@ func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionR
 		return bad(http.StatusBadRequest, "read AdmissionReview: %w", err)
 	}
 	if want := admissionv1.SchemeGroupVersion.WithKind("AdmissionReview"); in.GroupVersionKind() != want {
-		return bad(http.StatusBadRequest, "got %q of %q: want AdmissionReview of %q", in.Kind, in.APIVersion, want.GroupVersion())
+		return bad(http.StatusBadRequest, "got %.40q of %.40q: want AdmissionReview of %q", in.Kind, in.APIVersion, want.GroupVersion())
 	}
 	if in.Request == nil {
 		return bad(http.StatusBadRequest, "AdmissionReview has no request")
@@ -190,6 +198,9 @@ func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionR
 // respond decides, and notes in res what is told of it.
 func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.AdmissionResponse, error) {
 	if !review.Judges(res.request) {
+		return &admissionv1.AdmissionResponse{Allowed: true}, nil
+	}
+	if review.IsScale(res.request) && h.Endpoint != review.Validate {
 		return &admissionv1.AdmissionResponse{Allowed: true}, nil
 	}
 	in, known, err := h.input(ctx, res.request)
@@ -211,7 +222,7 @@ func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.Admiss
 	}
 	if review.IsScale(res.request) {
 		res.said = review.SaidOfScale(decision)
-		response, outcome := review.RespondScale(in, decision)
+		response, outcome := review.RespondScale(decision)
 		res.outcome = outcome
 		return response, nil
 	}
@@ -224,8 +235,8 @@ func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.Admiss
 	return response, err
 }
 
-// input is everything that the decision is made of. known is false for the scale of a workload that
-// this replica has not seen.
+// input is everything that the decision is made of. known is false for a scale of which there is nothing to say: to no
+// more replicas, or of a workload that this replica has not seen.
 func (h *Handler) input(ctx context.Context, request *admissionv1.AdmissionRequest) (in policies.Input, known bool, err error) {
 	if review.IsScale(request) {
 		workload := h.Neighbours.Workload(policies.Ref{
@@ -235,6 +246,9 @@ func (h *Handler) input(ctx context.Context, request *admissionv1.AdmissionReque
 			return in, false, nil
 		}
 		in, err = review.ReadScale(request, workload)
+		if err == nil && !review.Grows(in) {
+			return in, false, nil
+		}
 	} else {
 		in, err = review.Read(request)
 	}
@@ -242,8 +256,8 @@ func (h *Handler) input(ctx context.Context, request *admissionv1.AdmissionReque
 		return in, false, err
 	}
 	in.Namespace = h.Neighbours.Namespace(ctx, in.Object.Namespace)
-	in.Related = h.Neighbours.Related(ctx, in)
 	in.Cluster.Version = h.Neighbours.Version()
+	in.Related = h.Neighbours.Related(ctx, in)
 	in.Now = h.Clock.Now()
 	return in, true, nil
 }
@@ -253,7 +267,13 @@ func requestObject(request *admissionv1.AdmissionRequest) string {
 	if name == "" {
 		name = "(to be named)"
 	}
-	return policies.Ref{Kind: request.Kind.Kind, Namespace: request.Namespace, Name: name}.String()
+	return policies.Ref{Kind: short(request.Kind.Kind), Namespace: short(request.Namespace), Name: short(name)}.String()
+}
+
+// short cuts what is told of a request that anybody could have sent. What an API server sends is never as long.
+func short(text string) string {
+	const most = 253 // the longest name of an object
+	return text[:min(len(text), most)]
 }
 
 func isDryRun(request *admissionv1.AdmissionRequest) bool {

@@ -203,7 +203,9 @@ func (n *neighbours) readVersion() error {
 	}
 	version, err := policies.ParseVersion(info.GitVersion)
 	if err != nil {
-		return err
+		// One that was built without saying what it is.
+		n.log.Error(err, "version of the API server not understood: taken to be the newest that is known", "newest", policies.Newest.String())
+		version = policies.Newest
 	}
 	n.version.Store(&version)
 	return nil
@@ -243,8 +245,10 @@ func (n *neighbours) Version() policies.Version { return *n.version.Load() }
 // Workload implements Neighbours.
 func (n *neighbours) Workload(ref policies.Ref) *policies.Workload { return n.index.Workload(ref) }
 
-// Admitted implements Neighbours.
-func (n *neighbours) Admitted(object *policies.Object) { n.admitted.add(object) }
+// Admitted implements Neighbours. Of the object it keeps what an index would.
+func (n *neighbours) Admitted(object *policies.Object) {
+	n.admitted.add(&policies.Object{Ref: object.Ref, Service: object.Service, Workload: object.Workload})
+}
 
 // Namespace implements Neighbours. A Namespace that was created a moment ago may not be cached yet.
 func (n *neighbours) Namespace(ctx context.Context, name string) policies.Namespace {
@@ -270,49 +274,56 @@ func (n *neighbours) Namespace(ctx context.Context, name string) policies.Namesp
 // machine as soon as the Service in front of them was, so many were not seen to be behind it, where the same
 // replica judged both and where another did: without a remedy 4 and 15, with what this replica admitted 0 and 2, with
 // a look-up 0 and 0, with both 0 and 0 and no look-up at all in the first case; waiting 5 ms instead, 2 and 14.
+//
+// The look-up is made where a Local Service that is not known yet could change the decision, and nowhere else.
 func (n *neighbours) Related(ctx context.Context, in policies.Input) policies.Related {
-	related := n.index.Related(in.Object)
-	for _, object := range n.admitted.in(in.Object.Namespace) {
-		if object.Ref != in.Object.Ref {
-			n.add(&related, in.Object, object)
+	in.Related = n.index.Related(in.Object)
+	admitted := n.admitted.in(in.Object.Namespace)
+	for _, object := range admitted {
+		if object.Service != nil && object.Ref != in.Object.Ref {
+			n.addService(&in.Related, in.Object, object)
 		}
 	}
-	if in.Object.Workload == nil || in.Operation != policies.Create || len(related.Services) > 0 {
-		return related
-	}
-	// A ClusterIP Service can be Local too, with externalIPs. It is not worth a list of all of them.
-	var list corev1.ServiceList
-	err := n.lookup(ctx, "services", func(ctx context.Context) (bool, error) {
-		err := n.live.List(ctx, &list, &client.ListOptions{
-			Namespace:     in.Object.Namespace,
-			FieldSelector: fields.OneTermNotEqualSelector("spec.type", string(corev1.ServiceTypeClusterIP)),
-			Raw:           &metav1.ListOptions{ResourceVersion: "0"},
+	if in.Operation == policies.Create && policies.LacksLocalService(in) {
+		var list corev1.ServiceList
+		err := n.lookup(ctx, "services", func(ctx context.Context) (bool, error) {
+			// A ClusterIP Service can be Local too, with externalIPs. It is not worth a list of all of them.
+			err := n.live.List(ctx, &list, &client.ListOptions{
+				Namespace:     in.Object.Namespace,
+				FieldSelector: fields.OneTermNotEqualSelector("spec.type", string(corev1.ServiceTypeClusterIP)),
+				Raw:           &metav1.ListOptions{ResourceVersion: "0"},
+			})
+			for i := range list.Items {
+				n.addService(&in.Related, in.Object, &policies.Object{Service: policies.ReducedService(&list.Items[i])})
+			}
+			return !policies.LacksLocalService(in), err
 		})
-		for i := range list.Items {
-			n.add(&related, in.Object, &policies.Object{Service: policies.ReducedService(&list.Items[i])})
+		if err != nil {
+			n.log.Error(err, "Services not looked up", "namespace", in.Object.Namespace)
+			return policies.Related{}
 		}
-		return len(related.Services) > 0, err
-	})
-	if err != nil {
-		n.log.Error(err, "Services not looked up", "namespace", in.Object.Namespace)
-		return policies.Related{}
 	}
-	return related
+	// Last, since they are newer than what the index has behind a Service.
+	for _, object := range admitted {
+		if object.Workload != nil && object.Ref != in.Object.Ref {
+			addWorkload(&in.Related, object.Workload)
+		}
+	}
+	return in.Related
 }
 
-// add puts a neighbour of an object in the place of the one with the same name. The index does not have
-// it yet, but may have those behind it.
-func (n *neighbours) add(related *policies.Related, object, neighbour *policies.Object) {
-	if neighbour.Workload != nil {
-		addWorkload(related, neighbour.Workload)
+// addService puts a Service in the place of the one with the same name, if it selects a workload. The index does not have
+// it yet, but may have others behind it.
+func (n *neighbours) addService(related *policies.Related, object, service *policies.Object) {
+	if object.Workload == nil {
 		return
 	}
-	if object.Workload == nil || !policies.Selects(neighbour.Service, object.Workload) {
+	related.Services = slices.DeleteFunc(related.Services, func(s *corev1.Service) bool { return s.Name == service.Service.Name })
+	if !policies.Selects(service.Service, object.Workload) {
 		return
 	}
-	related.Services = slices.DeleteFunc(related.Services, func(s *corev1.Service) bool { return s.Name == neighbour.Service.Name })
-	related.Services = append(related.Services, neighbour.Service)
-	behind := n.index.Related(neighbour)
+	related.Services = append(related.Services, service.Service)
+	behind := n.index.Related(service)
 	for _, workload := range behind.Workloads {
 		addWorkload(related, workload)
 	}

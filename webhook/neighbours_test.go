@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,7 +86,7 @@ func localService(name, app string) corev1.Service {
 func workloadObject(name string) *policies.Object {
 	workload := policies.NewDeployment(&appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: name},
-		Spec:       appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}}},
+		Spec:       appsv1.DeploymentSpec{Replicas: new(int32(3)), Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}}},
 	})
 	return &policies.Object{Ref: workload.Ref, Workload: workload}
 }
@@ -106,6 +107,12 @@ func TestRelated(t *testing.T) {
 		Asked    int
 	}
 	shared := localService("web", "web")
+	inside := localService("inside", "web")
+	inside.Spec.Type, inside.Spec.ExternalTrafficPolicy = corev1.ServiceTypeClusterIP, ""
+	single := workloadObject("web")
+	single.Workload.Replicas = new(int32(1))
+	canary := workloadObject("canary")
+	canary.Workload.Replicas = new(int32(9))
 	tests := map[string]struct {
 		indexed, admitted []*policies.Object
 		live              fakeReader
@@ -125,6 +132,21 @@ func TestRelated(t *testing.T) {
 			live: fakeReader{services: []corev1.Service{shared, localService("api", "api")}}, operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster, Services: []string{"web"}, Asked: 1},
 		},
+		"a Service inside the cluster does not hide the Local one beside it": {
+			indexed:   []*policies.Object{serviceObject(inside)},
+			live:      fakeReader{services: []corev1.Service{shared}},
+			operation: policies.Create, object: workloadObject("web"),
+			want: want{View: policies.ViewCluster, Services: []string{"inside", "web"}, Asked: 1},
+		},
+		"a workload of one pod needs no look-up": {
+			operation: policies.Create, object: single,
+			want: want{View: policies.ViewCluster},
+		},
+		"a Service that no longer selects the workload is no neighbour": {
+			indexed: []*policies.Object{serviceObject(shared)}, admitted: []*policies.Object{serviceObject(localService("web", "other"))},
+			operation: policies.Update, object: workloadObject("web"),
+			want: want{View: policies.ViewCluster},
+		},
 		"a look-up that finds nothing is an answer": {
 			operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster, Asked: 1},
@@ -139,17 +161,17 @@ func TestRelated(t *testing.T) {
 		},
 		"a Service is not looked up": {
 			indexed: []*policies.Object{workloadObject("web")}, operation: policies.Create, object: serviceObject(shared),
-			want: want{View: policies.ViewCluster, Others: []string{"web"}},
+			want: want{View: policies.ViewCluster, Others: []string{"web of 3"}},
 		},
 		"a workload that was just admitted is behind a Service": {
 			admitted: []*policies.Object{workloadObject("web")}, operation: policies.Create, object: serviceObject(shared),
-			want: want{View: policies.ViewCluster, Others: []string{"web"}},
+			want: want{View: policies.ViewCluster, Others: []string{"web of 3"}},
 		},
 		"what was admitted last is the truth, once": {
 			indexed:  []*policies.Object{serviceObject(localService("web", "other")), workloadObject("canary")},
-			admitted: []*policies.Object{serviceObject(shared), workloadObject("canary")},
+			admitted: []*policies.Object{serviceObject(shared), canary},
 			object:   workloadObject("web"), operation: policies.Create,
-			want: want{View: policies.ViewCluster, Services: []string{"web"}, Others: []string{"canary"}},
+			want: want{View: policies.ViewCluster, Services: []string{"web"}, Others: []string{"canary of 9"}},
 		},
 		"who was admitted is not its own neighbour": {
 			indexed: []*policies.Object{serviceObject(shared)}, admitted: []*policies.Object{workloadObject("web")},
@@ -173,7 +195,7 @@ func TestRelated(t *testing.T) {
 				got.Services = append(got.Services, service.Name)
 			}
 			for _, workload := range related.Workloads {
-				got.Others = append(got.Others, workload.Name)
+				got.Others = append(got.Others, fmt.Sprintf("%s of %d", workload.Name, *workload.Replicas))
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("Related() mismatch (-want +got):\n%s", diff)

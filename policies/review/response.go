@@ -48,14 +48,22 @@ var Outcomes = []Outcome{Allowed, Warned, Mutated, Denied}
 
 // Said returns the findings that an endpoint says, which are those of the decision that are not exempt
 // and not for audit only. Both endpoints may say the same one: the API server shows equal warnings once.
+//
+// An object that Mutate refuses is not repaired either, and of its repairs nothing is said.
 func Said(endpoint Endpoint, decision policies.Decision) []policies.Finding {
-	return slices.DeleteFunc(slices.Clone(decision.Findings), func(f policies.Finding) bool {
+	said := slices.DeleteFunc(slices.Clone(decision.Findings), func(f policies.Finding) bool {
 		if f.Exempt != nil || f.Mode == policies.Audit {
 			return true
 		}
 		return endpoint == Mutate && f.Mode != policies.Mutate && !slices.Contains(refusedByServer, f.Rule)
 	})
+	if endpoint == Mutate && slices.ContainsFunc(said, isDenial) {
+		said = slices.DeleteFunc(said, func(f policies.Finding) bool { return f.Mode == policies.Mutate })
+	}
+	return said
 }
+
+func isDenial(f policies.Finding) bool { return f.Mode == policies.Deny }
 
 // Respond writes the answer of an endpoint. The caller sets its UID.
 //
@@ -65,7 +73,7 @@ func Said(endpoint Endpoint, decision policies.Decision) []policies.Finding {
 func Respond(endpoint Endpoint, decision policies.Decision) (*admissionv1.AdmissionResponse, Outcome, error) {
 	response := &admissionv1.AdmissionResponse{Allowed: true}
 	said := Said(endpoint, decision)
-	denials := slices.DeleteFunc(slices.Clone(said), func(f policies.Finding) bool { return f.Mode != policies.Deny })
+	denials := slices.DeleteFunc(slices.Clone(said), func(f policies.Finding) bool { return !isDenial(f) })
 	response.Warnings = warnings(endpoint, said)
 	switch {
 	case len(denials) > 0:
@@ -91,15 +99,11 @@ func Respond(endpoint Endpoint, decision policies.Decision) (*admissionv1.Admiss
 	return response, Allowed, nil
 }
 
-// RespondScale writes the answer to a request to scale: the warnings that the rules about replicas have
-// if there are to be more of them. It never refuses, since an autoscaler in a traffic peak must not be
-// stopped, and it leaves out policies' own rules, which would judge a workload of which little is known.
-func RespondScale(in policies.Input, decision policies.Decision) (*admissionv1.AdmissionResponse, Outcome) {
-	response := &admissionv1.AdmissionResponse{Allowed: true}
-	if replicas(in.Object) <= replicas(in.Old) {
-		return response, Allowed
-	}
-	response.Warnings = warnings(Validate, SaidOfScale(decision))
+// RespondScale writes the answer to a request to scale that Grows: the warnings of the rules about replicas. It never
+// refuses, since an autoscaler in a traffic peak must not be stopped, and it leaves out policies' own rules, which would
+// judge a workload of which little is known.
+func RespondScale(decision policies.Decision) (*admissionv1.AdmissionResponse, Outcome) {
+	response := &admissionv1.AdmissionResponse{Allowed: true, Warnings: warnings(Validate, SaidOfScale(decision))}
 	if len(response.Warnings) > 0 {
 		return response, Warned
 	}
@@ -118,6 +122,9 @@ func SaidOfScale(decision policies.Decision) []policies.Finding {
 	}
 	return said
 }
+
+// Grows tells whether a scale makes more replicas. One that does not is nobody's trouble.
+func Grows(in policies.Input) bool { return replicas(in.Object) > replicas(in.Old) }
 
 func replicas(o *policies.Object) int32 {
 	if o.Workload.Replicas == nil {

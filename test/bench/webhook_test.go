@@ -292,7 +292,9 @@ func (a *admission) createServices(b *testing.B, services int) {
 	group.SetLimit(8)
 	for ; a.services < services; a.services++ {
 		service := &corev1.Service{
-			ObjectMeta: metav1.ObjectMeta{Name: app(a.services), Labels: map[string]string{"app.kubernetes.io/part-of": benchNamespace}},
+			ObjectMeta: metav1.ObjectMeta{Name: app(a.services), Annotations: map[string]string{
+				"external-dns.alpha.kubernetes.io/hostname": app(a.services) + ".example.com", // as most have one
+			}},
 			Spec: corev1.ServiceSpec{
 				Type:                  corev1.ServiceTypeLoadBalancer,
 				ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -86,6 +87,9 @@ func (s *stage) binaries() string { return filepath.Dir(s.cluster.Binary("kubect
 // shell runs a line as a user types it and returns what it printed, in that order. The error is non-nil when it failed.
 func (s *stage) shell(ctx context.Context, line string) (string, error) {
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
+	// What the shell has started ends with it: else kubectl would wait for an API server that ends.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Env = append(s.cluster.Kubectl(ctx).Env, "PATH="+s.bin+":"+s.binaries()+":"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {

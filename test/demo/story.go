@@ -114,10 +114,12 @@ func (s *story) show(command, more string, mode policies.Mode, fails bool, texts
 	}
 	fmt.Fprintf(s, "\n%s\n", s.command.Sprint("$ "+command))
 	answer, err := s.stage.shell(s.ctx, command+more)
+	if s.ctx.Err() != nil {
+		s.err = s.ctx.Err()
+		return
+	}
 	s.answer(answer, mode)
 	switch {
-	case s.ctx.Err() != nil:
-		s.err = s.ctx.Err()
 	case fails && err == nil:
 		s.err = fmt.Errorf("step %d: %s: it was to fail and did not", s.step, command)
 	case !fails && err != nil:

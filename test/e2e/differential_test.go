@@ -40,11 +40,11 @@ const (
 	// differentialCreated and differentialUpdated are how many Services are created, and how many updates of
 	// Services are made, on each version. Each of those that are updated is updated differentialChain times, so
 	// that an update also meets what another one left.
-	differentialCreated = 2_000
-	differentialUpdated = 2_000
-	differentialChain   = 4
-	differentialClients = 4
-	differentialSpace   = "differential"
+	differentialCreated   = 2_000
+	differentialUpdated   = 2_000
+	differentialChain     = 4
+	differentialClients   = 4
+	differentialNamespace = "differential"
 )
 
 // TestDifferential holds Decide against the API server itself. Nothing of ours is in the way of the requests:
@@ -206,11 +206,11 @@ func newDifferential(t *testing.T, version cluster.Version) *differential {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &differential{services: objects.Resource(schema.GroupVersionResource{Version: "v1", Resource: "services"}).Namespace(differentialSpace)}
+	d := &differential{services: objects.Resource(schema.GroupVersionResource{Version: "v1", Resource: "services"}).Namespace(differentialNamespace)}
 	if d.version, err = policies.ParseVersion(info.GitVersion); err != nil {
 		t.Fatal(err)
 	}
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: differentialSpace}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: differentialNamespace}}
 	if _, err := client.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +236,7 @@ func (d *differential) record(t *testing.T, client kubernetes.Interface) {
 				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
 				Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"services"}},
 			}},
-			NamespaceSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: differentialSpace}},
+			NamespaceSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: differentialNamespace}},
 			FailurePolicy:           new(admissionregistrationv1.Fail), // what is not recorded is not compared
 			SideEffects:             new(admissionregistrationv1.SideEffectClassNone),
 			AdmissionReviewVersions: []string{"v1"},

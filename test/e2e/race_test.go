@@ -43,14 +43,21 @@ func TestServiceThenDeployment(t *testing.T) {
 			if err := group.Wait(); err != nil {
 				t.Fatal(err)
 			}
-			if missed := pairs - warned.count.Load(); missed != 0 {
-				t.Errorf("%d of %d Deployments were not warned about", missed, pairs)
-			}
+			gaveUp := 0.0
 			for _, replica := range e.Replicas {
 				for _, outcome := range []string{"found", "absent", "failed", "busy"} {
-					sample := fmt.Sprintf(`sourceward_lookups_total{outcome="%s",resource="services"}`, outcome)
-					t.Logf("%s: %s %v", replica.Address, sample, metric(t, replica, sample))
+					count := metric(t, replica, fmt.Sprintf(`sourceward_lookups_total{outcome="%s",resource="services"}`, outcome))
+					t.Logf("%s: %v look-ups %s", replica.Address, count, outcome)
+					if outcome == "failed" || outcome == "busy" {
+						gaveUp += count
+					}
 				}
+			}
+			missed := pairs - warned.count.Load()
+			t.Logf("%d of %d Deployments were not warned about", missed, pairs)
+			// On a machine that stands still for long enough a look-up gives up; then it is counted.
+			if float64(missed) > gaveUp {
+				t.Errorf("%d of %d Deployments were not warned about, and %v look-ups gave up", missed, pairs, gaveUp)
 			}
 		})
 	}
