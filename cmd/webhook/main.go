@@ -62,6 +62,10 @@ func command() *cobra.Command {
 	flags.StringVar(&options.MutatingConfiguration, "mutating-configuration", "sourceward", "`NAME` of the MutatingWebhookConfiguration")
 	flags.StringVar(&options.ValidatingConfiguration, "validating-configuration", "sourceward", "`NAME` of the ValidatingWebhookConfiguration")
 	flags.Int8VarP(&verbosity, "verbosity", "v", 1, "log `LEVEL`: 0 faults, 1 also what was denied, mutated or warned about, 2 every request")
+	// With files there is nothing to be made.
+	for _, flag := range []string{"dns-name", "ca-secret", "mutating-configuration", "validating-configuration"} {
+		cmd.MarkFlagsMutuallyExclusive("cert-dir", flag)
+	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if verbosity < 0 || verbosity > 9 {
 			return fmt.Errorf("--verbosity %d: want 0 to 9", verbosity)

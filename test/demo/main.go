@@ -20,7 +20,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := command().ExecuteContext(ctx); err != nil {
-		if ctx.Err() == nil || !errors.Is(err, context.Canceled) {
+		if !errors.Is(err, context.Canceled) {
 			fmt.Fprintln(os.Stderr, "demo:", err)
 		}
 		os.Exit(1) //nolint:forbidigo // this is a main

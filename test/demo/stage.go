@@ -33,14 +33,31 @@ type stage struct {
 	sandbox *sandbox.Sandbox
 }
 
-// on builds and starts a stage, plays on it, and stops it again whatever happens. Progress is for a person.
-// The error is non-nil when it did not start, when play has one, or when something that ran had ended badly.
-func on(ctx context.Context, bin string, progress io.Writer, play func(context.Context, *stage) error) (err error) {
+// on sets a stage, plays on it, and clears it whatever happens. Progress is for a person. The error is non-nil when it
+// could not be set, when play has one, or when something that ran had ended badly; after an interrupt it is ctx's.
+func on(ctx context.Context, bin string, progress io.Writer, play func(context.Context, *stage) error) error {
 	s := &stage{}
+	err := s.set(ctx, bin, progress)
+	if err == nil {
+		err = play(ctx, s)
+	}
+	stopped := s.stop(ctx)
+	switch {
+	case ctx.Err() == nil:
+		return errors.Join(err, stopped)
+	case stopped != nil:
+		return stopped
+	case err != nil:
+		return ctx.Err() // what is interrupted fails in many ways
+	}
+	return nil
+}
+
+// set starts the control plane, which is built first, where it is not: that takes minutes.
+func (s *stage) set(ctx context.Context, bin string, progress io.Writer) (err error) {
 	if s.bin, err = filepath.Abs(bin); err != nil {
 		return err
 	}
-	// The first time it takes minutes, and says how far it is.
 	if err := cluster.Build(ctx, cluster.V137, progress); err != nil {
 		return err
 	}
@@ -48,11 +65,10 @@ func on(ctx context.Context, bin string, progress io.Writer, play func(context.C
 	if s.cluster, err = cluster.Start(ctx, cluster.Options{Version: cluster.V137, Nodes: 3}); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.stop(ctx)) }()
-	if _, err := s.shell(ctx, "kubectl create namespace "+namespace); err != nil {
-		return err
+	if answer, err := s.shell(ctx, "kubectl create namespace "+namespace); err != nil {
+		return fmt.Errorf("%w\n%s", err, answer)
 	}
-	return play(ctx, s)
+	return nil
 }
 
 // install installs the webhook and returns when the API server calls it.
@@ -111,21 +127,20 @@ func (s *stage) until(ctx context.Context, what string, ask func() (yes bool, an
 	return nil
 }
 
-// stop stops all. Nothing is to be kept, so after an interrupt nothing is waited for either: from a terminal it reaches
-// all processes, and that they have ended is no error then.
+// stop stops what has started. Nothing is to be kept, so after an interrupt nothing is waited for either: a terminal's
+// reaches all processes, and that they have ended is no error then.
 func (s *stage) stop(ctx context.Context) error {
-	if ctx.Err() == nil {
-		var err error
-		if s.sandbox != nil {
-			err = s.sandbox.Stop()
-		}
-		return errors.Join(err, s.cluster.Stop())
+	if s.cluster == nil {
+		return nil
 	}
-	if s.sandbox != nil {
+	var err error
+	if s.sandbox != nil && ctx.Err() == nil {
+		err = s.sandbox.Stop()
+	} else if s.sandbox != nil {
 		s.sandbox.Kill()
 	}
-	err := s.cluster.Stop()
-	if _, stat := os.Stat(s.cluster.Dir); errors.Is(stat, fs.ErrNotExist) {
+	err = errors.Join(err, s.cluster.Stop())
+	if _, stat := os.Stat(s.cluster.Dir); ctx.Err() != nil && errors.Is(stat, fs.ErrNotExist) {
 		return nil
 	}
 	return err

@@ -387,6 +387,8 @@ type parityFinding struct {
 	Exempt  *policies.Exemption
 }
 
+func (f parityFinding) denies() bool { return f.Mode == policies.Deny && f.Exempt == nil }
+
 type parityPatch struct {
 	Mode       policies.Mode
 	Object     parityRef
@@ -420,7 +422,7 @@ func (p *parity) check(t *testing.T, folder string, bundles []*parityBundle, of 
 		t.Fatal(err)
 	}
 	wantCode := 0
-	if slices.ContainsFunc(printed.Findings, func(f parityFinding) bool { return f.Mode == policies.Deny && f.Exempt == nil }) {
+	if slices.ContainsFunc(printed.Findings, parityFinding.denies) {
 		wantCode = 1
 	}
 	if code := cmd.ProcessState.ExitCode(); code != wantCode {
@@ -573,7 +575,7 @@ func (c parityComparison) refusedByServer() bool {
 	return slices.ContainsFunc(c.findings, func(f parityFinding) bool { return slices.Contains(parityRefusedByServer, f.Rule) })
 }
 
-// wanted are the findings that an endpoint says, and whether it is asked at all.
+// wanted are the findings that an endpoint says, and whether it is asked at all. What /mutate refuses it does not repair.
 func (c parityComparison) wanted(endpoint review.Endpoint) (wanted []parityFinding, asked bool) {
 	for _, f := range c.findings {
 		early := slices.Contains(parityRefusedByServer, f.Rule) || f.Mode == policies.Mutate
@@ -583,6 +585,9 @@ func (c parityComparison) wanted(endpoint review.Endpoint) (wanted []parityFindi
 	}
 	if endpoint == review.Validate && c.refusedByServer() {
 		return nil, false
+	}
+	if endpoint == review.Mutate && slices.ContainsFunc(wanted, parityFinding.denies) {
+		wanted = slices.DeleteFunc(wanted, func(f parityFinding) bool { return f.Mode == policies.Mutate })
 	}
 	return wanted, true
 }
@@ -628,7 +633,7 @@ func (c parityComparison) problems(kubectl answer) []string {
 			problem("/%s was not asked", endpoint)
 			continue
 		}
-		denies := slices.ContainsFunc(wanted, func(f parityFinding) bool { return f.Mode == policies.Deny })
+		denies := slices.ContainsFunc(wanted, parityFinding.denies)
 		denied = denied || denies
 		if response.Allowed == denies {
 			problem("/%s allows: %t, want %t", endpoint, response.Allowed, !denies)
@@ -674,7 +679,7 @@ func (c parityComparison) refusal(wanted []parityFinding, response *admissionv1.
 	var problems []string
 	var want []metav1.StatusCause
 	for _, f := range wanted {
-		if f.Mode != policies.Deny {
+		if !f.denies() {
 			continue
 		}
 		text := f.Message
@@ -925,6 +930,9 @@ func (b *parityBundle) service(i, j int, annotations []map[string]string) parity
 		// The first 128 node ports are left to those who ask, and only one may have each.
 		if port := int64(20_000 + i*parityMost + j); port < 20_128 || !accessible || spec["externalTrafficPolicy"] != "Local" || serviceType != "LoadBalancer" {
 			spec["healthCheckNodePort"] = port
+		}
+		if b.percent(30) {
+			given["sourceward.dev/source-ip"] = "preserve"
 		}
 	case 10, 11:
 		given["sourceward.dev/source-ip"] = "preserve"

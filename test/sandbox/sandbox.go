@@ -225,13 +225,17 @@ func (s *Sandbox) newReplica(options Options) (*Replica, error) {
 		defer listener.Close() //nolint:errcheck // nothing was written
 		addresses = append(addresses, listener.Addr().String())
 	}
+	certificates := "--dns-name=localhost"
+	if options.CertDir != "" {
+		certificates = "--cert-dir=" + options.CertDir
+	}
 	log := filepath.Join(s.Dir, fmt.Sprintf("webhook-%d.log", len(s.Replicas)+1))
 	return &Replica{
 		Address: addresses[0], MetricsURL: "http://" + addresses[1] + "/metrics", ProbeURL: "http://" + addresses[2],
 		log: log,
 		args: append([]string{
 			"--kubeconfig=" + kubeconfig, "--bind-address=" + addresses[0], "--metrics-bind-address=" + addresses[1],
-			"--health-probe-bind-address=" + addresses[2], "--dns-name=localhost", "--cert-dir=" + options.CertDir, "--verbosity=2",
+			"--health-probe-bind-address=" + addresses[2], certificates, "--verbosity=2",
 		}, options.Flags...),
 	}, nil
 }
