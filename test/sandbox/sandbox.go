@@ -341,7 +341,7 @@ func (s *Sandbox) Kill() {
 	for _, replica := range s.Replicas {
 		if replica.cmd != nil {
 			_ = replica.cmd.Process.Kill() // it fails only if the process has ended
-			_ = <-replica.done             // says that it was killed
+			<-replica.done                 //nolint:errcheck // it says that it was killed
 			replica.cmd = nil
 		}
 	}
