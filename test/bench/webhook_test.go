@@ -40,7 +40,7 @@ const (
 	// benchLabel of a Deployment names its variant.
 	benchLabel = "bench"
 
-	rounds = 6
+	rounds = 12
 )
 
 // A variant is what a Deployment goes through when it is created.
@@ -323,11 +323,12 @@ const appLabel = "app.kubernetes.io/name"
 
 func app(i int) string { return fmt.Sprintf("web-%d", i) }
 
-// measure lets a number of clients create Deployments of all variants, in turns: what else the machine does is shared.
+// measure lets a number of clients create Deployments of all variants, in many short turns: what else the machine does
+// is then shared.
 func (a *admission) measure(b *testing.B, clients int) []*sample {
-	size := 100
+	size := 50
 	if clients > 1 {
-		size = 200
+		size = 100
 	}
 	samples := make([]*sample, len(variants))
 	for i, v := range variants {
