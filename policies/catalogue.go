@@ -62,8 +62,10 @@ func RuleByID(id string) (Rule, bool) {
 	return catalogue[i], true
 }
 
-// Kinds of a rule.
 const (
 	kindService  = "Service"
 	kindWorkload = "Deployment"
 )
+
+// Kinds lists the kinds of objects that are judged.
+var Kinds = []string{kindWorkload, kindService}

@@ -176,7 +176,7 @@ func (r *review) fault(answer Answer, settings Settings) {
 func (r *review) document() Document {
 	document := Document{
 		Operation: r.Operation,
-		Object:    r.Object.Content,
+		Object:    r.Object,
 		Namespace: r.namespaceDocument(),
 		Related:   RelatedDocument{Workloads: r.behind, View: r.Related.View},
 		Facts:     Facts{Explicit: r.explicit, Replicas: r.replicas},
@@ -185,7 +185,7 @@ func (r *review) document() Document {
 		Parameters: r.settings.Parameters,
 	}
 	if r.Old != nil {
-		document.Old = r.Old.Content
+		document.Old = r.Old
 	}
 	if r.Object.Service != nil {
 		document.Facts = r.serviceFacts(r.Object.Service, r.settings, r.explicit)
@@ -200,12 +200,30 @@ func (r *review) document() Document {
 func (r *review) neighbourDocument(service *corev1.Service, settings Settings) Document {
 	return Document{
 		Operation: Create,
-		Object:    service,
+		Object:    &Object{Ref: serviceRef(service), content: serviceContent(service)},
 		Namespace: r.namespaceDocument(),
 		Facts:     r.serviceFacts(service, settings, ExplicitUnknown),
 		Cluster:   r.clusterDocument(),
 
 		Parameters: settings.Parameters,
+	}
+}
+
+// serviceContent is the content of a reduced Service. Its values are not in JSON types yet: most modules look at few of
+// them, and what they look at is converted then.
+func serviceContent(service *corev1.Service) map[string]any {
+	metadata := map[string]any{"namespace": service.Namespace, "name": service.Name}
+	if service.GenerateName != "" {
+		metadata["generateName"] = service.GenerateName
+	}
+	if service.Labels != nil {
+		metadata["labels"] = service.Labels
+	}
+	if service.Annotations != nil {
+		metadata["annotations"] = service.Annotations
+	}
+	return map[string]any{
+		"apiVersion": service.APIVersion, "kind": service.Kind, "metadata": metadata, "spec": service.Spec,
 	}
 }
 
@@ -304,7 +322,7 @@ func (r *review) templateChanged() bool {
 	if r.Old == nil || r.Old.Workload == nil {
 		return false
 	}
-	return !reflect.DeepEqual(template(r.Object.Content), template(r.Old.Content))
+	return !reflect.DeepEqual(template(r.Object.Content()), template(r.Old.Content()))
 }
 
 func template(content map[string]any) any {

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -16,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
 // Ref names one object of a cluster.
@@ -47,12 +50,9 @@ func (r Ref) compare(s Ref) int {
 	return strings.Compare(r.APIVersion, s.APIVersion)
 }
 
-// Object is a Service or a workload, decoded once. It is never changed after NewObject made it.
+// Object is a Service or a workload, decoded once. It is never changed after NewObject or ReadObject made it.
 type Object struct {
 	Ref
-	// Content is the whole document in JSON types, with the API server's defaults: what Rego reads
-	// as input.object.
-	Content map[string]any
 	// Service is set if the object is a Service. It holds what a rule or a selector may read: no
 	// status, no managedFields, and not kubectl's copy of what was applied.
 	Service *corev1.Service
@@ -61,7 +61,31 @@ type Object struct {
 
 	// meta is the whole metadata of a Service: it tells how its fields came to be.
 	meta metav1.ObjectMeta
+	// content is made from raw, once, if raw is not nil. Both are nil for an object that was reduced.
+	content map[string]any
+	raw     []byte
+	once    sync.Once
 }
+
+// Content is the whole document in JSON types, with the API server's defaults: what Rego reads as input.object. It must not
+// be changed.
+func (o *Object) Content() map[string]any {
+	if o.raw != nil {
+		// Most objects are judged without it.
+		o.once.Do(func() {
+			decoder := json.NewDecoder(bytes.NewReader(o.raw))
+			decoder.UseNumber() // of which none is too large
+			if err := decoder.Decode(&o.content); err != nil {
+				panic(err) // ReadObject has decoded it.
+			}
+			complete(o.content, o.Ref)
+		})
+	}
+	return o.content
+}
+
+// MarshalJSON writes the Content.
+func (o *Object) MarshalJSON() ([]byte, error) { return json.Marshal(o.Content()) }
 
 // Workload is what the rules read of an object that makes pods from a template.
 type Workload struct {
@@ -81,7 +105,7 @@ var (
 	deploymentKind = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}
 )
 
-// Judged tells whether objects of an apiVersion and kind are judged, so that NewObject takes them.
+// Judged tells whether objects of an apiVersion and kind are judged, so that NewObject and ReadObject take them.
 func Judged(apiVersion, kind string) bool {
 	gvk := schema.FromAPIVersionAndKind(apiVersion, kind)
 	return gvk == serviceKind || gvk == deploymentKind
@@ -94,22 +118,51 @@ func Judged(apiVersion, kind string) bool {
 func NewObject(content map[string]any) (*Object, error) {
 	apiVersion, _ := content["apiVersion"].(string)
 	kind, _ := content["kind"].(string)
-	object := &Object{Content: content}
+	object, err := newObject(apiVersion, kind, "", func(into any) error { return Decode(content, into) })
+	if err != nil {
+		return nil, err
+	}
+	complete(content, object.Ref)
+	object.content = content
+	return object, nil
+}
+
+// ReadObject decodes an object as an API server sends it. It takes raw over, which must not be changed afterwards. A
+// namespace that is not empty is the object's, whatever it says itself.
+// The error is non-nil as that of NewObject.
+func ReadObject(apiVersion, kind, namespace string, raw []byte) (*Object, error) {
+	if bytes.Equal(bytes.TrimSpace(raw), []byte("null")) {
+		return nil, errors.New("want an object, got nothing")
+	}
+	object, err := newObject(apiVersion, kind, namespace, func(into any) error {
+		err := utiljson.Unmarshal(raw, into)
+		return cmp.Or(fieldError(err), err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	object.raw = raw
+	return object, nil
+}
+
+func newObject(apiVersion, kind, namespace string, decode func(into any) error) (*Object, error) {
+	object := &Object{}
 	switch schema.FromAPIVersionAndKind(apiVersion, kind) {
 	case serviceKind:
 		var service corev1.Service
-		if err := Decode(content, &service); err != nil {
+		if err := decode(&service); err != nil {
 			return nil, err
 		}
-		service.Namespace = namespaceOrDefault(service.Namespace)
+		service.Namespace = cmp.Or(namespace, service.Namespace, metav1.NamespaceDefault)
 		object.Ref = Ref{apiVersion, kind, service.Namespace, nameOf(service.ObjectMeta)}
 		object.Service = ReducedService(&service)
 		object.meta = service.ObjectMeta
 	case deploymentKind:
 		var deployment appsv1.Deployment
-		if err := Decode(content, &deployment); err != nil {
+		if err := decode(&deployment); err != nil {
 			return nil, err
 		}
+		deployment.Namespace = cmp.Or(namespace, deployment.Namespace)
 		object.Workload = NewDeployment(&deployment)
 		object.Ref = object.Workload.Ref
 	default:
@@ -118,10 +171,15 @@ func NewObject(content map[string]any) (*Object, error) {
 	if object.Name == "" {
 		return nil, &FieldError{Path: "/metadata/name", Problem: "want a name, got none; write one"}
 	}
-	if metadata, ok := content["metadata"].(map[string]any); ok {
-		metadata["namespace"] = object.Namespace
-	}
 	return object, nil
+}
+
+// complete writes into a document what is known of it.
+func complete(content map[string]any, ref Ref) {
+	content["apiVersion"], content["kind"] = ref.APIVersion, ref.Kind
+	if metadata, ok := content["metadata"].(map[string]any); ok {
+		metadata["namespace"] = ref.Namespace
+	}
 }
 
 // NewDeployment returns what the rules read of a Deployment, with which it shares maps and lists.
@@ -157,12 +215,7 @@ func (o *Object) labels() map[string]string {
 	return o.Workload.Labels
 }
 
-func namespaceOrDefault(namespace string) string {
-	if namespace == "" {
-		return metav1.NamespaceDefault
-	}
-	return namespace
-}
+func namespaceOrDefault(namespace string) string { return cmp.Or(namespace, metav1.NamespaceDefault) }
 
 // nameOf is the name, or, of an object that the API server is still to name, "name-*".
 func nameOf(meta metav1.ObjectMeta) string {
@@ -210,13 +263,19 @@ func Decode(content map[string]any, into any) error {
 		return marshalErr
 	}
 	placed := json.Unmarshal(raw, reflect.New(reflect.TypeOf(into).Elem()).Interface())
-	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](placed); ok {
-		return &FieldError{
-			Path:    "/" + strings.ReplaceAll(mismatch.Field, ".", "/"),
-			Problem: mismatchProblem(mismatch),
-		}
+	return cmp.Or(fieldError(placed), err, placed)
+}
+
+// fieldError returns a *FieldError where an error of a JSON decoder tells the field, else nil.
+func fieldError(err error) error {
+	mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	if !ok {
+		return nil
 	}
-	return cmp.Or(err, placed)
+	return &FieldError{
+		Path:    "/" + strings.ReplaceAll(mismatch.Field, ".", "/"),
+		Problem: mismatchProblem(mismatch),
+	}
 }
 
 // hasLargeNumber tells whether a whole number in a document does not fit into 32 bits.

@@ -61,7 +61,7 @@ func spreadRepair(object *Object, spread v1alpha1.Spread, services []*corev1.Ser
 		// The default counts cordoned and tainted nodes as empty, which no pod can fill.
 		constraint["nodeTaintsPolicy"] = string(corev1.NodeInclusionPolicyHonor)
 	}
-	return addToList(object.Content, constraintsPath, constraint), ""
+	return addToList(placement(object), constraintsPath, constraint), ""
 }
 
 func antiAffinityRepair(object *Object, spread v1alpha1.Spread, selector *metav1.LabelSelector, perRevision bool) []PatchOperation {
@@ -73,9 +73,9 @@ func antiAffinityRepair(object *Object, spread v1alpha1.Spread, selector *metav1
 		term["matchLabelKeys"] = []any{revisionLabel}
 	}
 	if spread.WhenUnsatisfiable == v1alpha1.DoNotSchedule {
-		return addToList(object.Content, requiredPath, term)
+		return addToList(placement(object), requiredPath, term)
 	}
-	return addToList(object.Content, preferredPath, map[string]any{
+	return addToList(placement(object), preferredPath, map[string]any{
 		"weight":          int64(preferredWeight),
 		"podAffinityTerm": term,
 	})
@@ -135,6 +135,27 @@ func selectorContent(selector *metav1.LabelSelector) map[string]any {
 		content["matchExpressions"] = expressions
 	}
 	return content
+}
+
+// placement is as much of a workload's Content as addToList looks at. One with containers has all that is on the way to
+// them, so that the Content need not be made.
+func placement(object *Object) map[string]any {
+	pod := object.Workload.Template.Spec
+	if len(pod.Containers) == 0 {
+		return object.Content()
+	}
+	spec := map[string]any{"topologySpreadConstraints": make([]any, len(pod.TopologySpreadConstraints))}
+	if pod.Affinity != nil {
+		affinity := map[string]any{}
+		if anti := pod.Affinity.PodAntiAffinity; anti != nil {
+			affinity["podAntiAffinity"] = map[string]any{
+				"requiredDuringSchedulingIgnoredDuringExecution":  make([]any, len(anti.RequiredDuringSchedulingIgnoredDuringExecution)),
+				"preferredDuringSchedulingIgnoredDuringExecution": make([]any, len(anti.PreferredDuringSchedulingIgnoredDuringExecution)),
+			}
+		}
+		spec["affinity"] = affinity
+	}
+	return map[string]any{"spec": map[string]any{"template": map[string]any{"spec": spec}}}
 }
 
 // addToList appends an element to the list at path. What is missing on the way is added first: the

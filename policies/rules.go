@@ -18,11 +18,10 @@ type Rules interface {
 type Document struct {
 	// Operation is CREATE or UPDATE.
 	Operation Operation `json:"operation"`
-	// Object is the whole object under review, with the API server's defaults: a map[string]any, or
-	// the typed object where it is a neighbour's.
-	Object any `json:"object"`
+	// Object is the object under review: all of its Content.
+	Object *Object `json:"object"`
 	// Old is its former self on UPDATE, else absent.
-	Old map[string]any `json:"old,omitempty"`
+	Old *Object `json:"old,omitempty"`
 	// Namespace is the Namespace of the object.
 	Namespace NamespaceDocument `json:"namespace"`
 	// Related are its neighbours.

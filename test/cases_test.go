@@ -273,7 +273,7 @@ func testRepaired(t *testing.T, c readyCase, decision policies.Decision) {
 	if len(decision.Patches) == 0 {
 		return
 	}
-	content := marshal(t, c.input.Object.Content)
+	content := marshal(t, c.input.Object.Content())
 	for _, p := range decision.Patches {
 		operations, err := jsonpatch.DecodePatch([]byte(marshal(t, p.Operations)))
 		if err != nil {

@@ -96,9 +96,9 @@ func answer(t *testing.T, c readyCase, endpoint review.Endpoint) *admissionv1.Ad
 		UID: "case", Kind: metav1.GroupVersionKind(kind), Operation: admissionv1.Operation(c.input.Operation),
 		Namespace: object.Namespace, Name: object.Name,
 	}
-	request.Object.Raw = []byte(marshal(t, object.Content))
+	request.Object.Raw = []byte(marshal(t, object.Content()))
 	if c.input.Old != nil {
-		request.OldObject.Raw = []byte(marshal(t, c.input.Old.Content))
+		request.OldObject.Raw = []byte(marshal(t, c.input.Old.Content()))
 	}
 	sent := admissionv1.AdmissionReview{
 		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"}, Request: request,

@@ -259,13 +259,16 @@ func (c compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 	if unread := unreadSets(compiler.Modules, modules); unread != nil {
 		return nil, unread
 	}
-	compiled := &module{usesRelated: usesRelated(compiler.Modules)}
+	compiled := &module{usesRelated: usesRelated(compiler.Modules), questions: map[string]question{}}
+	kinds := map[string][]string{} // by module
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		m := modules[name]
-		severity, err := severityOf(compiler, m)
-		if err != nil {
+		severity, err1 := severityOf(compiler, m)
+		ofKinds, err2 := kindsOf(compiler, m)
+		if err := cmp.Or(err1, err2); err != nil {
 			return nil, []*Error{{Module: name, Row: m.Package.Location.Row, Column: m.Package.Location.Col, Message: err.Error()}}
 		}
+		kinds[lastElement(m.Package)] = ofKinds
 		for _, word := range contract {
 			r := rule{module: lastElement(m.Package), word: word, severity: severity}
 			defined := slices.ContainsFunc(m.Rules, func(r *ast.Rule) bool { return ruleName(r) == word })
@@ -275,19 +278,30 @@ func (c compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 			}
 		}
 	}
-	if len(compiled.rules) == 0 {
-		return compiled, nil
+	for _, kind := range append(slices.Concat(slices.Collect(maps.Values(kinds))...), "") {
+		if _, ok := compiled.questions[kind]; ok {
+			continue
+		}
+		var asked question
+		for _, r := range compiled.rules {
+			if of := kinds[r.module]; of == nil || slices.Contains(of, kind) {
+				asked.rules = append(asked.rules, r)
+			}
+		}
+		if len(asked.rules) > 0 {
+			var err error
+			asked.prepared, err = rego.New(
+				rego.Compiler(compiler),
+				rego.Store(c.store),
+				rego.StrictBuiltinErrors(true),
+				rego.Query(query(asked.rules, modules)),
+			).PrepareForEval(context.Background())
+			if err != nil {
+				return nil, regoErrors(err)
+			}
+		}
+		compiled.questions[kind] = asked
 	}
-	prepared, err := rego.New(
-		rego.Compiler(compiler),
-		rego.Store(c.store),
-		rego.StrictBuiltinErrors(true),
-		rego.Query(compiled.query(modules)),
-	).PrepareForEval(context.Background())
-	if err != nil {
-		return nil, regoErrors(err)
-	}
-	compiled.prepared = prepared
 	return compiled, nil
 }
 
@@ -392,6 +406,28 @@ func severityOf(compiler *ast.Compiler, m *ast.Module) (policies.Severity, error
 		return "", fmt.Errorf("METADATA custom.severity %s is not one of %s", jsonText(value), joined(policies.Severities))
 	}
 	return policies.Severity(text), nil
+}
+
+// kindsOf reads custom.kinds from a package's METADATA: the kinds of objects that its rules are asked about, nil for all.
+func kindsOf(compiler *ast.Compiler, m *ast.Module) ([]string, error) {
+	annotations := compiler.GetAnnotationSet().GetPackageScope(m.Package)
+	if annotations == nil {
+		return nil, nil
+	}
+	value, ok := annotations.Custom["kinds"]
+	if !ok {
+		return nil, nil
+	}
+	list, _ := value.([]any)
+	kinds := make([]string, len(list))
+	for i := range list {
+		kinds[i], _ = list[i].(string)
+	}
+	unknown := func(kind string) bool { return !slices.Contains(policies.Kinds, kind) }
+	if len(kinds) == 0 || slices.ContainsFunc(kinds, unknown) {
+		return nil, fmt.Errorf("METADATA custom.kinds %s is not a list of some of %s", jsonText(value), joined(policies.Kinds))
+	}
+	return kinds, nil
 }
 
 // regoErrors takes OPA's errors apart, in the order of their places.

@@ -35,7 +35,7 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 			golden(t, filepath.Join(filepath.Dir(path), "want.txt"), got.String())
 
 			last := set.Policies[len(set.Policies)-1].Name
-			answers := set.Evaluate(t.Context(), service(), applied("healthy"))
+			answers := set.Evaluate(t.Context(), service(t), applied("healthy"))
 			if last != "healthy" || len(answers) != 2 || len(answers[1].Deny) != 1 {
 				t.Errorf("the healthy policy beside it does not answer: %+v", answers)
 			}

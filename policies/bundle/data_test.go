@@ -196,14 +196,14 @@ type rowService struct {
 	Provider    string            `json:"provider"`
 }
 
-func (s rowService) document() policies.Document {
+func (s rowService) document(t testing.TB) policies.Document {
 	annotations := map[string]any{}
 	for name, value := range s.Annotations {
 		annotations[name] = value
 	}
-	document := policies.Document{Object: map[string]any{
-		"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"annotations": annotations},
-	}}
+	document := policies.Document{Object: object(t, map[string]any{
+		"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "web", "annotations": annotations},
+	})}
 	document.Facts.Provider = s.Provider
 	return document
 }
@@ -224,7 +224,7 @@ func TestEveryRow(t *testing.T) {
 	set, _ := Compile(nil)
 	check := func(t *testing.T, id, sentence string, service rowService, holds bool, want []string) {
 		t.Helper()
-		document := service.document()
+		document := service.document(t)
 		if got := slices.Contains(matching(t, document), id); got != holds {
 			t.Errorf("%s: row %s holds: %t, want %t", sentence, id, got, holds)
 		}

@@ -25,9 +25,16 @@ const EvaluationTimeout = time.Second
 
 // module is the compiled modules of one policy.
 type module struct {
-	rules       []rule
-	prepared    rego.PreparedEvalQuery
+	rules []rule
+	// questions are what is asked about an object, by its kind; what is asked about a kind that is not there is under "".
+	questions   map[string]question
 	usesRelated bool
+}
+
+// question asks for all rules at once: one array, in their order. Without rules it asks for nothing.
+type question struct {
+	rules    []rule
+	prepared rego.PreparedEvalQuery
 }
 
 // rule is one partial set of the contract in one module.
@@ -49,14 +56,14 @@ func (m *module) declared() []string {
 	return ids
 }
 
-// query asks for all rules at once: one array, in the order of m.rules.
-func (m *module) query(modules map[string]*ast.Module) string {
+// query is the Rego of a question.
+func query(rules []rule, modules map[string]*ast.Module) string {
 	packages := map[string]string{}
 	for _, module := range modules {
 		packages[lastElement(module.Package)] = module.Package.Path.String()
 	}
-	refs := make([]string, len(m.rules))
-	for i, r := range m.rules {
+	refs := make([]string, len(rules))
+	for i, r := range rules {
 		refs[i] = packages[r.module] + "." + r.word
 	}
 	return "reasons := [" + strings.Join(refs, ", ") + "]"
@@ -90,11 +97,18 @@ func (m *module) answer(ctx context.Context, in *input, parameters map[string]an
 		// OPA notices that only when it has evaluated for a while.
 		return answer, fmt.Errorf("the evaluation was not begun: %w", context.Cause(ctx))
 	}
+	asked, ok := m.questions[in.document.Object.Kind]
+	if !ok {
+		asked = m.questions[""]
+	}
+	if len(asked.rules) == 0 {
+		return answer, nil
+	}
 	value, err := in.value(m.usesRelated, parameters)
 	if err != nil {
 		return answer, err
 	}
-	results, err := m.prepared.Eval(ctx, rego.EvalParsedInput(value), rego.EvalSortSets(true))
+	results, err := asked.prepared.Eval(ctx, rego.EvalParsedInput(value), rego.EvalSortSets(true))
 	if err != nil {
 		if topdown.IsCancel(err) {
 			return answer, fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx))
@@ -105,7 +119,7 @@ func (m *module) answer(ctx context.Context, in *input, parameters map[string]an
 		return answer, fmt.Errorf("the evaluation gave %d results", len(results))
 	}
 	reasons, _ := results[0].Bindings["reasons"].([]any)
-	for i, r := range m.rules {
+	for i, r := range asked.rules {
 		members, _ := reasons[i].([]any)
 		for _, member := range members {
 			if err := r.read(member, &answer); err != nil {
@@ -221,11 +235,7 @@ type input struct {
 // value is input with parameters.
 func (in *input) value(withRelated bool, parameters map[string]any) (ast.Value, error) {
 	if in.common == nil {
-		common, err := commonInput(in.document)
-		if err != nil {
-			return nil, err
-		}
-		in.common = common
+		in.common = commonInput(in.document)
 	}
 	all := maps.Clone(in.common)
 	all["parameters"] = orEmpty(parameters)
@@ -243,14 +253,10 @@ func (in *input) value(withRelated bool, parameters map[string]any) (ast.Value, 
 }
 
 // commonInput is input less what not every module reads.
-func commonInput(d policies.Document) (map[string]any, error) {
-	object, err := content(d.Object)
-	if err != nil {
-		return nil, fmt.Errorf("input.object: %w", err)
-	}
+func commonInput(d policies.Document) map[string]any {
 	common := map[string]any{
 		"operation": string(d.Operation),
-		"object":    ast.LazyObject(object),
+		"object":    ast.LazyObject(d.Object.Content()),
 		"namespace": ast.LazyObject(map[string]any{
 			"name": d.Namespace.Name, "labels": orEmpty(d.Namespace.Labels), "annotations": orEmpty(d.Namespace.Annotations),
 		}),
@@ -261,31 +267,20 @@ func commonInput(d policies.Document) (map[string]any, error) {
 		"cluster": ast.LazyObject(map[string]any{"nodes": d.Cluster.Nodes, "version": d.Cluster.Version}),
 	}
 	if d.Old != nil {
-		common["old"] = ast.LazyObject(d.Old)
+		common["old"] = ast.LazyObject(d.Old.Content())
 	}
-	return common, nil
+	return common
 }
 
 func relatedInput(d policies.RelatedDocument) (map[string]any, error) {
 	// No neighbours are an empty list: count(null) would be a fault.
 	d.Services = append([]*corev1.Service{}, d.Services...)
 	d.Workloads = append([]*policies.Workload{}, d.Workloads...)
-	related, err := content(d)
-	if err != nil {
+	var related any = d
+	if err := util.RoundTrip(&related); err != nil {
 		return nil, fmt.Errorf("input.related: %w", err)
 	}
-	return related, nil
-}
-
-// content is an object in JSON types.
-func content(object any) (map[string]any, error) {
-	if already, ok := object.(map[string]any); ok {
-		return already, nil
-	}
-	if err := util.RoundTrip(&object); err != nil {
-		return nil, err
-	}
-	converted, _ := object.(map[string]any)
+	converted, _ := related.(map[string]any)
 	return converted, nil
 }
 

@@ -3,6 +3,7 @@ package bundle
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,17 +17,28 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
+// object is a Service or a Deployment.
+func object(t testing.TB, content map[string]any) *policies.Object {
+	t.Helper()
+	object, err := policies.NewObject(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return object
+}
+
 // service is the creation of a Service of which the built-in modules have one thing to say.
-func service() policies.Document {
+func service(t testing.TB) policies.Document {
+	t.Helper()
 	return policies.Document{
 		Operation: policies.Create,
-		Object: map[string]any{
+		Object: object(t, map[string]any{
 			"apiVersion": "v1", "kind": "Service",
 			"metadata": map[string]any{
 				"name":        "web",
 				"annotations": map[string]any{"sourceward.dev/source-ip": "preserve"},
 			},
-		},
+		}),
 		Related: policies.RelatedDocument{
 			Services:  []*corev1.Service{{ObjectMeta: metav1.ObjectMeta{Name: "neighbour"}}},
 			Workloads: []*policies.Workload{{Ref: policies.Ref{APIVersion: "apps/v1", Kind: "Deployment", Name: "backend"}}},
@@ -160,7 +172,7 @@ deny contains {"message": m.row.id} if some m in rows.matching(input.object.meta
 			set := compiled(t, policyWith("corp", test.rules), policyWith("other", `deny contains {"message": "other"}`))
 			test.want.Policy = "corp"
 			want := []policies.Answer{ofBuiltins(), test.want}
-			if diff := cmp.Diff(want, set.Evaluate(t.Context(), service(), applied("corp"))); diff != "" {
+			if diff := cmp.Diff(want, set.Evaluate(t.Context(), service(t), applied("corp"))); diff != "" {
 				t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
 			}
 		})
@@ -267,7 +279,7 @@ func TestFaultsAreAnswers(t *testing.T) {
 				{Policy: "corp", Err: fault(test.want)},
 				{Policy: "after", Deny: []policies.HouseFinding{{Rule: "after", Message: "after"}}},
 			}
-			got := set.Evaluate(t.Context(), service(), applied("before", "corp", "after"))
+			got := set.Evaluate(t.Context(), service(t), applied("before", "corp", "after"))
 			if diff := cmp.Diff(want, got, sameText); diff != "" {
 				t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
 			}
@@ -284,7 +296,7 @@ func TestAnEvaluationThatDoesNotEndIsStopped(t *testing.T) {
 }`))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	got := set.Evaluate(ctx, service(), applied("corp"))[1]
+	got := set.Evaluate(ctx, service(t), applied("corp"))[1]
 	want := policies.Answer{Policy: "corp", Err: context.DeadlineExceeded}
 	if diff := cmp.Diff(want, got, cmpopts.EquateErrors()); diff != "" {
 		t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
@@ -298,19 +310,7 @@ func TestNothingIsEvaluatedWhenTheTimeIsUp(t *testing.T) {
 	cancel()
 	notBegun := fault("the evaluation was not begun: context canceled")
 	want := []policies.Answer{{Err: notBegun}, {Policy: "corp", Err: notBegun}}
-	if diff := cmp.Diff(want, set.Evaluate(ctx, service(), applied("corp")), sameText); diff != "" {
-		t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
-	}
-}
-
-func TestAnObjectThatIsNoJSONIsAFault(t *testing.T) {
-	t.Parallel()
-	set := compiled(t, policyWith("corp", `deny contains {"message": "no"} if input.object`))
-	document := service()
-	document.Object = make(chan int)
-	noJSON := fault("input.object: json: unsupported type: chan int")
-	want := []policies.Answer{{Err: noJSON}, {Policy: "corp", Err: noJSON}}
-	if diff := cmp.Diff(want, set.Evaluate(t.Context(), document, applied("corp")), sameText); diff != "" {
+	if diff := cmp.Diff(want, set.Evaluate(ctx, service(t), applied("corp")), sameText); diff != "" {
 		t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
 	}
 }
@@ -325,7 +325,7 @@ func TestEachPolicySeesItsOwnParameters(t *testing.T) {
 		{Policy: "b", Deny: []policies.HouseFinding{{Rule: "b", Message: `{"list":[1,{"x":true}],"only":"b"}`}}},
 		{Policy: "c", Deny: []policies.HouseFinding{{Rule: "c", Message: `{}`}}},
 	}
-	got := set.Evaluate(t.Context(), service(), []policies.AppliedPolicy{
+	got := set.Evaluate(t.Context(), service(t), []policies.AppliedPolicy{
 		{Name: "a", Parameters: map[string]any{"only": "a"}},
 		{Name: "b", Parameters: map[string]any{"only": "b", "list": []any{1, map[string]any{"x": true}}}},
 		{Name: "c"},
@@ -362,8 +362,47 @@ greeting := "hello"
 		},
 		Warn: []policies.HouseFinding{{Rule: "corp", Severity: policies.SeverityInfo, Message: "hello"}},
 	}
-	if diff := cmp.Diff(want, compiled(t, policy).Evaluate(t.Context(), service(), applied("corp"))[1]); diff != "" {
+	if diff := cmp.Diff(want, compiled(t, policy).Evaluate(t.Context(), service(t), applied("corp"))[1]); diff != "" {
 		t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+// TestKindsAreWhatModulesAreAskedAbout holds that METADATA custom.kinds chooses the objects that a module is asked about.
+func TestKindsAreWhatModulesAreAskedAbout(t *testing.T) {
+	t.Parallel()
+	policy := policyWith("corp", `deny contains {"message": "all"}`)
+	for _, kinds := range []string{"Service", "Deployment", "Service, Deployment"} {
+		name := strings.ToLower(strings.ReplaceAll(kinds, ", ", "_"))
+		policy.Spec.Rego = append(policy.Spec.Rego, v1alpha1.RegoModule{Name: name + ".rego", Module: "# METADATA\n# custom: {kinds: [" + kinds +
+			"]}\npackage sourceward.custom." + name + "\n\ndeny contains {\"message\": input.object.kind}\n"})
+	}
+	deployment := service(t)
+	deployment.Object = object(t, map[string]any{"apiVersion": "apps/v1", "kind": "Deployment",
+		"metadata": map[string]any{"name": "web", "annotations": map[string]any{"sourceward.dev/source-ip": "preserve"}}})
+	tests := map[string]struct {
+		document policies.Document
+		builtin  policies.Answer
+		rules    []string
+	}{
+		"a Service":    {service(t), ofBuiltins(), []string{"corp", "service", "service-deployment"}},
+		"a Deployment": {deployment, policies.Answer{}, []string{"corp", "deployment", "service-deployment"}},
+	}
+	set := compiled(t, policy)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			answers := set.Evaluate(t.Context(), test.document, applied("corp"))
+			if diff := cmp.Diff(test.builtin, answers[0]); diff != "" {
+				t.Errorf("the built-in modules (-want +got):\n%s", diff)
+			}
+			var rules []string
+			for _, f := range answers[1].Deny {
+				rules = append(rules, f.Rule)
+			}
+			if diff := cmp.Diff(test.rules, rules); diff != "" || answers[1].Err != nil {
+				t.Errorf("the policy's (-want +got):\n%s%v", diff, answers[1].Err)
+			}
+		})
 	}
 }
 
@@ -409,7 +448,7 @@ func TestRelatedIsThereForWhoReadsIt(t *testing.T) {
 			t.Parallel()
 			set := compiled(t, policyWith("corp", test.rules))
 			want := policies.Answer{Policy: "corp", Deny: []policies.HouseFinding{denial("neighbour")}}
-			if diff := cmp.Diff(want, set.Evaluate(t.Context(), service(), applied("corp"))[1]); diff != "" {
+			if diff := cmp.Diff(want, set.Evaluate(t.Context(), service(t), applied("corp"))[1]); diff != "" {
 				t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
 			}
 			if reads := set.custom["corp"].usesRelated; reads != test.reads {
@@ -425,23 +464,22 @@ func TestInputIsTheDocument(t *testing.T) {
 	t.Parallel()
 	everything := policies.Document{
 		Operation: policies.Update,
-		Object:    service().Object,
-		Old:       map[string]any{"kind": "Service", "spec": map[string]any{"ports": []any{map[string]any{"port": int64(80)}}}},
+		Object:    service(t).Object,
+		Old: object(t, map[string]any{"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "web"},
+			"spec": map[string]any{"ports": []any{map[string]any{"port": int64(80)}}}}),
 		Namespace: policies.NamespaceDocument{
 			Name: "edge", Labels: map[string]string{"team": "edge"}, Annotations: map[string]string{"a": "b"},
 		},
 		Related: policies.RelatedDocument{
-			Services: service().Related.Services, Workloads: service().Related.Workloads, View: policies.ViewCluster,
+			Services: service(t).Related.Services, Workloads: service(t).Related.Workloads, View: policies.ViewCluster,
 		},
 		Facts: policies.Facts{
 			ExternallyAccessible: true, Explicit: policies.ExplicitWritten, Local: true, Provider: "metallb-l2", Replicas: 3,
 		},
 		Cluster: policies.ClusterDocument{Nodes: 4, Version: "1.37"},
 	}
-	ofNeighbour := everything
-	ofNeighbour.Object = everything.Related.Services[0]
 	// Nil maps and lists are empty ones: null would be a fault of the functions that take them.
-	nothing := policies.Document{Object: map[string]any{}}
+	nothing := policies.Document{Object: service(t).Object}
 	empty := nothing
 	empty.Namespace = policies.NamespaceDocument{Labels: map[string]string{}, Annotations: map[string]string{}}
 	empty.Related = policies.RelatedDocument{Services: []*corev1.Service{}, Workloads: []*policies.Workload{}}
@@ -450,9 +488,8 @@ func TestInputIsTheDocument(t *testing.T) {
 		in, want   policies.Document
 		parameters map[string]any
 	}{
-		"everything":           {everything, everything, map[string]any{"a": []any{"b"}}},
-		"a neighbour's object": {ofNeighbour, ofNeighbour, map[string]any{"a": []any{"b"}}},
-		"nothing":              {nothing, empty, nil},
+		"everything": {everything, everything, map[string]any{"a": []any{"b"}}},
+		"nothing":    {nothing, empty, nil},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -480,7 +517,7 @@ func TestEvaluateAlwaysAnswersTheSame(t *testing.T) {
 		policyWith("a", `deny contains {"message": m} if some m in {"x", "y", "z"} | object.keys(input.object)`),
 		policyWith("b", `warn contains {"message": s.metadata.name} if some s in input.related.services`),
 		policyWith("c", `spread contains {"message": "m", "maxSkew": 1 / (input.facts.replicas - 3)}`))
-	document := service()
+	document := service(t)
 	matching := applied("a", "b", "c")
 	want := set.Evaluate(t.Context(), document, matching)
 	for name := range map[string]bool{"first": true, "second": true, "third": true, "fourth": true} {

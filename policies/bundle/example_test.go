@@ -25,7 +25,13 @@ deny contains {"message": "type NodePort is not for us", "path": "/spec/type"} i
 	for _, err := range errs {
 		fmt.Println(err)
 	}
-	service := map[string]any{"kind": "Service", "spec": map[string]any{"type": "NodePort"}}
+	service, err := policies.NewObject(map[string]any{
+		"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "web"}, "spec": map[string]any{"type": "NodePort"},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	answers := set.Evaluate(context.Background(), policies.Document{Object: service}, []policies.AppliedPolicy{{Name: "corp"}})
 	for _, answer := range answers {
 		for _, finding := range answer.Deny {

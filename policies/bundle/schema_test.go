@@ -28,7 +28,7 @@ func TestSchemaIsThatOfTheGoTypes(t *testing.T) {
 		Mapper: func(t reflect.Type) *jsonschema.Schema {
 			// Kubernetes objects are open: a cluster may know fields that we do not.
 			switch t {
-			case reflect.TypeFor[any](), reflect.TypeFor[map[string]any](),
+			case reflect.TypeFor[policies.Object](), reflect.TypeFor[map[string]any](),
 				reflect.TypeFor[corev1.Service](), reflect.TypeFor[policies.Workload]():
 				return object
 			}

@@ -14,7 +14,7 @@ import (
 // stays as it was read.
 // The error is non-nil when the operations do not apply to the object.
 func (m *Manifests) Admit(o *Object, operations []policies.PatchOperation) error {
-	document, err := json.Marshal(o.Content)
+	document, err := json.Marshal(o.Object)
 	if err != nil {
 		return fmt.Errorf("admit %s: %w", o.Ref, err)
 	}

@@ -7,7 +7,6 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/sourceward/sourceward/policies"
 )
@@ -54,18 +53,7 @@ func Read(request *admissionv1.AdmissionRequest) (policies.Input, error) {
 // object decodes an object of a request. The request knows its kind and Namespace where the object need
 // not say them: the API server writes both, a hand-written review may not.
 func object(request *admissionv1.AdmissionRequest, raw []byte) (*policies.Object, error) {
-	var content map[string]any
-	if err := utiljson.Unmarshal(raw, &content); err != nil {
-		return nil, err
-	}
-	if content == nil {
-		return nil, fmt.Errorf("want an object, got nothing")
-	}
-	content["apiVersion"], content["kind"] = groupVersion(request.Kind), request.Kind.Kind
-	if metadata, ok := content["metadata"].(map[string]any); ok && request.Namespace != "" {
-		metadata["namespace"] = request.Namespace
-	}
-	return policies.NewObject(content)
+	return policies.ReadObject(groupVersion(request.Kind), request.Kind.Kind, request.Namespace, raw)
 }
 
 // ReadScale returns what a request to scale a workload tells of its decision. workload is what is known
@@ -94,11 +82,7 @@ func scaled(workload *policies.Workload, raw []byte) (*policies.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	var content map[string]any
-	if err := utiljson.Unmarshal(text, &content); err != nil {
-		return nil, err
-	}
-	return policies.NewObject(content)
+	return policies.ReadObject(of.APIVersion, of.Kind, of.Namespace, text)
 }
 
 func groupVersion(kind metav1.GroupVersionKind) string {

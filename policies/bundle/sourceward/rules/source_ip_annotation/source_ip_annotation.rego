@@ -8,6 +8,7 @@
 #     description: How the traffic policy decides what the pod sees.
 # custom:
 #   severity: warning
+#   kinds: [Service]
 package sourceward.rules.source_ip_annotation
 
 import data.sourceward.lib.rows
@@ -34,7 +35,7 @@ keeps_source_ip contains reason if {
 	})
 }
 
-_matches := rows.matching(_annotations, input.facts.provider) if input.object.kind == "Service"
+_matches := rows.matching(_annotations, input.facts.provider)
 
 default _annotations := {}
 

@@ -86,11 +86,6 @@ test_nothing_is_said_of_anything_else[sentence] if {
 		"annotations that are a list": _service([]),
 		"no metadata": {"object": {"kind": "Service"}, "facts": {"provider": ""}},
 		"an unknown provider": _behind("metallb"),
-		"a Deployment": json.patch(_service({"sourceward.dev/source-ip": "preserve"}), [{
-			"op": "replace",
-			"path": "/object/kind",
-			"value": "Deployment",
-		}]),
 	}
 	rule.require_local == set() with input as document
 	rule.keeps_source_ip == set() with input as document
