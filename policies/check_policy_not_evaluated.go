@@ -29,7 +29,7 @@ func checkPolicyNotEvaluated(r *review) []result {
 	for _, fault := range r.faults {
 		results = append(results, result{
 			Finding: Finding{
-				Message: fmt.Sprintf("%s not evaluated: %.160s", answerName(fault.Answer), fault.Err),
+				Message: fmt.Sprintf("%s not evaluated: %.160s", policyName(fault.Policy), fault.Err),
 				Fix:     "mend the Rego module that the message names",
 			},
 			mode: fault.mode,

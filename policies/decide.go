@@ -3,7 +3,6 @@ package policies
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -16,7 +15,7 @@ import (
 //
 // It reads nothing but its arguments and changes none of them; equal arguments give equal results,
 // whatever the order of the related objects. The error is non-nil when a rule could not be
-// evaluated, and the Decision then still holds what did run and a finding about what did not.
+// evaluated, and then is of type Faults; the Decision then still holds what did run and a finding about what did not.
 // A denial is a finding, never an error. rules must not be nil.
 func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Decision, error) {
 	r := newReview(ctx, in, rules, settings)
@@ -37,11 +36,32 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 	}
 	slices.SortStableFunc(decision.Findings, Finding.compare)
 
-	var faults []error
-	for _, fault := range r.faults {
-		faults = append(faults, fmt.Errorf("%s: %w", answerName(fault.Answer), fault.Err))
+	if len(r.faults) == 0 {
+		return decision, nil
 	}
-	return decision, errors.Join(faults...)
+	var faults Faults
+	for _, fault := range r.faults {
+		faults = append(faults, Fault{Policy: fault.Policy, Err: fault.Err})
+	}
+	return decision, faults
+}
+
+// Faults are the policies whose Rego could not be evaluated, each once.
+type Faults []Fault
+
+// Fault is Rego that could not be evaluated.
+type Fault struct {
+	// Policy is the name of the SourceIPPolicy, empty for the built-in modules.
+	Policy string
+	Err    error
+}
+
+func (f Faults) Error() string {
+	lines := make([]string, len(f))
+	for i, fault := range f {
+		lines[i] = fmt.Sprintf("%s: %v", policyName(fault.Policy), fault.Err)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // result is a finding before its mode is settled.
@@ -143,11 +163,7 @@ func newReview(ctx context.Context, in Input, rules Rules, settings Settings) *r
 
 // askNeighbour evaluates Rego for a Service behind which the workload under review is.
 func (r *review) askNeighbour(service *corev1.Service) []Answer {
-	settings, err := r.settings.forNeighbour(service, r.Namespace)
-	if err != nil {
-		r.fault(Answer{Err: err}, r.settings)
-		return nil
-	}
+	settings := r.settings.forNeighbour(service, r.Namespace)
 	answers := r.rules.Evaluate(r.ctx, r.neighbourDocument(service, settings), settings.Applied)
 	for _, answer := range answers {
 		if answer.Err != nil {
@@ -352,9 +368,9 @@ func effectiveReplicas(w *Workload, autoscalers []Autoscaler) int {
 	return most
 }
 
-func answerName(answer Answer) string {
-	if answer.Policy == "" {
+func policyName(policy string) string {
+	if policy == "" {
 		return "built-in rules"
 	}
-	return "SourceIPPolicy " + answer.Policy
+	return "SourceIPPolicy " + policy
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -38,8 +39,8 @@ type Settings struct {
 	// Applied are the policies that match, in their order.
 	Applied []AppliedPolicy
 
-	// all are the policies that were resolved, for the neighbours of the object.
-	all []v1alpha1.SourceIPPolicy
+	// of are the policies that were resolved, for the neighbours of the object.
+	of Policies
 }
 
 // AppliedPolicy is one policy that matches the object.
@@ -54,37 +55,98 @@ type AppliedPolicy struct {
 	EvaluationFailure Mode
 }
 
-// Resolve returns what policies, in any order, make of an object in a Namespace.
-// The error is non-nil when a policy is invalid in a way that its Validate would have told.
-func Resolve(policies []v1alpha1.SourceIPPolicy, object *Object, namespace Namespace) (Settings, error) {
-	settings := Settings{all: policies}
-	for _, policy := range inOrder(policies) {
-		matches, err := matches(policy.Spec.Match, object, namespace)
-		if err != nil {
-			return Settings{}, fmt.Errorf("SourceIPPolicy %s: %w", policy.Name, err)
+// Policies are SourceIPPolicies, ready to be matched with objects. The zero value is none. It is safe for concurrent use.
+type Policies struct {
+	// ordered are in the order in which their settings count.
+	ordered []preparedPolicy
+}
+
+// preparedPolicy is a policy with what would otherwise be parsed for each object.
+type preparedPolicy struct {
+	v1alpha1.SourceIPPolicy
+	// namespaces and objects are the selectors of its match.
+	namespaces, objects labels.Selector
+	applied             AppliedPolicy
+}
+
+// NewPolicies prepares policies, in any order. They must not be changed afterwards.
+// The error is non-nil when one is invalid in a way that its Validate would have told.
+func NewPolicies(list []v1alpha1.SourceIPPolicy) (Policies, error) {
+	prepared := Policies{ordered: make([]preparedPolicy, len(list))}
+	for i, policy := range list {
+		var err error
+		if prepared.ordered[i], err = prepare(policy); err != nil {
+			return Policies{}, fmt.Errorf("SourceIPPolicy %s: %w", policy.Name, err)
 		}
-		if !matches {
-			continue
+	}
+	slices.SortStableFunc(prepared.ordered, func(a, b preparedPolicy) int {
+		return cmp.Or(cmp.Compare(b.Spec.Priority, a.Spec.Priority), strings.Compare(a.Name, b.Name))
+	})
+	return prepared, nil
+}
+
+func prepare(policy v1alpha1.SourceIPPolicy) (preparedPolicy, error) {
+	p := preparedPolicy{
+		SourceIPPolicy: policy, namespaces: labels.Everything(), objects: labels.Everything(),
+		applied: AppliedPolicy{Name: policy.Name, EvaluationFailure: failureMode(policy.Spec.EvaluationFailure)},
+	}
+	if match := policy.Spec.Match; match != nil {
+		var err error
+		if p.namespaces, err = selector(match.NamespaceSelector); err != nil {
+			return p, fmt.Errorf("spec.match.namespaceSelector: %w", err)
 		}
-		applied := AppliedPolicy{Name: policy.Name, EvaluationFailure: failureMode(policy.Spec.EvaluationFailure)}
-		if policy.Spec.Parameters != nil {
-			if err := json.Unmarshal(policy.Spec.Parameters.Raw, &applied.Parameters); err != nil {
-				return Settings{}, fmt.Errorf("SourceIPPolicy %s: spec.parameters: %w", policy.Name, err)
+		if p.objects, err = selector(match.ObjectSelector); err != nil {
+			return p, fmt.Errorf("spec.match.objectSelector: %w", err)
+		}
+	}
+	if policy.Spec.Parameters != nil {
+		if err := json.Unmarshal(policy.Spec.Parameters.Raw, &p.applied.Parameters); err != nil {
+			return p, fmt.Errorf("spec.parameters: %w", err)
+		}
+	}
+	for _, rule := range policy.Spec.Rules {
+		setOnce(&p.applied.Modes, rule.ID, Mode(strings.ToLower(string(rule.Mode))))
+	}
+	return p, nil
+}
+
+// selector selects all where there is none: a part of a match that is omitted selects all.
+func selector(of *metav1.LabelSelector) (labels.Selector, error) {
+	if of == nil {
+		return labels.Everything(), nil
+	}
+	return metav1.LabelSelectorAsSelector(of)
+}
+
+// All yields the policies, in the order in which their settings count.
+func (p Policies) All() iter.Seq[v1alpha1.SourceIPPolicy] {
+	return func(yield func(v1alpha1.SourceIPPolicy) bool) {
+		for _, policy := range p.ordered {
+			if !yield(policy.SourceIPPolicy) {
+				return
 			}
 		}
-		settings.add(policy.Spec, applied)
 	}
-	return settings, nil
+}
+
+// Resolve returns what policies make of an object in a Namespace.
+func Resolve(policies Policies, object *Object, namespace Namespace) Settings {
+	settings := Settings{of: policies}
+	for i := range policies.ordered {
+		if policy := &policies.ordered[i]; policy.matches(object, namespace) {
+			settings.add(policy)
+		}
+	}
+	return settings
 }
 
 // add takes from a policy what no policy before it has set.
-func (s *Settings) add(spec v1alpha1.SourceIPPolicySpec, applied AppliedPolicy) {
+func (s *Settings) add(policy *preparedPolicy) {
+	spec := policy.Spec
 	for _, rule := range spec.Rules {
-		mode := Mode(strings.ToLower(string(rule.Mode)))
-		setOnce(&s.Modes, rule.ID, mode)
-		setOnce(&applied.Modes, rule.ID, mode)
+		setOnce(&s.Modes, rule.ID, policy.applied.Modes[rule.ID])
 	}
-	s.Applied = append(s.Applied, applied)
+	s.Applied = append(s.Applied, policy.applied)
 	if spread := spec.Spread; spread != nil {
 		s.Spread.Strategy = cmp.Or(s.Spread.Strategy, spread.Strategy)
 		s.Spread.WhenUnsatisfiable = cmp.Or(s.Spread.WhenUnsatisfiable, spread.WhenUnsatisfiable)
@@ -97,7 +159,7 @@ func (s *Settings) add(spec v1alpha1.SourceIPPolicySpec, applied AppliedPolicy) 
 			setOnce(&s.LoadBalancers.Classes, class, provider)
 		}
 	}
-	for key, value := range applied.Parameters {
+	for key, value := range policy.applied.Parameters {
 		setOnce(&s.Parameters, key, value)
 	}
 }
@@ -111,42 +173,11 @@ func setOnce[V any](m *map[string]V, key string, value V) {
 	}
 }
 
-// inOrder sorts policies by priority, higher first, and then by name.
-func inOrder(policies []v1alpha1.SourceIPPolicy) []v1alpha1.SourceIPPolicy {
-	return slices.SortedStableFunc(slices.Values(policies), func(a, b v1alpha1.SourceIPPolicy) int {
-		return cmp.Or(cmp.Compare(b.Spec.Priority, a.Spec.Priority), strings.Compare(a.Name, b.Name))
-	})
-}
-
-func matches(match *v1alpha1.Match, object *Object, namespace Namespace) (bool, error) {
-	if match == nil {
-		return true, nil
-	}
-	if slices.Contains(match.ExcludeNamespaces, object.Namespace) {
-		return false, nil
-	}
-	inNamespace, err := selectorMatches(match.NamespaceSelector, namespace.Labels)
-	if err != nil {
-		return false, fmt.Errorf("spec.match.namespaceSelector: %w", err)
-	}
-	inNamespace = inNamespace && namespace.knows(match.NamespaceSelector)
-	inObject, err := selectorMatches(match.ObjectSelector, object.labels())
-	if err != nil {
-		return false, fmt.Errorf("spec.match.objectSelector: %w", err)
-	}
-	return inNamespace && inObject, nil
-}
-
-// selectorMatches is true where there is no selector: a part of a match that is omitted selects all.
-func selectorMatches(selector *metav1.LabelSelector, set map[string]string) (bool, error) {
-	if selector == nil {
-		return true, nil
-	}
-	s, err := metav1.LabelSelectorAsSelector(selector)
-	if err != nil {
-		return false, err
-	}
-	return s.Matches(labels.Set(set)), nil
+func (p *preparedPolicy) matches(object *Object, namespace Namespace) bool {
+	match := p.Spec.Match
+	return match == nil || !slices.Contains(match.ExcludeNamespaces, object.Namespace) &&
+		namespace.knows(match.NamespaceSelector) &&
+		p.namespaces.Matches(labels.Set(namespace.Labels)) && p.objects.Matches(labels.Set(object.labels()))
 }
 
 func failureMode(failure v1alpha1.EvaluationFailure) Mode {
@@ -170,11 +201,11 @@ func (s Settings) mode(rule string, byDefault Mode) Mode {
 
 // forNeighbour returns the settings for a Service beside the object that these settings are for.
 // Settings that were not resolved from policies are those of the neighbours too.
-func (s Settings) forNeighbour(service *corev1.Service, namespace Namespace) (Settings, error) {
-	if len(s.all) == 0 {
-		return s, nil
+func (s Settings) forNeighbour(service *corev1.Service, namespace Namespace) Settings {
+	if len(s.of.ordered) == 0 {
+		return s
 	}
-	return Resolve(s.all, &Object{Ref: serviceRef(service), Service: service}, namespace)
+	return Resolve(s.of, &Object{Ref: serviceRef(service), Service: service}, namespace)
 }
 
 // provider returns what is said of a Service's load balancer; empty where nothing is.

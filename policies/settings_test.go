@@ -19,6 +19,15 @@ func policy(name string, tweak func(*v1alpha1.SourceIPPolicySpec)) v1alpha1.Sour
 	return p
 }
 
+func prepared(t *testing.T, list ...v1alpha1.SourceIPPolicy) Policies {
+	t.Helper()
+	policies, err := NewPolicies(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return policies
+}
+
 func TestResolve(t *testing.T) {
 	service := &Object{
 		Ref:     Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "web"},
@@ -130,10 +139,7 @@ func TestResolve(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := Resolve(test.policies, service, namespace)
-			if err != nil {
-				t.Fatal(err)
-			}
+			got := Resolve(prepared(t, test.policies...), service, namespace)
 			if diff := cmp.Diff(test.want, got, cmpopts.IgnoreUnexported(Settings{})); diff != "" {
 				t.Errorf("Resolve() mismatch (-want +got):\n%s", diff)
 			}
@@ -160,10 +166,7 @@ func TestAssumedNamespaceHasOnlyItsName(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := policy("p", func(s *v1alpha1.SourceIPPolicySpec) { s.Match = &v1alpha1.Match{NamespaceSelector: test.selector} })
 			namespace := Namespace{Name: "edge", Labels: map[string]string{corev1.LabelMetadataName: "edge"}, Assumed: true}
-			settings, err := Resolve([]v1alpha1.SourceIPPolicy{p}, object, namespace)
-			if err != nil {
-				t.Fatal(err)
-			}
+			settings := Resolve(prepared(t, p), object, namespace)
 			if got := len(settings.Applied) > 0; got != test.want {
 				t.Errorf("Resolve() applies the policy: %v, want %v", got, test.want)
 			}
@@ -171,7 +174,7 @@ func TestAssumedNamespaceHasOnlyItsName(t *testing.T) {
 	}
 }
 
-func TestResolveRefusesWhatValidateWouldHaveTold(t *testing.T) {
+func TestNewPoliciesRefusesWhatValidateWouldHaveTold(t *testing.T) {
 	for name, tweak := range map[string]func(*v1alpha1.SourceIPPolicySpec){
 		"a selector that is not valid": func(s *v1alpha1.SourceIPPolicySpec) {
 			s.Match = &v1alpha1.Match{ObjectSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}}}}
@@ -179,9 +182,8 @@ func TestResolveRefusesWhatValidateWouldHaveTold(t *testing.T) {
 		"parameters that are no object": func(s *v1alpha1.SourceIPPolicySpec) { s.Parameters = &runtime.RawExtension{Raw: []byte(`[]`)} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			object := &Object{Service: &corev1.Service{}}
-			if _, err := Resolve([]v1alpha1.SourceIPPolicy{policy("p", tweak)}, object, Namespace{}); err == nil {
-				t.Error("Resolve() gave no error")
+			if _, err := NewPolicies([]v1alpha1.SourceIPPolicy{policy("p", tweak)}); err == nil {
+				t.Error("NewPolicies() gave no error")
 			}
 		})
 	}

@@ -31,7 +31,7 @@ func testHandler(t *testing.T, c readyCase) {
 	in := c.input
 	in.InFile, in.Cluster.Nodes = policies.InFileUnknown, 0
 	decision, _ := policies.Decide(t.Context(), in, c.rules, c.settings)
-	for _, endpoint := range review.Endpoints {
+	for _, endpoint := range review.ObjectEndpoints {
 		got := answer(t, c, endpoint)
 
 		wantDenied, wantWarned := []string{}, []string{}
@@ -124,7 +124,7 @@ func (c readyCase) set(t *testing.T) *bundle.Set {
 		Priority:      1_000_000,
 		LoadBalancers: &v1alpha1.LoadBalancers{Default: c.cluster.Provider},
 	}}
-	set, problems := bundle.Compile(append(slices.Clone(c.rules.Policies), first))
+	set, problems := bundle.Compile(slices.AppendSeq([]v1alpha1.SourceIPPolicy{first}, c.rules.Policies.All()))
 	if problems != nil {
 		t.Fatal(problems)
 	}
@@ -148,3 +148,6 @@ type fakePolicies struct{ set *bundle.Set }
 
 func (fakePolicies) Ready() error       { return nil }
 func (f fakePolicies) Set() *bundle.Set { return f.set }
+func (fakePolicies) Check(v1alpha1.SourceIPPolicy) []*bundle.Error {
+	return nil
+}

@@ -15,6 +15,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/utils/clock"
 
+	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/bundle"
 	"github.com/sourceward/sourceward/policies/review"
@@ -66,6 +67,8 @@ type Policies interface {
 	Ready() error
 	// Set is what is in force now.
 	Set() *bundle.Set
+	// Check tells what is wrong with a policy that is not in force yet.
+	Check(policy v1alpha1.SourceIPPolicy) []*bundle.Error
 }
 
 // failure is an answer on the level of HTTP.
@@ -103,7 +106,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), code)
 		return
 	}
-	h.Metrics.answered(h.Endpoint, result.outcome, result.said, duration)
+	h.Metrics.answered(h.Endpoint, result, duration)
 	level := 1
 	if result.outcome == review.Allowed {
 		level = 2
@@ -126,8 +129,11 @@ type result struct {
 	request *admissionv1.AdmissionRequest
 	object  string
 	outcome review.Outcome
-	said    []policies.Finding
-	body    []byte
+	// said and exempt are the findings that were told, and those that an exemption kept from it.
+	said, exempt []policies.Finding
+	// faults are what could not be evaluated.
+	faults policies.Faults
+	body   []byte
 }
 
 // answer reads a review and writes the answer. The error is a *failure, or a fault of ours; the result then tells what
@@ -197,6 +203,9 @@ func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionR
 
 // respond decides, and notes in res what is told of it.
 func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.AdmissionResponse, error) {
+	if h.Endpoint == review.ValidatePolicy {
+		return h.respondPolicy(res)
+	}
 	if !review.Judges(res.request) {
 		return &admissionv1.AdmissionResponse{Allowed: true}, nil
 	}
@@ -211,14 +220,12 @@ func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.Admiss
 		return &admissionv1.AdmissionResponse{Allowed: true}, nil
 	}
 	set := h.Policies.Set()
-	settings, err := policies.Resolve(set.Policies, in.Object, in.Namespace)
-	if err != nil {
-		return nil, fmt.Errorf("resolve policies: %w", err)
-	}
+	settings := policies.Resolve(set.Policies, in.Object, in.Namespace)
 	decision, err := policies.Decide(ctx, in, set, settings)
 	if err != nil {
 		// The decision says so too, in the mode that the policy wants.
 		h.Log.Error(err, "rules not evaluated", "endpoint", h.Endpoint, "uid", res.request.UID, "object", res.object)
+		res.faults, _ = errors.AsType[policies.Faults](err)
 	}
 	if review.IsScale(res.request) {
 		res.said = review.SaidOfScale(decision)
@@ -226,13 +233,30 @@ func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.Admiss
 		res.outcome = outcome
 		return response, nil
 	}
-	res.said = review.Said(h.Endpoint, decision)
+	res.said, res.exempt = review.Said(h.Endpoint, decision), review.Exempt(h.Endpoint, decision)
 	response, outcome, err := review.Respond(h.Endpoint, decision)
 	res.outcome = outcome
 	if err == nil && h.Endpoint == review.Validate && response.Allowed && !isDryRun(res.request) {
 		h.Neighbours.Admitted(in.Object)
 	}
 	return response, err
+}
+
+// respondPolicy tells what is wrong with a policy.
+func (h *Handler) respondPolicy(res *result) (*admissionv1.AdmissionResponse, error) {
+	policy, err := review.ReadPolicy(res.request)
+	if err != nil {
+		return nil, &failure{http.StatusBadRequest, err}
+	}
+	var problems []review.PolicyProblem
+	if policy != nil && policy.DeletionTimestamp == nil {
+		for _, problem := range h.Policies.Check(*policy) {
+			problems = append(problems, review.PolicyProblem{Field: problem.Path, Text: problem.Detail()})
+		}
+	}
+	response, outcome := review.RespondPolicy(problems)
+	res.outcome = outcome
+	return response, nil
 }
 
 // input is everything that the decision is made of. known is false for a scale of which there is nothing to say: to no

@@ -19,6 +19,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/bundle"
 	"github.com/sourceward/sourceward/policies/review"
@@ -55,6 +56,10 @@ type fakePolicies struct{ set *bundle.Set }
 
 func (fakePolicies) Ready() error       { return nil }
 func (f fakePolicies) Set() *bundle.Set { return f.set }
+func (fakePolicies) Check(policy v1alpha1.SourceIPPolicy) []*bundle.Error {
+	_, problems := bundle.NewCompiler().Compile(policy)
+	return problems
+}
 
 func newHandler(t testing.TB, endpoint review.Endpoint, neighbours webhook.Neighbours) (*webhook.Handler, *prometheus.Registry) {
 	t.Helper()
@@ -118,7 +123,7 @@ func TestBadRequests(t *testing.T) {
 		"a kind that is not judged":    {body: reviewOf("ConfigMap", "CREATE", `{"metadata":{"name":"web"}}`, ""), code: http.StatusOK, says: allowed},
 		"deep nesting":                 {body: reviewOf("Service", "CREATE", strings.Repeat("[", 100_000), ""), code: http.StatusBadRequest, says: "read AdmissionReview: "},
 	}
-	for _, endpoint := range review.Endpoints {
+	for _, endpoint := range review.ObjectEndpoints {
 		for name, test := range tests {
 			t.Run(string(endpoint)+"/"+name, func(t *testing.T) {
 				t.Parallel()
@@ -257,6 +262,10 @@ sourceward_requests_total{endpoint="validate",outcome="allowed"} 0
 sourceward_requests_total{endpoint="validate",outcome="denied"} 0
 sourceward_requests_total{endpoint="validate",outcome="mutated"} 0
 sourceward_requests_total{endpoint="validate",outcome="warned"} 0
+sourceward_requests_total{endpoint="validate-policy",outcome="allowed"} 0
+sourceward_requests_total{endpoint="validate-policy",outcome="denied"} 0
+sourceward_requests_total{endpoint="validate-policy",outcome="mutated"} 0
+sourceward_requests_total{endpoint="validate-policy",outcome="warned"} 0
 `
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "sourceward_decisions_total", "sourceward_requests_total"); err != nil {
 		t.Error(err)

@@ -27,6 +27,10 @@ package webhook
 // +kubebuilder:webhook:mutating=false,name=workloads.validate.sourceward.dev,path=/validate,groups=apps,versions=v1,resources=deployments,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
 // +kubebuilder:webhook:mutating=false,name=scale.validate.sourceward.dev,path=/validate,groups=apps,versions=v1,resources=deployments/scale,verbs=update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
 //
+// Policies are refused where they would not compile. One that gets past us does no harm: its last good generation stays.
+//
+// +kubebuilder:webhook:mutating=false,name=policies.validate.sourceward.dev,path=/validate-policy,groups=sourceward.dev,versions=v1alpha1,resources=sourceippolicies,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=10,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
+//
 // The caches list and watch. A Namespace that the cache does not know yet is fetched, and the Services of one
 // namespace are listed.
 //
@@ -35,6 +39,11 @@ package webhook
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=list;watch
 // +kubebuilder:rbac:groups=autoscaling,resources=horizontalpodautoscalers,verbs=list;watch
 // +kubebuilder:rbac:groups=sourceward.dev,resources=sourceippolicies,verbs=list;watch
+//
+// What became of a policy is written into its status, and told in Events, which for cluster-scoped objects are in default.
+//
+// +kubebuilder:rbac:groups=sourceward.dev,resources=sourceippolicies/status,verbs=update
+// +kubebuilder:rbac:groups=events.k8s.io,namespace=default,resources=events,verbs=create;patch
 //
 // The authority keeps its CA in one Secret. A create cannot be limited by name, and is limited by namespace.
 //

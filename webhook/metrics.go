@@ -6,19 +6,20 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/review"
 )
 
-// Metrics are what Prometheus reads. Labels are from closed sets: no names of objects.
+// Metrics are what Prometheus reads. Labels are from closed sets: no names of objects, but for policies', which are few.
 type Metrics struct {
 	registerer prometheus.Registerer
 
-	requests *prometheus.CounterVec
-	failures *prometheus.CounterVec
-	findings *prometheus.CounterVec
-	duration *prometheus.HistogramVec
-	lookups  *prometheus.CounterVec
+	requests       *prometheus.CounterVec
+	failures       *prometheus.CounterVec
+	findings       *prometheus.CounterVec
+	exemptions     *prometheus.CounterVec
+	policyFailures *prometheus.CounterVec
+	duration       *prometheus.HistogramVec
+	lookups        *prometheus.CounterVec
 }
 
 // NewMetrics registers the counters. The error is non-nil when one of their names is taken.
@@ -37,6 +38,14 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 			Name: "sourceward_decisions_total",
 			Help: "Findings that were told, by endpoint, rule and mode. Both endpoints may tell the same one.",
 		}, []string{"endpoint", "rule", "mode"}),
+		exemptions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sourceward_exemptions_total",
+			Help: "Findings that would have been told, but for an exemption, by endpoint and rule.",
+		}, []string{"endpoint", "rule"}),
+		policyFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sourceward_policy_failures_total",
+			Help: "Decisions for which the Rego of a SourceIPPolicy, or of the built-in rules (empty), could not be evaluated.",
+		}, []string{"policy"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sourceward_request_duration_seconds",
 			Help:    "Time from the arrival of an admission request to its answer.",
@@ -47,7 +56,7 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 			Help: "Look-ups of what the caches did not have, by resource and outcome: found, absent, failed or busy.",
 		}, []string{"resource", "outcome"}),
 	}
-	for _, collector := range []prometheus.Collector{m.requests, m.failures, m.findings, m.duration, m.lookups} {
+	for _, collector := range []prometheus.Collector{m.requests, m.failures, m.findings, m.exemptions, m.policyFailures, m.duration, m.lookups} {
 		if err := registerer.Register(collector); err != nil {
 			return nil, err
 		}
@@ -67,13 +76,22 @@ func (m *Metrics) observe(name, help string, labels prometheus.Labels, value fun
 	return m.registerer.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value))
 }
 
-func (m *Metrics) answered(endpoint review.Endpoint, outcome review.Outcome, said []policies.Finding, duration time.Duration) {
-	m.requests.WithLabelValues(string(endpoint), string(outcome)).Inc()
+func (m *Metrics) answered(endpoint review.Endpoint, r *result, duration time.Duration) {
+	m.requests.WithLabelValues(string(endpoint), string(r.outcome)).Inc()
 	m.duration.WithLabelValues(string(endpoint)).Observe(duration.Seconds())
-	for _, f := range said {
+	for _, f := range r.said {
 		m.findings.WithLabelValues(string(endpoint), f.Rule, string(f.Mode)).Inc()
 	}
+	for _, f := range r.exempt {
+		m.exemptions.WithLabelValues(string(endpoint), f.Rule).Inc()
+	}
+	for _, fault := range r.faults {
+		m.policyFailures.WithLabelValues(fault.Policy).Inc()
+	}
 }
+
+// forgetPolicy is told of policies that are no more.
+func (m *Metrics) forgetPolicy(name string) { m.policyFailures.DeleteLabelValues(name) }
 
 func (m *Metrics) failed(endpoint review.Endpoint, code int) {
 	m.failures.WithLabelValues(string(endpoint), strconv.Itoa(code)).Inc()

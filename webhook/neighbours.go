@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies"
 )
 
@@ -60,7 +61,8 @@ func cacheOptions() cache.Options {
 		&appsv1.Deployment{}:                     {Transform: reduceDeployment},
 		&autoscalingv2.HorizontalPodAutoscaler{}: {Transform: reduceAutoscaler},
 		// Read at each request, and never changed.
-		&corev1.Namespace{}: {Transform: reduceNamespace, UnsafeDisableDeepCopy: new(true)},
+		&corev1.Namespace{}:        {Transform: reduceNamespace, UnsafeDisableDeepCopy: new(true)},
+		&v1alpha1.SourceIPPolicy{}: {Transform: cache.TransformStripManagedFields()},
 	}}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
@@ -16,52 +17,93 @@ import (
 	"github.com/sourceward/sourceward/policies/bundle"
 )
 
-// policySource keeps the cluster's SourceIPPolicies compiled. They are compiled off the path of requests:
-// those under way keep the set that they began with.
+// policySource keeps the cluster's SourceIPPolicies compiled. They are compiled off the path of requests, each when it
+// changes; requests that are under way keep the set that they began with.
 type policySource struct {
-	compiled atomic.Pointer[compiled]
+	compiler *bundle.Compiler
 	reader   cache.Cache
-	changed  chan struct{}
+	metrics  *Metrics
 	log      logr.Logger
+
+	changed chan struct{}
+	current atomic.Pointer[compiledPolicies]
+	// told is sent to when current has changed.
+	told chan struct{}
 }
 
-// compiled is one state of all policies.
-type compiled struct {
+// compiledPolicies is one state of all policies.
+type compiledPolicies struct {
 	set *bundle.Set
-	// invalid is the number of policies that are left out.
-	invalid int
+	// policies are sorted by name.
+	policies []compiledPolicy
+}
+
+// compiledPolicy is what became of one generation of a policy.
+type compiledPolicy struct {
+	name       string
+	uid        types.UID
+	generation int64
+	// problems are why this generation does not compile; nil if it does.
+	problems []*bundle.Error
+	// inForce is this generation or, if it does not compile, the last one that did since this process began; nil if
+	// none did.
+	inForce           *bundle.Policy
+	inForceGeneration int64
+}
+
+// The states of a policy.
+const (
+	stateReady    = "ready"    // this generation is in force
+	stateStale    = "stale"    // a former one is
+	stateNotReady = "notready" // none is
+)
+
+var policyStates = []string{stateReady, stateStale, stateNotReady}
+
+func (p compiledPolicy) state() string {
+	switch {
+	case p.problems == nil:
+		return stateReady
+	case p.inForce != nil:
+		return stateStale
+	default:
+		return stateNotReady
+	}
 }
 
 // newPolicySource watches the policies of a cache that is not started yet.
 // The error is non-nil when the cluster does not have the kind SourceIPPolicy.
-func newPolicySource(ctx context.Context, reader cache.Cache, log logr.Logger) (*policySource, error) {
-	p := &policySource{reader: reader, changed: make(chan struct{}, 1), log: log}
+func newPolicySource(ctx context.Context, reader cache.Cache, metrics *Metrics, log logr.Logger) (*policySource, error) {
+	p := &policySource{
+		compiler: bundle.NewCompiler(), reader: reader, metrics: metrics, log: log,
+		changed: make(chan struct{}, 1), told: make(chan struct{}, 1),
+	}
 	informer, err := reader.GetInformer(ctx, &v1alpha1.SourceIPPolicy{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return nil, err
 	}
 	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { p.notify() },
-		UpdateFunc: func(any, any) { p.notify() },
-		DeleteFunc: func(any) { p.notify() },
+		AddFunc:    func(any) { notify(p.changed) },
+		UpdateFunc: func(any, any) { notify(p.changed) },
+		DeleteFunc: func(any) { notify(p.changed) },
 	})
 	return p, err
 }
 
-// notify asks for a new set. Several changes are one.
-func (p *policySource) notify() {
+// notify makes who waits for a channel of capacity one look again. Several changes are one.
+func notify(waiting chan<- struct{}) {
 	select {
-	case p.changed <- struct{}{}:
+	case waiting <- struct{}{}:
 	default:
 	}
 }
 
-// Start compiles whenever a policy changes, until ctx ends.
+// Start compiles what changes, until ctx ends.
 func (p *policySource) Start(ctx context.Context) error {
 	if !p.reader.WaitForCacheSync(ctx) {
 		return ctx.Err()
 	}
-	p.notify()
+	notify(p.changed)
 	for {
 		select {
 		case <-ctx.Done():
@@ -74,46 +116,100 @@ func (p *policySource) Start(ctx context.Context) error {
 	}
 }
 
+// compile brings current up to date, if there is anything new.
 func (p *policySource) compile(ctx context.Context) error {
 	var list v1alpha1.SourceIPPolicyList
 	if err := p.reader.List(ctx, &list); err != nil {
 		return err
 	}
-	slices.SortFunc(list.Items, func(a, b v1alpha1.SourceIPPolicy) int { return strings.Compare(a.Name, b.Name) })
-	set, problems := bundle.Compile(list.Items)
-	for _, problem := range problems {
-		p.log.Error(problem, "policy left out", "policy", problem.Policy)
+	former := map[string]compiledPolicy{}
+	if current := p.current.Load(); current != nil {
+		for _, policy := range current.policies {
+			former[policy.name] = policy
+		}
 	}
-	next := &compiled{set: set, invalid: len(list.Items) - len(set.Policies)}
-	p.compiled.Store(next)
-	p.log.Info("policies compiled", "ready", len(set.Policies), "invalid", next.invalid)
+	changed := len(former) != len(list.Items) || p.current.Load() == nil
+	next := &compiledPolicies{}
+	for _, policy := range list.Items {
+		last, known := former[policy.Name]
+		if !known || last.uid != policy.UID || last.generation != policy.Generation {
+			changed = true
+			last = p.compileOne(policy, last)
+		}
+		next.policies = append(next.policies, last)
+		delete(former, policy.Name)
+	}
+	if !changed {
+		return nil
+	}
+	slices.SortFunc(next.policies, func(a, b compiledPolicy) int { return strings.Compare(a.name, b.name) })
+	var inForce []*bundle.Policy
+	for _, policy := range next.policies {
+		if policy.inForce != nil {
+			inForce = append(inForce, policy.inForce)
+		}
+	}
+	next.set = p.compiler.Set(inForce)
+	p.current.Store(next)
+	notify(p.told)
+	for name := range former {
+		p.metrics.forgetPolicy(name)
+	}
+	p.log.Info("policies in force", "policies", len(inForce), "of", len(next.policies))
 	return nil
 }
 
+// compileOne compiles a new generation. last is what is known of a former one, if it is one of the same policy.
+func (p *policySource) compileOne(policy v1alpha1.SourceIPPolicy, last compiledPolicy) compiledPolicy {
+	next := compiledPolicy{name: policy.Name, uid: policy.UID, generation: policy.Generation}
+	next.inForce, next.problems = p.compiler.Compile(policy)
+	next.inForceGeneration = policy.Generation
+	if next.problems == nil {
+		return next
+	}
+	for _, problem := range next.problems {
+		p.log.Error(problem, "policy does not compile", "policy", policy.Name, "generation", policy.Generation)
+	}
+	if last.uid == policy.UID {
+		next.inForce, next.inForceGeneration = last.inForce, last.inForceGeneration
+	}
+	return next
+}
+
 // Set implements Policies. It must not be called before Ready is nil.
-func (p *policySource) Set() *bundle.Set { return p.compiled.Load().set }
+func (p *policySource) Set() *bundle.Set { return p.current.Load().set }
+
+// Check implements Policies.
+func (p *policySource) Check(policy v1alpha1.SourceIPPolicy) []*bundle.Error {
+	_, problems := p.compiler.Compile(policy)
+	return problems
+}
 
 // Ready implements Policies.
 func (p *policySource) Ready() error {
-	if p.compiled.Load() == nil {
+	if p.current.Load() == nil {
 		return errors.New("policies are not compiled")
 	}
 	return nil
 }
 
 // observe adds the metrics of the policies.
-func (p *policySource) observe(m *Metrics) error {
-	const name, help = "sourceward_policies", "SourceIPPolicies, by state."
-	count := func(of func(*compiled) int) func() float64 {
-		return func() float64 {
-			if c := p.compiled.Load(); c != nil {
-				return float64(of(c))
-			}
-			return 0
-		}
+func (p *policySource) observe() error {
+	var errs []error
+	for _, state := range policyStates {
+		errs = append(errs, p.metrics.observe("sourceward_policies",
+			"SourceIPPolicies, by state: ready, stale (a former generation is in force) or notready (none is).",
+			prometheus.Labels{"state": state}, func() float64 {
+				count := 0
+				if current := p.current.Load(); current != nil {
+					for _, policy := range current.policies {
+						if policy.state() == state {
+							count++
+						}
+					}
+				}
+				return float64(count)
+			}))
 	}
-	return errors.Join(
-		m.observe(name, help, prometheus.Labels{"state": "ready"}, count(func(c *compiled) int { return len(c.set.Policies) })),
-		m.observe(name, help, prometheus.Labels{"state": "invalid"}, count(func(c *compiled) int { return c.invalid })),
-	)
+	return errors.Join(errs...)
 }

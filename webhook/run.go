@@ -116,14 +116,17 @@ func Run(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	source, err := newPolicySource(ctx, mgr.GetCache(), options.Log.WithName("policies"))
+	source, err := newPolicySource(ctx, mgr.GetCache(), counters, options.Log.WithName("policies"))
 	if err != nil {
 		return fmt.Errorf("watch SourceIPPolicies (is the CRD of config/crd installed?): %w", err)
 	}
-	if err := source.observe(counters); err != nil {
+	if err := source.observe(); err != nil {
 		return err
 	}
-	for _, part := range []manager.Runnable{certs, around, source} {
+	status := &statusWriter{
+		source: source, client: mgr.GetClient(), recorder: mgr.GetEventRecorder("sourceward"), log: options.Log.WithName("status"),
+	}
+	for _, part := range []manager.Runnable{certs, around, source, status} {
 		if err := mgr.Add(part); err != nil {
 			return err
 		}

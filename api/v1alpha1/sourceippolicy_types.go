@@ -23,9 +23,44 @@ const (
 	AnnotationExemptPrefix = "exempt.sourceward.dev/"
 )
 
+// Conditions of a SourceIPPolicy, and their reasons.
+const (
+	// ConditionReady: the observed generation is in force.
+	ConditionReady = "Ready"
+	// ConditionDegraded: it is not, because it does not compile.
+	ConditionDegraded = "Degraded"
+
+	// ReasonCompiled: it compiles.
+	ReasonCompiled = "Compiled"
+	// ReasonCompileFailed: it does not; the message says why, with module, line and column.
+	ReasonCompileFailed = "CompileFailed"
+	// ReasonFormerInForce: a former generation is in force in its place.
+	ReasonFormerInForce = "FormerInForce"
+	// ReasonNotInForce: nothing of the policy is in force.
+	ReasonNotInForce = "NotInForce"
+)
+
+// Bounds of a policy. The API server holds them by the schema of the kind, and Validate everywhere.
+const (
+	MaxRules             = 128
+	MaxExcludeNamespaces = 1000
+	MaxClasses           = 256
+	MaxRegoModules       = 32
+	// MaxRegoModule is in characters.
+	MaxRegoModule = 128 * 1024
+	// MaxParameters is in bytes of JSON.
+	MaxParameters = 64 * 1024
+)
+
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=sip
 // +kubebuilder:subresource:status
+// +kubebuilder:printcolumn:name=Priority,type=integer,JSONPath=`.spec.priority`
+// +kubebuilder:printcolumn:name=Ready,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name=Reason,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name=Rules,type=string,JSONPath=`.status.rules`,priority=1
+// +kubebuilder:printcolumn:name=Message,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
+// +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
 
 // SourceIPPolicy steers the rules of Sourceward for the objects that it matches, and may bring
 // rules of its own in Rego. It is cluster-scoped. The dry-run binary reads the same YAML.
@@ -54,6 +89,7 @@ type SourceIPPolicyList struct {
 // top-level key of parameters, exemptions, and each entry of loadBalancers. Rego is additive.
 type SourceIPPolicySpec struct {
 	// Priority orders policies that match the same object: higher first, then by name. The default is 0.
+	// +kubebuilder:default=0
 	Priority int32 `json:"priority,omitempty"`
 
 	// Match says which objects the policy is about. Omitted, it is about all.
@@ -62,6 +98,7 @@ type SourceIPPolicySpec struct {
 	// Rules sets the modes of rules. A rule that is not listed keeps its mode.
 	// +listType=map
 	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=128
 	Rules []RuleMode `json:"rules,omitempty"`
 
 	// Spread says how workloads behind a Local Service are to be spread when Sourceward repairs them.
@@ -75,10 +112,12 @@ type SourceIPPolicySpec struct {
 	// policies, and run only for objects that the policy matches.
 	// +listType=map
 	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
 	Rego []RegoModule `json:"rego,omitempty"`
 
 	// EvaluationFailure is what happens to an object for which this policy's Rego could not be
 	// evaluated. The default is Warn.
+	// +kubebuilder:default=Warn
 	EvaluationFailure EvaluationFailure `json:"evaluationFailure,omitempty"`
 
 	// Exemptions says whose exemption annotations count. Where no policy sets it, Objects.
@@ -95,14 +134,20 @@ type Match struct {
 	// ObjectSelector selects by the labels of the object itself.
 	ObjectSelector *metav1.LabelSelector `json:"objectSelector,omitempty"`
 	// ExcludeNamespaces are names of Namespaces that the policy is not about.
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	ExcludeNamespaces []string `json:"excludeNamespaces,omitempty"`
 }
 
 // RuleMode sets the mode of one rule.
+// +kubebuilder:validation:XValidation:rule="self.mode != 'Mutate' || self.id in ['source-ip-needs-local', 'unspread-behind-local', 'ineffective-spread']",message="this rule cannot be repaired at admission; use Off, Audit, Warn or Deny"
+// +kubebuilder:validation:XValidation:rule="self.id != 'policy-not-evaluated'",message="the mode of policy-not-evaluated is spec.evaluationFailure; set that"
 type RuleMode struct {
 	// ID is a rule of the catalogue ("sourceward rules" lists them) or one that this policy's own
 	// Rego declares.
 	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
 	ID string `json:"id"`
 	// Mode is what a finding of that rule does.
 	Mode Mode `json:"mode"`
@@ -180,9 +225,11 @@ var WhenUnsatisfiables = []WhenUnsatisfiable{ScheduleAnyway, DoNotSchedule}
 type RegoModule struct {
 	// Name is the file name in messages, for example corp.rego; unique in its policy.
 	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 	// Module is the text, in Rego v1, of a package below sourceward.custom.
 	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=131072
 	Module string `json:"module"`
 }
 
@@ -228,14 +275,18 @@ type LoadBalancers struct {
 	// Default is the provider of LoadBalancer Services whose class is not in Classes.
 	Default string `json:"default,omitempty"`
 	// Classes maps spec.loadBalancerClass to a provider.
+	// +kubebuilder:validation:MaxProperties=256
 	Classes map[string]string `json:"classes,omitempty"`
 }
 
-// SourceIPPolicyStatus is what the webhook makes of a policy.
+// SourceIPPolicyStatus is what the webhook makes of a policy. It is empty until it has seen it.
 type SourceIPPolicyStatus struct {
 	// ObservedGeneration is the generation that the conditions speak of.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Conditions are the policy's latest conditions, by type.
+	// Rules are the ids of the rules that the policy's own Rego declares, as far as it is in force.
+	// +listType=set
+	Rules []string `json:"rules,omitempty"`
+	// Conditions are the policy's latest conditions, by type: Ready and Degraded.
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -37,6 +38,7 @@ func (p *SourceIPPolicy) Validate() field.ErrorList {
 
 	spec := field.NewPath("spec")
 	errs = append(errs, p.Spec.Match.validate(spec.Child("match"))...)
+	errs = append(errs, atMost(spec.Child("rules"), len(p.Spec.Rules), MaxRules)...)
 	errs = append(errs, validateRuleModes(p.Spec.Rules, spec.Child("rules"))...)
 	errs = append(errs, p.Spec.Spread.validate(spec.Child("spread"))...)
 	if p.Spec.Parameters != nil {
@@ -44,13 +46,27 @@ func (p *SourceIPPolicy) Validate() field.ErrorList {
 		if err := json.Unmarshal(p.Spec.Parameters.Raw, &object); err != nil || object == nil {
 			errs = append(errs, field.Invalid(spec.Child("parameters"), string(p.Spec.Parameters.Raw), "must be an object"))
 		}
+		if len(p.Spec.Parameters.Raw) > MaxParameters {
+			errs = append(errs, field.TooLong(spec.Child("parameters"), "", MaxParameters))
+		}
 	}
+	errs = append(errs, atMost(spec.Child("rego"), len(p.Spec.Rego), MaxRegoModules)...)
 	errs = append(errs, validateRego(p.Spec.Rego, spec.Child("rego"))...)
 	errs = append(errs, oneOf(spec.Child("evaluationFailure"), p.Spec.EvaluationFailure, EvaluationFailures)...)
 	if p.Spec.Exemptions != "" {
 		errs = append(errs, oneOf(spec.Child("exemptions"), p.Spec.Exemptions, ExemptionScopes)...)
 	}
+	if balancers := p.Spec.LoadBalancers; balancers != nil {
+		errs = append(errs, atMost(spec.Child("loadBalancers", "classes"), len(balancers.Classes), MaxClasses)...)
+	}
 	return errs
+}
+
+func atMost(path *field.Path, count, most int) field.ErrorList {
+	if count <= most {
+		return nil
+	}
+	return field.ErrorList{field.TooMany(path, count, most)}
 }
 
 func (m *Match) validate(path *field.Path) field.ErrorList {
@@ -61,6 +77,7 @@ func (m *Match) validate(path *field.Path) field.ErrorList {
 	options := metav1validation.LabelSelectorValidationOptions{}
 	errs = append(errs, metav1validation.ValidateLabelSelector(m.NamespaceSelector, options, path.Child("namespaceSelector"))...)
 	errs = append(errs, metav1validation.ValidateLabelSelector(m.ObjectSelector, options, path.Child("objectSelector"))...)
+	errs = append(errs, atMost(path.Child("excludeNamespaces"), len(m.ExcludeNamespaces), MaxExcludeNamespaces)...)
 	for i, name := range m.ExcludeNamespaces {
 		for _, problem := range validation.IsDNS1123Label(name) {
 			errs = append(errs, field.Invalid(path.Child("excludeNamespaces").Index(i), name, problem))
@@ -117,6 +134,9 @@ func validateRego(modules []RegoModule, path *field.Path) field.ErrorList {
 		seen[module.Name] = true
 		if strings.TrimSpace(module.Module) == "" {
 			errs = append(errs, field.Required(at.Child("module"), "write a Rego module of a package below sourceward.custom"))
+		}
+		if utf8.RuneCountInString(module.Module) > MaxRegoModule {
+			errs = append(errs, field.TooLong(at.Child("module"), "", MaxRegoModule))
 		}
 	}
 	return errs

@@ -198,10 +198,14 @@ func loadPolicies(paths []string, provider string) (*bundle.Set, []*manifest.Err
 	}
 	rules, wrong := bundle.Compile(list)
 	if provider != "" {
-		rules.Policies = append(rules.Policies, v1alpha1.SourceIPPolicy{Spec: v1alpha1.SourceIPPolicySpec{
+		var err error
+		rules.Policies, err = policies.NewPolicies(slices.AppendSeq([]v1alpha1.SourceIPPolicy{{Spec: v1alpha1.SourceIPPolicySpec{
 			Priority:      math.MaxInt32,
 			LoadBalancers: &v1alpha1.LoadBalancers{Default: provider},
-		}})
+		}}}, rules.Policies.All()))
+		if err != nil {
+			panic(err) // They were ready before.
+		}
 	}
 	for _, w := range wrong {
 		policy := loaded[w.Index]
@@ -253,10 +257,7 @@ func (c *checkRun) report(ctx context.Context, progress *progress) (*report, err
 // judge adds the decision about an object to the report. The error is non-nil when a rule could not be
 // evaluated.
 func (c *checkRun) judge(ctx context.Context, object *manifest.Object, report *report) error {
-	settings, err := policies.Resolve(c.rules.Policies, object.Object, c.manifests.Namespace(object.Namespace))
-	if err != nil {
-		return err
-	}
+	settings := policies.Resolve(c.rules.Policies, object.Object, c.manifests.Namespace(object.Namespace))
 	decision, err := policies.Decide(ctx, c.manifests.Input(object, c.cluster, c.now), c.rules, settings)
 	report.add(object, decision)
 	if object.Service == nil {
@@ -273,7 +274,7 @@ func (c *checkRun) judge(ctx context.Context, object *manifest.Object, report *r
 // unknownNamespaces tells, once, of policies that select Namespaces by labels that no file gave.
 func (c *checkRun) unknownNamespaces() []string {
 	var selecting []string
-	for _, policy := range c.rules.Policies {
+	for policy := range c.rules.Policies.All() {
 		if match := policy.Spec.Match; match != nil && policies.AsksForLabels(match.NamespaceSelector) {
 			selecting = append(selecting, policy.Name)
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -19,15 +20,24 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// Set is compiled Rego: the built-in modules and those of policies. It implements policies.Rules and
+// Set is compiled policies: what they set, and their Rego beside the built-in modules. It implements policies.Rules and
 // is safe for concurrent use.
 type Set struct {
-	// Policies are the policies that compiled, with their defaults, in the order they came in: the
-	// ones for policies.Resolve.
-	Policies []v1alpha1.SourceIPPolicy
+	// Policies are the ones for policies.Resolve.
+	Policies policies.Policies
 
 	builtin *module
 	custom  map[string]*module // by policy
+}
+
+// Policy is a policy that compiled.
+type Policy struct {
+	// SourceIPPolicy has its defaults.
+	v1alpha1.SourceIPPolicy
+	// Rules are the ids of the rules that its own modules declare, sorted.
+	Rules []string
+
+	module *module // nil if it has none
 }
 
 // Error is one thing that is wrong with a policy.
@@ -41,6 +51,8 @@ type Error struct {
 	// and 0 where it is not about a place in Rego.
 	Module      string
 	Row, Column int
+	// Line is the text of that row.
+	Line string
 	// Message says what is wrong and what to do, in one line.
 	Message string
 }
@@ -56,28 +68,75 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("SourceIPPolicy %s: %s:%d:%d: %s", policy, e.Module, e.Row, e.Column, e.Message)
 }
 
+// Detail is Error and, below it, the line of the module with a mark under the column.
+func (e *Error) Detail() string {
+	const longest = 160 // what still fits where people read it
+	if e.Line == "" || len(e.Line) > longest {
+		return e.Error()
+	}
+	row := strconv.Itoa(e.Row)
+	before := []rune(e.Line)
+	before = before[:min(e.Column-1, len(before))]
+	for i, r := range before {
+		if r != '\t' { // which is as wide as it is above
+			before[i] = ' '
+		}
+	}
+	return fmt.Sprintf("%s\n  %s | %s\n  %*s | %s^", e.Error(), row, e.Line, len(row), "", string(before))
+}
+
 // contract are the rules that a module may define for Sourceward to read, each a partial set.
 var contract = []string{"require_local", "keeps_source_ip", "deny", "warn", "spread"}
 
-// Compile checks policies and compiles their modules, each policy's apart from the others'.
-// A policy that is wrong is left out, with an Error for each thing that is wrong with it, in the
-// order of the policies; all others are in the Set, which is never nil.
-func Compile(list []v1alpha1.SourceIPPolicy) (*Set, []*Error) {
+// Compiler compiles policies, each apart from the others. It is safe for concurrent use.
+type Compiler struct {
+	embedded
+	store   storage.Store
+	builtin *module
+}
+
+// NewCompiler compiles the built-in modules.
+func NewCompiler() *Compiler {
 	e, err := load()
 	if err != nil {
 		panic(err) // The modules are part of this package, and its tests load them.
 	}
-	c := compiler{embedded: e, store: inmem.NewFromObjectWithOpts(e.data, inmem.OptRoundTripOnWrite(false))}
+	c := &Compiler{embedded: e, store: inmem.NewFromObjectWithOpts(e.data, inmem.OptRoundTripOnWrite(false))}
 	builtin, errs := c.compile(e.rules)
 	if errs != nil {
 		panic(errors.Join(asErrors(errs)...))
 	}
-	set := &Set{builtin: builtin, custom: map[string]*module{}}
+	c.builtin = builtin
+	return c
+}
+
+// Set is the set of some policies, in any order. No two of them may have the same name.
+func (c *Compiler) Set(compiled []*Policy) *Set {
+	set := &Set{builtin: c.builtin, custom: map[string]*module{}}
+	list := make([]v1alpha1.SourceIPPolicy, len(compiled))
+	for i, policy := range compiled {
+		list[i] = policy.SourceIPPolicy
+		if policy.module != nil {
+			set.custom[policy.Name] = policy.module
+		}
+	}
+	var err error
+	if set.Policies, err = policies.NewPolicies(list); err != nil {
+		panic(err) // They were validated.
+	}
+	return set
+}
+
+// Compile checks policies and compiles their modules.
+// A policy that is wrong is left out, with an Error for each thing that is wrong with it, in the
+// order of the policies; all others are in the Set, which is never nil.
+func Compile(list []v1alpha1.SourceIPPolicy) (*Set, []*Error) {
+	c := NewCompiler()
+	var compiled []*Policy
 	var problems []*Error
 	names := map[string]bool{}
 	for i, policy := range list {
-		policy.Default()
-		module, wrong := c.policy(policy)
+		one, wrong := c.Compile(policy)
 		if names[policy.Name] {
 			wrong = append(wrong, &Error{Path: "/metadata/name", Message: "another policy has this name; rename one"})
 		}
@@ -85,16 +144,12 @@ func Compile(list []v1alpha1.SourceIPPolicy) (*Set, []*Error) {
 		for _, w := range wrong {
 			w.Index, w.Policy = i, policy.Name
 		}
-		if wrong != nil {
-			problems = append(problems, wrong...)
-			continue
-		}
-		set.Policies = append(set.Policies, policy)
-		if module != nil {
-			set.custom[policy.Name] = module
+		problems = append(problems, wrong...)
+		if wrong == nil {
+			compiled = append(compiled, one)
 		}
 	}
-	return set, problems
+	return c.Set(compiled), problems
 }
 
 func asErrors(errs []*Error) []error {
@@ -114,32 +169,31 @@ func Providers() []string {
 	return e.providers()
 }
 
-type compiler struct {
-	embedded
-	store storage.Store
-}
-
-// policy checks a policy and compiles its modules; nil if it has none.
-func (c compiler) policy(policy v1alpha1.SourceIPPolicy) (*module, []*Error) {
+// Compile checks a policy and compiles its modules. The policy is nil when there are errors, of which there is one for
+// each thing that is wrong with it.
+func (c *Compiler) Compile(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
+	policy.Default()
+	compiled := &Policy{SourceIPPolicy: policy}
 	var problems []*Error
 	for _, e := range policy.Validate() {
 		problems = append(problems, &Error{Path: pointer(e.Field), Message: e.Error()})
 	}
+	if problems == nil && len(policy.Spec.Rego) > 0 {
+		compiled.module, problems = c.modules(policy.Spec.Rego)
+	}
+	if problems == nil {
+		if compiled.module != nil {
+			compiled.Rules = compiled.module.declared()
+		}
+		problems = append(checkRules(policy.Spec.Rules, compiled.Rules), checkProviders(policy.Spec.LoadBalancers, c.providers())...)
+	}
 	if problems != nil {
+		for _, p := range problems {
+			p.Policy = policy.Name
+		}
 		return nil, problems
 	}
-	var compiled *module
-	var declared []string
-	if len(policy.Spec.Rego) > 0 {
-		compiled, problems = c.modules(policy.Spec.Rego)
-		if problems != nil {
-			return nil, problems
-		}
-		declared = compiled.declared()
-	}
-	problems = append(problems, checkRules(policy.Spec.Rules, declared)...)
-	problems = append(problems, checkProviders(policy.Spec.LoadBalancers, c.providers())...)
-	return compiled, problems
+	return compiled, nil
 }
 
 func checkRules(modes []v1alpha1.RuleMode, declared []string) []*Error {
@@ -190,7 +244,7 @@ func checkProviders(balancers *v1alpha1.LoadBalancers, known []string) []*Error 
 }
 
 // modules parses, checks and compiles the modules of one policy.
-func (c compiler) modules(sources []v1alpha1.RegoModule) (*module, []*Error) {
+func (c *Compiler) modules(sources []v1alpha1.RegoModule) (*module, []*Error) {
 	parsed := map[string]*ast.Module{}
 	at := map[string]int{}
 	var problems []*Error
@@ -218,6 +272,9 @@ func (c compiler) modules(sources []v1alpha1.RegoModule) (*module, []*Error) {
 	}
 	for _, p := range problems {
 		p.Path = fmt.Sprintf("/spec/rego/%d/module", at[p.Module])
+		if lines := strings.Split(sources[at[p.Module]].Module, "\n"); p.Row >= 1 && p.Row <= len(lines) {
+			p.Line = lines[p.Row-1]
+		}
 	}
 	return compiled, problems
 }
@@ -248,7 +305,7 @@ func checkModule(name string, m *ast.Module) []*Error {
 
 // compile compiles modules together with the library, and prepares the query for all that they
 // define of the contract.
-func (c compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
+func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 	all := maps.Clone(c.lib)
 	maps.Copy(all, modules)
 	compiler := newCompiler()

@@ -23,6 +23,13 @@ import (
 // beside what the context allows. One takes well under a millisecond; webhooks are given three seconds.
 const EvaluationTimeout = time.Second
 
+const (
+	// MaxReasons bounds how many members one set may have, for one object.
+	MaxReasons = 100
+	// MaxReason bounds one member, in bytes of JSON. A warning is cut at 120 characters, an Event at 1 024.
+	MaxReason = 4096
+)
+
 // module is the compiled modules of one policy.
 type module struct {
 	rules []rule
@@ -45,7 +52,7 @@ type rule struct {
 	severity policies.Severity
 }
 
-// declared are the ids of the modules that have findings of their own.
+// declared are the ids of the modules that have findings of their own, sorted.
 func (m *module) declared() []string {
 	var ids []string
 	for _, r := range m.rules {
@@ -53,6 +60,7 @@ func (m *module) declared() []string {
 			ids = append(ids, id)
 		}
 	}
+	slices.Sort(ids)
 	return ids
 }
 
@@ -121,6 +129,9 @@ func (m *module) answer(ctx context.Context, in *input, parameters map[string]an
 	reasons, _ := results[0].Bindings["reasons"].([]any)
 	for i, r := range asked.rules {
 		members, _ := reasons[i].([]any)
+		if len(members) > MaxReasons {
+			return answer, fmt.Errorf("%s.%s: gave %d reasons; want at most %d", r.module, r.word, len(members), MaxReasons)
+		}
 		for _, member := range members {
 			if err := r.read(member, &answer); err != nil {
 				return answer, fmt.Errorf("%s.%s: %w", r.module, r.word, err)
@@ -195,8 +206,12 @@ func decode(member, into any, allowed string) error {
 		// encoding/json would take Message for message.
 		ok = ok && slices.Contains(strings.Split(allowed, ", "), key)
 	}
-	if !ok || json.Unmarshal([]byte(jsonText(member)), into) != nil {
-		return fmt.Errorf("gave %.80s; want an object with %s", jsonText(member), allowed)
+	text := jsonText(member)
+	if len(text) > MaxReason {
+		return fmt.Errorf("gave a reason of %d bytes; want at most %d", len(text), MaxReason)
+	}
+	if !ok || json.Unmarshal([]byte(text), into) != nil {
+		return fmt.Errorf("gave %.80s; want an object with %s", text, allowed)
 	}
 	return nil
 }

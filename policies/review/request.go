@@ -8,6 +8,7 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies"
 )
 
@@ -24,6 +25,21 @@ func Judges(request *admissionv1.AdmissionRequest) bool {
 	apiVersion := groupVersion(request.Kind)
 	return (request.Operation == admissionv1.Create || request.Operation == admissionv1.Update) &&
 		policies.Judged(apiVersion, request.Kind.Kind)
+}
+
+// ReadPolicy returns the policy that a request is to create or update; nil for any other request. The error is non-nil when it does
+// not decode.
+func ReadPolicy(request *admissionv1.AdmissionRequest) (*v1alpha1.SourceIPPolicy, error) {
+	kind := v1alpha1.GroupVersion.WithKind(v1alpha1.Kind)
+	if request.Kind != metav1.GroupVersionKind(kind) || request.SubResource != "" ||
+		request.Operation != admissionv1.Create && request.Operation != admissionv1.Update {
+		return nil, nil
+	}
+	var policy v1alpha1.SourceIPPolicy
+	if err := json.Unmarshal(request.Object.Raw, &policy); err != nil {
+		return nil, fmt.Errorf("read object: %w", err)
+	}
+	return &policy, nil
 }
 
 // IsScale tells whether a request sets the replicas of a workload by its scale subresource. It carries

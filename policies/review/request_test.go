@@ -110,7 +110,7 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		decision, _ := policies.Decide(t.Context(), in, rules, policies.Settings{})
-		for _, endpoint := range review.Endpoints {
+		for _, endpoint := range review.ObjectEndpoints {
 			if _, _, err := review.Respond(endpoint, decision); err != nil {
 				t.Error(err)
 			}

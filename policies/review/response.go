@@ -13,10 +13,10 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// Endpoint is one of the two calls that an API server makes about one request.
+// Endpoint is what an API server calls: two about each request for an object that is judged, and one about policies.
 type Endpoint string
 
-// The endpoints. Between the two calls the API server validates the object itself, and on an update it
+// The endpoints. Between Mutate and Validate the API server validates the object itself, and on an update it
 // drops fields that the new type may not have.
 const (
 	// Mutate is asked first. It applies repairs, and refuses what the API server would refuse before
@@ -24,10 +24,15 @@ const (
 	Mutate Endpoint = "mutate"
 	// Validate is asked about the object that will be stored. It says all else.
 	Validate Endpoint = "validate"
+	// ValidatePolicy is asked about a SourceIPPolicy. It refuses what would not compile.
+	ValidatePolicy Endpoint = "validate-policy"
 )
 
-// Endpoints lists both endpoints.
-var Endpoints = []Endpoint{Mutate, Validate}
+// Endpoints lists all endpoints, ObjectEndpoints those that judge objects.
+var (
+	ObjectEndpoints = []Endpoint{Mutate, Validate}
+	Endpoints       = append(ObjectEndpoints[:2:2], ValidatePolicy)
+)
 
 // refusedByServer are the rules whose findings the API server refuses by itself before it asks Validate.
 var refusedByServer = []string{"local-on-cluster-ip", "unknown-traffic-policy", "misplaced-health-check-node-port"}
@@ -52,15 +57,23 @@ var Outcomes = []Outcome{Allowed, Warned, Mutated, Denied}
 // An object that Mutate refuses is not repaired either, and of its repairs nothing is said.
 func Said(endpoint Endpoint, decision policies.Decision) []policies.Finding {
 	said := slices.DeleteFunc(slices.Clone(decision.Findings), func(f policies.Finding) bool {
-		if f.Exempt != nil || f.Mode == policies.Audit {
-			return true
-		}
-		return endpoint == Mutate && f.Mode != policies.Mutate && !slices.Contains(refusedByServer, f.Rule)
+		return f.Exempt != nil || !says(endpoint, f)
 	})
 	if endpoint == Mutate && slices.ContainsFunc(said, isDenial) {
 		said = slices.DeleteFunc(said, func(f policies.Finding) bool { return f.Mode == policies.Mutate })
 	}
 	return said
+}
+
+// Exempt returns the findings that an endpoint would say if they were not exempt.
+func Exempt(endpoint Endpoint, decision policies.Decision) []policies.Finding {
+	return slices.DeleteFunc(slices.Clone(decision.Findings), func(f policies.Finding) bool {
+		return f.Exempt == nil || !says(endpoint, f)
+	})
+}
+
+func says(endpoint Endpoint, f policies.Finding) bool {
+	return f.Mode != policies.Audit && (endpoint == Validate || f.Mode == policies.Mutate || slices.Contains(refusedByServer, f.Rule))
 }
 
 func isDenial(f policies.Finding) bool { return f.Mode == policies.Deny }
@@ -162,6 +175,10 @@ func refusal(denials []policies.Finding) *metav1.Status {
 		lines[i] = fmt.Sprintf("%s: %s: %s", f.Rule, place, text)
 		causes[i] = metav1.StatusCause{Type: metav1.CauseType(f.Rule), Message: text, Field: f.Path}
 	}
+	return forbidden(lines, causes)
+}
+
+func forbidden(lines []string, causes []metav1.StatusCause) *metav1.Status {
 	return &metav1.Status{
 		Status:  metav1.StatusFailure,
 		Code:    http.StatusForbidden,
@@ -169,6 +186,28 @@ func refusal(denials []policies.Finding) *metav1.Status {
 		Message: strings.Join(lines, "\n"),
 		Details: &metav1.StatusDetails{Causes: causes},
 	}
+}
+
+// PolicyProblem is one thing that is wrong with a policy.
+type PolicyProblem struct {
+	// Field is the JSON Pointer of the field of the policy.
+	Field string
+	// Text is what its author reads: what is wrong and what to do, in one line or with the lines that it is about below.
+	Text string
+}
+
+// RespondPolicy writes the answer to a request for a policy that has these problems.
+func RespondPolicy(problems []PolicyProblem) (*admissionv1.AdmissionResponse, Outcome) {
+	if len(problems) == 0 {
+		return &admissionv1.AdmissionResponse{Allowed: true}, Allowed
+	}
+	lines := make([]string, len(problems))
+	causes := make([]metav1.StatusCause, len(problems))
+	for i, p := range problems {
+		lines[i] = p.Text
+		causes[i] = metav1.StatusCause{Type: metav1.CauseTypeFieldValueInvalid, Message: p.Text, Field: p.Field}
+	}
+	return &admissionv1.AdmissionResponse{Result: forbidden(lines, causes)}, Denied
 }
 
 const (

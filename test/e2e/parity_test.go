@@ -269,7 +269,7 @@ func (p *parity) listen(t *testing.T, crt, key []byte) {
 			p.must(t, probe, "create", "--dry-run=server", "-f", "-")
 			_, kind, _ = strings.Cut(kind, "kind: ")
 			answers := p.take(kind + " until-called/probe")
-			return len(answers) == len(review.Endpoints), fmt.Sprint(len(answers), " calls")
+			return len(answers) == len(review.ObjectEndpoints), fmt.Sprint(len(answers), " calls")
 		})
 	}
 }
@@ -617,7 +617,7 @@ func (c parityComparison) problems(kubectl answer) []string {
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	denied := false
 	var asked []review.Endpoint
-	for _, endpoint := range review.Endpoints {
+	for _, endpoint := range review.ObjectEndpoints {
 		wanted, isAsked := c.wanted(endpoint)
 		if !isAsked {
 			continue

@@ -1,0 +1,143 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/policies/bundle"
+)
+
+const (
+	// statusRetry is how soon a status that could not be written is tried again.
+	statusRetry = 500 * time.Millisecond
+	// maxConditionMessage and maxEventNote are the bounds of the API server (k8s.io/apimachinery v0.37.1,
+	// meta/v1 Condition; k8s.io/api v0.37.1, events/v1 Event).
+	maxConditionMessage = 32768
+	maxEventNote        = 1024
+)
+
+// statusWriter writes what became of policies into their status, and tells of changes in Events.
+//
+// All replicas do so and write the same. The resourceVersion lets the first of them win: the others find what they would
+// have written, and only who has written a change tells of it.
+type statusWriter struct {
+	source *policySource
+	// client reads from memory and writes to the API server.
+	client   client.Client
+	recorder events.EventRecorder
+	log      logr.Logger
+}
+
+// Start writes whenever policies were compiled, until ctx ends.
+func (s *statusWriter) Start(ctx context.Context) error {
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.source.told:
+		case <-retry.C:
+		}
+		current := s.source.current.Load()
+		if current == nil {
+			continue
+		}
+		for _, compiled := range current.policies {
+			err := s.write(ctx, compiled)
+			if err != nil && !apierrors.IsConflict(err) && ctx.Err() == nil {
+				s.log.Error(err, "status not written", "policy", compiled.name)
+			}
+			if err != nil {
+				retry.Reset(statusRetry)
+			}
+		}
+	}
+}
+
+// write writes the status of one policy if it is not there already. The error is a conflict where the policy is newer than
+// what is in memory.
+func (s *statusWriter) write(ctx context.Context, compiled compiledPolicy) error {
+	var policy v1alpha1.SourceIPPolicy
+	if err := s.client.Get(ctx, client.ObjectKey{Name: compiled.name}, &policy); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if policy.UID != compiled.uid || policy.Generation != compiled.generation {
+		return nil // There is a newer one, of which we are told when it is compiled.
+	}
+	before := policy.Status.DeepCopy()
+	compiled.status(&policy.Status)
+	if equality.Semantic.DeepEqual(*before, policy.Status) {
+		return nil
+	}
+	if err := s.client.Status().Update(ctx, &policy); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	was, is := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionReady)
+	if was == nil || was.Status != is.Status || was.Reason != is.Reason || was.Message != is.Message && is.Status != metav1.ConditionTrue {
+		kind := corev1.EventTypeNormal
+		if is.Status != metav1.ConditionTrue {
+			kind = corev1.EventTypeWarning
+		}
+		s.recorder.Eventf(&policy, nil, kind, is.Reason, "Compile", "%s", upTo(maxEventNote, is.Message))
+	}
+	return nil
+}
+
+// status sets what is said of a policy.
+func (p compiledPolicy) status(status *v1alpha1.SourceIPPolicyStatus) {
+	ready := metav1.Condition{
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonCompiled,
+		Message: fmt.Sprintf("generation %d is in force", p.generation),
+	}
+	degraded := metav1.Condition{
+		Type: v1alpha1.ConditionDegraded, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonCompiled, Message: ready.Message,
+	}
+	if p.problems != nil {
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v1alpha1.ReasonCompileFailed, describe(p.problems)
+		degraded.Status, degraded.Reason = metav1.ConditionTrue, v1alpha1.ReasonNotInForce
+		degraded.Message = fmt.Sprintf("generation %d does not compile, and none that did is known: nothing of this policy is in force", p.generation)
+		if p.inForce != nil {
+			degraded.Reason = v1alpha1.ReasonFormerInForce
+			degraded.Message = fmt.Sprintf("generation %d does not compile: generation %d is in force", p.generation, p.inForceGeneration)
+		}
+	}
+	status.ObservedGeneration = p.generation
+	status.Rules = nil
+	if p.inForce != nil {
+		status.Rules = p.inForce.Rules
+	}
+	for _, condition := range []metav1.Condition{ready, degraded} {
+		condition.ObservedGeneration = p.generation
+		meta.SetStatusCondition(&status.Conditions, condition)
+	}
+}
+
+// describe is all problems of a policy, each with the line that it is about.
+func describe(problems []*bundle.Error) string {
+	texts := make([]string, len(problems))
+	for i, problem := range problems {
+		texts[i] = problem.Detail()
+	}
+	return upTo(maxConditionMessage, strings.Join(texts, "\n"))
+}
+
+func upTo(most int, text string) string {
+	const ellipsis = "…"
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most-len(ellipsis)], "") + ellipsis
+}
