@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
@@ -272,6 +273,71 @@ sourceward_requests_total{endpoint="validate-policy",outcome="warned"} 0
 	}
 	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
 		t.Errorf("metrics do not follow the conventions: %v %v", problems, err)
+	}
+}
+
+func TestPoliciesAreRefusedWhereTheyWouldNotCompile(t *testing.T) {
+	t.Parallel()
+	policy := func(operation, metadata, module string) string {
+		object := `{"apiVersion":"sourceward.dev/v1alpha1","kind":"SourceIPPolicy","metadata":{"name":"corp"` + metadata +
+			`},"spec":{"rego":[{"name":"corp.rego","module":"package sourceward.custom.corp\n\n` + module + `"}]}}`
+		return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u1","kind":{"group":"sourceward.dev",` +
+			`"version":"v1alpha1","kind":"SourceIPPolicy"},"name":"corp","operation":"` + operation + `","object":` + object + `}}`
+	}
+	const broken = `deny contains {\"message\": input.objcet.kind}`
+	const why = "SourceIPPolicy corp: corp.rego:3:27: undefined ref: input.objcet.kind; want one of cluster, facts, namespace, object, old, " +
+		"operation, parameters, related\n  3 | deny contains {\"message\": input.objcet.kind}\n    |                           ^"
+	tests := map[string]struct{ body, refused string }{
+		"one that compiles":           {policy("CREATE", "", `deny contains {\"message\": input.object.kind}`), ""},
+		"one that does not":           {policy("CREATE", "", broken), why},
+		"a change that does not":      {policy("UPDATE", "", broken), why},
+		"one that is on its way out":  {policy("UPDATE", `,"deletionTimestamp":"2026-12-01T00:00:00Z"`, broken), ""},
+		"one that is deleted":         {policy("DELETE", "", broken), ""},
+		"what is no policy":           {reviewOf("Service", "CREATE", clusterIPLocal, ""), ""},
+		"a policy that is not itself": {strings.Replace(policy("UPDATE", "", broken), `"name":"corp","operation"`, `"subResource":"status","operation"`, 1), ""},
+	}
+	handler, _ := newHandler(t, review.ValidatePolicy, &fakeNeighbours{})
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := post(t, handler, test.body)
+			if got.Allowed != (test.refused == "") || !got.Allowed && got.Result.Message != test.refused {
+				t.Fatalf("allowed: %t, %+v; want %q", got.Allowed, got.Result, test.refused)
+			}
+			if !got.Allowed && (len(got.Result.Details.Causes) != 1 || got.Result.Details.Causes[0].Field != "/spec/rego/0/module") {
+				t.Errorf("the causes are %+v, want one of /spec/rego/0/module", got.Result.Details.Causes)
+			}
+		})
+	}
+}
+
+func TestExemptionsAndFailuresAreCounted(t *testing.T) {
+	t.Parallel()
+	handler, registry := newHandler(t, review.Validate, &fakeNeighbours{})
+	set, problems := bundle.Compile([]v1alpha1.SourceIPPolicy{{
+		ObjectMeta: metav1.ObjectMeta{Name: "corp"},
+		Spec: v1alpha1.SourceIPPolicySpec{Rego: []v1alpha1.RegoModule{
+			{Name: "corp.rego", Module: "package sourceward.custom.corp\n\ndeny contains {\"massage\": \"no\"}\n"},
+		}},
+	}})
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	handler.Policies = fakePolicies{set}
+	got := post(t, handler, reviewOf("Service", "CREATE", `{"metadata":{"name":"web","annotations":{"exempt.sourceward.dev/local-on-cluster-ip":"moves soon"}},`+
+		`"spec":{"type":"ClusterIP","externalTrafficPolicy":"Local"}}`, ""))
+	if !got.Allowed || len(got.Warnings) == 0 || !strings.HasPrefix(got.Warnings[0], "policy-not-evaluated: SourceIPPolicy corp not evaluated: ") {
+		t.Errorf("allowed: %t, %+v, with warnings %q", got.Allowed, got.Result, got.Warnings)
+	}
+	const want = `# HELP sourceward_exemptions_total Findings that would have been told, but for an exemption, by endpoint and rule.
+# TYPE sourceward_exemptions_total counter
+sourceward_exemptions_total{endpoint="validate",rule="local-on-cluster-ip"} 1
+# HELP sourceward_policy_failures_total Decisions for which the Rego of a SourceIPPolicy, or of the built-in rules (empty), could not be evaluated.
+# TYPE sourceward_policy_failures_total counter
+sourceward_policy_failures_total{policy="corp"} 1
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "sourceward_exemptions_total", "sourceward_policy_failures_total"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -391,10 +391,7 @@ func (a *admission) block(ctx context.Context, s *sample, clients, size int) err
 		return err
 	}
 	// What our process does when it sees them is its work too.
-	if err := a.cached(ctx, size); err != nil {
-		return err
-	}
-	cpuAfter, err := processTime(a.pid(s.variant))
+	cpuAfter, err := untilIdle(ctx, a.pid(s.variant))
 	if err != nil {
 		return err
 	}
@@ -417,14 +414,26 @@ func (a *admission) block(ctx context.Context, s *sample, clients, size int) err
 	if err := a.client.AppsV1().Deployments(benchNamespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
 		return err
 	}
-	return a.cached(ctx, 0)
+	return a.untilForgotten(ctx)
 }
 
-// cached waits until our process knows so many Deployments.
-func (a *admission) cached(ctx context.Context, deployments int) error {
+// untilIdle waits until a process does nothing more, and returns its CPU time then. It does not ask the process, which
+// would be work.
+func untilIdle(ctx context.Context, pid int) (spent time.Duration, err error) {
+	const every, idle = 10 * time.Millisecond, 100 * time.Microsecond
+	err = wait.PollUntilContextTimeout(ctx, every, time.Minute, true, func(context.Context) (bool, error) {
+		before := spent
+		spent, err = processTime(pid)
+		return spent-before < idle, err
+	})
+	return spent, err
+}
+
+// untilForgotten waits until our process knows no Deployment any more.
+func (a *admission) untilForgotten(ctx context.Context) error {
 	return wait.PollUntilContextTimeout(ctx, 5*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 		cached, err := a.ours.Metric(ctx, `sourceward_cache_objects{kind="Deployment"}`)
-		return int(cached) == deployments, err
+		return cached == 0, err
 	})
 }
 

@@ -1,0 +1,577 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+	admissionv1 "k8s.io/api/admission/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/test/cluster"
+	"github.com/sourceward/sourceward/test/sandbox"
+)
+
+// TestPolicies changes SourceIPPolicies on a real API server, with two replicas.
+func TestPolicies(t *testing.T) {
+	e := &policyEnvironment{environment: newEnvironment(t, cluster.Options{}, sandbox.Options{Replicas: 2})}
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	config := e.Config()
+	config.QPS = -1 // a test is not to be slowed down
+	var err error
+	if e.policies, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *policyEnvironment)
+	}{
+		{"the schema refuses", testSchema},
+		{"the webhook refuses", testPolicyRefused},
+		{"effect", testEffect},
+		{"limits", testLimits},
+		{"a former generation stays in force", testFormerGeneration},
+		{"forced past the webhook", testForcedPast},
+		{"swap under load", testSwap},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, e) })
+	}
+}
+
+type policyEnvironment struct {
+	*environment
+	policies client.Client
+}
+
+// stamped is the module of a policy whose every version says which it is.
+func stamped(name string, version int) v1alpha1.RegoModule {
+	return v1alpha1.RegoModule{Name: name + ".rego", Module: fmt.Sprintf(`package sourceward.custom.%s
+
+warn contains {"message": "version %d"} if input.object.kind == "Service"
+`, name, version)}
+}
+
+func policyOf(name string, modules ...v1alpha1.RegoModule) *v1alpha1.SourceIPPolicy {
+	return &v1alpha1.SourceIPPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.SourceIPPolicySpec{Rego: modules}}
+}
+
+// create creates a policy that goes with the test.
+func (e *policyEnvironment) create(t *testing.T, policy *v1alpha1.SourceIPPolicy) {
+	t.Helper()
+	if err := e.policies.Create(t.Context(), policy); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.policies.Delete(context.Background(), policy); client.IgnoreNotFound(err) != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// change updates the newest version of a policy.
+func (e *policyEnvironment) change(ctx context.Context, name string, change func(*v1alpha1.SourceIPPolicy)) error {
+	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		var policy v1alpha1.SourceIPPolicy
+		if err := e.policies.Get(ctx, client.ObjectKey{Name: name}, &policy); err != nil {
+			return err
+		}
+		change(&policy)
+		return e.policies.Update(ctx, &policy)
+	})
+}
+
+// condition waits until a condition of a policy has a reason for its newest generation, and returns its message.
+func (e *policyEnvironment) condition(t *testing.T, name, kind, reason string) (message string) {
+	t.Helper()
+	e.eventually(t, fmt.Sprintf("%s is %s: %s", name, kind, reason), func() (bool, string) {
+		var policy v1alpha1.SourceIPPolicy
+		if err := e.policies.Get(t.Context(), client.ObjectKey{Name: name}, &policy); err != nil {
+			return false, err.Error()
+		}
+		c := meta.FindStatusCondition(policy.Status.Conditions, kind)
+		if c == nil || c.Reason != reason || c.ObservedGeneration != policy.Generation {
+			return false, fmt.Sprintf("%+v", policy.Status)
+		}
+		message = c.Message
+		return true, ""
+	})
+	return message
+}
+
+// ask sends a Service to an endpoint of one replica and returns what is warned of.
+func ask(ctx context.Context, to *http.Client, replica *sandbox.Replica, endpoint, labels string) (*admissionv1.AdmissionResponse, error) {
+	body := admissionReview("", "Service", "CREATE", `{"metadata":{"name":"web","labels":{`+labels+`}},"spec":{"type":"LoadBalancer"}}`)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+replica.Address+endpoint, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := to.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close() //nolint:errcheck // it was only read
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, err
+	}
+	var review admissionv1.AdmissionReview
+	if err := json.Unmarshal(text, &review); err != nil || response.StatusCode != http.StatusOK || review.Response == nil {
+		return nil, fmt.Errorf("%s answers %d %s (%w)", endpoint, response.StatusCode, text, err)
+	}
+	return review.Response, nil
+}
+
+// untilSaid waits until each replica says these warnings, and no others, of a Service.
+func (e *policyEnvironment) untilSaid(t *testing.T, labels string, want ...string) {
+	t.Helper()
+	for _, replica := range e.Replicas {
+		to := replica.Client()
+		e.eventually(t, fmt.Sprintf("it says %q", want), func() (bool, string) {
+			said, err := ask(t.Context(), to, replica, "/validate", labels)
+			if err != nil {
+				return false, err.Error()
+			}
+			return slices.Equal(said.Warnings, want), fmt.Sprintf("%q", said.Warnings)
+		})
+	}
+}
+
+func testSchema(t *testing.T, e *policyEnvironment) {
+	for name, test := range map[string]struct{ spec, want string }{
+		"a repair that there is not":      {`{rules: [{id: local-on-cluster-ip, mode: Mutate}]}`, "this rule cannot be repaired at admission; use Off, Audit, Warn or Deny"},
+		"a mode that is another field's":  {`{rules: [{id: policy-not-evaluated, mode: Warn}]}`, "the mode of policy-not-evaluated is spec.evaluationFailure; set that"},
+		"a mode that does not exist":      {`{rules: [{id: local-on-cluster-ip, mode: Refuse}]}`, `supported values: "Off", "Audit", "Warn", "Deny", "Mutate"`},
+		"a rule twice":                    {`{rules: [{id: local-on-cluster-ip, mode: Deny}, {id: local-on-cluster-ip, mode: Warn}]}`, "Duplicate value"},
+		"a Namespace that cannot be":      {`{match: {excludeNamespaces: [Kube_System]}}`, "spec.match.excludeNamespaces[0]"},
+		"a skew below one":                {`{spread: {maxSkew: 0}}`, "should be greater than or equal to 1"},
+		"parameters that are no object":   {`{parameters: [1]}`, "spec.parameters"},
+		"more modules than are compiled":  {`{rego: [` + strings.Repeat(`{name: a, module: b},`, 33) + `]}`, "must have at most 32 items"},
+		"a module that is not to be read": {`{rego: [{name: a, module: ` + strings.Repeat("a", 128<<10+1) + `}]}`, "may not be more than 131072"},
+		"a provider list without end":     {`{loadBalancers: {classes: {` + classes(257) + `}}}`, "must have at most 256 items"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := e.kubectl(t, "{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: refused}, spec: "+test.spec+"}", "create", "--dry-run=server", "-f", "-")
+			if a.code == 0 || !strings.Contains(a.stderr, test.want) || strings.Contains(a.stderr, "sourceward.dev denied") {
+				t.Errorf("got %d %s, want …%s… of the API server itself", a.code, a.stderr, test.want)
+			}
+		})
+	}
+	t.Run("defaults and columns", func(t *testing.T) {
+		e.create(t, policyOf("plain"))
+		e.condition(t, "plain", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
+		got := strings.Fields(e.must(t, "", "get", "sip", "plain", "--no-headers").stdout)
+		if want := []string{"plain", "0", "True", "Compiled"}; len(got) != 5 || !slices.Equal(got[:4], want) {
+			t.Errorf("kubectl get sip shows %q, want %q and an age", got, want)
+		}
+		var policy v1alpha1.SourceIPPolicy
+		if err := e.policies.Get(t.Context(), client.ObjectKey{Name: "plain"}, &policy); err != nil {
+			t.Fatal(err)
+		}
+		if policy.Spec.EvaluationFailure != v1alpha1.FailureWarn {
+			t.Errorf("evaluationFailure is %q, want the default Warn", policy.Spec.EvaluationFailure)
+		}
+	})
+}
+
+func classes(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "example.com/c%d: metallb-l2,", i)
+	}
+	return b.String()
+}
+
+// testPolicyRefused shows what the author of a broken policy reads.
+func testPolicyRefused(t *testing.T, e *policyEnvironment) {
+	const manifest = `
+apiVersion: sourceward.dev/v1alpha1
+kind: SourceIPPolicy
+metadata: {name: broken}
+spec:
+  rego:
+    - name: corp.rego
+      module: |
+        package sourceward.custom.corp
+
+        %s
+`
+	const from = `Error from server (Forbidden): error when creating "STDIN": admission webhook "policies.validate.sourceward.dev" denied the request: SourceIPPolicy broken: `
+	for name, test := range map[string]struct{ line, want string }{
+		"a misspelt field": {
+			`deny contains {"message": "no"} if input.objcet.kind == "Service"`,
+			`corp.rego:3:36: undefined ref: input.objcet.kind; want one of cluster, facts, namespace, object, old, operation, parameters, related
+  3 | deny contains {"message": "no"} if input.objcet.kind == "Service"
+    |                                    ^
+`,
+		},
+		"a call of the network": {
+			`deny contains {"message": "no"} if http.send({"method": "GET", "url": "http://example.com"}).status_code == 200`,
+			`corp.rego:3:36: undefined function http.send; do without it: modules have no functions that reach outside, depend on time or chance, or read keys or code
+  3 | deny contains {"message": "no"} if http.send({"method": "GET", "url": "http://example.com"}).status_code == 200
+    |                                    ^
+`,
+		},
+		"a look at the clock": {
+			`deny contains {"message": "no"} if time.now_ns() > 0`,
+			`corp.rego:3:36: undefined function time.now_ns; do without it: modules have no functions that reach outside, depend on time or chance, or read keys or code
+  3 | deny contains {"message": "no"} if time.now_ns() > 0
+    |                                    ^
+`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := e.kubectl(t, fmt.Sprintf(manifest, test.line), "create", "-f", "-")
+			if a.code == 0 || a.stderr != from+test.want {
+				t.Errorf("got %d\n%s\nwant\n%s", a.code, a.stderr, from+test.want)
+			}
+		})
+	}
+}
+
+// testEffect measures how long a change takes until every replica decides by it.
+func testEffect(t *testing.T, e *policyEnvironment) {
+	const changes = 20
+	e.create(t, policyOf("stamp", stamped("stamp", 0)))
+	e.untilSaid(t, "", "stamp: version 0")
+	var took []time.Duration
+	for i := 1; i <= changes; i++ {
+		start := time.Now()
+		if err := e.change(t.Context(), "stamp", func(p *v1alpha1.SourceIPPolicy) { p.Spec.Rego = []v1alpha1.RegoModule{stamped("stamp", i)} }); err != nil {
+			t.Fatal(err)
+		}
+		e.untilSaid(t, "", fmt.Sprintf("stamp: version %d", i))
+		took = append(took, time.Since(start).Round(time.Millisecond))
+	}
+	slices.Sort(took)
+	t.Logf("from the change of a policy until both replicas decide by it, %d changes: median %s, longest %s", changes, took[changes/2], took[changes-1])
+	e.condition(t, "stamp", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
+}
+
+// testLimits runs policies that reach a limit, or fail, each with each evaluationFailure. A second policy and the
+// built-in rules answer all the same.
+func testLimits(t *testing.T, e *policyEnvironment) {
+	e.create(t, policyOf("beside", stamped("beside", 1)))
+	failing := map[string]struct{ rules, want string }{
+		"endless": {
+			`deny contains {"message": "no"} if count([x | some x in numbers.range(1, 1000000000)]) > 1`,
+			"the evaluation was stopped: the evaluation took longer than 250ms",
+		},
+		"nested": {
+			`deny contains {"message": "no"} if count([1 | some x in numbers.range(1, 1000); some y in numbers.range(1, 1000); some z in numbers.range(1, 1000); x * y * z < 0]) > 1`,
+			"the evaluation was stopped: the evaluation took longer than 250ms",
+		},
+		"division": {`deny contains {"message": "no"} if 1 / (count(input.object.spec.ports) - 1) > 1`, "division.rego:3: eval_builtin_error: div: divide by zero"},
+		"shape":    {`deny contains {"massage": "no"}`, `shape.deny: gave {"massage":"no"}; want an object with message, path, fix`},
+		"message": {
+			`deny contains {"message": concat("", [part | some _ in numbers.range(1, 640)])}` + "\n\n" +
+				`part := concat("", ["0123456789abcdef" | some _ in numbers.range(1, 1024)])`,
+			"message.deny: gave a reason of 10485774 bytes; want at most 4096",
+		},
+		"many": {`deny contains {"message": sprintf("%d", [x])} if some x in numbers.range(1, 101)`, "many.deny: gave 101 reasons; want at most 100"},
+	}
+	for name, test := range failing {
+		for _, failure := range v1alpha1.EvaluationFailures {
+			t.Run(name+"/"+string(failure), func(t *testing.T) {
+				policy := policyOf(name, v1alpha1.RegoModule{Name: name + ".rego", Module: "package sourceward.custom." + name + "\n\n" + test.rules + "\n"})
+				policy.Spec.Match = &v1alpha1.Match{ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"limits": name}}}
+				policy.Spec.EvaluationFailure = failure
+				e.create(t, policy)
+				e.condition(t, name, v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
+				want := "SourceIPPolicy " + name + " not evaluated: " + test.want
+				sample := fmt.Sprintf(`sourceward_policy_failures_total{policy="%s"}`, name)
+				before := e.sum(t, sample)
+
+				manifest := fmt.Sprintf("{apiVersion: v1, kind: Service, metadata: {name: limits, labels: {limits: %s}, annotations: {sourceward.dev/source-ip: bogus}}, spec: {type: LoadBalancer, ports: [{port: 80}]}}", name)
+				start := time.Now()
+				a := e.kubectl(t, manifest, "create", "--dry-run=server", "-f", "-")
+				took := time.Since(start)
+				switch failure {
+				case v1alpha1.FailureDeny:
+					if a.code == 0 || !strings.Contains(a.stderr, "policy-not-evaluated: Service default/limits: "+want) {
+						t.Errorf("got %d %s, want a refusal: %s", a.code, a.stderr, want)
+					}
+				case v1alpha1.FailureWarn:
+					if a.code != 0 || !strings.Contains(strings.ReplaceAll(a.stderr, " …", ""), cutTo("policy-not-evaluated: "+want)) {
+						t.Errorf("got %d %s, want a warning: %s", a.code, a.stderr, want)
+					}
+				case v1alpha1.FailureIgnore:
+					if a.code != 0 || strings.Contains(a.stderr, "policy-not-evaluated") {
+						t.Errorf("got %d %s, want nothing to be said of it", a.code, a.stderr)
+					}
+				}
+				// What the other rules say is heard in the same answer.
+				for _, other := range []string{"beside: version 1", "source-ip-needs-local"} {
+					if !strings.Contains(a.stderr, other) {
+						t.Errorf("%s is not heard: %s", other, a.stderr)
+					}
+				}
+				if after := e.sum(t, sample); after-before != 2 {
+					t.Errorf("%v failures are counted, want one for each endpoint", after-before)
+				}
+				t.Logf("kubectl took %s", took.Round(time.Millisecond))
+			})
+		}
+	}
+	for i, replica := range e.Replicas {
+		t.Logf("replica %d: at most %s of memory", i+1, peakMemory(t, replica.PID()))
+	}
+}
+
+// peakMemory is the most that a process has had resident.
+func peakMemory(t *testing.T, pid int) string {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, peak, _ := strings.Cut(string(status), "VmHWM:")
+	peak, _, _ = strings.Cut(peak, "\n")
+	return strings.TrimSpace(peak)
+}
+
+// cutTo is as much of a line as a warning shows for sure.
+func cutTo(line string) string { return line[:min(len(line), 90)] }
+
+// sum is a sample of all replicas.
+func (e *policyEnvironment) sum(t *testing.T, sample string) float64 {
+	t.Helper()
+	sum := 0.0
+	for _, replica := range e.Replicas {
+		sum += metric(t, replica, sample)
+	}
+	return sum
+}
+
+// brokenModule does not compile.
+var brokenModule = v1alpha1.RegoModule{Name: "stamp.rego", Module: "package sourceward.custom.stamp\n\nwarn contains {\"message\": input.objcet.kind}\n"}
+
+const whyBroken = "SourceIPPolicy %s: stamp.rego:3:27: undefined ref: input.objcet.kind; want one of cluster, facts, namespace, object, old, operation, parameters, related\n" +
+	"  3 | warn contains {\"message\": input.objcet.kind}\n    |                           ^"
+
+// testFormerGeneration gets a broken change of a policy past /validate-policy while the replicas run.
+func testFormerGeneration(t *testing.T, e *policyEnvironment) {
+	e.create(t, policyOf("beside", stamped("beside", 1)))
+	e.create(t, policyOf("stamp", stamped("stamp", 1)))
+	e.untilSaid(t, "", "beside: version 1", "stamp: version 1")
+	e.withoutPolicyWebhook(t, func() {
+		e.eventually(t, "a broken policy is let in", func() (bool, string) {
+			err := e.change(t.Context(), "stamp", func(p *v1alpha1.SourceIPPolicy) { p.Spec.Rego = []v1alpha1.RegoModule{brokenModule} })
+			return err == nil, fmt.Sprint(err)
+		})
+	})
+	if got, want := e.condition(t, "stamp", v1alpha1.ConditionDegraded, v1alpha1.ReasonFormerInForce), "generation 2 does not compile: generation 1 is in force"; got != want {
+		t.Errorf("it says %q, want %q", got, want)
+	}
+	if got, want := e.condition(t, "stamp", v1alpha1.ConditionReady, v1alpha1.ReasonCompileFailed), fmt.Sprintf(whyBroken, "stamp"); got != want {
+		t.Errorf("it says\n%s\nwant\n%s", got, want)
+	}
+	e.untilSaid(t, "", "beside: version 1", "stamp: version 1")
+	for _, replica := range e.Replicas {
+		if stale := metric(t, replica, `sourceward_policies{state="stale"}`); stale != 1 {
+			t.Errorf("%v policies are stale, want 1", stale)
+		}
+	}
+	e.event(t, "stamp", v1alpha1.ReasonCompileFailed)
+
+	if err := e.change(t.Context(), "stamp", func(p *v1alpha1.SourceIPPolicy) { p.Spec.Rego = []v1alpha1.RegoModule{stamped("stamp", 3)} }); err != nil {
+		t.Fatal(err)
+	}
+	e.untilSaid(t, "", "beside: version 1", "stamp: version 3")
+	e.condition(t, "stamp", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
+	e.condition(t, "stamp", v1alpha1.ConditionDegraded, v1alpha1.ReasonCompiled)
+	e.event(t, "stamp", v1alpha1.ReasonCompiled)
+}
+
+// withoutPolicyWebhook lets policies in without a look at them.
+func (e *policyEnvironment) withoutPolicyWebhook(t *testing.T, run func()) {
+	t.Helper()
+	configurations := e.client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	only := func(operations string) {
+		patch := fmt.Sprintf(`{"webhooks":[{"name":"policies.validate.sourceward.dev","rules":[{"apiGroups":["sourceward.dev"],"apiVersions":["v1alpha1"],"operations":[%s],"resources":["sourceippolicies"]}]}]}`, operations)
+		if _, err := configurations.Patch(t.Context(), "sourceward", types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	only(`"DELETE"`)
+	run()
+	only(`"CREATE","UPDATE"`)
+	e.eventually(t, "/validate-policy is called again", func() (bool, string) {
+		err := e.policies.Create(t.Context(), policyOf("until-called", brokenModule), client.DryRunAll)
+		return err != nil, "a broken policy is let in"
+	})
+}
+
+// event waits for an Event about the last change of a policy.
+func (e *policyEnvironment) event(t *testing.T, policy, reason string) {
+	t.Helper()
+	kubernetesClient, err := kubernetes.NewForConfig(e.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.eventually(t, "there is an Event "+reason, func() (bool, string) {
+		list, err := kubernetesClient.EventsV1().Events(metav1.NamespaceDefault).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		var reasons []string
+		found := slices.ContainsFunc(list.Items, func(event eventsv1.Event) bool {
+			reasons = append(reasons, event.Regarding.Name+" "+event.Reason)
+			return event.Regarding.Kind == v1alpha1.Kind && event.Regarding.Name == policy && event.Reason == reason
+		})
+		return found, fmt.Sprint(reasons)
+	})
+}
+
+// testForcedPast gets a broken policy in while no replica runs.
+func testForcedPast(t *testing.T, e *policyEnvironment) {
+	e.create(t, policyOf("beside", stamped("beside", 1)))
+	e.untilSaid(t, "", "beside: version 1")
+	for _, replica := range e.Replicas {
+		if err := replica.StopReplica(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.create(t, policyOf("forced", brokenModule))
+	for _, replica := range e.Replicas {
+		if err := e.StartReplica(t.Context(), replica); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := e.condition(t, "forced", v1alpha1.ConditionReady, v1alpha1.ReasonCompileFailed), fmt.Sprintf(whyBroken, "forced"); got != want {
+		t.Errorf("it says\n%s\nwant\n%s", got, want)
+	}
+	e.condition(t, "forced", v1alpha1.ConditionDegraded, v1alpha1.ReasonNotInForce)
+	e.untilSaid(t, "", "beside: version 1")
+	// A label can still be put on it: it is no worse than it was.
+	if err := e.change(t.Context(), "forced", func(p *v1alpha1.SourceIPPolicy) { p.Labels = map[string]string{"team": "edge"} }); err != nil {
+		t.Error(err)
+	}
+	if err := e.change(t.Context(), "forced", func(p *v1alpha1.SourceIPPolicy) { p.Spec.Rego = []v1alpha1.RegoModule{stamped("stamp", 2)} }); err != nil {
+		t.Fatal(err)
+	}
+	e.untilSaid(t, "", "beside: version 1", "stamp: version 2")
+	e.condition(t, "forced", v1alpha1.ConditionDegraded, v1alpha1.ReasonCompiled)
+}
+
+// testSwap changes a policy of two modules while requests are answered. An answer of two versions, or without one of the
+// modules, would be one of a set that was half loaded; one of an older version than the last, of a set that came back.
+func testSwap(t *testing.T, e *policyEnvironment) {
+	const swaps, warmUp, perSecond = 500, 50, 200
+	e.create(t, policyOf("beside", stamped("beside", 1)))
+	version := 0
+	e.create(t, policyOf("stamp", stamped("a", version), stamped("b", version)))
+	e.untilSaid(t, "", "a: version 0", "b: version 0", "beside: version 1")
+
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
+	limiter := rate.NewLimiter(perSecond, 1)
+	var answered atomic.Int64
+	for i := range 8 {
+		replica := e.Replicas[i%len(e.Replicas)]
+		to := replica.Client()
+		group.Go(func() error {
+			last := -1
+			for limiter.Wait(ctx) == nil {
+				said, err := ask(ctx, to, replica, "/validate", "")
+				if ctx.Err() != nil {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+				var a, b int
+				if len(said.Warnings) != 3 || said.Warnings[2] != "beside: version 1" {
+					return fmt.Errorf("it says %q", said.Warnings)
+				}
+				_, err1 := fmt.Sscanf(said.Warnings[0], "a: version %d", &a)
+				_, err2 := fmt.Sscanf(said.Warnings[1], "b: version %d", &b)
+				if errors.Join(err1, err2) != nil || a != b || a < last {
+					return fmt.Errorf("it says %q after version %d", said.Warnings, last)
+				}
+				last = a
+				answered.Add(1)
+			}
+			return nil
+		})
+	}
+	swap := func(times int) {
+		for range times {
+			version++
+			if err := e.change(t.Context(), "stamp", func(p *v1alpha1.SourceIPPolicy) {
+				p.Spec.Rego = []v1alpha1.RegoModule{stamped("a", version), stamped("b", version)}
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		last := fmt.Sprintf("version %d", version)
+		e.untilSaid(t, "", "a: "+last, "b: "+last, "beside: version 1")
+		e.condition(t, "stamp", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
+	}
+	swap(warmUp)
+	before := e.footprints(t)
+	start, answeredBefore := time.Now(), answered.Load()
+	swap(swaps)
+	took := time.Since(start)
+	t.Logf("%d swaps in %s, %.0f requests/s answered meanwhile", swaps, took.Round(time.Millisecond), float64(answered.Load()-answeredBefore)/took.Seconds())
+	after := e.footprints(t)
+	stop()
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+	for i := range before {
+		t.Logf("replica %d: live heap %.1f MiB before, %.1f MiB after; goroutines %.0f and %.0f",
+			i+1, before[i].heap/(1<<20), after[i].heap/(1<<20), before[i].goroutines, after[i].goroutines)
+		if after[i].heap > 1.1*before[i].heap || after[i].goroutines > 1.1*before[i].goroutines {
+			t.Errorf("replica %d has grown by more than a tenth", i+1)
+		}
+	}
+}
+
+// footprint is what a process holds between two collections of its garbage.
+type footprint struct{ heap, goroutines float64 }
+
+// footprints are the least of many samples of each replica: what is there right after garbage was collected.
+func (e *policyEnvironment) footprints(t *testing.T) []footprint {
+	t.Helper()
+	const collections = 4
+	prints := make([]footprint, len(e.Replicas))
+	for i, replica := range e.Replicas {
+		first := metric(t, replica, "go_gc_duration_seconds_count")
+		e.eventually(t, "garbage was collected", func() (bool, string) {
+			heap, goroutines := metric(t, replica, "go_memstats_heap_alloc_bytes"), metric(t, replica, "go_goroutines")
+			if p := &prints[i]; p.heap == 0 || heap < p.heap {
+				p.heap = heap
+			}
+			if p := &prints[i]; p.goroutines == 0 || goroutines < p.goroutines {
+				p.goroutines = goroutines
+			}
+			now := metric(t, replica, "go_gc_duration_seconds_count")
+			return now >= first+collections, fmt.Sprint(now-first, " collections")
+		})
+	}
+	return prints
+}
