@@ -35,7 +35,9 @@ type Rule struct {
 	// Sources are where it can be read up.
 	Sources []string `json:"sources"`
 
-	check func(*review) []result
+	// follows is the id of the rule whose mode it has where policies set that one and not its own; empty for none.
+	follows string
+	check   func(*review) []result
 }
 
 // catalogue lists all rules in the order of their patches. A new rule is one line.

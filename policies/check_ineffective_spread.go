@@ -28,7 +28,8 @@ var ineffectiveSpread = Rule{
 		"https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/#spread-constraint-definition",
 		"https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/scheduler/framework/plugins/podtopologyspread/common.go#L91-L160",
 	},
-	check: checkIneffectiveSpread,
+	follows: unspreadBehindLocal.ID,
+	check:   checkIneffectiveSpread,
 }
 
 func checkIneffectiveSpread(r *review) []result {
@@ -36,8 +37,6 @@ func checkIneffectiveSpread(r *review) []result {
 	if found == nil || found.ineffective == nil {
 		return nil
 	}
-	res := found.result(r, found.ineffective.path,
-		found.ineffective.problem+", behind Local "+serviceNames(found.services), found.ineffective.fix)
-	res.mode = r.settings.mode(unspreadBehindLocal.ID, unspreadBehindLocal.DefaultMode)
-	return []result{res}
+	return []result{found.result(r, found.ineffective.path,
+		found.ineffective.problem+", behind Local "+serviceNames(found.services), found.ineffective.fix)}
 }

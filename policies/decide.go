@@ -27,7 +27,7 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 		for _, result := range rule.check(r) {
 			result.Rule = rule.ID
 			result.Severity = rule.Severity
-			result.mode = settings.mode(rule.ID, cmp.Or(result.mode, rule.DefaultMode))
+			result.mode = settings.modeOf(rule, cmp.Or(result.mode, rule.DefaultMode))
 			r.settle(&decision, result, rule.Mutable)
 		}
 	}

@@ -174,10 +174,21 @@ func setOnce[V any](m *map[string]V, key string, value V) {
 }
 
 func (p *preparedPolicy) matches(object *Object, namespace Namespace) bool {
-	match := p.Spec.Match
-	return match == nil || !slices.Contains(match.ExcludeNamespaces, object.Namespace) &&
-		namespace.knows(match.NamespaceSelector) &&
-		p.namespaces.Matches(labels.Set(namespace.Labels)) && p.objects.Matches(labels.Set(object.labels()))
+	return p.Spec.Match == nil || !p.excludes(object) && p.selectsNamespace(namespace) && p.selectsObject(object)
+}
+
+// These are the parts of the match of a policy that has one. Explain asks them too, one by one.
+
+func (p *preparedPolicy) excludes(object *Object) bool {
+	return slices.Contains(p.Spec.Match.ExcludeNamespaces, object.Namespace)
+}
+
+func (p *preparedPolicy) selectsNamespace(namespace Namespace) bool {
+	return namespace.knows(p.Spec.Match.NamespaceSelector) && p.namespaces.Matches(labels.Set(namespace.Labels))
+}
+
+func (p *preparedPolicy) selectsObject(object *Object) bool {
+	return p.objects.Matches(labels.Set(object.labels()))
 }
 
 func failureMode(failure v1alpha1.EvaluationFailure) Mode {
@@ -189,6 +200,12 @@ func failureMode(failure v1alpha1.EvaluationFailure) Mode {
 	default:
 		return Warn
 	}
+}
+
+// modeOf returns the mode of a finding of a rule of the catalogue that itself asks for byDefault, which counts where no
+// policy set the mode of the rule, nor of the one that it follows.
+func (s Settings) modeOf(rule Rule, byDefault Mode) Mode {
+	return s.mode(rule.ID, s.mode(rule.follows, byDefault))
 }
 
 // mode returns the mode that a policy set for a rule, or else the default.
@@ -226,8 +243,15 @@ func (s Settings) with(wishes []SpreadWish) v1alpha1.Spread {
 		spread.WhenUnsatisfiable = cmp.Or(spread.WhenUnsatisfiable, wish.WhenUnsatisfiable)
 		spread.MaxSkew = cmp.Or(spread.MaxSkew, wish.MaxSkew)
 	}
-	spread.Strategy = cmp.Or(spread.Strategy, s.Spread.Strategy, v1alpha1.StrategyTopologySpread)
-	spread.WhenUnsatisfiable = cmp.Or(spread.WhenUnsatisfiable, s.Spread.WhenUnsatisfiable, v1alpha1.ScheduleAnyway)
-	spread.MaxSkew = cmp.Or(spread.MaxSkew, s.Spread.MaxSkew, 1)
+	spread.Strategy = cmp.Or(spread.Strategy, s.Spread.Strategy, builtInSpread.Strategy)
+	spread.WhenUnsatisfiable = cmp.Or(spread.WhenUnsatisfiable, s.Spread.WhenUnsatisfiable, builtInSpread.WhenUnsatisfiable)
+	spread.MaxSkew = cmp.Or(spread.MaxSkew, s.Spread.MaxSkew, builtInSpread.MaxSkew)
 	return spread
+}
+
+// builtInSpread is how workloads are spread where no policy says otherwise.
+var builtInSpread = v1alpha1.Spread{
+	Strategy:          v1alpha1.StrategyTopologySpread,
+	WhenUnsatisfiable: v1alpha1.ScheduleAnyway,
+	MaxSkew:           1,
 }

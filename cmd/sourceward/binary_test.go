@@ -405,7 +405,10 @@ func TestReportThatCannotBeWrittenExits2(t *testing.T) {
 	}
 	defer func() { _ = full.Close() }()
 	dir := write(t, map[string]string{"web.yaml": denied})
-	for _, args := range [][]string{{"check"}, {"check", "-o", "json"}, {"rules"}, {"rules", "-o", "json"}, {"explain", "local-on-cluster-ip"}, {"version"}} {
+	for _, args := range [][]string{
+		{"check"}, {"check", "-o", "json"}, {"rules"}, {"rules", "-o", "json"}, {"version"},
+		{"explain", "local-on-cluster-ip"}, {"explain", "--settings", "Service/web", "-f", "web.yaml"},
+	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			cmd := command(t, dir, args...)
 			cmd.Stdout = full

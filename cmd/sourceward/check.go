@@ -192,11 +192,7 @@ func (f checkFlags) validate() error {
 // that is named is the word of one more policy, which comes before all others.
 func loadPolicies(paths []string, provider string) (*bundle.Set, []*manifest.Error) {
 	loaded, problems := manifest.LoadPolicies(paths)
-	list := make([]v1alpha1.SourceIPPolicy, len(loaded))
-	for i, policy := range loaded {
-		list[i] = policy.SourceIPPolicy
-	}
-	rules, wrong := bundle.Compile(list)
+	rules, wrong := compile(loaded)
 	if provider != "" {
 		var err error
 		rules.Policies, err = policies.NewPolicies(slices.AppendSeq([]v1alpha1.SourceIPPolicy{{Spec: v1alpha1.SourceIPPolicySpec{
@@ -208,14 +204,24 @@ func loadPolicies(paths []string, provider string) (*bundle.Set, []*manifest.Err
 		}
 	}
 	for _, w := range wrong {
-		policy := loaded[w.Index]
-		problems = append(problems, &manifest.Error{
-			File:     policy.File(),
-			Position: policy.Position(w.Path, w.Row),
-			Message:  w.Error(),
-		})
+		problems = append(problems, placed(loaded, w))
 	}
 	return rules, problems
+}
+
+// compile is bundle.Compile of policies that were read from files.
+func compile(loaded []*manifest.Policy) (*bundle.Set, []*bundle.Error) {
+	list := make([]v1alpha1.SourceIPPolicy, len(loaded))
+	for i, policy := range loaded {
+		list[i] = policy.SourceIPPolicy
+	}
+	return bundle.Compile(list)
+}
+
+// placed is what compile found wrong, with its place in a file.
+func placed(loaded []*manifest.Policy, wrong *bundle.Error) *manifest.Error {
+	policy := loaded[wrong.Index]
+	return &manifest.Error{File: policy.File(), Position: policy.Position(wrong.Path, wrong.Row), Message: wrong.Error()}
 }
 
 // checkRun is what a check decides by.

@@ -59,6 +59,10 @@ type Manifests struct {
 	index      *policies.Index
 	texts      map[string][]byte
 	namespaces map[string]policies.Namespace
+	// policies are what is meant to be a SourceIPPolicy. hasPolicy tells, of each file that was read for them, whether
+	// there is one in it, or something that could not be read.
+	policies  []policyContent
+	hasPolicy map[string]bool
 }
 
 // Object is an object to be judged, and where it was read.
@@ -82,6 +86,7 @@ func Load(options Options) (*Manifests, error) {
 		index:      policies.NewIndex(policies.ViewFiles),
 		texts:      map[string][]byte{},
 		namespaces: map[string]policies.Namespace{},
+		hasPolicy:  map[string]bool{},
 	}
 	exclude, err := compileGlobs(options.Exclude)
 	if err != nil {
@@ -173,6 +178,7 @@ func (m *Manifests) read(file foundFile, partial map[string]bool, options Option
 	data, err := file.read(options.Stdin)
 	if err != nil {
 		m.Errors = append(m.Errors, fileError(file.name, err))
+		m.hasPolicy[file.real] = true // or else it would be read again, and told again
 		return
 	}
 	if !file.context {
@@ -186,6 +192,7 @@ func (m *Manifests) read(file foundFile, partial map[string]bool, options Option
 		}
 	}
 	m.Errors = append(m.Errors, errs...)
+	before := len(m.policies)
 	for _, document := range documents {
 		switch {
 		case partial[file.real] || !isKubernetes(document.Content):
@@ -193,6 +200,12 @@ func (m *Manifests) read(file foundFile, partial map[string]bool, options Option
 		default:
 			m.add(document, "", document.Content, file, options)
 		}
+		if !partial[file.real] {
+			m.policies = append(m.policies, policyContents(document)...)
+		}
+	}
+	if !partial[file.real] {
+		m.hasPolicy[file.real] = len(errs) > 0 || len(m.policies) > before
 	}
 }
 

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
 
@@ -23,9 +24,23 @@ type Policy struct {
 // does. Other objects there are passed over. A policy that cannot be decoded is left out, with an
 // Error for each thing that is wrong with it; so is each path without any policy.
 func LoadPolicies(paths []string) ([]*Policy, []*Error) {
+	return loadFurtherPolicies(paths, map[string]bool{})
+}
+
+// Policies returns the SourceIPPolicy objects among all that was read, and after them those in further
+// files and directories, as LoadPolicies does. A file that was read already is not read again, and what
+// is wrong with it as a file is told by m.Errors alone.
+func (m *Manifests) Policies(paths []string) ([]*Policy, []*Error) {
+	loaded, errs := decodePolicies(m.policies)
+	more, problems := loadFurtherPolicies(paths, maps.Clone(m.hasPolicy))
+	return append(loaded, more...), append(errs, problems...)
+}
+
+// loadFurtherPolicies is LoadPolicies but for the files that were read before. read tells, of each of them,
+// whether there is a policy in it, and is kept up to date.
+func loadFurtherPolicies(paths []string, read map[string]bool) ([]*Policy, []*Error) {
 	var loaded []*Policy
 	var errs []*Error
-	read := map[string]bool{} // the files that were read, and whether there is a policy in them
 	for _, path := range paths {
 		if path == Stdin {
 			errs = append(errs, &Error{File: path, Message: "policies are not read from the standard input; give a file or directory"})
@@ -56,48 +71,61 @@ func readPolicies(file foundFile) ([]*Policy, []*Error) {
 	if err != nil {
 		return nil, []*Error{fileError(file.name, err)}
 	}
-	var loaded []*Policy
 	documents, errs := Parse(file.name, data)
+	var contents []policyContent
 	for _, document := range documents {
-		for _, item := range policyContents("", document.Content) {
-			policy, problems := decodePolicy(document, item)
-			errs = append(errs, problems...)
-			if problems == nil {
-				loaded = append(loaded, policy)
-			}
+		contents = append(contents, policyContents(document)...)
+	}
+	loaded, problems := decodePolicies(contents)
+	return loaded, append(errs, problems...)
+}
+
+func decodePolicies(contents []policyContent) (loaded []*Policy, errs []*Error) {
+	for _, content := range contents {
+		policy, problems := decodePolicy(content)
+		errs = append(errs, problems...)
+		if problems == nil {
+			loaded = append(loaded, policy)
 		}
 	}
 	return loaded, errs
 }
 
+// policyContent is what is meant to be a policy, and where it is in its document.
 type policyContent struct {
-	at      string
-	content map[string]any
+	document *Document
+	at       string
+	content  map[string]any
 }
 
 // policyContents are what is meant to be a policy, by its kind or by its group: an object, or the items
 // of a list.
-func policyContents(at string, content map[string]any) []policyContent {
-	if items := items(content); items != nil {
+func policyContents(document *Document) []policyContent {
+	return policyContent{document, "", document.Content}.policies()
+}
+
+func (c policyContent) policies() []policyContent {
+	if items := items(c.content); items != nil {
 		var found []policyContent
 		for i, item := range items {
 			element, _ := item.(map[string]any)
-			found = append(found, policyContents(fmt.Sprintf("%s/items/%d", at, i), element)...)
+			found = append(found, policyContent{c.document, fmt.Sprintf("%s/items/%d", c.at, i), element}.policies()...)
 		}
 		return found
 	}
-	apiVersion, _ := content["apiVersion"].(string)
-	kind, _ := content["kind"].(string)
+	apiVersion, _ := c.content["apiVersion"].(string)
+	kind, _ := c.content["kind"].(string)
 	group, _, _ := strings.Cut(apiVersion, "/")
 	if group != v1alpha1.GroupVersion.Group && !strings.EqualFold(kind, v1alpha1.Kind) {
 		return nil
 	}
-	return []policyContent{{at, content}}
+	return []policyContent{c}
 }
 
 var unknownField = regexp.MustCompile(`unknown field "([^"]+)"`)
 
-func decodePolicy(document *Document, item policyContent) (*Policy, []*Error) {
+func decodePolicy(item policyContent) (*Policy, []*Error) {
+	document := item.document
 	policy := &Policy{document: document, at: item.at}
 	problem := func(pointer, format string, args ...any) *Error {
 		return &Error{File: document.File, Position: policy.Position(pointer, 0), Message: fmt.Sprintf(format, args...)}

@@ -1,6 +1,8 @@
 package manifest
 
 import (
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -211,5 +213,88 @@ func TestPolicyPositionInAList(t *testing.T) {
 	}
 	if diff := cmp.Diff([]Position{{4, 3}, {8, 5}, {8, 5}, {13, 0}, {9, 5}}, got); diff != "" {
 		t.Errorf("Position() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestManifestsGiveThePoliciesAmongThem(t *testing.T) {
+	t.Parallel()
+	edge := policyHead + "metadata: {name: edge}\n"
+	named := func(name string) string { return strings.Replace(edge, "edge", name, 1) }
+	tests := map[string]struct {
+		files     map[string]string
+		paths     []string
+		further   []string
+		want      []string
+		wantError []string
+	}{
+		"beside other objects, which are judged as ever": {
+			files: map[string]string{"a.yaml": service("web") + "---\n" + edge, "b.yaml": service("api")},
+			paths: []string{"."},
+			want:  []string{"a.yaml edge"},
+		},
+		"none is no error": {files: map[string]string{"a.yaml": service("web")}, paths: []string{"."}},
+		"but it is in a path of policies, though it was read before": {
+			files:     map[string]string{"a.yaml": service("web")},
+			paths:     []string{"."},
+			further:   []string{"a.yaml"},
+			wantError: []string{"a.yaml: no SourceIPPolicy is in it; give the file or directory of your policies"},
+		},
+		"a file that is given both ways is read once": {
+			files:   map[string]string{"a.yaml": edge, "policies/b.yaml": named("b"), "c.yaml": service("web")},
+			paths:   []string{"a.yaml", "c.yaml"},
+			further: []string{"a.yaml", "policies"},
+			want:    []string{"a.yaml edge", "policies/b.yaml b"},
+		},
+		"a broken document is told once": {
+			files:     map[string]string{"a.yaml": "a: 1\na: 2\n---\n" + edge, "b.yaml": "a: 1\na: 2\n"},
+			paths:     []string{"."},
+			further:   []string{"a.yaml", "b.yaml"},
+			want:      []string{"a.yaml edge"},
+			wantError: []string{`a.yaml:2:1: key "a" is set twice, first in line 1; remove one`, `b.yaml:2:1: key "a" is set twice, first in line 1; remove one`},
+		},
+		"a policy that is wrong is an error": {
+			files:     map[string]string{"a.yaml": edge + "spec: {prio: 1}\n"},
+			paths:     []string{"."},
+			wantError: []string{"a.yaml:4:8: there is no field spec.prio in a SourceIPPolicy; check its spelling"},
+		},
+		"a patch of a kustomization is a part of one, unless it is given as a policy": {
+			files: map[string]string{
+				"a.yaml": edge, "patch.yaml": named("patched"),
+				"kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\npatches: [{path: patch.yaml}]\n",
+			},
+			paths:   []string{"."},
+			further: []string{"patch.yaml"},
+			want:    []string{"a.yaml edge", "patch.yaml patched"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := tree{files: test.files}.make(t)
+			in := func(paths []string) (all []string) {
+				for _, path := range paths {
+					all = append(all, filepath.Join(dir, path))
+				}
+				return all
+			}
+			m, err := Load(Options{Paths: in(test.paths)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, problems := m.Policies(in(test.further))
+			var got, errs []string
+			for _, p := range found {
+				got = append(got, strings.ReplaceAll(p.File(), dir+"/", "")+" "+p.Name)
+			}
+			for _, e := range slices.Concat(m.Errors, problems) {
+				errs = append(errs, strings.ReplaceAll(e.Error(), dir+"/", ""))
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("Policies() mismatch (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.wantError, errs); diff != "" {
+				t.Errorf("errors mismatch (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

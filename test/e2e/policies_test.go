@@ -120,10 +120,10 @@ func (e *policyEnvironment) condition(t *testing.T, name, kind, reason string) (
 	return message
 }
 
-// ask sends a Service to an endpoint of one replica and returns what is warned of.
-func ask(ctx context.Context, to *http.Client, replica *sandbox.Replica, endpoint, labels string) (*admissionv1.AdmissionResponse, error) {
-	body := admissionReview("", "Service", "CREATE", `{"metadata":{"name":"web","labels":{`+labels+`}},"spec":{"type":"LoadBalancer"}}`)
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+replica.Address+endpoint, strings.NewReader(body))
+// warningsOf asks one replica about a Service and returns what it warns of.
+func warningsOf(ctx context.Context, to *http.Client, replica *sandbox.Replica) ([]string, error) {
+	body := admissionReview("", "Service", "CREATE", `{"metadata":{"name":"web"},"spec":{"type":"LoadBalancer"}}`)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+replica.Address+"/validate", strings.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -139,22 +139,22 @@ func ask(ctx context.Context, to *http.Client, replica *sandbox.Replica, endpoin
 	}
 	var review admissionv1.AdmissionReview
 	if err := json.Unmarshal(text, &review); err != nil || response.StatusCode != http.StatusOK || review.Response == nil {
-		return nil, fmt.Errorf("%s answers %d %s (%w)", endpoint, response.StatusCode, text, err)
+		return nil, fmt.Errorf("the answer is %d %s (%w)", response.StatusCode, text, err)
 	}
-	return review.Response, nil
+	return review.Response.Warnings, nil
 }
 
-// untilSaid waits until each replica says these warnings, and no others, of a Service.
-func (e *policyEnvironment) untilSaid(t *testing.T, labels string, want ...string) {
+// untilSaid waits until each replica warns of this, and of nothing else.
+func (e *policyEnvironment) untilSaid(t *testing.T, want ...string) {
 	t.Helper()
 	for _, replica := range e.Replicas {
 		to := replica.Client()
 		e.eventually(t, fmt.Sprintf("it says %q", want), func() (bool, string) {
-			said, err := ask(t.Context(), to, replica, "/validate", labels)
+			said, err := warningsOf(t.Context(), to, replica)
 			if err != nil {
 				return false, err.Error()
 			}
-			return slices.Equal(said.Warnings, want), fmt.Sprintf("%q", said.Warnings)
+			return slices.Equal(said, want), fmt.Sprintf("%q", said)
 		})
 	}
 }
@@ -255,14 +255,14 @@ spec:
 func testEffect(t *testing.T, e *policyEnvironment) {
 	const changes = 20
 	e.create(t, policyOf("stamp", stamped("stamp", 0)))
-	e.untilSaid(t, "", "stamp: version 0")
+	e.untilSaid(t, "stamp: version 0")
 	var took []time.Duration
 	for i := 1; i <= changes; i++ {
 		start := time.Now()
 		if err := e.change(t.Context(), "stamp", func(p *v1alpha1.SourceIPPolicy) { p.Spec.Rego = []v1alpha1.RegoModule{stamped("stamp", i)} }); err != nil {
 			t.Fatal(err)
 		}
-		e.untilSaid(t, "", fmt.Sprintf("stamp: version %d", i))
+		e.untilSaid(t, fmt.Sprintf("stamp: version %d", i))
 		took = append(took, time.Since(start).Round(time.Millisecond))
 	}
 	slices.Sort(took)
@@ -375,7 +375,7 @@ const whyBroken = "SourceIPPolicy %s: stamp.rego:3:27: undefined ref: input.objc
 func testFormerGeneration(t *testing.T, e *policyEnvironment) {
 	e.create(t, policyOf("beside", stamped("beside", 1)))
 	e.create(t, policyOf("stamp", stamped("stamp", 1)))
-	e.untilSaid(t, "", "beside: version 1", "stamp: version 1")
+	e.untilSaid(t, "beside: version 1", "stamp: version 1")
 	e.withoutPolicyWebhook(t, func() {
 		e.eventually(t, "a broken policy is let in", func() (bool, string) {
 			err := e.change(t.Context(), "stamp", func(p *v1alpha1.SourceIPPolicy) { p.Spec.Rego = []v1alpha1.RegoModule{brokenModule} })
@@ -388,7 +388,7 @@ func testFormerGeneration(t *testing.T, e *policyEnvironment) {
 	if got, want := e.condition(t, "stamp", v1alpha1.ConditionReady, v1alpha1.ReasonCompileFailed), fmt.Sprintf(whyBroken, "stamp"); got != want {
 		t.Errorf("it says\n%s\nwant\n%s", got, want)
 	}
-	e.untilSaid(t, "", "beside: version 1", "stamp: version 1")
+	e.untilSaid(t, "beside: version 1", "stamp: version 1")
 	for _, replica := range e.Replicas {
 		if stale := metric(t, replica, `sourceward_policies{state="stale"}`); stale != 1 {
 			t.Errorf("%v policies are stale, want 1", stale)
@@ -399,7 +399,7 @@ func testFormerGeneration(t *testing.T, e *policyEnvironment) {
 	if err := e.change(t.Context(), "stamp", func(p *v1alpha1.SourceIPPolicy) { p.Spec.Rego = []v1alpha1.RegoModule{stamped("stamp", 3)} }); err != nil {
 		t.Fatal(err)
 	}
-	e.untilSaid(t, "", "beside: version 1", "stamp: version 3")
+	e.untilSaid(t, "beside: version 1", "stamp: version 3")
 	e.condition(t, "stamp", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
 	e.condition(t, "stamp", v1alpha1.ConditionDegraded, v1alpha1.ReasonCompiled)
 	e.event(t, "stamp", v1alpha1.ReasonCompiled)
@@ -448,7 +448,7 @@ func (e *policyEnvironment) event(t *testing.T, policy, reason string) {
 // testForcedPast gets a broken policy in while no replica runs.
 func testForcedPast(t *testing.T, e *policyEnvironment) {
 	e.create(t, policyOf("beside", stamped("beside", 1)))
-	e.untilSaid(t, "", "beside: version 1")
+	e.untilSaid(t, "beside: version 1")
 	for _, replica := range e.Replicas {
 		if err := replica.StopReplica(); err != nil {
 			t.Fatal(err)
@@ -464,7 +464,7 @@ func testForcedPast(t *testing.T, e *policyEnvironment) {
 		t.Errorf("it says\n%s\nwant\n%s", got, want)
 	}
 	e.condition(t, "forced", v1alpha1.ConditionDegraded, v1alpha1.ReasonNotInForce)
-	e.untilSaid(t, "", "beside: version 1")
+	e.untilSaid(t, "beside: version 1")
 	// A label can still be put on it: it is no worse than it was.
 	if err := e.change(t.Context(), "forced", func(p *v1alpha1.SourceIPPolicy) { p.Labels = map[string]string{"team": "edge"} }); err != nil {
 		t.Error(err)
@@ -472,7 +472,7 @@ func testForcedPast(t *testing.T, e *policyEnvironment) {
 	if err := e.change(t.Context(), "forced", func(p *v1alpha1.SourceIPPolicy) { p.Spec.Rego = []v1alpha1.RegoModule{stamped("stamp", 2)} }); err != nil {
 		t.Fatal(err)
 	}
-	e.untilSaid(t, "", "beside: version 1", "stamp: version 2")
+	e.untilSaid(t, "beside: version 1", "stamp: version 2")
 	e.condition(t, "forced", v1alpha1.ConditionDegraded, v1alpha1.ReasonCompiled)
 }
 
@@ -483,7 +483,7 @@ func testSwap(t *testing.T, e *policyEnvironment) {
 	e.create(t, policyOf("beside", stamped("beside", 1)))
 	version := 0
 	e.create(t, policyOf("stamp", stamped("a", version), stamped("b", version)))
-	e.untilSaid(t, "", "a: version 0", "b: version 0", "beside: version 1")
+	e.untilSaid(t, "a: version 0", "b: version 0", "beside: version 1")
 
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -496,21 +496,18 @@ func testSwap(t *testing.T, e *policyEnvironment) {
 		group.Go(func() error {
 			last := -1
 			for limiter.Wait(ctx) == nil {
-				said, err := ask(ctx, to, replica, "/validate", "")
-				if ctx.Err() != nil {
-					return nil
-				}
+				said, err := warningsOf(context.WithoutCancel(ctx), to, replica)
 				if err != nil {
 					return err
 				}
 				var a, b int
-				if len(said.Warnings) != 3 || said.Warnings[2] != "beside: version 1" {
-					return fmt.Errorf("it says %q", said.Warnings)
+				if len(said) != 3 || said[2] != "beside: version 1" {
+					return fmt.Errorf("it says %q", said)
 				}
-				_, err1 := fmt.Sscanf(said.Warnings[0], "a: version %d", &a)
-				_, err2 := fmt.Sscanf(said.Warnings[1], "b: version %d", &b)
+				_, err1 := fmt.Sscanf(said[0], "a: version %d", &a)
+				_, err2 := fmt.Sscanf(said[1], "b: version %d", &b)
 				if errors.Join(err1, err2) != nil || a != b || a < last {
-					return fmt.Errorf("it says %q after version %d", said.Warnings, last)
+					return fmt.Errorf("it says %q after version %d", said, last)
 				}
 				last = a
 				answered.Add(1)
@@ -528,7 +525,7 @@ func testSwap(t *testing.T, e *policyEnvironment) {
 			}
 		}
 		last := fmt.Sprintf("version %d", version)
-		e.untilSaid(t, "", "a: "+last, "b: "+last, "beside: version 1")
+		e.untilSaid(t, "a: "+last, "b: "+last, "beside: version 1")
 		e.condition(t, "stamp", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
 	}
 	swap(warmUp)

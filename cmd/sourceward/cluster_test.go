@@ -1,0 +1,223 @@
+package main_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/manifest"
+)
+
+// fakeAPIServer answers with the objects of files, each at its path, and with lists of SourceIPPolicies. All else is
+// not there. What is forbidden is so whether it is there or not.
+type fakeAPIServer struct {
+	objects   map[string]map[string]any
+	policies  []any // nil if the kind is not there
+	forbidden string
+}
+
+const fakePolicies = "/apis/sourceward.dev/v1alpha1/sourceippolicies"
+
+func newFakeAPIServer(t testing.TB, paths ...string) *fakeAPIServer {
+	t.Helper()
+	server := &fakeAPIServer{objects: map[string]map[string]any{}, policies: []any{}}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		documents, errs := manifest.Parse(path, text)
+		if errs != nil {
+			t.Fatal(errs[0])
+		}
+		for _, document := range documents {
+			server.add(t, document.Content)
+		}
+	}
+	return server
+}
+
+func (s *fakeAPIServer) add(t testing.TB, object map[string]any) {
+	t.Helper()
+	metadata := object["metadata"].(map[string]any)
+	namespace, _ := metadata["namespace"].(string)
+	at := fmt.Sprintf("/namespaces/%s/%ss/%s", namespace, strings.ToLower(object["kind"].(string)), metadata["name"])
+	switch kind := object["kind"].(string); kind {
+	case "SourceIPPolicy":
+		s.policies = append(s.policies, object)
+	case "Namespace":
+		metadata["labels"].(map[string]any)["kubernetes.io/metadata.name"] = metadata["name"]
+		s.objects[fmt.Sprintf("/api/v1/namespaces/%s", metadata["name"])] = object
+	case "Service":
+		s.objects["/api/v1"+at] = object
+	case "Deployment":
+		s.objects["/apis/apps/v1"+at] = object
+	default:
+		t.Fatal("the fake has no place for ", kind)
+	}
+}
+
+func (s *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	code, answer := http.StatusOK, s.objects[r.URL.Path]
+	if r.URL.Path == fakePolicies && s.policies != nil {
+		answer = map[string]any{
+			"apiVersion": "sourceward.dev/v1alpha1", "kind": "SourceIPPolicyList", "metadata": map[string]any{}, "items": s.policies,
+		}
+	}
+	status := func(number int, reason, message string) {
+		code = number
+		answer = map[string]any{
+			"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": number, "reason": reason, "message": message,
+		}
+	}
+	switch {
+	case r.URL.Path == s.forbidden:
+		status(http.StatusForbidden, "Forbidden", r.URL.Path+" is forbidden")
+	case answer == nil:
+		status(http.StatusNotFound, "NotFound", r.URL.Path+" not found")
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(answer) // The client says what it did not get.
+}
+
+// explainInCluster runs explain --settings with a kubeconfig for a server. Its address is shown as HOST.
+func explainInCluster(t testing.TB, handler http.Handler, settings string) result {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	defer server.Close()
+	return explainWithKubeconfig(t, server.URL, settings)
+}
+
+func explainWithKubeconfig(t testing.TB, host, settings string) result {
+	t.Helper()
+	dir := write(t, map[string]string{"config": fmt.Sprintf(`apiVersion: v1
+kind: Config
+current-context: fake
+contexts: [{name: fake, context: {cluster: fake, user: fake}}]
+clusters: [{name: fake, cluster: {server: %q}}]
+users: [{name: fake, user: {}}]
+`, host)})
+	cmd := command(t, dir, "explain", "--settings", settings, "--cluster")
+	cmd.Env = []string{"HOME=" + dir, "KUBECONFIG=" + filepath.Join(dir, "config")}
+	got := run(t, cmd)
+	got.Stderr = strings.ReplaceAll(got.Stderr, host, "HOST")
+	return got
+}
+
+func TestExplainSaysTheSameOfAClusterAsOfFiles(t *testing.T) {
+	t.Parallel()
+	const dir = "testdata/settings-of-an-object-come-from-several-policies"
+	want := result{Stdout: content(t, dir, "stdout")}
+	server := newFakeAPIServer(t, dir+"/apps/edge.yaml", dir+"/policies/base.yaml", dir+"/policies/mail.yaml")
+	if diff := cmp.Diff(want, explainInCluster(t, server, "deployment/edge/web")); diff != "" {
+		t.Errorf("explain --cluster mismatch (-files +cluster):\n%s", diff)
+	}
+}
+
+func TestExplainReadsEveryJudgedKindFromACluster(t *testing.T) {
+	t.Parallel()
+	server := newFakeAPIServer(t, "testdata/settings-of-an-object-come-from-several-policies/apps/edge.yaml")
+	for _, kind := range policies.Kinds {
+		apiVersion := map[string]string{"Deployment": "apps/v1", "Service": "v1"}[kind]
+		server.add(t, map[string]any{
+			"apiVersion": apiVersion, "kind": kind, "metadata": map[string]any{"namespace": "edge", "name": "any"},
+		})
+		got := explainInCluster(t, server, kind+"/edge/any")
+		if !strings.HasPrefix(got.Stdout, kind+" edge/any (no labels) in Namespace edge (") || got.Stderr != "" || got.Code != 0 {
+			t.Errorf("explain --settings %s/edge/any gives %+v", kind, got)
+		}
+	}
+}
+
+func TestExplainSaysWhatAClusterDoesNotGive(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		settings string
+		tweak    func(*fakeAPIServer)
+		want     string
+	}{
+		"an unknown object": {"Deployment/edge/mail", func(*fakeAPIServer) {},
+			"error: Deployment edge/mail is not in the cluster at HOST; check its kind, namespace and name, and the kubeconfig\n"},
+		"an object that may not be read": {
+			"Deployment/edge/web", func(s *fakeAPIServer) { s.forbidden = "/apis/apps/v1/namespaces/edge/deployments/web" },
+			"error: read Deployment edge/web from the cluster at HOST: /apis/apps/v1/namespaces/edge/deployments/web is forbidden\n",
+		},
+		"a Namespace that may not be read": {
+			"Deployment/edge/web", func(s *fakeAPIServer) { s.forbidden = "/api/v1/namespaces/edge" },
+			"error: read Namespace edge from the cluster at HOST: /api/v1/namespaces/edge is forbidden\n",
+		},
+		"policies that may not be read": {
+			"Deployment/edge/web", func(s *fakeAPIServer) { s.forbidden = fakePolicies },
+			"error: list SourceIPPolicy objects in the cluster at HOST: " + fakePolicies + " is forbidden\n",
+		},
+		"a cluster without the kind": {
+			"Deployment/edge/web", func(s *fakeAPIServer) { s.policies = nil },
+			"error: the cluster at HOST does not have the kind SourceIPPolicy; install config/crd, or choose another cluster\n",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := newFakeAPIServer(t, "testdata/settings-of-an-object-come-from-several-policies/apps/edge.yaml")
+			test.tweak(server)
+			if diff := cmp.Diff(result{Stderr: test.want, Code: 2}, explainInCluster(t, server, test.settings)); diff != "" {
+				t.Errorf("explain --cluster mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestExplainTellsThatAClusterRunsAFormerPolicy(t *testing.T) {
+	t.Parallel()
+	const dir = "testdata/settings-leave-out-a-policy-that-does-not-compile"
+	server := newFakeAPIServer(t, dir+"/web.yaml", dir+"/policies/broken.yaml", dir+"/policies/sound.yaml")
+	server.policies[0].(map[string]any)["status"] = map[string]any{"conditions": []any{map[string]any{
+		"type": "Degraded", "status": "True", "reason": "FormerInForce", "lastTransitionTime": "2026-07-01T08:00:00Z",
+		"message": "generation 2 does not compile: generation 1 is in force",
+	}}}
+	web := server.objects["/api/v1/namespaces//services/web"]
+	web["metadata"].(map[string]any)["namespace"] = "default"
+	server.add(t, web)
+	server.add(t, map[string]any{
+		"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": "default", "labels": map[string]any{}},
+	})
+
+	fromFiles := run(t, command(t, dir, strings.Fields(content(t, dir, "args"))...))
+	want := result{
+		Stdout: strings.Replace(fromFiles.Stdout, "labels not known; add its manifest with -f", "kubernetes.io/metadata.name=default", 1),
+		Stderr: strings.Replace(fromFiles.Stderr, "policies/broken.yaml:14: ", "", 1) +
+			"note: SourceIPPolicy edge: the webhook says that generation 2 does not compile: generation 1 is in force; " +
+			"what that one sets is not told here\n",
+		Code: 2,
+	}
+	if diff := cmp.Diff(want, explainInCluster(t, server, "Service/web")); diff != "" {
+		t.Errorf("explain --cluster mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestExplainNeedsACluster(t *testing.T) {
+	t.Parallel()
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	got := explainWithKubeconfig(t, closed.URL, "Service/web")
+	if !strings.HasPrefix(got.Stderr, "error: read Service default/web from the cluster at HOST: ") ||
+		!strings.HasSuffix(got.Stderr, "connection refused\n") || strings.Count(got.Stderr, "\n") != 1 || got.Stdout != "" || got.Code != 2 {
+		t.Errorf("explain --cluster without an API server gives %+v", got)
+	}
+
+	cmd := command(t, t.TempDir(), "explain", "--settings", "Service/web", "--cluster")
+	cmd.Env = []string{"HOME=" + t.TempDir(), "KUBECONFIG=nowhere"}
+	want := result{Stderr: "error: --cluster finds no cluster in nowhere; set KUBECONFIG, or choose a context; see sourceward explain --help\n", Code: 2}
+	if diff := cmp.Diff(want, run(t, cmd)); diff != "" {
+		t.Errorf("explain --cluster without a kubeconfig mismatch (-want +got):\n%s", diff)
+	}
+}
