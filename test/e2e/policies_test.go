@@ -33,6 +33,7 @@ import (
 
 // TestPolicies changes SourceIPPolicies on a real API server, with two replicas.
 func TestPolicies(t *testing.T) {
+	t.Parallel()
 	e := &policyEnvironment{environment: newEnvironment(t, cluster.Options{}, sandbox.Options{Replicas: 2})}
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {

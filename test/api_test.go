@@ -1,0 +1,102 @@
+package test
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// TestFieldReference compares the table of api/README.md with the schema of the kind; with -update it writes the table.
+func TestFieldReference(t *testing.T) {
+	t.Parallel()
+	const path, begin, end = "../api/README.md", "<!-- fields: make generate -->\n", "<!-- end of fields -->\n"
+	text, err := os.ReadFile("../config/crd/bases/sourceward.dev_sourceippolicies.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var crd apiextensionsv1.CustomResourceDefinition
+	if err := yaml.Unmarshal(text, &crd); err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok1 := strings.Cut(string(readme), begin)
+	table, after, ok2 := strings.Cut(rest, end)
+	if !ok1 || !ok2 {
+		t.Fatalf("%s has no %q … %q", path, begin, end)
+	}
+	var want strings.Builder
+	want.WriteString("| field | type | meaning |\n|---|---|---|\n")
+	root := crd.Spec.Versions[0].Schema.OpenAPIV3Schema
+	for _, part := range []string{"spec", "status"} {
+		writeFields(&want, part, root.Properties[part])
+	}
+	if *update {
+		if err := os.WriteFile(path, []byte(before+begin+want.String()+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(want.String(), table); diff != "" {
+		t.Errorf("the table of %s is not that of the schema; run make generate (-want +got):\n%s", path, diff)
+	}
+}
+
+// writeFields writes a row for a field and for those below it. What Kubernetes itself defines is named and not shown.
+func writeFields(table *strings.Builder, path string, schema apiextensionsv1.JSONSchemaProps) {
+	kind, below := fieldType(schema)
+	meaning := strings.Join(strings.Fields(schema.Description), " ")
+	if schema.Default != nil {
+		kind += ", default `" + strings.Trim(string(schema.Default.Raw), `"`) + "`"
+	}
+	fmt.Fprintf(table, "| `%s` | %s | %s |\n", path, kind, strings.ReplaceAll(meaning, "|", `\|`))
+	if below == nil {
+		return
+	}
+	if schema.Items != nil {
+		path += "[]"
+	}
+	for _, name := range slices.Sorted(maps.Keys(below)) {
+		writeFields(table, path+"."+name, below[name])
+	}
+}
+
+// fieldType is the type of a field in a few words, with its bounds, and the fields below it.
+func fieldType(schema apiextensionsv1.JSONSchemaProps) (kind string, below map[string]apiextensionsv1.JSONSchemaProps) {
+	bound := func(most *int64, unit string) string {
+		if most == nil {
+			return ""
+		}
+		return fmt.Sprintf(", at most %d%s", *most, unit)
+	}
+	switch {
+	case len(schema.Enum) > 0:
+		words := make([]string, len(schema.Enum))
+		for i, word := range schema.Enum {
+			words[i] = "`" + strings.Trim(string(word.Raw), `"`) + "`"
+		}
+		return strings.Join(words, ", "), nil
+	case schema.Properties["matchLabels"].Type != "":
+		return "LabelSelector", nil
+	case schema.Items != nil && schema.Items.Schema.Properties["lastTransitionTime"].Type != "":
+		return "list of Condition", nil
+	case schema.Items != nil:
+		of, below := fieldType(*schema.Items.Schema)
+		return "list of " + of + bound(schema.MaxItems, " items"), below
+	case schema.AdditionalProperties != nil:
+		return "map of " + schema.AdditionalProperties.Schema.Type + bound(schema.MaxProperties, " entries"), nil
+	case schema.Minimum != nil:
+		return fmt.Sprintf("%s, at least %v", schema.Type, *schema.Minimum), nil
+	default:
+		return schema.Type + bound(schema.MaxLength, " characters"), schema.Properties
+	}
+}
