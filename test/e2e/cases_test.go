@@ -213,7 +213,7 @@ func (p *parity) runCase(t *testing.T, number int, c clusterCase, namespaces map
 // describe makes a Namespace what it is in a case, and waits until the webhook sees it.
 func (p *parity) describe(t *testing.T, namespace parityObject, mark string, namespaces map[string]bool) {
 	t.Helper()
-	described := parityObject(maps.Clone(namespace))
+	described := maps.Clone(namespace)
 	given, _ := namespace["metadata"].(map[string]any)
 	metadata := maps.Clone(given)
 	annotations, _ := metadata["annotations"].(map[string]any)
