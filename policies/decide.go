@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -94,6 +95,9 @@ func (r *review) settle(decision *Decision, result result, mutable bool) {
 		}
 	}
 	slices.SortFunc(finding.Because, Ref.compare)
+	for _, text := range []*string{&finding.Message, &finding.Fix, &finding.Path} {
+		*text = strings.Map(printable, *text)
+	}
 
 	exempt, problem := exemption(r.Input, r.settings.Exemptions, finding.Rule)
 	if problem != "" {
@@ -104,6 +108,15 @@ func (r *review) settle(decision *Decision, result result, mutable bool) {
 	if result.repair != nil && exempt == nil {
 		decision.Patches = append(decision.Patches, Patch{Rule: finding.Rule, Mode: finding.Mode, Operations: result.repair})
 	}
+}
+
+// printable keeps control characters, which an annotation may bring, out of what people read: they would reach a terminal,
+// and a client drops a warning that has any.
+func printable(r rune) rune {
+	if unicode.IsControl(r) {
+		return ' '
+	}
+	return r
 }
 
 // fault is an answer that could not be had, and what its policy wants done about it.
@@ -164,7 +177,11 @@ func newReview(ctx context.Context, in Input, rules Rules, settings Settings) *r
 // askNeighbour evaluates Rego for a Service behind which the workload under review is.
 func (r *review) askNeighbour(service *corev1.Service) []Answer {
 	settings := r.settings.forNeighbour(service, r.Namespace)
-	answers := r.rules.Evaluate(r.ctx, r.neighbourDocument(service, settings), settings.Applied)
+	// One that failed for the object, or for another neighbour, has told that it is not to be trusted today.
+	asked := slices.DeleteFunc(slices.Clone(settings.Applied), func(a AppliedPolicy) bool {
+		return slices.ContainsFunc(r.faults, func(f fault) bool { return f.Policy == a.Name })
+	})
+	answers := r.rules.Evaluate(r.ctx, r.neighbourDocument(service, settings), asked)
 	for _, answer := range answers {
 		if answer.Err != nil {
 			answer.Err = fmt.Errorf("%s: %w", serviceRef(service), answer.Err)

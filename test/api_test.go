@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/sourceward/sourceward/policies"
 )
 
 // TestFieldReference compares the table of api/README.md with the schema of the kind; with -update it writes the table.
@@ -98,5 +100,25 @@ func fieldType(schema apiextensionsv1.JSONSchemaProps) (kind string, below map[s
 		return fmt.Sprintf("%s, at least %v", schema.Type, *schema.Minimum), nil
 	default:
 		return schema.Type + bound(schema.MaxLength, " characters"), schema.Properties
+	}
+}
+
+// TestSchemaKnowsWhatCanBeRepaired compares the rules that the schema lets be in mode Mutate with the catalogue.
+func TestSchemaKnowsWhatCanBeRepaired(t *testing.T) {
+	t.Parallel()
+	var mutable []string
+	for _, rule := range policies.Catalogue() {
+		if rule.Mutable {
+			mutable = append(mutable, "'"+rule.ID+"'")
+		}
+	}
+	want := "self.mode != 'Mutate' || self.id in [" + strings.Join(mutable, ", ") + "]"
+	schema, err := os.ReadFile("../config/crd/bases/sourceward.dev_sourceippolicies.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// YAML breaks long lines.
+	if got := strings.Join(strings.Fields(string(schema)), " "); !strings.Contains(got, want) {
+		t.Errorf("the schema does not say %s; mend the marker of RuleMode", want)
 	}
 }

@@ -27,7 +27,8 @@ package webhook
 // +kubebuilder:webhook:mutating=false,name=workloads.validate.sourceward.dev,path=/validate,groups=apps,versions=v1,resources=deployments,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
 // +kubebuilder:webhook:mutating=false,name=scale.validate.sourceward.dev,path=/validate,groups=apps,versions=v1,resources=deployments/scale,verbs=update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
 //
-// Policies are refused where they would not compile. One that gets past us does no harm: its last good generation stays.
+// Policies are refused where they would not compile, for which there are a few seconds more. Of one that gets past us the last good
+// generation stays.
 //
 // +kubebuilder:webhook:mutating=false,name=policies.validate.sourceward.dev,path=/validate-policy,groups=sourceward.dev,versions=v1alpha1,resources=sourceippolicies,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=10,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
 //
@@ -40,10 +41,11 @@ package webhook
 // +kubebuilder:rbac:groups=autoscaling,resources=horizontalpodautoscalers,verbs=list;watch
 // +kubebuilder:rbac:groups=sourceward.dev,resources=sourceippolicies,verbs=list;watch
 //
-// What became of a policy is written into its status, and told in Events, which for cluster-scoped objects are in default.
+// What became of a policy is written into its status, and told in Events. Those of cluster-scoped objects are in default, and a Role
+// there would follow whoever moves Sourceward to another namespace.
 //
 // +kubebuilder:rbac:groups=sourceward.dev,resources=sourceippolicies/status,verbs=update
-// +kubebuilder:rbac:groups=events.k8s.io,namespace=default,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 //
 // The authority keeps its CA in one Secret. A create cannot be limited by name, and is limited by namespace.
 //

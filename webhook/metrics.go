@@ -9,7 +9,7 @@ import (
 	"github.com/sourceward/sourceward/policies/review"
 )
 
-// Metrics are what Prometheus reads. Labels are from closed sets: no names of objects, but for policies', which are few.
+// Metrics are what Prometheus reads. No names of objects are labels, but for those of policies and their rules, which are few and forgotten with them.
 type Metrics struct {
 	registerer prometheus.Registerer
 
@@ -90,8 +90,23 @@ func (m *Metrics) answered(endpoint review.Endpoint, r *result, duration time.Du
 	}
 }
 
-// forgetPolicy is told of policies that are no more.
-func (m *Metrics) forgetPolicy(name string) { m.policyFailures.DeleteLabelValues(name) }
+// policies is told of the policies that are gone, and of those that are there. What has not failed yet is 0, and what is gone
+// is forgotten, with the rules that it declared.
+func (m *Metrics) policies(gone map[string]compiledPolicy, there []compiledPolicy) {
+	for name, policy := range gone {
+		m.policyFailures.DeleteLabelValues(name)
+		if policy.inForce == nil {
+			continue
+		}
+		for _, rule := range policy.inForce.Rules {
+			m.findings.DeletePartialMatch(prometheus.Labels{"rule": rule})
+			m.exemptions.DeletePartialMatch(prometheus.Labels{"rule": rule})
+		}
+	}
+	for _, policy := range there {
+		m.policyFailures.WithLabelValues(policy.name)
+	}
+}
 
 func (m *Metrics) failed(endpoint review.Endpoint, code int) {
 	m.failures.WithLabelValues(string(endpoint), strconv.Itoa(code)).Inc()

@@ -182,6 +182,9 @@ func refOf(apiVersion, kind string) func(metav1.Object) policies.Ref {
 	}
 }
 
+// NeedLeaderElection implements manager.LeaderElectionRunnable: every replica decides.
+func (*neighbours) NeedLeaderElection() bool { return false }
+
 // Start reads the version of the API server, now and then, until ctx ends.
 func (n *neighbours) Start(ctx context.Context) error {
 	for {

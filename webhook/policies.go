@@ -98,6 +98,9 @@ func notify(waiting chan<- struct{}) {
 	}
 }
 
+// NeedLeaderElection implements manager.LeaderElectionRunnable: every replica decides.
+func (*policySource) NeedLeaderElection() bool { return false }
+
 // Start compiles what changes, until ctx ends.
 func (p *policySource) Start(ctx context.Context) error {
 	if !p.reader.WaitForCacheSync(ctx) {
@@ -152,9 +155,7 @@ func (p *policySource) compile(ctx context.Context) error {
 	next.set = p.compiler.Set(inForce)
 	p.current.Store(next)
 	notify(p.told)
-	for name := range former {
-		p.metrics.forgetPolicy(name)
-	}
+	p.metrics.policies(former, next.policies)
 	p.log.Info("policies in force", "policies", len(inForce), "of", len(next.policies))
 	return nil
 }

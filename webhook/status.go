@@ -20,8 +20,11 @@ import (
 )
 
 const (
-	// statusRetry is how soon a status that could not be written is tried again.
-	statusRetry = 500 * time.Millisecond
+	// statusRetry is how soon a status that could not be written is tried again; each time it is twice as late, up to
+	// maxStatusRetry. statusTimeout bounds one write.
+	statusRetry    = 500 * time.Millisecond
+	maxStatusRetry = time.Minute
+	statusTimeout  = 5 * time.Second
 	// maxConditionMessage and maxEventNote are the bounds of the API server (k8s.io/apimachinery v0.37.1,
 	// meta/v1 Condition; k8s.io/api v0.37.1, events/v1 Event).
 	maxConditionMessage = 32768
@@ -30,8 +33,8 @@ const (
 
 // statusWriter writes what became of policies into their status, and tells of changes in Events.
 //
-// All replicas do so and write the same. The resourceVersion lets the first of them win: the others find what they would
-// have written, and only who has written a change tells of it.
+// All replicas do so. Where they know the same they write the same, and the resourceVersion lets the first of them win: the
+// others find what they would have written, and only who has written a change tells of it.
 type statusWriter struct {
 	source *policySource
 	// client reads from memory and writes to the API server.
@@ -40,10 +43,14 @@ type statusWriter struct {
 	log      logr.Logger
 }
 
+// NeedLeaderElection implements manager.LeaderElectionRunnable: see above.
+func (*statusWriter) NeedLeaderElection() bool { return false }
+
 // Start writes whenever policies were compiled, until ctx ends.
 func (s *statusWriter) Start(ctx context.Context) error {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
+	wait := statusRetry
 	for {
 		select {
 		case <-ctx.Done():
@@ -55,21 +62,28 @@ func (s *statusWriter) Start(ctx context.Context) error {
 		if current == nil {
 			continue
 		}
+		failed := false
 		for _, compiled := range current.policies {
 			err := s.write(ctx, compiled)
 			if err != nil && !apierrors.IsConflict(err) && ctx.Err() == nil {
 				s.log.Error(err, "status not written", "policy", compiled.name)
 			}
-			if err != nil {
-				retry.Reset(statusRetry)
-			}
+			failed = failed || err != nil
 		}
+		if !failed {
+			wait = statusRetry
+			continue
+		}
+		retry.Reset(wait)
+		wait = min(2*wait, maxStatusRetry)
 	}
 }
 
 // write writes the status of one policy if it is not there already. The error is a conflict where the policy is newer than
 // what is in memory.
 func (s *statusWriter) write(ctx context.Context, compiled compiledPolicy) error {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
 	var policy v1alpha1.SourceIPPolicy
 	if err := s.client.Get(ctx, client.ObjectKey{Name: compiled.name}, &policy); err != nil {
 		return client.IgnoreNotFound(err)
@@ -85,15 +99,33 @@ func (s *statusWriter) write(ctx context.Context, compiled compiledPolicy) error
 	if err := s.client.Status().Update(ctx, &policy); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	was, is := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionReady)
-	if was == nil || was.Status != is.Status || was.Reason != is.Reason || was.Message != is.Message && is.Status != metav1.ConditionTrue {
-		kind := corev1.EventTypeNormal
-		if is.Status != metav1.ConditionTrue {
-			kind = corev1.EventTypeWarning
-		}
-		s.recorder.Eventf(&policy, nil, kind, is.Reason, "Compile", "%s", upTo(maxEventNote, is.Message))
+	if !sameState(before.Conditions, policy.Status.Conditions) {
+		s.tell(&policy)
 	}
 	return nil
+}
+
+// sameState tells whether conditions say the same but for the generation that is in force.
+func sameState(before, after []metav1.Condition) bool {
+	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionDegraded} {
+		was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
+		wrong := is.Reason != v1alpha1.ReasonCompiled
+		if was == nil || was.Status != is.Status || was.Reason != is.Reason || wrong && was.Message != is.Message {
+			return false
+		}
+	}
+	return true
+}
+
+// tell makes the Event of a new state.
+func (s *statusWriter) tell(policy *v1alpha1.SourceIPPolicy) {
+	ready := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionReady)
+	degraded := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionDegraded)
+	if ready.Status == metav1.ConditionTrue {
+		s.recorder.Eventf(policy, nil, corev1.EventTypeNormal, ready.Reason, "Compile", "%s", ready.Message)
+		return
+	}
+	s.recorder.Eventf(policy, nil, corev1.EventTypeWarning, degraded.Reason, "Compile", "%s", upTo(maxEventNote, degraded.Message+": "+ready.Message))
 }
 
 // status sets what is said of a policy.

@@ -40,14 +40,19 @@ const (
 	ReasonNotInForce = "NotInForce"
 )
 
-// Bounds of a policy. The API server holds them by the schema of the kind, and Validate everywhere.
+// Bounds of a policy. Validate holds them, and so does the API server, by the schema of the kind, but for those in bytes.
 const (
-	MaxRules             = 128
+	MaxRules = 128
+	// MaxRuleID and MaxModuleName are in characters.
+	MaxRuleID            = 63
+	MaxModuleName        = 253
 	MaxExcludeNamespaces = 1000
 	MaxClasses           = 256
 	MaxRegoModules       = 32
 	// MaxRegoModule is in characters.
 	MaxRegoModule = 128 * 1024
+	// MaxRego is in bytes, of all modules together: etcd takes 1.5 MiB of an object.
+	MaxRego = 512 * 1024
 	// MaxParameters is in bytes of JSON.
 	MaxParameters = 64 * 1024
 )

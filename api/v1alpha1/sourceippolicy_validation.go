@@ -94,6 +94,8 @@ func validateRuleModes(rules []RuleMode, path *field.Path) field.ErrorList {
 		switch {
 		case rule.ID == "":
 			errs = append(errs, field.Required(at.Child("id"), `name a rule, as "sourceward rules" lists them`))
+		case len(rule.ID) > MaxRuleID:
+			errs = append(errs, field.TooLong(at.Child("id"), "", MaxRuleID))
 		case seen[rule.ID]:
 			errs = append(errs, field.Duplicate(at.Child("id"), rule.ID))
 		}
@@ -123,11 +125,15 @@ func (s *Spread) validate(path *field.Path) field.ErrorList {
 func validateRego(modules []RegoModule, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	seen := map[string]bool{}
+	total := 0
 	for i, module := range modules {
+		total += len(module.Module)
 		at := path.Index(i)
 		switch {
 		case module.Name == "":
 			errs = append(errs, field.Required(at.Child("name"), "name the module, for example corp.rego"))
+		case len(module.Name) > MaxModuleName:
+			errs = append(errs, field.TooLong(at.Child("name"), "", MaxModuleName))
 		case seen[module.Name]:
 			errs = append(errs, field.Duplicate(at.Child("name"), module.Name))
 		}
@@ -138,6 +144,9 @@ func validateRego(modules []RegoModule, path *field.Path) field.ErrorList {
 		if utf8.RuneCountInString(module.Module) > MaxRegoModule {
 			errs = append(errs, field.TooLong(at.Child("module"), "", MaxRegoModule))
 		}
+	}
+	if total > MaxRego {
+		errs = append(errs, field.TooLong(path, "", MaxRego))
 	}
 	return errs
 }

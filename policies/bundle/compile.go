@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
@@ -84,6 +85,14 @@ func (e *Error) Detail() string {
 	}
 	return fmt.Sprintf("%s\n  %s | %s\n  %*s | %s^", e.Error(), row, e.Line, len(row), "", string(before))
 }
+
+const (
+	// CompileTimeout bounds the compilation of one policy. One takes some ten milliseconds.
+	CompileTimeout = 3 * time.Second
+	// maxNesting bounds how deep comprehensions are within each other: each two levels more take OPA's compiler eight
+	// times as long.
+	maxNesting = 8
+)
 
 // contract are the rules that a module may define for Sourceward to read, each a partial set.
 var contract = []string{"require_local", "keeps_source_ip", "deny", "warn", "spread"}
@@ -170,8 +179,42 @@ func Providers() []string {
 }
 
 // Compile checks a policy and compiles its modules. The policy is nil when there are errors, of which there is one for
-// each thing that is wrong with it.
+// each thing that is wrong with it. It returns in time: what takes longer than CompileTimeout is an error too.
 func (c *Compiler) Compile(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
+	type outcome struct {
+		policy   *Policy
+		problems []*Error
+	}
+	refused := func(format string, args ...any) outcome {
+		return outcome{problems: []*Error{{Path: "/spec/rego", Message: fmt.Sprintf(format, args...)}}}
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		result := refused("the compiler of Rego did not come to an end; write it in another way")
+		defer func() {
+			if p := recover(); p != nil {
+				result = refused("the compiler of Rego panicked (%.160s); write it in another way", oneLine(fmt.Sprint(p)))
+			}
+			done <- result
+		}()
+		compiled, problems := c.check(policy)
+		result = outcome{compiled, problems}
+	}()
+	timeout := time.NewTimer(CompileTimeout)
+	defer timeout.Stop()
+	var result outcome
+	select {
+	case result = <-done:
+	case <-timeout.C:
+		result = refused("to compile the modules takes longer than %s; write less, or nest less", CompileTimeout)
+	}
+	for _, p := range result.problems {
+		p.Policy = policy.Name
+	}
+	return result.policy, result.problems
+}
+
+func (c *Compiler) check(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
 	policy.Default()
 	compiled := &Policy{SourceIPPolicy: policy}
 	var problems []*Error
@@ -188,9 +231,6 @@ func (c *Compiler) Compile(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
 		problems = append(checkRules(policy.Spec.Rules, compiled.Rules), checkProviders(policy.Spec.LoadBalancers, c.providers())...)
 	}
 	if problems != nil {
-		for _, p := range problems {
-			p.Policy = policy.Name
-		}
 		return nil, problems
 	}
 	return compiled, nil
@@ -299,8 +339,24 @@ func checkModule(name string, m *ast.Module) []*Error {
 		if word := ruleName(rule); slices.Contains(contract, word) && !partialSet {
 			problems = append(problems, problem(rule.Location, "%s must be a partial set; write: %s contains reason if { ... }", word, word))
 		}
+		if depth := nesting(rule); depth > maxNesting {
+			problems = append(problems, problem(rule.Location, "comprehensions are %d deep within each other, want at most %d; give the inner ones names", depth, maxNesting))
+		}
 	}
 	return problems
+}
+
+// nesting is how deep closures, which comprehensions and every are, lie within each other.
+func nesting(of any) int {
+	deepest := 0
+	ast.WalkClosures(of, func(closure any) bool {
+		if closure == of {
+			return false
+		}
+		deepest = max(deepest, 1+nesting(closure))
+		return true
+	})
+	return deepest
 }
 
 // compile compiles modules together with the library, and prepares the query for all that they
@@ -316,7 +372,7 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 	if unread := unreadSets(compiler.Modules, modules); unread != nil {
 		return nil, unread
 	}
-	compiled := &module{usesRelated: usesRelated(compiler.Modules), questions: map[string]question{}}
+	compiled := &module{usesRelated: usesRelated(compiler.Modules), questions: map[string]question{}, slots: make(chan struct{}, maxEvaluations)}
 	kinds := map[string][]string{} // by module
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		m := modules[name]
@@ -501,7 +557,7 @@ func regoErrors(err error) []*Error {
 	for _, e := range list {
 		problem := &Error{Message: oneLine(e.Message) + remedy(e)}
 		if e.Location != nil {
-			problem.Module, problem.Row, problem.Column = e.Location.File, e.Location.Row, e.Location.Col
+			problem.Module, problem.Row, problem.Column = e.Location.File, e.Location.Row, max(e.Location.Col, 1) // 0 is the end of the line before
 		}
 		problems = append(problems, problem)
 	}
@@ -529,7 +585,7 @@ func remedy(e *ast.Error) string {
 	_, ofOPA := ast.BuiltinMap[function]
 	switch {
 	case ofOPA:
-		return "; do without it: modules have no functions that reach outside, depend on time or chance, or read keys or code"
+		return "; do without it: modules have no functions that reach outside, depend on time or chance, read keys or code, or make much of little"
 	case undefined:
 		return "; check its spelling: modules see the functions of OPA, of data.sourceward.lib and of their own policy"
 	case strings.Contains(e.Message, "keyword is required"):

@@ -31,7 +31,7 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 
 			var got strings.Builder
 			for _, e := range errs {
-				fmt.Fprintf(&got, "%d %s\n%s\n", e.Index, e.Path, e)
+				fmt.Fprintf(&got, "%d %s\n%s\n", e.Index, e.Path, e.Detail())
 			}
 			golden(t, filepath.Join(filepath.Dir(path), "want.txt"), got.String())
 

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -24,10 +25,16 @@ const (
 	// beside what the context allows. One takes well under a millisecond; webhooks are given three seconds. One
 	// that never ends takes memory until then, some 200 MiB in a second.
 	EvaluationTimeout = 250 * time.Millisecond
+	// shareOfTime is the part of the time that the context allows which one policy may use up, so that many that take too
+	// long leave enough to all others.
+	shareOfTime = 8
+	// maxEvaluations bounds how many evaluations of one policy's modules are under way at a time. It bounds what they hold
+	// of memory, and of processors, if they do not end.
+	maxEvaluations = 2
 	// MaxReasons bounds how many members one set may have, for one object.
 	MaxReasons = 100
-	// MaxReason bounds one member, in bytes of JSON. A warning is cut at 120 characters, an Event at 1 024.
-	MaxReason = 4096
+	// MaxText bounds each text of a member, in bytes. A warning is cut at 120 characters, an Event at 1 024.
+	MaxText = 1024
 )
 
 // module is the compiled modules of one policy.
@@ -36,6 +43,8 @@ type module struct {
 	// questions are what is asked about an object, by its kind; what is asked about a kind that is not there is under "".
 	questions   map[string]question
 	usesRelated bool
+	// slots are taken by evaluations that are under way.
+	slots chan struct{}
 }
 
 // question asks for all rules at once: one array, in their order. Without rules it asks for nothing.
@@ -80,46 +89,98 @@ func query(rules []rule, modules map[string]*ast.Module) string {
 // Evaluate implements policies.Rules.
 func (s *Set) Evaluate(ctx context.Context, document policies.Document, applied []policies.AppliedPolicy) []policies.Answer {
 	in := input{document: document}
-	answers := []policies.Answer{s.builtin.evaluate(ctx, &in, "", document.Parameters)}
+	answers := []policies.Answer{s.builtin.evaluateHere(ctx, &in, document.Parameters)}
 	for _, policy := range applied {
 		if m, ok := s.custom[policy.Name]; ok {
-			answers = append(answers, m.evaluate(ctx, &in, policy.Name, policy.Parameters))
+			answer := m.evaluateInTime(ctx, &in, policy.Parameters)
+			answer.Policy = policy.Name
+			answers = append(answers, answer)
 		}
 	}
 	return answers
 }
 
-func (m *module) evaluate(ctx context.Context, in *input, policy string, parameters map[string]any) policies.Answer {
-	if policy != "" {
-		// The built-in modules are known to end.
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, EvaluationTimeout, fmt.Errorf("the evaluation took longer than %s", EvaluationTimeout))
-		defer cancel()
+// evaluateHere evaluates modules that are known to end.
+func (m *module) evaluateHere(ctx context.Context, in *input, parameters map[string]any) policies.Answer {
+	if len(m.asked(in.document.Object.Kind).rules) == 0 {
+		return policies.Answer{}
 	}
-	answer, err := m.answer(ctx, in, parameters)
-	answer.Policy = policy
+	value, err := in.value(m.usesRelated, parameters)
 	if err != nil {
-		return policies.Answer{Policy: policy, Err: err}
+		return policies.Answer{Err: err}
+	}
+	return m.evaluate(ctx, in.document.Object.Kind, value)
+}
+
+// asked is the question about an object of a kind.
+func (m *module) asked(kind string) question {
+	if asked, ok := m.questions[kind]; ok {
+		return asked
+	}
+	return m.questions[""]
+}
+
+// evaluateInTime evaluates modules whose author may have written anything. It returns in time, even if they do not end:
+// OPA looks at the time between its steps, and not within one.
+func (m *module) evaluateInTime(ctx context.Context, in *input, parameters map[string]any) policies.Answer {
+	if len(m.asked(in.document.Object.Kind).rules) == 0 {
+		return policies.Answer{}
+	}
+	limit := EvaluationTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/shareOfTime)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the evaluation took longer than %s", limit.Round(time.Millisecond)))
+	defer cancel()
+	if ctx.Err() != nil {
+		return policies.Answer{Err: fmt.Errorf("the evaluation was not begun: %w", context.Cause(ctx))}
+	}
+	select {
+	case m.slots <- struct{}{}:
+	case <-ctx.Done():
+		return policies.Answer{Err: fmt.Errorf("the evaluation was not begun: %d others of this policy did not end", maxEvaluations)}
+	}
+	value, err := in.value(m.usesRelated, parameters)
+	if err != nil {
+		<-m.slots
+		return policies.Answer{Err: err}
+	}
+	answered := make(chan policies.Answer, 1)
+	go func() {
+		defer func() { <-m.slots }()
+		answered <- m.evaluate(ctx, in.document.Object.Kind, value)
+	}()
+	select {
+	case answer := <-answered:
+		return answer
+	case <-ctx.Done():
+		// It ends a moment later, or after one long step. Until then it may convert what is in its input.
+		in.common, in.related = nil, nil
+		return policies.Answer{Err: fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx))}
+	}
+}
+
+// evaluate asks the modules about an object of a kind. Of modules that fail it returns the denials that they did give,
+// and the error: an object must not be let in for being worse.
+func (m *module) evaluate(ctx context.Context, kind string, value ast.Value) (answer policies.Answer) {
+	defer func() {
+		if p := recover(); p != nil {
+			answer = policies.Answer{Err: fmt.Errorf("the evaluation panicked: %.160s", oneLine(fmt.Sprint(p)))}
+		}
+	}()
+	answer, err := m.answer(ctx, kind, value)
+	if err != nil {
+		return policies.Answer{Deny: answer.Deny, Err: err}
 	}
 	return answer
 }
 
-func (m *module) answer(ctx context.Context, in *input, parameters map[string]any) (answer policies.Answer, err error) {
+func (m *module) answer(ctx context.Context, kind string, value ast.Value) (answer policies.Answer, err error) {
 	if ctx.Err() != nil {
 		// OPA notices that only when it has evaluated for a while.
 		return answer, fmt.Errorf("the evaluation was not begun: %w", context.Cause(ctx))
 	}
-	asked, ok := m.questions[in.document.Object.Kind]
-	if !ok {
-		asked = m.questions[""]
-	}
-	if len(asked.rules) == 0 {
-		return answer, nil
-	}
-	value, err := in.value(m.usesRelated, parameters)
-	if err != nil {
-		return answer, err
-	}
+	asked := m.asked(kind)
 	results, err := asked.prepared.Eval(ctx, rego.EvalParsedInput(value), rego.EvalSortSets(true))
 	if err != nil {
 		if topdown.IsCancel(err) {
@@ -131,18 +192,20 @@ func (m *module) answer(ctx context.Context, in *input, parameters map[string]an
 		return answer, fmt.Errorf("the evaluation gave %d results", len(results))
 	}
 	reasons, _ := results[0].Bindings["reasons"].([]any)
+	var first error
 	for i, r := range asked.rules {
 		members, _ := reasons[i].([]any)
 		if len(members) > MaxReasons {
-			return answer, fmt.Errorf("%s.%s: gave %d reasons; want at most %d", r.module, r.word, len(members), MaxReasons)
+			first = cmp.Or(first, fmt.Errorf("%s.%s: gave %d reasons; want at most %d", r.module, r.word, len(members), MaxReasons))
+			members = members[:MaxReasons]
 		}
 		for _, member := range members {
 			if err := r.read(member, &answer); err != nil {
-				return answer, fmt.Errorf("%s.%s: %w", r.module, r.word, err)
+				first = cmp.Or(first, fmt.Errorf("%s.%s: %w", r.module, r.word, err))
 			}
 		}
 	}
-	return answer, nil
+	return answer, first
 }
 
 // read decodes one member of a rule's set, strictly: what the contract does not allow is a fault and
@@ -190,16 +253,21 @@ func (r rule) read(member any, answer *policies.Answer) error {
 		if err := decode(member, &finding, "message, path, fix"); err != nil {
 			return err
 		}
+		err := needMessage(&finding.Message)
+		if err != nil {
+			finding.Message = "no message was given"
+		}
 		if finding.Path != "" && !strings.HasPrefix(finding.Path, "/") {
-			return fmt.Errorf("path %q must be a JSON Pointer such as /spec/type", finding.Path)
+			err, finding.Path = fmt.Errorf("path %q must be a JSON Pointer such as /spec/type", finding.Path), ""
 		}
 		finding.Fix = oneLine(finding.Fix)
 		list := &answer.Deny
 		if r.word == "warn" {
 			list = &answer.Warn
 		}
+		// What is denied stays denied, even without a good word.
 		*list = append(*list, finding)
-		return needMessage(&(*list)[len(*list)-1].Message)
+		return err
 	}
 }
 
@@ -210,14 +278,23 @@ func decode(member, into any, allowed string) error {
 		// encoding/json would take Message for message.
 		ok = ok && slices.Contains(strings.Split(allowed, ", "), key)
 	}
-	text := jsonText(member)
-	if len(text) > MaxReason {
-		return fmt.Errorf("gave a reason of %d bytes; want at most %d", len(text), MaxReason)
-	}
+	text := jsonText(shortened(member))
 	if !ok || json.Unmarshal([]byte(text), into) != nil {
 		return fmt.Errorf("gave %.80s; want an object with %s", text, allowed)
 	}
 	return nil
+}
+
+// shortened is a member whose texts are no longer than MaxText. One that is must not cost its author's denial.
+func shortened(member any) any {
+	object, _ := member.(map[string]any)
+	for key, value := range object {
+		if text, ok := value.(string); ok && len(text) > MaxText {
+			const ellipsis = "…"
+			object[key] = strings.ToValidUTF8(text[:MaxText-len(ellipsis)], "") + ellipsis
+		}
+	}
+	return member
 }
 
 func jsonText(value any) string {

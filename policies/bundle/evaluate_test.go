@@ -3,12 +3,12 @@ package bundle
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/open-policy-agent/opa/v1/ast"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -266,6 +266,12 @@ func TestFaultsAreAnswers(t *testing.T) {
 		},
 		"one good reason does not save others": {`deny contains {"message": "no"}` + "\n\nwarn contains 1", `corp.warn: gave 1` + finding},
 	}
+	// What is denied stays denied.
+	stay := map[string][]policies.HouseFinding{
+		"no message":                           {{Rule: "corp", Message: "no message was given", Path: "/spec"}},
+		"one good reason does not save others": {denial("no")},
+		"a path that is no JSON Pointer":       {denial("no")},
+	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -276,7 +282,7 @@ func TestFaultsAreAnswers(t *testing.T) {
 			want := []policies.Answer{
 				ofBuiltins(),
 				{Policy: "before", Deny: []policies.HouseFinding{{Rule: "before", Message: "before"}}},
-				{Policy: "corp", Err: fault(test.want)},
+				{Policy: "corp", Deny: stay[name], Err: fault(test.want)},
 				{Policy: "after", Deny: []policies.HouseFinding{{Rule: "after", Message: "after"}}},
 			}
 			got := set.Evaluate(t.Context(), service(t), applied("before", "corp", "after"))
@@ -294,12 +300,82 @@ func TestAnEvaluationThatDoesNotEndIsStopped(t *testing.T) {
 	set := compiled(t, policyWith("corp", `deny contains {"message": "no"} if {
 	count([1 | some x in numbers.range(1, 10000); some y in numbers.range(1, 10000); some z in numbers.range(1, 10000); x * y * z < 0]) > 0
 }`))
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	got := set.Evaluate(ctx, service(t), applied("corp"))[1]
-	want := policies.Answer{Policy: "corp", Err: context.DeadlineExceeded}
-	if diff := cmp.Diff(want, got, cmpopts.EquateErrors()); diff != "" {
+	got := set.Evaluate(t.Context(), service(t), applied("corp"))[1]
+	want := policies.Answer{Policy: "corp", Err: fault("the evaluation was stopped: the evaluation took longer than 250ms")}
+	if diff := cmp.Diff(want, got, sameText); diff != "" {
 		t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+// TestSlowPoliciesLeaveTimeToOthers: however many use up what they may, those after them are asked.
+func TestSlowPoliciesLeaveTimeToOthers(t *testing.T) {
+	t.Parallel()
+	var list []v1alpha1.SourceIPPolicy
+	var names []string
+	for i := range 12 {
+		names = append(names, fmt.Sprintf("slow%d", i))
+		list = append(list, policyWith(names[i], `deny contains {"message": "no"} if count([x | some x in numbers.range(1, 1000000000)]) > 1`))
+	}
+	names = append(names, "corp")
+	set := compiled(t, append(list, policyWith("corp", `deny contains {"message": "no"}`))...)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	answers := set.Evaluate(ctx, service(t), applied(names...))
+	for _, answer := range answers[1:13] {
+		if answer.Err == nil || !strings.HasPrefix(answer.Err.Error(), "the evaluation was stopped: the evaluation took longer than ") {
+			t.Errorf("%s answers %v", answer.Policy, answer.Err)
+		}
+	}
+	want := policies.Answer{Policy: "corp", Deny: []policies.HouseFinding{denial("no")}}
+	if diff := cmp.Diff(want, answers[13], sameText); diff != "" {
+		t.Errorf("the last one mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestAPanicIsAFault(t *testing.T) {
+	t.Parallel()
+	broken := &module{questions: map[string]question{"": {rules: []rule{{module: "corp", word: "deny"}}}}} // nothing is prepared
+	answer := broken.evaluate(t.Context(), "Service", ast.NewObject())
+	if answer.Err == nil || !strings.HasPrefix(answer.Err.Error(), "the evaluation panicked: ") {
+		t.Errorf("evaluate() = %+v", answer)
+	}
+}
+
+// TestWorseObjectsAreDeniedToo: who writes the object has a hand in what is said of it.
+func TestWorseObjectsAreDeniedToo(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("é", MaxText)
+	tests := map[string]struct {
+		rules, fault string
+		denials      int
+		message      string
+	}{
+		"a long text": {
+			`deny contains {"message": concat(" ", ["owner", input.parameters.long]), "fix": input.parameters.long}`, "", 1,
+			"owner " + long[:MaxText-len("owner …")-1] + "…",
+		},
+		"too many reasons": {
+			`deny contains {"message": sprintf("%03d", [x])} if some x in numbers.range(1, 101)`,
+			"corp.deny: gave 101 reasons; want at most 100", MaxReasons, "001",
+		},
+		"a fault beside it": {
+			`deny contains {"message": "no"}` + "\n\n" + `spread contains {"maxSkew": 1}`, "corp.spread: gave a reason without a message", 1, "no",
+		},
+		"an empty text": {`deny contains {"message": input.parameters.empty}`, "corp.deny: gave a reason without a message", 1, "no message was given"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			policy := applied("corp")
+			policy[0].Parameters = map[string]any{"long": long, "empty": ""}
+			answer := compiled(t, policyWith("corp", test.rules)).Evaluate(t.Context(), service(t), policy)[1]
+			if len(answer.Deny) != test.denials || answer.Deny[0].Message != test.message {
+				t.Errorf("it denies %+v, want %d, the first: %s", answer.Deny, test.denials, test.message)
+			}
+			if got := fmt.Sprint(answer.Err); got != test.fault && (test.fault != "" || answer.Err != nil) {
+				t.Errorf("the fault is %s, want %s", got, test.fault)
+			}
+		})
 	}
 }
 
