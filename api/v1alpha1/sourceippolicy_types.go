@@ -62,8 +62,8 @@ const (
 // +kubebuilder:subresource:status
 // +kubebuilder:printcolumn:name=Priority,type=integer,JSONPath=`.spec.priority`
 // +kubebuilder:printcolumn:name=Ready,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
-// +kubebuilder:printcolumn:name=Reason,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
-// +kubebuilder:printcolumn:name=Rules,type=string,JSONPath=`.status.rules`,priority=1
+// +kubebuilder:printcolumn:name=Reason,type=string,JSONPath=`.status.conditions[?(@.type=="Degraded")].reason`
+// +kubebuilder:printcolumn:name=Own-Rules,type=string,JSONPath=`.status.rules`,priority=1
 // +kubebuilder:printcolumn:name=Message,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
 
