@@ -215,29 +215,33 @@ const (
 	// (k8s.io/api v0.37.1, admission/v1/types.go: at most 120 characters each if possible).
 	maxWarnings = 10
 	maxWarning  = 120
+	// maxLines is how many of them one message, or one remedy, may take.
+	maxLines = 3
 )
 
 // warnings are the lines that a client shows to the author of a request: each finding's message, with its
-// remedy in the same line, or in one of its own where that would be too long.
+// remedy in the same line, or in others where that would be too long.
 func warnings(endpoint Endpoint, said []policies.Finding) []string {
 	var lines []string
-	add := func(line string) {
-		if line = cut(line); !slices.Contains(lines, line) {
-			lines = append(lines, line)
+	add := func(rule, text string, most int) {
+		for _, line := range fold(rule+": ", text, most) {
+			if !slices.Contains(lines, line) {
+				lines = append(lines, line)
+			}
 		}
 	}
 	for _, f := range said {
 		switch {
 		case f.Mode == policies.Deny:
 		case f.Mode == policies.Mutate && endpoint == Mutate:
-			add(f.Rule + ": repaired: " + f.Message)
+			add(f.Rule, "repaired: "+f.Message, 1) // there is nothing left to do
 		case f.Fix == "":
-			add(f.Rule + ": " + f.Message)
+			add(f.Rule, f.Message, maxLines)
 		case len(f.Rule)+len(f.Message)+len(f.Fix)+len(": ; fix: ") <= maxWarning:
-			add(f.Rule + ": " + f.Message + "; fix: " + f.Fix)
+			add(f.Rule, f.Message+"; fix: "+f.Fix, maxLines)
 		default:
-			add(f.Rule + ": " + f.Message)
-			add(f.Rule + ": fix: " + f.Fix)
+			add(f.Rule, f.Message, maxLines)
+			add(f.Rule, "fix: "+f.Fix, maxLines)
 		}
 	}
 	if len(lines) > maxWarnings {
@@ -247,15 +251,21 @@ func warnings(endpoint Endpoint, said []policies.Finding) []string {
 	return lines
 }
 
-// cut shortens a line to maxWarning bytes, at a space where there is one.
-func cut(line string) string {
-	const ellipsis = " …"
-	if len(line) <= maxWarning {
-		return line
+// fold breaks a text into lines of at most maxWarning bytes that all begin with a prefix, at spaces where there are any. The
+// last of most lines is cut.
+func fold(prefix, text string, most int) []string {
+	const ellipsis = "…"
+	var lines []string
+	for len(prefix)+len(text) > maxWarning && len(lines) < most {
+		first := strings.ToValidUTF8(text[:max(maxWarning-len(prefix)-len(" "+ellipsis), 0)], "")
+		if i := strings.LastIndexByte(first, ' '); i > maxWarning/4 {
+			first = first[:i]
+		}
+		text = ellipsis + " " + strings.TrimPrefix(text[len(first):], " ")
+		lines = append(lines, prefix+first+" "+ellipsis)
 	}
-	short := strings.ToValidUTF8(line[:maxWarning-len(ellipsis)], "")
-	if i := strings.LastIndexByte(short, ' '); i > maxWarning/2 {
-		short = short[:i]
+	if len(lines) < most {
+		lines = append(lines, prefix+text)
 	}
-	return short + ellipsis
+	return lines
 }

@@ -126,7 +126,7 @@ func TestWarningsFit(t *testing.T) {
 	for i := range 12 {
 		decision.Findings = append(decision.Findings, policies.Finding{
 			Rule: "unspread-behind-local", Mode: policies.Warn,
-			Message: strings.Repeat("ünspread ", 30) + string(rune('a'+i)), Fix: strings.Repeat("x", 300) + string(rune('a'+i)),
+			Message: strings.Repeat("ünspread ", 60) + string(rune('a'+i)), Fix: strings.Repeat("x", 500) + string(rune('a'+i)),
 		})
 	}
 	decision.Findings = append(decision.Findings, policies.Finding{Rule: "one", Mode: policies.Warn, Message: "1"}, policies.Finding{
@@ -139,9 +139,10 @@ func TestWarningsFit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The twelve long ones differ only after what is cut: they are one message and one fix.
+	// The twelve long ones differ only after what is cut: they are one message and one fix, of three lines each, the
+	// second of which is the third.
 	want := []string{"one: 1", "two: " + strings.Repeat("m", 100), "two: fix: " + strings.Repeat("f", 100)}
-	if diff := cmp.Diff(want, response.Warnings[2:5]); diff != "" {
+	if diff := cmp.Diff(want, response.Warnings[4:7]); diff != "" {
 		t.Errorf("warnings mismatch (-want +got):\n%s", diff)
 	}
 	if len(response.Warnings) != 10 {
@@ -152,7 +153,7 @@ func TestWarningsFit(t *testing.T) {
 			t.Errorf("%d bytes: %q", len(warning), warning)
 		}
 	}
-	if last, want := response.Warnings[9], "5 more warnings are not shown; sourceward check shows all"; last != want {
+	if last, want := response.Warnings[9], "7 more warnings are not shown; sourceward check shows all"; last != want {
 		t.Errorf("the last warning is %q, want %q", last, want)
 	}
 }

@@ -784,10 +784,10 @@ func (f parityFinding) says(line string) bool {
 	if f.Mode == policies.Mutate {
 		texts = []string{"repaired: " + f.Message}
 	}
-	start, cut := strings.CutSuffix(line, " …")
-	return slices.ContainsFunc(texts, func(text string) bool {
-		text = f.Rule + ": " + text
-		return text == line || cut && strings.HasPrefix(text, start)
+	part, ok := strings.CutPrefix(line, f.Rule+": ")
+	part = strings.TrimSuffix(strings.TrimPrefix(part, "… "), " …")
+	return ok && slices.ContainsFunc(texts, func(text string) bool {
+		return text == part || part != line[len(f.Rule)+2:] && strings.Contains(text, part)
 	})
 }
 
