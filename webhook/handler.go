@@ -254,7 +254,7 @@ func (h *Handler) respondPolicy(res *result) (*admissionv1.AdmissionResponse, er
 			problems = append(problems, review.PolicyProblem{Field: problem.Path, Text: problem.Detail()})
 		}
 	}
-	response, outcome := review.RespondPolicy(problems)
+	response, outcome := review.RespondPolicy(policy, problems)
 	res.outcome = outcome
 	return response, nil
 }

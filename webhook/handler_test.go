@@ -311,6 +311,23 @@ func TestPoliciesAreRefusedWhereTheyWouldNotCompile(t *testing.T) {
 	}
 }
 
+func TestAnEmptyMatchIsWarnedAbout(t *testing.T) {
+	t.Parallel()
+	handler, _ := newHandler(t, review.ValidatePolicy, &fakeNeighbours{})
+	for spec, want := range map[string][]string{
+		`{}`:           nil,
+		`{"match":{}}`: {"spec.match is empty, so the policy is about every object; leave it out if that is meant"},
+		`{"match":{"excludeNamespaces":["edge"]}}`: nil,
+		`{"match":{"objectSelector":{}}}`:          nil,
+	} {
+		got := post(t, handler, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u1","kind":{"group":"sourceward.dev",`+
+			`"version":"v1alpha1","kind":"SourceIPPolicy"},"name":"corp","operation":"CREATE","object":{"metadata":{"name":"corp"},"spec":`+spec+`}}}`)
+		if diff := cmp.Diff(want, got.Warnings); diff != "" || !got.Allowed {
+			t.Errorf("%s: allowed: %t, warnings (-want +got):\n%s", spec, got.Allowed, diff)
+		}
+	}
+}
+
 func TestExemptionsAndFailuresAreCounted(t *testing.T) {
 	t.Parallel()
 	handler, registry := newHandler(t, review.Validate, &fakeNeighbours{})

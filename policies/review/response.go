@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies"
 )
 
@@ -196,10 +198,16 @@ type PolicyProblem struct {
 	Text string
 }
 
-// RespondPolicy writes the answer to a request for a policy that has these problems.
-func RespondPolicy(problems []PolicyProblem) (*admissionv1.AdmissionResponse, Outcome) {
+// RespondPolicy writes the answer to a request for a policy that has these problems. A match that is there and says nothing
+// is warned about: an API server that is not asked to be strict drops what is misspelt in it, and leaves a policy for all.
+func RespondPolicy(policy *v1alpha1.SourceIPPolicy, problems []PolicyProblem) (*admissionv1.AdmissionResponse, Outcome) {
 	if len(problems) == 0 {
-		return &admissionv1.AdmissionResponse{Allowed: true}, Allowed
+		response := &admissionv1.AdmissionResponse{Allowed: true}
+		if policy != nil && policy.Spec.Match != nil && reflect.DeepEqual(*policy.Spec.Match, v1alpha1.Match{}) {
+			response.Warnings = []string{"spec.match is empty, so the policy is about every object; leave it out if that is meant"}
+			return response, Warned
+		}
+		return response, Allowed
 	}
 	lines := make([]string, len(problems))
 	causes := make([]metav1.StatusCause, len(problems))

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -501,6 +502,7 @@ func testSwap(t *testing.T, e *policyEnvironment) {
 	group, ctx := errgroup.WithContext(ctx)
 	limiter := rate.NewLimiter(perSecond, 1)
 	var answered atomic.Int64
+	var seen sync.Map // versions that some answer was by
 	for i := range 8 {
 		replica := e.Replicas[i%len(e.Replicas)]
 		to := replica.Client()
@@ -521,6 +523,7 @@ func testSwap(t *testing.T, e *policyEnvironment) {
 					return fmt.Errorf("it says %q after version %d", said, last)
 				}
 				last = a
+				seen.Store(a, true)
 				answered.Add(1)
 			}
 			return nil
@@ -544,11 +547,22 @@ func testSwap(t *testing.T, e *policyEnvironment) {
 	start, answeredBefore := time.Now(), answered.Load()
 	swap(swaps)
 	took := time.Since(start)
-	t.Logf("%d swaps in %s, %.0f requests/s answered meanwhile", swaps, took.Round(time.Millisecond), float64(answered.Load()-answeredBefore)/took.Seconds())
 	after := e.footprints(t)
 	stop()
 	if err := group.Wait(); err != nil {
 		t.Error(err)
+	}
+	versions := 0
+	for version := range seen.Range {
+		if version.(int) > warmUp {
+			versions++
+		}
+	}
+	t.Logf("%d swaps in %s, answers by %d of them, %.0f requests/s", swaps, took.Round(time.Millisecond), versions,
+		float64(answered.Load()-answeredBefore)/took.Seconds())
+	// Several changes that come at once are one; were it most of them, little would have been swapped.
+	if versions < swaps/4 {
+		t.Errorf("answers are by %d of %d versions", versions, swaps)
 	}
 	for i := range before {
 		t.Logf("replica %d: live heap %.1f MiB before, %.1f MiB after; goroutines %.0f and %.0f",
