@@ -115,15 +115,28 @@ func (c *cluster) readPolicies(ctx context.Context, found *subject) error {
 	}
 	set, wrong := bundle.Compile(list)
 	found.policies = set.Policies
-	told := map[int]bool{}
 	for _, w := range wrong {
 		found.addPolicy(w, w)
-		degraded := meta.FindStatusCondition(list[w.Index].Status.Conditions, v1alpha1.ConditionDegraded)
-		if degraded != nil && degraded.Reason == v1alpha1.ReasonFormerInForce && !told[w.Index] {
-			found.notes = append(found.notes, fmt.Sprintf("%s %s: the webhook says that %s; what that one sets is not told here",
-				v1alpha1.Kind, w.Policy, degraded.Message))
+	}
+	for _, policy := range list {
+		if note := notInForce(policy); note != "" {
+			found.notes = append(found.notes, fmt.Sprintf("%s %s: %s", v1alpha1.Kind, policy.Name, note))
 		}
-		told[w.Index] = true
 	}
 	return nil
+}
+
+// notInForce tells why what is explained of a policy is not what the webhook does; empty if the webhook says that it is.
+func notInForce(policy v1alpha1.SourceIPPolicy) string {
+	ready := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionReady)
+	switch degraded := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionDegraded); {
+	case ready == nil || ready.ObservedGeneration < policy.Generation:
+		return fmt.Sprintf("no webhook has told yet that generation %d is in force", policy.Generation)
+	case ready.Status == metav1.ConditionTrue:
+		return ""
+	case degraded != nil:
+		return fmt.Sprintf("the webhook says that %s; what is told here may not be what it does", degraded.Message)
+	default:
+		return "the webhook says that it is not in force: " + ready.Reason
+	}
 }

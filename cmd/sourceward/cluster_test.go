@@ -52,6 +52,7 @@ func (s *fakeAPIServer) add(t testing.TB, object map[string]any) {
 	at := fmt.Sprintf("/namespaces/%s/%ss/%s", namespace, strings.ToLower(object["kind"].(string)), metadata["name"])
 	switch kind := object["kind"].(string); kind {
 	case "SourceIPPolicy":
+		object["status"] = map[string]any{"conditions": []any{condition("Ready", "True", "Compiled", "generation 0 is in force")}}
 		s.policies = append(s.policies, object)
 	case "Namespace":
 		metadata["labels"].(map[string]any)["kubernetes.io/metadata.name"] = metadata["name"]
@@ -63,6 +64,10 @@ func (s *fakeAPIServer) add(t testing.TB, object map[string]any) {
 	default:
 		t.Fatal("the fake has no place for ", kind)
 	}
+}
+
+func condition(kind, status, reason, message string) map[string]any {
+	return map[string]any{"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": "2026-07-01T08:00:00Z"}
 }
 
 func (s *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -176,31 +181,47 @@ func TestExplainSaysWhatAClusterDoesNotGive(t *testing.T) {
 	}
 }
 
-func TestExplainTellsThatAClusterRunsAFormerPolicy(t *testing.T) {
+func TestExplainTellsWhatIsNotInForce(t *testing.T) {
 	t.Parallel()
 	const dir = "testdata/settings-leave-out-a-policy-that-does-not-compile"
-	server := newFakeAPIServer(t, dir+"/web.yaml", dir+"/policies/broken.yaml", dir+"/policies/sound.yaml")
-	server.policies[0].(map[string]any)["status"] = map[string]any{"conditions": []any{map[string]any{
-		"type": "Degraded", "status": "True", "reason": "FormerInForce", "lastTransitionTime": "2026-07-01T08:00:00Z",
-		"message": "generation 2 does not compile: generation 1 is in force",
-	}}}
-	web := server.objects["/api/v1/namespaces//services/web"]
-	web["metadata"].(map[string]any)["namespace"] = "default"
-	server.add(t, web)
-	server.add(t, map[string]any{
-		"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": "default", "labels": map[string]any{}},
-	})
-
-	fromFiles := run(t, command(t, dir, strings.Fields(content(t, dir, "args"))...))
-	want := result{
-		Stdout: strings.Replace(fromFiles.Stdout, "labels not known; add its manifest with -f", "kubernetes.io/metadata.name=default", 1),
-		Stderr: strings.Replace(fromFiles.Stderr, "policies/broken.yaml:14: ", "", 1) +
-			"note: SourceIPPolicy edge: the webhook says that generation 2 does not compile: generation 1 is in force; " +
-			"what that one sets is not told here\n",
-		Code: 2,
+	const former = "generation 2 does not compile: generation 1 is in force"
+	tests := map[string]struct {
+		conditions []any
+		generation int64
+		want       string
+	}{
+		"a former generation is": {
+			[]any{condition("Ready", "False", "CompileFailed", "why"), condition("Degraded", "True", "FormerInForce", former)}, 0,
+			"the webhook says that " + former + "; what is told here may not be what it does",
+		},
+		"nobody has looked at it":     {nil, 3, "no webhook has told yet that generation 3 is in force"},
+		"nobody has looked at it yet": {[]any{condition("Ready", "True", "Compiled", "generation 2 is in force")}, 3, "no webhook has told yet that generation 3 is in force"},
+		"a condition is missing":      {[]any{condition("Ready", "False", "CompileFailed", "why")}, 0, "the webhook says that it is not in force: CompileFailed"},
 	}
-	if diff := cmp.Diff(want, explainInCluster(t, server, "Service/web")); diff != "" {
-		t.Errorf("explain --cluster mismatch (-want +got):\n%s", diff)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := newFakeAPIServer(t, dir+"/web.yaml", dir+"/policies/broken.yaml", dir+"/policies/sound.yaml")
+			edge := server.policies[0].(map[string]any)
+			edge["status"] = map[string]any{"conditions": test.conditions}
+			edge["metadata"].(map[string]any)["generation"] = test.generation
+			web := server.objects["/api/v1/namespaces//services/web"]
+			web["metadata"].(map[string]any)["namespace"] = "default"
+			server.add(t, web)
+			server.add(t, map[string]any{
+				"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": "default", "labels": map[string]any{}},
+			})
+
+			fromFiles := run(t, command(t, dir, strings.Fields(content(t, dir, "args"))...))
+			want := result{
+				Stdout: strings.Replace(fromFiles.Stdout, "labels not known; add its manifest with -f", "kubernetes.io/metadata.name=default", 1),
+				Stderr: strings.Replace(fromFiles.Stderr, "policies/broken.yaml:14: ", "", 1) + "note: SourceIPPolicy edge: " + test.want + "\n",
+				Code:   2,
+			}
+			if diff := cmp.Diff(want, explainInCluster(t, server, "Service/web")); diff != "" {
+				t.Errorf("explain --cluster mismatch (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
