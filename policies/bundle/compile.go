@@ -97,6 +97,9 @@ const (
 // contract are the rules that a module may define for Sourceward to read, each a partial set.
 var contract = []string{"require_local", "keeps_source_ip", "deny", "warn", "spread"}
 
+// aboutKind is the kind of the objects that a rule of the contract says something of, where it is only one.
+var aboutKind = map[string]string{"require_local": "Service", "keeps_source_ip": "Service", "spread": "Deployment"}
+
 // Compiler compiles policies, each apart from the others. It is safe for concurrent use.
 type Compiler struct {
 	embedded
@@ -385,6 +388,10 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 		for _, word := range contract {
 			r := rule{module: lastElement(m.Package), word: word, severity: severity}
 			defined := slices.ContainsFunc(m.Rules, func(r *ast.Rule) bool { return ruleName(r) == word })
+			if about := aboutKind[word]; defined && about != "" && ofKinds != nil && !slices.Contains(ofKinds, about) {
+				return nil, []*Error{{Module: name, Row: m.Package.Location.Row, Column: m.Package.Location.Col, Message: fmt.Sprintf(
+					"%s is about a %s, which METADATA custom.kinds leaves out, so it would never fire; add %[2]s to it", word, about)}}
+			}
 			// Several modules may share a package, and then define one set together.
 			if defined && !slices.Contains(compiled.rules, r) {
 				compiled.rules = append(compiled.rules, r)
