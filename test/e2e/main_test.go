@@ -14,8 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sourceward/sourceward/test/cluster"
@@ -34,6 +36,7 @@ var webhookBinary = sync.OnceValues(func() (string, error) {
 var binaries string
 
 func TestMain(m *testing.M) {
+	logf.SetLogger(logr.Discard()) // what fails is told by the tests
 	var err error
 	if binaries, err = os.MkdirTemp("", "sourceward-e2e-"); err != nil {
 		panic(err)

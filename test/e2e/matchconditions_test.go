@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -65,6 +66,23 @@ func TestConfig(t *testing.T) {
 					kubectl(t, rendered, "apply", "--server-side", "--filename=-")
 				})
 			}
+			t.Run("another namespace can be chosen", func(t *testing.T) {
+				config, err := filepath.Abs("../../config/default")
+				if err != nil {
+					t.Fatal(err)
+				}
+				overlay := t.TempDir()
+				from, err := filepath.Rel(overlay, config)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte("namespace: elsewhere\nresources: ["+from+"]\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if rendered := kubectl(t, nil, "kustomize", overlay); !bytes.Contains(rendered, []byte("\n  namespace: elsewhere\n")) {
+					t.Errorf("nothing is in it: %.300s", rendered)
+				}
+			})
 			t.Run("the API server accepts every policy that the dry-run binary is tested with", func(t *testing.T) {
 				files, err := filepath.Glob("../cases/*/*/settings.yaml")
 				if err != nil || len(files) == 0 {

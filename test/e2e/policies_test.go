@@ -565,7 +565,7 @@ func testSwap(t *testing.T, e *policyEnvironment) {
 		t.Errorf("answers are by %d of %d versions", versions, swaps)
 	}
 	for i := range before {
-		t.Logf("replica %d: live heap %.1f MiB before, %.1f MiB after; goroutines %.0f and %.0f",
+		t.Logf("replica %d: next collection at %.1f MiB before, %.1f MiB after; goroutines %.0f and %.0f",
 			i+1, before[i].heap/(1<<20), after[i].heap/(1<<20), before[i].goroutines, after[i].goroutines)
 		if after[i].heap > 1.1*before[i].heap || after[i].goroutines > 1.1*before[i].goroutines {
 			t.Errorf("replica %d has grown by more than a tenth", i+1)
@@ -573,18 +573,19 @@ func testSwap(t *testing.T, e *policyEnvironment) {
 	}
 }
 
-// footprint is what a process holds between two collections of its garbage.
+// footprint is what a process holds. Heap is the size at which it collects garbage next, which Go makes of what was alive at the last
+// collection, whenever it is asked.
 type footprint struct{ heap, goroutines float64 }
 
-// footprints are the least of many samples of each replica: what is there right after garbage was collected.
+// footprints are the least of each replica over some collections: requests under way hold something too.
 func (e *policyEnvironment) footprints(t *testing.T) []footprint {
 	t.Helper()
-	const collections = 4
+	const collections = 8
 	prints := make([]footprint, len(e.Replicas))
 	for i, replica := range e.Replicas {
 		first := metric(t, replica, "go_gc_duration_seconds_count")
 		e.eventually(t, "garbage was collected", func() (bool, string) {
-			heap, goroutines := metric(t, replica, "go_memstats_heap_alloc_bytes"), metric(t, replica, "go_goroutines")
+			heap, goroutines := metric(t, replica, "go_memstats_next_gc_bytes"), metric(t, replica, "go_goroutines")
 			if p := &prints[i]; p.heap == 0 || heap < p.heap {
 				p.heap = heap
 			}
