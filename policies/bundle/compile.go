@@ -511,13 +511,19 @@ func ruleID(element string) string { return strings.ReplaceAll(element, "_", "-"
 
 func ruleName(rule *ast.Rule) string { return rule.Head.Ref()[0].String() }
 
-// severityOf reads custom.severity from a package's METADATA; empty if there is none.
-func severityOf(compiler *ast.Compiler, m *ast.Module) (policies.Severity, error) {
+// custom reads a key below custom of a package's METADATA.
+func custom(compiler *ast.Compiler, m *ast.Module, key string) (value any, ok bool) {
 	annotations := compiler.GetAnnotationSet().GetPackageScope(m.Package)
 	if annotations == nil {
-		return "", nil
+		return nil, false
 	}
-	value, ok := annotations.Custom["severity"]
+	value, ok = annotations.Custom[key]
+	return value, ok
+}
+
+// severityOf reads custom.severity from a package's METADATA; empty if there is none.
+func severityOf(compiler *ast.Compiler, m *ast.Module) (policies.Severity, error) {
+	value, ok := custom(compiler, m, "severity")
 	if !ok {
 		return "", nil
 	}
@@ -530,11 +536,7 @@ func severityOf(compiler *ast.Compiler, m *ast.Module) (policies.Severity, error
 
 // kindsOf reads custom.kinds from a package's METADATA: the kinds of objects that its rules are asked about, nil for all.
 func kindsOf(compiler *ast.Compiler, m *ast.Module) ([]string, error) {
-	annotations := compiler.GetAnnotationSet().GetPackageScope(m.Package)
-	if annotations == nil {
-		return nil, nil
-	}
-	value, ok := annotations.Custom["kinds"]
+	value, ok := custom(compiler, m, "kinds")
 	if !ok {
 		return nil, nil
 	}

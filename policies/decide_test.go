@@ -1,0 +1,68 @@
+package policies
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+)
+
+// fakeRules counts how often each policy is asked, and fails for one of them.
+type fakeRules struct {
+	fails string
+	asked map[string]int
+}
+
+func (f *fakeRules) Evaluate(_ context.Context, _ Document, applied []AppliedPolicy) []Answer {
+	answers := []Answer{{}}
+	for _, policy := range applied {
+		f.asked[policy.Name]++
+		answer := Answer{Policy: policy.Name}
+		if policy.Name == f.fails {
+			answer.Err = errors.New("it fails")
+		}
+		answers = append(answers, answer)
+	}
+	return answers
+}
+
+// TestAPolicyThatFailedIsNotAskedAboutNeighbours: one that takes all its time would take it for each Service.
+func TestAPolicyThatFailedIsNotAskedAboutNeighbours(t *testing.T) {
+	t.Parallel()
+	const services = 12
+	labels := map[string]string{"app": "web"}
+	replicas := int32(3)
+	workload := NewDeployment(&appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web"}}},
+			},
+		},
+	})
+	in := Input{Operation: Create, Object: &Object{Ref: workload.Ref, Workload: workload}, Namespace: Namespace{Name: "edge"}, Related: Related{View: ViewCluster}}
+	for i := range services {
+		in.Related.Services = append(in.Related.Services, &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: fmt.Sprintf("web-%d", i)},
+			Spec: corev1.ServiceSpec{
+				Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal, Selector: labels,
+			},
+		})
+	}
+	all := prepared(t, policy("slow", func(*v1alpha1.SourceIPPolicySpec) {}), policy("sound", func(*v1alpha1.SourceIPPolicySpec) {}))
+	rules := &fakeRules{fails: "slow", asked: map[string]int{}}
+	_, err := Decide(t.Context(), in, rules, Resolve(all, in.Object, in.Namespace))
+	if faults, _ := errors.AsType[Faults](err); len(faults) != 1 || faults[0].Policy != "slow" {
+		t.Errorf("the faults are %v, want one of slow", err)
+	}
+	if rules.asked["slow"] != 1 || rules.asked["sound"] != 1+services {
+		t.Errorf("asked %v, want slow once and sound about all", rules.asked)
+	}
+}
