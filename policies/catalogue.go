@@ -40,17 +40,22 @@ type Rule struct {
 	check   func(*review) []result
 }
 
-// catalogue lists all rules in the order of their patches. A new rule is one line.
-var catalogue = []Rule{
-	localOnClusterIP,
-	sourceIPNeedsLocal,
-	unknownTrafficPolicy,
-	misplacedHealthCheckNodePort,
-	unspreadBehindLocal,
-	ineffectiveSpread,
-	neighboursUnknown,
-	policyNotEvaluated, // last: it tells of the faults of those before
-}
+// catalogue lists all rules in the order of their patches.
+var catalogue = slices.Concat(
+	[]Rule{
+		localOnClusterIP,
+		sourceIPNeedsLocal,
+		unknownTrafficPolicy,
+		misplacedHealthCheckNodePort,
+		unspreadBehindLocal,
+		ineffectiveSpread,
+	},
+	regoRules,
+	[]Rule{
+		neighboursUnknown,
+		policyNotEvaluated, // last: it tells of the faults of those before
+	},
+)
 
 // Catalogue returns all rules in their order. The caller may change the result.
 func Catalogue() []Rule { return slices.Clone(catalogue) }

@@ -22,22 +22,22 @@ var neighboursUnknown = Rule{
 }
 
 func checkNeighboursUnknown(r *review) []result {
-	asked := r.settings.mode(unspreadBehindLocal.ID, Warn) != off || r.settings.mode(ineffectiveSpread.ID, off) != off
-	if r.Related.View != ViewNone || !asked {
+	if r.Related.View != ViewNone {
 		return nil
 	}
-	needed, what := false, "the Services in front of it"
-	if r.Object.Service != nil {
-		needed, what = r.needsSpread(), "the workloads behind it"
-	} else {
-		// An autoscaler that was not seen may ask for more than one pod.
-		needed = r.Cluster.Nodes != 1 && !spreadingOf(r.Object.Workload, r.Namespace).kept
-	}
-	if !needed {
+	isOn := func(rule string, byDefault Mode) bool { return r.settings.mode(rule, byDefault) != off }
+	var finding Finding
+	switch asked := isOn(unspreadBehindLocal.ID, Warn) || isOn(ineffectiveSpread.ID, off); {
+	// An autoscaler that was not seen may ask for more than one pod.
+	case asked && r.Object.Workload != nil && r.Cluster.Nodes != 1 && !spreadingOf(r.Object.Workload, r.Namespace).kept:
+		finding.Message = "the Services in front of it could not be looked up, so whether its pods are spread is not known"
+	case asked && r.Object.Service != nil && r.needsSpread():
+		finding.Message = "the workloads behind it could not be looked up, so whether its pods are spread is not known"
+	case r.Object.Service != nil && len(sharingPairs(r.Object.Service)) > 0 && isOn("local-forbidden", Deny):
+		finding.Message = "the Services that ask to share its address could not be looked up, so whether they can is not known"
+	default:
 		return nil
 	}
-	return []result{{Finding: Finding{
-		Message: what + " could not be looked up, so whether its pods are spread is not known",
-		Fix:     "nothing now; the next audit will see them",
-	}}}
+	finding.Fix = "nothing now; the next audit will see them"
+	return []result{{Finding: finding}}
 }

@@ -140,6 +140,8 @@ type review struct {
 	explicit Explicit
 	// selecting are, for a workload, the Services that select its pods, by name.
 	selecting []*corev1.Service
+	// sharing are, for a Service, the others that ask to share its address, by namespace and name.
+	sharing []*corev1.Service
 	// behind are, for a Service, the workloads whose pods it selects, and, for a workload, the others
 	// behind the same Services; sorted.
 	behind []*Workload
@@ -155,6 +157,12 @@ func newReview(ctx context.Context, in Input, rules Rules, settings Settings) *r
 	if in.Object.Service != nil {
 		r.explicit = explicit(in.Object, in.Old, in.InFile)
 		r.selecting = []*corev1.Service{in.Object.Service}
+		for _, service := range in.Related.Services {
+			if AsksToShareAddress(service, in.Object.Service) && serviceRef(service) != in.Object.Ref {
+				r.sharing = append(r.sharing, service)
+			}
+		}
+		slices.SortFunc(r.sharing, compareServices)
 	} else {
 		r.replicas = effectiveReplicas(in.Object.Workload, in.Related.Autoscalers)
 		for _, service := range in.Related.Services {
@@ -162,7 +170,7 @@ func newReview(ctx context.Context, in Input, rules Rules, settings Settings) *r
 				r.selecting = append(r.selecting, service)
 			}
 		}
-		slices.SortFunc(r.selecting, func(a, b *corev1.Service) int { return strings.Compare(a.Name, b.Name) })
+		slices.SortFunc(r.selecting, compareServices)
 	}
 	r.behind = behind(r.selecting, in.Related.Workloads, in.Object)
 	r.answers = rules.Evaluate(ctx, r.document(), settings.Applied)
@@ -222,6 +230,7 @@ func (r *review) document() Document {
 	}
 	if r.Object.Service != nil {
 		document.Facts = r.serviceFacts(r.Object.Service, r.settings, r.explicit)
+		document.Related.Services = r.sharing
 	} else {
 		document.Related.Services = r.selecting
 	}
@@ -239,6 +248,7 @@ func (r *review) neighbourDocument(service *corev1.Service, settings Settings) D
 		Cluster:   r.clusterDocument(),
 
 		Parameters: settings.Parameters,
+		Neighbour:  true,
 	}
 }
 
@@ -326,6 +336,9 @@ func (r *review) houseFindings() []result {
 		}
 	}
 	for _, answer := range r.answers {
+		if answer.Policy == "" {
+			continue // these are of the catalogue
+		}
 		add(answer.Policy, answer.Deny, Deny, SeverityError)
 		add(answer.Policy, answer.Warn, Warn, SeverityWarning)
 	}

@@ -4,15 +4,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// Index finds the Services that select a pod and the workloads that a Service selects, at the cost
-// of the labels of one pod and not of all the objects in its namespace.
+// Index finds the Services that select a pod, the workloads that a Service selects, and the Services that share an address
+// with it, at the cost of the labels of one pod and not of all the objects in its namespace.
 //
 // Of an object it keeps the Service or the Workload, and not its Content. The zero value is not
 // usable; NewIndex makes one. It is safe for concurrent use; what it returns must not be changed.
@@ -21,15 +20,19 @@ type Index struct {
 
 	mu         sync.RWMutex
 	namespaces map[string]*namespaceIndex
+	// sharers holds the Services that ask to share an address under the annotations by which they do, whatever their
+	// namespace.
+	sharers map[labelPair]map[serviceKey]*corev1.Service
 }
 
 // NewIndex returns an empty index whose look-ups have the given view.
 func NewIndex(view View) *Index {
-	return &Index{view: view, namespaces: map[string]*namespaceIndex{}}
+	return &Index{view: view, namespaces: map[string]*namespaceIndex{}, sharers: map[labelPair]map[serviceKey]*corev1.Service{}}
 }
 
 // namespaceIndex is the index of one namespace.
 type namespaceIndex struct {
+	// services are those that select pods or ask to share an address.
 	services map[string]*indexedService
 	// servicesBy holds each Service under one pair of its selector: a pod that lacks that pair is
 	// not selected, whatever the others are.
@@ -44,8 +47,11 @@ type namespaceIndex struct {
 
 type indexedService struct {
 	service *corev1.Service
-	under   labelPair
+	// under is where it is in servicesBy; zero for one that selects no pods.
+	under labelPair
 }
+
+type serviceKey struct{ namespace, name string }
 
 type labelPair struct{ key, value string }
 
@@ -68,7 +74,29 @@ func (x *Index) PutService(service *corev1.Service) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := x.namespace(service.Namespace)
-	n.putService(n.key(serviceRef(service)).name, service)
+	key := serviceKey{service.Namespace, n.key(serviceRef(service)).name}
+	x.deleteService(n, key)
+	pairs := sharingPairs(service)
+	under, selects := n.putService(key.name, service)
+	for _, pair := range pairs {
+		put(x.sharers, pair, key, service)
+	}
+	if selects || len(pairs) > 0 {
+		n.services[key.name] = &indexedService{service: service, under: under}
+	}
+}
+
+// deleteService removes a Service of a namespace, if it is there.
+func (x *Index) deleteService(n *namespaceIndex, key serviceKey) {
+	former, ok := n.services[key.name]
+	if !ok {
+		return
+	}
+	remove(n.servicesBy, former.under, key.name)
+	for _, pair := range sharingPairs(former.service) {
+		remove(x.sharers, pair, key)
+	}
+	delete(n.services, key.name)
 }
 
 // PutWorkload adds a workload as Put does.
@@ -100,7 +128,7 @@ func (x *Index) Delete(ref Ref) {
 	}
 	switch {
 	case schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind) == serviceKind:
-		n.deleteService(ref.Name)
+		x.deleteService(n, serviceKey{ref.Namespace, ref.Name})
 	case Autoscales(ref.APIVersion, ref.Kind):
 		n.deleteAutoscaler(autoscalerKey(ref))
 	default:
@@ -126,6 +154,9 @@ func (x *Index) Related(object *Object) Related {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	related := Related{View: x.view}
+	if object.Service != nil {
+		related.Services = x.sharing(object.Service)
+	}
 	n, ok := x.namespaces[object.Namespace]
 	if !ok {
 		return related
@@ -156,6 +187,20 @@ func (x *Index) Related(object *Object) Related {
 	return related
 }
 
+// sharing returns the other Services that ask to share an address with a Service, in a fixed order.
+func (x *Index) sharing(service *corev1.Service) []*corev1.Service {
+	var services []*corev1.Service
+	for _, pair := range sharingPairs(service) {
+		for _, other := range x.sharers[pair] {
+			if serviceRef(other) != serviceRef(service) && !slices.Contains(services, other) {
+				services = append(services, other)
+			}
+		}
+	}
+	slices.SortFunc(services, compareServices)
+	return services
+}
+
 func (x *Index) namespace(name string) *namespaceIndex {
 	n, ok := x.namespaces[name]
 	if !ok {
@@ -180,15 +225,15 @@ func (n *namespaceIndex) key(ref Ref) workloadKey {
 	return workloadKey{ref.APIVersion, ref.Kind, ref.Name}
 }
 
-func (n *namespaceIndex) putService(name string, service *corev1.Service) {
-	n.deleteService(name)
+// putService puts a Service under a pair of its selector, if it selects pods.
+func (n *namespaceIndex) putService(name string, service *corev1.Service) (under labelPair, selects bool) {
 	selector := podSelector(service)
 	if selector == nil {
-		return
+		return labelPair{}, false
 	}
-	under := n.rarestServicePair(selector)
-	n.services[name] = &indexedService{service: service, under: under}
+	under = n.rarestServicePair(selector)
 	put(n.servicesBy, under, name, service)
+	return under, true
 }
 
 // rarestServicePair is the pair of a selector under which the fewest Services are, so that a pair
@@ -202,13 +247,6 @@ func (n *namespaceIndex) putWorkload(key workloadKey, workload *Workload) {
 	n.workloads[key] = workload
 	for k, v := range workload.Template.Labels {
 		put(n.workloadsBy, labelPair{k, v}, key, workload)
-	}
-}
-
-func (n *namespaceIndex) deleteService(name string) {
-	if former, ok := n.services[name]; ok {
-		remove(n.servicesBy, former.under, name)
-		delete(n.services, name)
 	}
 }
 
@@ -238,7 +276,7 @@ func (n *namespaceIndex) selecting(labels map[string]string) []*corev1.Service {
 			}
 		}
 	}
-	slices.SortFunc(services, func(a, b *corev1.Service) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(services, compareServices)
 	return services
 }
 

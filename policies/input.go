@@ -73,7 +73,7 @@ func AsksForLabels(selector *metav1.LabelSelector) bool {
 // neighbours: what is no neighbour is passed over.
 type Related struct {
 	View View
-	// Services are, for a workload, those that select its pods.
+	// Services are, for a workload, those that select its pods; for a Service, those that ask to share its address.
 	Services []*corev1.Service
 	// Workloads are, for a Service, those whose pods it selects, and, for a workload, the others
 	// behind the same Services.

@@ -158,24 +158,29 @@ func placement(object *Object) map[string]any {
 	return map[string]any{"spec": map[string]any{"template": map[string]any{"spec": spec}}}
 }
 
-// addToList appends an element to the list at path. What is missing on the way is added first: the
-// list itself with its element, its parents empty.
+// addToList appends an element to the list at path, which is added with it where it is missing.
 func addToList(content map[string]any, path string, element any) []PatchOperation {
-	var operations []PatchOperation
 	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
-	at := content
+	parent, operations := addParents(content, parts)
+	// The API server drops an empty list: online it is absent, so here it is too.
+	if list, _ := parent[parts[len(parts)-1]].([]any); len(list) > 0 {
+		return append(operations, PatchOperation{Op: "add", Path: path + "/-", Value: element})
+	}
+	return append(operations, PatchOperation{Op: "add", Path: path, Value: []any{element}})
+}
+
+// addParents returns the object that the last part of a path is a member of, nil if there is none yet, and adds, empty, what
+// is missing on the way to it.
+func addParents(content map[string]any, parts []string) (parent map[string]any, operations []PatchOperation) {
+	parent = content
 	for i, part := range parts[:len(parts)-1] {
-		next, _ := at[part].(map[string]any)
+		next, _ := parent[part].(map[string]any)
 		if next == nil {
 			operations = append(operations, PatchOperation{
 				Op: "add", Path: "/" + strings.Join(parts[:i+1], "/"), Value: map[string]any{},
 			})
 		}
-		at = next
+		parent = next
 	}
-	// The API server drops an empty list: online it is absent, so here it is too.
-	if list, _ := at[parts[len(parts)-1]].([]any); len(list) > 0 {
-		return append(operations, PatchOperation{Op: "add", Path: path + "/-", Value: element})
-	}
-	return append(operations, PatchOperation{Op: "add", Path: path, Value: []any{element}})
+	return parent, operations
 }

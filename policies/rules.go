@@ -33,6 +33,9 @@ type Document struct {
 	// Parameters are those of all policies that match, for the built-in modules. A policy's own
 	// modules see the policy's own in their place.
 	Parameters map[string]any `json:"parameters"`
+
+	// Neighbour tells that Object is not under review but beside the object that is: only KeepsSourceIP is asked about it.
+	Neighbour bool `json:"-"`
 }
 
 // NamespaceDocument is input.namespace.
@@ -45,7 +48,8 @@ type NamespaceDocument struct {
 // RelatedDocument is input.related. Neighbours are reduced: no status, no managedFields, and of a
 // workload's template only the labels and what places its pods.
 type RelatedDocument struct {
-	// Services are, for a workload, those that select its pods, by name.
+	// Services are, for a workload, those that select its pods, by name; for a Service, those that by annotation ask to share
+	// its address, by namespace and name.
 	Services []*corev1.Service `json:"services"`
 	// Workloads are, for a Service, those whose pods it selects, and, for a workload, the others
 	// behind the same Services.
@@ -156,6 +160,13 @@ type HouseFinding struct {
 	// Path is a JSON Pointer into the object; empty for the object as a whole.
 	Path string `json:"path,omitempty"`
 	Fix  string `json:"fix,omitempty"`
+
+	// These are for the built-in modules. Want is the text that the field at Path should have, Unwanted tells that it should
+	// not be there: either is a repair.
+	Want     *string `json:"want,omitempty"`
+	Unwanted bool    `json:"unwanted,omitempty"`
+	// Because are the other objects without which it would not be a finding.
+	Because []Ref `json:"because,omitempty"`
 }
 
 // SpreadWish says how a workload should be spread. Fields that are empty are left to the settings.

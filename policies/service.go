@@ -1,7 +1,10 @@
 package policies
 
 import (
+	"cmp"
 	"maps"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -88,4 +91,39 @@ func selects(service *corev1.Service, labels map[string]string) bool {
 		}
 	}
 	return selector != nil
+}
+
+// sharingAnnotations are the annotations by which Services, whatever their namespace, ask a load balancer controller for
+// one address together: those with the same value do.
+// They are those of the rows of the provider table that share an address, as a test of package bundle holds.
+var sharingAnnotations = []string{
+	"io.cilium/lb-ipam-sharing-key",
+	"lbipam.cilium.io/sharing-key",
+	"metallb.io/allow-shared-ip",
+	"metallb.universe.tf/allow-shared-ip",
+	"service.antrea.io/allow-shared-load-balancer-ip",
+}
+
+// sharingPairs are the annotations by which a Service asks to share an address.
+func sharingPairs(service *corev1.Service) []labelPair {
+	if service.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		return nil
+	}
+	var pairs []labelPair
+	for _, key := range sharingAnnotations {
+		if value := service.Annotations[key]; value != "" {
+			pairs = append(pairs, labelPair{key, value})
+		}
+	}
+	return pairs
+}
+
+// AsksToShareAddress tells whether two Services ask, by the same annotation with the same value, for one address.
+func AsksToShareAddress(a, b *corev1.Service) bool {
+	pairs := sharingPairs(b)
+	return slices.ContainsFunc(sharingPairs(a), func(pair labelPair) bool { return slices.Contains(pairs, pair) })
+}
+
+func compareServices(a, b *corev1.Service) int {
+	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 }

@@ -375,7 +375,7 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 	if unread := unreadSets(compiler.Modules, modules); unread != nil {
 		return nil, unread
 	}
-	compiled := &module{usesRelated: usesRelated(compiler.Modules), questions: map[string]question{}, slots: make(chan struct{}, maxEvaluations)}
+	compiled := &module{questions: map[string]question{}, verdicts: map[string]question{}, slots: make(chan struct{}, maxEvaluations)}
 	kinds := map[string][]string{} // by module
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		m := modules[name]
@@ -386,7 +386,7 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 		}
 		kinds[lastElement(m.Package)] = ofKinds
 		for _, word := range contract {
-			r := rule{module: lastElement(m.Package), word: word, severity: severity}
+			r := rule{module: lastElement(m.Package), word: word, severity: severity, builtin: isBuiltin(m.Package)}
 			defined := slices.ContainsFunc(m.Rules, func(r *ast.Rule) bool { return ruleName(r) == word })
 			if about := aboutKind[word]; defined && about != "" && ofKinds != nil && !slices.Contains(ofKinds, about) {
 				return nil, []*Error{{Module: name, Row: m.Package.Location.Row, Column: m.Package.Location.Col, Message: fmt.Sprintf(
@@ -398,29 +398,38 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 			}
 		}
 	}
+	prepare := func(rules []rule) (question, error) {
+		if len(rules) == 0 {
+			return question{}, nil
+		}
+		prepared, err := rego.New(
+			rego.Compiler(compiler),
+			rego.Store(c.store),
+			rego.StrictBuiltinErrors(true),
+			rego.Query(query(rules, modules)),
+		).PrepareForEval(context.Background())
+		return question{rules, prepared}, err
+	}
 	for _, kind := range append(slices.Concat(slices.Collect(maps.Values(kinds))...), "") {
 		if _, ok := compiled.questions[kind]; ok {
 			continue
 		}
-		var asked question
+		var all, verdicts []rule
 		for _, r := range compiled.rules {
-			if of := kinds[r.module]; of == nil || slices.Contains(of, kind) {
-				asked.rules = append(asked.rules, r)
+			if of := kinds[r.module]; of != nil && !slices.Contains(of, kind) {
+				continue
+			}
+			all = append(all, r)
+			if r.word == "keeps_source_ip" {
+				verdicts = append(verdicts, r)
 			}
 		}
-		if len(asked.rules) > 0 {
-			var err error
-			asked.prepared, err = rego.New(
-				rego.Compiler(compiler),
-				rego.Store(c.store),
-				rego.StrictBuiltinErrors(true),
-				rego.Query(query(asked.rules, modules)),
-			).PrepareForEval(context.Background())
-			if err != nil {
-				return nil, regoErrors(err)
-			}
+		var err1, err2 error
+		compiled.questions[kind], err1 = prepare(all)
+		compiled.verdicts[kind], err2 = prepare(verdicts)
+		if err := cmp.Or(err1, err2); err != nil {
+			return nil, regoErrors(err)
 		}
-		compiled.questions[kind] = asked
 	}
 	return compiled, nil
 }
@@ -471,31 +480,16 @@ func newCompiler() *ast.Compiler {
 		WithUseTypeCheckAnnotations(true)
 }
 
-// usesRelated tells whether modules read input.related, or input as a whole: to convert the
-// neighbours costs more than most evaluations.
-func usesRelated(modules map[string]*ast.Module) bool {
-	uses := false
-	for _, m := range modules {
-		ast.WalkRefs(m, func(ref ast.Ref) bool {
-			if ref[0].Equal(ast.InputRootDocument) {
-				uses = uses || len(ref) == 1 || !namesOtherThanRelated(ref[1])
-			}
-			return uses
-		})
-	}
-	return uses
-}
-
-func namesOtherThanRelated(term *ast.Term) bool {
-	name, ok := term.Value.(ast.String)
-	return ok && name != "related"
-}
-
 func packageName(p *ast.Package) string { return strings.TrimPrefix(p.Path.String(), "data.") }
 
 func lastElement(p *ast.Package) string {
 	name, _ := p.Path[len(p.Path)-1].Value.(ast.String)
 	return string(name)
+}
+
+// isBuiltin tells whether a package is of a built-in rule.
+func isBuiltin(p *ast.Package) bool {
+	return strings.HasPrefix(p.Path.String(), "data.sourceward.rules.")
 }
 
 // customRule is the rule id of a user's package sourceward.custom.<name>.

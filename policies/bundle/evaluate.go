@@ -13,7 +13,6 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
-	"github.com/open-policy-agent/opa/v1/util"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
@@ -41,8 +40,8 @@ const (
 type module struct {
 	rules []rule
 	// questions are what is asked about an object, by its kind; what is asked about a kind that is not there is under "".
-	questions   map[string]question
-	usesRelated bool
+	// verdicts are the part of them that is asked about a neighbour.
+	questions, verdicts map[string]question
 	// slots are taken by evaluations that are under way.
 	slots chan struct{}
 }
@@ -59,6 +58,8 @@ type rule struct {
 	module, word string
 	// severity is what the package's METADATA says; or empty.
 	severity policies.Severity
+	// builtin tells that the module is one of ours.
+	builtin bool
 }
 
 // declared are the ids of the modules that have findings of their own, sorted.
@@ -88,11 +89,11 @@ func query(rules []rule, modules map[string]*ast.Module) string {
 
 // Evaluate implements policies.Rules.
 func (s *Set) Evaluate(ctx context.Context, document policies.Document, applied []policies.AppliedPolicy) []policies.Answer {
-	in := input{document: document}
-	answers := []policies.Answer{s.builtin.evaluateHere(ctx, &in, document.Parameters)}
+	in := &input{document: document}
+	answers := []policies.Answer{s.builtin.evaluateHere(ctx, in, document.Parameters)}
 	for _, policy := range applied {
 		if m, ok := s.custom[policy.Name]; ok {
-			answer := m.evaluateInTime(ctx, &in, policy.Parameters)
+			answer := m.evaluateInTime(ctx, in, policy.Parameters)
 			answer.Policy = policy.Name
 			answers = append(answers, answer)
 		}
@@ -102,28 +103,30 @@ func (s *Set) Evaluate(ctx context.Context, document policies.Document, applied 
 
 // evaluateHere evaluates modules that are known to end.
 func (m *module) evaluateHere(ctx context.Context, in *input, parameters map[string]any) policies.Answer {
-	if len(m.asked(in.document.Object.Kind).rules) == 0 {
+	asked := m.asked(in.document)
+	if len(asked.rules) == 0 {
 		return policies.Answer{}
 	}
-	value, err := in.value(m.usesRelated, parameters)
-	if err != nil {
-		return policies.Answer{Err: err}
-	}
-	return m.evaluate(ctx, in.document.Object.Kind, value)
+	return asked.evaluate(ctx, in.value(parameters))
 }
 
-// asked is the question about an object of a kind.
-func (m *module) asked(kind string) question {
-	if asked, ok := m.questions[kind]; ok {
+// asked is the question about the object of a document.
+func (m *module) asked(document policies.Document) question {
+	questions := m.questions
+	if document.Neighbour {
+		questions = m.verdicts
+	}
+	if asked, ok := questions[document.Object.Kind]; ok {
 		return asked
 	}
-	return m.questions[""]
+	return questions[""]
 }
 
 // evaluateInTime evaluates modules whose author may have written anything. It returns in time, even if they do not end:
 // OPA looks at the time between its steps, and not within one.
 func (m *module) evaluateInTime(ctx context.Context, in *input, parameters map[string]any) policies.Answer {
-	if len(m.asked(in.document.Object.Kind).rules) == 0 {
+	asked := m.asked(in.document)
+	if len(asked.rules) == 0 {
 		return policies.Answer{}
 	}
 	limit := EvaluationTimeout
@@ -140,48 +143,43 @@ func (m *module) evaluateInTime(ctx context.Context, in *input, parameters map[s
 	case <-ctx.Done():
 		return policies.Answer{Err: fmt.Errorf("the evaluation was not begun: %d others of this policy did not end", maxEvaluations)}
 	}
-	value, err := in.value(m.usesRelated, parameters)
-	if err != nil {
-		<-m.slots
-		return policies.Answer{Err: err}
-	}
+	value := in.value(parameters)
 	answered := make(chan policies.Answer, 1)
 	go func() {
 		defer func() { <-m.slots }()
-		answered <- m.evaluate(ctx, in.document.Object.Kind, value)
+		answered <- asked.evaluate(ctx, value)
 	}()
 	select {
 	case answer := <-answered:
 		return answer
 	case <-ctx.Done():
 		// It ends a moment later, or after one long step. Until then it may convert what is in its input.
-		in.common, in.related = nil, nil
+		in.common = nil
 		return policies.Answer{Err: fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx))}
 	}
 }
 
-// evaluate asks the modules about an object of a kind. Of modules that fail it returns the denials that they did give,
-// and the error: an object must not be let in for being worse.
-func (m *module) evaluate(ctx context.Context, kind string, value ast.Value) (answer policies.Answer) {
+// evaluate asks the question about an input. Of modules that fail it returns the denials that they did give, and the
+// error: an object must not be let in for being worse.
+func (q question) evaluate(ctx context.Context, value ast.Value) (answer policies.Answer) {
 	defer func() {
 		if p := recover(); p != nil {
 			answer = policies.Answer{Err: fmt.Errorf("the evaluation panicked: %.160s", oneLine(fmt.Sprint(p)))}
 		}
 	}()
-	answer, err := m.answer(ctx, kind, value)
+	answer, err := q.answer(ctx, value)
 	if err != nil {
 		return policies.Answer{Deny: answer.Deny, Err: err}
 	}
 	return answer
 }
 
-func (m *module) answer(ctx context.Context, kind string, value ast.Value) (answer policies.Answer, err error) {
+func (q question) answer(ctx context.Context, value ast.Value) (answer policies.Answer, err error) {
 	if ctx.Err() != nil {
 		// OPA notices that only when it has evaluated for a while.
 		return answer, fmt.Errorf("the evaluation was not begun: %w", context.Cause(ctx))
 	}
-	asked := m.asked(kind)
-	results, err := asked.prepared.Eval(ctx, rego.EvalParsedInput(value), rego.EvalSortSets(true))
+	results, err := q.prepared.Eval(ctx, rego.EvalParsedInput(value), rego.EvalSortSets(true))
 	if err != nil {
 		if topdown.IsCancel(err) {
 			return answer, fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx))
@@ -193,7 +191,7 @@ func (m *module) answer(ctx context.Context, kind string, value ast.Value) (answ
 	}
 	reasons, _ := results[0].Bindings["reasons"].([]any)
 	var first error
-	for i, r := range asked.rules {
+	for i, r := range q.rules {
 		members, _ := reasons[i].([]any)
 		if len(members) > MaxReasons {
 			first = cmp.Or(first, fmt.Errorf("%s.%s: gave %d reasons; want at most %d", r.module, r.word, len(members), MaxReasons))
@@ -250,7 +248,11 @@ func (r rule) read(member any, answer *policies.Answer) error {
 		return needMessage(&answer.Spread[len(answer.Spread)-1].Message)
 	default:
 		finding := policies.HouseFinding{Rule: ruleID(r.module), Severity: r.severity}
-		if err := decode(member, &finding, "message, path, fix"); err != nil {
+		allowed := "message, path, fix"
+		if r.builtin {
+			allowed += ", want, unwanted, because"
+		}
+		if err := decode(member, &finding, allowed); err != nil {
 			return err
 		}
 		err := needMessage(&finding.Message)
@@ -324,37 +326,33 @@ func oneOf[T ~string](name string, value T, allowed []T) error {
 // input is a document on its way into OPA's types. Objects are converted as far as they are looked at,
 // which for most is little, and once, whatever the number of policies that read them.
 type input struct {
-	document        policies.Document
-	common, related map[string]any
+	document policies.Document
+	common   map[string]any
 }
 
 // value is input with parameters.
-func (in *input) value(withRelated bool, parameters map[string]any) (ast.Value, error) {
+func (in *input) value(parameters map[string]any) ast.Value {
 	if in.common == nil {
 		in.common = commonInput(in.document)
 	}
 	all := maps.Clone(in.common)
 	all["parameters"] = orEmpty(parameters)
-	if withRelated {
-		if in.related == nil {
-			related, err := relatedInput(in.document.Related)
-			if err != nil {
-				return nil, err
-			}
-			in.related = related
-		}
-		all["related"] = ast.LazyObject(in.related)
-	}
-	return ast.LazyObject(all), nil
+	return ast.LazyObject(all)
 }
 
-// commonInput is input less what not every module reads.
+// commonInput is input less the parameters, which differ by policy.
 func commonInput(d policies.Document) map[string]any {
 	common := map[string]any{
 		"operation": string(d.Operation),
 		"object":    ast.LazyObject(d.Object.Content()),
 		"namespace": ast.LazyObject(map[string]any{
 			"name": d.Namespace.Name, "labels": orEmpty(d.Namespace.Labels), "annotations": orEmpty(d.Namespace.Annotations),
+		}),
+		"related": ast.LazyObject(map[string]any{
+			// No neighbours are an empty list: count(null) would be a fault.
+			"services":  append([]*corev1.Service{}, d.Related.Services...),
+			"workloads": append([]*policies.Workload{}, d.Related.Workloads...),
+			"view":      string(d.Related.View),
 		}),
 		"facts": ast.LazyObject(map[string]any{
 			"externally_accessible": d.Facts.ExternallyAccessible, "explicit": string(d.Facts.Explicit), "local": d.Facts.Local,
@@ -366,18 +364,6 @@ func commonInput(d policies.Document) map[string]any {
 		common["old"] = ast.LazyObject(d.Old.Content())
 	}
 	return common
-}
-
-func relatedInput(d policies.RelatedDocument) (map[string]any, error) {
-	// No neighbours are an empty list: count(null) would be a fault.
-	d.Services = append([]*corev1.Service{}, d.Services...)
-	d.Workloads = append([]*policies.Workload{}, d.Workloads...)
-	var related any = d
-	if err := util.RoundTrip(&related); err != nil {
-		return nil, fmt.Errorf("input.related: %w", err)
-	}
-	converted, _ := related.(map[string]any)
-	return converted, nil
 }
 
 func orEmpty[V any](m map[string]V) map[string]V {

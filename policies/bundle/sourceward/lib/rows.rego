@@ -1,34 +1,65 @@
 # METADATA
 # title: Rows of the provider table
-# description: Finds the rows of data.sourceward.providers that say something of a Service.
+# description: Finds the rows of data.sourceward.providers that hold for the Service under review.
+# custom:
+#   kinds: [Service]
 package sourceward.lib.rows
+
+import data.sourceward.providers
 
 # METADATA
 # description: |
-#   The rows that hold for a Service with these annotations, behind a load balancer that a policy
-#   names, each as {row, subject}: subject names what made it hold, {annotation, value} or {provider}.
-matching(annotations, provider) := _by_annotation(annotations) | _by_provider(annotations, provider)
+#   The rows that hold for the Service, each as {row, subject}: subject names what made it hold,
+#   {annotation, value}, {class} or {provider}.
+holding := (_by_annotation | _by_class) | _by_provider
 
-_by_annotation(annotations) := {match |
-	some annotation, written in annotations
+# METADATA
+# description: A match as the beginning of a message, for example annotation a=b asks for the client's address.
+sentence(match) := concat(" ", [_subject(match), match.row.message])
+
+# METADATA
+# description: The JSON Pointer of an annotation.
+pointer(annotation) := concat("/", ["/metadata/annotations", replace(replace(annotation, "~", "~0"), "/", "~1")])
+
+_by_annotation contains match if {
+	some annotation, written in _annotations
 	value := _text(written)
 	some name in _names(annotation)
-	some row in data.sourceward.providers.annotations[name].rows
+	some row in providers.annotations[name].rows
 	_accepts(row.value, value)
-	_applies(row, annotations)
+	_applies(row)
 	match := {"row": row, "subject": {"annotation": annotation, "value": value}}
 }
 
-_by_provider(annotations, provider) := {match |
-	some row in data.sourceward.providers.names[provider].rows
-	_applies(row, annotations)
+_by_class contains match if {
+	class := input.object.spec.loadBalancerClass
+	some row in providers.classes[class].rows
+	_applies(row)
+	match := {"row": row, "subject": {"class": class}}
+}
+
+_by_provider contains match if {
+	provider := input.facts.provider
+	some row in providers.names[provider].rows
+	_applies(row)
 	match := {"row": row, "subject": {"provider": provider}}
 }
 
-# The names of an annotation in the table: its own and, if it is written for a single port, that of all.
-_names(annotation) := {annotation} | {name |
-	some name in data.sourceward.providers.per_port
-	startswith(annotation, concat("", [name, "."]))
+default _annotations := {}
+
+_annotations := annotations if {
+	annotations := input.object.metadata.annotations
+	is_object(annotations)
+}
+
+# The names under which an annotation is in the table: its own, the one that has replaced it, unless
+# that is there too and so comes first, and those of what it begins with.
+_names(annotation) := ({annotation} | {name |
+	name := providers.aliases[annotation]
+	not name in object.keys(_annotations)
+}) | {name |
+	some prefix, name in providers.prefixes
+	startswith(annotation, prefix)
 }
 
 # The API server takes null for the empty text, and takes nothing else that is no text.
@@ -37,40 +68,97 @@ _text(written) := written if is_string(written)
 _text(null) := ""
 
 # What else must, and must not, be on the Service.
-_applies(row, annotations) if {
+_applies(row) if {
+	not _left_to_others(row)
 	every condition in object.get(row, "with", []) {
-		_holds(condition, annotations)
+		_holds(condition)
 	}
 	every condition in object.get(row, "unless", []) {
-		not _holds(condition, annotations)
+		not _holds(condition)
 	}
 }
 
-_holds(condition, annotations) if {
-	_accepts(condition.value, _text(annotations[condition.annotation]))
+_left_to_others(row) if {
+	_class != ""
+	row.provider in providers.without_class
 }
 
-# An annotation holds a list of attributes, or the one it may not be without, as text.
-_accepts(condition, value) if value in condition.one_of
-
-_accepts(condition, value) if lower(value) in condition.one_of_any_case
-
-# The forms of true that Go's strconv.ParseBool accepts, which is how the controllers read them.
-_accepts(condition, value) if {
-	condition.boolean
-	value in {"1", "t", "T", "true", "TRUE", "True"}
+_holds(condition) if {
+	is_string(condition)
+	some alternative in providers.conditions[condition]
+	every part in alternative {
+		_is(part)
+	}
 }
 
-_accepts(condition, value) if {
-	condition.not_boolean
-	not value in {"1", "t", "T", "true", "TRUE", "True"}
+_holds(condition) if _is(condition)
+
+_is(condition) if _accepts(condition.value, _text(_annotations[condition.annotation]))
+
+_is(condition) if {
+	condition.absent
+	not condition.annotation in object.keys(_annotations)
 }
 
-_accepts(condition, _) if condition.anything
+_is(condition) if condition.class == _class
 
-_accepts(condition, value) if {
+_is(condition) if condition.type == input.object.spec.type
+
+default _class := ""
+
+_class := class if {
+	class := input.object.spec.loadBalancerClass
+	is_string(class)
+}
+
+_accepts(matcher, value) if value in matcher.one_of
+
+_accepts(matcher, value) if lower(value) in matcher.one_of_any_case
+
+_accepts(matcher, value) if {
+	matcher.none_of
+	not value in matcher.none_of
+}
+
+_accepts(matcher, _) if matcher.anything
+
+_accepts(matcher, value) if {
+	some item in split(value, ",")
+	trim_space(item) == matcher.item
+}
+
+_accepts(matcher, value) if {
 	some attribute in split(value, ",")
 	[name, setting] := split(attribute, "=")
-	trim_space(name) == condition.attribute.name
-	trim_space(setting) == condition.attribute.setting
+	trim_space(name) == matcher.attribute.name
+	trim_space(setting) in matcher.attribute.one_of
+}
+
+_accepts(matcher, value) if {
+	member := _member(matcher.json.key, value)
+	some wanted in object.get(matcher.json, "one_of", [member])
+	member == wanted
+}
+
+_member(key, value) := json.unmarshal(value)[key] if json.is_valid(value)
+
+_subject(match) := sprintf("annotation %s=%s", [match.subject.annotation, _shown(match)])
+
+_subject(match) := sprintf("load balancer class %s", [match.subject.class])
+
+_subject(match) := sprintf("load balancer %s", [match.subject.provider])
+
+# Of a list of attributes, the one that matters.
+_shown(match) := concat("=", [attribute.name, attribute.one_of[0]]) if attribute := match.row.value.attribute
+
+_shown(match) := value if {
+	not match.row.value.attribute
+	value := match.subject.value
+	count(value) <= 40
+}
+
+_shown(match) := concat("", [substring(value, 0, 40), "..."]) if {
+	not match.row.value.attribute
+	value := match.subject.value
+	count(value) > 40
 }

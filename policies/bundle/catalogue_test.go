@@ -1,0 +1,102 @@
+package bundle
+
+import (
+	"bytes"
+	"fmt"
+	"go/format"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/sourceward/sourceward/policies"
+)
+
+// TestRegoRulesAreThoseOfTheMetadata generates the part of the catalogue that is written in Rego from the METADATA of the
+// modules, and compares it with the one that package policies has.
+func TestRegoRulesAreThoseOfTheMetadata(t *testing.T) {
+	modules := parsed(t)
+	annotations, errs := ast.BuildAnnotationSet(slices.Collect(maps.Values(modules)))
+	if errs != nil {
+		t.Fatal(errs)
+	}
+	var page bytes.Buffer
+	page.WriteString("// Code generated from the METADATA of policies/bundle/sourceward/rules by make generate; DO NOT EDIT.\n\n" +
+		"package policies\n\n// regoRules are the rules of the catalogue that are modules of Rego, by id.\nvar regoRules = []Rule{\n")
+	for _, file := range slices.Sorted(maps.Keys(modules)) {
+		module := modules[file]
+		words := map[string]bool{}
+		for _, rule := range module.Rules {
+			words[ruleName(rule)] = true
+		}
+		if isTest(file) || !words["deny"] && !words["warn"] {
+			continue
+		}
+		writeRule(t, &page, file, annotations.GetPackageScope(module.Package), words)
+	}
+	page.WriteString("}\n")
+	generated, err := format.Source(page.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const target = "../rego_rules.go"
+	if *update {
+		if err := os.WriteFile(target, generated, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	got, err := os.ReadFile(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(generated), string(got)); diff != "" {
+		t.Errorf("%s is not that of the METADATA; run make generate (-want +got):\n%s", target, diff)
+	}
+}
+
+// writeRule writes the catalogue's entry of a module whose sets are words, and holds its METADATA to be complete.
+func writeRule(t *testing.T, page *bytes.Buffer, file string, of *ast.Annotations, words map[string]bool) {
+	t.Helper()
+	text := func(key string) string {
+		value, _ := of.Custom[key].(string)
+		if value == "" {
+			t.Errorf("%s: METADATA has no custom.%s", file, key)
+		}
+		return oneLine(value)
+	}
+	flag := func(key string) bool {
+		value, ok := of.Custom[key]
+		set, isFlag := value.(bool)
+		if ok && !isFlag {
+			t.Errorf("%s: METADATA custom.%s is neither true nor false", file, key)
+		}
+		return set
+	}
+	mode := policies.Mode(strings.ToLower(text("mode")))
+	if !slices.Contains([]policies.Mode{policies.Deny, policies.Warn, policies.Audit}, mode) || words["deny"] != (mode == policies.Deny) || words["deny"] == words["warn"] {
+		t.Errorf("%s: custom.mode is %s; want Deny and a set deny, or else Warn or Audit and a set warn", file, mode)
+	}
+	var kinds []string
+	list, _ := of.Custom["kinds"].([]any)
+	for _, kind := range list {
+		kinds = append(kinds, fmt.Sprint(kind))
+	}
+	var sources []string
+	for _, resource := range of.RelatedResources {
+		sources = append(sources, resource.Ref.String())
+	}
+	if len(kinds) == 0 || len(sources) == 0 {
+		t.Errorf("%s: METADATA has no custom.kinds, or no related_resources", file)
+	}
+	id := ruleID(path.Base(path.Dir(file)))
+	fmt.Fprintf(page, "{\nID: %q,\nTitle: %q,\nSeverity: %q,\nDefaultMode: %q,\nKinds: %#v,\nNeedsRelated: %t,\nFixable: %t,\n"+
+		"What: %q,\nWhy: %q,\nRemedy: %q,\nExempt: %q,\nSince: %q,\nSources: %#v,\ncheck: checkRego(%q),\n},\n",
+		id, of.Title, text("severity"), mode, kinds, flag("related"), flag("repairs"),
+		oneLine(of.Description), text("why"), text("remedy"), text("exempt"), text("since"), sources, id)
+}

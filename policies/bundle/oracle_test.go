@@ -1,0 +1,342 @@
+package bundle
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// fact is something that an annotation, a class or a name tells of a load balancer.
+type fact string
+
+const (
+	hard, soft, ours                         fact = "hard", "soft", "ours" // who asks for Local
+	proxy, terminates                        fact = "proxy", "terminates"  // the address is in a header; it is in none
+	preserved, useless, optOut               fact = "preserved", "useless", "opt-out"
+	forbidden, refused, breaksCheck          fact = "forbidden", "refused", "breaks-check"
+	weighted, weightedAlone, weightedUnknown fact = "weighted", "weighted-alone", "weighted-unknown"
+	single, overrides, legacy                fact = "single", "overrides", "legacy"
+)
+
+// oracle is the provider knowledge a second time: written in Go, from the providers' documents and not from the provider
+// table, with what each tells of a Service.
+var oracle = []struct {
+	facts []fact
+	holds func(someService) bool
+}{
+	{[]fact{soft, ours}, is("sourceward.dev/source-ip", "preserve")},
+
+	{[]fact{soft, legacy}, is("service.beta.kubernetes.io/external-traffic", "OnlyLocal")},
+	{[]fact{legacy}, is("service.beta.kubernetes.io/external-traffic", "Global")},
+	{[]fact{legacy}, has("service.beta.kubernetes.io/healthcheck-nodeport")},
+
+	{[]fact{hard}, all(noClass, has(ociPreserve), is(ociType, "nlb"))},
+	{[]fact{optOut}, all(noClass, has(ociPreserve), ociNLB, not(truth(ociPreserve)))},
+	{[]fact{proxy}, all(noClass, anyCase("oci-network-load-balancer.oraclecloud.com/is-ppv2-enabled", "true"), ociNLB)},
+	{[]fact{proxy}, all(noClass, is("service.beta.kubernetes.io/oci-load-balancer-connection-proxy-protocol-version", "1", "2"), not(ociNLB))},
+	{[]fact{terminates}, all(noClass, anyCase(ociType, "lb"))},
+	{[]fact{terminates}, all(noClass, named("oci-lb"), not(ociNLB))},
+
+	{[]fact{proxy}, all(is(aws+"proxy-protocol", "*"), not(awsCloudNLB))},
+	{[]fact{forbidden, breaksCheck}, all(is(aws+"proxy-protocol", "*"), awsController, not(awsPods))},
+	{[]fact{proxy}, all(filled(aws+"proxy-protocol-per-target-group"), awsController)},
+	{[]fact{forbidden, breaksCheck}, all(filled(aws+"proxy-protocol-per-target-group"), awsController, not(awsPods))},
+	{[]fact{useless}, all(noClass, is(aws+"type", "nlb-ip"))},
+	{[]fact{useless}, all(is(aws+"nlb-target-type", "ip"), awsPods)},
+	{[]fact{soft}, all(awsAttribute("preserve_client_ip.enabled", parsesTrue), not(awsPods))},
+	{[]fact{preserved}, all(awsAttribute("preserve_client_ip.enabled", parsesTrue), awsPods)},
+	{[]fact{optOut}, awsAttribute("preserve_client_ip.enabled", parsesFalse)},
+	{[]fact{proxy}, awsAttribute("proxy_protocol_v2.enabled", func(v string) bool { return v == "true" })},
+	{[]fact{forbidden, breaksCheck}, all(awsAttribute("proxy_protocol_v2.enabled", func(v string) bool { return v == "true" }), not(awsPods))},
+	{[]fact{overrides}, all(has(aws+"healthcheck-port"), not(awsPods))},
+	{[]fact{overrides}, all(anyCase(aws+"healthcheck-protocol", "tcp"), not(awsPods))},
+	{[]fact{terminates}, named("aws-clb")},
+	{[]fact{useless}, named("aws-nlb-ip")},
+
+	{[]fact{hard, weighted}, is("networking.gke.io/weighted-load-balancing", "pods-per-node")},
+	{[]fact{weightedUnknown}, all(has("networking.gke.io/weighted-load-balancing"), not(is("networking.gke.io/weighted-load-balancing", "pods-per-node")))},
+	{[]fact{useless}, all(nodePort, func(s someService) bool {
+		return strings.Contains(s.Annotations["cloud.google.com/neg"], `"ingress": true`)
+	})},
+	{[]fact{useless}, all(nodePort, func(s someService) bool {
+		return strings.Contains(s.Annotations["cloud.google.com/neg"], `"exposed_ports"`)
+	})},
+
+	{[]fact{proxy, overrides}, all(anyCase("service.beta.kubernetes.io/azure-pls-create", "true"), anyCase("service.beta.kubernetes.io/azure-pls-proxy-protocol", "true"))},
+
+	{[]fact{single}, named("metallb-l2", "kube-vip-arp", "cilium-l2", "keepalived")},
+
+	{[]fact{preserved}, anyCase("service.cilium.io/forwarding-mode", "dsr")},
+	{[]fact{preserved}, is("service.antrea.io/load-balancer-mode", "dsr")},
+	{[]fact{preserved}, is("kube-router.io/service.dsr", "tunnel")},
+	{[]fact{hard}, is("kube-router.io/service.local", "true")},
+
+	{[]fact{proxy}, all(noClass, is(openstack+"proxy-protocol", "true", "v1", "v2"))},
+	{[]fact{proxy}, all(noClass, is(openstack+"x-forwarded-for", "true"))},
+	{[]fact{terminates}, all(noClass, named("octavia"))},
+	{[]fact{overrides}, all(noClass, octavia, not(is(openstack+"enable-health-monitor", "true")))},
+
+	{[]fact{terminates}, all(noClass, is(digitalOcean+"type", "REGIONAL"))},
+	{[]fact{terminates}, all(noClass, named("digitalocean-regional"))},
+	{[]fact{proxy}, all(noClass, truth(digitalOcean+"enable-proxy-protocol"))},
+	{[]fact{soft}, all(noClass, is(digitalOcean+"sticky-sessions-type", "cookies"))},
+
+	{[]fact{proxy}, all(noClass, truth("load-balancer.hetzner.cloud/uses-proxyprotocol"))},
+	{[]fact{terminates}, all(noClass, has("load-balancer.hetzner.cloud/uses-proxyprotocol"), not(truth("load-balancer.hetzner.cloud/uses-proxyprotocol")))},
+	{[]fact{terminates}, all(noClass, named("hetzner"))},
+
+	{[]fact{proxy}, all(noClass, anyCase(linode+"default-proxy-protocol", "v1", "v2"))},
+	{[]fact{terminates}, all(noClass, anyCase(linode+"default-proxy-protocol", "none"))},
+	{[]fact{terminates}, all(noClass, named("linode"))},
+	{[]fact{proxy}, all(noClass, func(s someService) bool {
+		return strings.Contains(s.Annotations[linode+"port-80"], `"v1"`) || strings.Contains(s.Annotations[linode+"port-80"], `"v2"`)
+	})},
+
+	{[]fact{proxy}, all(noClass, filled("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v1"), not(is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v1", "false")))},
+	{[]fact{proxy}, all(noClass, filled("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v2"), not(is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v2", "false")))},
+	{[]fact{terminates}, all(noClass, named("scaleway"))},
+
+	{[]fact{proxy}, all(noClass, is("service.beta.kubernetes.io/ovh-loadbalancer-proxy-protocol", "v1", "v2", "v2-ssl", "v2-ssl-cn"))},
+
+	{[]fact{useless}, is("service.beta.kubernetes.io/backend-type", "eni")},
+	{[]fact{proxy}, is(alibaba+"proxy-protocol", "on")},
+	{[]fact{soft}, all(class("alibabacloud.com/nlb"), anyCase(alibaba+"preserve-client-ip", "on"), not(is("service.beta.kubernetes.io/backend-type", "eni")))},
+	{[]fact{preserved}, all(class("alibabacloud.com/nlb"), anyCase(alibaba+"preserve-client-ip", "on"), is("service.beta.kubernetes.io/backend-type", "eni"))},
+
+	{[]fact{useless}, is("service.cloud.tencent.com/direct-access", "true")},
+	{[]fact{hard}, is(tencentOnlyNodesWithPods, "true")},
+	{[]fact{hard, weighted}, is("service.cloud.tencent.com/local-svc-weighted-balance", "true")},
+	{[]fact{weightedAlone}, all(is("service.cloud.tencent.com/local-svc-weighted-balance", "true"), not(is(tencentOnlyNodesWithPods, "true")))},
+
+	{[]fact{proxy}, func(s someService) bool {
+		return slices.ContainsFunc(strings.Split(s.Annotations["service.kubernetes.io/ibm-load-balancer-cloud-provider-enable-features"], ","),
+			func(item string) bool { return strings.TrimSpace(item) == "proxy-protocol" })
+	}},
+	{[]fact{proxy}, all(noClass, truth(vultr))},
+	{[]fact{terminates}, all(noClass, has(vultr), not(truth(vultr)))},
+	{[]fact{proxy}, all(noClass, filled("kubernetes.civo.com/loadbalancer-enable-proxy-protocol"))},
+
+	{[]fact{hard}, is("kube-vip.io/egress", "true")},
+	{[]fact{hard}, is("kube-vip.io/egress-ipv6", "true")},
+	{[]fact{hard}, filled("kube-vip.io/egress-internal")},
+	{[]fact{forbidden, refused}, has("kube-vip.io/leaseName")},
+
+	{[]fact{useless}, is("loxilb.io/lbmode", "onearm", "hostonearm", "fullnat", "fullproxy")},
+	{[]fact{preserved}, is("loxilb.io/lbmode", "dsr")},
+}
+
+const (
+	aws                      = "service.beta.kubernetes.io/aws-load-balancer-"
+	alibaba                  = "service.beta.kubernetes.io/alibaba-cloud-loadbalancer-"
+	digitalOcean             = "service.beta.kubernetes.io/do-loadbalancer-"
+	linode                   = "service.beta.kubernetes.io/linode-loadbalancer-"
+	ociPreserve              = "oci-network-load-balancer.oraclecloud.com/is-preserve-source"
+	ociType                  = "oci.oraclecloud.com/load-balancer-type"
+	openstack                = "loadbalancer.openstack.org/"
+	tencentOnlyNodesWithPods = "service.kubernetes.io/local-svc-only-bind-node-with-pod"
+	vultr                    = "service.beta.kubernetes.io/vultr-loadbalancer-proxy-protocol"
+)
+
+func has(key string) func(someService) bool {
+	return func(s someService) bool { _, ok := s.Annotations[key]; return ok }
+}
+
+func is(key string, values ...string) func(someService) bool {
+	return func(s someService) bool { return has(key)(s) && slices.Contains(values, s.Annotations[key]) }
+}
+
+func anyCase(key string, values ...string) func(someService) bool {
+	return func(s someService) bool { return slices.Contains(values, strings.ToLower(s.Annotations[key])) }
+}
+
+func filled(key string) func(someService) bool {
+	return func(s someService) bool { return s.Annotations[key] != "" }
+}
+
+func truth(key string) func(someService) bool {
+	return func(s someService) bool { return parsesTrue(s.Annotations[key]) }
+}
+
+func parsesTrue(value string) bool {
+	yes, err := strconv.ParseBool(value)
+	return yes && err == nil
+}
+
+func parsesFalse(value string) bool {
+	yes, err := strconv.ParseBool(value)
+	return !yes && err == nil
+}
+
+func named(names ...string) func(someService) bool {
+	return func(s someService) bool { return s.Type == "" && slices.Contains(names, s.Provider) }
+}
+
+func class(name string) func(someService) bool {
+	return func(s someService) bool { return s.Class == name }
+}
+
+func not(holds func(someService) bool) func(someService) bool {
+	return func(s someService) bool { return !holds(s) }
+}
+
+func all(holds ...func(someService) bool) func(someService) bool {
+	return func(s someService) bool {
+		return !slices.ContainsFunc(holds, func(h func(someService) bool) bool { return !h(s) })
+	}
+}
+
+func noClass(s someService) bool { return s.Class == "" }
+
+func nodePort(s someService) bool { return s.Type == "NodePort" }
+
+func ociNLB(s someService) bool { return anyCase(ociType, "nlb")(s) }
+
+// awsCloudNLB: the cloud controller manager's.
+func awsCloudNLB(s someService) bool { return noClass(s) && is(aws+"type", "nlb")(s) }
+
+// awsController tells whether the AWS Load Balancer Controller is in charge.
+func awsController(s someService) bool {
+	if s.Class != "" {
+		return s.Class == "service.k8s.aws/nlb"
+	}
+	switch kind, typed := s.Annotations[aws+"type"]; {
+	case !typed:
+		return has(aws + "nlb-target-type")(s)
+	case kind == "external":
+		return is(aws+"nlb-target-type", "ip", "instance")(s)
+	default:
+		return kind == "nlb-ip"
+	}
+}
+
+// awsPods tells whether the AWS Load Balancer Controller sends traffic to pods.
+func awsPods(s someService) bool {
+	return awsController(s) && (noClass(s) && is(aws+"type", "nlb-ip")(s) || is(aws+"nlb-target-type", "ip")(s))
+}
+
+func awsAttribute(name string, accepts func(string) bool) func(someService) bool {
+	return func(s someService) bool {
+		for _, item := range strings.Split(s.Annotations[aws+"target-group-attributes"], ",") {
+			key, value, _ := strings.Cut(item, "=")
+			if strings.TrimSpace(key) == name && accepts(strings.TrimSpace(value)) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func octavia(s someService) bool {
+	for key := range s.Annotations {
+		if strings.HasPrefix(key, openstack) {
+			return true
+		}
+	}
+	return named("octavia")(s)
+}
+
+// expected is what the built-in rules are to find of a Service, "<mode> <rule>" each, sorted. The precedence of who asks for
+// Local and who does not: forbidden, hard, a verdict that vetoes, soft.
+func expected(s someService, trafficPolicy string) []string {
+	found := map[fact]bool{}
+	for _, entry := range oracle {
+		if entry.holds(s) {
+			for _, f := range entry.facts {
+				found[f] = true
+			}
+		}
+	}
+	var findings []string
+	add := func(finding string, when bool) {
+		if when {
+			findings = append(findings, finding)
+		}
+	}
+	veto := found[proxy] || found[terminates] || found[preserved] || found[useless] || found[optOut]
+	balancer, local, written := s.Type == "", trafficPolicy == "Local", trafficPolicy == "Cluster"
+	if local {
+		add("audit single-announcer", found[single])
+		add("deny local-forbidden", found[refused])
+		add("deny proxy-protocol-breaks-health-check", found[breaksCheck])
+		add("warn health-check-overridden", found[overrides] && balancer)
+		add("warn local-has-no-effect", (found[useless] || found[preserved]) && !found[hard])
+		add("warn local-hides-source-ip", found[terminates] && !found[proxy])
+	} else {
+		switch {
+		case found[forbidden]:
+		case found[hard] && (veto || written):
+			add("deny source-ip-needs-local", true)
+		case found[hard] || found[ours] && !veto && !written:
+			add("mutate source-ip-needs-local", true)
+		case found[soft] && !veto:
+			add("warn source-ip-needs-local", true)
+		}
+	}
+	add("warn legacy-annotation", found[legacy])
+	add("warn weighted-needs-local", found[weighted] && !local && balancer || found[weightedAlone] || found[weightedUnknown])
+	slices.Sort(findings)
+	return findings
+}
+
+// TestRowsAgainstTheOracle holds the decision about every Service that one row, and that any two rows of the provider table
+// are about, against the oracle.
+func TestRowsAgainstTheOracle(t *testing.T) {
+	t.Parallel()
+	table := readProviders(t)
+	set, _ := Compile(nil)
+	rows := table.all()
+	examples := make([]someService, len(rows))
+	for i, row := range rows {
+		examples[i] = row.example(table)
+	}
+	decided, conflicts, disagreements := 0, 0, 0
+	for i := range rows {
+		for j := i; j < len(rows); j++ {
+			s, ok := examples[i].and(examples[j])
+			if !ok {
+				conflicts++ // no Service can be an example of both
+				continue
+			}
+			for _, trafficPolicy := range []string{"", "Cluster", "Local"} {
+				decided++
+				var got []string
+				for _, f := range s.decide(t, set, trafficPolicy) {
+					if line := fmt.Sprintf("%s %s", f.Mode, f.Rule); !slices.Contains(got, line) {
+						got = append(got, line)
+					}
+				}
+				slices.Sort(got)
+				if diff := cmp.Diff(expected(s, trafficPolicy), got); diff != "" {
+					disagreements++
+					if disagreements <= 10 {
+						t.Errorf("%s and %s, policy %q, %s (-oracle +Decide):\n%s", rows[i].ID, rows[j].ID, trafficPolicy, jsonText(s), diff)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d rows: %d decisions about one row or two, %d pairs that exclude each other, %d disagreements", len(rows), decided, conflicts, disagreements)
+}
+
+// and is the Service that is as both are, unless they contradict each other.
+func (s someService) and(other someService) (someService, bool) {
+	both := someService{Annotations: maps.Clone(s.Annotations)}
+	ok := true
+	one := func(a, b string) string {
+		ok = ok && (a == b || a == "" || b == "")
+		return a + strings.TrimPrefix(b, a)
+	}
+	both.Class, both.Type, both.Provider = one(s.Class, other.Class), one(s.Type, other.Type), one(s.Provider, other.Provider)
+	for key, value := range other.Annotations {
+		if former, taken := both.Annotations[key]; taken && former != value {
+			return both, false
+		}
+		both.Annotations[key] = value
+	}
+	return both, ok
+}

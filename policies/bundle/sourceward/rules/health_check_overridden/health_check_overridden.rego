@@ -1,0 +1,46 @@
+# METADATA
+# title: The health check of a Local Service is replaced
+# description: |
+#   A Service is Local, and an annotation gives its load balancer a health check that does not tell nodes with
+#   pods from nodes without, or none.
+# related_resources:
+#   - ref: https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/annotations/#healthcheck-protocol
+#   - ref: https://github.com/kubernetes/cloud-provider-openstack/blob/master/docs/openstack-cloud-controller-manager/expose-applications-using-loadbalancer-type-service.md
+# custom:
+#   severity: warning
+#   mode: Warn
+#   kinds: [Service]
+#   repairs: true
+#   why: |
+#     Under Local, kube-proxy answers on the health check node port whether a node has ready pods. A load
+#     balancer that asks anything else keeps sending traffic to nodes without pods, which drop it.
+#   remedy: Remove the annotation, or enable the check that the finding names.
+#   exempt: When the check asks something else that knows where the pods are.
+#   since: All versions.
+package sourceward.rules.health_check_overridden
+
+import data.sourceward.lib.rows
+
+# METADATA
+# description: One finding for each other check, however many annotations tell of it.
+warn contains object.union(finding, _repair(check)) if {
+	some [path, check], sentences in _checks
+	finding := {
+		"path": path,
+		"message": sprintf("nodes without pods keep getting traffic, and drop it: %s", [min(sentences)]),
+		"fix": check.fix,
+	}
+}
+
+# What is said of each check that is not Local's, by the annotation that is wrong or missing.
+_checks[[path, check]] contains rows.sentence(match) if {
+	input.facts.local
+	input.object.spec.type == "LoadBalancer"
+	some match in rows.holding
+	check := match.row.health_check
+	path := rows.pointer(object.get(check, "annotation", object.get(match.subject, "annotation", "")))
+}
+
+_repair(check) := {"want": check.value} if check.value
+
+_repair(check) := {} if not check.value

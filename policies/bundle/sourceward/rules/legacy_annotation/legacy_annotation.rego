@@ -1,0 +1,33 @@
+# METADATA
+# title: Annotations from before the field
+# description: A Service has an annotation that became a field in Kubernetes 1.7 and has had no effect since.
+# related_resources:
+#   - ref: https://github.com/kubernetes/kubernetes/blob/v1.6.13/pkg/api/service/annotations.go
+#   - ref: https://github.com/kubernetes/kubernetes/issues/50977
+# custom:
+#   severity: warning
+#   mode: Warn
+#   kinds: [Service]
+#   repairs: true
+#   why: |
+#     Until 1.6 these annotations were how a Service asked for the client's address. The API server keeps them
+#     and nobody reads them, so a Service that relies on them silently loses the source IP.
+#   remedy: Remove the annotation, and set the field that the finding names.
+#   exempt: Never needed; the annotation does nothing.
+#   since: 1.7.
+package sourceward.rules.legacy_annotation
+
+import data.sourceward.lib.rows
+
+# METADATA
+# description: One finding for each such annotation.
+warn contains finding if {
+	some match in rows.holding
+	instead := match.row.legacy
+	finding := {
+		"path": rows.pointer(match.subject.annotation),
+		"message": rows.sentence(match),
+		"fix": sprintf("remove it; %s", [instead]),
+		"unwanted": true,
+	}
+}

@@ -1,0 +1,74 @@
+# METADATA
+# title: The load balancer's controller refuses Local
+# description: |
+#   A Service is Local and has an annotation that its load balancer's controller accepts only with Cluster, or
+#   asks for one address together with another Service that selects other pods.
+# related_resources:
+#   - ref: https://metallb.universe.tf/usage/#ip-address-sharing
+#   - ref: https://github.com/kube-vip/kube-vip/blob/018c5d9fcf026038b484d5d75e1475aa0399c9df/pkg/services/processor.go
+# custom:
+#   severity: error
+#   mode: Deny
+#   kinds: [Service]
+#   related: true
+#   why: |
+#     Under Local a node answers for an address only if it has pods of the Service. Two Services with different
+#     pods cannot agree on the nodes of one address, and the Services of one lease cannot either: the
+#     controller leaves the Service without an address, or gives it another one.
+#   remedy: |
+#     Set externalTrafficPolicy: Cluster, on both Services where two share an address; or give both the same
+#     policy and selector; or do not share.
+#   exempt: When the Services may well have different addresses.
+#   since: All versions.
+package sourceward.rules.local_forbidden
+
+import data.sourceward.lib.rows
+
+# METADATA
+# description: One finding for each annotation that goes with Cluster only.
+deny contains finding if {
+	input.facts.local
+	some match in rows.holding
+	match.row.verdict == "forbidden"
+	not match.row.breaks_health_check
+	finding := {
+		"path": "/spec/externalTrafficPolicy",
+		"message": rows.sentence(match),
+		"fix": sprintf("set externalTrafficPolicy: Cluster, or remove annotation %s", [match.subject.annotation]),
+	}
+}
+
+# METADATA
+# description: One finding for each Service with which this one cannot share an address.
+deny contains finding if {
+	some match in rows.holding
+	match.row.shares_address
+	some other in input.related.services
+	_backends(input.object.spec) != _backends(other.spec)
+	not _addresses_differ(other)
+	finding := {
+		"path": "/spec/externalTrafficPolicy",
+		"message": sprintf("%s with Service %s/%s, which is not possible where one is Local and they differ in policy or selector", [
+			rows.sentence(match),
+			other.metadata.namespace,
+			other.metadata.name,
+		]),
+		"fix": "set externalTrafficPolicy: Cluster on both, or give both the same policy and selector",
+		"because": [{
+			"apiVersion": "v1",
+			"kind": "Service",
+			"namespace": other.metadata.namespace,
+			"name": other.metadata.name,
+		}],
+	}
+}
+
+# What Services that share an address must have in common: nothing under Cluster, the pods under Local.
+_backends(spec) := selector if {
+	spec.externalTrafficPolicy == "Local"
+	selector := object.get(spec, "selector", {})
+}
+
+_backends(spec) := {} if object.get(spec, "externalTrafficPolicy", "") != "Local"
+
+_addresses_differ(other) if input.object.spec.loadBalancerIP != other.spec.loadBalancerIP

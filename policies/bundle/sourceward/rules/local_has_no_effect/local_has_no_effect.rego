@@ -1,0 +1,41 @@
+# METADATA
+# title: Local has no effect on this load balancer
+# description: |
+#   A Service is Local behind a load balancer that sends traffic to pods past kube-proxy, or that keeps the
+#   client's address whatever the policy.
+# related_resources:
+#   - ref: https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/nlb/
+#   - ref: https://docs.cilium.io/en/stable/network/kubernetes/kubeproxy-free/
+# custom:
+#   severity: warning
+#   mode: Warn
+#   kinds: [Service]
+#   why: |
+#     The traffic policy tells kube-proxy what to do at a node port. Traffic that goes straight to pods, or
+#     comes with the client's address anyway, gains nothing by it; but what still reaches a node port without
+#     pods is dropped.
+#   remedy: "Set externalTrafficPolicy: Cluster, or leave it out."
+#   exempt: When clients use the node ports too, and those are meant to be Local.
+#   since: All versions.
+package sourceward.rules.local_has_no_effect
+
+import data.sourceward.lib.rows
+
+# METADATA
+# description: One finding for each thing that makes Local pointless, unless something else works only with Local.
+warn contains finding if {
+	input.facts.local
+	count(_needs) == 0
+	some match in rows.holding
+	match.row.verdict in {"useless", "preserved"}
+	finding := {
+		"path": "/spec/externalTrafficPolicy",
+		"message": sprintf("Local has no effect, but drops traffic at nodes without pods: %s", [rows.sentence(match)]),
+		"fix": "set externalTrafficPolicy: Cluster",
+	}
+}
+
+_needs contains match.row.id if {
+	some match in rows.holding
+	match.row.require_local == "hard"
+}

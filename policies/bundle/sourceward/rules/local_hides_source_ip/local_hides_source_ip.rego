@@ -1,0 +1,44 @@
+# METADATA
+# title: Local alone does not show the client's address
+# description: |
+#   A Service is Local behind a load balancer that ends the client's connection, and nothing is enabled that
+#   tells pods the client's address.
+# related_resources:
+#   - ref: https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt
+#     description: The PROXY protocol.
+# custom:
+#   severity: warning
+#   mode: Warn
+#   kinds: [Service]
+#   why: |
+#     Local keeps the source address of packets, and these come from the load balancer: the client's
+#     connection ends there. Only a header that the load balancer adds can tell the client's address.
+#   remedy: |
+#     Enable the PROXY protocol by the annotation that the finding names, and in what listens in the pods; or
+#     set externalTrafficPolicy: Cluster, if the address is not needed.
+#   exempt: When Local is meant to save a hop, or the PROXY protocol is enabled for all load balancers at once.
+#   since: All versions.
+package sourceward.rules.local_hides_source_ip
+
+import data.sourceward.lib.rows
+
+# METADATA
+# description: One finding for each load balancer that ends connections, where no annotation makes it tell the address.
+warn contains finding if {
+	input.facts.local
+	count(_told) == 0
+	some match in rows.holding
+	reveal_by := match.row.reveal_by
+	finding := {
+		"path": "/spec/externalTrafficPolicy",
+		"message": sprintf("Local alone does not show pods the client's address: %s", [rows.sentence(match)]),
+		"fix": sprintf("enable the PROXY protocol, by %s and in the pods; or set externalTrafficPolicy: Cluster", [reveal_by]),
+	}
+}
+
+# What tells the client's address in a header.
+_told contains match.row.id if {
+	some match in rows.holding
+	match.row.verdict == "proxy"
+	not match.row.reveal_by
+}
