@@ -163,7 +163,7 @@ deny contains {"message": s.metadata.name} if {
 			`import data.sourceward.lib.rows
 
 deny contains {"message": m.row.id} if some m in rows.holding`,
-			policies.Answer{Deny: []policies.HouseFinding{denial("name-metallb-l2"), denial("sourceward-preserve")}},
+			policies.Answer{Deny: []policies.HouseFinding{denial("sourceward-preserve")}},
 		},
 	}
 	for name, test := range tests {
