@@ -22,6 +22,11 @@ var files embed.FS
 //go:embed schema/input.json
 var schema []byte
 
+// kindsSchema is the JSON schema of policies.Kinds, generated from the Go types of Kubernetes: a property for each kind.
+//
+//go:embed schema/kinds.json
+var kindsSchema []byte
+
 const (
 	libPrefix    = "sourceward/lib/"
 	rulesPrefix  = "sourceward/rules/"

@@ -10,7 +10,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/invopop/jsonschema"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/sourceward/sourceward/policies"
 )
@@ -35,19 +40,55 @@ func TestSchemaIsThatOfTheGoTypes(t *testing.T) {
 			return nil
 		},
 	}
-	generated, err := json.MarshalIndent(reflector.Reflect(&policies.Document{}), "", "  ")
+	matches(t, "schema/input.json", reflector.Reflect(&policies.Document{}), schema)
+}
+
+// TestSchemaOfKindsIsThatOfTheGoTypes does the same for the kinds that input.object may be of.
+func TestSchemaOfKindsIsThatOfTheGoTypes(t *testing.T) {
+	text := &jsonschema.Schema{Type: "string"}
+	reflector := jsonschema.Reflector{
+		Anonymous:      true,
+		ExpandedStruct: true,
+		Mapper: func(t reflect.Type) *jsonschema.Schema {
+			// What these are in JSON, only their own code knows.
+			switch t {
+			case reflect.TypeFor[metav1.Time](), reflect.TypeFor[metav1.MicroTime]():
+				return text
+			case reflect.TypeFor[resource.Quantity](), reflect.TypeFor[intstr.IntOrString]():
+				return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text, {Type: "number"}}}
+			case reflect.TypeFor[metav1.FieldsV1](), reflect.TypeFor[runtime.RawExtension]():
+				return &jsonschema.Schema{Type: "object", AdditionalProperties: jsonschema.TrueSchema}
+			}
+			return nil
+		},
+	}
+	kinds := struct {
+		Service    corev1.Service
+		Deployment appsv1.Deployment
+	}{}
+	matches(t, "schema/kinds.json", reflector.Reflect(kinds), kindsSchema)
+	for _, kind := range policies.Kinds {
+		if _, ok := reflect.TypeOf(kinds).FieldByName(kind); !ok {
+			t.Errorf("schema/kinds.json has no %s; add its Go type to the test", kind)
+		}
+	}
+}
+
+// matches compares a generated schema with the embedded one, or with -update writes it.
+func matches(t *testing.T, path string, generated *jsonschema.Schema, have []byte) {
+	t.Helper()
+	want, err := json.MarshalIndent(generated, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	generated = append(generated, '\n')
-	const path = "schema/input.json"
+	want = append(want, '\n')
 	if *update {
-		if err := os.WriteFile(path, generated, 0o644); err != nil {
+		if err := os.WriteFile(path, want, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if !bytes.Equal(schema, generated) {
-		t.Errorf("%s is not that of the Go types; run make generate (-want +got):\n%s", path, cmp.Diff(string(generated), string(schema)))
+	if !bytes.Equal(have, want) {
+		t.Errorf("%s is not that of the Go types; run make generate (-want +got):\n%s", path, cmp.Diff(string(want), string(have)))
 	}
 }
