@@ -111,8 +111,8 @@ func Judged(apiVersion, kind string) bool {
 	return gvk == serviceKind || gvk == deploymentKind
 }
 
-// NewObject decodes a document. It takes content over, which must not be changed afterwards, and writes
-// the namespace "default" into it where it has none.
+// NewObject decodes a document. It takes content over, which must not be changed afterwards, and writes into it the
+// namespace "default" where it has none, and "" where a label or an annotation is null.
 // The error is non-nil when the document is of a kind that is not Judged, or when a field has a
 // value that the API server could not decode; it is a *FieldError where the field is known.
 func NewObject(content map[string]any) (*Object, error) {
@@ -177,8 +177,18 @@ func newObject(apiVersion, kind, namespace string, decode func(into any) error) 
 // complete writes into a document what is known of it.
 func complete(content map[string]any, ref Ref) {
 	content["apiVersion"], content["kind"] = ref.APIVersion, ref.Kind
-	if metadata, ok := content["metadata"].(map[string]any); ok {
-		metadata["namespace"] = ref.Namespace
+	metadata, ok := content["metadata"].(map[string]any)
+	if !ok {
+		return
+	}
+	metadata["namespace"] = ref.Namespace
+	for _, key := range []string{"labels", "annotations"} {
+		texts, _ := metadata[key].(map[string]any)
+		for name, text := range texts {
+			if text == nil {
+				texts[name] = "" // as the API server takes it
+			}
+		}
 	}
 }
 

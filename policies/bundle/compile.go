@@ -114,7 +114,7 @@ func NewCompiler() *Compiler {
 	if err != nil {
 		panic(err) // The modules are part of this package, and its tests load them.
 	}
-	c := &Compiler{embedded: e, store: inmem.NewFromObjectWithOpts(e.data, inmem.OptRoundTripOnWrite(false))}
+	c := &Compiler{embedded: e, store: inmem.NewFromObjectWithOpts(e.data, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))}
 	builtin, errs := c.compile(e.rules)
 	if errs != nil {
 		panic(errors.Join(asErrors(errs)...))

@@ -28,14 +28,14 @@ const (
 
 // providerTable is the form of the provider table, which says itself what it means.
 type providerTable struct {
-	ParsedAsTrue []string                 `json:"parsed_as_true"`
-	Aliases      map[string]string        `json:"aliases"`
-	Prefixes     map[string]string        `json:"prefixes"`
-	WithoutClass []string                 `json:"without_class"`
-	Conditions   map[string][][]condition `json:"conditions"`
-	Annotations  map[string]entry         `json:"annotations"`
-	Classes      map[string]entry         `json:"classes"`
-	Names        map[string]entry         `json:"names"`
+	ParsedAsTrue []string               `json:"parsed_as_true"`
+	Aliases      map[string]string      `json:"aliases"`
+	Prefixes     map[string]string      `json:"prefixes"`
+	WithoutClass []string               `json:"without_class"`
+	Conditions   map[string][]condition `json:"conditions"`
+	Annotations  map[string]entry       `json:"annotations"`
+	Classes      map[string]entry       `json:"classes"`
+	Names        map[string]entry       `json:"names"`
 }
 
 type entry struct {
@@ -80,11 +80,9 @@ type healthCheckRemedy struct {
 }
 
 type condition struct {
-	Annotation string   `json:"annotation,omitempty"`
-	Value      *matcher `json:"value,omitempty"`
-	Absent     bool     `json:"absent,omitempty"`
-	Class      *string  `json:"class,omitempty"`
-	Type       string   `json:"type,omitempty"`
+	Annotations map[string]matcher `json:"annotations,omitempty"`
+	Class       *string            `json:"class,omitempty"`
+	Type        string             `json:"type,omitempty"`
 }
 
 // conditionOrName is a condition, or the name of one of the table.
@@ -101,11 +99,11 @@ func (c *conditionOrName) UnmarshalJSON(text []byte) error {
 }
 
 // alternatives are what the condition may be met by.
-func (c conditionOrName) alternatives(table providerTable) [][]condition {
+func (c conditionOrName) alternatives(table providerTable) []condition {
 	if c.name != "" {
 		return table.Conditions[c.name]
 	}
-	return [][]condition{{c.condition}}
+	return []condition{c.condition}
 }
 
 func (conditionOrName) JSONSchema() *jsonschema.Schema {
@@ -117,6 +115,7 @@ type matcher struct {
 	OneOfAnyCase []string   `json:"one_of_any_case,omitempty"`
 	NoneOf       []string   `json:"none_of,omitempty"`
 	Anything     bool       `json:"anything,omitempty"`
+	Absent       bool       `json:"absent,omitempty"` // in conditions only
 	Item         string     `json:"item,omitempty"`
 	Attribute    *attribute `json:"attribute,omitempty"`
 	JSON         *member    `json:"json,omitempty"`
@@ -231,7 +230,7 @@ func TestProviderTableIsWellFormed(t *testing.T) {
 		if !used || len(alternatives) == 0 {
 			t.Errorf("conditions: nobody uses %s, or it has no alternatives", name)
 		}
-		for _, condition := range slices.Concat(alternatives...) {
+		for _, condition := range alternatives {
 			if problem := condition.problem(); problem != "" {
 				t.Errorf("conditions: %s: %s", name, problem)
 			}
@@ -297,7 +296,7 @@ func (r row) problems(table providerTable) []string {
 	check((r.Value != nil) == (r.annotation != ""), "an annotation has a value, and nothing else has")
 	check(r.annotation == "" || annotationKey.MatchString(r.annotation), "the annotation is none")
 	check(r.loadBalancer == "" || kebabCase.MatchString(r.loadBalancer), "the name is not kebab-case")
-	check(r.Value == nil || r.Value.matchers() == 1, "value has not one matcher")
+	check(r.Value == nil || r.Value.matchers() == 1 && !r.Value.Absent, "value has not one matcher")
 	check(r.RevealBy == "" || r.Verdict == "proxy", "reveal_by without verdict proxy")
 	check(!r.BreaksHealthCheck || r.Verdict == "forbidden", "breaks_health_check without verdict forbidden")
 	for _, condition := range slices.Concat(r.With, r.Unless) {
@@ -312,19 +311,13 @@ func (r row) problems(table providerTable) []string {
 
 // problem is what is wrong with a condition; or empty.
 func (c condition) problem() string {
-	kinds := 0
-	for _, is := range []bool{c.Annotation != "", c.Class != nil, c.Type != ""} {
-		if is {
-			kinds++
-		}
+	if len(c.Annotations) == 0 && c.Class == nil && c.Type == "" {
+		return "a condition is empty"
 	}
-	switch {
-	case kinds != 1:
-		return "a condition is not about one thing"
-	case c.Annotation != "" && (!annotationKey.MatchString(c.Annotation) || c.Absent == (c.Value != nil)):
-		return "the annotation of a condition is none, or it has not one of value and absent"
-	case c.Value != nil && c.Value.matchers() != 1:
-		return "the value of a condition has not one matcher"
+	for annotation, wanted := range c.Annotations {
+		if !annotationKey.MatchString(annotation) || wanted.matchers() != 1 {
+			return "the annotation of a condition is none, or has not one matcher"
+		}
 	}
 	return ""
 }
@@ -337,6 +330,7 @@ func (m matcher) matchers() int {
 		len(m.OneOfAnyCase) > 0 && !slices.ContainsFunc(m.OneOfAnyCase, func(s string) bool { return s != strings.ToLower(s) }),
 		len(m.NoneOf) > 0,
 		m.Anything,
+		m.Absent,
 		m.Item != "",
 		m.Attribute != nil && m.Attribute.Name != "" && len(m.Attribute.OneOf) > 0,
 		m.JSON != nil && m.JSON.Key != "",
@@ -375,26 +369,24 @@ func (r row) example(table providerTable) someService {
 }
 
 // with is the Service with what an alternative asks for, unless it has something else there.
-func (s someService) with(alternative []condition) (someService, bool) {
+func (s someService) with(alternative condition) (someService, bool) {
 	s.Annotations = maps.Clone(s.Annotations)
-	for _, part := range alternative {
-		written, has := s.Annotations[part.Annotation]
-		switch {
-		case part.Class != nil:
-			if s.Class != "" && s.Class != *part.Class {
-				return s, false
-			}
-			s.Class = *part.Class
-		case part.Type != "":
-			s.Type = part.Type
-		case part.Absent:
-			if has {
-				return s, false
-			}
-		case has && !part.Value.accepts(written):
+	if class := alternative.Class; class != nil {
+		if s.Class != "" && s.Class != *class {
 			return s, false
-		case !has:
-			s.Annotations[part.Annotation] = part.Value.example()
+		}
+		s.Class = *class
+	}
+	if alternative.Type != "" {
+		s.Type = alternative.Type
+	}
+	for annotation, wanted := range alternative.Annotations {
+		written, has := s.Annotations[annotation]
+		switch {
+		case has && !wanted.accepts(written):
+			return s, false
+		case !has && !wanted.Absent:
+			s.Annotations[annotation] = wanted.example()
 		}
 	}
 	return s, true

@@ -5,13 +5,30 @@
 #   kinds: [Service]
 package sourceward.lib.rows
 
-import data.sourceward.providers
-
 # METADATA
 # description: |
 #   The rows that hold for the Service, each as {row, subject}: subject names what made it hold,
 #   {annotation, value}, {class} or {provider}.
-holding := (_by_annotation | _by_class) | _by_provider
+holding := {match |
+	some match in _matching
+	not _ruled_out(match.row)
+}
+
+# METADATA
+# description: The rows that hold and say something under a key, for example require_local.
+saying(key) := {match |
+	some match in _matching
+	match.row[key] # before what takes longer
+	not _ruled_out(match.row)
+}
+
+# METADATA
+# description: The rows that hold and have one of these verdicts.
+judging(verdicts) := {match |
+	some match in _matching
+	match.row.verdict in verdicts
+	not _ruled_out(match.row)
+}
 
 # METADATA
 # description: A match as the beginning of a message, for example annotation a=b asks for the client's address.
@@ -21,88 +38,108 @@ sentence(match) := concat(" ", [_subject(match), match.row.message])
 # description: The JSON Pointer of an annotation.
 pointer(annotation) := concat("/", ["/metadata/annotations", replace(replace(annotation, "~", "~0"), "/", "~1")])
 
+# The provider table as one value: to look things up in it costs less than in the store, step by step.
+_table := data.sourceward.providers
+
+# The rows whose annotation has a matching value, or whose class or name is the Service's.
+_matching := (_by_annotation | _by_class) | _by_provider
+
 _by_annotation contains match if {
-	some annotation, written in _annotations
-	value := _text(written)
-	some name in _names(annotation)
-	some row in providers.annotations[name].rows
-	_accepts(row.value, value)
-	_applies(row)
-	match := {"row": row, "subject": {"annotation": annotation, "value": value}}
+	some annotation, value in _annotations
+	some row in _table.annotations[annotation].rows
+	match := _match(row, annotation, value)
+}
+
+# An annotation that another has replaced, unless that is there too and so comes first.
+_by_annotation contains match if {
+	some annotation in (object.keys(_annotations) & object.keys(_table.aliases))
+	name := _table.aliases[annotation]
+	not _annotations[name]
+	some row in _table.annotations[name].rows
+	match := _match(row, annotation, _annotations[annotation])
+}
+
+_by_annotation contains match if {
+	some annotation, value in _annotations
+	strings.any_prefix_match(annotation, _prefixes)
+	some prefix, name in _table.prefixes
+	startswith(annotation, prefix)
+	some row in _table.annotations[name].rows
+	match := _match(row, annotation, value)
+}
+
+_prefixes := object.keys(_table.prefixes)
+
+_match(row, annotation, value) := {"row": row, "subject": {"annotation": annotation, "value": value}} if {
+	some matcher, wanted in row.value
+	_accepts(matcher, wanted, value)
 }
 
 _by_class contains match if {
 	class := input.object.spec.loadBalancerClass
-	some row in providers.classes[class].rows
-	_applies(row)
+	some row in _table.classes[class].rows
 	match := {"row": row, "subject": {"class": class}}
 }
 
 _by_provider contains match if {
 	provider := input.facts.provider
-	some row in providers.names[provider].rows
-	_applies(row)
+	some row in _table.names[provider].rows
 	match := {"row": row, "subject": {"provider": provider}}
 }
 
 default _annotations := {}
 
-_annotations := annotations if {
-	annotations := input.object.metadata.annotations
-	is_object(annotations)
+_annotations := input.object.metadata.annotations
+
+# What else is on the Service, or is not, so that the row says nothing of it.
+_ruled_out(row) if {
+	some condition in row["with"]
+	not _holds(condition)
 }
 
-# The names under which an annotation is in the table: its own, the one that has replaced it, unless
-# that is there too and so comes first, and those of what it begins with.
-_names(annotation) := ({annotation} | {name |
-	name := providers.aliases[annotation]
-	not name in object.keys(_annotations)
-}) | {name |
-	some prefix, name in providers.prefixes
-	startswith(annotation, prefix)
+_ruled_out(row) if {
+	some condition in row.unless
+	_holds(condition)
 }
 
-# The API server takes null for the empty text, and takes nothing else that is no text.
-_text(written) := written if is_string(written)
+_ruled_out(row) if row.provider in _left_to_others
 
-_text(null) := ""
+# The providers whose controllers pass over the Service.
+_left_to_others := {provider | some provider in _table.without_class} if _class != ""
 
-# What else must, and must not, be on the Service.
-_applies(row) if {
-	not _left_to_others(row)
-	every condition in object.get(row, "with", []) {
-		_holds(condition)
-	}
-	every condition in object.get(row, "unless", []) {
-		not _holds(condition)
-	}
-}
-
-_left_to_others(row) if {
-	_class != ""
-	row.provider in providers.without_class
+_holds(condition) if {
+	some alternative in _table.conditions[condition]
+	not _unlike(alternative)
 }
 
 _holds(condition) if {
-	is_string(condition)
-	some alternative in providers.conditions[condition]
-	every part in alternative {
-		_is(part)
-	}
+	is_object(condition)
+	not _unlike(condition)
 }
 
-_holds(condition) if _is(condition)
+_unlike(alternative) if alternative.class != _class
 
-_is(condition) if _accepts(condition.value, _text(_annotations[condition.annotation]))
+_unlike(alternative) if alternative.type != _type
 
-_is(condition) if {
-	condition.absent
-	not condition.annotation in object.keys(_annotations)
+_unlike(alternative) if {
+	some annotation, wanted in alternative.annotations
+	not _is(annotation, wanted)
 }
 
-_is(condition) if condition.class == _class
+_is(annotation, wanted) if {
+	value := _annotations[annotation]
+	some matcher, argument in wanted
+	_accepts(matcher, argument, value)
+}
 
-_is(condition) if condition.type == input.object.spec.type
+_is(annotation, wanted) if {
+	wanted.absent
+	not _annotations[annotation]
+}
+
+default _type := ""
+
+_type := input.object.spec.type
 
 default _class := ""
 
@@ -111,33 +148,35 @@ _class := class if {
 	is_string(class)
 }
 
-_accepts(matcher, value) if value in matcher.one_of
+_accepts("one_of", wanted, value) if value in wanted
 
-_accepts(matcher, value) if lower(value) in matcher.one_of_any_case
+_accepts("one_of_any_case", wanted, value) if lower(value) in wanted
 
-_accepts(matcher, value) if {
-	matcher.none_of
-	not value in matcher.none_of
-}
+_accepts("none_of", unwanted, value) if not value in unwanted
 
-_accepts(matcher, _) if matcher.anything
+_accepts("anything", true, _)
 
-_accepts(matcher, value) if {
+_accepts("item", wanted, value) if {
 	some item in split(value, ",")
-	trim_space(item) == matcher.item
+	trim_space(item) == wanted
 }
 
-_accepts(matcher, value) if {
+_accepts("attribute", wanted, value) if {
+	some [name, setting] in _attributes(value)
+	name == wanted.name
+	setting in wanted.one_of
+}
+
+# The attributes of a list name=setting,..., each as [name, setting].
+_attributes(value) := [[trim_space(name), trim_space(setting)] |
 	some attribute in split(value, ",")
 	[name, setting] := split(attribute, "=")
-	trim_space(name) == matcher.attribute.name
-	trim_space(setting) in matcher.attribute.one_of
-}
+]
 
-_accepts(matcher, value) if {
-	member := _member(matcher.json.key, value)
-	some wanted in object.get(matcher.json, "one_of", [member])
-	member == wanted
+_accepts("json", wanted, value) if {
+	member := _member(wanted.key, value)
+	some accepted in object.get(wanted, "one_of", [member])
+	member == accepted
 }
 
 _member(key, value) := json.unmarshal(value)[key] if json.is_valid(value)

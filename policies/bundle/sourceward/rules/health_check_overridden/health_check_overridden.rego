@@ -24,6 +24,7 @@ import data.sourceward.lib.rows
 # METADATA
 # description: One finding for each other check, however many annotations tell of it.
 warn contains object.union(finding, _repair(check)) if {
+	input.facts.local
 	some [path, check], sentences in _checks
 	finding := {
 		"path": path,
@@ -34,9 +35,8 @@ warn contains object.union(finding, _repair(check)) if {
 
 # What is said of each check that is not Local's, by the annotation that is wrong or missing.
 _checks[[path, check]] contains rows.sentence(match) if {
-	input.facts.local
 	input.object.spec.type == "LoadBalancer"
-	some match in rows.holding
+	some match in rows.saying("health_check")
 	check := match.row.health_check
 	path := rows.pointer(object.get(check, "annotation", object.get(match.subject, "annotation", "")))
 }

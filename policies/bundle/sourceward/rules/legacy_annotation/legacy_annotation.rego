@@ -22,12 +22,11 @@ import data.sourceward.lib.rows
 # METADATA
 # description: One finding for each such annotation.
 warn contains finding if {
-	some match in rows.holding
-	instead := match.row.legacy
+	some match in rows.saying("legacy")
 	finding := {
 		"path": rows.pointer(match.subject.annotation),
 		"message": rows.sentence(match),
-		"fix": sprintf("remove it; %s", [instead]),
+		"fix": sprintf("remove it; %s", [match.row.legacy]),
 		"unwanted": true,
 	}
 }

@@ -28,8 +28,7 @@ import data.sourceward.lib.rows
 # description: One finding for each annotation that goes with Cluster only.
 deny contains finding if {
 	input.facts.local
-	some match in rows.holding
-	match.row.verdict == "forbidden"
+	some match in rows.judging({"forbidden"})
 	not match.row.breaks_health_check
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
@@ -41,8 +40,7 @@ deny contains finding if {
 # METADATA
 # description: One finding for each Service with which this one cannot share an address.
 deny contains finding if {
-	some match in rows.holding
-	match.row.shares_address
+	some match in rows.saying("shares_address")
 	some other in input.related.services
 	_backends(input.object.spec) != _backends(other.spec)
 	not _addresses_differ(other)

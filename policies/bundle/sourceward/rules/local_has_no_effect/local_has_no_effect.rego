@@ -26,8 +26,7 @@ import data.sourceward.lib.rows
 warn contains finding if {
 	input.facts.local
 	count(_needs) == 0
-	some match in rows.holding
-	match.row.verdict in {"useless", "preserved"}
+	some match in rows.judging({"useless", "preserved"})
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
 		"message": sprintf("Local has no effect, but drops traffic at nodes without pods: %s", [rows.sentence(match)]),
@@ -36,6 +35,6 @@ warn contains finding if {
 }
 
 _needs contains match.row.id if {
-	some match in rows.holding
+	some match in rows.saying("require_local")
 	match.row.require_local == "hard"
 }

@@ -25,8 +25,7 @@ warn contains finding if {
 	input.object.spec.type == "LoadBalancer"
 	input.object.spec.allocateLoadBalancerNodePorts == false
 	count(_without_node_port) > 0
-	some match in rows.holding
-	match.row.needs_node_ports
+	some match in rows.saying("needs_node_ports")
 	finding := {
 		"path": "/spec/allocateLoadBalancerNodePorts",
 		"message": sprintf("port %d has no node port, and %s", [min(_without_node_port), rows.sentence(match)]),

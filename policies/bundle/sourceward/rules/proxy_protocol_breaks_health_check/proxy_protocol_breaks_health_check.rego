@@ -26,8 +26,7 @@ import data.sourceward.lib.rows
 # description: One finding for each annotation that puts the PROXY header into the health check.
 deny contains finding if {
 	input.facts.local
-	some match in rows.holding
-	match.row.breaks_health_check
+	some match in rows.saying("breaks_health_check")
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
 		"message": rows.sentence(match),

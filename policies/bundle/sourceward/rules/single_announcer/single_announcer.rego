@@ -24,8 +24,7 @@ import data.sourceward.lib.rows
 # description: One finding for the load balancer that the policy names.
 warn contains finding if {
 	input.facts.local
-	some match in rows.holding
-	match.row.verdict == "single-announcer"
+	some match in rows.judging({"single-announcer"})
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
 		"message": rows.sentence(match),

@@ -16,10 +16,9 @@ import data.sourceward.lib.rows
 # METADATA
 # description: One reason for each annotation that works only with Local.
 require_local contains reason if {
-	some match in rows.holding
-	strength := match.row.require_local
+	some match in rows.saying("require_local")
 	reason := object.union(_annotation(match), {
-		"strength": strength,
+		"strength": match.row.require_local,
 		"message": rows.sentence(match),
 	})
 }
@@ -27,10 +26,9 @@ require_local contains reason if {
 # METADATA
 # description: One reason for each thing that keeps the source IP without Local, or makes Local or spreading pointless.
 keeps_source_ip contains reason if {
-	some match in rows.holding
-	verdict := _verdicts[match.row.verdict]
+	some match in rows.judging(object.keys(_verdicts))
 	reason := object.union(_annotation(match), {
-		"verdict": verdict,
+		"verdict": _verdicts[match.row.verdict],
 		"message": rows.sentence(match),
 	})
 }
