@@ -598,7 +598,7 @@ func remedy(e *ast.Error) string {
 	case undefined:
 		return "; check its spelling: modules see the functions of OPA, of data.sourceward.lib and of their own policy"
 	case strings.Contains(e.Message, "keyword is required"):
-		return `; write Rego v1 ("opa fmt --v0-v1" converts older modules)`
+		return `; write Rego v1 ("sourceward policy fmt" converts older modules)`
 	case e.Message == "package expected", e.Message == "empty module":
 		return "; begin with package sourceward.custom.<name>"
 	case strings.HasPrefix(e.Message, "yaml: "):

@@ -167,6 +167,12 @@ func decodePolicy(item policyContent) (*Policy, []*Error) {
 // File is the file that the policy was read from.
 func (p *Policy) File() string { return p.document.File }
 
+// Edit makes operations on the policy in data, the text of its file, and returns the whole new text. The error is that of
+// Patch.
+func (p *Policy) Edit(data []byte, operations []policies.PatchOperation) ([]byte, error) {
+	return Patch(data, p.document.Index, p.at, operations)
+}
+
 // Position is the place of a path of the policy. If row is not 0, the path is that of a text of
 // several lines, such as a Rego module, and the place is that of its row, counted from 1, as far as
 // it stands in the file as it is.

@@ -1,0 +1,222 @@
+package bundle
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/format"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+)
+
+// Vet returns what an author should mend before a policy ships: all that Compile refuses, and beside it METADATA that is
+// missing, rules that nothing refers to, text that is not as Format writes it, and tests that do not compile. tests are
+// the files of its Rego tests. An error about a test has an empty Path.
+func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModule) []*Error {
+	_, problems := c.Compile(policy)
+	broken := slices.ContainsFunc(problems, func(e *Error) bool { return e.Module != "" })
+	modules := map[string]*ast.Module{}
+	for i, source := range policy.Spec.Rego {
+		of := c.style(source, modules)
+		for _, e := range of {
+			e.Path = fmt.Sprintf("/spec/rego/%d/module", i)
+		}
+		problems = append(problems, of...)
+	}
+	if len(modules) == len(policy.Spec.Rego) {
+		lints := append(undocumented(modules), c.unreferred(modules)...)
+		for _, e := range lints {
+			i := slices.IndexFunc(policy.Spec.Rego, func(m v1alpha1.RegoModule) bool { return m.Name == e.Module })
+			e.Path, e.Line = fmt.Sprintf("/spec/rego/%d/module", i), row(policy.Spec.Rego[i].Module, e.Row)
+		}
+		problems = append(problems, lints...)
+	}
+
+	all := maps.Clone(modules)
+	parsed := true
+	for _, source := range tests {
+		of := c.style(source, all)
+		parsed = parsed && all[source.Name] != nil
+		if all[source.Name] == nil {
+			_, of = parse(source)
+		}
+		problems = append(problems, of...)
+	}
+	if parsed && !broken {
+		problems = append(problems, c.compileTests(all, tests)...)
+	}
+	for _, e := range problems {
+		e.Policy = policy.Name
+	}
+	return problems
+}
+
+// parse parses a module as Compile does.
+func parse(source v1alpha1.RegoModule) (*ast.Module, []*Error) {
+	m, err := ast.ParseModuleWithOpts(source.Name, source.Module, ast.ParserOptions{
+		RegoVersion: ast.RegoV1, Capabilities: capabilities(), ProcessAnnotation: true,
+	})
+	if err != nil {
+		return nil, inSources(regoErrors(err), []v1alpha1.RegoModule{source})
+	}
+	return m, nil
+}
+
+// inSources gives errors the text of their lines, and the name of the file to those that have none.
+func inSources(problems []*Error, sources []v1alpha1.RegoModule) []*Error {
+	for _, e := range problems {
+		for _, source := range sources {
+			if e.Module = cmp.Or(e.Module, source.Name); e.Module == source.Name {
+				e.Line = row(source.Module, e.Row)
+			}
+		}
+	}
+	return problems
+}
+
+// row is a row of a text, counted from 1; empty if it has no such row.
+func row(text string, number int) string {
+	lines := strings.Split(text, "\n")
+	if number < 1 || number > len(lines) {
+		return ""
+	}
+	return lines[number-1]
+}
+
+// style parses a file into modules, and tells if it is not formatted. What does not parse is not its matter.
+func (c *Compiler) style(source v1alpha1.RegoModule, into map[string]*ast.Module) []*Error {
+	m, problems := parse(source)
+	if problems != nil {
+		return nil
+	}
+	into[source.Name] = m
+	formatted, problems := Format(source)
+	if problems != nil || formatted == source.Module {
+		return problems
+	}
+	got, want := strings.Split(source.Module, "\n"), strings.Split(formatted, "\n")
+	at := 0
+	for at < len(got)-1 && at < len(want)-1 && got[at] == want[at] {
+		at++
+	}
+	return []*Error{{Module: source.Name, Row: at + 1, Column: 1, Line: got[at], Message: "this is not as opa fmt writes it"}}
+}
+
+// Format is the text of a module as opa fmt writes it, in Rego v1 also where it was v0. The errors say why it cannot be
+// parsed as either.
+func Format(source v1alpha1.RegoModule) (string, []*Error) {
+	m, problems := parse(source)
+	if problems != nil {
+		older, err := ast.ParseModuleWithOpts(source.Name, source.Module, ast.ParserOptions{RegoVersion: ast.RegoV0})
+		if err != nil {
+			return "", problems
+		}
+		m = older
+	}
+	formatted, err := format.AstWithOpts(m, format.Opts{RegoVersion: ast.RegoV1, DropRedundantDirectiveImports: true})
+	if err == nil {
+		_, again := parse(v1alpha1.RegoModule{Name: source.Name, Module: string(formatted)})
+		if again == nil {
+			return string(formatted), nil
+		}
+	}
+	if problems == nil { // It is Rego v1, and the formatter fails.
+		problems = inSources(regoErrors(err), []v1alpha1.RegoModule{source})
+	}
+	return "", problems
+}
+
+// undocumented tells which packages have no METADATA with title and description, and which rules of the contract have
+// none with a description: they are what explain and reviewers read.
+func undocumented(modules map[string]*ast.Module) []*Error {
+	annotations, errs := ast.BuildAnnotationSet(slices.Collect(maps.Values(modules)))
+	if errs != nil {
+		return nil // Compile tells.
+	}
+	var problems []*Error
+	for _, name := range slices.Sorted(maps.Keys(modules)) {
+		m := modules[name]
+		own := annotations.GetPackageScope(m.Package)
+		for _, key := range []struct {
+			name    string
+			missing bool
+		}{{"title", own == nil || own.Title == ""}, {"description", own == nil || own.Description == ""}} {
+			if key.missing {
+				problems = append(problems, &Error{Module: name, Row: m.Package.Location.Row, Column: m.Package.Location.Col, Message: fmt.Sprintf(
+					`the package has no METADATA with a %s; write "# METADATA" and "# %[1]s: ..." above it`, key.name)})
+			}
+		}
+		for _, word := range contract {
+			var rules []*ast.Rule
+			for _, rule := range m.Rules {
+				if ruleName(rule) == word {
+					rules = append(rules, rule)
+				}
+			}
+			described := slices.ContainsFunc(rules, func(rule *ast.Rule) bool {
+				return slices.ContainsFunc(annotations.GetRuleScope(rule), func(a *ast.Annotations) bool { return a.Description != "" })
+			})
+			if len(rules) > 0 && !described {
+				problems = append(problems, &Error{Module: name, Row: rules[0].Location.Row, Column: rules[0].Location.Col, Message: fmt.Sprintf(
+					`%s has no METADATA with a description; write "# METADATA" and "# description: ..." above it`, word)})
+			}
+		}
+	}
+	return problems
+}
+
+// unreferred tells which rules of the modules nothing refers to, but for the contract's, and for the sets that Compile
+// tells of.
+func (c *Compiler) unreferred(modules map[string]*ast.Module) []*Error {
+	compiler := newCompiler().WithOnlyStagesUpTo(ast.StageResolveRefs)
+	all := maps.Clone(c.lib)
+	maps.Copy(all, modules)
+	if compiler.Compile(all); compiler.Failed() {
+		return nil // Compile tells.
+	}
+	referred := map[string]bool{}
+	for name := range modules {
+		ast.WalkRefs(compiler.Modules[name], func(ref ast.Ref) bool {
+			prefix := ref.ConstantPrefix()
+			for n := range prefix {
+				referred[prefix[:n+1].String()] = true
+			}
+			referred[ref.String()] = true // a package that is read as a whole
+			return false
+		})
+	}
+	var problems []*Error
+	for _, name := range slices.Sorted(maps.Keys(modules)) {
+		m := modules[name]
+		whole := m.Package.Path.String()
+		told := map[string]bool{}
+		for _, rule := range m.Rules {
+			word := ruleName(rule)
+			ofCompile := rule.Head.RuleKind() == ast.MultiValue && !strings.HasPrefix(word, "_")
+			if told[word] || ofCompile || slices.Contains(contract, word) || referred[whole+"."+word] {
+				continue
+			}
+			told[word] = true
+			problems = append(problems, &Error{Module: name, Row: rule.Location.Row, Column: rule.Location.Col,
+				Message: fmt.Sprintf("nothing refers to %s; remove it", word)})
+		}
+	}
+	return problems
+}
+
+// compileTests compiles tests together with the modules that they are about.
+func (c *Compiler) compileTests(all map[string]*ast.Module, tests []v1alpha1.RegoModule) []*Error {
+	compiler := newCompiler().WithEnablePrintStatements(true)
+	together := maps.Clone(c.lib)
+	maps.Copy(together, all)
+	if compiler.Compile(together); !compiler.Failed() {
+		return nil
+	}
+	return slices.DeleteFunc(inSources(regoErrors(compiler.Errors), tests), func(e *Error) bool {
+		return !slices.ContainsFunc(tests, func(t v1alpha1.RegoModule) bool { return t.Name == e.Module })
+	})
+}
