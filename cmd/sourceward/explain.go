@@ -155,10 +155,7 @@ func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
 	}
 	for _, p := range of.problems {
 		fmt.Fprintf(s.err, "error: %s\n", printable(p.line))
-		for line := range strings.Lines(strings.TrimPrefix(p.detail, "\n")) {
-			// The mark in the last line keeps its place below what it marks.
-			fmt.Fprintln(s.err, printable(strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "    ")))
-		}
+		writeDetail(s.err, strings.TrimPrefix(p.detail, "\n"))
 	}
 	for _, note := range of.notes {
 		fmt.Fprintf(s.err, "note: %s\n", printable(note))

@@ -607,6 +607,10 @@ func remedy(e *ast.Error) string {
 		return "; remove it"
 	case strings.HasSuffix(e.Message, " is unsafe"):
 		return "; give it a value, with := or some ... in"
+	case strings.Contains(e.Message, " is recursive: "):
+		return "; do without recursion, by a comprehension, every, or walk"
+	case e.Code == ast.ParseErr:
+		return "; check the syntax there"
 	default:
 		return ""
 	}

@@ -9,19 +9,39 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/format"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
 )
 
+// PackageOf is the last element of the package of a rule, which is its id with _ for -. ok is false if that is a keyword of
+// Rego.
+func PackageOf(id string) (name string, ok bool) {
+	name = strings.ReplaceAll(id, "-", "_")
+	return name, !ast.IsKeywordInRegoVersion(name, ast.RegoV1)
+}
+
 // Vet returns what an author should mend before a policy ships: all that Compile refuses, and beside it METADATA that is
 // missing, rules that nothing refers to, text that is not as Format writes it, and tests that do not compile. tests are
-// the files of its Rego tests. An error about a test has an empty Path.
-func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModule) []*Error {
+// the files of its Rego tests, and reformat is what to do about what Format would change. An error about a test has an
+// empty Path.
+func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModule, reformat string) []*Error {
 	_, problems := c.Compile(policy)
-	broken := slices.ContainsFunc(problems, func(e *Error) bool { return e.Module != "" })
+	isAboutRego := func(e *Error) bool { return e.Module != "" }
+	if problems != nil && !slices.ContainsFunc(problems, isAboutRego) && len(policy.Spec.Rego) > 0 {
+		// Its fields are wrong, and so its modules were not looked at.
+		alone := v1alpha1.SourceIPPolicy{ObjectMeta: metav1.ObjectMeta{Name: "alone"}, Spec: v1alpha1.SourceIPPolicySpec{Rego: policy.Spec.Rego}}
+		_, ofRego := c.Compile(alone)
+		problems = append(problems, slices.DeleteFunc(ofRego, func(e *Error) bool { return !isAboutRego(e) })...)
+	}
+	broken := slices.ContainsFunc(problems, isAboutRego)
 	modules := map[string]*ast.Module{}
 	for i, source := range policy.Spec.Rego {
-		of := c.style(source, modules)
+		of := style(source, reformat, modules)
+		if v0 := older(source, reformat); v0 != nil {
+			problems = slices.DeleteFunc(problems, func(e *Error) bool { return e.Module == source.Name })
+			of = append(of, v0)
+		}
 		for _, e := range of {
 			e.Path = fmt.Sprintf("/spec/rego/%d/module", i)
 		}
@@ -31,7 +51,7 @@ func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModu
 		lints := append(undocumented(modules), c.unreferred(modules)...)
 		for _, e := range lints {
 			i := slices.IndexFunc(policy.Spec.Rego, func(m v1alpha1.RegoModule) bool { return m.Name == e.Module })
-			e.Path, e.Line = fmt.Sprintf("/spec/rego/%d/module", i), row(policy.Spec.Rego[i].Module, e.Row)
+			e.Path, e.Line = fmt.Sprintf("/spec/rego/%d/module", i), textRow(policy.Spec.Rego[i].Module, e.Row)
 		}
 		problems = append(problems, lints...)
 	}
@@ -39,10 +59,13 @@ func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModu
 	all := maps.Clone(modules)
 	parsed := true
 	for _, source := range tests {
-		of := c.style(source, all)
-		parsed = parsed && all[source.Name] != nil
+		of := style(source, reformat, all)
 		if all[source.Name] == nil {
+			parsed = false
 			_, of = parse(source)
+			if v0 := older(source, reformat); v0 != nil {
+				of = []*Error{v0}
+			}
 		}
 		problems = append(problems, of...)
 	}
@@ -71,15 +94,15 @@ func inSources(problems []*Error, sources []v1alpha1.RegoModule) []*Error {
 	for _, e := range problems {
 		for _, source := range sources {
 			if e.Module = cmp.Or(e.Module, source.Name); e.Module == source.Name {
-				e.Line = row(source.Module, e.Row)
+				e.Line = textRow(source.Module, e.Row)
 			}
 		}
 	}
 	return problems
 }
 
-// row is a row of a text, counted from 1; empty if it has no such row.
-func row(text string, number int) string {
+// textRow is a row of a text, counted from 1; empty if it has no such row.
+func textRow(text string, number int) string {
 	lines := strings.Split(text, "\n")
 	if number < 1 || number > len(lines) {
 		return ""
@@ -88,7 +111,7 @@ func row(text string, number int) string {
 }
 
 // style parses a file into modules, and tells if it is not formatted. What does not parse is not its matter.
-func (c *Compiler) style(source v1alpha1.RegoModule, into map[string]*ast.Module) []*Error {
+func style(source v1alpha1.RegoModule, reformat string, into map[string]*ast.Module) []*Error {
 	m, problems := parse(source)
 	if problems != nil {
 		return nil
@@ -103,7 +126,26 @@ func (c *Compiler) style(source v1alpha1.RegoModule, into map[string]*ast.Module
 	for at < len(got)-1 && at < len(want)-1 && got[at] == want[at] {
 		at++
 	}
-	return []*Error{{Module: source.Name, Row: at + 1, Column: 1, Line: got[at], Message: "this is not as opa fmt writes it"}}
+	return []*Error{{Module: source.Name, Row: at + 1, Column: 1, Line: got[at], Message: "this is not as opa fmt writes it; " + reformat}}
+}
+
+// older tells that a module is Rego v0; nil if it is not.
+func older(source v1alpha1.RegoModule, reformat string) *Error {
+	_, problems := parse(source)
+	if problems == nil {
+		return nil
+	}
+	if !isV0(source) {
+		return nil
+	}
+	first := *problems[0]
+	first.Message = "this is Rego v0, and must be v1; " + reformat
+	return &first
+}
+
+func isV0(source v1alpha1.RegoModule) bool {
+	_, err := ast.ParseModuleWithOpts(source.Name, source.Module, ast.ParserOptions{RegoVersion: ast.RegoV0})
+	return err == nil
 }
 
 // Format is the text of a module as opa fmt writes it, in Rego v1 also where it was v0. The errors say why it cannot be

@@ -263,8 +263,12 @@ func (w *Workbench) Test(ctx context.Context, tests []v1alpha1.RegoModule, run s
 		switch {
 		case result.Error != nil:
 			at.Failure = oneLine(result.Error.Error())
+			if fault, ok := errors.AsType[*topdown.Error](result.Error); ok && fault.Location != nil && fault.Location.File != "" {
+				at.File, at.Row, at.Column = fault.Location.File, fault.Location.Row, fault.Location.Col
+				at.Failure = oneLine(fault.Message)
+			}
 		case result.Fail:
-			at.Failure = "it does not hold"
+			at.Failure = notHolding
 			var cases []string
 			for name, sub := range result.SubResults.Iter {
 				if sub.Fail && len(sub.SubResults) == 0 {
@@ -293,18 +297,33 @@ func (w *Workbench) whyFailed(ctx context.Context, runner func() *tester.Runner,
 	if err != nil {
 		return // It has compiled before.
 	}
-	failed := map[string]*ast.Expr{}
+	failed := map[string]*ast.Location{}
 	for _, result := range channel.Collect(found) {
-		if result.Fail && result.FailedAt != nil && result.FailedAt.Location != nil {
-			failed[lastOf(result.Package)+"."+result.Name] = result.FailedAt
+		if at := lastFailure(result.Trace, result.Location); result.Fail && at != nil {
+			failed[lastOf(result.Package)+"."+result.Name] = at
 		}
 	}
 	for i, r := range results {
-		if at := failed[r.Name]; r.Failure == "it does not hold" && at != nil && at.Location.File == r.File {
-			results[i].Row, results[i].Column = at.Location.Row, at.Location.Col
-			results[i].Failure = "this does not hold: " + oneLine(string(at.Location.Text))
+		if at := failed[r.Name]; r.Failure == notHolding && at != nil {
+			results[i].Row, results[i].Column = at.Row, at.Col
+			results[i].Failure = "this does not hold: " + oneLine(string(at.Text))
 		}
 	}
+}
+
+// notHolding is the failure of a test of which no more is known.
+const notHolding = "it does not hold"
+
+// lastFailure is where, in the text of a rule, an evaluation failed at last; nil if it did not.
+func lastFailure(trace []*topdown.Event, rule *ast.Location) *ast.Location {
+	last := rule.Row + strings.Count(string(rule.Text), "\n")
+	for _, event := range slices.Backward(trace) {
+		at := event.Location
+		if event.Op == topdown.FailOp && at != nil && at.File == rule.File && rule.Row < at.Row && at.Row <= last {
+			return at
+		}
+	}
+	return nil
 }
 
 func lastOf(path string) string { return path[strings.LastIndex(path, ".")+1:] }

@@ -194,6 +194,17 @@ func (p *Policy) Position(pointer string, row int) Position {
 	return Position{Line: line}
 }
 
+// Indent is by how many characters a row is indented in the file, if Position finds that very row; else 0.
+func (p *Policy) Indent(pointer string, row int) int {
+	place := p.Position(pointer, row)
+	module, _ := valueAt(p.document.Content, p.at+pointer).(string)
+	rows := strings.Split(module, "\n")
+	if place.Column > 0 || row < 1 || row > len(rows) {
+		return 0
+	}
+	return max(0, len(p.document.line(place.Line))-len(rows[row-1]))
+}
+
 // valueAt is the value that a JSON Pointer names; nil if there is none.
 func valueAt(value any, pointer string) any {
 	for _, token := range tokens(pointer) {
