@@ -31,7 +31,7 @@ func policyCommand(s streams) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(policyNewCommand(s), policyVetCommand(s), policyTestCommand(s), policyFmtCommand(s))
+	cmd.AddCommand(policyNewCommand(s), policyVetCommand(s), policyTestCommand(s), policyEvalCommand(s), policyBenchCommand(s), policyFmtCommand(s))
 	return cmd
 }
 

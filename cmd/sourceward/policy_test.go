@@ -3,6 +3,7 @@ package main_test
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -189,5 +190,16 @@ func TestUpdateWritesWhatIsFound(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, content(t, dir, "corp/cases/fires-in-production/want.yaml")); diff != "" {
 		t.Errorf("want.yaml mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestBenchMeasuresRulesAndThePolicy(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	run(t, command(t, dir, "policy", "new", "corp"))
+	got := run(t, command(t, dir, "policy", "bench", "corp"))
+	want := regexp.MustCompile(`^POLICY +RULE +NS/OP +ALLOCS/OP +B/OP\ncorp +corp\.deny( +[1-9]\d*){3}\ncorp +the whole policy( +[1-9]\d*){3}\n$`)
+	if !want.MatchString(got.Stdout) || got.Stderr != "" || got.Code != 0 {
+		t.Errorf("policy bench gives %+v, want %s", got, want)
 	}
 }

@@ -88,6 +88,41 @@ func (w *Workbench) Asks() []Ask {
 	return asks
 }
 
+// Input is what modules see as input, as JSON would hold it: maps, lists, strings, numbers.
+// The error is non-nil when the document cannot be turned into it.
+func (w *Workbench) Input(ask Ask) (any, error) {
+	value, err := (&input{document: ask.Document}).value(true, ask.Document.Parameters)
+	if err != nil {
+		return nil, err
+	}
+	return plain(value)
+}
+
+// plain is ast.JSON for objects that are converted as they are looked at, also within each other.
+func plain(value ast.Value) (any, error) {
+	switch value := value.(type) {
+	case ast.Object:
+		members := map[string]any{}
+		err := value.Iter(func(key, member *ast.Term) error {
+			name, _ := key.Value.(ast.String)
+			var err error
+			members[string(name)], err = plain(member.Value)
+			return err
+		})
+		return members, err
+	case *ast.Array:
+		elements := []any{}
+		err := value.Iter(func(element *ast.Term) error {
+			of, err := plain(element.Value)
+			elements = append(elements, of)
+			return err
+		})
+		return elements, err
+	default:
+		return ast.JSON(value)
+	}
+}
+
 // Outcome is what one rule of the contract gave.
 type Outcome struct {
 	// Module is the last element of the package, and Rule one of the contract's words.
@@ -203,10 +238,23 @@ func (w *Workbench) packageOf(r rule) string {
 	return ""
 }
 
-// pretty is a trace less what is not in the policy's own modules, and less what only says that something is done.
+// pretty is a trace less what is not in the policy's own modules, the ways back, and the steps of print itself.
 func (w *Workbench) pretty(events []*topdown.Event) string {
+	shown := []topdown.Op{topdown.EnterOp, topdown.EvalOp, topdown.ExitOp, topdown.FailOp, topdown.NoteOp}
+	prints := map[string]bool{}
+	for _, m := range w.modules {
+		ast.WalkExprs(m, func(e *ast.Expr) bool {
+			if e.IsCall() && e.Operator().Equal(ast.Print.Ref()) {
+				for n := range 1 + strings.Count(string(e.Location.Text), "\n") {
+					prints[fmt.Sprint(e.Location.File, e.Location.Row+n)] = true
+				}
+			}
+			return false
+		})
+	}
 	own := slices.DeleteFunc(slices.Clone(events), func(e *topdown.Event) bool {
-		return e.Location == nil || w.modules[e.Location.File] == nil || e.Op == topdown.SaveOp || e.Op == topdown.UnifyOp || e.Op == topdown.IndexOp
+		at := e.Location
+		return at == nil || w.modules[at.File] == nil || !slices.Contains(shown, e.Op) || prints[fmt.Sprint(at.File, at.Row)]
 	})
 	var text bytes.Buffer
 	topdown.PrettyTraceWithLocation(&text, own)

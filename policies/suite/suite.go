@@ -255,10 +255,9 @@ func (p *Policy) file(name string) *File {
 	return nil
 }
 
-// rowOf is a row of a module or test as its author finds it: path:line.
-func (p *Policy) rowOf(module string, row int) string {
-	at := p.problem(&bundle.Error{Module: module, Row: row, Column: 1, Path: p.pointer(module)})
-	return fmt.Sprintf("%s:%d", at.File, at.Line)
+// at is the place of a row of a module or test.
+func (p *Policy) at(module string, row int) place {
+	return p.problem(&bundle.Error{Module: module, Row: row, Column: 1, Path: p.pointer(module)}).place
 }
 
 // pointer is the JSON Pointer of the text of a module.

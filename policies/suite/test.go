@@ -82,16 +82,14 @@ func (c Coverage) String() string {
 // The problems say why they could not be run.
 func (p *Policy) Test(ctx context.Context, compiler *bundle.Compiler, run *regexp.Regexp, update bool) (*Tested, []Problem) {
 	problems := append([]Problem{}, p.stray...)
-	bench, wrong := compiler.Workbench(p.edited())
-	for _, e := range wrong {
-		problems = append(problems, p.problem(e))
-	}
+	bench, wrong := p.workbench(compiler)
+	problems = append(problems, wrong...)
 	if bench == nil {
 		return nil, sortProblems(problems)
 	}
 	tested := &Tested{Policy: p}
-	results, wrong := bench.Test(ctx, sources(p.Tests), run.String())
-	for _, e := range wrong {
+	results, uncompiled := bench.Test(ctx, sources(p.Tests), run.String())
+	for _, e := range uncompiled {
 		problems = append(problems, p.problem(e))
 	}
 	for _, r := range results {
@@ -145,7 +143,8 @@ func (p *Policy) testCase(ctx context.Context, bench *bundle.Workbench, name, di
 		}
 		for _, outcome := range outcomes {
 			for _, printed := range outcome.Printed {
-				result.Printed = append(result.Printed, p.rowOf(printed.Module, printed.Row)+": "+printed.Text)
+				at := p.at(printed.Module, printed.Row)
+				result.Printed = append(result.Printed, fmt.Sprintf("%s:%d: %s", at.File, at.Line, printed.Text))
 			}
 		}
 	}
