@@ -159,7 +159,8 @@ func Format(source v1alpha1.RegoModule) (string, []*Error) {
 		}
 		m = older
 	}
-	formatted, err := format.AstWithOpts(m, format.Opts{RegoVersion: ast.RegoV1, DropRedundantDirectiveImports: true})
+	// opa fmt keeps import rego.v1 in what is v1.
+	formatted, err := format.AstWithOpts(m, format.Opts{RegoVersion: ast.RegoV1, DropRedundantDirectiveImports: problems != nil})
 	if err == nil {
 		_, again := parse(v1alpha1.RegoModule{Name: source.Name, Module: string(formatted)})
 		if again == nil {

@@ -329,7 +329,7 @@ func (w *Workbench) Test(ctx context.Context, tests []v1alpha1.RegoModule, run s
 		}
 		results = append(results, at)
 	}
-	w.whyFailed(ctx, runner, results)
+	w.whyFailed(ctx, runner().Filter(run), results)
 	slices.SortFunc(results, func(a, b TestResult) int {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Row, b.Row), strings.Compare(a.Name, b.Name))
 	})
@@ -337,11 +337,11 @@ func (w *Workbench) Test(ctx context.Context, tests []v1alpha1.RegoModule, run s
 }
 
 // whyFailed runs the tests that failed once more, traced, and tells which expression failed.
-func (w *Workbench) whyFailed(ctx context.Context, runner func() *tester.Runner, results []TestResult) {
+func (w *Workbench) whyFailed(ctx context.Context, runner *tester.Runner, results []TestResult) {
 	if !slices.ContainsFunc(results, func(r TestResult) bool { return r.Failure != "" }) {
 		return
 	}
-	found, err := runner().EnableTracing(true).RunTests(ctx, nil)
+	found, err := runner.EnableTracing(true).RunTests(ctx, nil)
 	if err != nil {
 		return // It has compiled before.
 	}

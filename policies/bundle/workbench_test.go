@@ -129,6 +129,7 @@ func TestFormattingTwiceIsFormattingOnce(t *testing.T) {
 	for name, text := range map[string]string{
 		"v1":                "package sourceward.custom.corp\n\ndeny contains   {\"message\": \"no\"} if   true # why\n",
 		"v0":                "package sourceward.custom.corp\n\nimport future.keywords.in\n\n# why\ndeny[x] { x := {\"message\": \"no\"}; \"a\" in input.object }\n",
+		"v1 that says so":   "package sourceward.custom.corp\n\nimport rego.v1\n\ndeny contains 1 if true\n",
 		"a rule without if": "package sourceward.custom.corp\n\ndefault a = 1\n\nf(x) = y { y := x }\n",
 	} {
 		once, problems := Format(v1alpha1.RegoModule{Name: "corp.rego", Module: text})

@@ -155,10 +155,13 @@ func (p *Policy) testCase(ctx context.Context, bench *bundle.Workbench, name, di
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		result.Failure = oneLine(readError(c.Path(wantFile), err))
 	case err == nil && want == got:
+	case fault != nil: // which nobody wants by --update
+		result.Failure = "the policy could not be evaluated (" + oneLine(fault) + "); mend the module"
+		result.Want, result.Got = want, got
 	case update:
 		result.Updated = true
 		if err := os.WriteFile(c.Path(wantFile), []byte(got), newFile); err != nil {
-			result.Failure = oneLine(err)
+			result.Updated, result.Failure = false, oneLine(err)
 		}
 	default:
 		result.Failure = "the decision is another; mend the module, or write it with --update"
@@ -166,9 +169,6 @@ func (p *Policy) testCase(ctx context.Context, bench *bundle.Workbench, name, di
 			result.Failure = "it is not there; read the decision, and write it with --update"
 		}
 		result.Want, result.Got = want, got
-		if fault != nil {
-			result.Failure = "the policy could not be evaluated (" + oneLine(fault) + "); mend the module"
-		}
 	}
 	return result
 }
