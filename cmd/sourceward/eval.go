@@ -73,6 +73,9 @@ func policyEval(ctx context.Context, s streams, flags evalFlags, paths []string)
 	for _, e := range manifests.Errors {
 		fmt.Fprintf(s.err, "error: %s\n", printable(e.Error()))
 	}
+	for _, note := range manifests.Notes {
+		fmt.Fprintf(s.err, "note: %s\n", printable(note))
+	}
 	report := evalReport{}
 	compiler := bundle.NewCompiler()
 	faulty := false

@@ -48,7 +48,7 @@ func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModu
 		problems = append(problems, of...)
 	}
 	if len(modules) == len(policy.Spec.Rego) {
-		lints := append(undocumented(modules), c.unreferred(modules)...)
+		lints := slices.Concat(c.further(modules, problems), undocumented(modules), c.unreferred(modules))
 		for _, e := range lints {
 			i := slices.IndexFunc(policy.Spec.Rego, func(m v1alpha1.RegoModule) bool { return m.Name == e.Module })
 			e.Path, e.Line = fmt.Sprintf("/spec/rego/%d/module", i), textRow(policy.Spec.Rego[i].Module, e.Row)
@@ -171,6 +171,42 @@ func Format(source v1alpha1.RegoModule) (string, []*Error) {
 		problems = inSources(regoErrors(err), []v1alpha1.RegoModule{source})
 	}
 	return "", problems
+}
+
+// further finds what is wrong beside what was told: OPA's compiler stops at the first stage that finds anything. It compiles
+// what is left without the rules that are wrong, as far as these are of the contract, on which no other depends.
+func (c *Compiler) further(modules map[string]*ast.Module, told []*Error) []*Error {
+	var found []*Error
+	left := maps.Clone(modules)
+	for {
+		removed := false
+		for name, m := range left {
+			rest := m.Copy()
+			rest.Rules = slices.DeleteFunc(rest.Rules, func(rule *ast.Rule) bool {
+				last := rule.Location.Row + strings.Count(string(rule.Location.Text), "\n")
+				return slices.Contains(contract, ruleName(rule)) && slices.ContainsFunc(told, func(e *Error) bool {
+					return e.Module == name && rule.Location.Row <= e.Row && e.Row <= last
+				})
+			})
+			removed = removed || len(rest.Rules) < len(m.Rules)
+			left[name] = rest
+			if nesting(rest) > maxNesting {
+				return found // The compiler might not come to an end.
+			}
+		}
+		if !removed {
+			return found
+		}
+		compiler := newCompiler()
+		all := maps.Clone(c.lib)
+		maps.Copy(all, left)
+		if compiler.Compile(all); !compiler.Failed() {
+			return found
+		}
+		// An import may have been for a rule that was removed.
+		told = slices.DeleteFunc(regoErrors(compiler.Errors), func(e *Error) bool { return strings.HasPrefix(e.Message, "import ") })
+		found = append(found, told...)
+	}
 }
 
 // undocumented tells which packages have no METADATA with title and description, and which rules of the contract have

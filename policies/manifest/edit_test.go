@@ -393,7 +393,7 @@ func TestAddToAnyMappingKeepsAllLines(t *testing.T) {
 func FuzzPatch(f *testing.F) {
 	for _, seed := range []struct{ text, path, value string }{
 		{"a:\n  b: 1\n", "/a", "x"}, {"a: {b: [1, 2]}\n", "/a", "y: z"}, {"{\"a\": {}}", "/a", ""},
-		{"a:\n- b: |+\n    x\n\n- &x c: *x\n", "/a/0", "x\ny"}, {"a: 'b\n\n  c'\n# d\n", "", "#"}, {"? a\n: b: >1\n   c\n", "/a", "-"},
+		{"a:\n- b: |+\n    x\n\n- &x c: *x\n", "/a/0", "x\ny"}, {"a: 'b\n\n  c'\n# d\n", "", "#"}, {"? a\n: b: >1\n   c\n", "/a", "-"}, {"a: |1 # b\n   c\n\nd: e\n", "", "x\n\n y\n"},
 	} {
 		f.Add(seed.text, seed.path, seed.value)
 	}

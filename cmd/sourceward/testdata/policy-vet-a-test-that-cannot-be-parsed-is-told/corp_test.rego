@@ -2,6 +2,6 @@ package sourceward.custom.corp_test
 
 import data.sourceward.custom.corp
 
-test_it {
-	count(corp.deny) == 1 with input.object.kind as "Service"
+test_it if {
+	count(corp.deny) == with input.object.kind as "Service"
 }
