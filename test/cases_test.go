@@ -11,17 +11,16 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	"github.com/google/go-cmp/cmp"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
-	"sigs.k8s.io/yaml"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/bundle"
 	"github.com/sourceward/sourceward/policies/manifest"
+	"github.com/sourceward/sourceward/policies/suite"
 )
 
 const (
@@ -74,25 +73,25 @@ func TestCases(t *testing.T) {
 func testCase(t *testing.T, rule, kind, dir string) {
 	testFiles(t, dir)
 	c := readCase(t, dir)
-	before := marshal(t, c.input)
-	decision, err := policies.Decide(t.Context(), c.input, c.rules, c.settings)
-	if diff := cmp.Diff(before, marshal(t, c.input)); diff != "" {
+	before := marshal(t, c.Input)
+	decision, err := policies.Decide(t.Context(), c.Input, c.rules, c.settings)
+	if diff := cmp.Diff(before, marshal(t, c.Input)); diff != "" {
 		t.Errorf("Decide() changed its input (-before +after):\n%s", diff)
 	}
-	got := wantOf(decision)
+	got := suite.WantOf(decision)
 
 	// Before -update may write it down.
-	verdict, says := readExpect(t, filepath.Join(dir, expectFile))
-	if diff := cmp.Diff(verdict, got.verdict()); diff != "" {
+	expected, says := readExpect(t, filepath.Join(dir, expectFile))
+	if diff := cmp.Diff(expected, verdict(got)); diff != "" {
 		t.Fatalf("verdict mismatch (-want +got):\n%s", diff)
 	}
 	for _, text := range says {
-		if !slices.ContainsFunc(got.Findings, func(f finding) bool { return strings.Contains(f.Message+f.Fix, text) }) {
-			t.Fatalf("no finding says %q: %s", text, got.yaml(t))
+		if !slices.ContainsFunc(got.Findings, func(f suite.WantFinding) bool { return strings.Contains(f.Message+f.Fix, text) }) {
+			t.Fatalf("no finding says %q: %s", text, got.YAML())
 		}
 	}
 	has := func(rule string) bool {
-		return slices.ContainsFunc(got.Findings, func(f finding) bool { return f.Rule == rule })
+		return slices.ContainsFunc(got.Findings, func(f suite.WantFinding) bool { return f.Rule == rule })
 	}
 	if told := has("policy-not-evaluated"); told != (err != nil) {
 		t.Errorf("Decide() error is %v, and a finding tells of one: %t", err, told)
@@ -101,7 +100,7 @@ func testCase(t *testing.T, rule, kind, dir string) {
 	if !slices.Contains(kinds, kind) || kind == "firing" && !fires || kind == "silent" && fires {
 		t.Errorf("the name of a case of which the rule has a finding (%t) begins with %s", fires, kind)
 	}
-	golden(t, filepath.Join(dir, wantFile), got.yaml(t))
+	golden(t, filepath.Join(dir, wantFile), got.YAML())
 	golden(t, filepath.Join(dir, patchedFile), c.patched(t, decision))
 	testRepaired(t, c, decision)
 	testHandler(t, c)
@@ -112,87 +111,21 @@ func testCase(t *testing.T, rule, kind, dir string) {
 
 // readyCase is a folder, ready to be decided.
 type readyCase struct {
-	dir      string
-	cluster  cluster
-	object   *manifest.Object
-	text     []byte
-	input    policies.Input
+	*suite.Case
 	rules    *bundle.Set
 	settings policies.Settings
 }
 
-// cluster is clusterFile.
-type cluster struct {
-	KubeVersion string `json:"kubeVersion"`
-	Nodes       int    `json:"nodes"`
-	// Provider is the flag --provider.
-	Provider string `json:"provider"`
-	// View is Cluster or None for an object that a webhook is asked about, where Cluster is what an
-	// UPDATE has by default; else it is Files.
-	View string `json:"view"`
-	// Now is for exemptions that are about to end; a case that gives it is not one for the binary.
-	Now time.Time `json:"now"`
-}
-
-// viewNone is policies.ViewNone in clusterFile.
-const viewNone = "None"
-
-// someDay is the time of cases for which any time would do, such as that at which the binary runs.
-var someDay = time.Date(2026, time.December, 1, 0, 0, 0, 0, time.UTC)
-
 func readCase(t *testing.T, dir string) readyCase {
 	t.Helper()
-	c := readyCase{dir: dir, cluster: cluster{
-		KubeVersion: policies.Newest.String(),
-		Now:         someDay,
-	}}
-	if c.has(clusterFile) {
-		if err := yaml.UnmarshalStrict(readFile(t, c.path(clusterFile)), &c.cluster); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if views := []string{"", string(policies.ViewFiles), string(policies.ViewCluster), viewNone}; !slices.Contains(views, c.cluster.View) {
-		t.Fatalf("%s: view %q is not one of %q", clusterFile, c.cluster.View, views)
-	}
-	version, err := policies.ParseVersion(c.cluster.KubeVersion)
+	read, err := suite.ReadCase(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-
-	load := func(paths []string, context ...string) *manifest.Manifests {
-		m, err := manifest.Load(manifest.Options{Paths: paths, Context: context, Version: version})
-		if err != nil || len(m.Errors) > 0 || m.Skipped > 0 {
-			t.Fatalf("%s: error %v, %v, %d skipped", paths, err, m.Errors, m.Skipped)
-		}
-		return m
-	}
-	var context, policyFiles []string
-	if c.has(relatedFile) {
-		context = []string{c.path(relatedFile)}
-		load(context)
-	}
-	m := load([]string{c.path(objectFile)}, context...)
-	if len(m.Objects) != 1 {
-		t.Fatalf("%s holds %d objects to be judged, want 1", objectFile, len(m.Objects))
-	}
-	c.object = m.Objects[0]
-	c.text = m.Text(c.path(objectFile))
-	c.input = m.Input(c.object, policies.Cluster{Nodes: c.cluster.Nodes, Version: version}, c.cluster.Now)
-
-	if c.has(oldFile) {
-		c.input.Operation = policies.Update
-		c.input.Old = load([]string{c.path(oldFile)}).Objects[0].Object
-	}
-	if c.online() {
-		c.input.InFile = policies.InFileUnknown
-		c.input.Related.View = policies.ViewCluster
-	}
-	if c.cluster.View == viewNone {
-		c.input.Related = policies.Related{}
-	}
-
-	if c.has(settingsFile) {
-		policyFiles = []string{c.path(settingsFile)}
+	c := readyCase{Case: read}
+	var policyFiles []string
+	if c.Has(settingsFile) {
+		policyFiles = []string{c.Path(settingsFile)}
 	}
 	loaded, problems := manifest.LoadPolicies(policyFiles)
 	list := make([]v1alpha1.SourceIPPolicy, len(loaded))
@@ -203,39 +136,24 @@ func readCase(t *testing.T, dir string) readyCase {
 	if c.rules, wrong = bundle.Compile(list); problems != nil || wrong != nil {
 		t.Fatal(problems, wrong)
 	}
-	c.settings = policies.Resolve(c.rules.Policies, c.object.Object, c.input.Namespace)
-	if c.cluster.Provider != "" {
-		c.settings.LoadBalancers.Default = c.cluster.Provider
-	}
+	c.settings = c.Settings(c.rules.Policies)
 	return c
 }
 
-func (c readyCase) path(file string) string { return filepath.Join(c.dir, file) }
-
-func (c readyCase) has(file string) bool {
-	_, err := os.Stat(c.path(file))
-	return err == nil
-}
-
-// online tells whether the object comes from an API server, and not from a file.
-func (c readyCase) online() bool {
-	return c.has(oldFile) || c.cluster.View == string(policies.ViewCluster) || c.cluster.View == viewNone
-}
-
 // forBinary tells whether the binary has words for the case.
-func (c readyCase) forBinary() bool { return !c.online() && c.cluster.Now.Equal(someDay) }
+func (c readyCase) forBinary() bool { return !c.Online() && c.Cluster.Now.Equal(suite.SomeDay) }
 
 // patched is the text of the object after the repairs that a webhook applies; nil if there are none.
 func (c readyCase) patched(t *testing.T, decision policies.Decision) []byte {
 	t.Helper()
-	text, mutated := c.text, false
+	text, mutated := c.Text, false
 	for _, p := range decision.Patches {
 		if p.Mode != policies.Mutate {
 			continue
 		}
 		mutated = true
 		var err error
-		if text, err = manifest.Patch(text, c.object.Document.Index, c.object.At, p.Operations); err != nil {
+		if text, err = manifest.Patch(text, c.Object.Document.Index, c.Object.At, p.Operations); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -271,7 +189,7 @@ func testRepaired(t *testing.T, c readyCase, decision policies.Decision) {
 	if len(decision.Patches) == 0 {
 		return
 	}
-	content := marshal(t, c.input.Object.Content())
+	content := marshal(t, c.Input.Object.Content())
 	for _, p := range decision.Patches {
 		operations, err := jsonpatch.DecodePatch([]byte(marshal(t, p.Operations)))
 		if err != nil {
@@ -287,7 +205,7 @@ func testRepaired(t *testing.T, c readyCase, decision policies.Decision) {
 	if err := utiljson.Unmarshal([]byte(content), &object); err != nil {
 		t.Fatal(err)
 	}
-	in := c.input
+	in := c.Input
 	var err error
 	if in.Object, err = policies.NewObject(object); err != nil {
 		t.Fatal(err)
@@ -304,25 +222,25 @@ func testRepaired(t *testing.T, c readyCase, decision policies.Decision) {
 }
 
 // testBinary runs check on the same files.
-func testBinary(t *testing.T, c readyCase, want want, faulty bool) {
+func testBinary(t *testing.T, c readyCase, want suite.Want, faulty bool) {
 	t.Helper()
 	args := []string{
-		"check", "-q", "-o", "json", "--kube-version", c.cluster.KubeVersion,
-		"--nodes", strconv.Itoa(c.cluster.Nodes), "--provider", c.cluster.Provider,
+		"check", "-q", "-o", "json", "--kube-version", c.Cluster.KubeVersion,
+		"--nodes", strconv.Itoa(c.Cluster.Nodes), "--provider", c.Cluster.Provider,
 	}
-	if c.has(settingsFile) {
+	if c.Has(settingsFile) {
 		args = append(args, "--policy", settingsFile)
 	}
-	if c.has(relatedFile) {
+	if c.Has(relatedFile) {
 		args = append(args, "--context", relatedFile)
 	}
-	stdout, stderr, code := runBinary(t, c.dir, append(args, objectFile)...)
+	stdout, stderr, code := runBinary(t, c.Dir, append(args, objectFile)...)
 
 	wantCode := 0
 	switch {
 	case faulty:
 		wantCode = 2
-	case slices.ContainsFunc(want.Findings, func(f finding) bool { return f.Mode == policies.Deny && f.Exempt == nil }):
+	case slices.ContainsFunc(want.Findings, func(f suite.WantFinding) bool { return f.Mode == policies.Deny && f.Exempt == nil }):
 		wantCode = 1
 	}
 	if code != wantCode || len(stderr) > 0 != faulty {
@@ -332,72 +250,20 @@ func testBinary(t *testing.T, c readyCase, want want, faulty bool) {
 	if err := json.Unmarshal(stdout, &r); err != nil {
 		t.Fatal(err)
 	}
-	got := emptyWant()
+	got := suite.WantOf(policies.Decision{})
 	for _, f := range r.Findings {
-		got.Findings = append(got.Findings, f.finding)
+		got.Findings = append(got.Findings, f.WantFinding)
 	}
 	got.Patches = append(got.Patches, r.Patches...)
-	got.sort() // the report sorts by line
-	if diff := cmp.Diff(string(want.yaml(t)), string(got.yaml(t))); diff != "" {
+	got.Sort() // the report sorts by line
+	if diff := cmp.Diff(string(want.YAML()), string(got.YAML())); diff != "" {
 		t.Errorf("check mismatch (-Decide +check):\n%s", diff)
 	}
 }
 
-// want is wantFile.
-type want struct {
-	Findings []finding `json:"findings"`
-	Patches  []patch   `json:"patches"`
-}
-
-type finding struct {
-	Rule     string              `json:"rule"`
-	Mode     policies.Mode       `json:"mode"`
-	Severity policies.Severity   `json:"severity"`
-	Message  string              `json:"message"`
-	Fix      string              `json:"fix,omitempty"`
-	Path     string              `json:"path,omitempty"`
-	Because  []policies.Ref      `json:"because,omitempty"`
-	Exempt   *policies.Exemption `json:"exempt,omitempty"`
-}
-
-type patch struct {
-	Rule       string                    `json:"rule"`
-	Mode       policies.Mode             `json:"mode"`
-	Operations []policies.PatchOperation `json:"operations"`
-}
-
-func emptyWant() want { return want{Findings: []finding{}, Patches: []patch{}} }
-
-func wantOf(decision policies.Decision) want {
-	w := emptyWant()
-	for _, f := range decision.Findings {
-		w.Findings = append(w.Findings, finding{f.Rule, f.Mode, f.Severity, f.Message, f.Fix, f.Path, f.Because, f.Exempt})
-	}
-	for _, p := range decision.Patches {
-		w.Patches = append(w.Patches, patch(p))
-	}
-	w.sort()
-	return w
-}
-
-func (w want) sort() {
-	slices.SortFunc(w.Findings, func(a, b finding) int {
-		return strings.Compare(a.Rule+a.Path+a.Message, b.Rule+b.Path+b.Message)
-	})
-}
-
-func (w want) yaml(t *testing.T) []byte {
-	t.Helper()
-	text, err := yaml.Marshal(w)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
-
 // verdict is what expectFile says by hand: "<rule> <mode>", or "<rule> <mode> exempt", for each
 // finding, or "silent".
-func (w want) verdict() []string {
+func verdict(w suite.Want) []string {
 	var lines []string
 	for _, f := range w.Findings {
 		line := fmt.Sprintf("%s %s", f.Rule, f.Mode)

@@ -28,7 +28,7 @@ import (
 // the decision about the same object as a webhook gets it: nobody tells it what the file wrote, and it does not count nodes.
 func testHandler(t *testing.T, c readyCase) {
 	t.Helper()
-	in := c.input
+	in := c.Input
 	in.InFile, in.Cluster.Nodes = policies.InFileUnknown, 0
 	decision, _ := policies.Decide(t.Context(), in, c.rules, c.settings)
 	for _, endpoint := range review.ObjectEndpoints {
@@ -87,18 +87,18 @@ func answer(t *testing.T, c readyCase, endpoint review.Endpoint) *admissionv1.Ad
 		t.Fatal(err)
 	}
 	handler := &webhook.Handler{
-		Endpoint: endpoint, Neighbours: fakeNeighbours{c.input}, Policies: fakePolicies{c.set(t)}, Metrics: metrics,
-		Clock: clocktesting.NewFakePassiveClock(c.input.Now), Log: logr.Discard(),
+		Endpoint: endpoint, Neighbours: fakeNeighbours{c.Input}, Policies: fakePolicies{c.set(t)}, Metrics: metrics,
+		Clock: clocktesting.NewFakePassiveClock(c.Input.Now), Log: logr.Discard(),
 	}
-	object := c.input.Object
+	object := c.Input.Object
 	kind := schema.FromAPIVersionAndKind(object.APIVersion, object.Kind)
 	request := &admissionv1.AdmissionRequest{
-		UID: "case", Kind: metav1.GroupVersionKind(kind), Operation: admissionv1.Operation(c.input.Operation),
+		UID: "case", Kind: metav1.GroupVersionKind(kind), Operation: admissionv1.Operation(c.Input.Operation),
 		Namespace: object.Namespace, Name: object.Name,
 	}
 	request.Object.Raw = []byte(marshal(t, object.Content()))
-	if c.input.Old != nil {
-		request.OldObject.Raw = []byte(marshal(t, c.input.Old.Content()))
+	if c.Input.Old != nil {
+		request.OldObject.Raw = []byte(marshal(t, c.Input.Old.Content()))
 	}
 	sent := admissionv1.AdmissionReview{
 		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"}, Request: request,
@@ -117,12 +117,12 @@ func answer(t *testing.T, c readyCase, endpoint review.Endpoint) *admissionv1.Ad
 // set is the case's policies, with the flag --provider as the policy that says the same.
 func (c readyCase) set(t *testing.T) *bundle.Set {
 	t.Helper()
-	if c.cluster.Provider == "" {
+	if c.Cluster.Provider == "" {
 		return c.rules
 	}
 	first := v1alpha1.SourceIPPolicy{ObjectMeta: metav1.ObjectMeta{Name: "provider"}, Spec: v1alpha1.SourceIPPolicySpec{
 		Priority:      1_000_000,
-		LoadBalancers: &v1alpha1.LoadBalancers{Default: c.cluster.Provider},
+		LoadBalancers: &v1alpha1.LoadBalancers{Default: c.Cluster.Provider},
 	}}
 	set, problems := bundle.Compile(slices.AppendSeq([]v1alpha1.SourceIPPolicy{first}, c.rules.Policies.All()))
 	if problems != nil {

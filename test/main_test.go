@@ -10,6 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/suite"
 )
 
 var update = flag.Bool("update", false, "write what was decided into want.yaml and patched.yaml of the cases")
@@ -62,12 +65,12 @@ func runBinary(t testing.TB, dir string, args ...string) (stdout, stderr []byte,
 type report struct {
 	Findings []reported
 	Errors   []struct{ Message string }
-	Patches  []patch
+	Patches  []policies.Patch
 }
 
 // reported is a finding, and where it is.
 type reported struct {
-	finding
+	suite.WantFinding
 	Object struct{ Kind, Namespace, Name string }
 	File   string
 }

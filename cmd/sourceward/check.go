@@ -90,9 +90,12 @@ func modeNames() []string {
 
 // check runs the command. Its error is errFindings, errReported, or a mistake in the command line.
 func check(ctx context.Context, s streams, flags checkFlags, paths []string) error {
-	outputs, err := parseOutputs(flags)
+	outputs, err := parseOutputs(flags.outputs, "text", "json")
 	if err != nil {
 		return err
+	}
+	if flags.diff && !slices.ContainsFunc(outputs, func(o output) bool { return o.format == "text" }) {
+		return errors.New("--diff goes with --output text; the JSON report holds the patches")
 	}
 	cluster, err := flags.cluster()
 	if err != nil {
@@ -147,7 +150,11 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 		}
 	}
 	for _, output := range outputs {
-		if err := output.write(s.out, report, flags); err != nil {
+		write := report.writeJSON
+		if output.format == "text" {
+			write = func(w io.Writer) error { return report.writeText(w, useColor(flags.color, w), flags.quiet) }
+		}
+		if err := output.write(s.out, write); err != nil {
 			return err
 		}
 	}
@@ -313,29 +320,26 @@ type output struct {
 	file string
 }
 
-func parseOutputs(flags checkFlags) ([]output, error) {
+// parseOutputs reads the values of -o, each FORMAT or FORMAT=FILE.
+func parseOutputs(values []string, formats ...string) ([]output, error) {
 	var outputs []output
-	text := false
-	for _, value := range flags.outputs {
+	for _, value := range values {
 		format, file, named := strings.Cut(value, "=")
 		switch {
-		case format != "text" && format != "json":
-			return nil, fmt.Errorf("--output %q is not one of text, json", format)
+		case !slices.Contains(formats, format):
+			return nil, fmt.Errorf("--output %q is not one of %s", format, strings.Join(formats, ", "))
 		case named && file == "":
 			return nil, fmt.Errorf("--output %q names no file; write %s=FILE, or %[2]s alone", value, format)
 		case slices.ContainsFunc(outputs, func(o output) bool { return o.file == file }):
 			return nil, fmt.Errorf("--output %q goes where another report goes; write %s=FILE", value, format)
 		}
-		text = text || format == "text"
 		outputs = append(outputs, output{format, file})
-	}
-	if flags.diff && !text {
-		return nil, errors.New("--diff goes with --output text; the JSON report holds the patches")
 	}
 	return outputs, nil
 }
 
-func (o output) write(stdout io.Writer, report *report, flags checkFlags) (err error) {
+// write writes a report to where the output goes.
+func (o output) write(stdout io.Writer, report func(io.Writer) error) (err error) {
 	w := stdout
 	if o.file != "" {
 		file, err := os.Create(o.file)
@@ -345,8 +349,5 @@ func (o output) write(stdout io.Writer, report *report, flags checkFlags) (err e
 		defer func() { err = errors.Join(err, file.Close()) }()
 		w = file
 	}
-	if o.format == "json" {
-		return report.writeJSON(w)
-	}
-	return report.writeText(w, useColor(flags.color, w), flags.quiet)
+	return report(w)
 }

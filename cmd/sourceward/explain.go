@@ -33,11 +33,12 @@ func explainCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain RULE | --settings KIND/NAMESPACE/NAME",
 		Short: "Explain a rule, or which policy set what for an object",
-		Long: "Explain a rule: what it finds, why it matters, how to mend it. Or, with --settings, explain which SourceIPPolicy set\n" +
-			"what for a Service or Deployment, and why; the object, its Namespace and the policies come from manifests (-f) or\n" +
-			"from the cluster of your kubeconfig (--cluster).\n\n" +
+		Long: "Explain a rule: what it finds, why it matters, how to mend it; with --policy also a rule that a policy declares. Or,\n" +
+			"with --settings, explain which SourceIPPolicy set what for a Service or Deployment, and why; the object, its Namespace\n" +
+			"and the policies come from manifests (-f) or from the cluster of your kubeconfig (--cluster).\n\n" +
 			"Exit codes: 0 explained, 2 could not, or not all of it.",
 		Example: "  sourceward explain unspread-behind-local\n" +
+			"  sourceward explain no-node-port --policy policies/\n" +
 			"  sourceward explain --settings Deployment/edge/web -f deploy/ --policy policies/\n" +
 			"  sourceward explain --settings Deployment/edge/web --cluster",
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -48,13 +49,7 @@ func explainCommand(s streams) *cobra.Command {
 			if cmd.Flags().Changed("settings") {
 				return explainSettings(cmd.Context(), s, flags)
 			}
-			rule, ok := policies.RuleByID(args[0])
-			if !ok {
-				ids := slices.Sorted(slices.Values(ruleIDs()))
-				return fmt.Errorf("there is no rule %q; the rules are %s", args[0], strings.Join(ids, ", "))
-			}
-			_, err := io.WriteString(s.out, page(rule))
-			return err
+			return explainRule(s, args[0], flags.policies)
 		},
 	}
 	f := cmd.Flags()
@@ -69,6 +64,25 @@ func explainCommand(s streams) *cobra.Command {
 	return cmd
 }
 
+// explainRule writes the pages of a rule: one, but where several policies declare a rule of that id. Its error is
+// errReported, or that there is no such rule.
+func explainRule(s streams, id string, paths []string) error {
+	own, told := ownRules(s, paths)
+	var pages, ids []string
+	for _, rule := range append(policies.Catalogue(), own...) {
+		ids = append(ids, rule.ID)
+		if rule.ID == id {
+			pages = append(pages, page(rule))
+		}
+	}
+	if pages == nil && told == nil {
+		slices.Sort(ids)
+		return fmt.Errorf("there is no rule %q; the rules are %s", id, strings.Join(slices.Compact(ids), ", "))
+	}
+	_, err := io.WriteString(s.out, strings.Join(pages, "\n"))
+	return errors.Join(err, told)
+}
+
 func ruleIDs() []string {
 	var ids []string
 	for _, rule := range policies.Catalogue() {
@@ -80,19 +94,19 @@ func ruleIDs() []string {
 // validate tells a mistake in the command line. settings tells whether there is --settings.
 func (f explainFlags) validate(settings bool, args []string) error {
 	_, isRule := policies.RuleByID(strings.Join(args, " "))
-	ofFiles := len(f.files)+len(f.policies)+len(f.exclude) > 0
+	ofFiles := len(f.files)+len(f.exclude) > 0
 	switch {
 	case settings && isRule:
 		return fmt.Errorf(
 			"--settings is about an object, and %s is a rule; write explain %[1]s for its page, or leave it out", args[0])
 	case settings && len(args) > 0:
 		return fmt.Errorf("--settings takes its files by -f; write -f %s", strings.Join(args, " -f "))
-	case settings && f.cluster && ofFiles:
+	case settings && f.cluster && (ofFiles || len(f.policies) > 0):
 		return errors.New("--cluster reads all from the cluster; leave out -f, --policy and --exclude, or leave out --cluster")
 	case settings && !f.cluster && len(f.files) == 0:
 		return errors.New("--settings needs the object; write -f PATH with its manifest, or --cluster")
 	case !settings && (f.cluster || ofFiles):
-		return errors.New("-f, --policy, --exclude and --cluster are for --settings; write --settings KIND/NAMESPACE/NAME")
+		return errors.New("-f, --exclude and --cluster are for --settings; write --settings KIND/NAMESPACE/NAME")
 	case !settings && len(args) != 1:
 		return fmt.Errorf("name one rule: %s", strings.Join(ruleIDs(), ", "))
 	}
@@ -155,10 +169,7 @@ func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
 	}
 	for _, p := range of.problems {
 		fmt.Fprintf(s.err, "error: %s\n", printable(p.line))
-		for line := range strings.Lines(strings.TrimPrefix(p.detail, "\n")) {
-			// The mark in the last line keeps its place below what it marks.
-			fmt.Fprintln(s.err, printable(strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "    ")))
-		}
+		writeDetail(s.err, strings.TrimPrefix(p.detail, "\n"))
 	}
 	for _, note := range of.notes {
 		fmt.Fprintf(s.err, "note: %s\n", printable(note))
@@ -340,9 +351,13 @@ func page(rule policies.Rule) string {
 	for _, section := range []struct{ title, text string }{
 		{"What", rule.What}, {"Why", rule.Why}, {"Remedy", rule.Remedy}, {"When to exempt", rule.Exempt}, {"Versions", rule.Since},
 	} {
-		fmt.Fprintf(&b, "\n%s\n%s", section.title, wrap(section.text, 96))
+		if section.text != "" { // as METADATA of a policy's own rule has no words for all of them
+			fmt.Fprintf(&b, "\n%s\n%s", section.title, wrap(section.text, 96))
+		}
 	}
-	fmt.Fprintf(&b, "\nSources\n")
+	if len(rule.Sources) > 0 {
+		fmt.Fprintf(&b, "\nSources\n")
+	}
 	for _, source := range rule.Sources {
 		fmt.Fprintf(&b, "  %s\n", source)
 	}

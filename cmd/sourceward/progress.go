@@ -26,6 +26,8 @@ func newProgress(w io.Writer) *progress {
 func (p *progress) read(done, all int)   { p.show("reading", done, all, "files") }
 func (p *progress) judged(done, all int) { p.show("judging", done, all, "objects") }
 
+func (p *progress) measured(done, all int) { p.show("measuring", done, all, "rules") }
+
 func (p *progress) show(verb string, done, all int, what string) {
 	if p.w == nil || time.Now().Before(p.next) {
 		return

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -10,28 +11,64 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/bundle"
+	"github.com/sourceward/sourceward/policies/manifest"
 )
 
 func rulesCommand(s streams) *cobra.Command {
 	format := "text"
+	var paths []string
 	writers := map[string]func(io.Writer, []policies.Rule) error{
 		"text": writeRulesText, "json": writeRulesJSON, "markdown": writeRulesMarkdown,
 	}
 	cmd := &cobra.Command{
 		Use:   "rules",
 		Short: "List the rules",
-		Args:  cobra.NoArgs,
+		Long:  "List the built-in rules and, with --policy, those of the policies' own Rego, as their METADATA describes them.",
+		Example: "  sourceward rules\n" +
+			"  sourceward rules --policy policies/",
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			write, ok := writers[format]
 			if !ok {
 				return fmt.Errorf("--output %q is not one of text, json, markdown", format)
 			}
-			return write(s.out, policies.Catalogue())
+			own, err := ownRules(s, paths)
+			return errors.Join(write(s.out, append(policies.Catalogue(), own...)), err)
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", format, "`FORMAT` of the list: text, json or markdown")
+	cmd.Flags().StringArrayVar(&paths, "policy", nil, "`PATH` of a file or directory with SourceIPPolicy objects; repeatable")
 	complete(cmd, "output", "text", "json", "markdown")
 	return cmd
+}
+
+// ownRules are the rules that policies declare, by policy. The error is errReported if one cannot be read or compiled, which
+// is told.
+func ownRules(s streams, paths []string) ([]policies.Rule, error) {
+	if len(paths) == 0 {
+		return nil, nil
+	}
+	loaded, problems := manifest.LoadPolicies(paths)
+	compiler := bundle.NewCompiler()
+	var rules []policies.Rule
+	for i, policy := range loaded {
+		compiled, wrong := compiler.Compile(policy.SourceIPPolicy)
+		for _, w := range wrong {
+			w.Index = i
+			problems = append(problems, placed(loaded, w))
+		}
+		if compiled != nil {
+			rules = append(rules, compiled.Catalogue()...)
+		}
+	}
+	for _, e := range problems {
+		fmt.Fprintf(s.err, "error: %s\n", printable(e.Error()))
+	}
+	if problems != nil {
+		return rules, errReported
+	}
+	return rules, nil
 }
 
 func writeRulesText(w io.Writer, rules []policies.Rule) error {

@@ -600,7 +600,7 @@ func remedy(e *ast.Error) string {
 	case undefined:
 		return "; check its spelling: modules see the functions of OPA, of data.sourceward.lib and of their own policy"
 	case strings.Contains(e.Message, "keyword is required"):
-		return `; write Rego v1 ("opa fmt --v0-v1" converts older modules)`
+		return `; write Rego v1 ("sourceward policy fmt" converts older modules)`
 	case e.Message == "package expected", e.Message == "empty module":
 		return "; begin with package sourceward.custom.<name>"
 	case strings.HasPrefix(e.Message, "yaml: "):
@@ -609,6 +609,10 @@ func remedy(e *ast.Error) string {
 		return "; remove it"
 	case strings.HasSuffix(e.Message, " is unsafe"):
 		return "; give it a value, with := or some ... in"
+	case strings.Contains(e.Message, " is recursive: "):
+		return "; do without recursion, by a comprehension, every, or walk"
+	case e.Code == ast.ParseErr:
+		return "; check the syntax there"
 	default:
 		return ""
 	}

@@ -322,7 +322,10 @@ func (e *editor) replace(s slot, value any) {
 	if isFlow(s.container) {
 		text, fits = flow(value), true
 	}
+	lines, isText := value.(string)
 	switch {
+	case isText && strings.HasSuffix(lines, "\n") && !isFlow(s.container):
+		e.replaceByLines(s, lines)
 	case fits && isEmpty(old) && e.byte(end-1) != ':': // {a}
 		e.splice(end, end, ": "+text)
 	case fits && (isEmpty(old) || old.Line > key.Line):
@@ -346,6 +349,47 @@ func (e *editor) replace(s slot, value any) {
 		}
 		e.splice(colon, lineEnd, text)
 	}
+}
+
+// replaceByLines writes a text of whole lines, as a literal block scalar, where another value is. One that is a literal
+// already keeps its indentation, and the comment in its header.
+func (e *editor) replaceByLines(s slot, text string) {
+	old, key := s.value(), s.container.Content[s.i-1]
+	end, colon := e.end(s), e.colon(s)
+	indent, comment := strings.Repeat(" ", key.Column+1), ""
+	start := colon
+	if old.Style&yaml.LiteralStyle != 0 {
+		start = e.body(old)
+		header := e.text[start:e.lineEnd(start)]
+		if at := bytes.Index(header, []byte(" #")); at >= 0 {
+			comment = string(header[at:])
+		}
+		if first := e.text[e.nextLine(start):max(end, e.nextLine(start))]; len(first) > 0 {
+			first = bytes.TrimLeft(first, "\r\n")
+			indent = string(first[:len(first)-len(bytes.TrimLeft(first, " "))])
+		}
+	} else if rest := bytes.TrimSpace(e.text[end:e.lineEnd(end)]); isInline(old) && bytes.HasPrefix(rest, []byte("#")) {
+		comment, end = " "+string(rest), e.lineEnd(end)
+	}
+	header := "|"
+	if strings.HasSuffix(text, "\n\n") {
+		header += "+"
+	}
+	if start == colon {
+		header = " " + header
+	}
+	var b strings.Builder
+	b.WriteString(header + comment)
+	for line := range strings.Lines(text) {
+		b.WriteString(e.newline)
+		if line = strings.TrimSuffix(line, "\n"); line != "" {
+			b.WriteString(indent + line)
+		}
+	}
+	if end == len(e.text) {
+		b.WriteString(e.newline)
+	}
+	e.splice(start, end, b.String())
 }
 
 // insert puts a new entry, given as a collection of one, behind the last one of a collection.

@@ -35,6 +35,17 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 		operations []policies.PatchOperation
 		want       string
 	}{
+		// A text of several lines.
+		"lines take the place of lines, with their indentation and comment": {
+			"a:\n- b: | # c\n      old\n\n      # text\n\n  # d\n  e: 1\n", 0, "", ops(add("/a/0/b", "new\n\n\ttext\n")),
+			"a:\n- b: | # c\n      new\n\n      \ttext\n\n  # d\n  e: 1\n"},
+		"lines take the place of folded ones":    {"a:\n  b: >-\n    old\n    text\nc: 1\n", 0, "", ops(add("/a/b", "x\ny\n")), "a:\n  b: |\n    x\n    y\nc: 1\n"},
+		"lines take the place of a quoted text":  {"a:\n  b: \"old\\ntext\" # c\nd: 1\n", 0, "", ops(add("/a/b", "x\ny\n")), "a:\n  b: | # c\n    x\n    y\nd: 1\n"},
+		"lines take the place of nothing":        {"a:\n  b:\nd: 1\n", 0, "", ops(add("/a/b", "x\ny\n\n")), "a:\n  b: |+\n    x\n    y\n\nd: 1\n"},
+		"lines in a file of JSON":                {"{\"a\": \"old\"}\n", 0, "", ops(add("/a", "x\ny\n")), "{\"a\": \"x\\ny\\n\"}\n"},
+		"lines at the end of a file without one": {"a: |\n  old", 0, "", ops(add("/a", "x\ny\n")), "a: |\n  x\n  y\n"},
+		"lines in a file with carriage returns":  {"a: |\r\n  old\r\nb: 1\r\n", 0, "", ops(add("/a", "x\ny\n")), "a: |\r\n  x\r\n  y\r\nb: 1\r\n"},
+
 		// Adding members.
 		"a member goes behind the last one": {
 			"a:\n  b: 1 # one\n  c: 2 # two\nd: 3\n", 0, "", ops(add("/a/x", "z")),
@@ -382,7 +393,7 @@ func TestAddToAnyMappingKeepsAllLines(t *testing.T) {
 func FuzzPatch(f *testing.F) {
 	for _, seed := range []struct{ text, path, value string }{
 		{"a:\n  b: 1\n", "/a", "x"}, {"a: {b: [1, 2]}\n", "/a", "y: z"}, {"{\"a\": {}}", "/a", ""},
-		{"a:\n- b: |+\n    x\n\n- &x c: *x\n", "/a/0", "x\ny"}, {"a: 'b\n\n  c'\n# d\n", "", "#"}, {"? a\n: b: >1\n   c\n", "/a", "-"},
+		{"a:\n- b: |+\n    x\n\n- &x c: *x\n", "/a/0", "x\ny"}, {"a: 'b\n\n  c'\n# d\n", "", "#"}, {"? a\n: b: >1\n   c\n", "/a", "-"}, {"a: |1 # b\n   c\n\nd: e\n", "", "x\n\n y\n"},
 	} {
 		f.Add(seed.text, seed.path, seed.value)
 	}

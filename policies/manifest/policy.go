@@ -167,6 +167,12 @@ func decodePolicy(item policyContent) (*Policy, []*Error) {
 // File is the file that the policy was read from.
 func (p *Policy) File() string { return p.document.File }
 
+// Edit makes operations on the policy in data, the text of its file, and returns the whole new text. The error is that of
+// Patch.
+func (p *Policy) Edit(data []byte, operations []policies.PatchOperation) ([]byte, error) {
+	return Patch(data, p.document.Index, p.at, operations)
+}
+
 // Position is the place of a path of the policy. If row is not 0, the path is that of a text of
 // several lines, such as a Rego module, and the place is that of its row, counted from 1, as far as
 // it stands in the file as it is.
@@ -186,6 +192,17 @@ func (p *Policy) Position(pointer string, row int) Position {
 		return place
 	}
 	return Position{Line: line}
+}
+
+// Indent is by how many characters a row is indented in the file, if Position finds that very row; else 0.
+func (p *Policy) Indent(pointer string, row int) int {
+	place := p.Position(pointer, row)
+	module, _ := valueAt(p.document.Content, p.at+pointer).(string)
+	rows := strings.Split(module, "\n")
+	if place.Column > 0 || row < 1 || row > len(rows) {
+		return 0
+	}
+	return max(0, len(p.document.line(place.Line))-len(rows[row-1]))
 }
 
 // valueAt is the value that a JSON Pointer names; nil if there is none.

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/jstemmer/go-junit-report/v2/junit"
+)
+
+// writeJUnit writes the results as JUnit XML, a suite for each policy. It has no times, so that it is the same twice.
+func (r *testReport) writeJUnit(w io.Writer) error {
+	var suites junit.Testsuites
+	for i, tested := range r.of {
+		of := junit.Testsuite{Name: tested.Policy.Name, File: tested.Policy.File(), ID: i, Time: "0"}
+		for _, result := range tested.Results {
+			test := junit.Testcase{Name: result.Name, Classname: tested.Policy.Name}
+			switch {
+			case result.Skipped:
+				test.Skipped = &junit.Result{Message: "its name begins with todo_"}
+			case result.Failure != "":
+				place := result.Place
+				place.Message = result.Failure
+				test.Failure = &junit.Result{Message: printable(place.Error()), Data: strings.Join(failureDetail(result), "\n")}
+			}
+			of.AddTestcase(test)
+		}
+		suites.AddSuite(of)
+	}
+	if _, err := fmt.Fprint(w, `<?xml version="1.0" encoding="UTF-8"?>`+"\n"); err != nil {
+		return err
+	}
+	return suites.WriteXML(w)
+}

@@ -1,0 +1,205 @@
+package main_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// replaceIn replaces a text that is in a file.
+func replaceIn(t *testing.T, path, old, replacement string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), old) {
+		t.Fatalf("%s does not hold %q", path, old)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(text), old, replacement, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNewPolicyIsCleanAndCovered(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	made := run(t, command(t, dir, "policy", "new", "no-node-port"))
+	want := result{Stdout: `no-node-port/cases/fires-in-production/object.yaml
+no-node-port/cases/fires-in-production/related.yaml
+no-node-port/cases/fires-in-production/want.yaml
+no-node-port/cases/silent-in-a-sandbox/object.yaml
+no-node-port/cases/silent-in-a-sandbox/related.yaml
+no-node-port/cases/silent-in-a-sandbox/want.yaml
+no-node-port/no_node_port.rego
+no-node-port/no_node_port_test.rego
+no-node-port/policy.yaml
+
+Next:
+  sourceward policy test no-node-port    # after each change of the module, its tests or its cases
+  sourceward policy fmt no-node-port     # before it ships: writes the module into policy.yaml
+  sourceward policy vet no-node-port     # before it ships: says what is wrong
+  kubectl apply -f no-node-port/policy.yaml
+`}
+	if diff := cmp.Diff(want, made); diff != "" {
+		t.Fatalf("policy new mismatch (-want +got):\n%s", diff)
+	}
+	object := "no-node-port/cases/fires-in-production/"
+	for _, test := range []struct {
+		args string
+		want result
+	}{
+		{"policy vet no-node-port", result{Stdout: "1 policy, 1 module, 1 test file: no problems\n"}},
+		{"policy fmt no-node-port", result{}},
+		{"policy test no-node-port", result{Stdout: "no-node-port/no_node_port.rego: 9 of 9 lines\n1 policy, 3 tests, 2 cases: all passed\n"}},
+		{"check -q --fail-on warn --policy no-node-port --context " + object + "related.yaml " + object + "object.yaml", result{
+			Stdout: object + "object.yaml\n  7:3  warn  no-node-port  Service shop/web\n      type NodePort is not for environment production\n      fix: set type LoadBalancer\n",
+			Code:   1,
+		}},
+	} {
+		if diff := cmp.Diff(test.want, run(t, command(t, dir, strings.Fields(test.args)...))); diff != "" {
+			t.Errorf("%s mismatch (-want +got):\n%s", test.args, diff)
+		}
+	}
+}
+
+func TestNewPolicyNeedsANameOfItsOwn(t *testing.T) {
+	t.Parallel()
+	dir := write(t, map[string]string{"taken": ""})
+	for name, want := range map[string]string{
+		"taken":               "taken is there; choose another name, or remove it",
+		"NoNodePort":          `"NoNodePort" is no name for a rule; write at most 63 small letters and digits, with - between words, such as no-node-port`,
+		"../escape":           `"../escape" is no name for a rule; write at most 63 small letters and digits, with - between words, such as no-node-port`,
+		"local-on-cluster-ip": "local-on-cluster-ip is the name of a built-in rule; choose another",
+		"every":               "every means something else in Rego; choose another name",
+		"load-test":           "load-test means something else in Rego; choose another name",
+	} {
+		got := run(t, command(t, dir, "policy", "new", name))
+		if diff := cmp.Diff(result{Stderr: "error: " + want + "; see sourceward policy new --help\n", Code: 2}, got); diff != "" {
+			t.Errorf("policy new %s mismatch (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestFmtWritesModulesIntoTheirPolicyAndKeepsTheRest(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	run(t, command(t, dir, "policy", "new", "corp"))
+	policy, module := filepath.Join(dir, "corp/policy.yaml"), filepath.Join(dir, "corp/corp.rego")
+	before := content(t, dir, "corp/policy.yaml")
+	replaceIn(t, module, "\"fix\": \"set type LoadBalancer\",", `"fix":   "use a load balancer"  ,`)
+
+	got := run(t, command(t, dir, "policy", "fmt", "corp/corp.rego"))
+	if diff := cmp.Diff(result{Stdout: "corp/corp.rego\ncorp/policy.yaml\n"}, got); diff != "" {
+		t.Errorf("policy fmt mismatch (-want +got):\n%s", diff)
+	}
+	want := strings.Replace(before, `"fix": "set type LoadBalancer",`, `"fix": "use a load balancer",`, 1)
+	if diff := cmp.Diff(want, content(t, dir, "corp/policy.yaml")); diff != "" {
+		t.Errorf("policy.yaml mismatch (-want +got):\n%s", diff)
+	}
+
+	// Without the file beside it, the module is formatted where it is.
+	if err := os.Remove(module); err != nil {
+		t.Fatal(err)
+	}
+	replaceIn(t, policy, `"fix": "use a load balancer",`, `"fix":  "use a load balancer",`)
+	got = run(t, command(t, dir, "policy", "fmt", "corp"))
+	if diff := cmp.Diff(result{Stdout: "corp/policy.yaml\n"}, got); diff != "" {
+		t.Errorf("policy fmt mismatch (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want, content(t, dir, "corp/policy.yaml")); diff != "" {
+		t.Errorf("policy.yaml mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestFmtConvertsOlderRegoAndItsCommentsStay(t *testing.T) {
+	t.Parallel()
+	const older = `# METADATA
+# title: Corporate
+# description: What the corporation wants.
+package sourceward.custom.corp
+
+import future.keywords.in
+
+# METADATA
+# description: Fires for NodePort.
+deny[finding] {
+	# The type.
+	input.object.spec.type == "NodePort"
+	input.namespace.name in ["a", "b"]
+	finding := {"message": "no"}
+}
+`
+	dir := write(t, map[string]string{
+		"policy.yaml": "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIPPolicy\nmetadata: {name: corp}\nspec:\n  rego:\n    - name: corp.rego\n      module: old # here\n",
+		"corp.rego":   older,
+	})
+	got := run(t, command(t, dir, "policy", "fmt", "."))
+	if diff := cmp.Diff(result{Stdout: "corp.rego\npolicy.yaml\n"}, got); diff != "" {
+		t.Fatalf("policy fmt mismatch (-want +got):\n%s", diff)
+	}
+	want := strings.NewReplacer("import future.keywords.in\n\n", "", "deny[finding] {", "deny contains finding if {").Replace(older)
+	if diff := cmp.Diff(want, content(t, dir, "corp.rego")); diff != "" {
+		t.Errorf("corp.rego mismatch (-want +got):\n%s", diff)
+	}
+	got = run(t, command(t, dir, "policy", "vet", "."))
+	if diff := cmp.Diff(result{Stdout: "1 policy, 1 module, 0 test files: no problems\n"}, got); diff != "" {
+		t.Errorf("policy vet mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestFmtLeavesWhatItCannotParse(t *testing.T) {
+	t.Parallel()
+	files := map[string]string{
+		"policy.yaml": "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIPPolicy\nmetadata: {name: corp}\nspec:\n  rego:\n    - name: corp.rego\n      module: |\n        package x\n",
+		"corp.rego":   "package sourceward.custom.corp\n\ndeny contains x := y if {}\n",
+	}
+	dir := write(t, files)
+	got := run(t, command(t, dir, "policy", "fmt", "."))
+	want := result{Stderr: "error: corp.rego:3:17: unexpected assign token; check the syntax there\n" +
+		"  3 | deny contains x := y if {}\n    |                 ^\n", Code: 2}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("policy fmt mismatch (-want +got):\n%s", diff)
+	}
+	for name, text := range files {
+		if diff := cmp.Diff(text, content(t, dir, name)); diff != "" {
+			t.Errorf("%s mismatch (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestUpdateWritesWhatIsFound(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	run(t, command(t, dir, "policy", "new", "corp"))
+	want := filepath.Join(dir, "corp/cases/fires-in-production/want.yaml")
+	before := content(t, dir, "corp/cases/fires-in-production/want.yaml")
+	replaceIn(t, want, "mode: warn", "mode: deny")
+	if got := run(t, command(t, dir, "policy", "test", "corp")); got.Code != 1 {
+		t.Errorf("policy test of a want.yaml that is wrong exits with %d, want 1", got.Code)
+	}
+	got := run(t, command(t, dir, "policy", "test", "corp", "--update"))
+	if diff := cmp.Diff(result{
+		Stdout: "corp/cases/fires-in-production/want.yaml: written\ncorp/corp.rego: 9 of 9 lines\n1 policy, 3 tests, 2 cases: all passed\n",
+	}, got); diff != "" {
+		t.Errorf("policy test --update mismatch (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(before, content(t, dir, "corp/cases/fires-in-production/want.yaml")); diff != "" {
+		t.Errorf("want.yaml mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestBenchMeasuresRulesAndThePolicy(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	run(t, command(t, dir, "policy", "new", "corp"))
+	got := run(t, command(t, dir, "policy", "bench", "corp"))
+	want := regexp.MustCompile(`^POLICY +RULE +NS/OP +ALLOCS/OP +B/OP\ncorp +corp\.deny( +[1-9]\d*){3}\ncorp +the whole policy( +[1-9]\d*){3}\n$`)
+	if !want.MatchString(got.Stdout) || got.Stderr != "" || got.Code != 0 {
+		t.Errorf("policy bench gives %+v, want %s", got, want)
+	}
+}

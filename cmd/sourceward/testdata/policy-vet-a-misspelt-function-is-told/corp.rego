@@ -1,0 +1,10 @@
+# METADATA
+# title: Corporate rule
+# description: What the corporation wants.
+package sourceward.custom.corp
+
+# METADATA
+# description: Fires when it must.
+deny contains {"message": message} if {
+	message := sprintff("%s", [input.object.kind])
+}

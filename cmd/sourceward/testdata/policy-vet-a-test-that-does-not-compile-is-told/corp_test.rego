@@ -1,0 +1,7 @@
+package sourceward.custom.corp_test
+
+import data.sourceward.custom.corp
+
+test_it if {
+	cuont(corp.deny) == 1 with input.object.kind as "Service"
+}

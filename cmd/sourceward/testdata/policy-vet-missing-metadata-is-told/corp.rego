@@ -1,0 +1,3 @@
+package sourceward.custom.corp
+
+deny contains {"message": "no"} if input.object.kind == "Service"

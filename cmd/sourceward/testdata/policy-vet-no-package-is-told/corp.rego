@@ -1,0 +1,1 @@
+deny contains 1 if true

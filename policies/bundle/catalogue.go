@@ -1,0 +1,91 @@
+package bundle
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/sourceward/sourceward/policies"
+)
+
+// Catalogue describes the rules that a policy's own Rego declares, in the order of Rules, by the METADATA of their packages
+// and of their sets. What METADATA has no words for is empty.
+func (p *Policy) Catalogue() []policies.Rule {
+	if p.module == nil {
+		return nil
+	}
+	var parsed []*ast.Module
+	for _, source := range p.Spec.Rego {
+		if m, problems := parse(source); problems == nil { // as there are none where it compiled
+			parsed = append(parsed, m)
+		}
+	}
+	annotations, errs := ast.BuildAnnotationSet(parsed)
+	if errs != nil {
+		return nil // as above
+	}
+	var rules []policies.Rule
+	for _, id := range p.Rules {
+		described := policies.Rule{ID: id, Kinds: policies.Kinds, Sources: []string{}}
+		// The order of the sets is that of their modes, deny before warn.
+		for _, r := range p.module.rules {
+			if ruleID(r.module) == id {
+				p.describe(&described, r)
+			}
+		}
+		var what []string
+		for _, m := range parsed {
+			if ruleID(lastElement(m.Package)) != id {
+				continue
+			}
+			if own := annotations.GetPackageScope(m.Package); own != nil {
+				described.Title = oneLine(own.Title)
+				what = append(what, oneLine(own.Description))
+				if kinds, ok := own.Custom["kinds"].([]any); ok {
+					described.Kinds = nil
+					for _, kind := range kinds {
+						described.Kinds = append(described.Kinds, fmt.Sprint(kind))
+					}
+				}
+			}
+			for _, rule := range m.Rules {
+				for _, own := range annotations.GetRuleScope(rule) {
+					if slices.Contains(contract, ruleName(rule)) {
+						what = append(what, oneLine(own.Description))
+					}
+				}
+			}
+		}
+		described.What = oneLine(strings.Join(what, " "))
+		rules = append(rules, described)
+	}
+	return rules
+}
+
+// describe adds to a rule what is known from one of its sets, and what the policy says of its mode.
+func (p *Policy) describe(described *policies.Rule, r rule) {
+	mode, severity := policies.Deny, policies.SeverityError
+	switch {
+	case r.word == "warn":
+		mode, severity = policies.Warn, policies.SeverityWarning
+	case r.word != "deny":
+		return
+	}
+	if r.severity != "" {
+		severity = r.severity
+	}
+	var notes []string
+	if described.DefaultMode == "" {
+		described.DefaultMode, described.Severity = mode, severity
+	} else {
+		notes = append(notes, "warn if it is in the set warn")
+	}
+	for _, set := range p.Spec.Rules {
+		if set.ID == described.ID {
+			notes = []string{fmt.Sprintf("%s by policy %s", strings.ToLower(string(set.Mode)), p.Name)}
+		}
+	}
+	described.DefaultModeNote = strings.Join(notes, "; ")
+}

@@ -1,0 +1,485 @@
+package bundle
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/cover"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/tester"
+	"github.com/open-policy-agent/opa/v1/topdown"
+	"github.com/open-policy-agent/opa/v1/topdown/print"
+	"github.com/open-policy-agent/opa/v1/util/channel"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/policies"
+)
+
+// Workbench is one policy as its author looks at it: its rules one by one, with what they print and which of their lines
+// were evaluated. It is made by Compiler.Workbench, and is not safe for concurrent use.
+type Workbench struct {
+	compiler *Compiler
+	policy   *Policy
+	set      *Set
+	// modules are the policy's own, printing the same compiled with the library so that print() has an effect.
+	modules  map[string]*ast.Module
+	printing *ast.Compiler
+	coverage *cover.Cover
+	asks     []Ask
+}
+
+// Ask is one question that a decision put to the policy's modules.
+type Ask struct {
+	// Document is what they see as input, but for Parameters, which here are the policy's own.
+	Document policies.Document
+}
+
+// Workbench compiles a policy. The errors are those of Compile.
+func (c *Compiler) Workbench(policy v1alpha1.SourceIPPolicy) (*Workbench, []*Error) {
+	compiled, problems := c.Compile(policy)
+	if problems != nil {
+		return nil, problems
+	}
+	w := &Workbench{
+		compiler: c, policy: compiled, set: c.Set([]*Policy{compiled}), coverage: cover.New(), modules: map[string]*ast.Module{},
+	}
+	for _, source := range compiled.Spec.Rego {
+		if w.modules[source.Name], problems = parse(source); problems != nil {
+			return nil, problems
+		}
+	}
+	w.printing = newCompiler().WithEnablePrintStatements(true)
+	all := maps.Clone(c.lib)
+	maps.Copy(all, w.modules)
+	if w.printing.Compile(all); w.printing.Failed() {
+		return nil, regoErrors(w.printing.Errors)
+	}
+	return w, nil
+}
+
+// Policies are this policy alone, for policies.Resolve.
+func (w *Workbench) Policies() policies.Policies { return w.set.Policies }
+
+// Evaluate implements policies.Rules with this policy alone, as a Set does, and remembers what was asked of it.
+func (w *Workbench) Evaluate(ctx context.Context, document policies.Document, applied []policies.AppliedPolicy) []policies.Answer {
+	for _, policy := range applied {
+		if policy.Name == w.policy.Name {
+			own := document
+			own.Parameters = policy.Parameters
+			w.asks = append(w.asks, Ask{own})
+		}
+	}
+	return w.set.Evaluate(ctx, document, applied)
+}
+
+// Asks are what was asked since the last call, in order. The first of a decision is about the object under review, and
+// those after it about Services that its pods are behind. There is none if the policy does not match the object.
+func (w *Workbench) Asks() []Ask {
+	asks := w.asks
+	w.asks = nil
+	return asks
+}
+
+// Input is what modules see as input, as JSON would hold it: maps, lists, strings, numbers.
+// The error is non-nil when the document cannot be turned into it.
+func (w *Workbench) Input(ask Ask) (any, error) {
+	value, err := (&input{document: ask.Document}).value(true, ask.Document.Parameters)
+	if err != nil {
+		return nil, err
+	}
+	return plain(value)
+}
+
+// plain is ast.JSON for objects that are converted as they are looked at, also within each other.
+func plain(value ast.Value) (any, error) {
+	switch value := value.(type) {
+	case ast.Object:
+		members := map[string]any{}
+		err := value.Iter(func(key, member *ast.Term) error {
+			name, _ := key.Value.(ast.String)
+			var err error
+			members[string(name)], err = plain(member.Value)
+			return err
+		})
+		return members, err
+	case *ast.Array:
+		elements := []any{}
+		err := value.Iter(func(element *ast.Term) error {
+			of, err := plain(element.Value)
+			elements = append(elements, of)
+			return err
+		})
+		return elements, err
+	default:
+		return ast.JSON(value)
+	}
+}
+
+// Outcome is what one rule of the contract gave.
+type Outcome struct {
+	// Module is the last element of the package, and Rule one of the contract's words.
+	Module, Rule string
+	// Skipped tells that METADATA custom.kinds leaves the kind of the object out.
+	Skipped bool
+	// Reasons are the members of the set, sorted.
+	Reasons []any
+	// Printed is what print() wrote, in order.
+	Printed []Print
+	// Fault says why the rule could not be evaluated, or that a member is not as the contract wants it; else nil.
+	Fault error
+	// Trace is OPA's trace of the policy's own modules, if it was asked for.
+	Trace string
+}
+
+// Print is what one call of print() wrote.
+type Print struct {
+	// Module is the name of the module, and Row the row in it.
+	Module string
+	Row    int
+	Text   string
+}
+
+// prints is a print.Hook.
+type prints []Print
+
+// Print implements print.Hook.
+func (p *prints) Print(at print.Context, text string) error {
+	*p = append(*p, Print{Module: at.Location.File, Row: at.Location.Row, Text: text})
+	return nil
+}
+
+// Outcomes evaluates each rule of the contract on its own, and counts the lines that were evaluated.
+// The error is non-nil when the document cannot be turned into input.
+func (w *Workbench) Outcomes(ctx context.Context, ask Ask, trace bool) ([]Outcome, error) {
+	if w.policy.module == nil {
+		return nil, nil
+	}
+	asked := w.policy.module.asked(ask.Document.Object.Kind).rules
+	var outcomes []Outcome
+	for _, r := range w.policy.module.rules {
+		outcome := Outcome{Module: r.module, Rule: r.word, Skipped: !slices.Contains(asked, r)}
+		if !outcome.Skipped {
+			if err := w.evaluate(ctx, r, ask, trace, &outcome); err != nil {
+				return nil, err
+			}
+		}
+		outcomes = append(outcomes, outcome)
+	}
+	slices.SortStableFunc(outcomes, func(a, b Outcome) int { return strings.Compare(a.Module, b.Module) })
+	return outcomes, nil
+}
+
+func (w *Workbench) evaluate(ctx context.Context, r rule, ask Ask, trace bool, outcome *Outcome) error {
+	value, err := (&input{document: ask.Document}).value(true, ask.Document.Parameters)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, tracedTimeout, fmt.Errorf("the evaluation took longer than %s", tracedTimeout))
+	defer cancel()
+	prepared, err := w.prepare(w.printing, r)
+	if err != nil {
+		return err
+	}
+	options := []rego.EvalOption{
+		rego.EvalParsedInput(value), rego.EvalSortSets(true), rego.EvalPrintHook((*prints)(&outcome.Printed)), rego.EvalQueryTracer(w.coverage),
+	}
+	var events topdown.BufferTracer
+	if trace {
+		options = append(options, rego.EvalQueryTracer(&events))
+	}
+	results, err := prepared.Eval(ctx, options...)
+	if trace {
+		outcome.Trace = w.pretty(events)
+	}
+	switch {
+	case topdown.IsCancel(err):
+		outcome.Fault = fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx))
+		return nil
+	case err != nil:
+		outcome.Fault = errors.New(oneLine(err.Error()))
+		return nil
+	case len(results) == 1:
+		outcome.Reasons, _ = results[0].Bindings["reasons"].([]any)
+	}
+	if len(outcome.Reasons) > MaxReasons {
+		outcome.Fault = fmt.Errorf("gave %d reasons; want at most %d", len(outcome.Reasons), MaxReasons)
+	}
+	for _, member := range outcome.Reasons {
+		outcome.Fault = cmp.Or(outcome.Fault, r.read(member, &policies.Answer{}))
+	}
+	return nil
+}
+
+// tracedTimeout bounds an evaluation that is watched, which takes many times as long as one that is not.
+const tracedTimeout = 20 * EvaluationTimeout
+
+// prepare prepares the question for one rule.
+func (w *Workbench) prepare(compiler *ast.Compiler, r rule) (rego.PreparedEvalQuery, error) {
+	return rego.New(
+		rego.Compiler(compiler), rego.Store(w.compiler.store), rego.StrictBuiltinErrors(true),
+		rego.Query("reasons := "+w.packageOf(r)+"."+r.word),
+	).PrepareForEval(context.Background())
+}
+
+func (w *Workbench) packageOf(r rule) string {
+	for _, m := range w.modules {
+		if lastElement(m.Package) == r.module {
+			return m.Package.Path.String()
+		}
+	}
+	return ""
+}
+
+// pretty is a trace less what is not in the policy's own modules, the ways back, and the steps of print itself.
+func (w *Workbench) pretty(events []*topdown.Event) string {
+	shown := []topdown.Op{topdown.EnterOp, topdown.EvalOp, topdown.ExitOp, topdown.FailOp, topdown.NoteOp}
+	prints := map[string]bool{}
+	for _, m := range w.modules {
+		ast.WalkExprs(m, func(e *ast.Expr) bool {
+			if e.IsCall() && e.Operator().Equal(ast.Print.Ref()) {
+				for n := range 1 + strings.Count(string(e.Location.Text), "\n") {
+					prints[fmt.Sprint(e.Location.File, e.Location.Row+n)] = true
+				}
+			}
+			return false
+		})
+	}
+	own := slices.DeleteFunc(slices.Clone(events), func(e *topdown.Event) bool {
+		at := e.Location
+		return at == nil || w.modules[at.File] == nil || !slices.Contains(shown, e.Op) || prints[fmt.Sprint(at.File, at.Row)]
+	})
+	var text bytes.Buffer
+	topdown.PrettyTraceWithLocation(&text, own)
+	return text.String()
+}
+
+// TestResult is what came of one Rego test.
+type TestResult struct {
+	// Name is the name of the test with the last element of its package, corp_test.test_it.
+	Name string
+	// File is the name of the file that it is in, and Row and Column its place.
+	File        string
+	Row, Column int
+	// Skipped tells that its name begins with todo_.
+	Skipped bool
+	// Failure says in one line why it failed; empty if it did not.
+	Failure string
+	// Printed is what print() wrote, as lines.
+	Printed string
+}
+
+// Test runs the Rego tests in files whose full name, such as data.sourceward.custom.corp_test.test_it, matches a regular
+// expression, sorted by place. Tests see the policy's own modules, the library and the data of the providers, and have the
+// functions that modules have. The errors are those of tests that do not compile. Lines that they evaluate are counted.
+func (w *Workbench) Test(ctx context.Context, tests []v1alpha1.RegoModule, run string) ([]TestResult, []*Error) {
+	all := maps.Clone(w.compiler.lib)
+	maps.Copy(all, w.modules)
+	var problems []*Error
+	for _, source := range tests {
+		m, wrong := parse(source)
+		problems = append(problems, wrong...)
+		all[source.Name] = m
+	}
+	if problems != nil {
+		return nil, problems
+	}
+	runner := func() *tester.Runner {
+		return tester.NewRunner().
+			SetCompiler(newCompiler().WithEnablePrintStatements(true)).
+			SetStore(w.compiler.store).
+			SetModules(all).
+			RaiseBuiltinErrors(true)
+	}
+	found, err := runner().Filter(run).SetCoverageQueryTracer(w.coverage).SetCoverageRuns(nil).RunTests(ctx, nil)
+	if err != nil {
+		return nil, inSources(regoErrors(err), tests)
+	}
+	results := []TestResult{}
+	for _, result := range channel.Collect(found) {
+		at := TestResult{
+			Name: lastOf(result.Package) + "." + result.Name, File: result.Location.File, Row: result.Location.Row, Column: result.Location.Col,
+			Skipped: result.Skip, Printed: string(result.Output),
+		}
+		switch {
+		case result.Error != nil:
+			at.Failure = oneLine(result.Error.Error())
+			if fault, ok := errors.AsType[*topdown.Error](result.Error); ok && fault.Location != nil && fault.Location.File != "" {
+				at.File, at.Row, at.Column = fault.Location.File, fault.Location.Row, fault.Location.Col
+				at.Failure = oneLine(fault.Message)
+			}
+		case result.Fail:
+			at.Failure = notHolding
+			var cases []string
+			for name, sub := range result.SubResults.Iter {
+				if sub.Fail && len(sub.SubResults) == 0 {
+					cases = append(cases, strings.Join(name, "/"))
+				}
+			}
+			if cases != nil {
+				at.Failure = "it does not hold for " + strings.Join(cases, ", ")
+			}
+		}
+		results = append(results, at)
+	}
+	w.whyFailed(ctx, runner().Filter(run), results)
+	slices.SortFunc(results, func(a, b TestResult) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Row, b.Row), strings.Compare(a.Name, b.Name))
+	})
+	return results, nil
+}
+
+// whyFailed runs the tests that failed once more, traced, and tells which expression failed.
+func (w *Workbench) whyFailed(ctx context.Context, runner *tester.Runner, results []TestResult) {
+	if !slices.ContainsFunc(results, func(r TestResult) bool { return r.Failure != "" }) {
+		return
+	}
+	found, err := runner.EnableTracing(true).RunTests(ctx, nil)
+	if err != nil {
+		return // It has compiled before.
+	}
+	failed := map[string]*ast.Location{}
+	for _, result := range channel.Collect(found) {
+		if at := lastFailure(result.Trace, result.Location); result.Fail && at != nil {
+			failed[lastOf(result.Package)+"."+result.Name] = at
+		}
+	}
+	for i, r := range results {
+		if at := failed[r.Name]; r.Failure == notHolding && at != nil {
+			results[i].Row, results[i].Column = at.Row, at.Col
+			results[i].Failure = "this does not hold: " + oneLine(string(at.Text))
+		}
+	}
+}
+
+// notHolding is the failure of a test of which no more is known.
+const notHolding = "it does not hold"
+
+// lastFailure is where, in the text of a rule, an evaluation failed at last; nil if it did not.
+func lastFailure(trace []*topdown.Event, rule *ast.Location) *ast.Location {
+	last := rule.Row + strings.Count(string(rule.Text), "\n")
+	for _, event := range slices.Backward(trace) {
+		at := event.Location
+		if event.Op == topdown.FailOp && at != nil && at.File == rule.File && rule.Row < at.Row && at.Row <= last {
+			return at
+		}
+	}
+	return nil
+}
+
+func lastOf(path string) string { return path[strings.LastIndex(path, ".")+1:] }
+
+// Coverage is how much of one module was evaluated, by Test and Outcomes.
+type Coverage struct {
+	// Module is its name.
+	Module string
+	// Lines is the number of lines that can be evaluated, and Missed are the rows of those that were not, sorted.
+	Lines  int
+	Missed []int
+}
+
+// Coverage returns that of the policy's modules, by name.
+func (w *Workbench) Coverage() []Coverage {
+	report := w.coverage.Report(w.modules)
+	var all []Coverage
+	for _, name := range slices.Sorted(maps.Keys(w.modules)) {
+		file := report.Files[name]
+		of := Coverage{Module: name, Lines: file.CoveredLines + file.NotCoveredLines}
+		for _, missed := range file.NotCovered {
+			for row := missed.Start.Row; row <= missed.End.Row; row++ {
+				if !file.IsCovered(row) && !slices.Contains(of.Missed, row) {
+					of.Missed = append(of.Missed, row)
+				}
+			}
+		}
+		slices.Sort(of.Missed)
+		of.Lines = max(of.Lines, len(of.Missed))
+		all = append(all, of)
+	}
+	return all
+}
+
+// Cost is what one rule costs for one object, on the average.
+type Cost struct {
+	// Module and Rule are those of an Outcome; both are empty for the whole policy as a webhook evaluates it.
+	Module, Rule string
+	// Nanoseconds, Allocations and Bytes are those of one evaluation.
+	Nanoseconds, Allocations, Bytes int64
+}
+
+// Costs measures each rule of the contract over documents, and then the whole policy. progress is called before each
+// measurement, of which each takes about a second. Rules that are not asked about any of the documents are left out.
+// The error is non-nil when one of them cannot be evaluated.
+func (w *Workbench) Costs(ctx context.Context, asks []Ask, progress func(done, all int)) ([]Cost, error) {
+	m := w.policy.module
+	if m == nil {
+		return nil, nil
+	}
+	shipped := newCompiler()
+	all := maps.Clone(w.compiler.lib)
+	maps.Copy(all, w.modules)
+	if shipped.Compile(all); shipped.Failed() {
+		return nil, shipped.Errors // which Compile excludes
+	}
+	var costs []Cost
+	for i, r := range m.rules {
+		progress(i, len(m.rules)+1)
+		prepared, err := w.prepare(shipped, r)
+		if err != nil {
+			return nil, err
+		}
+		var values []ast.Value
+		for _, ask := range asks {
+			if slices.Contains(m.asked(ask.Document.Object.Kind).rules, r) {
+				value, err := (&input{document: ask.Document}).value(m.usesRelated, ask.Document.Parameters)
+				if err != nil {
+					return nil, err
+				}
+				values = append(values, value)
+			}
+		}
+		if len(values) == 0 {
+			continue
+		}
+		cost, err := measure(func(n int) error {
+			_, err := prepared.Eval(ctx, rego.EvalParsedInput(values[n%len(values)]), rego.EvalSortSets(true))
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("%s.%s: %s", r.module, r.word, oneLine(err.Error()))
+		}
+		cost.Module, cost.Rule = r.module, r.word
+		costs = append(costs, cost)
+	}
+	slices.SortStableFunc(costs, func(a, b Cost) int {
+		return cmp.Or(cmp.Compare(b.Nanoseconds, a.Nanoseconds), strings.Compare(a.Module+a.Rule, b.Module+b.Rule))
+	})
+	progress(len(m.rules), len(m.rules)+1)
+	whole, err := measure(func(n int) error {
+		document := asks[n%len(asks)].Document
+		return m.evaluateInTime(ctx, &input{document: document}, document.Parameters).Err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return append(costs, whole), nil
+}
+
+// measure is the cost of a function that is given a number that grows. The error is the first of its own.
+func measure(evaluate func(n int) error) (Cost, error) {
+	var first error
+	result := testing.Benchmark(func(b *testing.B) {
+		b.ReportAllocs()
+		for n := 0; b.Loop() && first == nil; n++ {
+			first = evaluate(n)
+		}
+	})
+	return Cost{Nanoseconds: result.NsPerOp(), Allocations: result.AllocsPerOp(), Bytes: result.AllocedBytesPerOp()}, first
+}

@@ -1,0 +1,222 @@
+package suite
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/manifest"
+)
+
+// The files of a case.
+const (
+	objectFile  = "object.yaml"  // the object under review
+	oldFile     = "old.yaml"     // its former self, which makes the case an UPDATE
+	relatedFile = "related.yaml" // what else exists
+	clusterFile = "cluster.yaml" // what is known of the cluster
+	wantFile    = "want.yaml"    // the whole decision
+)
+
+// Case is an object, ready to be decided, and all that is known beside it.
+type Case struct {
+	Dir     string
+	Cluster Cluster
+	Object  *manifest.Object
+	// Text is that of the file of the object.
+	Text  []byte
+	Input policies.Input
+}
+
+// Cluster is cluster.yaml.
+type Cluster struct {
+	KubeVersion string `json:"kubeVersion"`
+	Nodes       int    `json:"nodes"`
+	// Provider is the flag --provider.
+	Provider string `json:"provider"`
+	// View is Cluster or None for an object that a webhook is asked about, where Cluster is what an UPDATE has by
+	// default; else it is Files.
+	View string `json:"view"`
+	// Now is for exemptions that are about to end.
+	Now time.Time `json:"now"`
+}
+
+// viewNone is policies.ViewNone in cluster.yaml.
+const viewNone = "None"
+
+// SomeDay is the time of cases for which any time would do.
+var SomeDay = time.Date(2026, time.December, 1, 0, 0, 0, 0, time.UTC)
+
+// ReadCase reads the folder of a case, and none but its own files in it. The error is non-nil when it is not that of a case.
+func ReadCase(dir string) (*Case, error) {
+	c := &Case{Dir: dir, Cluster: Cluster{KubeVersion: policies.Newest.String(), Now: SomeDay}}
+	if c.Has(clusterFile) {
+		text, err := os.ReadFile(c.Path(clusterFile))
+		if err != nil {
+			return nil, readError(c.Path(clusterFile), err)
+		}
+		if err := yaml.UnmarshalStrict(text, &c.Cluster); err != nil {
+			return nil, wrong(c.Path(clusterFile), "%s; want kubeVersion, nodes, provider, view and now", oneLine(err))
+		}
+	}
+	if views := []string{"", string(policies.ViewFiles), string(policies.ViewCluster), viewNone}; !slices.Contains(views, c.Cluster.View) {
+		return nil, wrong(c.Path(clusterFile), "view %q is not one of %s", c.Cluster.View, strings.Join(views[1:], ", "))
+	}
+	version, err := policies.ParseVersion(c.Cluster.KubeVersion)
+	if err != nil {
+		return nil, wrong(c.Path(clusterFile), "kubeVersion: %s", err)
+	}
+	var context []string
+	if c.Has(relatedFile) {
+		context = []string{c.Path(relatedFile)}
+		if _, err := load(version, c.Path(relatedFile)); err != nil {
+			return nil, err
+		}
+	}
+	m, err := load(version, c.Path(objectFile), context...)
+	if err != nil {
+		return nil, err
+	}
+	if len(m.Objects) != 1 {
+		return nil, wrong(c.Path(objectFile), "holds %d objects to be judged, want 1; a case is about one Service or Deployment, and the others are in %s",
+			len(m.Objects), relatedFile)
+	}
+	c.Object = m.Objects[0]
+	c.Text = m.Text(c.Path(objectFile))
+	c.Input = m.Input(c.Object, policies.Cluster{Nodes: c.Cluster.Nodes, Version: version}, c.Cluster.Now)
+
+	if c.Has(oldFile) {
+		old, err := load(version, c.Path(oldFile))
+		if err != nil {
+			return nil, err
+		}
+		if len(old.Objects) != 1 {
+			return nil, wrong(c.Path(oldFile), "holds %d objects to be judged, want 1", len(old.Objects))
+		}
+		c.Input.Operation = policies.Update
+		c.Input.Old = old.Objects[0].Object
+	}
+	if c.Online() {
+		c.Input.InFile = policies.InFileUnknown
+		c.Input.Related.View = policies.ViewCluster
+	}
+	if c.Cluster.View == viewNone {
+		c.Input.Related = policies.Related{}
+	}
+	return c, nil
+}
+
+// load reads a file of a case, all of which must be right.
+func load(version policies.Version, path string, context ...string) (*manifest.Manifests, error) {
+	m, err := manifest.Load(manifest.Options{Paths: []string{path}, Context: context, Version: version})
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range m.Errors {
+		return nil, e
+	}
+	if m.Skipped > 0 {
+		return nil, wrong(path, "%d of its documents are no whole objects; complete or remove them", m.Skipped)
+	}
+	return m, nil
+}
+
+// Path is the path of a file of the case.
+func (c *Case) Path(file string) string { return filepath.Join(c.Dir, file) }
+
+// Has tells whether the case has a file.
+func (c *Case) Has(file string) bool {
+	_, err := os.Stat(c.Path(file))
+	return err == nil
+}
+
+// Online tells whether the object comes from an API server, and not from a file.
+func (c *Case) Online() bool {
+	return c.Has(oldFile) || c.Cluster.View == string(policies.ViewCluster) || c.Cluster.View == viewNone
+}
+
+// Settings are those of the object, with the provider that the case names.
+func (c *Case) Settings(of policies.Policies) policies.Settings {
+	settings := policies.Resolve(of, c.Object.Object, c.Input.Namespace)
+	if c.Cluster.Provider != "" {
+		settings.LoadBalancers.Default = c.Cluster.Provider
+	}
+	return settings
+}
+
+// Decide decides the case. The error is that of policies.Decide.
+func (c *Case) Decide(ctx context.Context, rules policies.Rules, of policies.Policies) (policies.Decision, error) {
+	return policies.Decide(ctx, c.Input, rules, c.Settings(of))
+}
+
+// Want is want.yaml: a decision about an object, without the object.
+type Want struct {
+	Findings []WantFinding    `json:"findings"`
+	Patches  []policies.Patch `json:"patches"`
+}
+
+// WantFinding is a policies.Finding without its object.
+type WantFinding struct {
+	Rule     string              `json:"rule"`
+	Mode     policies.Mode       `json:"mode"`
+	Severity policies.Severity   `json:"severity"`
+	Message  string              `json:"message"`
+	Fix      string              `json:"fix,omitempty"`
+	Path     string              `json:"path,omitempty"`
+	Because  []policies.Ref      `json:"because,omitempty"`
+	Exempt   *policies.Exemption `json:"exempt,omitempty"`
+}
+
+// WantOf is a decision in the form of want.yaml. Its lists are never nil.
+func WantOf(decision policies.Decision) Want {
+	w := Want{Findings: []WantFinding{}, Patches: append([]policies.Patch{}, decision.Patches...)}
+	for _, f := range decision.Findings {
+		w.Findings = append(w.Findings, WantFinding{f.Rule, f.Mode, f.Severity, f.Message, f.Fix, f.Path, f.Because, f.Exempt})
+	}
+	w.Sort()
+	return w
+}
+
+// Sort sorts the findings by rule, path and message.
+func (w Want) Sort() {
+	slices.SortFunc(w.Findings, func(a, b WantFinding) int {
+		return strings.Compare(a.Rule+a.Path+a.Message, b.Rule+b.Path+b.Message)
+	})
+}
+
+// YAML is the text of want.yaml.
+func (w Want) YAML() []byte {
+	text, err := yaml.Marshal(w)
+	if err != nil {
+		panic(err) // It is made of values that came from YAML or JSON.
+	}
+	return text
+}
+
+// checkFiles tells of files in a case of a policy that nobody reads.
+func checkFiles(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return readError(dir, err)
+	}
+	known := []string{objectFile, oldFile, relatedFile, clusterFile, wantFile}
+	for _, entry := range entries {
+		if !slices.Contains(known, entry.Name()) && !strings.HasPrefix(entry.Name(), ".") {
+			return wrong(filepath.Join(dir, entry.Name()), "nobody reads this; a case has %s, and if need be %s", objectFile, strings.Join(known[1:], ", "))
+		}
+	}
+	return nil
+}
+
+// wrong is what is wrong with a file.
+func wrong(file, format string, args ...any) error {
+	return &manifest.Error{File: file, Message: fmt.Sprintf(format, args...)}
+}
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

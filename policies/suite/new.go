@@ -1,0 +1,77 @@
+package suite
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/bundle"
+)
+
+// template is a policy's folder. In its names and texts, NAME_ is the name of the package and NAME that of the policy.
+//
+//go:embed template
+var template embed.FS
+
+const (
+	newFile   = 0o644
+	newFolder = 0o755
+)
+
+var kebab = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
+
+// New makes the folder of a policy with a rule, its tests and its cases, and returns the paths of its files, sorted. The
+// error is non-nil when the name is not one for a rule, the folder is there, or it cannot be written.
+func New(name string) ([]string, error) {
+	_, builtIn := policies.RuleByID(name)
+	module, usable := bundle.PackageOf(name)
+	switch {
+	case !kebab.MatchString(name) || len(name) > v1alpha1.MaxRuleID:
+		return nil, fmt.Errorf("%q is no name for a rule; write at most %d small letters and digits, with - between words, such as no-node-port", name, v1alpha1.MaxRuleID)
+	case builtIn:
+		return nil, fmt.Errorf("%s is the name of a built-in rule; choose another", name)
+	case !usable, strings.HasSuffix(name, "-test"):
+		return nil, fmt.Errorf("%s means something else in Rego; choose another name", name)
+	}
+	if err := os.Mkdir(name, newFolder); errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("%s is there; choose another name, or remove it", name)
+	} else if err != nil {
+		return nil, err
+	}
+	const root = "template"
+	names := strings.NewReplacer("NAME_", module, "NAME", name)
+	var written []string
+	err := fs.WalkDir(template, root, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || file == root {
+			return err
+		}
+		target := filepath.Join(name, filepath.FromSlash(names.Replace(strings.TrimPrefix(file, root+"/"))))
+		if entry.IsDir() {
+			return os.Mkdir(target, newFolder)
+		}
+		text, err := template.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		written = append(written, target)
+		return os.WriteFile(target, []byte(names.Replace(string(text))), newFile)
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(written)
+	made, problems, err := Load([]string{path.Join(name, "policy.yaml")})
+	if err == nil && problems == nil {
+		_, _, err = Format(made)
+	}
+	return written, err
+}
