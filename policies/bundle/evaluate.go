@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -89,11 +88,10 @@ func query(rules []rule, modules map[string]*ast.Module) string {
 
 // Evaluate implements policies.Rules.
 func (s *Set) Evaluate(ctx context.Context, document policies.Document, applied []policies.AppliedPolicy) []policies.Answer {
-	in := &input{document: document}
-	answers := []policies.Answer{s.builtin.evaluateHere(ctx, in, document.Parameters)}
+	answers := []policies.Answer{s.builtin.evaluateHere(ctx, document)}
 	for _, policy := range applied {
 		if m, ok := s.custom[policy.Name]; ok {
-			answer := m.evaluateInTime(ctx, in, policy.Parameters)
+			answer := m.evaluateInTime(ctx, document, policy.Parameters)
 			answer.Policy = policy.Name
 			answers = append(answers, answer)
 		}
@@ -102,12 +100,12 @@ func (s *Set) Evaluate(ctx context.Context, document policies.Document, applied 
 }
 
 // evaluateHere evaluates modules that are known to end.
-func (m *module) evaluateHere(ctx context.Context, in *input, parameters map[string]any) policies.Answer {
-	asked := m.asked(in.document)
+func (m *module) evaluateHere(ctx context.Context, document policies.Document) policies.Answer {
+	asked := m.asked(document)
 	if len(asked.rules) == 0 {
 		return policies.Answer{}
 	}
-	return asked.evaluate(ctx, in.value(parameters))
+	return asked.evaluate(ctx, inputOf(document, document.Parameters))
 }
 
 // asked is the question about the object of a document.
@@ -124,8 +122,8 @@ func (m *module) asked(document policies.Document) question {
 
 // evaluateInTime evaluates modules whose author may have written anything. It returns in time, even if they do not end:
 // OPA looks at the time between its steps, and not within one.
-func (m *module) evaluateInTime(ctx context.Context, in *input, parameters map[string]any) policies.Answer {
-	asked := m.asked(in.document)
+func (m *module) evaluateInTime(ctx context.Context, document policies.Document, parameters map[string]any) policies.Answer {
+	asked := m.asked(document)
 	if len(asked.rules) == 0 {
 		return policies.Answer{}
 	}
@@ -143,7 +141,7 @@ func (m *module) evaluateInTime(ctx context.Context, in *input, parameters map[s
 	case <-ctx.Done():
 		return policies.Answer{Err: fmt.Errorf("the evaluation was not begun: %d others of this policy did not end", maxEvaluations)}
 	}
-	value := in.value(parameters)
+	value := inputOf(document, parameters)
 	answered := make(chan policies.Answer, 1)
 	go func() {
 		defer func() { <-m.slots }()
@@ -153,8 +151,7 @@ func (m *module) evaluateInTime(ctx context.Context, in *input, parameters map[s
 	case answer := <-answered:
 		return answer
 	case <-ctx.Done():
-		// It ends a moment later, or after one long step. Until then it may convert what is in its input.
-		in.common = nil
+		// It ends a moment later, or after one long step.
 		return policies.Answer{Err: fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx))}
 	}
 }
@@ -323,47 +320,32 @@ func oneOf[T ~string](name string, value T, allowed []T) error {
 	return nil
 }
 
-// input is a document on its way into OPA's types. Objects are converted as far as they are looked at,
-// which for most is little, and once, whatever the number of policies that read them.
-type input struct {
-	document policies.Document
-	common   map[string]any
-}
-
-// value is input with parameters.
-func (in *input) value(parameters map[string]any) ast.Value {
-	if in.common == nil {
-		in.common = commonInput(in.document)
-	}
-	all := maps.Clone(in.common)
-	all["parameters"] = orEmpty(parameters)
-	return ast.LazyObject(all)
-}
-
-// commonInput is input less the parameters, which differ by policy.
-func commonInput(d policies.Document) map[string]any {
-	common := map[string]any{
+// inputOf is input for a policy with these parameters. It is converted into OPA's types as far as it is looked at, which for
+// most is little. What lies within is plain, as OPA wants it that gives all of it to a function.
+func inputOf(d policies.Document, parameters map[string]any) ast.Value {
+	document := map[string]any{
 		"operation": string(d.Operation),
-		"object":    ast.LazyObject(d.Object.Content()),
-		"namespace": ast.LazyObject(map[string]any{
+		"object":    d.Object.Content(),
+		"namespace": map[string]any{
 			"name": d.Namespace.Name, "labels": orEmpty(d.Namespace.Labels), "annotations": orEmpty(d.Namespace.Annotations),
-		}),
-		"related": ast.LazyObject(map[string]any{
+		},
+		"related": map[string]any{
 			// No neighbours are an empty list: count(null) would be a fault.
 			"services":  append([]*corev1.Service{}, d.Related.Services...),
 			"workloads": append([]*policies.Workload{}, d.Related.Workloads...),
 			"view":      string(d.Related.View),
-		}),
-		"facts": ast.LazyObject(map[string]any{
+		},
+		"facts": map[string]any{
 			"externally_accessible": d.Facts.ExternallyAccessible, "explicit": string(d.Facts.Explicit), "local": d.Facts.Local,
 			"provider": d.Facts.Provider, "replicas": d.Facts.Replicas,
-		}),
-		"cluster": ast.LazyObject(map[string]any{"nodes": d.Cluster.Nodes, "version": d.Cluster.Version}),
+		},
+		"cluster":    map[string]any{"nodes": d.Cluster.Nodes, "version": d.Cluster.Version},
+		"parameters": orEmpty(parameters),
 	}
 	if d.Old != nil {
-		common["old"] = ast.LazyObject(d.Old.Content())
+		document["old"] = d.Old.Content()
 	}
-	return common
+	return ast.LazyObject(document)
 }
 
 func orEmpty[V any](m map[string]V) map[string]V {

@@ -504,6 +504,7 @@ func TestRelatedIsThereForWhoReadsIt(t *testing.T) {
 		"with input as input":   "deny contains {\"message\": m} if some m in names with input as object.union(input, {\"object\": {}})\n\nnames contains input.related.services[_].metadata.name",
 		"every":                 `deny contains {"message": "neighbour"} if every s in input.related.services { s.metadata.name == "neighbour" }`,
 		"a template":            `deny contains {"message": $"{input.related.services[0].metadata.name}"}`,
+		"all of it as text":     `deny contains {"message": json.unmarshal(json.marshal(input)).related.services[0].metadata.name}`,
 		"nobody":                `deny contains {"message": "neighbour"} if input.object.metadata.name == "web"`,
 	}
 	for name, rules := range tests {
@@ -559,7 +560,7 @@ func TestInputIsTheDocument(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := (&input{document: test.in}).value(test.parameters)
+			got := inputOf(test.in, test.parameters)
 			if want.Compare(got) != 0 {
 				t.Errorf("value() mismatch (-want +got):\n%s", cmp.Diff(want.String(), got.String()))
 			}

@@ -17,6 +17,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/tester"
 	"github.com/open-policy-agent/opa/v1/topdown"
 	"github.com/open-policy-agent/opa/v1/topdown/print"
+	"github.com/open-policy-agent/opa/v1/util"
 	"github.com/open-policy-agent/opa/v1/util/channel"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
@@ -91,36 +92,11 @@ func (w *Workbench) Asks() []Ask {
 // Input is what modules see as input, as JSON would hold it: maps, lists, strings, numbers.
 // The error is non-nil when the document cannot be turned into it.
 func (w *Workbench) Input(ask Ask) (any, error) {
-	value, err := (&input{document: ask.Document}).value(true, ask.Document.Parameters)
+	document, err := ast.JSON(inputOf(ask.Document, ask.Document.Parameters))
 	if err != nil {
 		return nil, err
 	}
-	return plain(value)
-}
-
-// plain is ast.JSON for objects that are converted as they are looked at, also within each other.
-func plain(value ast.Value) (any, error) {
-	switch value := value.(type) {
-	case ast.Object:
-		members := map[string]any{}
-		err := value.Iter(func(key, member *ast.Term) error {
-			name, _ := key.Value.(ast.String)
-			var err error
-			members[string(name)], err = plain(member.Value)
-			return err
-		})
-		return members, err
-	case *ast.Array:
-		elements := []any{}
-		err := value.Iter(func(element *ast.Term) error {
-			of, err := plain(element.Value)
-			elements = append(elements, of)
-			return err
-		})
-		return elements, err
-	default:
-		return ast.JSON(value)
-	}
+	return document, util.RoundTrip(&document)
 }
 
 // Outcome is what one rule of the contract gave.
@@ -162,7 +138,7 @@ func (w *Workbench) Outcomes(ctx context.Context, ask Ask, trace bool) ([]Outcom
 	if w.policy.module == nil {
 		return nil, nil
 	}
-	asked := w.policy.module.asked(ask.Document.Object.Kind).rules
+	asked := w.policy.module.asked(ask.Document).rules
 	var outcomes []Outcome
 	for _, r := range w.policy.module.rules {
 		outcome := Outcome{Module: r.module, Rule: r.word, Skipped: !slices.Contains(asked, r)}
@@ -178,10 +154,7 @@ func (w *Workbench) Outcomes(ctx context.Context, ask Ask, trace bool) ([]Outcom
 }
 
 func (w *Workbench) evaluate(ctx context.Context, r rule, ask Ask, trace bool, outcome *Outcome) error {
-	value, err := (&input{document: ask.Document}).value(true, ask.Document.Parameters)
-	if err != nil {
-		return err
-	}
+	value := inputOf(ask.Document, ask.Document.Parameters)
 	ctx, cancel := context.WithTimeoutCause(ctx, tracedTimeout, fmt.Errorf("the evaluation took longer than %s", tracedTimeout))
 	defer cancel()
 	prepared, err := w.prepare(w.printing, r)
@@ -437,12 +410,8 @@ func (w *Workbench) Costs(ctx context.Context, asks []Ask, progress func(done, a
 		}
 		var values []ast.Value
 		for _, ask := range asks {
-			if slices.Contains(m.asked(ask.Document.Object.Kind).rules, r) {
-				value, err := (&input{document: ask.Document}).value(m.usesRelated, ask.Document.Parameters)
-				if err != nil {
-					return nil, err
-				}
-				values = append(values, value)
+			if slices.Contains(m.asked(ask.Document).rules, r) {
+				values = append(values, inputOf(ask.Document, ask.Document.Parameters))
 			}
 		}
 		if len(values) == 0 {
@@ -464,7 +433,7 @@ func (w *Workbench) Costs(ctx context.Context, asks []Ask, progress func(done, a
 	progress(len(m.rules), len(m.rules)+1)
 	whole, err := measure(func(n int) error {
 		document := asks[n%len(asks)].Document
-		return m.evaluateInTime(ctx, &input{document: document}, document.Parameters).Err
+		return m.evaluateInTime(ctx, document, document.Parameters).Err
 	})
 	if err != nil {
 		return nil, err
