@@ -315,8 +315,8 @@ func (c condition) problem() string {
 		return "a condition is empty"
 	}
 	for annotation, wanted := range c.Annotations {
-		if !annotationKey.MatchString(annotation) || wanted.matchers() != 1 {
-			return "the annotation of a condition is none, or has not one matcher"
+		if !annotationKey.MatchString(annotation) || wanted.matchers() == 0 {
+			return "the annotation of a condition is none, or has no matcher"
 		}
 	}
 	return ""

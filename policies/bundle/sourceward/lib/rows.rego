@@ -45,35 +45,36 @@ _table := data.sourceward.providers
 _matching := (_by_annotation | _by_class) | _by_provider
 
 _by_annotation contains match if {
-	some annotation, value in _annotations
-	some row in _table.annotations[annotation].rows
-	match := _match(row, annotation, value)
+	some [annotation, name] in _entries
+	value := _annotations[annotation]
+	some row in _table.annotations[name].rows
+	some matcher, wanted in row.value
+	_accepts(matcher, wanted, value)
+	match := {"row": row, "subject": {"annotation": annotation, "value": value}}
 }
 
-# An annotation that another has replaced, unless that is there too and so comes first.
-_by_annotation contains match if {
+# The annotations that the table knows, each with a name that it has there: its own,
+_entries contains [annotation, annotation] if {
+	some annotation, _ in _annotations
+	_table.annotations[annotation]
+}
+
+# that of the annotation which has replaced it, unless that is there too and so comes first,
+_entries contains [annotation, name] if {
 	some annotation in (object.keys(_annotations) & object.keys(_table.aliases))
 	name := _table.aliases[annotation]
 	not _annotations[name]
-	some row in _table.annotations[name].rows
-	match := _match(row, annotation, _annotations[annotation])
 }
 
-_by_annotation contains match if {
-	some annotation, value in _annotations
+# or that of all that begin as it does.
+_entries contains [annotation, name] if {
+	some annotation, _ in _annotations
 	strings.any_prefix_match(annotation, _prefixes)
 	some prefix, name in _table.prefixes
 	startswith(annotation, prefix)
-	some row in _table.annotations[name].rows
-	match := _match(row, annotation, value)
 }
 
 _prefixes := object.keys(_table.prefixes)
-
-_match(row, annotation, value) := {"row": row, "subject": {"annotation": annotation, "value": value}} if {
-	some matcher, wanted in row.value
-	_accepts(matcher, wanted, value)
-}
 
 _by_class contains match if {
 	class := input.object.spec.loadBalancerClass
