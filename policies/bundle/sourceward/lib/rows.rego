@@ -14,6 +14,19 @@ import data.sourceward.providers
 holding := (_by_annotation | _by_class) | _by_provider
 
 # METADATA
+# description: |
+#   Those of holding that tell how traffic comes to the Service. What is written for a load balancer tells
+#   nothing of a Service that has none.
+in_effect contains match if {
+	some match in holding
+	_reaches(match.row)
+}
+
+_reaches(_) if input.object.spec.type == "LoadBalancer"
+
+_reaches(row) if row.provider in providers.any_type
+
+# METADATA
 # description: A match as the beginning of a message, for example annotation a=b asks for the client's address.
 sentence(match) := concat(" ", [_subject(match), match.row.message])
 

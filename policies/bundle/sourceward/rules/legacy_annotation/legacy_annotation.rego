@@ -22,12 +22,12 @@ import data.sourceward.lib.rows
 # METADATA
 # description: One finding for each such annotation.
 warn contains finding if {
-	some match in rows.holding
+	some match in rows.in_effect
 	instead := match.row.legacy
 	finding := {
 		"path": rows.pointer(match.subject.annotation),
 		"message": rows.sentence(match),
-		"fix": sprintf("remove it; %s", [instead]),
+		"fix": sprintf("remove it; it is now written as %s", [instead]),
 		"unwanted": true,
 	}
 }

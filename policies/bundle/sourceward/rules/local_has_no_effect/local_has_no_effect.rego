@@ -26,7 +26,7 @@ import data.sourceward.lib.rows
 warn contains finding if {
 	input.facts.local
 	count(_needs) == 0
-	some match in rows.holding
+	some match in rows.in_effect
 	match.row.verdict in {"useless", "preserved"}
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
@@ -36,6 +36,6 @@ warn contains finding if {
 }
 
 _needs contains match.row.id if {
-	some match in rows.holding
+	some match in rows.in_effect
 	match.row.require_local == "hard"
 }

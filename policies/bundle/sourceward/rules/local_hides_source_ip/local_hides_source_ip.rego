@@ -27,7 +27,7 @@ import data.sourceward.lib.rows
 warn contains finding if {
 	input.facts.local
 	count(_told) == 0
-	some match in rows.holding
+	some match in rows.in_effect
 	reveal_by := match.row.reveal_by
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
@@ -38,7 +38,7 @@ warn contains finding if {
 
 # What tells the client's address in a header.
 _told contains match.row.id if {
-	some match in rows.holding
+	some match in rows.in_effect
 	match.row.verdict == "proxy"
 	not match.row.reveal_by
 }

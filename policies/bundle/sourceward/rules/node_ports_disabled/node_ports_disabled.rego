@@ -22,10 +22,9 @@ import data.sourceward.lib.rows
 # METADATA
 # description: One finding for each thing that tells of a load balancer which sends traffic to node ports.
 warn contains finding if {
-	input.object.spec.type == "LoadBalancer"
 	input.object.spec.allocateLoadBalancerNodePorts == false
 	count(_without_node_port) > 0
-	some match in rows.holding
+	some match in rows.in_effect
 	match.row.needs_node_ports
 	finding := {
 		"path": "/spec/allocateLoadBalancerNodePorts",

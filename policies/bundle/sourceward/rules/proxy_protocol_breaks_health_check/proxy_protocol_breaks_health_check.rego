@@ -26,7 +26,7 @@ import data.sourceward.lib.rows
 # description: One finding for each annotation that puts the PROXY header into the health check.
 deny contains finding if {
 	input.facts.local
-	some match in rows.holding
+	some match in rows.in_effect
 	match.row.breaks_health_check
 	finding := {
 		"path": "/spec/externalTrafficPolicy",

@@ -24,7 +24,7 @@ import data.sourceward.lib.rows
 # description: One finding for the load balancer that the policy names.
 warn contains finding if {
 	input.facts.local
-	some match in rows.holding
+	some match in rows.in_effect
 	match.row.verdict == "single-announcer"
 	finding := {
 		"path": "/spec/externalTrafficPolicy",

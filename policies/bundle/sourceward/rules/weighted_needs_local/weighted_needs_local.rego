@@ -24,9 +24,8 @@ import data.sourceward.lib.rows
 # METADATA
 # description: The Service is not Local.
 warn contains object.union(finding, _repair) if {
-	input.object.spec.type == "LoadBalancer"
 	not input.facts.local
-	some match in rows.holding
+	some match in rows.in_effect
 	match.row.verdict == "weighted"
 	match.subject.annotation
 	finding := {
@@ -39,7 +38,7 @@ warn contains object.union(finding, _repair) if {
 # METADATA
 # description: Another annotation is missing, or has another value.
 warn contains finding if {
-	some match in rows.holding
+	some match in rows.in_effect
 	needed := match.row.needs
 	finding := {
 		"path": rows.pointer(needed.annotation),
@@ -52,7 +51,7 @@ warn contains finding if {
 # METADATA
 # description: The value is not one that the controller knows, but another is meant.
 warn contains finding if {
-	some match in rows.holding
+	some match in rows.in_effect
 	wanted := match.row.unknown_value.instead
 	finding := {
 		"path": rows.pointer(match.subject.annotation),
@@ -65,7 +64,7 @@ warn contains finding if {
 # METADATA
 # description: The value is not one that the controller knows, and none is meant.
 warn contains finding if {
-	some match in rows.holding
+	some match in rows.in_effect
 	match.row.unknown_value == {}
 	finding := {
 		"path": rows.pointer(match.subject.annotation),
