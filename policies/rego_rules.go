@@ -13,7 +13,7 @@ var regoRules = []Rule{
 		NeedsRelated: false,
 		Fixable:      true,
 		What:         "A Service is Local, and an annotation gives its load balancer a health check that does not tell nodes with pods from nodes without, or none.",
-		Why:          "Under Local, kube-proxy answers on the health check node port whether a node has ready pods. A load balancer that asks anything else keeps sending traffic to nodes without pods, which drop it.",
+		Why:          "Under Local, kube-proxy answers on the health check node port whether a node has ready pods. A load balancer that asks something else may keep sending traffic to nodes without pods, which drop it.",
 		Remedy:       "Remove the annotation, or enable the check that the finding names.",
 		Exempt:       "When the check asks something else that knows where the pods are.",
 		Since:        "All versions.",

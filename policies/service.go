@@ -94,31 +94,37 @@ func selects(service *corev1.Service, labels map[string]string) bool {
 }
 
 // sharingAnnotations are the annotations by which Services, whatever their namespace, ask a load balancer controller for
-// one address together: those with the same value do.
+// one address together: those with the same value do. Each stands before the one that it has replaced, which counts where
+// it is absent.
 // They are those of the rows of the provider table that share an address, as a test of package bundle holds.
-var sharingAnnotations = []string{
-	"io.cilium/lb-ipam-sharing-key",
-	"lbipam.cilium.io/sharing-key",
-	"metallb.io/allow-shared-ip",
-	"metallb.universe.tf/allow-shared-ip",
-	"service.antrea.io/allow-shared-load-balancer-ip",
+var sharingAnnotations = [][]string{
+	{"lbipam.cilium.io/sharing-key", "io.cilium/lb-ipam-sharing-key"},
+	{"metallb.io/allow-shared-ip", "metallb.universe.tf/allow-shared-ip"},
+	{"service.antrea.io/allow-shared-load-balancer-ip"},
 }
 
-// sharingPairs are the annotations by which a Service asks to share an address.
+// sharingPairs are the annotations, by their newest names, by which a Service asks to share an address.
 func sharingPairs(service *corev1.Service) []labelPair {
 	if service.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		return nil
 	}
 	var pairs []labelPair
-	for _, key := range sharingAnnotations {
-		if value := service.Annotations[key]; value != "" {
-			pairs = append(pairs, labelPair{key, value})
+	for _, names := range sharingAnnotations {
+		for _, name := range names {
+			value, ok := service.Annotations[name]
+			if value != "" {
+				pairs = append(pairs, labelPair{names[0], value})
+			}
+			if ok {
+				break
+			}
 		}
 	}
 	return pairs
 }
 
-// AsksToShareAddress tells whether two Services ask, by the same annotation with the same value, for one address.
+// AsksToShareAddress tells whether two Services ask for one address, by the same value of an annotation or of the one that
+// has replaced it.
 func AsksToShareAddress(a, b *corev1.Service) bool {
 	pairs := sharingPairs(b)
 	return slices.ContainsFunc(sharingPairs(a), func(pair labelPair) bool { return slices.Contains(pairs, pair) })

@@ -31,6 +31,7 @@ type providerTable struct {
 	ParsedAsTrue []string               `json:"parsed_as_true"`
 	Aliases      map[string]string      `json:"aliases"`
 	Prefixes     map[string]string      `json:"prefixes"`
+	AnyType      []string               `json:"any_type"`
 	WithoutClass []string               `json:"without_class"`
 	Conditions   map[string][]condition `json:"conditions"`
 	Annotations  map[string]entry       `json:"annotations"`
@@ -52,7 +53,7 @@ type row struct {
 	Verdict             string             `json:"verdict,omitempty" jsonschema:"enum=effective,enum=preserved,enum=proxy,enum=useless,enum=opt-out,enum=forbidden,enum=weighted,enum=single-announcer,enum=neutral"`
 	RevealBy            string             `json:"reveal_by,omitempty"`
 	BreaksHealthCheck   bool               `json:"breaks_health_check,omitempty"`
-	SharesAddress       bool               `json:"shares_address,omitempty"`
+	SharesAddress       string             `json:"shares_address,omitempty" jsonschema:"enum=anywhere,enum=namespace,enum=address"`
 	Needs               *annotationValue   `json:"needs,omitempty"`
 	UnknownValue        *unknownValue      `json:"unknown_value,omitempty"`
 	HealthCheck         *healthCheckRemedy `json:"health_check,omitempty"`
@@ -218,9 +219,9 @@ func TestProviderTableIsWellFormed(t *testing.T) {
 		}
 	}
 	rows := table.all()
-	for _, provider := range table.WithoutClass {
+	for _, provider := range slices.Concat(table.AnyType, table.WithoutClass) {
 		if !slices.ContainsFunc(rows, func(r row) bool { return r.Provider == provider }) {
-			t.Errorf("without_class: no row is of %s", provider)
+			t.Errorf("any_type or without_class: no row is of %s", provider)
 		}
 	}
 	for name, alternatives := range table.Conditions {
@@ -262,19 +263,30 @@ func TestSharedAddresses(t *testing.T) {
 	table := readProviders(t)
 	sharing := map[string]bool{}
 	for _, row := range table.all() {
-		if row.SharesAddress {
+		if row.SharesAddress != "" {
 			sharing[row.annotation] = true
 		}
 	}
 	keys := slices.Concat(slices.Collect(maps.Keys(table.Annotations)), slices.Collect(maps.Keys(table.Aliases)))
-	for _, key := range keys {
-		service := &corev1.Service{
-			ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{key: "x"}},
+	service := func(annotations map[string]string) *corev1.Service {
+		return &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Annotations: annotations},
 			Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer},
 		}
-		want := sharing[key] || sharing[table.Aliases[key]]
-		if got := policies.AsksToShareAddress(service, service); got != want {
-			t.Errorf("AsksToShareAddress() of two Services with %s = %t, want %t", key, got, want)
+	}
+	for _, key := range keys {
+		newest, replaced := table.Aliases[key]
+		if !replaced {
+			newest = key
+		}
+		asks := service(map[string]string{key: "x"})
+		if got := policies.AsksToShareAddress(asks, service(map[string]string{newest: "x"})); got != sharing[newest] {
+			t.Errorf("AsksToShareAddress() of Services with %s and %s = %t, want %t", key, newest, got, sharing[newest])
+		}
+		for _, other := range []map[string]string{{newest: "y"}, {key: "x", newest: "y"}, {key: "x", newest: ""}} {
+			if policies.AsksToShareAddress(asks, service(other)) {
+				t.Errorf("AsksToShareAddress() of Services with %s=x and %v = true, want false", key, other)
+			}
 		}
 	}
 }

@@ -21,6 +21,7 @@ const (
 	forbidden, refused, breaksCheck          fact = "forbidden", "refused", "breaks-check"
 	weighted, weightedAlone, weightedUnknown fact = "weighted", "weighted-alone", "weighted-unknown"
 	single, overrides, legacy                fact = "single", "overrides", "legacy"
+	anyType                                  fact = "any-type" // it is not about load balancers only
 )
 
 // oracle is the provider knowledge a second time: written in Go, from the providers' documents and not from the provider
@@ -31,9 +32,12 @@ var oracle = []struct {
 }{
 	{[]fact{soft, ours}, is("sourceward.dev/source-ip", "preserve")},
 
-	{[]fact{soft, legacy}, is("service.beta.kubernetes.io/external-traffic", "OnlyLocal")},
-	{[]fact{legacy}, is("service.beta.kubernetes.io/external-traffic", "Global")},
-	{[]fact{legacy}, has("service.beta.kubernetes.io/healthcheck-nodeport")},
+	{[]fact{soft, legacy, anyType}, is("service.beta.kubernetes.io/external-traffic", "OnlyLocal")},
+	{[]fact{legacy, anyType}, is("service.beta.kubernetes.io/external-traffic", "Global")},
+	{[]fact{legacy, anyType}, has("service.beta.kubernetes.io/healthcheck-nodeport")},
+	{[]fact{soft, legacy, anyType}, is("service.alpha.kubernetes.io/external-traffic", "OnlyLocal")},
+	{[]fact{legacy, anyType}, is("service.alpha.kubernetes.io/external-traffic", "Global")},
+	{[]fact{legacy, anyType}, has("service.alpha.kubernetes.io/healthcheck-nodeport")},
 
 	{[]fact{hard}, all(noClass, has(ociPreserve), is(ociType, "nlb"))},
 	{[]fact{optOut}, all(noClass, has(ociPreserve), ociNLB, not(truth(ociPreserve)))},
@@ -43,27 +47,27 @@ var oracle = []struct {
 	{[]fact{terminates}, all(noClass, named("oci-lb"), not(ociNLB))},
 
 	{[]fact{proxy}, all(is(aws+"proxy-protocol", "*"), not(awsCloudNLB))},
-	{[]fact{forbidden, breaksCheck}, all(is(aws+"proxy-protocol", "*"), awsController, not(awsPods))},
+	{[]fact{forbidden, breaksCheck}, all(is(aws+"proxy-protocol", "*"), awsController, not(awsPods), not(filled(aws+"healthcheck-port")))},
 	{[]fact{proxy}, all(filled(aws+"proxy-protocol-per-target-group"), awsController)},
-	{[]fact{forbidden, breaksCheck}, all(filled(aws+"proxy-protocol-per-target-group"), awsController, not(awsPods))},
+	{[]fact{forbidden, breaksCheck}, all(filled(aws+"proxy-protocol-per-target-group"), awsController, not(awsPods), not(filled(aws+"healthcheck-port")))},
 	{[]fact{useless}, all(noClass, is(aws+"type", "nlb-ip"))},
 	{[]fact{useless}, all(is(aws+"nlb-target-type", "ip"), awsPods)},
 	{[]fact{soft}, all(awsAttribute("preserve_client_ip.enabled", parsesTrue), not(awsPods))},
 	{[]fact{preserved}, all(awsAttribute("preserve_client_ip.enabled", parsesTrue), awsPods)},
 	{[]fact{optOut}, awsAttribute("preserve_client_ip.enabled", parsesFalse)},
 	{[]fact{proxy}, awsAttribute("proxy_protocol_v2.enabled", func(v string) bool { return v == "true" })},
-	{[]fact{forbidden, breaksCheck}, all(awsAttribute("proxy_protocol_v2.enabled", func(v string) bool { return v == "true" }), not(awsPods))},
-	{[]fact{overrides}, all(has(aws+"healthcheck-port"), not(awsPods))},
-	{[]fact{overrides}, all(anyCase(aws+"healthcheck-protocol", "tcp"), not(awsPods))},
-	{[]fact{terminates}, named("aws-clb")},
-	{[]fact{useless}, named("aws-nlb-ip")},
+	{[]fact{forbidden, breaksCheck}, all(awsAttribute("proxy_protocol_v2.enabled", func(v string) bool { return v == "true" }), not(awsPods), not(filled(aws+"healthcheck-port")))},
+	{[]fact{overrides}, all(filled(aws+"healthcheck-port"), not(is(aws+"healthcheck-port", "traffic-port")), not(awsPods))},
+	{[]fact{overrides}, all(anyCase(aws+"healthcheck-protocol", "tcp"), not(filled(aws+"healthcheck-port")), not(awsPods))},
+	{[]fact{terminates}, all(noClass, named("aws-clb"), not(awsCloudNLB), not(awsController))},
+	{[]fact{useless}, all(named("aws-nlb-ip"), not(awsCloudNLB), not(is(aws+"nlb-target-type", "instance")))},
 
 	{[]fact{hard, weighted}, is("networking.gke.io/weighted-load-balancing", "pods-per-node")},
 	{[]fact{weightedUnknown}, all(has("networking.gke.io/weighted-load-balancing"), not(is("networking.gke.io/weighted-load-balancing", "pods-per-node")))},
-	{[]fact{useless}, all(nodePort, func(s someService) bool {
+	{[]fact{useless, anyType}, all(nodePort, func(s someService) bool {
 		return strings.Contains(s.Annotations["cloud.google.com/neg"], `"ingress": true`)
 	})},
-	{[]fact{useless}, all(nodePort, func(s someService) bool {
+	{[]fact{useless, anyType}, all(nodePort, func(s someService) bool {
 		return strings.Contains(s.Annotations["cloud.google.com/neg"], `"exposed_ports"`)
 	})},
 
@@ -71,10 +75,10 @@ var oracle = []struct {
 
 	{[]fact{single}, named("metallb-l2", "kube-vip-arp", "cilium-l2", "keepalived")},
 
-	{[]fact{preserved}, anyCase("service.cilium.io/forwarding-mode", "dsr")},
+	{[]fact{preserved, anyType}, anyCase("service.cilium.io/forwarding-mode", "dsr")},
 	{[]fact{preserved}, is("service.antrea.io/load-balancer-mode", "dsr")},
-	{[]fact{preserved}, is("kube-router.io/service.dsr", "tunnel")},
-	{[]fact{hard}, is("kube-router.io/service.local", "true")},
+	{[]fact{preserved, anyType}, all(not(nodePort), is("kube-router.io/service.dsr", "tunnel"))},
+	{[]fact{hard, anyType}, is("kube-router.io/service.local", "true")},
 
 	{[]fact{proxy}, all(noClass, is(openstack+"proxy-protocol", "true", "v1", "v2"))},
 	{[]fact{proxy}, all(noClass, is(openstack+"x-forwarded-for", "true"))},
@@ -82,7 +86,7 @@ var oracle = []struct {
 	{[]fact{overrides}, all(noClass, octavia, not(is(openstack+"enable-health-monitor", "true")))},
 
 	{[]fact{terminates}, all(noClass, is(digitalOcean+"type", "REGIONAL"))},
-	{[]fact{terminates}, all(noClass, named("digitalocean-regional"))},
+	{[]fact{terminates}, all(noClass, named("digitalocean-regional"), not(is(digitalOcean+"type", "REGIONAL_NETWORK")))},
 	{[]fact{proxy}, all(noClass, truth(digitalOcean+"enable-proxy-protocol"))},
 	{[]fact{soft}, all(noClass, is(digitalOcean+"sticky-sessions-type", "cookies"))},
 
@@ -243,11 +247,13 @@ func octavia(s someService) bool {
 // expected is what the built-in rules are to find of a Service, "<mode> <rule>" each, sorted. The precedence of who asks for
 // Local and who does not: forbidden, hard, a verdict that vetoes, soft.
 func expected(s someService, trafficPolicy string) []string {
-	found := map[fact]bool{}
+	balancer, local, written := s.Type == "", trafficPolicy == "Local", trafficPolicy == "Cluster"
+	found, effective := map[fact]bool{}, map[fact]bool{}
 	for _, entry := range oracle {
 		if entry.holds(s) {
 			for _, f := range entry.facts {
 				found[f] = true
+				effective[f] = effective[f] || balancer || slices.Contains(entry.facts, anyType)
 			}
 		}
 	}
@@ -258,14 +264,13 @@ func expected(s someService, trafficPolicy string) []string {
 		}
 	}
 	veto := found[proxy] || found[terminates] || found[preserved] || found[useless] || found[optOut]
-	balancer, local, written := s.Type == "", trafficPolicy == "Local", trafficPolicy == "Cluster"
 	if local {
-		add("audit single-announcer", found[single])
-		add("deny local-forbidden", found[refused])
-		add("deny proxy-protocol-breaks-health-check", found[breaksCheck])
-		add("warn health-check-overridden", found[overrides] && balancer)
-		add("warn local-has-no-effect", (found[useless] || found[preserved]) && !found[hard])
-		add("warn local-hides-source-ip", found[terminates] && !found[proxy])
+		add("audit single-announcer", effective[single])
+		add("deny local-forbidden", effective[refused])
+		add("deny proxy-protocol-breaks-health-check", effective[breaksCheck])
+		add("warn health-check-overridden", effective[overrides])
+		add("warn local-has-no-effect", (effective[useless] || effective[preserved]) && !effective[hard])
+		add("warn local-hides-source-ip", effective[terminates] && !effective[proxy])
 	} else {
 		switch {
 		case found[forbidden]:
@@ -277,8 +282,8 @@ func expected(s someService, trafficPolicy string) []string {
 			add("warn source-ip-needs-local", true)
 		}
 	}
-	add("warn legacy-annotation", found[legacy])
-	add("warn weighted-needs-local", found[weighted] && !local && balancer || found[weightedAlone] || found[weightedUnknown])
+	add("warn legacy-annotation", effective[legacy])
+	add("warn weighted-needs-local", effective[weighted] && !local || effective[weightedAlone] || effective[weightedUnknown])
 	slices.Sort(findings)
 	return findings
 }

@@ -195,21 +195,17 @@ func newParity(t *testing.T) *parity {
 	if err != nil {
 		t.Fatal(err)
 	}
-	type service struct {
-		Annotations map[string]string `json:"annotations"`
-	}
 	var rows map[string]struct {
-		Holds  service `json:"holds"`
-		Nearly service `json:"nearly"`
+		Service struct {
+			Annotations map[string]string `json:"annotations"`
+		} `json:"service"`
 	}
 	if err := yaml.Unmarshal(text, &rows); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(rows)) {
-		for _, of := range []service{rows[name].Holds, rows[name].Nearly} {
-			if of.Annotations != nil {
-				p.annotations = append(p.annotations, of.Annotations)
-			}
+		if given := rows[name].Service.Annotations; given != nil {
+			p.annotations = append(p.annotations, given)
 		}
 	}
 

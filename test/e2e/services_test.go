@@ -192,7 +192,7 @@ func testAnnotations(t *testing.T, e *environment) {
 		"a Cluster that is applied by the server is written, and stays":                  {preserve, written, []string{"apply", "--server-side"}, "Cluster", "source-ip-needs-local: "},
 		"a written Cluster beside a hard reason is refused, not overridden":              {hard, written, []string{"apply"}, "", ""},
 		"our opt-out is the last word":                                                   {"sourceward.dev/source-ip: ignore, " + hard, unset, []string{"apply"}, "Cluster", ""},
-		"an exemption is the last word":                                                  {`exempt.sourceward.dev/source-ip-needs-local: "known", ` + hard, written, []string{"apply"}, "Cluster", ""},
+		"an exemption is the last word":                                                  {`exempt.sourceward.dev/source-ip-needs-local: "known", kube-vip.io/egress: "true"`, written, []string{"apply"}, "Cluster", ""},
 		"a wish on a Service that is not reached from outside changes nothing, and says": {preserve, "{type: ClusterIP, ports: [{port: 80}]}", []string{"apply"}, "", "source-ip-needs-local: "},
 	}
 	i := 0

@@ -31,6 +31,16 @@ judging(verdicts) := {match |
 }
 
 # METADATA
+# description: |
+#   Whether a match tells how traffic comes to the Service. What is written for a load balancer tells nothing of a
+#   Service that has none.
+in_effect(_) if input.object.spec.type == "LoadBalancer"
+
+# METADATA
+# description: The providers whose annotations count on Services of any type.
+in_effect(match) if match.row.provider in _table.any_type
+
+# METADATA
 # description: A match as the beginning of a message, for example annotation a=b asks for the client's address.
 sentence(match) := concat(" ", [_subject(match), match.row.message])
 
@@ -47,6 +57,7 @@ _matching := (_by_annotation | _by_class) | _by_provider
 _by_annotation contains match if {
 	some [annotation, name] in _entries
 	value := _annotations[annotation]
+	is_string(value)
 	some row in _table.annotations[name].rows
 	some matcher, wanted in row.value
 	_accepts(matcher, wanted, value)
@@ -90,7 +101,10 @@ _by_provider contains match if {
 
 default _annotations := {}
 
-_annotations := input.object.metadata.annotations
+_annotations := annotations if {
+	annotations := input.object.metadata.annotations
+	is_object(annotations)
+}
 
 # What else is on the Service, or is not, so that the row says nothing of it.
 _ruled_out(row) if {
@@ -129,6 +143,7 @@ _unlike(alternative) if {
 
 _is(annotation, wanted) if {
 	value := _annotations[annotation]
+	is_string(value)
 	some matcher, argument in wanted
 	_accepts(matcher, argument, value)
 }

@@ -2,75 +2,223 @@ package sourceward.lib.rows_test
 
 import data.sourceward.lib.rows
 
-test_a_condition_accepts_and_refuses[condition] if {
-	some condition, values in {
-		{"one_of": ["a", "b"]}: {"accepts": {"a", "b"}, "refuses": {"A", "ab", " a", "", null}},
-		{"one_of_any_case": ["nlb"]}: {"accepts": {"nlb", "NLB", "Nlb"}, "refuses": {"lb", "nlb-ip", "", null}},
-		{"boolean": true}: {
-			"accepts": {"1", "t", "T", "true", "TRUE", "True"},
-			"refuses": {"0", "false", "yes", "tRUE", " true", "", null, true},
+test_a_matcher_accepts_and_refuses[matcher] if {
+	some matcher, values in {
+		{"one_of": ["a", "b"]}: {"accepts": {"a", "b"}, "refuses": {"A", "ab", " a", ""}},
+		{"one_of": [""]}: {"accepts": {""}, "refuses": {"a", " "}},
+		{"one_of_any_case": ["nlb"]}: {"accepts": {"nlb", "NLB", "Nlb"}, "refuses": {"lb", "nlb-ip", " nlb", ""}},
+		{"none_of": ["a", ""]}: {"accepts": {"b", "A", " "}, "refuses": {"a", ""}},
+		{"anything": true}: {"accepts": {"a", ""}, "refuses": {1, true, ["a"], {"a": "b"}, null}},
+		{"item": "a"}: {"accepts": {"a", "b,a", " a , b", "a,a"}, "refuses": {"ab", "b", "A", "a b", ""}},
+		{"attribute": {"name": "a.enabled", "one_of": ["true", "1"]}}: {
+			"accepts": {"a.enabled=true", "b=c,a.enabled=1", " a.enabled = true , b=c", "b,a.enabled=true"},
+			"refuses": {"a.enabled=false", "a.enabled", "a.enabled=true=true", "ba.enabled=true", "a.enabled=True", ""},
 		},
-		{"not_boolean": true}: {
-			"accepts": {"0", "false", "yes", "tRUE", " true", "", null},
-			"refuses": {"1", "t", "T", "true", "TRUE", "True", true},
+		{"json": {"key": "a", "one_of": [true, "yes"]}}: {
+			"accepts": {`{"a": true}`, `{"b": 1, "a": "yes"}`},
+			"refuses": {`{"a": false}`, `{"a": "true"}`, `{"b": true}`, `{"a": true`, `["a"]`, `"a"`, "null", "a", ""},
 		},
-		{"anything": true}: {"accepts": {"a", "", null}, "refuses": {1, true, ["a"], {"a": "b"}}},
-		{"attribute": {"name": "a.enabled", "setting": "true"}}: {
-			"accepts": {"a.enabled=true", "b=c,a.enabled=true", " a.enabled = true , b=c", "b,a.enabled=true"},
-			"refuses": {"a.enabled=false", "a.enabled", "a.enabled=true=true", "ba.enabled=true", "a.enabled=True", "", null},
-		},
+		{"json": {"key": "a"}}: {"accepts": {`{"a": {}}`, `{"a": false}`, `{"a": null}`}, "refuses": {"{}", `["a"]`, "a", ""}},
 	}
 	accepted := {value |
 		some value in (values.accepts | values.refuses)
-		_matching({"value": condition}, {"a": value}) != set()
+		_ids([{"id": "one", "value": matcher}], {"a": value}) == {"one"}
 	}
 	accepted == values.accepts
 }
 
+test_a_match_names_what_made_it_hold if {
+	row := {"id": "one", "provider": "p", "value": {"anything": true}}
+	rows.holding == {{"row": row, "subject": {"annotation": "a", "value": "x"}}} with input as _service({"a": "x"})
+		with data.sourceward.providers as _table([row])
+}
+
 test_with_and_unless_are_both_kept[sentence] if {
 	row := {
+		"id": "one",
 		"value": {"anything": true},
-		"with": [{"annotation": "b", "value": {"one_of": ["yes"]}}, {"annotation": "c", "value": {"one_of": ["yes"]}}],
-		"unless": [{"annotation": "d", "value": {"one_of": ["yes"]}}, {"annotation": "e", "value": {"one_of": ["yes"]}}],
+		"with": [{"annotations": {"b": {"one_of": ["yes"]}}}, {"annotations": {"c": {"one_of": ["yes"]}}}],
+		"unless": [{"annotations": {"d": {"one_of": ["yes"]}}}, {"annotations": {"e": {"one_of": ["yes"]}}}],
 	}
 	some sentence, case in {
-		"all of with": {"annotations": {"a": "x", "b": "yes", "c": "yes"}, "holds": true},
-		"unless has another value": {"annotations": {"a": "x", "b": "yes", "c": "yes", "d": "no"}, "holds": true},
-		"one of with is absent": {"annotations": {"a": "x", "b": "yes"}, "holds": false},
-		"one of with has another value": {"annotations": {"a": "x", "b": "yes", "c": "no"}, "holds": false},
-		"one of unless": {"annotations": {"a": "x", "b": "yes", "c": "yes", "e": "yes"}, "holds": false},
+		"all of with": {"annotations": {"a": "x", "b": "yes", "c": "yes"}, "ids": {"one"}},
+		"unless has another value": {"annotations": {"a": "x", "b": "yes", "c": "yes", "d": "no"}, "ids": {"one"}},
+		"one of with is absent": {"annotations": {"a": "x", "b": "yes"}, "ids": set()},
+		"one of with has another value": {"annotations": {"a": "x", "b": "yes", "c": "no"}, "ids": set()},
+		"one of unless": {"annotations": {"a": "x", "b": "yes", "c": "yes", "e": "yes"}, "ids": set()},
 	}
-	matches := {match | match := {"row": row, "subject": {"annotation": "a", "value": "x"}}; case.holds}
-	_matching(row, case.annotations) == matches
+	_ids([row], case.annotations) == case.ids
 }
 
-test_an_annotation_for_one_port_is_that_annotation[annotation] if {
-	row := {"value": {"anything": true}}
-	some annotation, holds in {
-		"a": true, "a.80": true, "a.http": true,
-		"a80": false, "aa.80": false,
-		"z": true, "z.80": false,
+test_a_condition_may_be_of_several_kinds[sentence] if {
+	some sentence, case in {
+		"absent, and it is": {"condition": _no_b, "object": {}, "holds": true},
+		"absent, and it has a value": {"condition": _no_b, "object": {"metadata": {"annotations": {"b": "x"}}}, "holds": false},
+		"absent, and it is empty": {"condition": _no_b, "object": {"metadata": {"annotations": {"b": ""}}}, "holds": false},
+		"a value, and it is no text": {
+			"condition": {"annotations": {"b": {"none_of": ["x"]}}},
+			"object": {"metadata": {"annotations": {"b": 1}}},
+			"holds": false,
+		},
+		"a class, and it is": {"condition": {"class": "c"}, "object": {"spec": {"loadBalancerClass": "c"}}, "holds": true},
+		"a class, and it is another": {"condition": {"class": "c"}, "object": {"spec": {"loadBalancerClass": "d"}}, "holds": false},
+		"a class, and there is none": {"condition": {"class": "c"}, "object": {}, "holds": false},
+		"no class, and there is none": {"condition": {"class": ""}, "object": {}, "holds": true},
+		"no class, and it is null": {"condition": {"class": ""}, "object": {"spec": {"loadBalancerClass": null}}, "holds": true},
+		"no class, and there is one": {"condition": {"class": ""}, "object": {"spec": {"loadBalancerClass": "c"}}, "holds": false},
+		"a type, and it is": {"condition": {"type": "NodePort"}, "object": {"spec": {"type": "NodePort"}}, "holds": true},
+		"a type, and it is another": {"condition": {"type": "NodePort"}, "object": {"spec": {"type": "LoadBalancer"}}, "holds": false},
+		"a type, and there is none": {"condition": {"type": "NodePort"}, "object": {}, "holds": false},
+		"a name, and its first alternative holds": {"condition": "named", "object": {"spec": {"loadBalancerClass": "c"}}, "holds": true},
+		"a name, and its second alternative holds": {
+			"condition": "named",
+			"object": {"metadata": {"annotations": {"b": "x"}}, "spec": {"type": "NodePort"}},
+			"holds": true,
+		},
+		"a name, and half of an alternative holds": {"condition": "named", "object": {"spec": {"type": "NodePort"}}, "holds": false},
+		"a name that is not there": {"condition": "other", "object": {"spec": {"loadBalancerClass": "c"}}, "holds": false},
 	}
-	matches := {match | match := {"row": row, "subject": {"annotation": annotation, "value": "x"}}; holds}
-	_matching(row, {annotation: "x"}) == matches
+	named := {"named": [{"class": "c"}, {"type": "NodePort", "annotations": {"b": {"one_of": ["x"]}}}]}
+	document := {"object": object.union({"metadata": {"annotations": {"a": "x"}}}, case.object)}
+	conditional := [
+		{"id": "with", "value": {"anything": true}, "with": [case.condition]},
+		{"id": "unless", "value": {"anything": true}, "unless": [case.condition]},
+	]
+	matches := rows.holding with input as document
+		with data.sourceward.providers as object.union(_table(conditional), {"conditions": named})
+	{match.row.id | some match in matches} == {id | id := {true: "with", false: "unless"}[case.holds]}
 }
 
-test_a_provider_has_its_rows if {
-	matches := rows.matching({}, "here") with data.sourceward.providers as {
-		"annotations": {},
-		"per_port": [],
-		"names": {"here": {"rows": [{"id": "one"}]}, "there": {"rows": [{"id": "two"}]}},
+test_an_alias_counts_where_what_has_replaced_it_is_not[sentence] if {
+	some sentence, case in {
+		"the alias alone": {"annotations": {"old": "x"}, "subjects": {["old", "x"]}},
+		"the newer alone": {"annotations": {"a": "x"}, "subjects": {["a", "x"]}},
+		"both": {"annotations": {"old": "y", "a": "x"}, "subjects": {["a", "x"]}},
+		"both, and the newer is empty": {"annotations": {"old": "y", "a": ""}, "subjects": {["a", ""]}},
+		"neither": {"annotations": {"older": "x"}, "subjects": set()},
 	}
-	matches == {{"row": {"id": "one"}, "subject": {"provider": "here"}}}
+	_subjects(case.annotations) == case.subjects
 }
 
-test_no_annotations_have_no_rows if rows.matching({}, "") == set()
-
-# The matches of a table with one row, for the annotations a and z; a may be for one port.
-_matching(row, annotations) := matches if {
-	matches := rows.matching(annotations, "") with data.sourceward.providers as {
-		"annotations": {"a": {"rows": [row]}, "z": {"rows": [row]}},
-		"per_port": ["a"],
-		"names": {},
+test_a_prefix_counts_beside_its_own_name[sentence] if {
+	some sentence, case in {
+		"for one port": {"annotations": {"a.80": "x"}, "subjects": {["a.80", "x"]}},
+		"for one port and for all": {"annotations": {"a.80": "x", "a": "y"}, "subjects": {["a.80", "x"], ["a", "y"]}},
+		"the prefix itself": {"annotations": {"a.": "x"}, "subjects": {["a.", "x"]}},
+		"another separator": {"annotations": {"a80": "x"}, "subjects": set()},
+		"the prefix within": {"annotations": {"za.80": "x"}, "subjects": set()},
 	}
+	_subjects(case.annotations) == case.subjects
+}
+
+test_a_class_and_a_name_have_their_rows[sentence] if {
+	some sentence, case in {
+		"a class": {"spec": {"loadBalancerClass": "c"}, "provider": "", "subjects": {{"class": "c"}}},
+		"a name": {"spec": {}, "provider": "n", "subjects": {{"provider": "n"}}},
+		"both": {"spec": {"loadBalancerClass": "c"}, "provider": "n", "subjects": {{"class": "c"}, {"provider": "n"}}},
+		"neither": {"spec": {}, "provider": "", "subjects": set()},
+		"others": {"spec": {"loadBalancerClass": "n"}, "provider": "c", "subjects": set()},
+		"a class that is no text": {"spec": {"loadBalancerClass": ["c"]}, "provider": "", "subjects": set()},
+	}
+	matches := rows.holding with input as {"object": {"spec": case.spec}, "facts": {"provider": case.provider}}
+		with data.sourceward.providers as object.union(_table([]), {
+			"classes": {"c": {"rows": [{"id": "of the class"}]}},
+			"names": {"n": {"rows": [{"id": "of the name"}]}},
+		})
+	{match.subject | some match in matches} == case.subjects
+}
+
+test_a_class_leaves_the_service_to_others[sentence] if {
+	some sentence, case in {
+		"no class": {"spec": {}, "ids": {"leaves", "stays"}},
+		"a class": {"spec": {"loadBalancerClass": "c"}, "ids": {"stays"}},
+		"an empty class": {"spec": {"loadBalancerClass": ""}, "ids": {"leaves", "stays"}},
+		"a class that is null": {"spec": {"loadBalancerClass": null}, "ids": {"leaves", "stays"}},
+	}
+	matches := rows.holding with input as {"object": {"metadata": {"annotations": {"a": "x"}}, "spec": case.spec}}
+		with data.sourceward.providers as object.union(_of_two_providers, {"without_class": ["one"]})
+	{match.row.id | some match in matches} == case.ids
+}
+
+test_what_is_written_for_a_load_balancer_has_no_effect_without_one[sentence] if {
+	some sentence, case in {
+		"a load balancer": {"spec": {"type": "LoadBalancer"}, "ids": {"leaves", "stays"}},
+		"a node port": {"spec": {"type": "NodePort"}, "ids": {"stays"}},
+		"no type, which is a cluster IP": {"spec": {"externalIPs": ["203.0.113.7"]}, "ids": {"stays"}},
+		"a type that is no text": {"spec": {"type": ["LoadBalancer"]}, "ids": {"stays"}},
+		"no spec": {"spec": null, "ids": {"stays"}},
+	}
+	document := {"object": {"metadata": {"annotations": {"a": "x"}}, "spec": case.spec}}
+	ids := {id |
+		some id, provider in {"leaves": "one", "stays": "two"}
+		rows.in_effect({"row": {"provider": provider}}) with input as document with data.sourceward.providers as {"any_type": ["two"]}
+	}
+	ids == case.ids
+}
+
+test_annotations_that_are_none_have_no_rows[sentence] if {
+	some sentence, document in {
+		"no annotations": _service({}),
+		"annotations that are null": _service(null),
+		"annotations that are a list": _service(["a"]),
+		"no metadata": {"object": {}},
+		"metadata of the wrong type": {"object": {"metadata": "a"}},
+		"no object": {},
+	}
+	rows.holding == set() with input as document with data.sourceward.providers as _table([{"id": "one", "value": {"anything": true}}])
+}
+
+test_a_sentence_begins_with_what_made_the_row_hold[sentence] if {
+	forty := "0123456789012345678901234567890123456789"
+	some sentence, subject in {
+		"annotation a=x does it": {"annotation": "a", "value": "x"},
+		"annotation a= does it": {"annotation": "a", "value": ""},
+		sprintf("annotation a=%s does it", [forty]): {"annotation": "a", "value": forty},
+		sprintf("annotation a=%s... does it", [forty]): {"annotation": "a", "value": concat("", [forty, "0"])},
+		"load balancer class c does it": {"class": "c"},
+		"load balancer n does it": {"provider": "n"},
+	}
+	rows.sentence({"row": {"message": "does it"}, "subject": subject}) == sentence
+}
+
+test_a_sentence_shows_one_attribute_of_a_list if {
+	match := {
+		"row": {"message": "does it", "value": {"attribute": {"name": "b", "one_of": ["true", "1"]}}},
+		"subject": {"annotation": "a", "value": "c=d, b=1"},
+	}
+	rows.sentence(match) == "annotation a=b=true does it"
+}
+
+test_a_pointer_is_escaped if rows.pointer("a.b/c~d") == "/metadata/annotations/a.b~1c~0d"
+
+_no_b := {"annotations": {"b": {"absent": true}}}
+
+_of_two_providers := _table([
+	{"id": "leaves", "provider": "one", "value": {"anything": true}},
+	{"id": "stays", "provider": "two", "value": {"anything": true}},
+])
+
+_service(annotations) := {"object": {"metadata": {"annotations": annotations}}}
+
+# A table with rows of the annotation a, which has replaced old and may be for one port.
+_table(list) := {
+	"annotations": {"a": {"rows": list}},
+	"aliases": {"old": "a"},
+	"prefixes": {"a.": "a"},
+	"classes": {},
+	"names": {},
+	"conditions": {},
+	"without_class": [],
+	"any_type": [],
+}
+
+# The ids of the rows that hold for annotations.
+_ids(list, annotations) := {match.row.id | some match in matches} if {
+	matches := rows.holding with input as _service(annotations) with data.sourceward.providers as _table(list)
+}
+
+# The annotations, with their values, that make a row for any value hold.
+_subjects(annotations) := {[match.subject.annotation, match.subject.value] | some match in matches} if {
+	list := [{"id": "one", "value": {"anything": true}}]
+	matches := rows.holding with input as _service(annotations) with data.sourceward.providers as _table(list)
 }

@@ -13,7 +13,7 @@
 #   repairs: true
 #   why: |
 #     Under Local, kube-proxy answers on the health check node port whether a node has ready pods. A load
-#     balancer that asks anything else keeps sending traffic to nodes without pods, which drop it.
+#     balancer that asks something else may keep sending traffic to nodes without pods, which drop it.
 #   remedy: Remove the annotation, or enable the check that the finding names.
 #   exempt: When the check asks something else that knows where the pods are.
 #   since: All versions.
@@ -24,19 +24,19 @@ import data.sourceward.lib.rows
 # METADATA
 # description: One finding for each other check, however many annotations tell of it.
 warn contains object.union(finding, _repair(check)) if {
-	input.facts.local
 	some [path, check], sentences in _checks
 	finding := {
 		"path": path,
-		"message": sprintf("nodes without pods keep getting traffic, and drop it: %s", [min(sentences)]),
+		"message": sprintf("nodes without pods may get traffic, and drop it: %s", [min(sentences)]),
 		"fix": check.fix,
 	}
 }
 
 # What is said of each check that is not Local's, by the annotation that is wrong or missing.
 _checks[[path, check]] contains rows.sentence(match) if {
-	input.object.spec.type == "LoadBalancer"
+	input.facts.local
 	some match in rows.saying("health_check")
+	rows.in_effect(match)
 	check := match.row.health_check
 	path := rows.pointer(object.get(check, "annotation", object.get(match.subject, "annotation", "")))
 }

@@ -23,10 +23,12 @@ import data.sourceward.lib.rows
 # description: One finding for each such annotation.
 warn contains finding if {
 	some match in rows.saying("legacy")
+	rows.in_effect(match)
+	instead := match.row.legacy
 	finding := {
 		"path": rows.pointer(match.subject.annotation),
 		"message": rows.sentence(match),
-		"fix": sprintf("remove it; %s", [match.row.legacy]),
+		"fix": sprintf("remove it; it is now written as %s", [instead]),
 		"unwanted": true,
 	}
 }

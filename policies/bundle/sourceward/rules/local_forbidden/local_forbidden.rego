@@ -29,6 +29,7 @@ import data.sourceward.lib.rows
 deny contains finding if {
 	input.facts.local
 	some match in rows.judging({"forbidden"})
+	rows.in_effect(match)
 	not match.row.breaks_health_check
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
@@ -41,15 +42,18 @@ deny contains finding if {
 # description: One finding for each Service with which this one cannot share an address.
 deny contains finding if {
 	some match in rows.saying("shares_address")
+	rows.in_effect(match)
 	some other in input.related.services
-	_backends(input.object.spec) != _backends(other.spec)
-	not _addresses_differ(other)
+	_meets(match.row.shares_address, other)
+	not _apart(other)
+	difference := _difference(other.spec)
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
-		"message": sprintf("%s with Service %s/%s, which is not possible where one is Local and they differ in policy or selector", [
+		"message": sprintf("%s with Service %s/%s, which %s; only Cluster Services, and Local ones with the same selector, can share", [
 			rows.sentence(match),
 			other.metadata.namespace,
 			other.metadata.name,
+			difference,
 		]),
 		"fix": "set externalTrafficPolicy: Cluster on both, or give both the same policy and selector",
 		"because": [{
@@ -61,12 +65,68 @@ deny contains finding if {
 	}
 }
 
-# What Services that share an address must have in common: nothing under Cluster, the pods under Local.
-_backends(spec) := selector if {
-	spec.externalTrafficPolicy == "Local"
-	selector := object.get(spec, "selector", {})
+# How another Service is unlike this one, so that the two cannot share: under Cluster, any two can.
+_difference(other) := "is Local" if {
+	not _local(input.object.spec)
+	_local(other)
 }
 
-_backends(spec) := {} if object.get(spec, "externalTrafficPolicy", "") != "Local"
+_difference(other) := "is Cluster" if {
+	_local(input.object.spec)
+	not _local(other)
+}
 
-_addresses_differ(other) if input.object.spec.loadBalancerIP != other.spec.loadBalancerIP
+_difference(other) := "selects other pods" if {
+	_local(input.object.spec)
+	_local(other)
+	object.get(input.object.spec, "selector", {}) != object.get(other, "selector", {})
+}
+
+_local(spec) if spec.externalTrafficPolicy == "Local"
+
+# Whether the controller would give the other Service, which has the same annotation, the same address.
+_meets("anywhere", _)
+
+_meets("namespace", other) if other.metadata.namespace == input.object.metadata.namespace
+
+_meets("namespace", other) if {
+	_lets_in(input.object, other.metadata.namespace)
+	_lets_in(other, input.object.metadata.namespace)
+}
+
+_meets("address", other) if count(_addresses(input.object) & _addresses(other)) > 0
+
+# Cilium shares an address with other namespaces where both Services say so.
+# https://docs.cilium.io/en/stable/network/lb-ipam/#sharing-keys
+_lets_in(service, namespace) if {
+	names := ["lbipam.cilium.io/sharing-cross-namespace", "io.cilium/lb-ipam-sharing-cross-namespace"]
+	some allowed in _listed(service, names)
+	allowed in {namespace, "*"}
+}
+
+# Whether the two have different addresses anyway.
+_apart(other) if {
+	object.get(input.object.spec, "loadBalancerClass", null) != object.get(other.spec, "loadBalancerClass", null)
+}
+
+_apart(other) if {
+	count(_addresses(input.object)) > 0
+	count(_addresses(other)) > 0
+	count(_addresses(input.object) & _addresses(other)) == 0
+}
+
+# The addresses that a Service asks for by name.
+_addresses(service) := _listed(service, [
+	"metallb.io/loadBalancerIPs",
+	"metallb.universe.tf/loadBalancerIPs",
+	"lbipam.cilium.io/ips",
+	"io.cilium/lb-ipam-ips",
+]) | {address | address := service.spec.loadBalancerIP; address != ""}
+
+# What stands in the lists of some annotations.
+_listed(service, names) := {trim_space(item) |
+	some name in names
+	list := service.metadata.annotations[name]
+	is_string(list)
+	some item in split(list, ",")
+}

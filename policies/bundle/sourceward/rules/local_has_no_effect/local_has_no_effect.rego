@@ -27,6 +27,7 @@ warn contains finding if {
 	input.facts.local
 	count(_needs) == 0
 	some match in rows.judging({"useless", "preserved"})
+	rows.in_effect(match)
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
 		"message": sprintf("Local has no effect, but drops traffic at nodes without pods: %s", [rows.sentence(match)]),
@@ -36,5 +37,6 @@ warn contains finding if {
 
 _needs contains match.row.id if {
 	some match in rows.saying("require_local")
+	rows.in_effect(match)
 	match.row.require_local == "hard"
 }

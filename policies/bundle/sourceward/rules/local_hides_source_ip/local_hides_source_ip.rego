@@ -28,15 +28,18 @@ warn contains finding if {
 	input.facts.local
 	count(_told) == 0
 	some match in rows.saying("reveal_by")
+	rows.in_effect(match)
+	reveal_by := match.row.reveal_by
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
 		"message": sprintf("Local alone does not show pods the client's address: %s", [rows.sentence(match)]),
-		"fix": sprintf("enable the PROXY protocol, by %s and in the pods; or set externalTrafficPolicy: Cluster", [match.row.reveal_by]),
+		"fix": sprintf("enable the PROXY protocol, by %s and in the pods; or set externalTrafficPolicy: Cluster", [reveal_by]),
 	}
 }
 
 # What tells the client's address in a header.
 _told contains match.row.id if {
 	some match in rows.judging({"proxy"})
+	rows.in_effect(match)
 	not match.row.reveal_by
 }

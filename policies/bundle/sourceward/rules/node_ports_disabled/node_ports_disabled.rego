@@ -22,10 +22,10 @@ import data.sourceward.lib.rows
 # METADATA
 # description: One finding for each thing that tells of a load balancer which sends traffic to node ports.
 warn contains finding if {
-	input.object.spec.type == "LoadBalancer"
 	input.object.spec.allocateLoadBalancerNodePorts == false
 	count(_without_node_port) > 0
 	some match in rows.saying("needs_node_ports")
+	rows.in_effect(match)
 	finding := {
 		"path": "/spec/allocateLoadBalancerNodePorts",
 		"message": sprintf("port %d has no node port, and %s", [min(_without_node_port), rows.sentence(match)]),

@@ -27,6 +27,7 @@ import data.sourceward.lib.rows
 deny contains finding if {
 	input.facts.local
 	some match in rows.saying("breaks_health_check")
+	rows.in_effect(match)
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
 		"message": rows.sentence(match),

@@ -25,6 +25,7 @@ import data.sourceward.lib.rows
 warn contains finding if {
 	input.facts.local
 	some match in rows.judging({"single-announcer"})
+	rows.in_effect(match)
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
 		"message": rows.sentence(match),

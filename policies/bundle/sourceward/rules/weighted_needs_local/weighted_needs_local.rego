@@ -24,9 +24,10 @@ import data.sourceward.lib.rows
 # METADATA
 # description: The Service is not Local.
 warn contains object.union(finding, _repair) if {
-	input.object.spec.type == "LoadBalancer"
 	not input.facts.local
+	not _ignored
 	some match in rows.judging({"weighted"})
+	rows.in_effect(match)
 	match.subject.annotation
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
@@ -39,6 +40,7 @@ warn contains object.union(finding, _repair) if {
 # description: Another annotation is missing, or has another value.
 warn contains finding if {
 	some match in rows.saying("needs")
+	rows.in_effect(match)
 	needed := match.row.needs
 	finding := {
 		"path": rows.pointer(needed.annotation),
@@ -52,6 +54,7 @@ warn contains finding if {
 # description: The value is not one that the controller knows, but another is meant.
 warn contains finding if {
 	some match in rows.saying("unknown_value")
+	rows.in_effect(match)
 	wanted := match.row.unknown_value.instead
 	finding := {
 		"path": rows.pointer(match.subject.annotation),
@@ -65,6 +68,7 @@ warn contains finding if {
 # description: The value is not one that the controller knows, and none is meant.
 warn contains finding if {
 	some match in rows.saying("unknown_value")
+	rows.in_effect(match)
 	match.row.unknown_value == {}
 	finding := {
 		"path": rows.pointer(match.subject.annotation),
@@ -73,6 +77,9 @@ warn contains finding if {
 		"unwanted": true,
 	}
 }
+
+# Who writes this means the Service to be as it is.
+_ignored if input.object.metadata.annotations["sourceward.dev/source-ip"] == "ignore"
 
 # A policy that somebody wrote is theirs to change.
 _repair := {"want": "Local"} if input.facts.explicit != "written"

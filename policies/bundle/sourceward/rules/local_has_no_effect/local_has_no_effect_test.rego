@@ -1,0 +1,58 @@
+package sourceward.rules.local_has_no_effect_test
+
+import data.sourceward.rules.local_has_no_effect as rule
+
+test_local_does_nothing_for_traffic_past_kube_proxy if {
+	rule.warn == {{
+		"path": "/spec/externalTrafficPolicy",
+		"message": concat(" ", [
+			"Local has no effect, but drops traffic at nodes without pods:",
+			"annotation service.beta.kubernetes.io/backend-type=eni sends traffic to pods past kube-proxy",
+		]),
+		"fix": "set externalTrafficPolicy: Cluster",
+	}} with input as _service(true, "LoadBalancer", {"service.beta.kubernetes.io/backend-type": "eni"})
+}
+
+test_each_reason_is_a_finding if {
+	{finding.message | some finding in rule.warn} == {
+		concat(" ", [
+			"Local has no effect, but drops traffic at nodes without pods:",
+			"annotation service.cilium.io/forwarding-mode=dsr keeps the client's address by direct server return",
+		]),
+		concat(" ", [
+			"Local has no effect, but drops traffic at nodes without pods:",
+			"load balancer aws-nlb-ip sends traffic to pods past kube-proxy",
+		]),
+	} with input as object.union(
+		_service(true, "LoadBalancer", {"service.cilium.io/forwarding-mode": "dsr"}),
+		{"facts": {"provider": "aws-nlb-ip"}},
+	)
+}
+
+test_nothing_is_found_otherwise[sentence] if {
+	some sentence, document in {
+		"it is not Local": _service(false, "LoadBalancer", {"service.beta.kubernetes.io/backend-type": "eni"}),
+		"the value is another": _service(true, "LoadBalancer", {"service.beta.kubernetes.io/backend-type": "ecs"}),
+		"the value is no text": _service(true, "LoadBalancer", {"service.beta.kubernetes.io/backend-type": ["eni"]}),
+		"no annotation": _service(true, "LoadBalancer", {}),
+		"annotations that are null": _service(true, "LoadBalancer", null),
+		"there is no load balancer": _service(true, "NodePort", {"service.beta.kubernetes.io/backend-type": "eni"}),
+		"something else needs Local": _service(true, "LoadBalancer", {
+			"service.beta.kubernetes.io/backend-type": "eni",
+			"kube-vip.io/egress": "true",
+		}),
+	}
+	rule.warn == set() with input as document
+}
+
+test_what_needs_local_must_be_in_effect_itself if {
+	count(rule.warn) == 1 with input as _service(true, "NodePort", {
+		"service.cilium.io/forwarding-mode": "dsr",
+		"kube-vip.io/egress": "true",
+	})
+}
+
+_service(local, type, annotations) := {
+	"object": {"kind": "Service", "metadata": {"annotations": annotations}, "spec": {"type": type}},
+	"facts": {"local": local, "provider": ""},
+}

@@ -1,0 +1,49 @@
+package sourceward.rules.local_hides_source_ip_test
+
+import data.sourceward.rules.local_hides_source_ip as rule
+
+test_a_load_balancer_that_ends_connections_hides_the_client if {
+	rule.warn == {{
+		"path": "/spec/externalTrafficPolicy",
+		"message": concat(" ", [
+			"Local alone does not show pods the client's address:",
+			"annotation service.beta.kubernetes.io/do-loadbalancer-type=REGIONAL ends the client's connection",
+		]),
+		"fix": concat(" ", [
+			"enable the PROXY protocol, by annotation service.beta.kubernetes.io/do-loadbalancer-enable-proxy-protocol",
+			"and in the pods; or set externalTrafficPolicy: Cluster",
+		]),
+	}} with input as _service(true, "", {"service.beta.kubernetes.io/do-loadbalancer-type": "REGIONAL"})
+}
+
+test_a_name_is_enough if {
+	{finding.message | some finding in rule.warn} == {concat(" ", [
+		"Local alone does not show pods the client's address:",
+		"load balancer hetzner ends the client's connection",
+	])} with input as _service(true, "hetzner", {})
+}
+
+test_nothing_is_found_otherwise[sentence] if {
+	type := "service.beta.kubernetes.io/do-loadbalancer-type"
+	some sentence, document in {
+		"it is not Local": _service(false, "hetzner", {}),
+		"the value is another": _service(true, "", {type: "REGIONAL_NETWORK"}),
+		"the value is in lower case": _service(true, "", {type: "regional"}),
+		"the value is no text": _service(true, "", {type: true}),
+		"no annotation, and no name": _service(true, "", {}),
+		"the header tells the address": _service(true, "hetzner", {"load-balancer.hetzner.cloud/uses-proxyprotocol": "true"}),
+		"another tells the address": _service(true, "", {type: "REGIONAL", "service.beta.kubernetes.io/do-loadbalancer-enable-proxy-protocol": "1"}),
+		"it is left to another controller": object.union(_service(true, "hetzner", {}), {"object": {"spec": {"loadBalancerClass": "example.com/lb"}}}),
+		"there is no load balancer": object.union(_service(true, "", {type: "REGIONAL"}), {"object": {"spec": {"type": "NodePort"}}}),
+	}
+	rule.warn == set() with input as document
+}
+
+test_the_header_that_is_turned_off_tells_nothing if {
+	count(rule.warn) == 2 with input as _service(true, "hetzner", {"load-balancer.hetzner.cloud/uses-proxyprotocol": "false"})
+}
+
+_service(local, provider, annotations) := {
+	"object": {"kind": "Service", "metadata": {"annotations": annotations}, "spec": {"type": "LoadBalancer"}},
+	"facts": {"local": local, "provider": provider},
+}

@@ -1,0 +1,54 @@
+package sourceward.rules.node_ports_disabled_test
+
+import data.sourceward.rules.node_ports_disabled as rule
+
+test_a_port_has_no_node_port if {
+	rule.warn == {{
+		"path": "/spec/allocateLoadBalancerNodePorts",
+		"message": concat(" ", [
+			"port 80 has no node port, and annotation service.beta.kubernetes.io/aws-load-balancer-type=nlb",
+			"sends traffic to node ports and shows pods the client's address with Local",
+		]),
+		"fix": "remove allocateLoadBalancerNodePorts: false, or write nodePort",
+	}} with input as _service({"allocateLoadBalancerNodePorts": false, "ports": [{"port": 443}, {"port": 80}]})
+}
+
+test_a_node_port_of_zero_is_none if {
+	count(rule.warn) == 1 with input as _service({
+		"allocateLoadBalancerNodePorts": false,
+		"ports": [{"port": 443, "nodePort": 30443}, {"port": 80, "nodePort": 0}],
+	})
+}
+
+test_nothing_is_found_otherwise[sentence] if {
+	ports := [{"port": 443}]
+	some sentence, document in {
+		"the field is absent": _service({"ports": ports}),
+		"node ports are allocated": _service({"allocateLoadBalancerNodePorts": true, "ports": ports}),
+		"the field is null": _service({"allocateLoadBalancerNodePorts": null, "ports": ports}),
+		"the field is no boolean": _service({"allocateLoadBalancerNodePorts": "false", "ports": ports}),
+		"all node ports are written": _service({"allocateLoadBalancerNodePorts": false, "ports": [{"port": 443, "nodePort": 30443}]}),
+		"there are no ports": _service({"allocateLoadBalancerNodePorts": false}),
+		"the ports are no list": _service({"allocateLoadBalancerNodePorts": false, "ports": 443}),
+		"it is no load balancer": _service({"type": "NodePort", "allocateLoadBalancerNodePorts": false, "ports": ports}),
+		"it is left to another controller": _service({
+			"loadBalancerClass": "example.com/lb",
+			"allocateLoadBalancerNodePorts": false,
+			"ports": ports,
+		}),
+		"nothing tells of the load balancer": {
+			"object": {"spec": {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "ports": ports}},
+			"facts": {"provider": ""},
+		},
+	}
+	rule.warn == set() with input as document
+}
+
+_service(spec) := {
+	"object": {
+		"kind": "Service",
+		"metadata": {"annotations": {"service.beta.kubernetes.io/aws-load-balancer-type": "nlb"}},
+		"spec": object.union({"type": "LoadBalancer"}, spec),
+	},
+	"facts": {"local": false, "provider": ""},
+}
