@@ -312,22 +312,22 @@ func TestSlowPoliciesLeaveTimeToOthers(t *testing.T) {
 	t.Parallel()
 	var list []v1alpha1.SourceIPPolicy
 	var names []string
-	for i := range 12 {
+	for i := range 6 {
 		names = append(names, fmt.Sprintf("slow%d", i))
 		list = append(list, policyWith(names[i], `deny contains {"message": "no"} if count([x | some x in numbers.range(1, 1000000000)]) > 1`))
 	}
 	names = append(names, "corp")
 	set := compiled(t, append(list, policyWith("corp", `deny contains {"message": "no"}`))...)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
 	defer cancel()
 	answers := set.Evaluate(ctx, service(t), applied(names...))
-	for _, answer := range answers[1:13] {
+	for _, answer := range answers[1:7] {
 		if answer.Err == nil || !strings.HasPrefix(answer.Err.Error(), "the evaluation was stopped: the evaluation took longer than ") {
 			t.Errorf("%s answers %v", answer.Policy, answer.Err)
 		}
 	}
 	want := policies.Answer{Policy: "corp", Deny: []policies.HouseFinding{denial("no")}}
-	if diff := cmp.Diff(want, answers[13], sameText); diff != "" {
+	if diff := cmp.Diff(want, answers[7], sameText); diff != "" {
 		t.Errorf("the last one mismatch (-want +got):\n%s", diff)
 	}
 }
