@@ -104,6 +104,7 @@ func testCase(t *testing.T, rule, kind, dir string) {
 	golden(t, filepath.Join(dir, wantFile), got.yaml(t))
 	golden(t, filepath.Join(dir, patchedFile), c.patched(t, decision))
 	testRepaired(t, c, decision)
+	testComments(t, c, decision)
 	testHandler(t, c)
 	if c.forBinary() {
 		testBinary(t, c, got, err != nil)
@@ -299,6 +300,26 @@ func testRepaired(t *testing.T, c readyCase, decision policies.Decision) {
 	for _, p := range decision.Patches {
 		if slices.ContainsFunc(again.Findings, func(f policies.Finding) bool { return f.Rule == p.Rule }) {
 			t.Errorf("Decide() of the repaired object gives a finding of %s: %s", p.Rule, marshal(t, again.Findings))
+		}
+	}
+}
+
+// testComments sees that repairs of the text take no comment with them but that of what they remove or replace.
+func testComments(t *testing.T, c readyCase, decision policies.Decision) {
+	t.Helper()
+	if c.online() {
+		return
+	}
+	text := c.text
+	for _, p := range decision.Patches {
+		var err error
+		if text, err = manifest.Patch(text, c.object.Document.Index, c.object.At, p.Operations); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for line := range strings.Lines(string(c.text)) {
+		if _, comment, ok := strings.Cut(strings.TrimSpace(line), "# "); ok && !strings.Contains(string(text), comment) {
+			t.Errorf("the repaired text has lost %q:\n%s", comment, text)
 		}
 	}
 }

@@ -31,6 +31,14 @@ _reaches(row) if row.provider in providers.any_type
 sentence(match) := concat(" ", [_subject(match), match.row.message])
 
 # METADATA
+# description: One of several sentences that come to the same, and how many more there are.
+one_of(sentences) := concat("", [min(sentences), _more(count(sentences) - 1)])
+
+_more(0) := ""
+
+_more(n) := sprintf(" (and %d more)", [n]) if n > 0
+
+# METADATA
 # description: The JSON Pointer of an annotation.
 pointer(annotation) := concat("/", ["/metadata/annotations", replace(replace(annotation, "~", "~0"), "/", "~1")])
 
