@@ -26,18 +26,19 @@ func checkNeighboursUnknown(r *review) []result {
 		return nil
 	}
 	isOn := func(rule string, byDefault Mode) bool { return r.settings.mode(rule, byDefault) != off }
-	var finding Finding
+	var results []result
+	unknown := func(message string) {
+		results = append(results, result{Finding: Finding{Message: message, Fix: "nothing now; the next audit will see them"}})
+	}
 	switch asked := isOn(unspreadBehindLocal.ID, Warn) || isOn(ineffectiveSpread.ID, off); {
 	// An autoscaler that was not seen may ask for more than one pod.
 	case asked && r.Object.Workload != nil && r.Cluster.Nodes != 1 && !spreadingOf(r.Object.Workload, r.Namespace).kept:
-		finding.Message = "the Services in front of it could not be looked up, so whether its pods are spread is not known"
+		unknown("the Services in front of it could not be looked up, so whether its pods are spread is not known")
 	case asked && r.Object.Service != nil && r.needsSpread():
-		finding.Message = "the workloads behind it could not be looked up, so whether its pods are spread is not known"
-	case r.Object.Service != nil && len(sharingPairs(r.Object.Service)) > 0 && isOn("local-forbidden", Deny):
-		finding.Message = "the Services that ask to share its address could not be looked up, so whether they can is not known"
-	default:
-		return nil
+		unknown("the workloads behind it could not be looked up, so whether its pods are spread is not known")
 	}
-	finding.Fix = "nothing now; the next audit will see them"
-	return []result{{Finding: finding}}
+	if r.Object.Service != nil && len(sharingPairs(r.Object.Service)) > 0 && isOn("local-forbidden", Deny) {
+		unknown("the Services that ask to share its address could not be looked up, so whether they can is not known")
+	}
+	return results
 }

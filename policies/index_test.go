@@ -215,6 +215,76 @@ func TestDeleteLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+// TestServicesThatShareAnAddress follows Services through an index: put, replaced and deleted, in several namespaces, with
+// and without a selector.
+func TestServicesThatShareAnAddress(t *testing.T) {
+	const key, deprecated = "metallb.io/allow-shared-ip", "metallb.universe.tf/allow-shared-ip"
+	service := func(namespace, name string, annotations, selector map[string]string) *corev1.Service {
+		return &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: annotations},
+			Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, Selector: selector},
+		}
+	}
+	web := map[string]string{"app": "web"}
+	edge, infra := map[string]string{key: "edge"}, map[string]string{key: "infra"}
+	index := NewIndex(ViewCluster)
+	wantSharers := func(when string, of *corev1.Service, want ...string) {
+		t.Helper()
+		var got []string
+		for _, other := range index.Related(&Object{Ref: serviceRef(of), Service: of}).Services {
+			got = append(got, other.Namespace+"/"+other.Name)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: Services that share the address of %s/%s mismatch (-want +got):\n%s", when, of.Namespace, of.Name, diff)
+		}
+	}
+	one := service("edge", "web", edge, web)
+	wantSharers("nothing was put", one)
+
+	nodePort := service("edge", "node-port", edge, web)
+	nodePort.Spec.Type = corev1.ServiceTypeNodePort
+	for _, other := range []*corev1.Service{
+		one, nodePort,
+		service("edge", "dns", edge, map[string]string{"app": "dns"}),
+		service("edge", "no-selector", map[string]string{deprecated: "edge", key: "edge"}, nil),
+		service("other", "web", map[string]string{deprecated: "edge"}, web),
+		service("edge", "infra", infra, web),
+		service("edge", "outvoted", map[string]string{deprecated: "edge", key: "infra"}, web),
+		service("edge", "empty", map[string]string{key: "", "lbipam.cilium.io/sharing-key": ""}, web),
+		service("edge", "cilium", map[string]string{"lbipam.cilium.io/sharing-key": "edge"}, web),
+		service("edge", "nothing", nil, nil),
+	} {
+		index.PutService(other)
+	}
+	wantSharers("all were put", one, "edge/dns", "edge/no-selector", "other/web")
+	wantSharers("all were put", service("new", "one", map[string]string{deprecated: "edge"}, nil), "edge/dns", "edge/no-selector", "edge/web", "other/web")
+	wantSharers("a key twice", service("new", "two", map[string]string{key: "infra", "lbipam.cilium.io/sharing-key": "edge"}, nil),
+		"edge/cilium", "edge/infra", "edge/outvoted")
+	wantSharers("a node port shares nothing", nodePort)
+	workload := Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "other", Name: "web"}
+	behind := &Object{Ref: workload, Workload: &Workload{Ref: workload, Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: web}}}}
+	if services := index.Related(behind).Services; len(services) != 1 || services[0].Namespace != "other" {
+		t.Errorf("the Services in front of a workload are %v, want other/web only", services)
+	}
+
+	index.PutService(service("edge", "dns", infra, map[string]string{"app": "dns"}))
+	index.PutService(service("edge", "no-selector", edge, web))
+	index.PutService(service("other", "web", nil, nil))
+	wantSharers("some were replaced", one, "edge/no-selector")
+	wantSharers("some were replaced", service("new", "one", infra, nil), "edge/dns", "edge/infra", "edge/outvoted")
+
+	index.Delete(Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "no-selector"})
+	wantSharers("one was deleted", one)
+	for _, namespace := range []string{"edge", "other", "new"} {
+		for _, name := range []string{"web", "node-port", "dns", "infra", "outvoted", "empty", "cilium", "nothing"} {
+			index.Delete(Ref{APIVersion: "v1", Kind: "Service", Namespace: namespace, Name: name})
+		}
+	}
+	if len(index.namespaces)+len(index.sharers) > 0 {
+		t.Errorf("the index keeps %v and %v", index.namespaces, index.sharers)
+	}
+}
+
 func refsOf(workloads []*Workload) []Ref {
 	var refs []Ref
 	for _, w := range workloads {

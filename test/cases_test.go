@@ -103,6 +103,7 @@ func testCase(t *testing.T, rule, kind, dir string) {
 	golden(t, filepath.Join(dir, wantFile), got.YAML())
 	golden(t, filepath.Join(dir, patchedFile), c.patched(t, decision))
 	testRepaired(t, c, decision)
+	testComments(t, c, decision)
 	testHandler(t, c)
 	if c.forBinary() {
 		testBinary(t, c, got, err != nil)
@@ -217,6 +218,26 @@ func testRepaired(t *testing.T, c readyCase, decision policies.Decision) {
 	for _, p := range decision.Patches {
 		if slices.ContainsFunc(again.Findings, func(f policies.Finding) bool { return f.Rule == p.Rule }) {
 			t.Errorf("Decide() of the repaired object gives a finding of %s: %s", p.Rule, marshal(t, again.Findings))
+		}
+	}
+}
+
+// testComments sees that repairs of the text take no comment with them but that of what they remove or replace.
+func testComments(t *testing.T, c readyCase, decision policies.Decision) {
+	t.Helper()
+	if c.Online() {
+		return
+	}
+	text := c.Text
+	for _, p := range decision.Patches {
+		var err error
+		if text, err = manifest.Patch(text, c.Object.Document.Index, c.Object.At, p.Operations); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for line := range strings.Lines(string(c.Text)) {
+		if _, comment, ok := strings.Cut(strings.TrimSpace(line), "# "); ok && !strings.Contains(string(text), comment) {
+			t.Errorf("the repaired text has lost %q:\n%s", comment, text)
 		}
 	}
 }

@@ -45,6 +45,14 @@ in_effect(match) if match.row.provider in _table.any_type
 sentence(match) := concat(" ", [_subject(match), match.row.message])
 
 # METADATA
+# description: One of several sentences that come to the same, and how many more there are.
+one_of(sentences) := concat("", [min(sentences), _more(count(sentences) - 1)])
+
+_more(0) := ""
+
+_more(n) := sprintf(" (and %d more)", [n]) if n > 0
+
+# METADATA
 # description: The JSON Pointer of an annotation.
 pointer(annotation) := concat("/", ["/metadata/annotations", replace(replace(annotation, "~", "~0"), "/", "~1")])
 

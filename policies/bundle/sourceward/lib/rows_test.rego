@@ -189,6 +189,15 @@ test_a_sentence_shows_one_attribute_of_a_list if {
 	rows.sentence(match) == "annotation a=b=true does it"
 }
 
+test_of_several_sentences_the_first_is_told[sentence] if {
+	some sentence, sentences in {
+		"a": {"a"},
+		"a (and 1 more)": {"b", "a"},
+		"a (and 2 more)": {"b", "a", "c"},
+	}
+	rows.one_of(sentences) == sentence
+}
+
 test_a_pointer_is_escaped if rows.pointer("a.b/c~d") == "/metadata/annotations/a.b~1c~0d"
 
 _no_b := {"annotations": {"b": {"absent": true}}}

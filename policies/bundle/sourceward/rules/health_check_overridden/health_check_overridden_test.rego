@@ -20,7 +20,7 @@ test_a_check_that_is_off_is_turned_on if {
 			"nodes without pods may get traffic, and drop it:",
 			"annotation loadbalancer.openstack.org/enable-health-monitor=false leaves nodes unchecked",
 		]),
-		"fix": `write it "true"`,
+		"fix": `set it to "true"`,
 		"want": "true",
 	}} with input as _service(true, "", {"loadbalancer.openstack.org/enable-health-monitor": "false"})
 }

@@ -28,7 +28,12 @@ warn contains finding if {
 	finding := {
 		"path": rows.pointer(match.subject.annotation),
 		"message": rows.sentence(match),
-		"fix": sprintf("remove it; it is now written as %s", [instead]),
+		"fix": _fix(instead),
 		"unwanted": true,
 	}
 }
+
+_fix(instead) := sprintf("remove it; it is now written as %s", [instead]) if input.facts.externally_accessible
+
+# Where no client comes from outside, the API server refuses the fields.
+_fix(_) := "remove it" if not input.facts.externally_accessible

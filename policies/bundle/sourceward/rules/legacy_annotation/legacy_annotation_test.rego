@@ -11,6 +11,13 @@ test_what_became_a_field_is_unwanted if {
 	}} with input as _service({"service.beta.kubernetes.io/external-traffic": "OnlyLocal"})
 }
 
+test_the_field_is_not_for_services_that_nobody_outside_reaches if {
+	{finding.fix | some finding in rule.warn} == {"remove it"} with input as object.union(
+		_service({"service.beta.kubernetes.io/external-traffic": "OnlyLocal"}),
+		{"object": {"spec": {"type": "ClusterIP"}}, "facts": {"externally_accessible": false}},
+	)
+}
+
 test_each_twin_is_unwanted if {
 	{finding.path | some finding in rule.warn} == {
 		"/metadata/annotations/service.alpha.kubernetes.io~1external-traffic",
@@ -38,6 +45,6 @@ test_nothing_is_found_otherwise[sentence] if {
 }
 
 _service(annotations) := {
-	"object": {"kind": "Service", "metadata": {"annotations": annotations}, "spec": {"type": "ClusterIP"}},
-	"facts": {"local": false, "provider": ""},
+	"object": {"kind": "Service", "metadata": {"annotations": annotations}, "spec": {"type": "NodePort"}},
+	"facts": {"local": false, "provider": "", "externally_accessible": true},
 }

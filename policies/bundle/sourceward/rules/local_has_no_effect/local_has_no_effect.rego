@@ -22,17 +22,19 @@ package sourceward.rules.local_has_no_effect
 import data.sourceward.lib.rows
 
 # METADATA
-# description: One finding for each thing that makes Local pointless, unless something else works only with Local.
-warn contains finding if {
+# description: Something makes Local pointless, and nothing else works only with Local.
+warn contains {
+	"path": "/spec/externalTrafficPolicy",
+	"message": sprintf("Local has no effect, but drops traffic at nodes without pods: %s", [rows.one_of(_pointless)]),
+	"fix": "set externalTrafficPolicy: Cluster",
+} if {
 	input.facts.local
 	count(_needs) == 0
+}
+
+_pointless contains rows.sentence(match) if {
 	some match in rows.judging({"useless", "preserved"})
 	rows.in_effect(match)
-	finding := {
-		"path": "/spec/externalTrafficPolicy",
-		"message": sprintf("Local has no effect, but drops traffic at nodes without pods: %s", [rows.sentence(match)]),
-		"fix": "set externalTrafficPolicy: Cluster",
-	}
 }
 
 _needs contains match.row.id if {

@@ -23,18 +23,22 @@ package sourceward.rules.local_hides_source_ip
 import data.sourceward.lib.rows
 
 # METADATA
-# description: One finding for each load balancer that ends connections, where no annotation makes it tell the address.
+# description: One finding for each way to have the address told, where no annotation makes the load balancer tell it.
 warn contains finding if {
 	input.facts.local
 	count(_told) == 0
-	some match in rows.saying("reveal_by")
-	rows.in_effect(match)
-	reveal_by := match.row.reveal_by
+	some reveal_by, sentences in _hidden
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
-		"message": sprintf("Local alone does not show pods the client's address: %s", [rows.sentence(match)]),
+		"message": sprintf("Local alone does not show pods the client's address: %s", [rows.one_of(sentences)]),
 		"fix": sprintf("enable the PROXY protocol, by %s and in the pods; or set externalTrafficPolicy: Cluster", [reveal_by]),
 	}
+}
+
+# What is said of load balancers that end connections, by what would make them tell the address.
+_hidden[match.row.reveal_by] contains rows.sentence(match) if {
+	some match in rows.saying("reveal_by")
+	rows.in_effect(match)
 }
 
 # What tells the client's address in a header.

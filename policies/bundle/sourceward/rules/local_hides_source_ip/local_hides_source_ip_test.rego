@@ -39,8 +39,16 @@ test_nothing_is_found_otherwise[sentence] if {
 	rule.warn == set() with input as document
 }
 
-test_the_header_that_is_turned_off_tells_nothing if {
-	count(rule.warn) == 2 with input as _service(true, "hetzner", {"load-balancer.hetzner.cloud/uses-proxyprotocol": "false"})
+test_several_reasons_with_one_remedy_are_one_finding if {
+	{finding.message | some finding in rule.warn} == {concat(" ", [
+		"Local alone does not show pods the client's address:",
+		"annotation load-balancer.hetzner.cloud/uses-proxyprotocol=false",
+		"leaves the client's address with a load balancer that ends connections (and 1 more)",
+	])} with input as _service(true, "hetzner", {"load-balancer.hetzner.cloud/uses-proxyprotocol": "false"})
+}
+
+test_each_remedy_is_a_finding if {
+	count(rule.warn) == 2 with input as _service(true, "linode", {"load-balancer.hetzner.cloud/uses-proxyprotocol": "false"})
 }
 
 _service(local, provider, annotations) := {

@@ -20,17 +20,18 @@ package sourceward.rules.node_ports_disabled
 import data.sourceward.lib.rows
 
 # METADATA
-# description: One finding for each thing that tells of a load balancer which sends traffic to node ports.
-warn contains finding if {
+# description: A port has no node port, and something tells of a load balancer which sends traffic there.
+warn contains {
+	"path": "/spec/allocateLoadBalancerNodePorts",
+	"message": sprintf("port %d has no node port, and %s", [min(_without_node_port), rows.one_of(_needs)]),
+	"fix": "remove allocateLoadBalancerNodePorts: false, or write nodePort",
+} if {
 	input.object.spec.allocateLoadBalancerNodePorts == false
-	count(_without_node_port) > 0
+}
+
+_needs contains rows.sentence(match) if {
 	some match in rows.saying("needs_node_ports")
 	rows.in_effect(match)
-	finding := {
-		"path": "/spec/allocateLoadBalancerNodePorts",
-		"message": sprintf("port %d has no node port, and %s", [min(_without_node_port), rows.sentence(match)]),
-		"fix": "remove allocateLoadBalancerNodePorts: false, or write nodePort",
-	}
 }
 
 _without_node_port contains port.port if {

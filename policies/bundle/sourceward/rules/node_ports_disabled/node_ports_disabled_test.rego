@@ -7,10 +7,20 @@ test_a_port_has_no_node_port if {
 		"path": "/spec/allocateLoadBalancerNodePorts",
 		"message": concat(" ", [
 			"port 80 has no node port, and annotation service.beta.kubernetes.io/aws-load-balancer-type=nlb",
-			"sends traffic to node ports and shows pods the client's address with Local",
+			"sends traffic to node ports",
 		]),
 		"fix": "remove allocateLoadBalancerNodePorts: false, or write nodePort",
 	}} with input as _service({"allocateLoadBalancerNodePorts": false, "ports": [{"port": 443}, {"port": 80}]})
+}
+
+test_several_reasons_are_one_finding if {
+	{finding.message | some finding in rule.warn} == {concat(" ", [
+		"port 443 has no node port, and annotation service.beta.kubernetes.io/aws-load-balancer-type=nlb",
+		"sends traffic to node ports (and 1 more)",
+	])} with input as object.union(
+		_service({"allocateLoadBalancerNodePorts": false, "ports": [{"port": 443}]}),
+		{"facts": {"provider": "aws-nlb-instance"}},
+	)
 }
 
 test_a_node_port_of_zero_is_none if {

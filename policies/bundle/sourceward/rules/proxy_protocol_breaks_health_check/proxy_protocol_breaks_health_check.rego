@@ -23,14 +23,16 @@ package sourceward.rules.proxy_protocol_breaks_health_check
 import data.sourceward.lib.rows
 
 # METADATA
-# description: One finding for each annotation that puts the PROXY header into the health check.
-deny contains finding if {
+# description: An annotation puts the PROXY header into the health check.
+deny contains {
+	"path": "/spec/externalTrafficPolicy",
+	"message": rows.one_of(_breaking),
+	"fix": "use ip targets, or set externalTrafficPolicy: Cluster",
+} if {
 	input.facts.local
+}
+
+_breaking contains rows.sentence(match) if {
 	some match in rows.saying("breaks_health_check")
 	rows.in_effect(match)
-	finding := {
-		"path": "/spec/externalTrafficPolicy",
-		"message": rows.sentence(match),
-		"fix": "use ip targets, or set externalTrafficPolicy: Cluster",
-	}
 }

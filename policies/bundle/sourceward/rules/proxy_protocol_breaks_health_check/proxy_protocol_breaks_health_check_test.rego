@@ -13,8 +13,11 @@ test_the_header_goes_to_instance_targets if {
 	}} with input as _service(true, "service.k8s.aws/nlb", {_attributes: "proxy_protocol_v2.enabled=true"})
 }
 
-test_each_annotation_is_a_finding if {
-	count(rule.deny) == 3 with input as _service(true, "service.k8s.aws/nlb", {
+test_several_annotations_are_one_finding if {
+	{finding.message | some finding in rule.deny} == {concat(" ", [
+		"annotation service.beta.kubernetes.io/aws-load-balancer-proxy-protocol-per-target-group=80, 443",
+		"makes instance targets fail their health check under Local (and 2 more)",
+	])} with input as _service(true, "service.k8s.aws/nlb", {
 		_attributes: "proxy_protocol_v2.enabled=true",
 		"service.beta.kubernetes.io/aws-load-balancer-proxy-protocol": "*",
 		"service.beta.kubernetes.io/aws-load-balancer-proxy-protocol-per-target-group": "80, 443",

@@ -35,8 +35,7 @@ test_tencent_weighs_with_two_annotations if {
 		"path": "/metadata/annotations/service.kubernetes.io~1local-svc-only-bind-node-with-pod",
 		"message": concat(" ", [
 			"annotation service.cloud.tencent.com/local-svc-weighted-balance=true",
-			"weighs nodes only together with annotation service.kubernetes.io/local-svc-only-bind-node-with-pod=true,",
-			"so it has no effect",
+			"weighs nodes only beside another annotation, so it has no effect",
 		]),
 		"fix": `add annotation service.kubernetes.io/local-svc-only-bind-node-with-pod: "true"`,
 		"want": "true",
