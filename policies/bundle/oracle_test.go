@@ -225,7 +225,7 @@ func awsPods(s someService) bool {
 
 func awsAttribute(name string, accepts func(string) bool) func(someService) bool {
 	return func(s someService) bool {
-		for _, item := range strings.Split(s.Annotations[aws+"target-group-attributes"], ",") {
+		for item := range strings.SplitSeq(s.Annotations[aws+"target-group-attributes"], ",") {
 			key, value, _ := strings.Cut(item, "=")
 			if strings.TrimSpace(key) == name && accepts(strings.TrimSpace(value)) {
 				return true
