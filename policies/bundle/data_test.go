@@ -44,25 +44,30 @@ type entry struct {
 }
 
 type row struct {
-	ID                  string             `json:"id"`
-	Provider            string             `json:"provider"`
-	Value               *matcher           `json:"value,omitempty"`
-	With                []conditionOrName  `json:"with,omitempty"`
-	Unless              []conditionOrName  `json:"unless,omitempty"`
-	RequireLocal        policies.Strength  `json:"require_local,omitempty" jsonschema:"enum=hard,enum=soft"`
-	Verdict             string             `json:"verdict,omitempty" jsonschema:"enum=effective,enum=preserved,enum=proxy,enum=useless,enum=opt-out,enum=forbidden,enum=weighted,enum=single-announcer,enum=neutral"`
-	RevealBy            string             `json:"reveal_by,omitempty"`
-	BreaksHealthCheck   bool               `json:"breaks_health_check,omitempty"`
-	SharesAddress       string             `json:"shares_address,omitempty" jsonschema:"enum=anywhere,enum=namespace,enum=address"`
-	Needs               *annotationValue   `json:"needs,omitempty"`
-	UnknownValue        *unknownValue      `json:"unknown_value,omitempty"`
-	HealthCheck         *healthCheckRemedy `json:"health_check,omitempty"`
-	NeedsNodePorts      bool               `json:"needs_node_ports,omitempty"`
-	Legacy              string             `json:"legacy,omitempty"`
-	Message             string             `json:"message"`
-	Source              string             `json:"source"`
-	annotation          string             // where it is in the table: one of these three
-	class, loadBalancer string
+	ID       string            `json:"id"`
+	Provider string            `json:"provider"`
+	Value    *matcher          `json:"value,omitempty"`
+	With     []conditionOrName `json:"with,omitempty"`
+	Unless   []conditionOrName `json:"unless,omitempty"`
+	Says     says              `json:"says"`
+	Message  string            `json:"message"`
+	Source   string            `json:"source"`
+
+	// Where it is in the table: one of these.
+	annotation, class, loadBalancer string
+}
+
+type says struct {
+	RequireLocal      policies.Strength  `json:"require_local,omitempty" jsonschema:"enum=hard,enum=soft"`
+	Verdict           string             `json:"verdict,omitempty" jsonschema:"enum=effective,enum=preserved,enum=proxy,enum=useless,enum=opt-out,enum=forbidden,enum=weighted,enum=single-announcer,enum=neutral"`
+	RevealBy          string             `json:"reveal_by,omitempty"`
+	BreaksHealthCheck bool               `json:"breaks_health_check,omitempty"`
+	SharesAddress     string             `json:"shares_address,omitempty" jsonschema:"enum=anywhere,enum=namespace,enum=address"`
+	Needs             *annotationValue   `json:"needs,omitempty"`
+	UnknownValue      *unknownValue      `json:"unknown_value,omitempty"`
+	HealthCheck       *healthCheckRemedy `json:"health_check,omitempty"`
+	NeedsNodePorts    bool               `json:"needs_node_ports,omitempty"`
+	Legacy            string             `json:"legacy,omitempty"`
 }
 
 type annotationValue struct {
@@ -263,7 +268,7 @@ func TestSharedAddresses(t *testing.T) {
 	table := readProviders(t)
 	sharing := map[string]bool{}
 	for _, row := range table.all() {
-		if row.SharesAddress != "" {
+		if row.Says.SharesAddress != "" {
 			sharing[row.annotation] = true
 		}
 	}
@@ -304,13 +309,13 @@ func (r row) problems(table providerTable) []string {
 	check(kebabCase.MatchString(r.ID), "id is not kebab-case")
 	check(kebabCase.MatchString(r.Provider), "provider is not kebab-case")
 	check(clause.MatchString(r.Message), "message does not go on after \"annotation a=b\"")
-	check(r.RequireLocal != "" || r.Verdict != "", "it says nothing")
+	check(r.Says.RequireLocal != "" || r.Says.Verdict != "", "it says nothing")
 	check((r.Value != nil) == (r.annotation != ""), "an annotation has a value, and nothing else has")
 	check(r.annotation == "" || annotationKey.MatchString(r.annotation), "the annotation is none")
 	check(r.loadBalancer == "" || kebabCase.MatchString(r.loadBalancer), "the name is not kebab-case")
 	check(r.Value == nil || r.Value.matchers() == 1 && !r.Value.Absent, "value has not one matcher")
-	check(r.RevealBy == "" || r.Verdict == "proxy", "reveal_by without verdict proxy")
-	check(!r.BreaksHealthCheck || r.Verdict == "forbidden", "breaks_health_check without verdict forbidden")
+	check(r.Says.RevealBy == "" || r.Says.Verdict == "proxy", "reveal_by without verdict proxy")
+	check(!r.Says.BreaksHealthCheck || r.Says.Verdict == "forbidden", "breaks_health_check without verdict forbidden")
 	for _, condition := range slices.Concat(r.With, r.Unless) {
 		if condition.name == "" {
 			check(condition.problem() == "", condition.problem())

@@ -17,17 +17,24 @@ holding := {match |
 # METADATA
 # description: The rows that hold and say something under a key, for example require_local.
 saying(key) := {match |
-	some match in _matching
-	match.row[key] # before what takes longer
+	some match in _sayings[key]
 	not _ruled_out(match.row)
 }
 
 # METADATA
 # description: The rows that hold and have one of these verdicts.
 judging(verdicts) := {match |
-	some match in _matching
-	match.row.verdict in verdicts
+	some match in _sayings.verdict
+	match.row.says.verdict in verdicts
 	not _ruled_out(match.row)
+}
+
+# What is asked for more than once is sorted once.
+_sayings := _saying
+
+_saying[key] contains match if {
+	some match in _matching
+	some key, _ in match.row.says
 }
 
 # METADATA
@@ -87,13 +94,12 @@ _entries contains [annotation, name] if {
 
 # or that of all that begin as it does.
 _entries contains [annotation, name] if {
+	# Most Services have none, which one look tells.
+	strings.any_prefix_match(object.keys(_annotations), object.keys(_table.prefixes))
 	some annotation, _ in _annotations
-	strings.any_prefix_match(annotation, _prefixes)
 	some prefix, name in _table.prefixes
 	startswith(annotation, prefix)
 }
-
-_prefixes := object.keys(_table.prefixes)
 
 _by_class contains match if {
 	class := input.object.spec.loadBalancerClass
@@ -185,17 +191,13 @@ _accepts("item", wanted, value) if {
 	trim_space(item) == wanted
 }
 
-_accepts("attribute", wanted, value) if {
-	some [name, setting] in _attributes(value)
-	name == wanted.name
-	setting in wanted.one_of
-}
+_accepts("attribute", wanted, value) if _attributes(value)[wanted.name] in wanted.one_of
 
-# The attributes of a list name=setting,..., each as [name, setting].
-_attributes(value) := [[trim_space(name), trim_space(setting)] |
+# The attributes of a list name=setting,... by name. Of two with one name the last counts.
+_attributes(value) := object.union_n([{trim_space(name): trim_space(setting)} |
 	some attribute in split(value, ",")
 	[name, setting] := split(attribute, "=")
-]
+])
 
 _accepts("json", wanted, value) if {
 	member := _member(wanted.key, value)

@@ -37,7 +37,7 @@ _checks[[path, check]] contains rows.sentence(match) if {
 	input.facts.local
 	some match in rows.saying("health_check")
 	rows.in_effect(match)
-	check := match.row.health_check
+	check := match.row.says.health_check
 	path := rows.pointer(object.get(check, "annotation", object.get(match.subject, "annotation", "")))
 }
 

@@ -24,7 +24,7 @@ import data.sourceward.lib.rows
 warn contains finding if {
 	some match in rows.saying("legacy")
 	rows.in_effect(match)
-	instead := match.row.legacy
+	instead := match.row.says.legacy
 	finding := {
 		"path": rows.pointer(match.subject.annotation),
 		"message": rows.sentence(match),

@@ -30,7 +30,7 @@ deny contains finding if {
 	input.facts.local
 	some match in rows.judging({"forbidden"})
 	rows.in_effect(match)
-	not match.row.breaks_health_check
+	not match.row.says.breaks_health_check
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
 		"message": rows.sentence(match),
@@ -44,7 +44,7 @@ deny contains finding if {
 	some match in rows.saying("shares_address")
 	rows.in_effect(match)
 	some other in input.related.services
-	_meets(match.row.shares_address, other)
+	_meets(match.row.says.shares_address, other)
 	not _apart(other)
 	difference := _difference(other.spec)
 	finding := {

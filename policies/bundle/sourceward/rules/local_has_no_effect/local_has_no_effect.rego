@@ -40,5 +40,5 @@ _pointless contains rows.sentence(match) if {
 _needs contains match.row.id if {
 	some match in rows.saying("require_local")
 	rows.in_effect(match)
-	match.row.require_local == "hard"
+	match.row.says.require_local == "hard"
 }

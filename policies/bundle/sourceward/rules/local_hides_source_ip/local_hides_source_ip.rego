@@ -36,7 +36,7 @@ warn contains finding if {
 }
 
 # What is said of load balancers that end connections, by what would make them tell the address.
-_hidden[match.row.reveal_by] contains rows.sentence(match) if {
+_hidden[match.row.says.reveal_by] contains rows.sentence(match) if {
 	some match in rows.saying("reveal_by")
 	rows.in_effect(match)
 }
@@ -45,5 +45,5 @@ _hidden[match.row.reveal_by] contains rows.sentence(match) if {
 _told contains match.row.id if {
 	some match in rows.judging({"proxy"})
 	rows.in_effect(match)
-	not match.row.reveal_by
+	not match.row.says.reveal_by
 }

@@ -18,7 +18,7 @@ import data.sourceward.lib.rows
 require_local contains reason if {
 	some match in rows.saying("require_local")
 	reason := object.union(_annotation(match), {
-		"strength": match.row.require_local,
+		"strength": match.row.says.require_local,
 		"message": rows.sentence(match),
 	})
 }
@@ -28,7 +28,7 @@ require_local contains reason if {
 keeps_source_ip contains reason if {
 	some match in rows.judging(object.keys(_verdicts))
 	reason := object.union(_annotation(match), {
-		"verdict": _verdicts[match.row.verdict],
+		"verdict": _verdicts[match.row.says.verdict],
 		"message": rows.sentence(match),
 	})
 }

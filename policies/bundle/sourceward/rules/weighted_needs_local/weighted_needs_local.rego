@@ -41,7 +41,7 @@ warn contains object.union(finding, _repair) if {
 warn contains finding if {
 	some match in rows.saying("needs")
 	rows.in_effect(match)
-	needed := match.row.needs
+	needed := match.row.says.needs
 	finding := {
 		"path": rows.pointer(needed.annotation),
 		"message": sprintf("%s, so it has no effect", [rows.sentence(match)]),
@@ -55,7 +55,7 @@ warn contains finding if {
 warn contains finding if {
 	some match in rows.saying("unknown_value")
 	rows.in_effect(match)
-	wanted := match.row.unknown_value.instead
+	wanted := match.row.says.unknown_value.instead
 	finding := {
 		"path": rows.pointer(match.subject.annotation),
 		"message": sprintf("%s, so it has no effect", [rows.sentence(match)]),
@@ -69,7 +69,7 @@ warn contains finding if {
 warn contains finding if {
 	some match in rows.saying("unknown_value")
 	rows.in_effect(match)
-	match.row.unknown_value == {}
+	match.row.says.unknown_value == {}
 	finding := {
 		"path": rows.pointer(match.subject.annotation),
 		"message": sprintf("%s, so it has no effect", [rows.sentence(match)]),
