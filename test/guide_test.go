@@ -222,7 +222,11 @@ func valueText(t *testing.T, matcher map[string]any) string {
 		texts := []string{}
 		values, _ := of.([]any)
 		for _, value := range values {
-			texts = append(texts, fmt.Sprintf("`%v`", value))
+			text := fmt.Sprint(value)
+			if text == "" {
+				text = `""`
+			}
+			texts = append(texts, "`"+text+"`")
 		}
 		return strings.Join(texts, ", ")
 	}

@@ -41,7 +41,7 @@ func runConsole(t *testing.T, document string) {
 			}
 			ran++
 			stdout, stderr, _ := runBinary(t, "..", strings.Fields(arguments)...)
-			if diff := cmp.Diff(want, string(stdout)); diff != "" {
+			if diff := cmp.Diff(strings.TrimSuffix(want, "\n"), strings.TrimSuffix(string(stdout), "\n")); diff != "" {
 				t.Errorf("%s mismatch (-%s +binary):\n%s", line, document, diff)
 			}
 			if len(stderr) > 0 {
