@@ -1,18 +1,15 @@
 # METADATA
 # title: Direct server return
-# description: |
-#   The load balancers of this cluster pass packets on as they come, and nodes answer the client themselves. Pods see
-#   the client's address under Cluster too.
+# description: Nodes of this cluster answer the client themselves, so pods see its address whatever the traffic policy.
+# related_resources:
+#   - ref: https://docs.cilium.io/en/stable/network/kubernetes/kubeproxy-free/#direct-server-return-dsr
 # custom:
 #   kinds: [Service]
 package sourceward.custom.dsr
 
 # METADATA
-# description: Holds for every Service of type LoadBalancer.
-keeps_source_ip contains reason if {
-	input.object.spec.type == "LoadBalancer"
-	reason := {
-		"verdict": "preserved",
-		"message": "the load balancers of this cluster answer by direct server return",
-	}
+# description: Holds for every Service.
+keeps_source_ip contains {
+	"verdict": "preserved",
+	"message": "this cluster answers clients by direct server return",
 }

@@ -2,11 +2,8 @@ package sourceward.custom.dsr_test
 
 import data.sourceward.custom.dsr
 
-test_a_load_balancer_keeps_the_address if {
-	some reason in dsr.keeps_source_ip with input as _service("LoadBalancer")
+test_every_service_keeps_the_address if {
+	some type in ["LoadBalancer", "NodePort"]
+	some reason in dsr.keeps_source_ip with input as {"object": {"kind": "Service", "spec": {"type": type}}}
 	reason.verdict == "preserved"
 }
-
-test_a_node_port_does_not if count(dsr.keeps_source_ip) == 0 with input as _service("NodePort")
-
-_service(type) := {"object": {"kind": "Service", "spec": {"type": type}}}
