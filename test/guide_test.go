@@ -69,7 +69,11 @@ func TestGuideQuotesTheExamples(t *testing.T) {
 	t.Parallel()
 	text := content(t, guide)
 	quoted := map[string]bool{}
-	for _, match := range quote.FindAllStringSubmatch(text, -1) {
+	matches := quote.FindAllStringSubmatch(text, -1)
+	if links := strings.Count(text, "](examples/"); links != len(matches) {
+		t.Errorf("the guide names %d files of examples, and shows %d", links, len(matches))
+	}
+	for _, match := range matches {
 		file, language, block := match[1], match[2], match[3]
 		if filepath.Ext(file) != "."+language {
 			t.Errorf("%s stands in a block of %s", file, language)
