@@ -11,12 +11,23 @@ import (
 
 var console = regexp.MustCompile("(?s)```console\n(.*?)```")
 
-// TestReadmeShowsWhatTheBinaryPrints runs the commands of README's console blocks, each in the root
-// of the repository, and compares what they print with what stands below them.
+// TestReadmeShowsWhatTheBinaryPrints runs the commands of README's console blocks, each in the root of the repository, and
+// compares what they print with what stands below them.
 func TestReadmeShowsWhatTheBinaryPrints(t *testing.T) {
 	t.Parallel()
+	runConsole(t, "../README.md")
+}
+
+// TestGuideShowsWhatTheBinaryPrints does it for the blocks of the guide that need no cluster; test/e2e runs the others.
+func TestGuideShowsWhatTheBinaryPrints(t *testing.T) {
+	t.Parallel()
+	runConsole(t, guide)
+}
+
+func runConsole(t *testing.T, document string) {
+	t.Helper()
 	const prompt, binary = "$ ", "bin/sourceward "
-	readme, err := os.ReadFile("../README.md")
+	readme, err := os.ReadFile(document)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,12 +37,12 @@ func TestReadmeShowsWhatTheBinaryPrints(t *testing.T) {
 			line, want, _ := strings.Cut(command, "\n")
 			arguments, ok := strings.CutPrefix(line, binary)
 			if !ok {
-				continue // The build, which TestMain has done.
+				continue // The build, which TestMain has done, or what needs a cluster.
 			}
 			ran++
 			stdout, stderr, _ := runBinary(t, "..", strings.Fields(arguments)...)
-			if diff := cmp.Diff(want, string(stdout)); diff != "" {
-				t.Errorf("%s mismatch (-README +binary):\n%s", line, diff)
+			if diff := cmp.Diff(strings.TrimSuffix(want, "\n"), strings.TrimSuffix(string(stdout), "\n")); diff != "" {
+				t.Errorf("%s mismatch (-%s +binary):\n%s", line, document, diff)
 			}
 			if len(stderr) > 0 {
 				t.Errorf("%s says on stderr: %s", line, stderr)
@@ -39,7 +50,7 @@ func TestReadmeShowsWhatTheBinaryPrints(t *testing.T) {
 		}
 	}
 	if ran == 0 {
-		t.Error("README shows no command")
+		t.Errorf("%s shows no command", document)
 	}
 }
 

@@ -49,6 +49,16 @@ func (p *Policy) Catalogue() []policies.Rule {
 						described.Kinds = append(described.Kinds, fmt.Sprint(kind))
 					}
 				}
+				for key, text := range map[string]*string{
+					"why": &described.Why, "remedy": &described.Remedy, "exempt": &described.Exempt, "since": &described.Since,
+				} {
+					if value, ok := own.Custom[key].(string); ok {
+						*text = oneLine(value)
+					}
+				}
+				for _, resource := range own.RelatedResources {
+					described.Sources = append(described.Sources, resource.Ref.String())
+				}
 			}
 			for _, rule := range m.Rules {
 				for _, own := range annotations.GetRuleScope(rule) {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/sourceward/sourceward/policies"
@@ -99,4 +100,39 @@ func writeRule(t *testing.T, page *bytes.Buffer, file string, of *ast.Annotation
 		"What: %q,\nWhy: %q,\nRemedy: %q,\nExempt: %q,\nSince: %q,\nSources: %#v,\ncheck: checkRego(%q),\n},\n",
 		id, of.Title, text("severity"), mode, kinds, flag("related"), flag("repairs"),
 		oneLine(of.Description), text("why"), text("remedy"), text("exempt"), text("since"), sources, id)
+}
+
+func TestCatalogueOfAPolicyHasAllThatItsMetadataSays(t *testing.T) {
+	t.Parallel()
+	policy := policyWith("corp", "")
+	policy.Spec.Rego[0].Module = `# METADATA
+# title: Corporate
+# description: What is found.
+# related_resources:
+#   - ref: https://example.com/rules
+# custom:
+#   severity: info
+#   kinds: [Service]
+#   why: |
+#     Because
+#     of it.
+#   remedy: Mend it.
+#   exempt: Never.
+#   since: "1.30"
+package sourceward.custom.corp
+
+warn contains {"message": "no"} if input.facts.local
+`
+	compiled, problems := NewCompiler().Compile(policy)
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	want := []policies.Rule{{
+		ID: "corp", Title: "Corporate", Severity: policies.SeverityInfo, DefaultMode: policies.Warn, Kinds: []string{"Service"},
+		What: "What is found.", Why: "Because of it.", Remedy: "Mend it.", Exempt: "Never.", Since: "1.30",
+		Sources: []string{"https://example.com/rules"},
+	}}
+	if diff := cmp.Diff(want, compiled.Catalogue(), cmpopts.IgnoreUnexported(policies.Rule{})); diff != "" {
+		t.Errorf("Catalogue() mismatch (-want +got):\n%s", diff)
+	}
 }

@@ -589,6 +589,8 @@ func remedy(e *ast.Error) string {
 		case types.String, types.Number, types.Boolean:
 			return fmt.Sprintf("; %v is a %v and has no fields", detail.Ref[:detail.Pos+1], detail.Have)
 		}
+	case *ast.UnificationErrDetail:
+		return fmt.Sprintf("; a %v is never a %v, compare what has one type", detail.Left, detail.Right)
 	case *ast.ArgErrDetail:
 		return "; " + oneLine(strings.Join(detail.Lines(), ", "))
 	}
@@ -608,7 +610,12 @@ func remedy(e *ast.Error) string {
 	case strings.HasSuffix(e.Message, " unused"):
 		return "; remove it"
 	case strings.HasSuffix(e.Message, " is unsafe"):
-		return "; give it a value, with := or some ... in"
+		return `; give it a value, with := or some ... in; or, if it is part of a key, write that as labels["my-key"]`
+	case strings.HasSuffix(e.Message, " assigned above"), strings.HasSuffix(e.Message, " declared above"):
+		return "; choose another name, or compare with =="
+	case strings.HasPrefix(e.Message, "unexpected and token"), strings.HasPrefix(e.Message, "unexpected or token"),
+		e.Message == "var cannot be used for rule name", strings.HasPrefix(e.Message, "rule must have value assignment"):
+		return "; check the syntax there: conditions that must all hold stand one below the other within { }, and alternatives are rules of the same name"
 	case strings.Contains(e.Message, " is recursive: "):
 		return "; do without recursion, by a comprehension, every, or walk"
 	case e.Code == ast.ParseErr:
@@ -636,12 +643,14 @@ func unquoted(value ast.Value) string { return strings.Trim(value.String(), `"`)
 // oneLine joins the lines of a text.
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
-func joined[T ~string](values []T) string {
+func joined[T ~string](values []T) string { return strings.Join(words(values), ", ") }
+
+func words[T ~string](values []T) []string {
 	words := make([]string, len(values))
 	for i, v := range values {
 		words[i] = string(v)
 	}
-	return strings.Join(words, ", ")
+	return words
 }
 
 // pointer turns the path of a field error, spec.rules[0].id, into a JSON Pointer.

@@ -203,13 +203,22 @@ func (q question) answer(ctx context.Context, value ast.Value) (answer policies.
 	return answer, first
 }
 
+// memberKeys are the keys that a member of each set may have, as messages list them.
+var memberKeys = map[string]string{
+	"require_local":   "message, annotation, value, strength",
+	"keeps_source_ip": "message, annotation, value, verdict",
+	"deny":            "message, path, fix",
+	"warn":            "message, path, fix",
+	"spread":          "message, strategy, whenUnsatisfiable, maxSkew",
+}
+
 // read decodes one member of a rule's set, strictly: what the contract does not allow is a fault and
 // not a reason that says less.
 func (r rule) read(member any, answer *policies.Answer) error {
 	switch r.word {
 	case "require_local":
 		reason := policies.RequireLocal{Module: r.module}
-		if err := decode(member, &reason, "message, annotation, value, strength"); err != nil {
+		if err := decode(member, &reason, memberKeys[r.word]); err != nil {
 			return err
 		}
 		if err := oneOf("strength", reason.Strength, []policies.Strength{policies.StrengthHard, policies.StrengthSoft}); err != nil {
@@ -219,7 +228,7 @@ func (r rule) read(member any, answer *policies.Answer) error {
 		return needMessage(&answer.RequireLocal[len(answer.RequireLocal)-1].Message)
 	case "keeps_source_ip":
 		reason := policies.KeepsSourceIP{Module: r.module}
-		if err := decode(member, &reason, "message, annotation, value, verdict"); err != nil {
+		if err := decode(member, &reason, memberKeys[r.word]); err != nil {
 			return err
 		}
 		if err := oneOf("verdict", reason.Verdict, policies.Verdicts); err != nil {
@@ -229,7 +238,7 @@ func (r rule) read(member any, answer *policies.Answer) error {
 		return needMessage(&answer.KeepsSourceIP[len(answer.KeepsSourceIP)-1].Message)
 	case "spread":
 		wish := policies.SpreadWish{Module: r.module}
-		if err := decode(member, &wish, "message, strategy, whenUnsatisfiable, maxSkew"); err != nil {
+		if err := decode(member, &wish, memberKeys[r.word]); err != nil {
 			return err
 		}
 		if err := oneOf("strategy", wish.Strategy, append([]policies.Strategy{""}, v1alpha1.SpreadStrategies...)); err != nil {
@@ -245,7 +254,7 @@ func (r rule) read(member any, answer *policies.Answer) error {
 		return needMessage(&answer.Spread[len(answer.Spread)-1].Message)
 	default:
 		finding := policies.HouseFinding{Rule: ruleID(r.module), Severity: r.severity}
-		allowed := "message, path, fix"
+		allowed := memberKeys[r.word]
 		if r.builtin {
 			allowed += ", want, unwanted, because"
 		}

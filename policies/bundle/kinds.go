@@ -176,7 +176,8 @@ func oneError(byKind map[string]*ast.Error, written map[ast.Var]ast.Var) *ast.Er
 // guardOf is the kind that a rule's body compares input.object.kind with, or empty.
 func guardOf(rule *ast.Rule) string {
 	for _, expr := range rule.Body {
-		if !expr.IsEquality() || expr.Negated {
+		isEqual := expr.IsEquality() || expr.IsCall() && expr.Operator().Equal(ast.Equal.Ref()) // before it is compiled
+		if !isEqual || expr.Negated {
 			continue
 		}
 		for i := range 2 {

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/policies"
 )
 
 // PackageOf is the last element of the package of a rule, which is its id with _ for -. ok is false if that is a keyword of
@@ -48,7 +49,7 @@ func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModu
 		problems = append(problems, of...)
 	}
 	if len(modules) == len(policy.Spec.Rego) {
-		lints := slices.Concat(c.further(modules, problems), undocumented(modules), c.unreferred(modules))
+		lints := slices.Concat(c.further(modules, problems), undocumented(modules), c.unreferred(modules), faultyMembers(modules), neverHolding(modules))
 		for _, e := range lints {
 			i := slices.IndexFunc(policy.Spec.Rego, func(m v1alpha1.RegoModule) bool { return m.Name == e.Module })
 			e.Path, e.Line = fmt.Sprintf("/spec/rego/%d/module", i), textRow(policy.Spec.Rego[i].Module, e.Row)
@@ -257,10 +258,15 @@ func (c *Compiler) unreferred(modules map[string]*ast.Module) []*Error {
 	if compiler.Compile(all); compiler.Failed() {
 		return nil // Compile tells.
 	}
+	var problems []*Error
 	referred := map[string]bool{}
-	for name := range modules {
+	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		ast.WalkRefs(compiler.Modules[name], func(ref ast.Ref) bool {
 			prefix := ref.ConstantPrefix()
+			if strings.HasPrefix(prefix.String(), "data.") && !isThere(compiler, prefix) {
+				problems = append(problems, &Error{Module: name, Row: ref[0].Location.Row, Column: ref[0].Location.Col, Message: fmt.Sprintf(
+					"there is no %v, so this never holds; modules see the rules of their own policy, those of data.sourceward.lib, and data.sourceward.providers", prefix)})
+			}
 			for n := range prefix {
 				referred[prefix[:n+1].String()] = true
 			}
@@ -268,7 +274,6 @@ func (c *Compiler) unreferred(modules map[string]*ast.Module) []*Error {
 			return false
 		})
 	}
-	var problems []*Error
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		m := modules[name]
 		whole := m.Package.Path.String()
@@ -282,6 +287,121 @@ func (c *Compiler) unreferred(modules map[string]*ast.Module) []*Error {
 			told[word] = true
 			problems = append(problems, &Error{Module: name, Row: rule.Location.Row, Column: rule.Location.Col,
 				Message: fmt.Sprintf("nothing refers to %s; remove it", word)})
+		}
+	}
+	return problems
+}
+
+// isThere tells whether rules or data are at a path, or on the way to it or below it.
+func isThere(compiler *ast.Compiler, path ast.Ref) bool {
+	table := ast.MustParseRef("data.sourceward." + providersKey)
+	if path.HasPrefix(table) || table.HasPrefix(path) {
+		return true
+	}
+	for _, m := range compiler.Modules {
+		if m.Package.Path.HasPrefix(path) {
+			return true
+		}
+		if path.HasPrefix(m.Package.Path) && slices.ContainsFunc(m.Rules, func(rule *ast.Rule) bool {
+			return path[len(m.Package.Path)].Value.Compare(ast.String(ruleName(rule))) == 0
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
+// faultyMembers tells which members of the contract's sets, as far as they are written out, would be faults when they are
+// given: it reads the object in a rule's head, or the one that its body assigns to the name in the head.
+func faultyMembers(modules map[string]*ast.Module) []*Error {
+	var problems []*Error
+	for _, name := range slices.Sorted(maps.Keys(modules)) {
+		for _, rule := range modules[name].Rules {
+			keys, ok := memberKeys[ruleName(rule)]
+			if !ok || rule.Head.Key == nil {
+				continue
+			}
+			member := written(rule)
+			problem := func(at *ast.Location, format string, args ...any) {
+				if at == nil {
+					at = rule.Location
+				}
+				problems = append(problems, &Error{Module: name, Row: at.Row, Column: at.Col, Message: fmt.Sprintf(format, args...)})
+			}
+			object, isObject := member.Value.(ast.Object)
+			if !isObject {
+				if isText(member) {
+					problem(member.Location, `%s gives a text; give an object with %s: {"message": ...}`, ruleName(rule), keys)
+				}
+				continue
+			}
+			given := map[string]bool{}
+			open := false
+			object.Foreach(func(key, value *ast.Term) {
+				word, isConstant := key.Value.(ast.String)
+				given[string(word)] = true
+				isKey := slices.Contains(strings.Split(keys, ", "), string(word))
+				open = open || !isKey // which may be a misspelt one
+				text, isText := value.Value.(ast.String)
+				wanted, isWord := memberWords[string(word)]
+				switch {
+				case isConstant && !isKey:
+					problem(key.Location, "a member of %s has no key %s; want one of %s", ruleName(rule), string(word), keys)
+				case isText && isWord && !slices.Contains(wanted, string(text)):
+					problem(value.Location, "%s %s is not one of %s", string(word), text, strings.Join(wanted, ", "))
+				case isText && word == "path" && text != "" && !strings.HasPrefix(string(text), "/"):
+					problem(value.Location, "path %s must be a JSON Pointer such as /spec/type", text)
+				}
+			})
+			for _, word := range []string{"message", "strength", "verdict"} {
+				if !open && !given[word] && slices.Contains(strings.Split(keys, ", "), word) {
+					problem(member.Location, "this member of %s has no %s; add it", ruleName(rule), word)
+				}
+			}
+		}
+	}
+	return problems
+}
+
+// memberWords are the words that a key of a member may have as its value.
+var memberWords = map[string][]string{
+	"strength":          {string(policies.StrengthHard), string(policies.StrengthSoft)},
+	"verdict":           words(policies.Verdicts),
+	"strategy":          words(v1alpha1.SpreadStrategies),
+	"whenUnsatisfiable": words(v1alpha1.WhenUnsatisfiables),
+}
+
+// written is the term that a rule adds to its set, where the head names what the body assigns.
+func written(rule *ast.Rule) *ast.Term {
+	name, ok := rule.Head.Key.Value.(ast.Var)
+	for _, expr := range rule.Body {
+		if ok && (expr.IsAssignment() || expr.IsEquality()) && expr.Operand(0).Value.Compare(name) == 0 {
+			return expr.Operand(1)
+		}
+	}
+	return rule.Head.Key
+}
+
+// isText tells whether a term is, whatever its variables are, no object but a text.
+func isText(term *ast.Term) bool {
+	switch value := term.Value.(type) {
+	case ast.String:
+		return true
+	case ast.Call:
+		return slices.Contains([]string{"sprintf", "concat"}, value[0].String())
+	}
+	return false
+}
+
+// neverHolding tells which rules ask for an object of a kind that is never judged.
+func neverHolding(modules map[string]*ast.Module) []*Error {
+	var problems []*Error
+	for _, name := range slices.Sorted(maps.Keys(modules)) {
+		for _, rule := range modules[name].Rules {
+			if kind := guardOf(rule); kind != "" && !slices.Contains(policies.Kinds, kind) {
+				problems = append(problems, &Error{Module: name, Row: rule.Location.Row, Column: rule.Location.Col, Message: fmt.Sprintf(
+					"input.object.kind is never %s, so this never holds; want one of %s", kind, strings.Join(policies.Kinds, ", "))})
+			}
 		}
 	}
 	return problems
