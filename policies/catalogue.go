@@ -37,7 +37,10 @@ type Rule struct {
 
 	// follows is the id of the rule whose mode it has where policies set that one and not its own; empty for none.
 	follows string
-	check   func(*review) []result
+	// yieldsTo is the id of the rule before it that says all there is to say of a field of which both find something; empty for
+	// none.
+	yieldsTo string
+	check    func(*review) []result
 }
 
 // catalogue lists all rules in the order of their patches.

@@ -26,6 +26,9 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 			continue
 		}
 		for _, result := range rule.check(r) {
+			if slices.ContainsFunc(decision.Findings, func(f Finding) bool { return f.Rule == rule.yieldsTo && f.Path == result.Path }) {
+				continue
+			}
 			result.Rule = rule.ID
 			result.Severity = rule.Severity
 			result.mode = settings.modeOf(rule, cmp.Or(result.mode, rule.DefaultMode))

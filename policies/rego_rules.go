@@ -146,6 +146,7 @@ var regoRules = []Rule{
 		Exempt:       "Never needed; remove the annotation.",
 		Since:        "All versions.",
 		Sources:      []string{"https://cloud.google.com/kubernetes-engine/docs/concepts/service-load-balancer", "https://cloud.tencent.com/document/product/457/51258"},
+		yieldsTo:     "source-ip-needs-local",
 		check:        checkRego("weighted-needs-local"),
 	},
 }

@@ -96,10 +96,18 @@ func writeRule(t *testing.T, page *bytes.Buffer, file string, of *ast.Annotation
 		t.Errorf("%s: METADATA has no custom.kinds, or no related_resources", file)
 	}
 	id := ruleID(path.Base(path.Dir(file)))
+	// The rule that says all there is to say where both find something, if there is one.
+	yieldsTo := ""
+	if rule, ok := of.Custom["yields_to"].(string); ok {
+		if _, known := policies.RuleByID(rule); !known {
+			t.Errorf("%s: METADATA custom.yields_to: there is no rule %s", file, rule)
+		}
+		yieldsTo = fmt.Sprintf("yieldsTo: %q,\n", rule)
+	}
 	fmt.Fprintf(page, "{\nID: %q,\nTitle: %q,\nSeverity: %q,\nDefaultMode: %q,\nKinds: %#v,\nNeedsRelated: %t,\nFixable: %t,\n"+
-		"What: %q,\nWhy: %q,\nRemedy: %q,\nExempt: %q,\nSince: %q,\nSources: %#v,\ncheck: checkRego(%q),\n},\n",
+		"What: %q,\nWhy: %q,\nRemedy: %q,\nExempt: %q,\nSince: %q,\nSources: %#v,\n%scheck: checkRego(%q),\n},\n",
 		id, of.Title, text("severity"), mode, kinds, flag("related"), flag("repairs"),
-		oneLine(of.Description), text("why"), text("remedy"), text("exempt"), text("since"), sources, id)
+		oneLine(of.Description), text("why"), text("remedy"), text("exempt"), text("since"), sources, yieldsTo, id)
 }
 
 func TestCatalogueOfAPolicyHasAllThatItsMetadataSays(t *testing.T) {

@@ -283,7 +283,8 @@ func expected(s someService, trafficPolicy string) []string {
 		}
 	}
 	add("warn legacy-annotation", effective[legacy])
-	add("warn weighted-needs-local", effective[weighted] && !local || effective[weightedAlone] || effective[weightedUnknown])
+	asked := slices.ContainsFunc(findings, func(f string) bool { return strings.HasSuffix(f, " source-ip-needs-local") })
+	add("warn weighted-needs-local", effective[weighted] && !local && !asked || effective[weightedAlone] || effective[weightedUnknown])
 	slices.Sort(findings)
 	return findings
 }

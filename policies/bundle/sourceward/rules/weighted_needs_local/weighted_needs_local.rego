@@ -11,6 +11,7 @@
 #   mode: Warn
 #   kinds: [Service]
 #   repairs: true
+#   yields_to: source-ip-needs-local
 #   why: |
 #     With Cluster every node passes traffic on to all pods, so there is nothing to weigh: the annotation has no
 #     effect, and nobody says so.
