@@ -296,10 +296,7 @@ func policyBenchCommand(s streams) *cobra.Command {
 				return err
 			}
 			writeErrors(s, problems)
-			if !ok || len(problems) > 0 {
-				return errReported
-			}
-			return nil
+			return reported(ok && len(problems) == 0)
 		},
 	}
 }

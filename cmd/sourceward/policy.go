@@ -178,10 +178,7 @@ func policyFmtCommand(s streams) *cobra.Command {
 				return err
 			}
 			writeErrors(s, problems)
-			if !ok || len(problems) > 0 {
-				return errReported
-			}
-			return nil
+			return reported(ok && len(problems) == 0)
 		},
 	}
 }
@@ -192,6 +189,14 @@ func writeErrors(s streams, problems []suite.Problem) {
 		fmt.Fprint(s.err, "error: ")
 		writeProblem(s.err, &problems[i])
 	}
+}
+
+// reported ends a command that has told what it could not do, unless all is well.
+func reported(well bool) error {
+	if well {
+		return nil
+	}
+	return errReported
 }
 
 // testFlags are the flags of policy test as they are given.
