@@ -139,21 +139,23 @@ type providerTable struct {
 
 type providerEntry struct {
 	Rows []struct {
-		Value        map[string]any `json:"value"`
-		With         []any          `json:"with"`
-		Unless       []any          `json:"unless"`
-		RequireLocal string         `json:"require_local"`
-		Verdict      string         `json:"verdict"`
-		RevealBy     string         `json:"reveal_by"`
-		Breaks       bool           `json:"breaks_health_check"`
-		Shares       bool           `json:"shares_address"`
-		Needs        any            `json:"needs"`
-		Unknown      any            `json:"unknown_value"`
-		HealthCheck  any            `json:"health_check"`
-		NodePorts    bool           `json:"needs_node_ports"`
-		Legacy       string         `json:"legacy"`
-		Message      string         `json:"message"`
-		Source       string         `json:"source"`
+		Value  map[string]any `json:"value"`
+		With   []any          `json:"with"`
+		Unless []any          `json:"unless"`
+		Says   struct {
+			RequireLocal string `json:"require_local"`
+			Verdict      string `json:"verdict"`
+			RevealBy     string `json:"reveal_by"`
+			Breaks       bool   `json:"breaks_health_check"`
+			Shares       string `json:"shares_address"`
+			Needs        any    `json:"needs"`
+			Unknown      any    `json:"unknown_value"`
+			HealthCheck  any    `json:"health_check"`
+			NodePorts    bool   `json:"needs_node_ports"`
+			Legacy       string `json:"legacy"`
+		} `json:"says"`
+		Message string `json:"message"`
+		Source  string `json:"source"`
 	} `json:"rows"`
 }
 
@@ -184,20 +186,23 @@ func TestGuideListsTheLoadBalancers(t *testing.T) {
 				}
 				var says []string
 				for word, said := range map[string]bool{
-					"Local: " + row.RequireLocal:    row.RequireLocal != "",
-					row.Verdict:                     row.Verdict != "",
-					"address not told yet":          row.RevealBy != "",
-					"breaks the health check":       row.Breaks,
-					"shares an address":             row.Shares,
-					"needs another annotation":      row.Needs != nil,
-					"unknown value":                 row.Unknown != nil,
-					"replaces Local's health check": row.HealthCheck != nil,
-					"needs node ports":              row.NodePorts,
-					"has had no effect for long":    row.Legacy != "",
+					"Local: " + row.Says.RequireLocal: row.Says.RequireLocal != "",
+					row.Says.Verdict:                  row.Says.Verdict != "",
+					"address not told yet":            row.Says.RevealBy != "",
+					"breaks the health check":         row.Says.Breaks,
+					"shares an address":               row.Says.Shares != "",
+					"needs another annotation":        row.Says.Needs != nil,
+					"unknown value":                   row.Says.Unknown != nil,
+					"replaces Local's health check":   row.Says.HealthCheck != nil,
+					"needs node ports":                row.Says.NodePorts,
+					"has had no effect for long":      row.Says.Legacy != "",
 				} {
 					if said {
 						says = append(says, word)
 					}
+				}
+				if says == nil {
+					t.Errorf("the row of %s whose message is %q says nothing", name, row.Message)
 				}
 				slices.Sort(says)
 				cells := []string{"`" + name + "`", value, strings.Join(says, "; "), row.Message}

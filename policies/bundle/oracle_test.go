@@ -52,13 +52,13 @@ var oracle = []struct {
 	{[]fact{forbidden, breaksCheck}, all(filled(aws+"proxy-protocol-per-target-group"), awsController, not(awsPods), not(filled(aws+"healthcheck-port")))},
 	{[]fact{useless}, all(noClass, is(aws+"type", "nlb-ip"))},
 	{[]fact{useless}, all(is(aws+"nlb-target-type", "ip"), awsPods)},
-	{[]fact{soft}, all(awsAttribute("preserve_client_ip.enabled", parsesTrue), not(awsPods))},
-	{[]fact{preserved}, all(awsAttribute("preserve_client_ip.enabled", parsesTrue), awsPods)},
-	{[]fact{optOut}, awsAttribute("preserve_client_ip.enabled", parsesFalse)},
-	{[]fact{proxy}, awsAttribute("proxy_protocol_v2.enabled", func(v string) bool { return v == "true" })},
-	{[]fact{forbidden, breaksCheck}, all(awsAttribute("proxy_protocol_v2.enabled", func(v string) bool { return v == "true" }), not(awsPods), not(filled(aws+"healthcheck-port")))},
-	{[]fact{overrides}, all(filled(aws+"healthcheck-port"), not(is(aws+"healthcheck-port", "traffic-port")), not(awsPods))},
-	{[]fact{overrides}, all(anyCase(aws+"healthcheck-protocol", "tcp"), not(filled(aws+"healthcheck-port")), not(awsPods))},
+	{[]fact{soft}, all(awsTargetGroups, awsAttribute("preserve_client_ip.enabled", parsesTrue), not(awsPods))},
+	{[]fact{preserved}, all(awsTargetGroups, awsAttribute("preserve_client_ip.enabled", parsesTrue), awsPods)},
+	{[]fact{optOut}, all(awsTargetGroups, awsAttribute("preserve_client_ip.enabled", parsesFalse))},
+	{[]fact{proxy}, all(awsTargetGroups, awsAttribute("proxy_protocol_v2.enabled", func(v string) bool { return v == "true" }))},
+	{[]fact{forbidden, breaksCheck}, all(awsTargetGroups, awsAttribute("proxy_protocol_v2.enabled", func(v string) bool { return v == "true" }), not(awsPods), not(filled(aws+"healthcheck-port")))},
+	{[]fact{overrides}, all(awsTargetGroups, filled(aws+"healthcheck-port"), not(is(aws+"healthcheck-port", "traffic-port")), not(awsPods))},
+	{[]fact{overrides}, all(awsTargetGroups, anyCase(aws+"healthcheck-protocol", "tcp"), not(filled(aws+"healthcheck-port")), not(awsPods))},
 	{[]fact{terminates}, all(noClass, named("aws-clb"), not(awsCloudNLB), not(awsController))},
 	{[]fact{useless}, all(named("aws-nlb-ip"), not(awsCloudNLB), not(is(aws+"nlb-target-type", "instance")))},
 
@@ -103,6 +103,9 @@ var oracle = []struct {
 
 	{[]fact{proxy}, all(noClass, filled("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v1"), not(is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v1", "false")))},
 	{[]fact{proxy}, all(noClass, filled("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v2"), not(is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v2", "false")))},
+	{[]fact{terminates}, all(noClass, is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v1", "false"))},
+	{[]fact{terminates}, all(noClass, is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v2", "false"))},
+	{[]fact{terminates}, all(noClass, func(s someService) bool { return strings.Contains(s.Annotations[linode+"port-80"], `"none"`) })},
 	{[]fact{terminates}, all(noClass, named("scaleway"))},
 
 	{[]fact{proxy}, all(noClass, is("service.beta.kubernetes.io/ovh-loadbalancer-proxy-protocol", "v1", "v2", "v2-ssl", "v2-ssl-cn"))},
@@ -206,7 +209,7 @@ func awsCloudNLB(s someService) bool { return noClass(s) && is(aws+"type", "nlb"
 // awsController tells whether the AWS Load Balancer Controller is in charge.
 func awsController(s someService) bool {
 	if s.Class != "" {
-		return s.Class == "service.k8s.aws/nlb"
+		return s.Class == "service.k8s.aws/nlb" || s.Class == "eks.amazonaws.com/nlb"
 	}
 	switch kind, typed := s.Annotations[aws+"type"]; {
 	case !typed:
@@ -218,9 +221,17 @@ func awsController(s someService) bool {
 	}
 }
 
-// awsPods tells whether the AWS Load Balancer Controller sends traffic to pods.
+// awsPods tells whether the AWS Load Balancer Controller sends traffic to pods. Of EKS Auto Mode nobody knows the default.
 func awsPods(s someService) bool {
+	if class("eks.amazonaws.com/nlb")(s) && !has(aws+"nlb-target-type")(s) {
+		return true
+	}
 	return awsController(s) && (noClass(s) && is(aws+"type", "nlb-ip")(s) || is(aws+"nlb-target-type", "ip")(s))
+}
+
+// awsTargetGroups tells whether there are target groups: not those of a classic load balancer, or of somebody else's.
+func awsTargetGroups(s someService) bool {
+	return awsController(s) || awsCloudNLB(s) || noClass(s) && !has(aws+"type")(s)
 }
 
 func awsAttribute(name string, accepts func(string) bool) func(someService) bool {
@@ -263,6 +274,7 @@ func expected(s someService, trafficPolicy string) []string {
 			findings = append(findings, finding)
 		}
 	}
+	ignored := is("sourceward.dev/source-ip", "ignore")(s)
 	veto := found[proxy] || found[terminates] || found[preserved] || found[useless] || found[optOut]
 	if local {
 		add("audit single-announcer", effective[single])
@@ -270,10 +282,10 @@ func expected(s someService, trafficPolicy string) []string {
 		add("deny proxy-protocol-breaks-health-check", effective[breaksCheck])
 		add("warn health-check-overridden", effective[overrides])
 		add("warn local-has-no-effect", (effective[useless] || effective[preserved]) && !effective[hard])
-		add("warn local-hides-source-ip", effective[terminates] && !effective[proxy])
+		add("warn local-hides-source-ip", effective[terminates] && !effective[proxy] && !ignored)
 	} else {
 		switch {
-		case found[forbidden]:
+		case ignored || found[forbidden]:
 		case found[hard] && (veto || written):
 			add("deny source-ip-needs-local", true)
 		case found[hard] || found[ours] && !veto && !written:
@@ -284,7 +296,7 @@ func expected(s someService, trafficPolicy string) []string {
 	}
 	add("warn legacy-annotation", effective[legacy])
 	asked := slices.ContainsFunc(findings, func(f string) bool { return strings.HasSuffix(f, " source-ip-needs-local") })
-	add("warn weighted-needs-local", effective[weighted] && !local && !asked || effective[weightedAlone] || effective[weightedUnknown])
+	add("warn weighted-needs-local", effective[weighted] && !local && !asked && !ignored || effective[weightedAlone] || effective[weightedUnknown])
 	slices.Sort(findings)
 	return findings
 }
@@ -296,13 +308,18 @@ func TestRowsAgainstTheOracle(t *testing.T) {
 	table := readProviders(t)
 	set, _ := Compile(nil)
 	rows := table.all()
-	examples := make([]someService, len(rows))
-	for i, row := range rows {
-		examples[i] = row.example(table)
+	var examples []someService
+	var names []string
+	for _, row := range rows {
+		examples, names = append(examples, row.example(table)), append(names, row.ID)
 	}
+	// What no row is about, and decides about all of them.
+	examples = append(examples, someService{Annotations: map[string]string{"sourceward.dev/source-ip": "ignore"}},
+		someService{Class: "example.com/other"}, someService{Type: "NodePort"})
+	names = append(names, "our opt-out", "a class that is somebody else's", "a node port")
 	decided, conflicts, disagreements := 0, 0, 0
-	for i := range rows {
-		for j := i; j < len(rows); j++ {
+	for i := range examples {
+		for j := i; j < len(examples); j++ {
 			s, ok := examples[i].and(examples[j])
 			if !ok {
 				conflicts++ // no Service can be an example of both
@@ -320,7 +337,7 @@ func TestRowsAgainstTheOracle(t *testing.T) {
 				if diff := cmp.Diff(expected(s, trafficPolicy), got); diff != "" {
 					disagreements++
 					if disagreements <= 10 {
-						t.Errorf("%s and %s, policy %q, %s (-oracle +Decide):\n%s", rows[i].ID, rows[j].ID, trafficPolicy, jsonText(s), diff)
+						t.Errorf("%s and %s, policy %q, %s (-oracle +Decide):\n%s", names[i], names[j], trafficPolicy, jsonText(s), diff)
 					}
 				}
 			}

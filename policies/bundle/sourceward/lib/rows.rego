@@ -48,6 +48,10 @@ in_effect(_) if input.object.spec.type == "LoadBalancer"
 in_effect(match) if match.row.provider in _table.any_type
 
 # METADATA
+# description: Whether the Service is meant to be as it is, whatever becomes of the client's address.
+ignored if input.object.metadata.annotations["sourceward.dev/source-ip"] == "ignore"
+
+# METADATA
 # description: A match as the beginning of a message, for example annotation a=b asks for the client's address.
 sentence(match) := concat(" ", [_subject(match), match.row.message])
 
@@ -70,30 +74,36 @@ _table := data.sourceward.providers
 _matching := (_by_annotation | _by_class) | _by_provider
 
 _by_annotation contains match if {
-	some [annotation, name] in _entries
-	value := _annotations[annotation]
-	is_string(value)
-	some row in _table.annotations[name].rows
-	some matcher, wanted in row.value
-	_accepts(matcher, wanted, value)
+	some annotation, value in _annotations
+	some row in _table.annotations[annotation].rows
+	_accepted(row, value)
 	match := {"row": row, "subject": {"annotation": annotation, "value": value}}
 }
 
-# The annotations that the table knows, each with a name that it has there: its own,
-_entries contains [annotation, annotation] if {
-	some annotation, _ in _annotations
-	_table.annotations[annotation]
+_by_annotation contains match if {
+	some [annotation, name] in _other_names
+	value := _annotations[annotation]
+	some row in _table.annotations[name].rows
+	_accepted(row, value)
+	match := {"row": row, "subject": {"annotation": annotation, "value": value}}
 }
 
-# that of the annotation which has replaced it, unless that is there too and so comes first,
-_entries contains [annotation, name] if {
+_accepted(row, value) if {
+	is_string(value)
+	some matcher, wanted in row.value
+	_accepts(matcher, wanted, value)
+}
+
+# The annotations that the table knows by another name: by that of the one which has replaced it, unless that is there too
+# and so comes first,
+_other_names contains [annotation, name] if {
 	some annotation in (object.keys(_annotations) & object.keys(_table.aliases))
 	name := _table.aliases[annotation]
 	not _annotations[name]
 }
 
-# or that of all that begin as it does.
-_entries contains [annotation, name] if {
+# and by that of all which begin as it does.
+_other_names contains [annotation, name] if {
 	# Most Services have none, which one look tells.
 	strings.any_prefix_match(object.keys(_annotations), object.keys(_table.prefixes))
 	some annotation, _ in _annotations
@@ -207,23 +217,15 @@ _accepts("json", wanted, value) if {
 
 _member(key, value) := json.unmarshal(value)[key] if json.is_valid(value)
 
-_subject(match) := sprintf("annotation %s=%s", [match.subject.annotation, _shown(match)])
+_subject(match) := sprintf("annotation %s=%s", [match.subject.annotation, _shown(match)]) if {
+	match.subject.annotation
+} else := sprintf("load balancer class %s", [match.subject.class]) if {
+	match.subject.class
+} else := sprintf("load balancer %s", [match.subject.provider])
 
-_subject(match) := sprintf("load balancer class %s", [match.subject.class])
-
-_subject(match) := sprintf("load balancer %s", [match.subject.provider])
-
-# Of a list of attributes, the one that matters.
-_shown(match) := concat("=", [attribute.name, attribute.one_of[0]]) if attribute := match.row.value.attribute
-
-_shown(match) := value if {
-	not match.row.value.attribute
-	value := match.subject.value
-	count(value) <= 40
-}
-
-_shown(match) := concat("", [substring(value, 0, 40), "..."]) if {
-	not match.row.value.attribute
-	value := match.subject.value
-	count(value) > 40
-}
+# Of a list of attributes, the one that matters; of a long value, the beginning.
+_shown(match) := concat("=", [name, _attributes(match.subject.value)[name]]) if {
+	name := match.row.value.attribute.name
+} else := match.subject.value if {
+	count(match.subject.value) <= 40
+} else := concat("", [substring(match.subject.value, 0, 40), "..."])

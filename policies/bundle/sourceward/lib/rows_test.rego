@@ -186,7 +186,7 @@ test_a_sentence_shows_one_attribute_of_a_list if {
 		"row": {"message": "does it", "value": {"attribute": {"name": "b", "one_of": ["true", "1"]}}},
 		"subject": {"annotation": "a", "value": "c=d, b=1"},
 	}
-	rows.sentence(match) == "annotation a=b=true does it"
+	rows.sentence(match) == "annotation a=b=1 does it"
 }
 
 test_of_several_sentences_the_first_is_told[sentence] if {
@@ -230,4 +230,10 @@ _ids(list, annotations) := {match.row.id | some match in matches} if {
 _subjects(annotations) := {[match.subject.annotation, match.subject.value] | some match in matches} if {
 	list := [{"id": "one", "value": {"anything": true}}]
 	matches := rows.holding with input as _service(annotations) with data.sourceward.providers as _table(list)
+}
+
+test_who_ignores_the_source_ip_says_so if {
+	rows.ignored with input as _service({"sourceward.dev/source-ip": "ignore"})
+	not rows.ignored with input as _service({"sourceward.dev/source-ip": "preserve"})
+	not rows.ignored with input as _service({})
 }

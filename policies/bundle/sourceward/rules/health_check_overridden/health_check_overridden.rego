@@ -37,9 +37,13 @@ _checks[[path, check]] contains rows.sentence(match) if {
 	input.facts.local
 	some match in rows.saying("health_check")
 	rows.in_effect(match)
+	not _is_ours(match)
 	check := match.row.says.health_check
 	path := rows.pointer(object.get(check, "annotation", object.get(match.subject, "annotation", "")))
 }
+
+# Local's own port may be named, too.
+_is_ours(match) if match.subject.value == format_int(input.object.spec.healthCheckNodePort, 10)
 
 _repair(check) := {"want": check.value} if check.value
 

@@ -51,6 +51,7 @@ test_nothing_is_found_otherwise[sentence] if {
 		"no annotation": _service(true, "", {}),
 		"the monitor is on": _service(true, "octavia", {"loadbalancer.openstack.org/enable-health-monitor": "true"}),
 		"the traffic's own port is checked": _service(true, "", {protocol: "tcp", port: "traffic-port"}),
+		"Local's own port is named": object.union(_service(true, "", {port: "30123"}), {"object": {"spec": {"healthCheckNodePort": 30123}}}),
 		"no port is named": _service(true, "", {port: ""}),
 		"there is no load balancer": object.union(_service(true, "", {protocol: "tcp"}), {"object": {"spec": {"type": "NodePort"}}}),
 	}

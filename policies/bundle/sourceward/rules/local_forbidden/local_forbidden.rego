@@ -23,6 +23,7 @@
 package sourceward.rules.local_forbidden
 
 import data.sourceward.lib.rows
+import data.sourceward.lib.sharing
 
 # METADATA
 # description: One finding for each annotation that goes with Cluster only.
@@ -43,9 +44,7 @@ deny contains finding if {
 deny contains finding if {
 	some match in rows.saying("shares_address")
 	rows.in_effect(match)
-	some other in input.related.services
-	_meets(match.row.says.shares_address, other)
-	not _apart(other)
+	some other in sharing.sharers(match.row.says.shares_address)
 	difference := _difference(other.spec)
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
@@ -83,50 +82,3 @@ _difference(other) := "selects other pods" if {
 }
 
 _local(spec) if spec.externalTrafficPolicy == "Local"
-
-# Whether the controller would give the other Service, which has the same annotation, the same address.
-_meets("anywhere", _)
-
-_meets("namespace", other) if other.metadata.namespace == input.object.metadata.namespace
-
-_meets("namespace", other) if {
-	_lets_in(input.object, other.metadata.namespace)
-	_lets_in(other, input.object.metadata.namespace)
-}
-
-_meets("address", other) if count(_addresses(input.object) & _addresses(other)) > 0
-
-# Cilium shares an address with other namespaces where both Services say so.
-# https://docs.cilium.io/en/stable/network/lb-ipam/#sharing-keys
-_lets_in(service, namespace) if {
-	names := ["lbipam.cilium.io/sharing-cross-namespace", "io.cilium/lb-ipam-sharing-cross-namespace"]
-	some allowed in _listed(service, names)
-	allowed in {namespace, "*"}
-}
-
-# Whether the two have different addresses anyway.
-_apart(other) if {
-	object.get(input.object.spec, "loadBalancerClass", null) != object.get(other.spec, "loadBalancerClass", null)
-}
-
-_apart(other) if {
-	count(_addresses(input.object)) > 0
-	count(_addresses(other)) > 0
-	count(_addresses(input.object) & _addresses(other)) == 0
-}
-
-# The addresses that a Service asks for by name.
-_addresses(service) := _listed(service, [
-	"metallb.io/loadBalancerIPs",
-	"metallb.universe.tf/loadBalancerIPs",
-	"lbipam.cilium.io/ips",
-	"io.cilium/lb-ipam-ips",
-]) | {address | address := service.spec.loadBalancerIP; address != ""}
-
-# What stands in the lists of some annotations.
-_listed(service, names) := {trim_space(item) |
-	some name in names
-	list := service.metadata.annotations[name]
-	is_string(list)
-	some item in split(list, ",")
-}

@@ -26,6 +26,7 @@ import data.sourceward.lib.rows
 # description: One finding for each way to have the address told, where no annotation makes the load balancer tell it.
 warn contains finding if {
 	input.facts.local
+	not rows.ignored
 	count(_told) == 0
 	some reveal_by, sentences in _hidden
 	finding := {

@@ -12,6 +12,7 @@
 package sourceward.rules.source_ip_annotation
 
 import data.sourceward.lib.rows
+import data.sourceward.lib.sharing
 
 # METADATA
 # description: One reason for each annotation that works only with Local.
@@ -31,6 +32,28 @@ keeps_source_ip contains reason if {
 		"verdict": _verdicts[match.row.says.verdict],
 		"message": rows.sentence(match),
 	})
+}
+
+# METADATA
+# description: One reason for each Service that could no longer share the address of this one, were it Local.
+keeps_source_ip contains reason if {
+	some match in rows.saying("shares_address")
+	rows.in_effect(match)
+	some other in sharing.sharers(match.row.says.shares_address)
+	not _could_share(other.spec)
+	reason := object.union(_annotation(match), {
+		"verdict": "forbidden",
+		"message": sprintf("%s with Service %s/%s, which it could not with Local", [
+			rows.sentence(match),
+			other.metadata.namespace,
+			other.metadata.name,
+		]),
+	})
+}
+
+_could_share(other) if {
+	other.externalTrafficPolicy == "Local"
+	object.get(other, "selector", {}) == object.get(input.object.spec, "selector", {})
 }
 
 # The verdicts of rows that keep Local from being forced, or pods from being spread. Who declines the

@@ -107,3 +107,37 @@ _behind(provider) := {
 	"object": {"kind": "Service", "metadata": {}},
 	"facts": {"provider": provider},
 }
+
+test_a_shared_address_forbids_local[sentence] if {
+	some sentence, case in {
+		"other pods under Cluster": {"spec": {"selector": {"app": "b"}}, "forbidden": true},
+		"the same pods under Cluster": {"spec": {"selector": {"app": "a"}}, "forbidden": true},
+		"other pods under Local": {"spec": {"externalTrafficPolicy": "Local", "selector": {"app": "b"}}, "forbidden": true},
+		"the same pods under Local": {"spec": {"externalTrafficPolicy": "Local", "selector": {"app": "a"}}, "forbidden": false},
+		"another address": {"spec": {"selector": {"app": "b"}, "loadBalancerIP": "192.0.2.2"}, "forbidden": false},
+	}
+	other := {"metadata": {"namespace": "edge", "name": "b", "annotations": {_sharing: "k"}}, "spec": case.spec}
+	service := {
+		"object": {
+			"metadata": {"namespace": "edge", "name": "a", "annotations": {_sharing: "k"}},
+			"spec": {"type": "LoadBalancer", "selector": {"app": "a"}, "loadBalancerIP": "192.0.2.1"},
+		},
+		"related": {"services": [other]},
+		"facts": {"provider": ""},
+	}
+	reasons := rule.keeps_source_ip with input as service
+	reasons == {reason |
+		case.forbidden
+		reason := {
+			"annotation": _sharing,
+			"value": "k",
+			"verdict": "forbidden",
+			"message": concat(" ", [
+				"annotation metallb.io/allow-shared-ip=k asks to share an address",
+				"with Service edge/b, which it could not with Local",
+			]),
+		}
+	}
+}
+
+_sharing := "metallb.io/allow-shared-ip"

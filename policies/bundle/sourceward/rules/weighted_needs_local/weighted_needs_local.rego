@@ -26,7 +26,7 @@ import data.sourceward.lib.rows
 # description: The Service is not Local.
 warn contains object.union(finding, _repair) if {
 	not input.facts.local
-	not _ignored
+	not rows.ignored
 	some match in rows.judging({"weighted"})
 	rows.in_effect(match)
 	match.subject.annotation
@@ -78,9 +78,6 @@ warn contains finding if {
 		"unwanted": true,
 	}
 }
-
-# Who writes this means the Service to be as it is.
-_ignored if input.object.metadata.annotations["sourceward.dev/source-ip"] == "ignore"
 
 # A policy that somebody wrote is theirs to change.
 _repair := {"want": "Local"} if input.facts.explicit != "written"
