@@ -79,15 +79,21 @@ func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModu
 	return problems
 }
 
-// parse parses a module as Compile does.
+// parse parses a module, in Rego v1.
 func parse(source v1alpha1.RegoModule) (*ast.Module, []*Error) {
 	m, err := ast.ParseModuleWithOpts(source.Name, source.Module, ast.ParserOptions{
 		RegoVersion: ast.RegoV1, Capabilities: capabilities(), ProcessAnnotation: true,
 	})
-	if err != nil {
-		return nil, inSources(regoErrors(err), []v1alpha1.RegoModule{source})
+	if err == nil {
+		return m, nil
 	}
-	return m, nil
+	problems := inSources(regoErrors(err), []v1alpha1.RegoModule{source})
+	for _, e := range problems {
+		if strings.Contains(e.Message, "keyword is required") && isV0(source) {
+			e.Message += `, as "sourceward policy fmt" does`
+		}
+	}
+	return nil, problems
 }
 
 // inSources gives errors the text of their lines, and the name of the file to those that have none.
@@ -351,6 +357,8 @@ func faultyMembers(modules map[string]*ast.Module) []*Error {
 					problem(value.Location, "%s %s is not one of %s", string(word), text, strings.Join(wanted, ", "))
 				case isText && word == "path" && text != "" && !strings.HasPrefix(string(text), "/"):
 					problem(value.Location, "path %s must be a JSON Pointer such as /spec/type", text)
+				case word == "maxSkew" && ast.IsScalar(value.Value) && !isSkew(value.Value):
+					problem(value.Location, "maxSkew %v must be %s", value, wantedOf("maxSkew"))
 				}
 			})
 			for _, word := range []string{"message", "strength", "verdict"} {
@@ -361,6 +369,13 @@ func faultyMembers(modules map[string]*ast.Module) []*Error {
 		}
 	}
 	return problems
+}
+
+// isSkew tells whether a value is a whole number of at least 1.
+func isSkew(value ast.Value) bool {
+	number, _ := value.(ast.Number)
+	n, whole := number.Int()
+	return whole && n >= 1
 }
 
 // memberWords are the words that a key of a member may have as its value.
