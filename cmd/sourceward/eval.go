@@ -34,8 +34,8 @@ func policyEvalCommand(s streams) *cobra.Command {
 		Use:   "eval PATH... -f MANIFEST...",
 		Short: "Show what modules see of an object, print, and give",
 		Long: "For each Service and Deployment in the manifests, whose neighbours are all others there: the input that modules see, what\n" +
-			"each of their rules gives for it and prints (print(\"type\", input.object.spec.type) has an effect here and in policy test,\n" +
-			"and none in the webhook), and what is found with this policy alone.\n\n" +
+			"each of their rules gives for it and prints (print(\"type\", input.object.spec.type) is shown here, by policy test beside\n" +
+			"what fails, and never by the webhook), and what is found with this policy alone.\n\n" +
 			"Exit codes: 0 evaluated, 2 could not, or not all of it.",
 		Example: "  sourceward policy eval no-node-port -f no-node-port/cases/fires-in-production/\n" +
 			"  helm template . | sourceward policy eval no-node-port -f - --trace",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/aymanbagabas/go-udiff"
@@ -242,6 +243,9 @@ func policyTest(ctx context.Context, s streams, flags testFlags, paths []string)
 		return fmt.Errorf("--run %q is no regular expression: %w", flags.run, err)
 	}
 	list, problems, ok := loadSuites(s, paths)
+	problems = slices.DeleteFunc(problems, func(problem suite.Problem) bool { // which the result of the case tells
+		return slices.ContainsFunc(list, func(policy *suite.Policy) bool { return policy.HasInCase(problem.File) })
+	})
 	report := &testReport{}
 	compiler := bundle.NewCompiler()
 	for _, policy := range list {
@@ -256,6 +260,9 @@ func policyTest(ctx context.Context, s streams, flags testFlags, paths []string)
 	}
 	report.problems = len(problems)
 	writeErrors(s, problems)
+	if flags.run != "" && ok && len(problems) == 0 && report.empty() {
+		return fmt.Errorf("--run %q matches no test and no case; want a part of a name such as corp_test.test_it or cases/fires-in-production", flags.run)
+	}
 	for _, output := range outputs {
 		write := report.writeText
 		if output.format == "junit" {
@@ -279,6 +286,11 @@ type testReport struct {
 	of []*suite.Tested
 	// problems is the number of those that kept others from being run.
 	problems int
+}
+
+// empty tells that there was nothing to run.
+func (r *testReport) empty() bool {
+	return !slices.ContainsFunc(r.of, func(tested *suite.Tested) bool { return len(tested.Results) > 0 })
 }
 
 func (r *testReport) failed() int {

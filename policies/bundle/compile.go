@@ -232,7 +232,7 @@ func (c *Compiler) check(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
 		if compiled.module != nil {
 			compiled.Rules = compiled.module.declared()
 		}
-		problems = append(checkRules(policy.Spec.Rules, compiled.Rules), checkProviders(policy.Spec.LoadBalancers, c.providers())...)
+		problems = append(checkRules(policy.Spec.Rules, compiled.Rules, compiled.module != nil), checkProviders(policy.Spec.LoadBalancers, c.providers())...)
 	}
 	if problems != nil {
 		return nil, problems
@@ -240,7 +240,7 @@ func (c *Compiler) check(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
 	return compiled, nil
 }
 
-func checkRules(modes []v1alpha1.RuleMode, declared []string) []*Error {
+func checkRules(modes []v1alpha1.RuleMode, declared []string, hasRego bool) []*Error {
 	var problems []*Error
 	for i, mode := range modes {
 		path := fmt.Sprintf("/spec/rules/%d", i)
@@ -248,7 +248,7 @@ func checkRules(modes []v1alpha1.RuleMode, declared []string) []*Error {
 		switch {
 		case !known && !slices.Contains(declared, mode.ID):
 			problems = append(problems, &Error{Path: path + "/id", Message: fmt.Sprintf(
-				`spec.rules[%d].id: there is no rule %q; "sourceward rules" lists them%s`, i, mode.ID, ownRules(declared))})
+				`spec.rules[%d].id: there is no rule %q; "sourceward rules" lists them%s`, i, mode.ID, ownRules(declared, hasRego))})
 		case mode.ID == "policy-not-evaluated":
 			problems = append(problems, &Error{Path: path + "/id", Message: fmt.Sprintf(
 				"spec.rules[%d].id: the mode of policy-not-evaluated is spec.evaluationFailure; set that", i)})
@@ -260,11 +260,15 @@ func checkRules(modes []v1alpha1.RuleMode, declared []string) []*Error {
 	return problems
 }
 
-func ownRules(declared []string) string {
-	if len(declared) == 0 {
+func ownRules(declared []string, hasRego bool) string {
+	switch {
+	case !hasRego:
 		return ""
+	case len(declared) == 0:
+		return ", and this policy's Rego declares none, which only deny and warn do"
+	default:
+		return ", and this policy's Rego declares " + strings.Join(declared, ", ")
 	}
-	return ", and this policy's Rego declares " + strings.Join(declared, ", ")
 }
 
 func checkProviders(balancers *v1alpha1.LoadBalancers, known []string) []*Error {
@@ -293,14 +297,10 @@ func (c *Compiler) modules(sources []v1alpha1.RegoModule) (*module, []*Error) {
 	at := map[string]int{}
 	var problems []*Error
 	for i, source := range sources {
-		m, err := ast.ParseModuleWithOpts(source.Name, source.Module, ast.ParserOptions{
-			RegoVersion:       ast.RegoV1,
-			Capabilities:      capabilities(),
-			ProcessAnnotation: true,
-		})
+		m, wrong := parse(source)
 		at[source.Name] = i
-		if err != nil {
-			problems = append(problems, regoErrors(err)...)
+		if wrong != nil {
+			problems = append(problems, wrong...)
 			continue
 		}
 		parsed[source.Name] = m
@@ -601,8 +601,10 @@ func remedy(e *ast.Error) string {
 		return "; do without it: modules have no functions that reach outside, depend on time or chance, read keys or code, or make much of little"
 	case undefined:
 		return "; check its spelling: modules see the functions of OPA, of data.sourceward.lib and of their own policy"
-	case strings.Contains(e.Message, "keyword is required"):
-		return `; write Rego v1 ("sourceward policy fmt" converts older modules)`
+	case strings.HasPrefix(e.Message, "`contains` keyword is required"):
+		return "; write NAME contains VALUE in the place of NAME[VALUE]"
+	case strings.HasPrefix(e.Message, "`if` keyword is required"):
+		return "; write if before the {"
 	case e.Message == "package expected", e.Message == "empty module":
 		return "; begin with package sourceward.custom.<name>"
 	case strings.HasPrefix(e.Message, "yaml: "):
@@ -619,9 +621,24 @@ func remedy(e *ast.Error) string {
 	case strings.Contains(e.Message, " is recursive: "):
 		return "; do without recursion, by a comprehension, every, or walk"
 	case e.Code == ast.ParseErr:
-		return "; check the syntax there"
+		return syntaxRemedy(e)
 	default:
 		return ""
+	}
+}
+
+// syntaxRemedy says what to do about a text that is not Rego.
+func syntaxRemedy(e *ast.Error) string {
+	detail, _ := e.Details.(*ast.ParserErrorDetail)
+	switch {
+	case strings.HasPrefix(e.Message, "unexpected eof token"):
+		return "; close each {, ( and [, or complete the last line"
+	case detail != nil && strings.HasPrefix(e.Message, "unexpected minus token") && strings.HasPrefix(detail.Line, "package "):
+		return "; write _ for - in the name of a package"
+	case detail != nil && e.Message == "illegal token" && strings.HasPrefix(detail.Line[min(detail.Idx, len(detail.Line)):], "'"):
+		return "; write texts in double quotes or backquotes"
+	default:
+		return "; check the syntax there"
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -247,7 +249,8 @@ func (r rule) read(member any, answer *policies.Answer) error {
 		if err := oneOf("whenUnsatisfiable", wish.WhenUnsatisfiable, append([]policies.WhenUnsatisfiable{""}, v1alpha1.WhenUnsatisfiables...)); err != nil {
 			return err
 		}
-		if wish.MaxSkew < 0 {
+		// A key that is written wishes something, and 0 would wish nothing.
+		if object, _ := member.(map[string]any); wish.MaxSkew < 1 && object["maxSkew"] != nil {
 			return fmt.Errorf("maxSkew %d must be at least 1", wish.MaxSkew)
 		}
 		answer.Spread = append(answer.Spread, wish)
@@ -282,15 +285,34 @@ func (r rule) read(member any, answer *policies.Answer) error {
 // decode reads a member into a struct with the allowed keys, which are listed as the message lists them.
 func decode(member, into any, allowed string) error {
 	object, ok := member.(map[string]any)
-	for key := range object {
-		// encoding/json would take Message for message.
-		ok = ok && slices.Contains(strings.Split(allowed, ", "), key)
-	}
 	text := jsonText(shortened(member))
-	if !ok || json.Unmarshal([]byte(text), into) != nil {
-		return fmt.Errorf("gave %.80s; want an object with %s", text, allowed)
+	gave := fmt.Sprintf("gave %.80s; want an object with %s", text, allowed)
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		// encoding/json would take Message for message.
+		if !slices.Contains(strings.Split(allowed, ", "), key) {
+			return fmt.Errorf("there is no key %.80s: %s", oneLine(key), gave)
+		}
+	}
+	err := json.Unmarshal([]byte(text), into)
+	if wrong, is := errors.AsType[*json.UnmarshalTypeError](err); ok && is {
+		return fmt.Errorf("%s %.80s must be %s", wrong.Field, jsonText(object[wrong.Field]), wantedOf(wrong.Field))
+	}
+	if !ok || err != nil {
+		return errors.New(gave)
 	}
 	return nil
+}
+
+// wantedOf says what the value of a key of a member must be.
+func wantedOf(key string) string {
+	switch allowed, isWord := memberWords[key]; {
+	case isWord:
+		return "one of " + strings.Join(allowed, ", ")
+	case key == "maxSkew":
+		return "a whole number of at least 1"
+	default:
+		return "a text"
+	}
 }
 
 // shortened is a member whose texts are no longer than MaxText. One that is must not cost its author's denial.

@@ -117,7 +117,7 @@ func TestEvaluateReadsTheContract(t *testing.T) {
 			}},
 		},
 		"a wish that leaves all to the settings": {
-			`spread contains {"message": "m", "strategy": "", "maxSkew": 0}`,
+			`spread contains {"message": "m", "strategy": ""}`,
 			policies.Answer{Spread: []policies.SpreadWish{{Module: "corp", Message: "m"}}},
 		},
 		"findings are in a fixed order": {
@@ -210,13 +210,13 @@ func TestFaultsAreAnswers(t *testing.T) {
 			`deny contains numbers.range(1, 90)`,
 			`corp.deny: gave [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,3` + finding,
 		},
-		"a key that does not exist": {`deny contains {"msg": "no"}`, `corp.deny: gave {"msg":"no"}` + finding},
-		"a key in upper case":       {`deny contains {"Message": "no"}`, `corp.deny: gave {"Message":"no"}` + finding},
+		"a key that does not exist": {`deny contains {"msg": "no"}`, `corp.deny: there is no key msg: gave {"msg":"no"}` + finding},
+		"a key in upper case":       {`deny contains {"Message": "no"}`, `corp.deny: there is no key Message: gave {"Message":"no"}` + finding},
 		"a key of another rule": {
 			`require_local contains {"message": "m", "strength": "hard", "path": "/spec"}`,
-			`corp.require_local: gave {"message":"m","path":"/spec","strength":"hard"}` + reason,
+			`corp.require_local: there is no key path: gave {"message":"m","path":"/spec","strength":"hard"}` + reason,
 		},
-		"a message that is a number": {`deny contains {"message": 1}`, `corp.deny: gave {"message":1}` + finding},
+		"a message that is a number": {`deny contains {"message": 1}`, `corp.deny: message 1 must be a text`},
 		"no message":                 {`deny contains {"path": "/spec"}`, "corp.deny: gave a reason without a message"},
 		"a message of white space":   {`warn contains {"message": " \n"}`, "corp.warn: gave a reason without a message"},
 		"no message for Local": {
@@ -256,13 +256,21 @@ func TestFaultsAreAnswers(t *testing.T) {
 			`spread contains {"message": "m", "maxSkew": -1}`,
 			"corp.spread: maxSkew -1 must be at least 1",
 		},
+		"a maxSkew of 0": {
+			`spread contains {"message": "m", "maxSkew": 0}`,
+			"corp.spread: maxSkew 0 must be at least 1",
+		},
 		"a maxSkew that is not whole": {
 			`spread contains {"message": "m", "maxSkew": 1.5}`,
-			`corp.spread: gave {"maxSkew":1.5,"message":"m"}; want an object with message, strategy, whenUnsatisfiable, maxSkew`,
+			"corp.spread: maxSkew 1.5 must be a whole number of at least 1",
+		},
+		"a maxSkew that is a text": {
+			`spread contains {"message": "m", "maxSkew": "2"}`,
+			`corp.spread: maxSkew "2" must be a whole number of at least 1`,
 		},
 		"a verdict with a type that has none": {
 			`keeps_source_ip contains {"message": "m", "verdict": ["proxy"]}`,
-			`corp.keeps_source_ip: gave {"message":"m","verdict":["proxy"]}; want an object with message, annotation, value, verdict`,
+			`corp.keeps_source_ip: verdict ["proxy"] must be one of preserved, proxy, useless, forbidden, weighted, single-announcer`,
 		},
 		"one good reason does not save others": {`deny contains {"message": "no"}` + "\n\nwarn contains 1", `corp.warn: gave 1` + finding},
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/format"
+	"github.com/open-policy-agent/opa/v1/tester"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
@@ -71,7 +72,7 @@ func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModu
 		problems = append(problems, of...)
 	}
 	if parsed && !broken {
-		problems = append(problems, c.compileTests(all, tests)...)
+		problems = append(problems, c.vetTests(all, tests)...)
 	}
 	for _, e := range problems {
 		e.Policy = policy.Name
@@ -79,15 +80,21 @@ func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModu
 	return problems
 }
 
-// parse parses a module as Compile does.
+// parse parses a module, in Rego v1.
 func parse(source v1alpha1.RegoModule) (*ast.Module, []*Error) {
 	m, err := ast.ParseModuleWithOpts(source.Name, source.Module, ast.ParserOptions{
 		RegoVersion: ast.RegoV1, Capabilities: capabilities(), ProcessAnnotation: true,
 	})
-	if err != nil {
-		return nil, inSources(regoErrors(err), []v1alpha1.RegoModule{source})
+	if err == nil {
+		return m, nil
 	}
-	return m, nil
+	problems := inSources(regoErrors(err), []v1alpha1.RegoModule{source})
+	for _, e := range problems {
+		if strings.Contains(e.Message, "keyword is required") && isV0(source) {
+			e.Message += `, as "sourceward policy fmt" does`
+		}
+	}
+	return nil, problems
 }
 
 // inSources gives errors the text of their lines, and the name of the file to those that have none.
@@ -252,28 +259,15 @@ func undocumented(modules map[string]*ast.Module) []*Error {
 // unreferred tells which rules of the modules nothing refers to, but for the contract's, and for the sets that Compile
 // tells of.
 func (c *Compiler) unreferred(modules map[string]*ast.Module) []*Error {
-	compiler := newCompiler().WithOnlyStagesUpTo(ast.StageResolveRefs)
-	all := maps.Clone(c.lib)
-	maps.Copy(all, modules)
-	if compiler.Compile(all); compiler.Failed() {
+	compiler := c.resolve(modules)
+	if compiler == nil {
 		return nil // Compile tells.
 	}
 	var problems []*Error
-	referred := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
-		ast.WalkRefs(compiler.Modules[name], func(ref ast.Ref) bool {
-			prefix := ref.ConstantPrefix()
-			if strings.HasPrefix(prefix.String(), "data.") && !isThere(compiler, prefix) {
-				problems = append(problems, &Error{Module: name, Row: ref[0].Location.Row, Column: ref[0].Location.Col, Message: fmt.Sprintf(
-					"there is no %v, so this never holds; modules see the rules of their own policy, those of data.sourceward.lib, and data.sourceward.providers", prefix)})
-			}
-			for n := range prefix {
-				referred[prefix[:n+1].String()] = true
-			}
-			referred[ref.String()] = true // a package that is read as a whole
-			return false
-		})
+		problems = append(problems, absent(compiler, modules[name], name, "so this never holds; modules")...)
 	}
+	referred := referredIn(compiler, modules)
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		m := modules[name]
 		whole := m.Package.Path.String()
@@ -289,6 +283,59 @@ func (c *Compiler) unreferred(modules map[string]*ast.Module) []*Error {
 				Message: fmt.Sprintf("nothing refers to %s; remove it", word)})
 		}
 	}
+	return problems
+}
+
+// resolve compiles modules together with the library as far as their references are in full; nil if they do not compile.
+func (c *Compiler) resolve(modules map[string]*ast.Module) *ast.Compiler {
+	compiler := newCompiler().WithStrict(false).WithOnlyStagesUpTo(ast.StageResolveRefs)
+	all := maps.Clone(c.lib)
+	maps.Copy(all, modules)
+	if compiler.Compile(all); compiler.Failed() {
+		return nil
+	}
+	return compiler
+}
+
+// referredIn are the paths that modules refer to.
+func referredIn(compiler *ast.Compiler, modules map[string]*ast.Module) map[string]bool {
+	referred := map[string]bool{}
+	for name := range modules {
+		ast.WalkRefs(compiler.Modules[name], func(ref ast.Ref) bool {
+			prefix := ref.ConstantPrefix()
+			for n := range prefix {
+				referred[prefix[:n+1].String()] = true
+			}
+			referred[ref.String()] = true // a package that is read as a whole
+			return false
+		})
+	}
+	return referred
+}
+
+// absent tells which data a module imports or refers to that is not there; what it imports is told where it does that, and
+// no more where it is used. consequence says what comes of it, and who asks.
+func absent(compiler *ast.Compiler, m *ast.Module, name, consequence string) []*Error {
+	var problems []*Error
+	var imports []ast.Ref
+	check := func(ref ast.Ref) bool {
+		prefix := ref.ConstantPrefix()
+		if !strings.HasPrefix(prefix.String(), "data.") || isThere(compiler, prefix) || slices.ContainsFunc(imports, prefix.HasPrefix) {
+			return false
+		}
+		at := prefix[len(prefix)-1].Location // Terms that stand for an import have one place for all its uses.
+		problems = append(problems, &Error{Module: name, Row: at.Row, Column: at.Col, Message: fmt.Sprintf(
+			"there is no %v, %s see the rules of their own policy, those of data.sourceward.lib, and data.sourceward.providers", prefix, consequence)})
+		return false
+	}
+	for _, imported := range m.Imports { // which the compiler drops when they are resolved
+		path, _ := imported.Path.Value.(ast.Ref)
+		told := len(problems)
+		if check(path); len(problems) > told {
+			imports = append(imports, path)
+		}
+	}
+	ast.WalkRefs(compiler.Modules[name], check)
 	return problems
 }
 
@@ -351,6 +398,8 @@ func faultyMembers(modules map[string]*ast.Module) []*Error {
 					problem(value.Location, "%s %s is not one of %s", string(word), text, strings.Join(wanted, ", "))
 				case isText && word == "path" && text != "" && !strings.HasPrefix(string(text), "/"):
 					problem(value.Location, "path %s must be a JSON Pointer such as /spec/type", text)
+				case word == "maxSkew" && ast.IsScalar(value.Value) && !isSkew(value.Value):
+					problem(value.Location, "maxSkew %v must be %s", value, wantedOf("maxSkew"))
 				}
 			})
 			for _, word := range []string{"message", "strength", "verdict"} {
@@ -361,6 +410,13 @@ func faultyMembers(modules map[string]*ast.Module) []*Error {
 		}
 	}
 	return problems
+}
+
+// isSkew tells whether a value is a whole number of at least 1.
+func isSkew(value ast.Value) bool {
+	number, _ := value.(ast.Number)
+	n, whole := number.Int()
+	return whole && n >= 1
 }
 
 // memberWords are the words that a key of a member may have as its value.
@@ -405,6 +461,45 @@ func neverHolding(modules map[string]*ast.Module) []*Error {
 		}
 	}
 	return problems
+}
+
+// vetTests tells what is wrong with tests that can be parsed, as are the modules that they are about.
+func (c *Compiler) vetTests(all map[string]*ast.Module, tests []v1alpha1.RegoModule) []*Error {
+	problems := c.absentForTests(all, tests)
+	if problems == nil {
+		problems = c.compileTests(all, tests)
+	}
+	compiler := c.resolve(all)
+	if compiler == nil {
+		return problems // compileTests tells.
+	}
+	referred := referredIn(compiler, all)
+	for _, source := range tests {
+		m := all[source.Name]
+		for _, rule := range m.Rules {
+			word := ruleName(rule)
+			runs := strings.HasPrefix(word, tester.TestPrefix) || strings.HasPrefix(word, tester.SkipTestPrefix)
+			if !runs && !strings.HasPrefix(word, "_") && !referred[m.Package.Path.String()+"."+word] {
+				problems = append(problems, &Error{Module: source.Name, Row: rule.Location.Row, Column: rule.Location.Col,
+					Message: fmt.Sprintf("nothing runs %s or refers to it; begin its name with %s, or remove it", word, tester.TestPrefix)})
+			}
+		}
+	}
+	return inSources(problems, tests)
+}
+
+// absentForTests tells what tests import or refer to that is not there: OPA says of the one what follows from it, and of the
+// other nothing.
+func (c *Compiler) absentForTests(all map[string]*ast.Module, tests []v1alpha1.RegoModule) []*Error {
+	compiler := c.resolve(all)
+	if compiler == nil {
+		return nil // compileTests tells.
+	}
+	var problems []*Error
+	for _, source := range tests {
+		problems = append(problems, absent(compiler, all[source.Name], source.Name, "so a test of it tells nothing; tests")...)
+	}
+	return inSources(problems, tests)
 }
 
 // compileTests compiles tests together with the modules that they are about.

@@ -273,6 +273,9 @@ func (w *Workbench) Test(ctx context.Context, tests []v1alpha1.RegoModule, run s
 	}
 	found, err := runner().Filter(run).SetCoverageQueryTracer(w.coverage).SetCoverageRuns(nil).RunTests(ctx, nil)
 	if err != nil {
+		if absent := w.compiler.absentForTests(all, tests); absent != nil {
+			return nil, absent
+		}
 		return nil, inSources(regoErrors(err), tests)
 	}
 	results := []TestResult{}

@@ -2,6 +2,8 @@ package suite
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -62,7 +64,8 @@ func ReadCase(dir string) (*Case, error) {
 			return nil, readError(c.Path(clusterFile), err)
 		}
 		if err := yaml.UnmarshalStrict(text, &c.Cluster); err != nil {
-			return nil, wrong(c.Path(clusterFile), "%s; want kubeVersion, nodes, provider, view and now", oneLine(err))
+			return nil, wrong(c.Path(clusterFile), "%s; want some of kubeVersion: %q, nodes: 3, provider: NAME, view: %s, now: %s",
+				yamlFault(err), policies.Newest, policies.ViewCluster, SomeDay.Format(time.RFC3339))
 		}
 	}
 	if views := []string{"", string(policies.ViewFiles), string(policies.ViewCluster), viewNone}; !slices.Contains(views, c.Cluster.View) {
@@ -206,9 +209,14 @@ func checkFiles(dir string) error {
 		return readError(dir, err)
 	}
 	known := []string{objectFile, oldFile, relatedFile, clusterFile, wantFile}
+	missing := ""
+	if !slices.ContainsFunc(entries, func(entry os.DirEntry) bool { return entry.Name() == objectFile }) {
+		missing = ", and there is no " + objectFile
+	}
 	for _, entry := range entries {
 		if !slices.Contains(known, entry.Name()) && !strings.HasPrefix(entry.Name(), ".") {
-			return wrong(filepath.Join(dir, entry.Name()), "nobody reads this; a case has %s, and if need be %s", objectFile, strings.Join(known[1:], ", "))
+			return wrong(filepath.Join(dir, entry.Name()), "nobody reads this%s; a case has %s, and if need be %s",
+				missing, objectFile, strings.Join(known[1:], ", "))
 		}
 	}
 	return nil
@@ -217,6 +225,21 @@ func checkFiles(dir string) error {
 // wrong is what is wrong with a file.
 func wrong(file, format string, args ...any) error {
 	return &manifest.Error{File: file, Message: fmt.Sprintf(format, args...)}
+}
+
+// yamlFault is what is wrong with a text in YAML, in the words of who writes it.
+func yamlFault(err error) string {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return fmt.Sprintf("%s cannot be a %s", wrong.Field, wrong.Value)
+	}
+	if wrong, ok := errors.AsType[*time.ParseError](err); ok {
+		return fmt.Sprintf("%q is no time", wrong.Value)
+	}
+	text := oneLine(err)
+	for _, layer := range []string{"error converting YAML to JSON: ", "error unmarshaling JSON: ", "while decoding JSON: ", "yaml: ", "json: "} {
+		text = strings.TrimPrefix(text, layer)
+	}
+	return text
 }
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

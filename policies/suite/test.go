@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+
+	"sigs.k8s.io/yaml"
 
 	"github.com/sourceward/sourceward/policies/bundle"
 	"github.com/sourceward/sourceward/policies/manifest"
@@ -119,6 +123,9 @@ func (p *Policy) Test(ctx context.Context, compiler *bundle.Compiler, run *regex
 	return tested, sortProblems(problems)
 }
 
+// HasInCase tells whether a file is one of a case, of which Test tells what is wrong.
+func (p *Policy) HasInCase(file string) bool { return slices.Contains(p.Cases, filepath.Dir(file)) }
+
 func (p *Policy) testCase(ctx context.Context, bench *bundle.Workbench, name, dir string, update bool) Result {
 	result := Result{Name: name, Place: manifest.Error{File: dir}}
 	err := checkFiles(dir)
@@ -151,10 +158,13 @@ func (p *Policy) testCase(ctx context.Context, bench *bundle.Workbench, name, di
 	result.Place.File = c.Path(wantFile)
 	got := string(WantOf(decision).YAML())
 	text, err := os.ReadFile(c.Path(wantFile))
+	misspelt := yaml.UnmarshalStrict(text, &Want{})
 	switch want := string(text); {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		result.Failure = oneLine(readError(c.Path(wantFile), err))
 	case err == nil && want == got:
+	case misspelt != nil && !update:
+		result.Failure = yamlFault(misspelt) + "; want findings and patches; mend it, or write it with --update"
 	case fault != nil: // which nobody wants by --update
 		result.Failure = "the policy could not be evaluated (" + oneLine(fault) + "); mend the module"
 		result.Want, result.Got = want, got

@@ -286,7 +286,7 @@ func testLimits(t *testing.T, e *policyEnvironment) {
 			"the evaluation was stopped: the evaluation took longer than 250ms",
 		},
 		"division": {`deny contains {"message": "no"} if 1 / (count(input.object.spec.ports) - 1) > 1`, "division.rego:3: eval_builtin_error: div: divide by zero"},
-		"shape":    {`deny contains {"massage": "no"}`, `shape.deny: gave {"massage":"no"}; want an object with message, path, fix`},
+		"shape":    {`deny contains {"massage": "no"}`, `shape.deny: there is no key massage: gave {"massage":"no"}; want an object with message, path, fix`},
 		"many":     {`warn contains {"message": sprintf("%d", [x])} if some x in numbers.range(1, 101)`, "many.warn: gave 101 reasons; want at most 100"},
 	}
 	for name, test := range failing {

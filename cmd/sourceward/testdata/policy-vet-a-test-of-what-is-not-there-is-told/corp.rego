@@ -1,0 +1,8 @@
+# METADATA
+# title: Corporate rule
+# description: What the corporation wants.
+package sourceward.custom.corp
+
+# METADATA
+# description: Fires when it must.
+deny contains {"message": "no"} if input.object.kind == "Service"
