@@ -8,7 +8,7 @@ import (
 	"github.com/jstemmer/go-junit-report/v2/junit"
 )
 
-// writeJUnit writes the results as JUnit XML, a suite for each policy. It has no times, so that it is the same twice.
+// writeJUnit writes the results as JUnit XML, a suite for each policy, and one of what kept others from being run. It has no times, so that it is the same twice.
 func (r *testReport) writeJUnit(w io.Writer) error {
 	var suites junit.Testsuites
 	for i, tested := range r.of {
@@ -24,6 +24,14 @@ func (r *testReport) writeJUnit(w io.Writer) error {
 				test.Failure = &junit.Result{Message: printable(place.Error()), Data: strings.Join(failureDetail(result), "\n")}
 			}
 			of.AddTestcase(test)
+		}
+		suites.AddSuite(of)
+	}
+	if len(r.problems) > 0 {
+		of := junit.Testsuite{Name: "problems", ID: len(r.of), Time: "0"}
+		for i := range r.problems {
+			message := printable(r.problems[i].Error())
+			of.AddTestcase(junit.Testcase{Name: message, Classname: "problems", Error: &junit.Result{Message: message}})
 		}
 		suites.AddSuite(of)
 	}

@@ -258,7 +258,7 @@ func policyTest(ctx context.Context, s streams, flags testFlags, paths []string)
 			report.of = append(report.of, tested)
 		}
 	}
-	report.problems = len(problems)
+	report.problems = problems
 	writeErrors(s, problems)
 	if flags.run != "" && ok && len(problems) == 0 && report.empty() {
 		return fmt.Errorf("--run %q matches no test and no case; want a part of a name such as corp_test.test_it or cases/fires-in-production", flags.run)
@@ -284,8 +284,8 @@ func policyTest(ctx context.Context, s streams, flags testFlags, paths []string)
 // testReport is what came of the tests of some policies.
 type testReport struct {
 	of []*suite.Tested
-	// problems is the number of those that kept others from being run.
-	problems int
+	// problems kept others from being run.
+	problems []suite.Problem
 }
 
 // empty tells that there was nothing to run.
@@ -353,8 +353,8 @@ func (r *testReport) writeText(w io.Writer) error {
 	if skipped > 0 {
 		summary += fmt.Sprintf(", %d skipped", skipped)
 	}
-	if r.problems > 0 {
-		summary += ", " + problemCount(r.problems)
+	if len(r.problems) > 0 {
+		summary += ", " + problemCount(len(r.problems))
 	}
 	if len(r.of) > 0 {
 		fmt.Fprintln(out, summary)

@@ -124,13 +124,21 @@ func readFolder(dir string, policies []*Policy) error {
 		}
 		texts[entry.Name()] = string(text)
 	}
-	shipped := map[string]bool{}
+	shipped := map[string]int{} // by how many policies
+	for _, p := range policies {
+		for _, module := range p.Spec.Rego {
+			shipped[module.Name]++
+		}
+	}
 	for _, p := range policies {
 		for _, module := range p.Spec.Rego {
 			file := File{Name: module.Name, Text: module.Module}
-			if text, ok := texts[module.Name]; ok {
-				file.Path, file.Text = filepath.Join(dir, module.Name), text
-				shipped[module.Name] = true
+			text, ok := texts[module.Name]
+			switch path := filepath.Join(dir, module.Name); {
+			case ok && shipped[module.Name] == 1:
+				file.Path, file.Text = path, text
+			case ok: // whose it is nobody knows
+				p.add(p.File(), "this ships %s, and so does another policy beside the file of that name; give each policy a folder of its own", module.Name)
 			}
 			p.Modules = append(p.Modules, file)
 		}
@@ -138,7 +146,7 @@ func readFolder(dir string, policies []*Policy) error {
 	for _, entry := range entries {
 		name := entry.Name()
 		text, isRego := texts[name]
-		if !isRego || shipped[name] {
+		if !isRego || shipped[name] > 0 {
 			continue
 		}
 		file := File{Name: name, Path: filepath.Join(dir, name), Text: text}

@@ -162,12 +162,12 @@ func (p *Policy) testCase(ctx context.Context, bench *bundle.Workbench, name, di
 	switch want := string(text); {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		result.Failure = oneLine(readError(c.Path(wantFile), err))
-	case err == nil && want == got:
 	case misspelt != nil && !update:
 		result.Failure = yamlFault(misspelt) + "; want findings and patches; mend it, or write it with --update"
-	case fault != nil: // which nobody wants by --update
+	case fault != nil: // which nobody wants, even where it is written
 		result.Failure = "the policy could not be evaluated (" + oneLine(fault) + "); mend the module"
 		result.Want, result.Got = want, got
+	case err == nil && want == got:
 	case update:
 		result.Updated = true
 		if err := os.WriteFile(c.Path(wantFile), []byte(got), newFile); err != nil {
