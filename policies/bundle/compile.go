@@ -592,7 +592,7 @@ func remedy(e *ast.Error) string {
 	case *ast.UnificationErrDetail:
 		return fmt.Sprintf("; a %v is never a %v, compare what has one type", detail.Left, detail.Right)
 	case *ast.ArgErrDetail:
-		return "; " + oneLine(strings.Join(detail.Lines(), ", "))
+		return "; " + oneLine(strings.Join(detail.Lines(), ", ")) + "; give it what it wants"
 	}
 	function, undefined := strings.CutPrefix(e.Message, "undefined function ")
 	_, ofOPA := ast.BuiltinMap[function]

@@ -336,7 +336,7 @@ func (c chunk) syntaxError(err error, line int) *Error {
 	if number > 0 && !strings.HasPrefix(message, "did not find expected") {
 		line = min(line, number)
 	}
-	return &Error{Position: Position{Line: c.line + line}, Message: message}
+	return &Error{Position: Position{Line: c.line + line}, Message: message + "; mend the YAML there or just above"}
 }
 
 var parserError = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)

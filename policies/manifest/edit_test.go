@@ -218,7 +218,7 @@ func TestPatchRefusesWhatItCannotDoSafely(t *testing.T) {
 		"no such document":             {"a: 1\n", 1, add("/b", int64(1)), "the file has no document 1, it has 1; read it again"},
 		"a document that is a list":    {"- a\n", 0, add("/0/b", int64(1)), "the document is not an object; choose another"},
 		"an empty document":            {"---\n---\n", 0, add("/b", int64(1)), "the document is not an object; choose another"},
-		"a broken document":            {"a: [\n", 0, add("/b", int64(1)), "1: did not find expected node content"},
+		"a broken document":            {"a: [\n", 0, add("/b", int64(1)), "1: did not find expected node content; mend the YAML there or just above"},
 		"the whole document":           {"a: 1\n", 0, add("", map[string]any{}), "an operation names the whole document; name one of its members"},
 		"an element in the middle":     {"a: [1]\n", 0, add("/a/0", int64(1)), "add /a/0 cannot be done in a file; edit it by hand"},
 		"another operation":            {"a: 1\n", 0, policies.PatchOperation{Op: "replace", Path: "/a"}, "replace /a cannot be done in a file; edit it by hand"},
