@@ -77,7 +77,7 @@ func TestValidateTellsWhatIsWrongAndWhere(t *testing.T) {
 			},
 			[]string{
 				`spec.rules[0].id: Required value: name a rule, as "sourceward rules" lists them`,
-				`spec.rules[2].id: Duplicate value: "a"`,
+				`spec.rules[2].id: Duplicate value: "a": give each rule one mode; remove one`,
 				`spec.rules[3].mode: Unsupported value: "": supported values: "Off", "Audit", "Warn", "Deny", "Mutate"`,
 				`spec.rules[4].mode: Unsupported value: "deny": supported values: "Off", "Audit", "Warn", "Deny", "Mutate"`,
 			},
@@ -107,7 +107,7 @@ func TestValidateTellsWhatIsWrongAndWhere(t *testing.T) {
 			},
 			[]string{
 				`spec.rego[0].name: Required value: name the module, for example corp.rego`,
-				`spec.rego[2].name: Duplicate value: "a.rego"`,
+				`spec.rego[2].name: Duplicate value: "a.rego": name each module once; rename one`,
 				`spec.rego[2].module: Required value: write a Rego module of a package below sourceward.custom`,
 			},
 		},

@@ -97,7 +97,7 @@ func validateRuleModes(rules []RuleMode, path *field.Path) field.ErrorList {
 		case len(rule.ID) > MaxRuleID:
 			errs = append(errs, field.TooLong(at.Child("id"), "", MaxRuleID))
 		case seen[rule.ID]:
-			errs = append(errs, field.Duplicate(at.Child("id"), rule.ID))
+			errs = append(errs, duplicate(at.Child("id"), rule.ID, "give each rule one mode; remove one"))
 		}
 		seen[rule.ID] = true
 		errs = append(errs, oneOf(at.Child("mode"), rule.Mode, Modes)...)
@@ -135,7 +135,7 @@ func validateRego(modules []RegoModule, path *field.Path) field.ErrorList {
 		case len(module.Name) > MaxModuleName:
 			errs = append(errs, field.TooLong(at.Child("name"), "", MaxModuleName))
 		case seen[module.Name]:
-			errs = append(errs, field.Duplicate(at.Child("name"), module.Name))
+			errs = append(errs, duplicate(at.Child("name"), module.Name, "name each module once; rename one"))
 		}
 		seen[module.Name] = true
 		if strings.TrimSpace(module.Module) == "" {
@@ -156,4 +156,11 @@ func oneOf[T ~string](path *field.Path, value T, allowed []T) field.ErrorList {
 		return nil
 	}
 	return field.ErrorList{field.NotSupported(path, value, allowed)}
+}
+
+// duplicate is field.Duplicate with what to do about it.
+func duplicate(at *field.Path, value, remedy string) *field.Error {
+	err := field.Duplicate(at, value)
+	err.Detail = remedy
+	return err
 }

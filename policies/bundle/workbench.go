@@ -34,13 +34,7 @@ type Workbench struct {
 	modules  map[string]*ast.Module
 	printing *ast.Compiler
 	coverage *cover.Cover
-	asks     []Ask
-}
-
-// Ask is one question that a decision put to the policy's modules.
-type Ask struct {
-	// Document is what they see as input, but for Parameters, which here are the policy's own.
-	Document policies.Document
+	asks     []policies.Document
 }
 
 // Workbench compiles a policy. The errors are those of Compile.
@@ -75,15 +69,16 @@ func (w *Workbench) Evaluate(ctx context.Context, document policies.Document, ap
 		if policy.Name == w.policy.Name {
 			own := document
 			own.Parameters = policy.Parameters
-			w.asks = append(w.asks, Ask{own})
+			w.asks = append(w.asks, own)
 		}
 	}
 	return w.set.Evaluate(ctx, document, applied)
 }
 
-// Asks are what was asked since the last call, in order. The first of a decision is about the object under review, and
-// those after it about Services that its pods are behind. There is none if the policy does not match the object.
-func (w *Workbench) Asks() []Ask {
+// Asks are the documents that were asked about since the last call, with the policy's own Parameters, in order. The first of
+// a decision is about the object under review, and those after it about Services that its pods are behind. There is none if
+// the policy does not match the object.
+func (w *Workbench) Asks() []policies.Document {
 	asks := w.asks
 	w.asks = nil
 	return asks
@@ -91,8 +86,8 @@ func (w *Workbench) Asks() []Ask {
 
 // Input is what modules see as input, as JSON would hold it: maps, lists, strings, numbers.
 // The error is non-nil when the document cannot be turned into it.
-func (w *Workbench) Input(ask Ask) (any, error) {
-	document, err := ast.JSON(inputOf(ask.Document, ask.Document.Parameters))
+func (w *Workbench) Input(ask policies.Document) (any, error) {
+	document, err := ast.JSON(inputOf(ask, ask.Parameters))
 	if err != nil {
 		return nil, err
 	}
@@ -134,11 +129,11 @@ func (p *prints) Print(at print.Context, text string) error {
 
 // Outcomes evaluates each rule of the contract on its own, and counts the lines that were evaluated.
 // The error is non-nil when the document cannot be turned into input.
-func (w *Workbench) Outcomes(ctx context.Context, ask Ask, trace bool) ([]Outcome, error) {
+func (w *Workbench) Outcomes(ctx context.Context, ask policies.Document, trace bool) ([]Outcome, error) {
 	if w.policy.module == nil {
 		return nil, nil
 	}
-	asked := w.policy.module.asked(ask.Document).rules
+	asked := w.policy.module.asked(ask).rules
 	var outcomes []Outcome
 	for _, r := range w.policy.module.rules {
 		outcome := Outcome{Module: r.module, Rule: r.word, Skipped: !slices.Contains(asked, r)}
@@ -153,8 +148,8 @@ func (w *Workbench) Outcomes(ctx context.Context, ask Ask, trace bool) ([]Outcom
 	return outcomes, nil
 }
 
-func (w *Workbench) evaluate(ctx context.Context, r rule, ask Ask, trace bool, outcome *Outcome) error {
-	value := inputOf(ask.Document, ask.Document.Parameters)
+func (w *Workbench) evaluate(ctx context.Context, r rule, ask policies.Document, trace bool, outcome *Outcome) error {
+	value := inputOf(ask, ask.Parameters)
 	ctx, cancel := context.WithTimeoutCause(ctx, tracedTimeout, fmt.Errorf("the evaluation took longer than %s", tracedTimeout))
 	defer cancel()
 	prepared, err := w.prepare(w.printing, r)
@@ -393,7 +388,7 @@ type Cost struct {
 // Costs measures each rule of the contract over documents, and then the whole policy. progress is called before each
 // measurement, of which each takes about a second. Rules that are not asked about any of the documents are left out.
 // The error is non-nil when one of them cannot be evaluated.
-func (w *Workbench) Costs(ctx context.Context, asks []Ask, progress func(done, all int)) ([]Cost, error) {
+func (w *Workbench) Costs(ctx context.Context, asks []policies.Document, progress func(done, all int)) ([]Cost, error) {
 	m := w.policy.module
 	if m == nil {
 		return nil, nil
@@ -413,8 +408,8 @@ func (w *Workbench) Costs(ctx context.Context, asks []Ask, progress func(done, a
 		}
 		var values []ast.Value
 		for _, ask := range asks {
-			if slices.Contains(m.asked(ask.Document).rules, r) {
-				values = append(values, inputOf(ask.Document, ask.Document.Parameters))
+			if slices.Contains(m.asked(ask).rules, r) {
+				values = append(values, inputOf(ask, ask.Parameters))
 			}
 		}
 		if len(values) == 0 {
@@ -435,7 +430,7 @@ func (w *Workbench) Costs(ctx context.Context, asks []Ask, progress func(done, a
 	})
 	progress(len(m.rules), len(m.rules)+1)
 	whole, err := measure(func(n int) error {
-		document := asks[n%len(asks)].Document
+		document := asks[n%len(asks)]
 		return m.evaluateInTime(ctx, document, document.Parameters).Err
 	})
 	if err != nil {

@@ -25,7 +25,7 @@ warn contains {"message": "never"} if {
 }
 
 // ask is what Decide asks of a policy about a Service.
-func ask(t *testing.T, w *Workbench) Ask {
+func ask(t *testing.T, w *Workbench) policies.Document {
 	t.Helper()
 	answers := w.Evaluate(t.Context(), service(t), applied("corp"))
 	asks := w.Asks()

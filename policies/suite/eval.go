@@ -88,7 +88,7 @@ func (p *Policy) Bench(ctx context.Context, compiler *bundle.Compiler, progress 
 	if bench == nil {
 		return nil, problems, nil
 	}
-	var asks []bundle.Ask
+	var asks []policies.Document
 	for _, dir := range p.Cases {
 		c, err := ReadCase(dir)
 		if err != nil {
