@@ -282,8 +282,9 @@ func (n *neighbours) Namespace(ctx context.Context, name string) policies.Namesp
 //
 // The look-up is made where a Local Service that is not known yet could change the decision, and nowhere else.
 func (n *neighbours) Related(ctx context.Context, in policies.Input) policies.Related {
-	in.Related = n.index.Related(in.Object)
+	// In this order: what a watch tells of is put into the index first and forgotten then, so that it is in one of both.
 	admitted := n.admitted.in(in.Object.Namespace)
+	in.Related = n.index.Related(in.Object)
 	for _, object := range admitted {
 		if object.Service != nil && object.Ref != in.Object.Ref {
 			n.addService(&in.Related, in.Object, object)

@@ -314,3 +314,25 @@ func TestReductions(t *testing.T) {
 		t.Errorf("Service mismatch (-want +got), error %v:\n%s", err, diff)
 	}
 }
+
+// What this replica has admitted is seen at every moment, also at the one in which a watch tells of it.
+func TestRelatedWhileWatched(t *testing.T) {
+	t.Parallel()
+	stable, canary, service := workloadObject("stable"), workloadObject("canary"), localService("web", "web")
+	for i := range 20_000 {
+		n, _ := newTestNeighbours(t, &fakeReader{}, &fakeReader{})
+		n.index.PutService(&service)
+		n.Admitted(stable)
+		told := make(chan struct{})
+		go func() {
+			defer close(told)
+			n.index.PutWorkload(stable.Workload)
+			n.admitted.forget(stable.Ref)
+		}()
+		related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: canary})
+		<-told
+		if len(related.Workloads) != 1 {
+			t.Fatalf("at the %d. time %d workloads are beside, want 1", i+1, len(related.Workloads))
+		}
+	}
+}
