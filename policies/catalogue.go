@@ -78,6 +78,6 @@ const kindService = "Service"
 // node unless something keeps them apart.
 var (
 	workloadKinds = kindNames(func(WorkloadKind) bool { return true })
-	Kinds         = append(workloadKinds[:len(workloadKinds):len(workloadKinds)], kindService)
+	Kinds         = append(slices.Clip(workloadKinds), kindService)
 	spreadKinds   = kindNames(func(k WorkloadKind) bool { return k.Kind != daemonSetKind && k.Kind != podKind })
 )

@@ -56,7 +56,7 @@ type serviceKey struct{ namespace, name string }
 
 type labelPair struct{ key, value string }
 
-type workloadKey struct{ apiVersion, kind, name string }
+type workloadKey struct{ group, kind, name string }
 
 // Put adds an object, in the place of the one with the same name. One that is still to be named takes
 // nobody's place.
@@ -135,19 +135,19 @@ func (x *Index) Delete(ref Ref) {
 	case Autoscales(ref.APIVersion, ref.Kind):
 		n.deleteAutoscaler(autoscalerKey(ref))
 	default:
-		n.deleteWorkload(workloadKey{ref.APIVersion, ref.Kind, ref.Name})
+		n.deleteWorkload(keyOf(ref))
 	}
 	if len(n.services)+len(n.workloads)+len(n.autoscalers) == 0 {
 		delete(x.namespaces, ref.Namespace)
 	}
 }
 
-// Workload returns the workload of that name, or nil.
+// Workload returns the workload of that name, in whatever version, or nil.
 func (x *Index) Workload(ref Ref) *Workload {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	if n, ok := x.namespaces[ref.Namespace]; ok {
-		return n.workloads[workloadKey{ref.APIVersion, ref.Kind, ref.Name}]
+		return n.workloads[keyOf(ref)]
 	}
 	return nil
 }
@@ -230,8 +230,10 @@ func (n *namespaceIndex) key(ref Ref) workloadKey {
 	if isGenerated(ref) {
 		ref.Name = fmt.Sprintf("%s%d", ref.Name, len(n.services)+len(n.workloads))
 	}
-	return workloadKey{ref.APIVersion, ref.Kind, ref.Name}
+	return keyOf(ref)
 }
+
+func keyOf(ref Ref) workloadKey { return workloadKey{ref.group(), ref.Kind, ref.Name} }
 
 // putService puts a Service under a pair of its selector, if it selects pods.
 func (n *namespaceIndex) putService(name string, service *corev1.Service) (under labelPair, selects bool) {

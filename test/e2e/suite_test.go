@@ -20,6 +20,7 @@ func TestAdmission(t *testing.T) {
 				"warn":                   testWarn,
 				"order":                  testOrder,
 				"template is left alone": testTemplateIsLeftAlone,
+				"kinds":                  testKinds,
 				"bad requests":           testBadRequests,
 			} {
 				t.Run(name, func(t *testing.T) { test(t, e) })
