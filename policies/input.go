@@ -80,6 +80,9 @@ type Related struct {
 	Workloads []*Workload
 	// Autoscalers are those that scale the object or one of Workloads.
 	Autoscalers []Autoscaler
+	// Endpoints are, for a Service without a selector, those that were written for it in files. Nobody looks them up in a
+	// cluster, so that none means that they are not known.
+	Endpoints []Endpoints
 }
 
 // View tells how much of an object's neighbourhood was seen.
