@@ -575,7 +575,7 @@ func neighbours(m *Manifests) []string {
 		names = append(names, w.Ref.String())
 	}
 	for _, a := range related.Autoscalers {
-		names = append(names, fmt.Sprintf("%s %s %s %d", a.Ref.APIVersion, a.Ref, a.TargetName, a.MaxReplicas))
+		names = append(names, fmt.Sprintf("%s %s %s %d", a.Ref.APIVersion, a.Ref, a.Target.Name, a.MaxReplicas))
 	}
 	for _, e := range related.Endpoints {
 		names = append(names, fmt.Sprintf("%s %s %s %d of %d", e.Ref.APIVersion, e.Ref, e.Service, e.WithoutNode, e.Count))
