@@ -15,6 +15,7 @@ func TestAdmission(t *testing.T) {
 			for name, test := range map[string]func(*testing.T, *environment){
 				"truth table":            testTruthTable,
 				"transitions":            testTransitions,
+				"pinned ports":           testPinnedPorts,
 				"annotations":            testAnnotations,
 				"spread":                 testSpread,
 				"warn":                   testWarn,
