@@ -81,10 +81,10 @@ func RuleByID(id string) (Rule, bool) {
 
 const kindService = "Service"
 
-// workloadKinds are the kinds of workloads, Kinds those of all objects that are judged, and spreadKinds those whose pods may share a
+// workloadKinds are the kinds of workloads, Kinds those of all objects that are judged, and SpreadKinds those whose pods may share a
 // node unless something keeps them apart.
 var (
 	workloadKinds = kindNames(func(WorkloadKind) bool { return true })
 	Kinds         = append(slices.Clip(workloadKinds), kindService)
-	spreadKinds   = kindNames(func(k WorkloadKind) bool { return k.Kind != daemonSetKind && k.Kind != podKind })
+	SpreadKinds   = kindNames(func(k WorkloadKind) bool { return k.Kind != daemonSetKind && k.Kind != podKind })
 )

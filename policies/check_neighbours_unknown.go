@@ -6,7 +6,7 @@ var neighboursUnknown = Rule{
 	Title:        "Related objects could not be seen",
 	Severity:     SeverityInfo,
 	DefaultMode:  Audit,
-	Kinds:        append([]string{kindService}, spreadKinds...),
+	Kinds:        append([]string{kindService}, SpreadKinds...),
 	NeedsRelated: true,
 	What: "A rule depends on the Services or workloads beside this object, and the look-up failed. " +
 		"The rules that need no neighbours ran.",

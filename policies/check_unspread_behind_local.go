@@ -20,7 +20,7 @@ var unspreadBehindLocal = Rule{
 	Title:         "Pods behind a Local Service may share a node",
 	Severity:      SeverityWarning,
 	DefaultMode:   Warn,
-	Kinds:         append([]string{kindService}, spreadKinds...),
+	Kinds:         append([]string{kindService}, SpreadKinds...),
 	NeedsRelated:  true,
 	NeedsReplicas: true,
 	Fixable:       true,
@@ -30,7 +30,8 @@ var unspreadBehindLocal = Rule{
 	Why: "The load balancer shares traffic evenly among nodes, and each node hands its share to its own pods only. Three pods on one " +
 		"node and one on another get 17 % each and 50 %. The scheduler's default tolerates such a placement.",
 	Remedy: "Add a topology spread constraint on kubernetes.io/hostname with maxSkew 1, the workload's own labels, and " +
-		"matchLabelKeys: [pod-template-hash], so that it holds through rollouts; or pod anti-affinity. A first constraint " +
+		"the matchLabelKeys of its kind, so that it holds through rollouts (pod-template-hash for a Deployment or a CloneSet, " +
+		"rollouts-pod-template-hash for a Rollout, none for a StatefulSet); or pod anti-affinity. A first constraint " +
 		"switches off the scheduler's own soft spread over zones: where nodes carry zone labels, add one on " +
 		"topology.kubernetes.io/zone as well.",
 	Exempt: "When the load balancer weighs nodes by their pods, or one node receives all traffic anyway. " +
@@ -89,7 +90,7 @@ func checkUnspreadService(r *review) []result {
 // needsSpread tells whether the request is what makes the pods behind a Service want to be spread.
 func (r *review) needsSpread() bool {
 	_, spreadNever := verdict(r.answers, VerdictWeighted, VerdictSingleAnnouncer)
-	return r.becameLocal() && !spreadNever && r.Cluster.schedulable() != 1
+	return r.becameLocal() && !spreadNever && r.Cluster.Nodes != 1
 }
 
 // unspread is a workload behind Local Services whose pods may share a node.
@@ -141,8 +142,8 @@ func (r *review) findUnspread() *unspread {
 // Cluster.
 func LacksLocalService(in Input) bool {
 	r := &review{Input: in}
-	if in.Object.Workload == nil {
-		return false
+	if in.Object.Workload == nil || len(in.Object.Workload.Template.Labels) == 0 {
+		return false // No Service selects it.
 	}
 	r.replicas = replicasOf(in.Object.Workload, in.Related)
 	if _, could := r.couldBeUnspread(); !could {
@@ -154,13 +155,14 @@ func LacksLocalService(in Input) bool {
 }
 
 // couldBeUnspread tells, without a look at the neighbours, whether the object is a workload whose
-// pods may share a node. One known node leaves nothing to spread over.
+// pods may share a node. One node, where somebody told so, leaves nothing to spread over; of those that are there now, some may be
+// cordoned or yet to come, and a template is not repaired again.
 func (r *review) couldBeUnspread() (spreading, bool) {
-	if r.Object.Workload == nil || r.replicas.most < 2 {
+	if r.Object.Workload == nil || r.replicas.most < 2 || r.Cluster.Nodes == 1 {
 		return spreading{}, false
 	}
 	s := spreadingOf(r.Object.Workload, r.Namespace)
-	return s, !s.kept() && r.Cluster.eligible(r.Object.Workload) != 1
+	return s, !s.kept()
 }
 
 func (r *review) spreadWishes() []SpreadWish {

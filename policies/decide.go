@@ -238,7 +238,9 @@ func (r *review) document() Document {
 		document.Facts = r.serviceFacts(r.Object.Service, r.settings, r.explicit)
 		document.Related.Services = r.sharing
 	} else {
-		document.Facts.Spread = spreadingOf(r.Object.Workload, r.Namespace).Spreading
+		if r.Object.Workload.TemplateOf == (WorkloadRef{}) {
+			document.Facts.Spread = spreadingOf(r.Object.Workload, r.Namespace).Spreading
+		}
 		document.Related.Services = r.selecting
 	}
 	return document

@@ -149,13 +149,38 @@ func (x *Index) Delete(ref Ref) {
 	case Autoscales(ref.APIVersion, ref.Kind):
 		n.deleteAutoscaler(autoscalerKey(ref))
 	case HoldsEndpoints(ref.APIVersion, ref.Kind):
-		n.deleteEndpoints(workloadKey{ref.APIVersion, ref.Kind, ref.Name})
+		n.deleteEndpoints(keyOf(ref))
 	default:
 		n.deleteWorkload(keyOf(ref))
 	}
 	if len(n.services)+len(n.workloads)+len(n.autoscalers)+len(n.endpoints) == 0 {
 		delete(x.namespaces, ref.Namespace)
 	}
+}
+
+// DeleteKind removes all workloads, or all autoscalers, of a kind in whatever version.
+func (x *Index) DeleteKind(group, kind string) {
+	for _, ref := range x.refs() {
+		if ref.Kind == kind && ref.group() == group {
+			x.Delete(ref)
+		}
+	}
+}
+
+// refs are the workloads and autoscalers in the index.
+func (x *Index) refs() []Ref {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var refs []Ref
+	for _, n := range x.namespaces {
+		for _, workload := range n.workloads {
+			refs = append(refs, workload.Ref)
+		}
+		for _, autoscaler := range n.autoscalers {
+			refs = append(refs, autoscaler.Ref)
+		}
+	}
+	return refs
 }
 
 // Workload returns the workload of that name, in whatever version, or nil.

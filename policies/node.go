@@ -17,10 +17,11 @@ func ReducedNode(node *corev1.Node) *corev1.Node {
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
 		ObjectMeta: metav1.ObjectMeta{Name: node.Name, Labels: node.Labels},
 	}
+	isCordon := func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeUnschedulable }
 	reduced.Spec.Taints = slices.DeleteFunc(slices.Clone(node.Spec.Taints), func(t corev1.Taint) bool {
-		return t.Effect == corev1.TaintEffectPreferNoSchedule || t.Key == corev1.TaintNodeUnschedulable
+		return t.Effect == corev1.TaintEffectPreferNoSchedule
 	})
-	if node.Spec.Unschedulable {
+	if node.Spec.Unschedulable && !slices.ContainsFunc(reduced.Spec.Taints, isCordon) {
 		reduced.Spec.Taints = append(reduced.Spec.Taints, corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule})
 	}
 	return reduced

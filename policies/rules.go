@@ -70,7 +70,8 @@ type Facts struct {
 	Provider string `json:"provider"`
 	// Replicas is the most pods that the workload may have; 0 for a Service, and for a DaemonSet.
 	Replicas int `json:"replicas"`
-	// Spread tells how well the template keeps the workload's pods on different nodes; empty for a Service.
+	// Spread tells how well the template keeps the workload's pods on different nodes; empty for a Service, and for a workload that uses
+	// the template of another.
 	Spread Spreading `json:"spread"`
 }
 

@@ -46,8 +46,9 @@ type UpdateStrategy struct {
 	// MaxUnavailable and MaxSurge are how many pods may be missing, and how many there may be beyond the wanted number,
 	// while they are replaced.
 	MaxUnavailable, MaxSurge intstr.IntOrString
-	// floor tells that at least one pod is replaced where both come to none, as Deployments have it.
-	floor bool
+	// floor tells that at least one pod is replaced where both come to none, and up that what may be missing is rounded up where
+	// there is no surge: each kind has its own way.
+	floor, up bool
 }
 
 // UpdateType is the way in which pods are replaced.
@@ -64,11 +65,12 @@ const (
 )
 
 // limits returns how many of these pods may be missing at a time, and how many there may be beyond them.
-// Source: kubernetes v1.37.1, pkg/controller/deployment/util/deployment_util.go ResolveFenceposts.
+// Sources: kubernetes v1.37.1, pkg/controller/deployment/util/deployment_util.go ResolveFenceposts, pkg/controller/daemon/util and
+// pkg/controller/statefulset/stateful_set_utils.go; kruise v1.8.0, apis/apps/v1alpha1/cloneset_types.go.
 func (u UpdateStrategy) limits(replicas int) (unavailable, surge int) {
 	// What does not parse the API server refuses.
-	unavailable, _ = intstr.GetScaledValueFromIntOrPercent(&u.MaxUnavailable, replicas, false)
 	surge, _ = intstr.GetScaledValueFromIntOrPercent(&u.MaxSurge, replicas, true)
+	unavailable, _ = intstr.GetScaledValueFromIntOrPercent(&u.MaxUnavailable, replicas, u.up && surge == 0)
 	if u.floor && unavailable == 0 && surge == 0 {
 		unavailable = 1
 	}
@@ -104,10 +106,11 @@ type WorkloadDoor string
 const (
 	// Everywhere: in files, at admission, and as a neighbour in a cluster.
 	Everywhere WorkloadDoor = ""
-	// NeverCached: in files and at admission. In a cluster it is nobody's neighbour, since nearly all objects of the kind are
-	// controlled by others, and would only be kept to be passed over.
+	// NeverCached: in files and at admission. It is nobody's neighbour, since nearly all objects of the kind are controlled by
+	// others, and would only be kept to be passed over.
 	NeverCached WorkloadDoor = "NeverCached"
-	// FilesOnly: in files. A webhook that is asked about each pod stops the cluster when it is down.
+	// FilesOnly: in files, and nobody's neighbour: many a Pod in a chart is a test of it. A webhook that is asked about each pod stops
+	// the cluster when it is down.
 	FilesOnly WorkloadDoor = "FilesOnly"
 )
 
@@ -249,7 +252,7 @@ func newDeployment(d *appsv1.Deployment) *Workload {
 func newStatefulSet(s *appsv1.StatefulSet) *Workload {
 	w := newWorkload(statefulSetKind, s.ObjectMeta, s.Spec.Selector, s.Spec.Template)
 	w.Replicas = s.Spec.Replicas
-	w.Update = UpdateStrategy{Type: UpdateType(cmp.Or(s.Spec.UpdateStrategy.Type, appsv1.RollingUpdateStatefulSetStrategyType)), MaxUnavailable: one}
+	w.Update = UpdateStrategy{Type: UpdateType(cmp.Or(s.Spec.UpdateStrategy.Type, appsv1.RollingUpdateStatefulSetStrategyType)), MaxUnavailable: one, floor: true}
 	if rolling := s.Spec.UpdateStrategy.RollingUpdate; rolling != nil {
 		w.Update.MaxUnavailable = orDefault(rolling.MaxUnavailable, one)
 	}
@@ -258,7 +261,7 @@ func newStatefulSet(s *appsv1.StatefulSet) *Workload {
 
 func newDaemonSet(d *appsv1.DaemonSet) *Workload {
 	w := newWorkload(daemonSetKind, d.ObjectMeta, d.Spec.Selector, d.Spec.Template)
-	w.Update = UpdateStrategy{Type: UpdateType(cmp.Or(d.Spec.UpdateStrategy.Type, appsv1.RollingUpdateDaemonSetStrategyType)), MaxUnavailable: one}
+	w.Update = UpdateStrategy{Type: UpdateType(cmp.Or(d.Spec.UpdateStrategy.Type, appsv1.RollingUpdateDaemonSetStrategyType)), MaxUnavailable: one, up: true}
 	if rolling := d.Spec.UpdateStrategy.RollingUpdate; rolling != nil {
 		w.Update.MaxUnavailable, w.Update.MaxSurge = orDefault(rolling.MaxUnavailable, one), orDefault(rolling.MaxSurge, none)
 	}
@@ -295,6 +298,7 @@ func orDefault(written *intstr.IntOrString, value intstr.IntOrString) intstr.Int
 // customWorkload is what custom kinds have of the fields that are read, by the names that they have learnt from Deployments
 // and StatefulSets.
 type customWorkload struct {
+	Kind              string `json:"kind"`
 	metav1.ObjectMeta `json:"metadata"`
 	Spec              struct {
 		Replicas    *int32                 `json:"replicas"`
@@ -336,19 +340,21 @@ func newCustom(c *customWorkload) *Workload {
 		w.Update.floor = true
 	case updates.Type == string(UpdateOnDelete):
 		w.Update.Type = UpdateOnDelete
-	case updates.RollingUpdate != nil:
-		w.Update.MaxUnavailable = orDefault(updates.RollingUpdate.MaxUnavailable, one)
+	case c.Kind == statefulSetKind:
+		w.Update.MaxUnavailable, w.Update.floor = one, true
+		if updates.RollingUpdate != nil {
+			w.Update.MaxUnavailable = orDefault(updates.RollingUpdate.MaxUnavailable, one)
+		}
 	default:
+		w.Update.up = true
 		w.Update.MaxUnavailable, w.Update.MaxSurge = orDefault(updates.MaxUnavailable, fifth), orDefault(updates.MaxSurge, none)
 	}
 	return w
 }
 
-// isNeighbour tells whether a workload stands for pods of its own. One of a kind whose objects are otherwise made by others does
-// not if it is: its owner stands for them.
-func (w *Workload) isNeighbour() bool {
-	return !w.Controlled || w.kind().Door == Everywhere
-}
+// isNeighbour tells whether others see the workload beside them: in files as in a cluster, where those of some kinds are seen only at
+// their own admission, or not at all.
+func (w *Workload) isNeighbour() bool { return w.kind().Door == Everywhere }
 
 // MarshalJSON writes the workload in one form for all kinds: metadata and spec.
 func (w *Workload) MarshalJSON() ([]byte, error) {
@@ -517,9 +523,10 @@ func readScaledObject(content map[string]any) (Autoscaler, error) {
 	var scaled struct {
 		metav1.ObjectMeta `json:"metadata"`
 		Spec              struct {
-			ScaleTargetRef  WorkloadRef `json:"scaleTargetRef"`
-			MinReplicaCount *int32      `json:"minReplicaCount"`
-			MaxReplicaCount *int32      `json:"maxReplicaCount"`
+			ScaleTargetRef   WorkloadRef `json:"scaleTargetRef"`
+			IdleReplicaCount *int32      `json:"idleReplicaCount"`
+			MinReplicaCount  *int32      `json:"minReplicaCount"`
+			MaxReplicaCount  *int32      `json:"maxReplicaCount"`
 		} `json:"spec"`
 	}
 	if err := Decode(content, &scaled); err != nil {
@@ -530,6 +537,9 @@ func readScaledObject(content map[string]any) (Autoscaler, error) {
 	least, most := int32(0), int32(100)
 	if scaled.Spec.MinReplicaCount != nil {
 		least = *scaled.Spec.MinReplicaCount
+	}
+	if scaled.Spec.IdleReplicaCount != nil {
+		least = min(least, *scaled.Spec.IdleReplicaCount)
 	}
 	if scaled.Spec.MaxReplicaCount != nil {
 		most = *scaled.Spec.MaxReplicaCount
@@ -550,8 +560,8 @@ type replicaRange struct {
 	least, most int
 }
 
-// replicasOf is what is written, or what those that scale it allow. A workload that is scaled to zero will hardly stay so: it
-// counts as two.
+// replicasOf is what is written, or what those that scale it allow. A workload that is scaled to zero, and of which nobody says more,
+// will hardly stay so: it counts as two.
 func replicasOf(w *Workload, related Related) replicaRange {
 	if w.Kind == daemonSetKind {
 		return replicaRange{}
@@ -562,12 +572,16 @@ func replicasOf(w *Workload, related Related) replicaRange {
 	}
 	found := replicaRange{int(written), int(written)}
 	names := []WorkloadRef{{w.Kind, w.Name}}
-	for _, user := range related.users(w) {
+	users := related.users(w)
+	for i, user := range users {
 		// Its pods are made by those that use its template: it is scaled to zero itself, or soon will be.
 		names = append(names, WorkloadRef{user.Kind, user.Name})
 		number := 1
 		if user.Replicas != nil {
 			number = int(*user.Replicas)
+		}
+		if i == 0 && written == 0 {
+			found = replicaRange{number, number}
 		}
 		found = replicaRange{min(found.least, number), max(found.most, number)}
 	}
@@ -577,11 +591,12 @@ func replicasOf(w *Workload, related Related) replicaRange {
 			scaled.least, scaled.most = min(scaled.least, int(a.MinReplicas)), max(scaled.most, int(a.MaxReplicas))
 		}
 	}
-	if scaled.most > 0 {
-		found = scaled
+	switch {
+	case scaled.most > 0:
+		return scaled
+	case found.most == 0:
+		return replicaRange{0, 2}
+	default:
+		return found
 	}
-	if w.Replicas != nil && *w.Replicas == 0 {
-		found = replicaRange{0, max(found.most, 2)}
-	}
-	return found
 }

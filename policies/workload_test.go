@@ -52,6 +52,10 @@ func TestLimits(t *testing.T) {
 		{"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {maxSurge: 0, maxUnavailable: 5%}}", 3, limits{UpdateRolling, 1, 0}},
 		{"argoproj.io/v1alpha1", "Rollout", "strategy: {blueGreen: {activeService: web}}", 3, limits{UpdateRolling, 0, 3}},
 		{"apps.kruise.io/v1alpha1", "CloneSet", "", 5, limits{UpdateRolling, 1, 0}},
+		{"apps.kruise.io/v1alpha1", "CloneSet", "", 3, limits{UpdateRolling, 1, 0}},
+		{"apps/v1", "StatefulSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 10%}}", 3, limits{UpdateRolling, 1, 0}},
+		{"apps/v1", "DaemonSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 10%}}", 3, limits{UpdateRolling, 1, 0}},
+		{"apps.kruise.io/v1beta1", "StatefulSet", "", 10, limits{UpdateRolling, 1, 0}},
 		{"apps.kruise.io/v1alpha1", "CloneSet", "updateStrategy: {maxSurge: 30%, maxUnavailable: 0}", 5, limits{UpdateRolling, 0, 2}},
 		{"apps.kruise.io/v1beta1", "StatefulSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 3}}", 5, limits{UpdateRolling, 3, 0}},
 		{"apps.kruise.io/v1beta1", "StatefulSet", "updateStrategy: {rollingUpdate: {}}", 5, limits{UpdateRolling, 1, 0}},
@@ -118,7 +122,7 @@ func TestControlledWorkloads(t *testing.T) {
 			index.PutService(service)
 			index.PutWorkload(w)
 			related := index.Related(&Object{Ref: serviceRef(service), Service: service})
-			if want := owner == "" || isNeighbour; (len(related.Workloads) == 1) != want {
+			if want := isNeighbour; (len(related.Workloads) == 1) != want {
 				t.Errorf("%s with %q is a neighbour: %t, want %t", kind, owner, !want, want)
 			}
 			object := &Object{Ref: w.Ref, Workload: w}

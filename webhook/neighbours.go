@@ -36,6 +36,8 @@ const (
 	// often it is asked which custom kinds it has; an answer takes it no time.
 	versionInterval   = time.Hour
 	discoveryInterval = 10 * time.Second
+	// customPatience is how long a replica that starts waits for the objects of a custom kind.
+	customPatience = 30 * time.Second
 )
 
 // neighbours is what this replica knows of the cluster.
@@ -117,10 +119,19 @@ func reducedCustom(o *unstructured.Unstructured) (any, error) {
 	} else {
 		object, err := policies.NewObject(o.Object)
 		if neighbour = err; err == nil {
-			neighbour = object.Workload
+			workload := ofOneVersion(object.Workload)
+			neighbour, ref = workload, workload.Ref
 		}
 	}
 	return newCached(o, ref, neighbour), nil
+}
+
+// ofOneVersion is a workload by the first version of its kind: what is admitted and what is watched may come in different ones.
+func ofOneVersion(workload *policies.Workload) *policies.Workload {
+	of := *workload
+	kind, _ := policies.WorkloadKindOf(of.APIVersion, of.Kind)
+	of.APIVersion = kind.APIVersion()
+	return &of
 }
 
 func newCached(object metav1.Object, ref policies.Ref, neighbour any) *cached {
@@ -136,12 +147,14 @@ type watched struct {
 	kind, name string
 	// versions are those that a cluster may have; nil for a kind that each cluster has.
 	versions []schema.GroupVersion
-	// object is one of the kind, as the cache wants to be asked; that of a custom kind gets its version as soon as that is known.
+	// object is one of the kind, as the cache wants to be asked; nil for a custom kind that is not watched.
 	object client.Object
 
 	count atomic.Int64
 	// synced tells whether all that there was when the watch began is in the index. It is nil while there is no watch.
 	synced atomic.Pointer[func() bool]
+	// until is when a custom kind is no longer waited for: one that cannot be listed must not stop all others.
+	until atomic.Pointer[time.Time]
 }
 
 // kinds are all that is cached but policies. Custom ones are watched as soon as the cluster has them.
@@ -166,7 +179,7 @@ func kinds() []*watched {
 	for _, kind := range policies.AutoscalerKinds {
 		custom := customKind(kind.Group, kind.Versions, kind.Kind)
 		if !kind.Custom {
-			object := custom.object.(*unstructured.Unstructured)
+			object := &unstructured.Unstructured{}
 			object.SetGroupVersionKind(custom.versions[0].WithKind(kind.Kind))
 			custom = &watched{kind: kind.Kind, name: kind.Kind, object: object}
 		}
@@ -176,7 +189,7 @@ func kinds() []*watched {
 }
 
 func customKind(group string, versions []string, kind string) *watched {
-	w := &watched{kind: kind, name: schema.GroupKind{Group: group, Kind: kind}.String(), object: &unstructured.Unstructured{}}
+	w := &watched{kind: kind, name: schema.GroupKind{Group: group, Kind: kind}.String()}
 	for _, version := range versions {
 		w.versions = append(w.versions, schema.GroupVersion{Group: group, Version: version})
 	}
@@ -269,11 +282,13 @@ func (n *neighbours) Start(ctx context.Context) error {
 		}
 		n.discovered.Store(n.discovered.Load() || err == nil)
 		if time.Since(versionRead) >= versionInterval {
-			if err = n.readVersion(); err != nil {
-				n.log.Error(err, "version of the API server not read")
+			versionErr := n.readVersion()
+			if versionErr != nil {
+				n.log.Error(versionErr, "version of the API server not read")
 			} else {
 				versionRead = time.Now()
 			}
+			err = errors.Join(err, versionErr)
 		}
 		if err != nil {
 			interval = time.Second
@@ -294,24 +309,43 @@ func (n *neighbours) discoverCustom(ctx context.Context) error {
 		if w.versions == nil {
 			continue
 		}
-		served, err := n.served(w)
-		switch {
-		case err != nil:
-		case served == nil && w.synced.Load() != nil:
-			n.log.Info("kind is gone", "kind", w.name)
-			err = n.informers.RemoveInformer(ctx, w.object)
-			w.synced.Store(nil)
-		case served != nil && w.synced.Load() == nil:
-			w.object.GetObjectKind().SetGroupVersionKind(*served)
-			if err = n.watch(ctx, w); err == nil {
-				n.log.Info("kind is watched", "kind", w.name, "apiVersion", served.GroupVersion().String())
-			}
-		}
-		if err != nil {
+		if err := n.follow(ctx, w); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", w.name, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// follow watches a custom kind in the version in which the cluster has it.
+func (n *neighbours) follow(ctx context.Context, w *watched) error {
+	served, err := n.served(w)
+	if err != nil {
+		return err
+	}
+	if w.object != nil && (served == nil || *served != w.object.GetObjectKind().GroupVersionKind()) {
+		n.log.Info("kind is gone", "kind", w.name)
+		if err := n.informers.RemoveInformer(ctx, w.object); err != nil {
+			return err
+		}
+		// Nobody tells of the objects that went with it.
+		w.synced.Store(nil)
+		w.object = nil
+		w.count.Store(0)
+		n.index.DeleteKind(w.versions[0].Group, w.kind)
+	}
+	if served == nil || w.object != nil {
+		return nil
+	}
+	object := &unstructured.Unstructured{}
+	object.SetGroupVersionKind(*served)
+	w.object = object
+	w.until.Store(new(time.Now().Add(customPatience)))
+	if err := n.watch(ctx, w); err != nil {
+		w.object = nil
+		return err
+	}
+	n.log.Info("kind is watched", "kind", w.name, "apiVersion", served.GroupVersion().String())
+	return nil
 }
 
 // served is the first of its versions in which the cluster has a kind; nil if it has none of them.
@@ -361,9 +395,14 @@ func (n *neighbours) Ready() error {
 		return fmt.Errorf("the kinds of the API server are not known")
 	}
 	for _, w := range n.kinds {
-		if synced := w.synced.Load(); synced != nil && !(*synced)() {
+		synced := w.synced.Load()
+		if synced == nil || (*synced)() {
+			continue
+		}
+		if until := w.until.Load(); until == nil || time.Now().Before(*until) {
 			return fmt.Errorf("the %ss are not cached", w.name)
 		}
+		n.log.Error(nil, "objects of a kind are not cached, and taken to be absent until they are", "kind", w.name)
 	}
 	n.ready.Store(true)
 	return nil
@@ -390,10 +429,15 @@ func (n *neighbours) Workload(ref policies.Ref) *policies.Workload { return n.in
 // Admitted implements Neighbours. Of the object it keeps what an index would. What no watch tells of is not remembered: nor would one
 // tell that it is gone.
 func (n *neighbours) Admitted(object *policies.Object) {
-	if kind, ok := policies.WorkloadKindOf(object.APIVersion, object.Kind); ok && kind.Door != policies.Everywhere {
-		return
+	kept := &policies.Object{Ref: object.Ref, Service: object.Service}
+	if object.Workload != nil {
+		if kind, _ := policies.WorkloadKindOf(object.APIVersion, object.Kind); kind.Door != policies.Everywhere {
+			return
+		}
+		kept.Workload = ofOneVersion(object.Workload)
+		kept.Ref = kept.Workload.Ref
 	}
-	n.admitted.add(&policies.Object{Ref: object.Ref, Service: object.Service, Workload: object.Workload})
+	n.admitted.add(kept)
 }
 
 // Namespace implements Neighbours. A Namespace that was created a moment ago may not be cached yet.
@@ -441,7 +485,7 @@ func (n *neighbours) Related(ctx context.Context, in policies.Input) policies.Re
 				Raw:           &metav1.ListOptions{ResourceVersion: "0"},
 			})
 			for i := range list.Items {
-				n.addService(&in.Related, in.Object, &policies.Object{Service: policies.ReducedService(&list.Items[i])})
+				n.addService(&in.Related, in.Object, &policies.Object{Ref: refOf(&list.Items[i]), Service: policies.ReducedService(&list.Items[i])})
 			}
 			return !policies.LacksLocalService(in), err
 		})
@@ -479,6 +523,10 @@ func (n *neighbours) addService(related *policies.Related, object, service *poli
 }
 
 func addWorkload(related *policies.Related, workload *policies.Workload) {
+	if workload.TemplateOf != (policies.WorkloadRef{}) {
+		related.Users = slices.DeleteFunc(related.Users, func(w *policies.Workload) bool { return w.Ref == workload.Ref })
+		related.Users = append(related.Users, workload)
+	}
 	related.Workloads = slices.DeleteFunc(related.Workloads, func(w *policies.Workload) bool { return w.Ref == workload.Ref })
 	related.Workloads = append(related.Workloads, workload)
 }

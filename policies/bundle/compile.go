@@ -101,7 +101,7 @@ var contract = []string{"require_local", "keeps_source_ip", "deny", "warn", "spr
 // aboutKinds are the kinds of the objects that a rule of the contract says something of, where it is not about all.
 var aboutKinds = map[string][]string{
 	"require_local": {"Service"}, "keeps_source_ip": {"Service"},
-	"spread": slices.DeleteFunc(slices.Clone(policies.Kinds), func(kind string) bool { return kind == "Service" }),
+	"spread": policies.SpreadKinds,
 }
 
 // Compiler compiles policies, each apart from the others. It is safe for concurrent use.

@@ -13,8 +13,8 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// kindTypes are the types of input and of OPA's functions, by the kind that input.object and input.old are of. A kind that only a
-// CustomResourceDefinition knows has none: it may have any field. To read their schemas takes longer than to compile some
+// kindTypes are the types of input and of OPA's functions, by the kind that input.object and input.old are of. A kind that a
+// CustomResourceDefinition may bring has none: it may have any field. To read their schemas takes longer than to compile some
 // small modules.
 var kindTypes = sync.OnceValue(func() map[string]*ast.TypeEnv {
 	byKind := map[string]*ast.TypeEnv{}

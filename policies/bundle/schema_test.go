@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -63,17 +64,17 @@ func TestSchemaOfKindsIsThatOfTheGoTypes(t *testing.T) {
 		},
 	}
 	kinds := struct {
-		Service     corev1.Service
-		Deployment  appsv1.Deployment
-		StatefulSet appsv1.StatefulSet
-		DaemonSet   appsv1.DaemonSet
-		ReplicaSet  appsv1.ReplicaSet
-		Pod         corev1.Pod
+		Service    corev1.Service
+		Deployment appsv1.Deployment
+		DaemonSet  appsv1.DaemonSet
+		ReplicaSet appsv1.ReplicaSet
+		Pod        corev1.Pod
 	}{}
 	matches(t, "schema/kinds.json", reflector.Reflect(kinds), kindsSchema)
 	for _, kind := range policies.WorkloadKinds {
-		if _, ok := reflect.TypeOf(kinds).FieldByName(kind.Kind); !ok && !kind.Custom {
-			t.Errorf("schema/kinds.json has no %s; add its Go type to the test", kind.Kind)
+		isCustom := slices.ContainsFunc(policies.WorkloadKinds, func(k policies.WorkloadKind) bool { return k.Kind == kind.Kind && k.Custom })
+		if _, ok := reflect.TypeOf(kinds).FieldByName(kind.Kind); ok == isCustom {
+			t.Errorf("schema/kinds.json has %s: %t; a kind that is never custom has its Go type in the test", kind.Kind, ok)
 		}
 	}
 }

@@ -148,7 +148,7 @@ func contextFirst(file foundFile) int {
 	return 1
 }
 
-// Input is what a decision about an object is made of: it is created among all that was read. Nodes that were read are those of the
+// Input is what a decision about an object is made of: it is created among all that was read. The Nodes of the context are those of the
 // cluster, unless it knows its own.
 func (m *Manifests) Input(o *Object, cluster policies.Cluster, now time.Time) policies.Input {
 	if cluster.Known == nil {
@@ -255,7 +255,7 @@ func (m *Manifests) add(document *Document, at string, content map[string]any, f
 		}
 	case apiVersion == "v1" && kind == "Namespace":
 		err = m.addNamespace(content)
-	case apiVersion == "v1" && kind == "Node":
+	case apiVersion == "v1" && kind == "Node" && file.context: // among manifests it is hardly all of them
 		err = m.addNode(content)
 	}
 	if err != nil {
