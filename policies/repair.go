@@ -88,7 +88,7 @@ func antiAffinityRepair(object *Object, spread v1alpha1.Spread, selector *metav1
 // selects all of them.
 func repairSelector(workload *Workload, services []*corev1.Service, behind []*Workload) (selector *metav1.LabelSelector, alone bool, problem string) {
 	if len(behind) == 0 {
-		if constraintProblem(workload.Selector, workload.Template.Labels) != "" {
+		if constraintProblem(workload.Selector, nil, podLabels{Set: workload.Template.Labels}) != "" {
 			return nil, false, "its spec.selector does not select its own pods"
 		}
 		return workload.Selector, true, ""

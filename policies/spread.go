@@ -2,8 +2,10 @@ package policies
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -67,12 +69,15 @@ const (
 // The pods are kept on different nodes by
 //
 //   - a topology spread constraint on kubernetes.io/hostname whose labelSelector is neither nil nor
-//     empty and selects the template's own labels. The scheduler counts no pods for an empty one.
-//     matchLabelKeys only narrow it to values that the pod itself has. With a maxSkew of more than 1
-//     the pods are spread weakly;
+//     empty and selects the pods' own labels. The scheduler counts no pods for an empty one, but
+//     matchLabelKeys fill it: they narrow it to values that the pod itself has, and only one that no
+//     two pods share leaves it alone. With a maxSkew of more than 1 the pods are spread weakly; and
+//     by a soft one beside a soft one on another key, since nodes that lack either label are scored
+//     by neither;
 //   - a pod anti-affinity term, required or preferred, on kubernetes.io/hostname that selects the
-//     template's own labels in its own namespace. Here an empty labelSelector selects every pod.
-//     A preferred one is one wish among others, so it is weak. A required term on a zone or region does too: one pod in a zone is one pod on a node;
+//     pods' own labels in its own namespace. Here an empty labelSelector selects every pod.
+//     A preferred one is one wish among others, so it is weak. A required term on any other key does too: one pod in a zone or a
+//     rack is one pod on a node;
 //   - a hostPort, or containerPorts in the host's network: a second pod does not fit on the node.
 //     Of init containers the scheduler looks only at those that keep running.
 //
@@ -80,8 +85,8 @@ const (
 // pins them all to one node. Other constraints on coarser topologies, and the scheduler's defaults
 // (hostname, maxSkew 3, soft), do not count.
 //
-// Source: kubernetes v1.36.3, pkg/scheduler/framework/plugins/podtopologyspread/common.go and
-// interpodaffinity/filtering.go; pkg/scheduler/util/utils.go GetHostPorts.
+// Source: kubernetes v1.36.3, pkg/scheduler/framework/plugins/podtopologyspread/common.go, podtopologyspread/scoring.go and
+// interpodaffinity/filtering.go; pkg/scheduler/util/utils.go GetHostPorts. test/e2e asks the scheduler.
 func spreadingOf(w *Workload, namespace Namespace) spreading {
 	pod := w.Template.Spec
 	if _, pinned := pod.NodeSelector[corev1.LabelHostname]; pinned || pod.NodeName != "" {
@@ -91,7 +96,13 @@ func spreadingOf(w *Workload, namespace Namespace) spreading {
 		return spreading{Spreading: SpreadStrong}
 	}
 
-	own := labels.Set(w.Template.Labels)
+	own := podLabelsOf(w)
+	// The scheduler scores no node that lacks the label of any soft constraint, whatever that one selects.
+	diluted := func(c corev1.TopologySpreadConstraint) bool {
+		return c.WhenUnsatisfiable == corev1.ScheduleAnyway && slices.ContainsFunc(pod.TopologySpreadConstraints, func(other corev1.TopologySpreadConstraint) bool {
+			return other.WhenUnsatisfiable == c.WhenUnsatisfiable && other.TopologyKey != c.TopologyKey
+		})
+	}
 	weak := false
 	var onHostname, onZone *ineffective
 	for i, constraint := range pod.TopologySpreadConstraints {
@@ -100,9 +111,9 @@ func spreadingOf(w *Workload, namespace Namespace) spreading {
 			onZone = firstZone(onZone, constraint.TopologyKey, path, "spread constraint")
 			continue
 		}
-		problem := constraintProblem(constraint.LabelSelector, own)
+		problem := constraintProblem(constraint.LabelSelector, constraint.MatchLabelKeys, own)
 		switch {
-		case problem == "" && constraint.MaxSkew <= 1:
+		case problem == "" && constraint.MaxSkew <= 1 && !diluted(constraint):
 			return spreading{Spreading: SpreadStrong}
 		case problem == "":
 			weak = true
@@ -114,7 +125,7 @@ func spreadingOf(w *Workload, namespace Namespace) spreading {
 		problem := termProblem(term.PodAffinityTerm, own, namespace)
 		onNode := term.TopologyKey == corev1.LabelHostname
 		switch {
-		case problem == "" && term.required && (onNode || slices.Contains(zoneKeys, term.TopologyKey)):
+		case problem == "" && term.required:
 			return spreading{Spreading: SpreadStrong}
 		case problem == "" && onNode:
 			weak = true
@@ -170,8 +181,41 @@ func usesHostPorts(pod corev1.PodSpec) bool {
 	return slices.ContainsFunc(pod.Containers, uses) || slices.ContainsFunc(pod.InitContainers, keepsRunning)
 }
 
+// podLabels are the labels of a workload's pods, as far as they are known before there are any.
+type podLabels struct {
+	// Set are those of the template, and with the value unknownValue those that its controller gives to pods.
+	labels.Set
+	// single are the keys of which no two pods have the same value.
+	single []string
+}
+
+// unknownValue is the value of a label that only the controller knows. No value of a label can equal it, so nothing that asks for
+// a certain value gets it: what a controller has hashed or counted is another one after the next change.
+const unknownValue = "?"
+
+// controllerLabels are the keys of the labels that controllers give to pods: those of a revision, and single ones.
+// Source: kubernetes v1.37.1, pkg/controller/deployment/sync.go and pkg/controller/statefulset/stateful_set_utils.go.
+var controllerLabels = map[string]struct{ revision, single []string }{
+	deploymentKind: {revision: []string{appsv1.DefaultDeploymentUniqueLabelKey}},
+	statefulSetKind: {
+		revision: []string{appsv1.ControllerRevisionHashLabelKey},
+		single:   []string{appsv1.StatefulSetPodNameLabel, appsv1.PodIndexLabel},
+	},
+	rolloutKind: {revision: []string{"rollouts-pod-template-hash"}},
+}
+
+func podLabelsOf(w *Workload) podLabels {
+	given := controllerLabels[w.Kind]
+	all := podLabels{labels.Set{}, given.single}
+	maps.Copy(all.Set, w.Template.Labels)
+	for _, key := range slices.Concat(given.revision, given.single) {
+		all.Set[key] = unknownValue
+	}
+	return all
+}
+
 // constraintProblem says why a spread constraint never counts pods with these labels; empty if it does.
-func constraintProblem(selector *metav1.LabelSelector, own labels.Set) string {
+func constraintProblem(selector *metav1.LabelSelector, matchLabelKeys []string, own podLabels) string {
 	if selector == nil {
 		return "has no labelSelector, so it counts no pods"
 	}
@@ -179,17 +223,27 @@ func constraintProblem(selector *metav1.LabelSelector, own labels.Set) string {
 	switch {
 	case err != nil:
 		return "has a labelSelector that is not valid"
-	case s.Empty():
+	case s.Empty() && !slices.ContainsFunc(matchLabelKeys, own.Has):
 		return "has an empty labelSelector, which counts no pods"
 	case !s.Matches(own):
-		return "has a labelSelector that does not match the pod template's own labels"
+		return "has a labelSelector that does not match the pods' own labels"
 	default:
-		return ""
+		return singleProblem(matchLabelKeys, own)
 	}
 }
 
+// singleProblem says why matchLabelKeys leave each pod with itself; empty if they do not.
+func singleProblem(matchLabelKeys []string, own podLabels) string {
+	for _, key := range matchLabelKeys {
+		if slices.Contains(own.single, key) {
+			return fmt.Sprintf("has matchLabelKeys %s, of which no two pods have the same value", key)
+		}
+	}
+	return ""
+}
+
 // termProblem says why an anti-affinity term never keeps pods with these labels apart; empty if it does.
-func termProblem(term corev1.PodAffinityTerm, own labels.Set, namespace Namespace) string {
+func termProblem(term corev1.PodAffinityTerm, own podLabels, namespace Namespace) string {
 	if term.LabelSelector == nil {
 		return "has no labelSelector, so it matches no pods"
 	}
@@ -198,10 +252,14 @@ func termProblem(term corev1.PodAffinityTerm, own labels.Set, namespace Namespac
 	case err != nil:
 		return "has a labelSelector that is not valid"
 	case !s.Matches(own):
-		return "has a labelSelector that does not match the pod template's own labels"
+		return "has a labelSelector that does not match the pods' own labels"
+	}
+	if problem := singleProblem(term.MatchLabelKeys, own); problem != "" {
+		return problem
 	}
 	for _, key := range term.MismatchLabelKeys {
-		if _, ok := own[key]; ok {
+		// One that no two pods share excludes no pod but itself.
+		if own.Has(key) && !slices.Contains(own.single, key) {
 			return fmt.Sprintf("has mismatchLabelKeys %s, which excludes the workload's own pods", key)
 		}
 	}

@@ -186,6 +186,109 @@ func TestSpreadingOf(t *testing.T) {
 	}
 }
 
+// TestSpreadingOfPodsAsTheyWillBe has labels that the template does not show, and constraints that weaken each other.
+func TestSpreadingOfPodsAsTheyWillBe(t *testing.T) {
+	hostname := corev1.TopologySpreadConstraint{
+		MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway, LabelSelector: selecting("app", "web"),
+	}
+	constraints := func(more ...corev1.TopologySpreadConstraint) corev1.PodSpec {
+		return corev1.PodSpec{TopologySpreadConstraints: more}
+	}
+	tweaked := func(tweak func(*corev1.TopologySpreadConstraint)) corev1.TopologySpreadConstraint {
+		c := hostname
+		tweak(&c)
+		return c
+	}
+	constraint := func(tweak func(*corev1.TopologySpreadConstraint)) corev1.PodSpec { return constraints(tweaked(tweak)) }
+	term := func(tweak func(*corev1.PodAffinityTerm)) corev1.PodSpec {
+		term := corev1.PodAffinityTerm{TopologyKey: corev1.LabelHostname, LabelSelector: selecting("app", "web")}
+		tweak(&term)
+		return corev1.PodSpec{Affinity: &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
+			RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{term},
+		}}}
+	}
+	asking := func(key string, operator metav1.LabelSelectorOperator, values ...string) *metav1.LabelSelector {
+		return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: key, Operator: operator, Values: values}}}
+	}
+	const hash, revision, podName = "pod-template-hash", "controller-revision-hash", "statefulset.kubernetes.io/pod-name"
+	tests := map[string]struct {
+		kind string
+		pod  corev1.PodSpec
+		want Spreading
+	}{
+		"matchLabelKeys fill an empty selector": {"Deployment", constraint(func(c *corev1.TopologySpreadConstraint) {
+			c.LabelSelector, c.MatchLabelKeys = &metav1.LabelSelector{}, []string{hash}
+		}), SpreadStrong},
+		"matchLabelKeys of the template fill an empty selector": {"ReplicaSet", constraint(func(c *corev1.TopologySpreadConstraint) {
+			c.LabelSelector, c.MatchLabelKeys = &metav1.LabelSelector{}, []string{"app"}
+		}), SpreadStrong},
+		"matchLabelKeys that the pods lack do not": {"StatefulSet", constraint(func(c *corev1.TopologySpreadConstraint) {
+			c.LabelSelector, c.MatchLabelKeys = &metav1.LabelSelector{}, []string{hash}
+		}), SpreadIneffective},
+		"matchLabelKeys that no two pods share leave each pod with itself": {"StatefulSet", constraint(func(c *corev1.TopologySpreadConstraint) {
+			c.MatchLabelKeys = []string{podName}
+		}), SpreadIneffective},
+		"they are nothing to a Deployment, whose pods lack them": {"Deployment", constraint(func(c *corev1.TopologySpreadConstraint) {
+			c.MatchLabelKeys = []string{podName}
+		}), SpreadStrong},
+		"a label of the controller is selected": {"Deployment", constraint(func(c *corev1.TopologySpreadConstraint) {
+			c.LabelSelector = asking(hash, metav1.LabelSelectorOpExists)
+		}), SpreadStrong},
+		"a label of another controller is not": {"StatefulSet", constraint(func(c *corev1.TopologySpreadConstraint) {
+			c.LabelSelector = asking(hash, metav1.LabelSelectorOpExists)
+		}), SpreadIneffective},
+		"a label of the controller is excluded": {"StatefulSet", constraint(func(c *corev1.TopologySpreadConstraint) {
+			c.LabelSelector = asking(revision, metav1.LabelSelectorOpDoesNotExist)
+		}), SpreadIneffective},
+		"one revision is selected, which is soon another's": {"Deployment", constraint(func(c *corev1.TopologySpreadConstraint) {
+			c.LabelSelector = asking(hash, metav1.LabelSelectorOpIn, "5d4f8c7b9")
+		}), SpreadIneffective},
+
+		"a term that looks at other revisions lets those of one share a node": {"Deployment", term(func(t *corev1.PodAffinityTerm) {
+			t.MismatchLabelKeys = []string{hash}
+		}), SpreadIneffective},
+		"a term that excludes the pod itself looks at all others": {"StatefulSet", term(func(t *corev1.PodAffinityTerm) {
+			t.MismatchLabelKeys = []string{podName}
+		}), SpreadStrong},
+		"a term that looks at the pod itself alone": {"StatefulSet", term(func(t *corev1.PodAffinityTerm) {
+			t.MatchLabelKeys = []string{podName}
+		}), SpreadIneffective},
+		"a term within a revision": {"Deployment", term(func(t *corev1.PodAffinityTerm) {
+			t.MatchLabelKeys = []string{hash}
+		}), SpreadStrong},
+		"a term on racks leaves one pod in a rack, so one on a node": {"Deployment", term(func(t *corev1.PodAffinityTerm) {
+			t.TopologyKey = "example.com/rack"
+		}), SpreadStrong},
+		"a term on racks about other pods does not": {"Deployment", term(func(t *corev1.PodAffinityTerm) {
+			t.TopologyKey, t.LabelSelector = "example.com/rack", selecting("app", "api")
+		}), SpreadNone},
+
+		"two soft constraints have no effect on nodes that lack one of the labels": {"Deployment", constraints(
+			tweaked(func(c *corev1.TopologySpreadConstraint) { c.TopologyKey = corev1.LabelTopologyZone }), hostname,
+		), SpreadWeak},
+		"a hard constraint does not weaken a soft one": {"Deployment", constraints(
+			tweaked(func(c *corev1.TopologySpreadConstraint) {
+				c.TopologyKey, c.WhenUnsatisfiable = corev1.LabelTopologyZone, corev1.DoNotSchedule
+			}), hostname,
+		), SpreadStrong},
+		"a soft constraint does not weaken a hard one": {"Deployment", constraints(
+			tweaked(func(c *corev1.TopologySpreadConstraint) { c.TopologyKey = corev1.LabelTopologyZone }),
+			tweaked(func(c *corev1.TopologySpreadConstraint) { c.WhenUnsatisfiable = corev1.DoNotSchedule }),
+		), SpreadStrong},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := &Workload{Ref: Ref{Kind: test.kind}, Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}, Spec: test.pod,
+			}}
+			if got := spreadingOf(w, Namespace{Name: "edge"}).Spreading; got != test.want {
+				t.Errorf("spreadingOf() = %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
 func TestReplicasOf(t *testing.T) {
 	t.Parallel()
 	number := func(n int32) *int32 { return &n }

@@ -1,0 +1,521 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/test/cluster"
+)
+
+const (
+	predicateSeed = 20261121
+	// predicateTemplates is how many templates there are, and predicatePools on how many pools of nodes they are placed at a time.
+	predicateTemplates = 300
+	predicatePools     = 16
+
+	// predicateNamespace is where they are; predicateElsewhere is what some anti-affinity looks at in its place.
+	predicateNamespace, predicateElsewhere = "predicate", "elsewhere"
+
+	rackLabel       = "example.com/rack"
+	attractiveLabel = "example.com/attractive"
+	predicateImage  = "registry.example/web:1"
+)
+
+// TestSpreadPredicate holds what Sourceward says of how templates spread their pods against what the scheduler does with them.
+// Each is placed on a pool of four nodes (two zones of two, and two racks across them) and a fifth that is tainted, with five to seven
+// pods. The first node attracts them: it alone has the image, which counts for a little, and what is said to hold
+// against everything else is also given a preferred node affinity of the highest weight.
+//
+//   - strong: no node has two pods more than another. Pods that are left pending since no node may have them are fine.
+//     A soft constraint is one score among others, and an affinity of weight 100 is more than it outweighs: where nothing but soft
+//     constraints is strong, only the image attracts.
+//   - ineffective and none: the first node has two pods or more, and another has none, or two less.
+//   - weak: what comes of it is printed. One thing is held: a soft constraint on hostname beside one on zones has no effect on
+//     nodes without zones, which is why the two together are no more than weak.
+//
+// Constraints on zones and racks are such as leave no pod pending (no more minDomains than there are, nodes of the pool
+// only): a constraint that lets nobody in spreads nothing either.
+func TestSpreadPredicate(t *testing.T) {
+	t.Parallel()
+	t.Logf("seed %d", predicateSeed)
+	c, err := cluster.Start(t.Context(), cluster.Options{Nodes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(c.Logs())
+		}
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	config := c.Config()
+	config.WarningHandlerWithContext = rest.NoWarnings{} // there are many, of selectors that are nil
+	s := newScheduler(t, config)
+	namespaces := map[string]string{predicateNamespace: "a", predicateElsewhere: "b"}
+	for name, team := range namespaces {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"team": team}}}
+		if _, err := s.client.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pools := make([][]*corev1.Node, predicatePools)
+	for i := range pools {
+		pools[i] = predicatePool(fmt.Sprintf("pool-%d", i), true)
+	}
+	bare := predicatePool("bare", false)
+	s.createNodes(t, append(slices.Concat(pools...), bare...))
+
+	p := &predicate{scheduler: s, skews: map[policies.Spreading]map[int]int{}}
+	group, ctx := errgroup.WithContext(t.Context())
+	for i, pool := range pools {
+		group.Go(func() error {
+			for n := i; n < predicateTemplates; n += predicatePools {
+				w := newPredicateWorkload(n, pool)
+				problem, err := p.place(ctx, w, pool)
+				if err != nil {
+					return fmt.Errorf("seed %d, template %d: %w\n%s", predicateSeed, n, err, w)
+				}
+				if problem != "" {
+					t.Errorf("seed %d, template %d: %s\n%s", predicateSeed, n, problem, w)
+				}
+			}
+			return nil
+		})
+	}
+	group.Go(func() error { return p.withoutZones(ctx, t, bare) })
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+
+	least := map[policies.Spreading]int{
+		policies.SpreadStrong: predicateTemplates / 4, policies.SpreadIneffective: predicateTemplates / 5,
+		policies.SpreadWeak: predicateTemplates / 20, policies.SpreadNone: predicateTemplates / 20,
+	}
+	for said, want := range least {
+		count := 0
+		for _, n := range p.skews[said] {
+			count += n
+		}
+		t.Logf("%s: %d templates, by skew: %v", said, count, p.skews[said])
+		if count < want {
+			t.Errorf("%s: %d templates, want at least %d", said, count, want)
+		}
+	}
+	t.Logf("%d of those that are strong are so by soft constraints alone, and %d left pods pending", p.soft, p.pending)
+}
+
+// predicatePool are the nodes of a pool, the attractive one first. No two pools share a zone or a rack.
+func predicatePool(pool string, zones bool) []*corev1.Node {
+	nodes := make([]*corev1.Node, 5)
+	for i := range nodes {
+		name := fmt.Sprintf("%s-%d", pool, i)
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
+			corev1.LabelHostname: name,
+			poolLabel:            pool,
+			rackLabel:            fmt.Sprintf("%s-%d", pool, i%2),
+		}}}
+		if zones {
+			node.Labels[corev1.LabelTopologyZone] = fmt.Sprintf("%s-%d", pool, i/2%2)
+		}
+		nodes[i] = node
+	}
+	nodes[0].Labels[attractiveLabel] = "true"
+	nodes[0].Status.Images = []corev1.ContainerImage{{Names: []string{predicateImage}, SizeBytes: imageWorth(40, len(nodes))}}
+	nodes[4].Spec.Taints = []corev1.Taint{{Key: "example.com/dedicated", Effect: corev1.TaintEffectNoSchedule}}
+	return nodes
+}
+
+// imageWorth is the size of an image that adds so many points, of a hundred, to the score of the one among some nodes that has it.
+// Source: kubernetes v1.37.1, pkg/scheduler/framework/plugins/imagelocality/image_locality.go.
+func imageWorth(points, nodes int) int64 {
+	const mb, least, most = 1024 * 1024, 23, 1000
+	return int64(least+(most-least)*points/100) * mb * int64(nodes)
+}
+
+// predicate is what became of the templates.
+type predicate struct {
+	*scheduler
+
+	mu sync.Mutex
+	// skews are how many templates came to each skew, by what is said of them.
+	skews         map[policies.Spreading]map[int]int
+	soft, pending int
+}
+
+// place lets the scheduler place the pods of a template, and returns how that contradicts what is said of it, if it does. The
+// error is non-nil when they could not be placed.
+func (p *predicate) place(ctx context.Context, w scheduledWorkload, pool []*corev1.Node) (problem string, err error) {
+	said, err := spreadingSaid(ctx, w)
+	if err != nil {
+		return "", err
+	}
+	soft := false
+	if said == policies.SpreadStrong {
+		rest := w
+		rest.template.Spec.TopologySpreadConstraints = slices.DeleteFunc(slices.Clone(w.template.Spec.TopologySpreadConstraints),
+			func(c corev1.TopologySpreadConstraint) bool { return c.WhenUnsatisfiable == corev1.ScheduleAnyway })
+		without, err := spreadingSaid(ctx, rest)
+		if err != nil {
+			return "", err
+		}
+		soft = without != policies.SpreadStrong
+	}
+	w.template = *w.template.DeepCopy()
+	if !soft {
+		attract(&w.template.Spec)
+	}
+	nodes := eligible(pool, w.template.Spec)
+	if _, err := p.create(ctx, p.dynamic, predicateNamespace, w); err != nil {
+		return "", err
+	}
+	// Less than two would show nothing.
+	found, err := p.await(ctx, predicateNamespace, w, nodes, 2)
+	if err != nil {
+		return "", err
+	}
+	p.count(said, soft, found)
+	stacked := found.perNode[0] >= 2 && (slices.Min(found.perNode) == 0 || found.skew() > 1)
+	switch said {
+	case policies.SpreadStrong:
+		if found.skew() > 1 {
+			problem = fmt.Sprintf("said to be %s, soft %t, and the pods are %s", said, soft, found)
+		}
+	case policies.SpreadIneffective, policies.SpreadNone:
+		if !stacked {
+			problem = fmt.Sprintf("said to be %s, and the pods are %s", said, found)
+		}
+	case policies.SpreadWeak:
+	default:
+		problem = fmt.Sprintf("said to be %q", said)
+	}
+	return problem, p.remove(ctx, predicateNamespace, w)
+}
+
+func (p *predicate) count(said policies.Spreading, soft bool, found placement) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.skews[said] == nil {
+		p.skews[said] = map[int]int{}
+	}
+	p.skews[said][found.skew()]++
+	if soft {
+		p.soft++
+	}
+	if said == policies.SpreadStrong && found.pending > 0 {
+		p.pending++
+	}
+}
+
+// withoutZones places pods with soft constraints on hostname and zone on nodes without zones, which the scheduler then scores none
+// of.
+func (p *predicate) withoutZones(ctx context.Context, t *testing.T, pool []*corev1.Node) error {
+	w := scheduledWorkload{kind: "Deployment", name: "without-zones", replicas: 8, template: corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{appLabel: "without-zones"}},
+		Spec:       pooledPod(predicateImage, pool),
+	}}
+	for _, key := range []string{corev1.LabelHostname, corev1.LabelTopologyZone} {
+		w.template.Spec.TopologySpreadConstraints = append(w.template.Spec.TopologySpreadConstraints, corev1.TopologySpreadConstraint{
+			MaxSkew: 1, TopologyKey: key, WhenUnsatisfiable: corev1.ScheduleAnyway,
+			LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{appLabel: w.name}},
+		})
+	}
+	said, err := spreadingSaid(ctx, w)
+	if err != nil {
+		return err
+	}
+	nodes := eligible(pool, w.template.Spec)
+	if _, err := p.create(ctx, p.dynamic, predicateNamespace, w); err != nil {
+		return err
+	}
+	found, err := p.await(ctx, predicateNamespace, w, nodes, w.replicas)
+	if err != nil {
+		return err
+	}
+	t.Logf("soft constraints on hostname and zone, on nodes without zones: said to be %s, and the pods are %s", said, found)
+	if said != policies.SpreadWeak || found.skew() <= 1 {
+		t.Errorf("soft constraints on hostname and zone, on nodes without zones: said to be %s, and the pods are %s\n%s", said, found, w)
+	}
+	return nil
+}
+
+// attract gives pods a wish for the attractive node that outweighs other wishes.
+func attract(pod *corev1.PodSpec) {
+	if pod.Affinity == nil {
+		pod.Affinity = &corev1.Affinity{}
+	}
+	pod.Affinity.NodeAffinity = &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
+		Weight: 100,
+		Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{
+			{Key: attractiveLabel, Operator: corev1.NodeSelectorOpExists},
+		}},
+	}}}
+}
+
+// spreadReader is Rules that say nothing, and keep what they are told of how a template spreads its pods.
+type spreadReader struct{ said policies.Spreading }
+
+func (r *spreadReader) Evaluate(_ context.Context, document policies.Document, _ []policies.AppliedPolicy) []policies.Answer {
+	if !document.Neighbour {
+		r.said = document.Facts.Spread
+	}
+	return []policies.Answer{{}}
+}
+
+// spreadingSaid is what Sourceward says of a workload. The error is non-nil when what it finds behind a Local Service is something
+// else.
+func spreadingSaid(ctx context.Context, w scheduledWorkload) (policies.Spreading, error) {
+	object, err := policies.NewObject(w.object(predicateNamespace).Object)
+	if err != nil {
+		return "", err
+	}
+	var reader spreadReader
+	decision, err := policies.Decide(ctx, policies.Input{
+		Operation: policies.Create,
+		Object:    object,
+		Namespace: policies.Namespace{Name: predicateNamespace, Labels: map[string]string{
+			corev1.LabelMetadataName: predicateNamespace, "team": "a",
+		}},
+		Related: policies.Related{View: policies.ViewCluster, Services: []*corev1.Service{{
+			ObjectMeta: metav1.ObjectMeta{Namespace: predicateNamespace, Name: w.name},
+			Spec: corev1.ServiceSpec{
+				Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
+				Selector: map[string]string{appLabel: w.name},
+			},
+		}}},
+	}, &reader, policies.Settings{})
+	if err != nil {
+		return "", err
+	}
+	var rules []string
+	for _, finding := range decision.Findings {
+		if finding.Rule == "unspread-behind-local" || finding.Rule == "ineffective-spread" {
+			rules = append(rules, finding.Rule)
+		}
+	}
+	want := map[policies.Spreading][]string{
+		policies.SpreadNone: {"unspread-behind-local"}, policies.SpreadIneffective: {"ineffective-spread"},
+	}[reader.said]
+	if !slices.Equal(rules, want) {
+		return "", fmt.Errorf("said to be %s, and found is %q", reader.said, rules)
+	}
+	if reader.said == "" {
+		return "", errors.New("nothing is said of it")
+	}
+	return reader.said, nil
+}
+
+// predicateGenerator makes templates of one kind.
+type predicateGenerator struct {
+	*rand.Rand
+	kind string
+	own  map[string]string
+}
+
+// newPredicateWorkload generates one of the templates, for a pool.
+func newPredicateWorkload(i int, pool []*corev1.Node) scheduledWorkload {
+	r := rand.New(rand.NewPCG(predicateSeed, uint64(i)))
+	name := fmt.Sprintf("web-%03d", i)
+	g := predicateGenerator{Rand: r, kind: oneOf(r, "Deployment", "Deployment", "StatefulSet", "ReplicaSet"), own: map[string]string{
+		appLabel: name, "tier": fmt.Sprintf("tier-%03d", i), "track": "stable",
+	}}
+	w := scheduledWorkload{kind: g.kind, name: name, replicas: 5 + r.IntN(3), template: corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: g.own},
+		Spec:       pooledPod(predicateImage, pool),
+	}}
+	if g.kind == "StatefulSet" {
+		w.spec = map[string]any{"podManagementPolicy": "Parallel"} // one that is pending is not to hold up those after it
+	}
+	things := []func(*corev1.PodSpec){g.addConstraint, g.addConstraint, g.addConstraint, g.addTerm, g.addTerm, g.addPorts}
+	if chance(r, 95) {
+		oneOf(r, things...)(&w.template.Spec)
+	}
+	if chance(r, 45) {
+		oneOf(r, things...)(&w.template.Spec)
+	}
+	return w
+}
+
+// addConstraint adds a topology spread constraint, unless there is one for the same key and the same case.
+func (g predicateGenerator) addConstraint(pod *corev1.PodSpec) {
+	c := corev1.TopologySpreadConstraint{
+		MaxSkew:           oneOf(g.Rand, int32(1), 1, 1, 2, 3),
+		TopologyKey:       g.key(),
+		WhenUnsatisfiable: oneOf(g.Rand, corev1.DoNotSchedule, corev1.ScheduleAnyway),
+		NodeTaintsPolicy:  oneOf(g.Rand, nil, nil, new(corev1.NodeInclusionPolicyHonor), new(corev1.NodeInclusionPolicyIgnore)),
+	}
+	c.LabelSelector = g.selector()
+	if c.LabelSelector != nil && chance(g.Rand, 30) {
+		c.MatchLabelKeys = g.keys(c.LabelSelector, nil)
+	}
+	onNode := c.TopologyKey == corev1.LabelHostname
+	if onNode {
+		c.NodeAffinityPolicy = oneOf(g.Rand, nil, nil, new(corev1.NodeInclusionPolicyHonor), new(corev1.NodeInclusionPolicyIgnore))
+	}
+	if c.WhenUnsatisfiable == corev1.DoNotSchedule && chance(g.Rand, 20) {
+		most := 2
+		if onNode {
+			most = 6
+		}
+		c.MinDomains = new(int32(1 + g.IntN(most)))
+	}
+	for _, other := range pod.TopologySpreadConstraints {
+		if other.TopologyKey == c.TopologyKey && other.WhenUnsatisfiable == c.WhenUnsatisfiable {
+			return
+		}
+	}
+	pod.TopologySpreadConstraints = append(pod.TopologySpreadConstraints, c)
+}
+
+// addTerm adds an anti-affinity term.
+func (g predicateGenerator) addTerm(pod *corev1.PodSpec) {
+	term := corev1.PodAffinityTerm{
+		TopologyKey:   g.key(),
+		LabelSelector: g.selector(),
+		Namespaces: oneOf(g.Rand, nil, nil, nil, nil, []string{predicateNamespace}, []string{predicateElsewhere},
+			[]string{predicateNamespace, predicateElsewhere}),
+	}
+	if chance(g.Rand, 30) {
+		term.NamespaceSelector = oneOf(g.Rand,
+			&metav1.LabelSelector{},
+			&metav1.LabelSelector{MatchLabels: map[string]string{"team": "a"}},
+			&metav1.LabelSelector{MatchLabels: map[string]string{"team": "b"}},
+			&metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+				{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: []string{predicateNamespace}},
+			}},
+			&metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: metav1.LabelSelectorOpDoesNotExist}}},
+		)
+	}
+	if term.LabelSelector != nil && chance(g.Rand, 25) {
+		term.MatchLabelKeys = g.keys(term.LabelSelector, nil)
+	}
+	if term.LabelSelector != nil && chance(g.Rand, 25) {
+		term.MismatchLabelKeys = g.keys(term.LabelSelector, term.MatchLabelKeys)
+	}
+	if pod.Affinity == nil {
+		pod.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{}}
+	}
+	anti := pod.Affinity.PodAntiAffinity
+	if chance(g.Rand, 50) {
+		anti.RequiredDuringSchedulingIgnoredDuringExecution = append(anti.RequiredDuringSchedulingIgnoredDuringExecution, term)
+		return
+	}
+	anti.PreferredDuringSchedulingIgnoredDuringExecution = append(anti.PreferredDuringSchedulingIgnoredDuringExecution,
+		corev1.WeightedPodAffinityTerm{Weight: int32(1 + g.IntN(100)), PodAffinityTerm: term})
+}
+
+// addPorts adds ports of the host, or what is nearly that.
+func (g predicateGenerator) addPorts(pod *corev1.PodSpec) {
+	port := corev1.ContainerPort{Name: "web", ContainerPort: 8080}
+	switch g.IntN(6) {
+	case 0: // a port of the pod
+	case 1:
+		pod.HostNetwork = true
+	case 2:
+		pod.HostNetwork = true
+		return
+	case 3:
+		port.HostPort = port.ContainerPort
+		port.Protocol = oneOf(g.Rand, corev1.ProtocolUDP, corev1.ProtocolTCP)
+	case 4:
+		port.HostPort = port.ContainerPort
+		port.HostIP = "192.0.2.1"
+	default:
+		init := corev1.Container{Name: "first", Image: predicateImage, Ports: []corev1.ContainerPort{{ContainerPort: 9090, HostPort: 9090}}}
+		if chance(g.Rand, 50) {
+			init.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
+		}
+		pod.InitContainers = []corev1.Container{init}
+		return
+	}
+	pod.Containers[0].Ports = []corev1.ContainerPort{port}
+}
+
+func (g predicateGenerator) key() string {
+	return oneOf(g.Rand, corev1.LabelHostname, corev1.LabelHostname, corev1.LabelHostname, corev1.LabelTopologyZone, rackLabel)
+}
+
+// added are the labels that pods have beside those of the template.
+func (g predicateGenerator) added() []string {
+	return map[string][]string{
+		"Deployment":  {"pod-template-hash"},
+		"StatefulSet": {"controller-revision-hash", "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"},
+		"ReplicaSet":  {"role"}, // which they lack
+	}[g.kind]
+}
+
+// selector is one that selects the pods, or does not.
+func (g predicateGenerator) selector() *metav1.LabelSelector {
+	labels := func(keys ...string) *metav1.LabelSelector {
+		selector := &metav1.LabelSelector{MatchLabels: map[string]string{}}
+		for _, key := range keys {
+			selector.MatchLabels[key] = g.own[key]
+		}
+		return selector
+	}
+	expression := func(key string, operator metav1.LabelSelectorOperator, values ...string) *metav1.LabelSelector {
+		return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: key, Operator: operator, Values: values}}}
+	}
+	switch g.IntN(20) {
+	case 0, 1:
+		return nil
+	case 2, 3:
+		return &metav1.LabelSelector{}
+	case 4, 5, 6:
+		return labels(appLabel)
+	case 7:
+		return labels("tier", "track")
+	case 8:
+		return expression(appLabel, metav1.LabelSelectorOpIn, g.own[appLabel], "other")
+	case 9:
+		return expression("track", metav1.LabelSelectorOpNotIn, "canary")
+	case 10:
+		return expression("tier", metav1.LabelSelectorOpExists)
+	case 11:
+		return expression("role", metav1.LabelSelectorOpDoesNotExist)
+	case 12, 13:
+		return expression(oneOf(g.Rand, g.added()...), oneOf(g.Rand, metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist))
+	case 14, 15:
+		return &metav1.LabelSelector{MatchLabels: map[string]string{appLabel: "other"}}
+	case 16:
+		selector := labels("tier")
+		selector.MatchLabels["track"] = "canary"
+		return selector
+	case 17:
+		return expression(appLabel, metav1.LabelSelectorOpNotIn, g.own[appLabel])
+	case 18:
+		return expression("track", metav1.LabelSelectorOpDoesNotExist)
+	default:
+		return expression(oneOf(g.Rand, g.added()...), metav1.LabelSelectorOpIn, "5d4f8c7b9")
+	}
+}
+
+// keys are keys of labels, some of which the pods have. The API server wants none that is in the selector, or in the other list.
+func (g predicateGenerator) keys(selector *metav1.LabelSelector, not []string) []string {
+	taken := slices.AppendSeq(slices.Clone(not), maps.Keys(selector.MatchLabels))
+	for _, requirement := range selector.MatchExpressions {
+		taken = append(taken, requirement.Key)
+	}
+	candidates := append([]string{appLabel, "tier", "role"}, g.added()...)
+	var keys []string
+	for range 1 + g.IntN(2) {
+		key := oneOf(g.Rand, candidates...)
+		if !slices.Contains(taken, key) {
+			keys, taken = append(keys, key), append(taken, key)
+		}
+	}
+	return keys
+}
