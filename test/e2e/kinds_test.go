@@ -56,7 +56,9 @@ func testKinds(t *testing.T, e *environment) {
 	// gone deletes a workload: the next one is the only one behind the Service.
 	gone := func(resource, kind string) {
 		t.Helper()
-		count := func() float64 { return metric(t, e.Replicas[0], fmt.Sprintf("sourceward_cache_objects{kind=%q}", kind)) }
+		count := func() float64 {
+			return metric(t, e.Replicas[0], fmt.Sprintf("sourceward_cache_objects{kind=%q}", kind))
+		}
 		before := count()
 		e.must(t, "", "delete", resource, "web", "-n", ns)
 		e.eventually(t, "it is no longer cached", func() (bool, string) { return count() < max(before, 1), fmt.Sprint(count()) })
