@@ -164,10 +164,8 @@ func usesHostPorts(pod corev1.PodSpec) bool {
 			return p.HostPort > 0 || pod.HostNetwork && p.ContainerPort > 0
 		})
 	}
-	keepsRunning := func(c corev1.Container) bool {
-		return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways && uses(c)
-	}
-	return slices.ContainsFunc(pod.Containers, uses) || slices.ContainsFunc(pod.InitContainers, keepsRunning)
+	usesOn := func(c corev1.Container) bool { return keepsRunning(c) && uses(c) }
+	return slices.ContainsFunc(pod.Containers, uses) || slices.ContainsFunc(pod.InitContainers, usesOn)
 }
 
 // constraintProblem says why a spread constraint never counts pods with these labels; empty if it does.
