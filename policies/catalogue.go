@@ -59,6 +59,11 @@ var catalogue = slices.Concat(
 		distributionIgnored,
 		unspreadBehindLocal,
 		ineffectiveSpread,
+		unevenReplicas,
+		missingReadiness,
+		noDrainWindow,
+		sharedSelector,
+		excludedNodes,
 	},
 	regoRules,
 	[]Rule{

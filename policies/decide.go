@@ -153,6 +153,9 @@ type review struct {
 	behind []*Workload
 	// replicas is how few and how many pods a workload may have.
 	replicas replicaRange
+	// even is what evenServices worked out, if evenKnown.
+	evenKnown bool
+	even      []*corev1.Service
 	// unspreadFound is what unspread worked out, if unspreadKnown.
 	unspreadKnown bool
 	unspreadFound *unspread
@@ -315,6 +318,19 @@ func behind(services []*corev1.Service, workloads []*Workload, object *Object) [
 // localServices are, for a workload, the Local Services that select its pods, by name.
 func (r *review) localServices() []*corev1.Service {
 	return slices.DeleteFunc(slices.Clone(r.selecting), func(s *corev1.Service) bool { return !isLocal(s, r.Cluster.Version) })
+}
+
+// evenServices are those of the localServices whose load balancer shares traffic evenly among nodes: it neither weighs them by their
+// pods nor sends all to one of them.
+func (r *review) evenServices() []*corev1.Service {
+	if !r.evenKnown {
+		r.evenKnown = true
+		r.even = slices.DeleteFunc(r.localServices(), func(s *corev1.Service) bool {
+			_, uneven := verdict(r.askNeighbour(s), VerdictWeighted, VerdictSingleAnnouncer)
+			return uneven
+		})
+	}
+	return r.even
 }
 
 // revisionLabel is the label that tells the pods of one revision of the workload from those of another; empty for none. Whoever uses

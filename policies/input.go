@@ -98,6 +98,14 @@ func (r Related) users(w *Workload) []*Workload {
 	return found
 }
 
+// idle tells whether a workload is scaled to zero, and nothing is seen that would make pods of its template.
+func (r Related) idle(w *Workload) bool {
+	scales := func(a Autoscaler) bool {
+		return a.Ref.Namespace == w.Namespace && a.Target == WorkloadRef{w.Kind, w.Name}
+	}
+	return w.Replicas != nil && *w.Replicas == 0 && len(r.users(w)) == 0 && !slices.ContainsFunc(r.Autoscalers, scales)
+}
+
 // View tells how much of an object's neighbourhood was seen.
 type View string
 

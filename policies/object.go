@@ -222,6 +222,14 @@ func serviceRef(service *corev1.Service) Ref {
 	return Ref{APIVersion: "v1", Kind: "Service", Namespace: service.Namespace, Name: nameOf(service.ObjectMeta)}
 }
 
+func serviceRefs(services []*corev1.Service) []Ref {
+	refs := make([]Ref, len(services))
+	for i, service := range services {
+		refs[i] = serviceRef(service)
+	}
+	return refs
+}
+
 // FieldError is a field whose value the API server could not decode.
 type FieldError struct {
 	// Path is the JSON Pointer of the field, without the indices of lists.

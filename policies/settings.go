@@ -235,6 +235,15 @@ func (s Settings) provider(class *string) string {
 	return s.LoadBalancers.Default
 }
 
+// probeWindow is how many seconds a load balancer takes to leave a node without pods.
+func (s Settings) probeWindow() float64 {
+	// What is no number the Validate of a policy refuses.
+	if seconds, ok := s.Parameters[v1alpha1.ParameterProbeWindowSeconds].(float64); ok {
+		return seconds
+	}
+	return v1alpha1.DefaultProbeWindowSeconds
+}
+
 // with returns the settings with what Rego wishes for the spread of one workload, which wins.
 func (s Settings) with(wishes []SpreadWish) v1alpha1.Spread {
 	var spread v1alpha1.Spread

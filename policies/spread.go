@@ -175,10 +175,8 @@ func usesHostPorts(pod corev1.PodSpec) bool {
 			return p.HostPort > 0 || pod.HostNetwork && p.ContainerPort > 0
 		})
 	}
-	keepsRunning := func(c corev1.Container) bool {
-		return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways && uses(c)
-	}
-	return slices.ContainsFunc(pod.Containers, uses) || slices.ContainsFunc(pod.InitContainers, keepsRunning)
+	usesOn := func(c corev1.Container) bool { return keepsRunning(c) && uses(c) }
+	return slices.ContainsFunc(pod.Containers, uses) || slices.ContainsFunc(pod.InitContainers, usesOn)
 }
 
 // podLabels are the labels of a workload's pods, as far as they are known before there are any.

@@ -11,3 +11,10 @@ func spreadOverload(pods, nodes int) float64 {
 	used := min(pods, nodes)
 	return float64(pods) / float64(used*(pods/used))
 }
+
+// worstNumber is the number of pods, of those in a range, for which spreadOverload is the most: one fewer than the next multiple of
+// the nodes. nodes is at least 1, and the most pods are more.
+func worstNumber(pods replicaRange, nodes int) int {
+	rounds := max(pods.least, nodes) / nodes
+	return min(pods.most, rounds*nodes+nodes-1)
+}

@@ -11,18 +11,22 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sourceward/sourceward/policies"
 )
 
 const corpusDir = "corpus"
 
-// TestCorpus judges the corpus as one directory. Its want.txt is written by hand, so that no program
+// What a check of the corpus finds: in corpusAudit what default settings leave to audits, in corpusWant all else.
+const (
+	corpusWant  = "want.txt"
+	corpusAudit = "want-audit.txt"
+)
+
+// TestCorpus judges the corpus as one directory. Its corpusWant and corpusAudit are written by hand, so that no program
 // can declare itself right.
 func TestCorpus(t *testing.T) {
 	t.Parallel()
-	want, err := os.ReadFile(filepath.Join(corpusDir, "want.txt"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	stdout, stderr, code := runBinary(t, corpusDir, "check", "-q", "-o", "json", ".")
 	if len(stderr) > 0 || code != 1 {
 		t.Errorf("check exits with %d, want 1, and says:\n%s", code, stderr)
@@ -34,13 +38,20 @@ func TestCorpus(t *testing.T) {
 	if len(r.Errors) > 0 {
 		t.Errorf("check reports errors: %v", r.Errors)
 	}
-	var got []string
+	got := map[string][]string{}
 	for _, f := range r.Findings {
-		got = append(got, fmt.Sprintf("%s %s %s/%s/%s %s\n", f.File, f.Rule, f.Object.Kind, f.Object.Namespace, f.Object.Name, f.Mode))
+		file := corpusWant
+		if f.Mode == policies.Audit {
+			file = corpusAudit
+		}
+		got[file] = append(got[file], fmt.Sprintf("%s %s %s/%s/%s %s\n", f.File, f.Rule, f.Object.Kind, f.Object.Namespace, f.Object.Name, f.Mode))
 	}
-	slices.Sort(got)
-	if diff := cmp.Diff(string(want), strings.Join(got, "")); diff != "" {
-		t.Errorf("check mismatch (-want +got):\n%s", diff)
+	for _, file := range []string{corpusWant, corpusAudit} {
+		want := readFile(t, filepath.Join(corpusDir, file))
+		slices.Sort(got[file])
+		if diff := cmp.Diff(string(want), strings.Join(got[file], "")); diff != "" {
+			t.Errorf("check mismatch with %s (-want +got):\n%s", file, diff)
+		}
 	}
 }
 
@@ -60,7 +71,7 @@ func TestCorpusReadme(t *testing.T) {
 		}
 	}
 	err = fs.WalkDir(os.DirFS(corpusDir), ".", func(path string, entry fs.DirEntry, err error) error {
-		if !entry.IsDir() && path != "README.md" && path != "want.txt" {
+		if !entry.IsDir() && !slices.Contains([]string{"README.md", corpusWant, corpusAudit}, path) {
 			files = append(files, path)
 		}
 		return err

@@ -101,6 +101,21 @@ func TestValidateTellsWhatIsWrongAndWhere(t *testing.T) {
 			func(p *SourceIPPolicy) { p.Spec.Parameters = parameters(`null`) },
 			[]string{`spec.parameters: Invalid value: "null": must be an object`},
 		},
+		"a probe window of no seconds": {func(p *SourceIPPolicy) {
+			p.Spec.Parameters = parameters(`{"probeWindowSeconds": 0}`)
+		}, nil},
+		"a probe window that is a text": {
+			func(p *SourceIPPolicy) { p.Spec.Parameters = parameters(`{"probeWindowSeconds": "30s"}`) },
+			[]string{`spec.parameters.probeWindowSeconds: Invalid value: "30s": must be a number of seconds, at least 0`},
+		},
+		"a probe window that is null": {
+			func(p *SourceIPPolicy) { p.Spec.Parameters = parameters(`{"probeWindowSeconds": null}`) },
+			[]string{`spec.parameters.probeWindowSeconds: Invalid value: null: must be a number of seconds, at least 0`},
+		},
+		"a probe window of less than no seconds": {
+			func(p *SourceIPPolicy) { p.Spec.Parameters = parameters(`{"probeWindowSeconds": -1}`) },
+			[]string{`spec.parameters.probeWindowSeconds: Invalid value: -1: must be a number of seconds, at least 0`},
+		},
 		"modules without a name, given twice, or empty": {
 			func(p *SourceIPPolicy) {
 				p.Spec.Rego = []RegoModule{{"", "package a"}, {"a.rego", "package a"}, {"a.rego", " \n"}}

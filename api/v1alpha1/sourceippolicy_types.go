@@ -57,6 +57,13 @@ const (
 	MaxParameters = 64 * 1024
 )
 
+// ParameterProbeWindowSeconds is the parameter that the rule no-drain-window reads: how many seconds, as a number of at least 0, a load
+// balancer takes to leave a node without pods. Where no policy sets it, it is DefaultProbeWindowSeconds.
+const (
+	ParameterProbeWindowSeconds = "probeWindowSeconds"
+	DefaultProbeWindowSeconds   = 30
+)
+
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=sip
 // +kubebuilder:subresource:status
@@ -109,7 +116,8 @@ type SourceIPPolicySpec struct {
 	// Spread says how workloads behind a Local Service are to be spread when Sourceward repairs them.
 	Spread *Spread `json:"spread,omitempty"`
 
-	// Parameters is a free-form object that Rego reads as input.parameters.
+	// Parameters is a free-form object that Rego reads as input.parameters. The rule no-drain-window reads probeWindowSeconds of it:
+	// a number of at least 0, the default is 30.
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Parameters *runtime.RawExtension `json:"parameters,omitempty"`
 

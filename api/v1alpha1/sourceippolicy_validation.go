@@ -46,6 +46,12 @@ func (p *SourceIPPolicy) Validate() field.ErrorList {
 		if err := json.Unmarshal(p.Spec.Parameters.Raw, &object); err != nil || object == nil {
 			errs = append(errs, field.Invalid(spec.Child("parameters"), string(p.Spec.Parameters.Raw), "must be an object"))
 		}
+		if window, ok := object[ParameterProbeWindowSeconds]; ok {
+			if seconds, ok := window.(float64); !ok || seconds < 0 {
+				errs = append(errs, field.Invalid(spec.Child("parameters", ParameterProbeWindowSeconds), window,
+					"must be a number of seconds, at least 0"))
+			}
+		}
 		if len(p.Spec.Parameters.Raw) > MaxParameters {
 			errs = append(errs, field.TooLong(spec.Child("parameters"), "", MaxParameters))
 		}

@@ -1,0 +1,102 @@
+package policies
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// sharedSelector finds workloads behind one Local Service that are spread without regard to each other.
+//
+// Fields: of the Services, spec.selector and what makes them Local; of the workloads, spec.replicas, and of spec.template what spreads
+// the pods by hostname. A workload that uses the template of another is one with it. One that is scaled to zero, and that nothing
+// scales, has no pods to count: an idle half of a blue/green pair is silent until both run.
+var sharedSelector = Rule{
+	ID:            "shared-selector",
+	Title:         "Workloads behind one Local Service are spread each for itself",
+	Severity:      SeverityInfo,
+	DefaultMode:   Audit,
+	Kinds:         workloadKinds,
+	NeedsRelated:  true,
+	NeedsReplicas: true,
+	What: "A Local Service selects the pods of more than one workload, such as a stable and a canary Deployment, and nothing spreads them " +
+		"together: no constraint or anti-affinity on kubernetes.io/hostname counts the pods of all of them. It is said of each " +
+		"workload whose own does not. Pods that a DaemonSet, or a pin to one node, places are to be counted by the others.",
+	Why: "The load balancer shares traffic evenly among nodes that have any pod of the Service, whoever made it. Two workloads, each spread " +
+		"perfectly for itself, may both have their odd pod on one node, and a lone canary pod on a node of its own gets the share " +
+		"of a whole node.",
+	Remedy: "In each workload, let the labelSelector of the spread constraint be the Service's selector, and leave out matchLabelKeys, which " +
+		"would count the pods of one revision of one workload only.",
+	Exempt: "When the workloads are together for the time of a rollout only.",
+	Since:  "All versions.",
+	Sources: []string{
+		"https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/#spread-constraint-definition",
+		"https://github.com/kubernetes/kubernetes/blob/v1.37.1/pkg/scheduler/framework/plugins/helper/spread.go",
+		"https://github.com/kubernetes/kubernetes/issues/134810",
+	},
+	check: checkSharedSelector,
+}
+
+func checkSharedSelector(r *review) []result {
+	workload := r.Object.Workload
+	if workload == nil || len(r.behind) == 0 || r.Related.idle(workload) || r.Cluster.eligible(workload) == 1 {
+		return nil
+	}
+	var services []*corev1.Service
+	var others []*Workload
+	for _, service := range r.evenServices() {
+		also := slices.DeleteFunc(behind([]*corev1.Service{service}, r.behind, r.Object), r.Related.idle)
+		if len(also) > 0 && !spreadTogether(workload, also, r.Namespace) {
+			services = append(services, service)
+			others = append(others, also...)
+		}
+	}
+	if len(services) == 0 {
+		return nil
+	}
+	slices.SortFunc(others, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
+	others = slices.CompactFunc(others, func(a, b *Workload) bool { return a.Ref == b.Ref })
+	because := serviceRefs(services)
+	for _, other := range others {
+		because = append(because, other.Ref)
+	}
+	return []result{{Finding: Finding{
+		Path: workload.podPath() + "/topologySpreadConstraints",
+		Message: fmt.Sprintf("Local %s also selects pods of %s, and nothing spreads them together",
+			serviceNames(services), firstOf(len(others), func(i int) string { return others[i].String() })),
+		Fix:     "spread by the Service's selector on kubernetes.io/hostname, without matchLabelKeys",
+		Because: because,
+	}}}
+}
+
+// spreadTogether tells whether a workload does its part to be spread together with the others behind a Service. What places its own
+// pods without a choice leaves that to the others.
+func spreadTogether(workload *Workload, others []*Workload, namespace Namespace) bool {
+	isPlaced := func(w *Workload) bool {
+		return w.Kind == daemonSetKind || spreadingOf(w, namespace).Spreading == SpreadPinned
+	}
+	all := append([]*Workload{workload}, others...)
+	if !isPlaced(workload) {
+		return countsAll(workload, all, namespace)
+	}
+	return !slices.ContainsFunc(others, func(w *Workload) bool { return !isPlaced(w) && !countsAll(w, all, namespace) })
+}
+
+// countsAll tells whether what keeps a workload's pods on different nodes counts those of all workloads of a namespace.
+func countsAll(workload *Workload, all []*Workload, namespace Namespace) bool {
+	selectsAll := func(selector *metav1.LabelSelector) bool {
+		s, err := metav1.LabelSelectorAsSelector(selector)
+		return err == nil && !slices.ContainsFunc(all, func(w *Workload) bool { return !s.Matches(labels.Set(w.Template.Labels)) })
+	}
+	pod, own := workload.Template.Spec, workload.Template.Labels
+	return slices.ContainsFunc(pod.TopologySpreadConstraints, func(c corev1.TopologySpreadConstraint) bool {
+		return c.TopologyKey == corev1.LabelHostname && len(c.MatchLabelKeys) == 0 &&
+			constraintProblem(c.LabelSelector, own) == "" && selectsAll(c.LabelSelector)
+	}) || slices.ContainsFunc(antiAffinityTerms(pod.Affinity), func(t antiAffinityTerm) bool {
+		return t.TopologyKey == corev1.LabelHostname && len(t.MatchLabelKeys)+len(t.MismatchLabelKeys) == 0 &&
+			termProblem(t.PodAffinityTerm, own, namespace) == "" && selectsAll(t.LabelSelector)
+	})
+}
