@@ -91,10 +91,10 @@ func countsAll(workload *Workload, all []*Workload, namespace Namespace) bool {
 		s, err := metav1.LabelSelectorAsSelector(selector)
 		return err == nil && !slices.ContainsFunc(all, func(w *Workload) bool { return !s.Matches(labels.Set(w.Template.Labels)) })
 	}
-	pod, own := workload.Template.Spec, workload.Template.Labels
+	pod, own := workload.Template.Spec, podLabelsOf(workload)
 	return slices.ContainsFunc(pod.TopologySpreadConstraints, func(c corev1.TopologySpreadConstraint) bool {
 		return c.TopologyKey == corev1.LabelHostname && len(c.MatchLabelKeys) == 0 &&
-			constraintProblem(c.LabelSelector, own) == "" && selectsAll(c.LabelSelector)
+			constraintProblem(c.LabelSelector, nil, own) == "" && selectsAll(c.LabelSelector)
 	}) || slices.ContainsFunc(antiAffinityTerms(pod.Affinity), func(t antiAffinityTerm) bool {
 		return t.TopologyKey == corev1.LabelHostname && len(t.MatchLabelKeys)+len(t.MismatchLabelKeys) == 0 &&
 			termProblem(t.PodAffinityTerm, own, namespace) == "" && selectsAll(t.LabelSelector)

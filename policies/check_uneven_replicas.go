@@ -23,7 +23,7 @@ var unevenReplicas = Rule{
 	Title:         "Number of pods that no spread makes even",
 	Severity:      SeverityInfo,
 	DefaultMode:   Audit,
-	Kinds:         spreadKinds,
+	Kinds:         SpreadKinds,
 	NeedsRelated:  true,
 	NeedsReplicas: true,
 	What: "A workload behind a Local Service has more pods than there are nodes, and not a multiple of them, so that the busiest pod gets " +
@@ -82,7 +82,7 @@ func (r *review) leavesNoChoice() bool {
 	return spreadingOf(workload, r.Namespace).Spreading == SpreadPinned || usesHostPorts(workload.Template.Spec) ||
 		slices.ContainsFunc(antiAffinityTerms(workload.Template.Spec.Affinity), func(term antiAffinityTerm) bool {
 			return term.required && (term.TopologyKey == corev1.LabelHostname || slices.Contains(zoneKeys, term.TopologyKey)) &&
-				termProblem(term.PodAffinityTerm, workload.Template.Labels, r.Namespace) == ""
+				termProblem(term.PodAffinityTerm, podLabelsOf(workload), r.Namespace) == ""
 		})
 }
 

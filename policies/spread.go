@@ -192,14 +192,16 @@ type podLabels struct {
 const unknownValue = "?"
 
 // controllerLabels are the keys of the labels that controllers give to pods: those of a revision, and single ones.
-// Source: kubernetes v1.37.1, pkg/controller/deployment/sync.go and pkg/controller/statefulset/stateful_set_utils.go.
+// Source: kubernetes v1.37.1, pkg/controller/deployment/sync.go and pkg/controller/statefulset/stateful_set_utils.go;
+// argo-rollouts v1.8.3, pkg/apis/rollouts/v1alpha1/types.go; kruise v1.8.0, pkg/controller/cloneset/utils/cloneset_utils.go.
 var controllerLabels = map[string]struct{ revision, single []string }{
 	deploymentKind: {revision: []string{appsv1.DefaultDeploymentUniqueLabelKey}},
 	statefulSetKind: {
 		revision: []string{appsv1.ControllerRevisionHashLabelKey},
 		single:   []string{appsv1.StatefulSetPodNameLabel, appsv1.PodIndexLabel},
 	},
-	rolloutKind: {revision: []string{"rollouts-pod-template-hash"}},
+	rolloutKind:  {revision: []string{"rollouts-pod-template-hash"}},
+	cloneSetKind: {revision: []string{appsv1.ControllerRevisionHashLabelKey, appsv1.DefaultDeploymentUniqueLabelKey}},
 }
 
 func podLabelsOf(w *Workload) podLabels {
