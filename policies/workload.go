@@ -48,6 +48,8 @@ type UpdateStrategy struct {
 	MaxUnavailable, MaxSurge intstr.IntOrString
 	// floor tells that at least one pod is replaced where both come to none, as Deployments have it.
 	floor bool
+	// up tells that a part of a pod that may be missing is rounded up where there may be none beyond the wanted number.
+	up bool
 }
 
 // UpdateType is the way in which pods are replaced.
@@ -64,11 +66,12 @@ const (
 )
 
 // limits returns how many of these pods may be missing at a time, and how many there may be beyond them.
-// Source: kubernetes v1.37.1, pkg/controller/deployment/util/deployment_util.go ResolveFenceposts.
+// Sources: kubernetes v1.37.1, pkg/controller/deployment/util/deployment_util.go ResolveFenceposts and
+// pkg/controller/daemon/util/daemonset_util.go UnavailableCount; kruise v1.8.0, pkg/controller/cloneset/sync calculateDiffs.
 func (u UpdateStrategy) limits(replicas int) (unavailable, surge int) {
 	// What does not parse the API server refuses.
-	unavailable, _ = intstr.GetScaledValueFromIntOrPercent(&u.MaxUnavailable, replicas, false)
 	surge, _ = intstr.GetScaledValueFromIntOrPercent(&u.MaxSurge, replicas, true)
+	unavailable, _ = intstr.GetScaledValueFromIntOrPercent(&u.MaxUnavailable, replicas, u.up && surge == 0)
 	if u.floor && unavailable == 0 && surge == 0 {
 		unavailable = 1
 	}
@@ -258,7 +261,7 @@ func newStatefulSet(s *appsv1.StatefulSet) *Workload {
 
 func newDaemonSet(d *appsv1.DaemonSet) *Workload {
 	w := newWorkload(daemonSetKind, d.ObjectMeta, d.Spec.Selector, d.Spec.Template)
-	w.Update = UpdateStrategy{Type: UpdateType(cmp.Or(d.Spec.UpdateStrategy.Type, appsv1.RollingUpdateDaemonSetStrategyType)), MaxUnavailable: one}
+	w.Update = UpdateStrategy{Type: UpdateType(cmp.Or(d.Spec.UpdateStrategy.Type, appsv1.RollingUpdateDaemonSetStrategyType)), MaxUnavailable: one, up: true}
 	if rolling := d.Spec.UpdateStrategy.RollingUpdate; rolling != nil {
 		w.Update.MaxUnavailable, w.Update.MaxSurge = orDefault(rolling.MaxUnavailable, one), orDefault(rolling.MaxSurge, none)
 	}
@@ -340,6 +343,7 @@ func newCustom(c *customWorkload) *Workload {
 		w.Update.MaxUnavailable = orDefault(updates.RollingUpdate.MaxUnavailable, one)
 	default:
 		w.Update.MaxUnavailable, w.Update.MaxSurge = orDefault(updates.MaxUnavailable, fifth), orDefault(updates.MaxSurge, none)
+		w.Update.up = true
 	}
 	return w
 }
