@@ -59,6 +59,11 @@ var catalogue = slices.Concat(
 		distributionIgnored,
 		unspreadBehindLocal,
 		ineffectiveSpread,
+		hardSpreadIgnoresTaints,
+		spreadDecaysOnRollout,
+		antiAffinityDeadlock,
+		recreateBehindLocal,
+		singleReplicaLocal,
 	},
 	regoRules,
 	[]Rule{

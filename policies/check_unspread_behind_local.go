@@ -119,12 +119,7 @@ func (r *review) findUnspread() *unspread {
 	if !could {
 		return nil
 	}
-	var services []*corev1.Service
-	for _, service := range r.localServices() {
-		if _, spreadNever := verdict(r.askNeighbour(service), VerdictWeighted, VerdictSingleAnnouncer); !spreadNever {
-			services = append(services, service)
-		}
-	}
+	services := r.balancedServices()
 	if len(services) == 0 {
 		return nil
 	}
@@ -136,9 +131,9 @@ func (r *review) findUnspread() *unspread {
 	return found
 }
 
-// LacksLocalService tells whether one more Local Service in in.Related could change the decision about a workload: its
-// pods may share a node, and no Service that is known to select them is Local. It reads Object, Namespace, Related and
-// Cluster.
+// LacksLocalService tells whether one more Local Service in in.Related could ask for the pods of a workload to be spread: they
+// may share a node, and no Service that is known to select them is Local. What else a Service could ask for can wait for the next
+// audit, since no webhook repairs it. It reads Object, Namespace, Related and Cluster.
 func LacksLocalService(in Input) bool {
 	r := &review{Input: in}
 	if in.Object.Workload == nil {
@@ -176,12 +171,8 @@ func (u *unspread) result(r *review, path, message, fix string) result {
 	if u.problem != "" {
 		fix += "; not repaired, since " + u.problem
 	}
-	because := make([]Ref, len(u.services))
-	for i, service := range u.services {
-		because[i] = serviceRef(service)
-	}
 	return result{
-		Finding: Finding{Path: path, Message: message, Fix: fix, Because: because},
+		Finding: Finding{Path: path, Message: message, Fix: fix, Because: serviceRefs(u.services)},
 		repair:  u.repair,
 		// A change of the template rolls the workload out, which an unrelated request must not do.
 		unpatchable: !r.templateChanged(),
