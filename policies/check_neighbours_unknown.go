@@ -6,7 +6,7 @@ var neighboursUnknown = Rule{
 	Title:        "Related objects could not be seen",
 	Severity:     SeverityInfo,
 	DefaultMode:  Audit,
-	Kinds:        append([]string{kindService}, SpreadKinds...),
+	Kinds:        append([]string{kindService}, kindNames(func(k WorkloadKind) bool { return k.Door != FilesOnly })...),
 	NeedsRelated: true,
 	What: "A rule depends on the Services or workloads beside this object, and the look-up failed. " +
 		"The rules that need no neighbours ran.",
@@ -36,6 +36,8 @@ func checkNeighboursUnknown(r *review) []result {
 		unknown("the Services in front of it could not be looked up, so whether its pods are spread is not known")
 	case asked && r.Object.Service != nil && r.needsSpread():
 		unknown("the workloads behind it could not be looked up, so whether its pods are spread is not known")
+	case r.missed:
+		unknown("the Services in front of it could not be looked up, so whether it suits a Local one is not known")
 	}
 	if r.Object.Service != nil && len(sharingPairs(r.Object.Service)) > 0 && isOn("local-forbidden", Deny) {
 		unknown("the Services that ask to share its address could not be looked up, so whether they can is not known")

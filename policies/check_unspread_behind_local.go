@@ -132,9 +132,9 @@ func (r *review) findUnspread() *unspread {
 	return found
 }
 
-// LacksLocalService tells whether one more Local Service in in.Related could change what is said of how a workload is
-// spread: its pods may share a node, and no Service that is known to select them is Local. It reads Object, Namespace,
-// Related and Cluster.
+// LacksLocalService tells whether one more Local Service in in.Related could ask for the pods of a workload to be spread: they
+// may share a node, and no Service that is known to select them is Local. What else a Service could ask for can wait for the next
+// audit, since no webhook repairs it. It reads Object, Namespace, Related and Cluster.
 func LacksLocalService(in Input) bool {
 	r := &review{Input: in}
 	if in.Object.Workload == nil || len(in.Object.Workload.Template.Labels) == 0 {

@@ -156,6 +156,8 @@ type review struct {
 	// even is what evenServices worked out, if evenKnown.
 	evenKnown bool
 	even      []*corev1.Service
+	// missed tells that a rule asked for the Local Services in front of the object when they could not be seen.
+	missed bool
 	// unspreadFound is what unspread worked out, if unspreadKnown.
 	unspreadKnown bool
 	unspreadFound *unspread
@@ -315,8 +317,10 @@ func behind(services []*corev1.Service, workloads []*Workload, object *Object) [
 	return found
 }
 
-// localServices are, for a workload, the Local Services that select its pods, by name.
+// localServices are, for a workload, the Local Services that select its pods, by name. Rules ask for them last, when all depends on
+// them: where they could not be seen, neighboursUnknown tells that somebody asked.
 func (r *review) localServices() []*corev1.Service {
+	r.missed = r.missed || r.Related.View == ViewNone
 	return slices.DeleteFunc(slices.Clone(r.selecting), func(s *corev1.Service) bool { return !isLocal(s, r.Cluster.Version) })
 }
 
@@ -333,13 +337,32 @@ func (r *review) evenServices() []*corev1.Service {
 	return r.even
 }
 
-// revisionLabel is the label that tells the pods of one revision of the workload from those of another; empty for none. Whoever uses
-// its template makes its pods.
-func (r *review) revisionLabel() string {
+// maker is who makes the pods of the workload under review, and replaces them: who uses its template in the place of its own, else
+// itself.
+func (r *review) maker() *Workload {
 	if users := r.Related.users(r.Object.Workload); len(users) > 0 {
-		return users[0].kind().RevisionLabel
+		return users[0]
 	}
-	return r.Object.Workload.kind().RevisionLabel
+	return r.Object.Workload
+}
+
+// revisionLabel is the label that tells the pods of one revision of the workload from those of another; empty for none.
+func (r *review) revisionLabel() string { return r.maker().kind().RevisionLabel }
+
+// updateResult is a finding about how the pods are replaced behind Local Services. It has a path only where the workload under review
+// itself says how.
+func (r *review) updateResult(message, fix string, services []*corev1.Service) result {
+	found := result{Finding: Finding{Message: message, Fix: fix, Because: serviceRefs(services)}}
+	switch maker := r.maker(); {
+	case maker != r.Object.Workload:
+		found.Fix += " in " + maker.Ref.String()
+		found.Because = append(found.Because, maker.Ref)
+	case maker.Kind == deploymentKind || maker.Kind == rolloutKind:
+		found.Path = "/spec/strategy"
+	default:
+		found.Path = "/spec/updateStrategy"
+	}
+	return found
 }
 
 // verdict returns the first of the answers that has one of the verdicts.

@@ -192,8 +192,9 @@ func TestExplainNotesModesThatDependOnTheFinding(t *testing.T) {
 		return notes
 	}
 	want := map[string]string{
-		"rules[policy-not-evaluated]":  policyNotEvaluated.DefaultModeNote,
-		"rules[source-ip-needs-local]": sourceIPNeedsLocal.DefaultModeNote,
+		"rules[anti-affinity-deadlock]": antiAffinityDeadlock.DefaultModeNote,
+		"rules[policy-not-evaluated]":   policyNotEvaluated.DefaultModeNote,
+		"rules[source-ip-needs-local]":  sourceIPNeedsLocal.DefaultModeNote,
 	}
 	if diff := cmp.Diff(want, notes()); diff != "" {
 		t.Errorf("notes mismatch (-want +got):\n%s", diff)

@@ -85,6 +85,12 @@ func (n *Nodes) eligible(pod corev1.PodSpec) []*corev1.Node {
 	return found
 }
 
+// domains is the number of nodes over which the scheduler spreads pods when it does not look at taints.
+func (n *Nodes) domains(pod corev1.PodSpec) int {
+	pod.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	return len(n.eligible(pod))
+}
+
 // tolerates tells whether pods may be placed on a node in spite of its taints.
 func tolerates(tolerations []corev1.Toleration, node *corev1.Node) bool {
 	return !slices.ContainsFunc(node.Spec.Taints, func(taint corev1.Taint) bool {

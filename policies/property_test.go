@@ -118,6 +118,12 @@ func (g generator) deployment(name string) map[string]any {
 			if selector := g.selector(); selector != nil {
 				constraint["labelSelector"] = selector
 			}
+			if keys := pick(g, nil, nil, []any{}, []any{"track"}, []any{"pod-template-hash"}); keys != nil {
+				constraint["matchLabelKeys"] = keys
+			}
+			if policy := pick(g, "", "", "Ignore", "Honor"); policy != "" {
+				constraint["nodeTaintsPolicy"] = policy
+			}
 			constraints = append(constraints, constraint)
 		}
 		pod["topologySpreadConstraints"] = constraints
@@ -147,6 +153,12 @@ func (g generator) deployment(name string) map[string]any {
 	spec := map[string]any{
 		"selector": map[string]any{"matchLabels": labels},
 		"template": map[string]any{"metadata": map[string]any{"labels": labels}, "spec": pod},
+	}
+	if g.IntN(4) == 0 {
+		spec["strategy"] = pick(g,
+			map[string]any{"type": "Recreate"},
+			map[string]any{"rollingUpdate": map[string]any{"maxUnavailable": "100%"}},
+			map[string]any{"rollingUpdate": map[string]any{"maxSurge": int64(0), "maxUnavailable": int64(1)}})
 	}
 	if replicas := g.IntN(6); replicas < 5 {
 		spec["replicas"] = int64(replicas)

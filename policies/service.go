@@ -49,6 +49,9 @@ var runtimeLabels = []string{
 // selects by one of them selects a single pod, and there is nothing to spread.
 var onePodLabels = runtimeLabels[3:]
 
+// revisionLabels are the runtime labels that tell the pods of one revision of a workload from those of another.
+var revisionLabels = runtimeLabels[:3]
+
 // podSelector returns what the labels of a pod template must hold for a Service to select its pods,
 // or nil if it selects none: an empty selector matches nothing, not everything
 // (kubernetes, pkg/controller/endpointslice).

@@ -49,6 +49,8 @@ type UpdateStrategy struct {
 	// floor tells that at least one pod is replaced where both come to none, and up that what may be missing is rounded up where
 	// there is no surge: each kind has its own way.
 	floor, up bool
+	// atOnce tells that all new pods are there before the first old one goes.
+	atOnce bool
 }
 
 // UpdateType is the way in which pods are replaced.
@@ -75,6 +77,12 @@ func (u UpdateStrategy) limits(replicas int) (unavailable, surge int) {
 		unavailable = 1
 	}
 	return unavailable, surge
+}
+
+// waits tells whether none of these pods goes before a further one is ready.
+func (u UpdateStrategy) waits(replicas int) bool {
+	unavailable, surge := u.limits(replicas)
+	return u.Type == UpdateRolling && unavailable == 0 && surge > 0
 }
 
 // WorkloadKind is a kind of objects whose pods a Service may select. A further one is a row of WorkloadKinds, from which
@@ -333,8 +341,8 @@ func newCustom(c *customWorkload) *Workload {
 	w.Update = UpdateStrategy{Type: UpdateRolling}
 	updates := c.Spec.UpdateStrategy
 	switch canary := c.Spec.Strategy.Canary; {
-	case c.Spec.Strategy.BlueGreen != nil: // all new pods are there before the first old one goes
-		w.Update.MaxSurge = all
+	case c.Spec.Strategy.BlueGreen != nil:
+		w.Update.MaxSurge, w.Update.atOnce = all, true
 	case canary != nil:
 		w.Update.MaxUnavailable, w.Update.MaxSurge = orDefault(canary.MaxUnavailable, quarter), orDefault(canary.MaxSurge, quarter)
 		w.Update.floor = true
@@ -346,8 +354,8 @@ func newCustom(c *customWorkload) *Workload {
 			w.Update.MaxUnavailable = orDefault(updates.RollingUpdate.MaxUnavailable, one)
 		}
 	default:
-		w.Update.up = true
 		w.Update.MaxUnavailable, w.Update.MaxSurge = orDefault(updates.MaxUnavailable, fifth), orDefault(updates.MaxSurge, none)
+		w.Update.up = true
 	}
 	return w
 }

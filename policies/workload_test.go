@@ -23,7 +23,8 @@ func workloadOf(t *testing.T, text string) *Workload {
 	return object.Workload
 }
 
-// TestLimits has the numbers worked out by hand: what may be missing is rounded down, what may be too many up.
+// TestLimits has the numbers worked out by hand: what may be missing is rounded down, but for DaemonSets
+// and CloneSets, what may be too many up.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	type limits struct {
@@ -46,6 +47,7 @@ func TestLimits(t *testing.T) {
 		{"apps/v1", "StatefulSet", "updateStrategy: {type: OnDelete}", 3, limits{UpdateOnDelete, 1, 0}},
 		{"apps/v1", "DaemonSet", "", 3, limits{UpdateRolling, 1, 0}},
 		{"apps/v1", "DaemonSet", "updateStrategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}", 3, limits{UpdateRolling, 0, 1}},
+		{"apps/v1", "DaemonSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 70%}}", 3, limits{UpdateRolling, 3, 0}},
 		{"apps/v1", "ReplicaSet", "", 3, limits{"", 0, 0}},
 		{"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {}}", 3, limits{UpdateRolling, 0, 1}},
 		{"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {maxSurge: 0, maxUnavailable: 1}}", 3, limits{UpdateRolling, 1, 0}},
@@ -56,6 +58,8 @@ func TestLimits(t *testing.T) {
 		{"apps/v1", "StatefulSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 10%}}", 3, limits{UpdateRolling, 1, 0}},
 		{"apps/v1", "DaemonSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 10%}}", 3, limits{UpdateRolling, 1, 0}},
 		{"apps.kruise.io/v1beta1", "StatefulSet", "", 10, limits{UpdateRolling, 1, 0}},
+		{"apps.kruise.io/v1alpha1", "CloneSet", "", 6, limits{UpdateRolling, 2, 0}},
+		{"apps.kruise.io/v1alpha1", "CloneSet", "updateStrategy: {maxSurge: 1}", 4, limits{UpdateRolling, 0, 1}},
 		{"apps.kruise.io/v1alpha1", "CloneSet", "updateStrategy: {maxSurge: 30%, maxUnavailable: 0}", 5, limits{UpdateRolling, 0, 2}},
 		{"apps.kruise.io/v1beta1", "StatefulSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 3}}", 5, limits{UpdateRolling, 3, 0}},
 		{"apps.kruise.io/v1beta1", "StatefulSet", "updateStrategy: {rollingUpdate: {}}", 5, limits{UpdateRolling, 1, 0}},

@@ -1,0 +1,139 @@
+package policies
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// antiAffinityDeadlock finds a workload whose rollout waits for a pod that has no node to go to.
+//
+// Fields: of the Services what makes them Local and whom they select; of the workload spec.replicas, spec.strategy or
+// spec.updateStrategy, and of its template ports and affinity.podAntiAffinity. What an autoscaler allows counts as replicas. Where
+// nodes are not known there are taken to be enough for the most replicas, but for one pod only where there are several.
+var antiAffinityDeadlock = Rule{
+	ID:              "anti-affinity-deadlock",
+	Title:           "Rollout that waits for itself",
+	Severity:        SeverityWarning,
+	DefaultMode:     Warn,
+	DefaultModeNote: "deny where the request changes the template and the pods are known to fill all nodes",
+	Kinds: kindNames(func(k WorkloadKind) bool {
+		return slices.Contains([]string{deploymentKind, daemonSetKind, rolloutKind, cloneSetKind}, k.Kind)
+	}),
+	NeedsRelated:  true,
+	NeedsReplicas: true,
+	What: "Behind a Local Service, a hostPort or a required anti-affinity on kubernetes.io/hostname allows one pod on each node, a rollout " +
+		"makes a new pod before an old one goes (maxUnavailable comes to 0, and maxSurge does not), and the pods may fill all nodes.",
+	Why: "The new pod fits on no node, since an old one is on each. The old ones stay until it is ready, which it never is: the rollout is " +
+		"stuck, and Local goes on sending traffic to the old version. The default maxUnavailable, 25 %, is rounded down to 0 for three " +
+		"pods or fewer. A blue-green Rollout needs as many free nodes as it has pods.",
+	Remedy: "Set maxSurge 0 and maxUnavailable 1, so that each new pod takes the place of an old one; or spread the pods by a constraint on " +
+		"kubernetes.io/hostname with maxSkew 1 in the place of the anti-affinity.",
+	Exempt: "When there always is a free node, or an autoscaler makes one.",
+	Since:  "All versions; from 1.31 on, matchLabelKeys of an anti-affinity term can name the label of a revision, so that old and new pods may meet.",
+	Sources: []string{
+		"https://github.com/kubernetes/kubernetes/blob/v1.37.1/pkg/controller/deployment/util/deployment_util.go#L883-L906",
+		"https://github.com/kubernetes/kubernetes/issues/116891",
+		"https://github.com/kubernetes/kubernetes/issues/56539",
+		"https://argo-rollouts.readthedocs.io/en/stable/features/bluegreen/",
+	},
+	check: checkAntiAffinityDeadlock,
+}
+
+func checkAntiAffinityDeadlock(r *review) []result {
+	w := r.Object.Workload
+	if w == nil {
+		return nil
+	}
+	means := r.onePerNode()
+	stuck, certain := r.stuckRollout()
+	if means == "" || stuck == "" {
+		return nil
+	}
+	services := r.localServices()
+	if len(services) == 0 {
+		return nil
+	}
+	fix := "set maxSurge 0 and maxUnavailable 1"
+	if r.maker().Update.atOnce {
+		fix = "use a canary with maxSurge 0 and maxUnavailable 1"
+	}
+	found := r.updateResult(fmt.Sprintf("%s: %s and maxUnavailable 0", stuck, means), fix, services)
+	if means != hostPort {
+		found.Fix += ", or a spread constraint in the place of the anti-affinity"
+	}
+	// Only a request that begins such a rollout is refused: another one may well be what frees a node.
+	if certain && r.templateChanged() {
+		found.mode = Deny
+	}
+	return []result{found}
+}
+
+const (
+	hostPort             = "a hostPort"
+	requiredAntiAffinity = "required anti-affinity"
+)
+
+// onePerNode is what keeps an old and a new pod from sharing a node; empty for nothing.
+func (r *review) onePerNode() string {
+	w := r.Object.Workload
+	if usesHostPorts(w.Template.Spec) {
+		return hostPort
+	}
+	for _, term := range antiAffinityTerms(w.Template.Spec.Affinity) {
+		keys := slices.Concat(term.MatchLabelKeys, term.MismatchLabelKeys)
+		byRevision := r.Cluster.Version.atLeast(antiMatchLabelsVersion) &&
+			slices.ContainsFunc(keys, func(key string) bool { return slices.Contains(revisionLabels, key) })
+		if term.required && term.TopologyKey == corev1.LabelHostname && !byRevision &&
+			termProblem(term.PodAffinityTerm, podLabelsOf(w), r.Namespace) == "" {
+			return requiredAntiAffinity
+		}
+	}
+	return ""
+}
+
+// stuckRollout tells, in words, which rollouts of pods that need a node each cannot end, and whether there is no other; empty for none.
+func (r *review) stuckRollout() (text string, certain bool) {
+	w, update := r.Object.Workload, r.maker().Update
+	least, most := r.replicas.least, r.replicas.most
+	nodes := r.Cluster.eligible(w)
+	if w.Template.Spec.NodeSelector[corev1.LabelHostname] != "" {
+		nodes = 1
+	}
+	switch {
+	case w.Kind == daemonSetKind:
+		// There is a pod on each node before the rollout begins.
+		if !update.waits(1) {
+			return "", false
+		}
+		return "rollouts get stuck on every node", true
+	case nodes == 0:
+		if most < 2 || !update.waits(most) {
+			return "", false
+		}
+		few := most
+		if update.atOnce {
+			few = 2*most - 1
+		}
+		return fmt.Sprintf("rollouts of %d pods get stuck on %d nodes or fewer", most, few), false
+	default:
+		// The fewest pods that leave too few nodes free.
+		pods := nodes
+		if update.atOnce {
+			pods = nodes/2 + 1
+		}
+		pods = max(pods, least)
+		if pods > most || !update.waits(pods) {
+			return "", false
+		}
+		return fmt.Sprintf("rollouts of %s get stuck on %s", plural(pods, "pod"), plural(nodes, "node")), pods == least && update.waits(most)
+	}
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
