@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -51,8 +55,10 @@ func find(m module) ([]bundle, error) {
 		case entry.IsDir() && (slices.Contains(m.skip, name) || name != "." && strings.HasPrefix(entry.Name(), ".")):
 			return fs.SkipDir
 		case entry.IsDir():
-			if _, err := os.Stat(filepath.Join(m.dir, name, "Chart.yaml")); err != nil {
+			if _, err := os.Stat(filepath.Join(m.dir, name, "Chart.yaml")); errors.Is(err, fs.ErrNotExist) {
 				return nil // No chart: go on.
+			} else if err != nil {
+				return err
 			}
 			c := m.charts[name]
 			for _, set := range append([]values{{name: "default"}}, c.values...) {
@@ -66,7 +72,7 @@ func find(m module) ([]bundle, error) {
 			}
 			folder := path.Dir(name)
 			judged[folder] = judged[folder] || judgedKind.Match(text)
-			if kindLine.Match(text) || path.Base(name) == "kustomization.yaml" {
+			if bytes.Contains(text, []byte("kind:")) || path.Base(name) == "kustomization.yaml" {
 				folders[folder] = append(folders[folder], name)
 			}
 		}
@@ -89,11 +95,13 @@ func find(m module) ([]bundle, error) {
 			}
 		}
 	}
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(m.charts)), m.expose, m.skip) {
+		if _, err := os.Stat(filepath.Join(m.dir, name)); err != nil {
+			return nil, fmt.Errorf("%s, which sources.go names: %w", m.path, err)
+		}
+	}
 	slices.SortStableFunc(bundles, func(a, b bundle) int { return strings.Compare(a.name, b.name) })
 	return bundles, nil
 }
 
-var (
-	kindLine   = regexp.MustCompile(`(?m)^[\s-]*kind:`)
-	judgedKind = regexp.MustCompile(`(?m)^[\s-]*kind:\s*(` + strings.Join(policies.Kinds, "|") + `)\s*$`)
-)
+var judgedKind = regexp.MustCompile(`kind:\s*(` + strings.Join(policies.Kinds, "|") + `)\s*\n`)

@@ -88,7 +88,7 @@ func judge(ctx context.Context, b bundle, rendered string, rules *rego.Set) (res
 	if b.chart == nil && !b.values.exposed {
 		return judgeFiles(ctx, b, b.root, rules)
 	}
-	texts := map[string]string{}
+	var texts map[string]string
 	var err error
 	if b.chart != nil {
 		texts, err = render(*b.chart, b.values, filepath.Join(b.root, b.name))

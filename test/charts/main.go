@@ -35,7 +35,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, rendered string) error {
+func run(ctx context.Context, rendered string) (err error) {
 	judgements, err := readJudgements(judgementsFile)
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func run(ctx context.Context, rendered string) error {
 		if rendered, err = os.MkdirTemp("", "charts"); err != nil {
 			return err
 		}
-		defer os.RemoveAll(rendered)
+		defer func() { err = errors.Join(err, os.RemoveAll(rendered)) }()
 	}
 	result, err := judgeAll(ctx, bundles, rendered, shown)
 	if err != nil {

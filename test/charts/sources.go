@@ -60,7 +60,7 @@ var sources = []source{
 			}},
 			{name: "exposed", set: []string{"hubble.relay.enabled=true,hubble.ui.enabled=true"}, exposed: true},
 		}}},
-		expose: []string{"examples/kubernetes-istio", "examples/kubernetes-dns"},
+		expose: []string{"examples/kubernetes-istio"},
 	},
 	{
 		path: "github.com/dapr/dapr", version: "v1.14.0", sum: "h1:SIQsNX1kH31JRDIS4k8IZ6eomM/BAcOP844PhQIT+BQ=",
@@ -112,8 +112,14 @@ var sources = []source{
 		path: "github.com/projectcontour/contour", version: "v1.33.8", sum: "h1:QoOfwqWws+CVRFpsRC2+f1DmB5IdurtyUtepIsiWfE0=",
 		expose: []string{"examples/example-workload/httpproxy", "examples/ratelimit"},
 	},
-	{path: "github.com/prometheus-operator/prometheus-operator", version: "v0.85.0", sum: "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s="},
-	{path: "github.com/traefik/traefik/v3", version: "v3.7.13", sum: "h1:T8wy9KuaFzCkmXCqAzDy7t73pBDR1DHrJe3pqXpNXTw="},
+	{
+		path: "github.com/prometheus-operator/prometheus-operator", version: "v0.85.0", sum: "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
+		expose: []string{"example/user-guides/getting-started"},
+	},
+	{
+		path: "github.com/traefik/traefik/v3", version: "v3.7.13", sum: "h1:T8wy9KuaFzCkmXCqAzDy7t73pBDR1DHrJe3pqXpNXTw=",
+		expose: []string{"integration/fixtures/k8s"},
+	},
 	{path: "go.universe.tf/metallb", version: "v0.16.2", sum: "h1:RCSAGoZmqcvTg0e56+Okbwz8iTuQVX30JpKX5mYEPUM="},
 	{
 		path: "istio.io/istio", version: "v0.0.0-20260827124520-eed52ebb66ad", sum: "h1:ui9TJjRMAV/hb5ehQaZDq7IUGxuQP6dra9lapT/VjHI=",
@@ -161,11 +167,36 @@ var sources = []source{
 				"controller.topologySpreadConstraints[0].whenUnsatisfiable=DoNotSchedule",
 				"controller.topologySpreadConstraints[0].labelSelector.matchLabels.app\\.kubernetes\\.io/instance=ingress-nginx",
 			}},
+			{name: "AWS addresses of pods", set: []string{
+				"controller.service.externalTrafficPolicy=Local",
+				"controller.service.annotations.service\\.beta\\.kubernetes\\.io/aws-load-balancer-type=external",
+				"controller.service.annotations.service\\.beta\\.kubernetes\\.io/aws-load-balancer-nlb-target-type=ip",
+			}},
+			{name: "Hetzner and proxy protocol", set: []string{
+				"controller.service.externalTrafficPolicy=Local,controller.config.use-proxy-protocol=true",
+				"controller.service.annotations.load-balancer\\.hetzner\\.cloud/location=fsn1",
+				"controller.service.annotations.load-balancer\\.hetzner\\.cloud/uses-proxyprotocol=true",
+			}},
+			{name: "metrics too", set: []string{
+				"controller.metrics.enabled=true,controller.metrics.service.type=NodePort,controller.metrics.service.externalTrafficPolicy=Local,controller.replicaCount=3",
+			}},
 			{name: "pinned port", set: []string{"controller.service.externalTrafficPolicy=Local,controller.service.healthCheckNodePort=32000"}},
 		}}},
+		expose: []string{
+			"deploy/static/provider/aws", "deploy/static/provider/cloud", "deploy/static/provider/do",
+			"deploy/static/provider/oracle", "deploy/static/provider/scw",
+		},
 	},
-	{path: "k8s.io/kubernetes", version: "v1.37.1", sum: "h1:LTUzSbp9n0W7649oVKBYfC48zcoD3vCk++1PZQn28q8="},
-	{path: "knative.dev/serving", version: "v0.51.0", sum: "h1:yN2Q7eYqJgoPfZkATjoBZyGbZ2P1Qhns9HIMU4mF+to="},
+	{
+		path: "k8s.io/kubernetes", version: "v1.37.1", sum: "h1:LTUzSbp9n0W7649oVKBYfC48zcoD3vCk++1PZQn28q8=",
+		expose: []string{
+			"test/e2e/testing-manifests/statefulset/cassandra", "test/e2e/testing-manifests/statefulset/etcd",
+		},
+	},
+	{
+		path: "knative.dev/serving", version: "v0.51.0", sum: "h1:yN2Q7eYqJgoPfZkATjoBZyGbZ2P1Qhns9HIMU4mF+to=",
+		expose: []string{"third_party/contour-latest", "third_party/kourier-latest"},
+	},
 	{path: "sigs.k8s.io/aws-load-balancer-controller", version: "v1.1.9", sum: "h1:nD0YIJIJJGq666QUFJF61H6deTOAroKpf1XZcyjLHPw="},
 	{
 		path: "sigs.k8s.io/external-dns", version: "v0.21.0", sum: "h1:YAC7ERW32eZAjSdhu44taaZGII6nwz2/wteT+BtpFzM=",
