@@ -72,10 +72,12 @@ func RuleByID(id string) (Rule, bool) {
 	return catalogue[i], true
 }
 
-const (
-	kindService  = "Service"
-	kindWorkload = "Deployment"
-)
+const kindService = "Service"
 
-// Kinds lists the kinds of objects that are judged.
-var Kinds = []string{kindWorkload, kindService}
+// workloadKinds are the kinds of workloads, Kinds those of all objects that are judged, and spreadKinds those whose pods may share a
+// node unless something keeps them apart.
+var (
+	workloadKinds = kindNames(func(WorkloadKind) bool { return true })
+	Kinds         = append(workloadKinds[:len(workloadKinds):len(workloadKinds)], kindService)
+	spreadKinds   = kindNames(func(k WorkloadKind) bool { return k.Kind != daemonSetKind && k.Kind != podKind })
+)

@@ -11,7 +11,7 @@ var ineffectiveSpread = Rule{
 	Severity:        SeverityWarning,
 	DefaultMode:     Warn,
 	DefaultModeNote: "the mode of unspread-behind-local, unless a policy sets one",
-	Kinds:           []string{kindWorkload},
+	Kinds:           spreadKinds,
 	NeedsRelated:    true,
 	NeedsReplicas:   true,
 	Fixable:         true,

@@ -6,7 +6,7 @@ var neighboursUnknown = Rule{
 	Title:        "Related objects could not be seen",
 	Severity:     SeverityInfo,
 	DefaultMode:  Audit,
-	Kinds:        []string{kindService, kindWorkload},
+	Kinds:        append([]string{kindService}, spreadKinds...),
 	NeedsRelated: true,
 	What: "A rule depends on the Services or workloads beside this object, and the look-up failed. " +
 		"The rules that need no neighbours ran.",
@@ -32,7 +32,7 @@ func checkNeighboursUnknown(r *review) []result {
 	}
 	switch asked := isOn(unspreadBehindLocal.ID, Warn) || isOn(ineffectiveSpread.ID, off); {
 	// An autoscaler that was not seen may ask for more than one pod.
-	case asked && r.Object.Workload != nil && r.Cluster.Nodes != 1 && !spreadingOf(r.Object.Workload, r.Namespace).kept:
+	case asked && r.Object.Workload != nil && r.Cluster.Nodes != 1 && !spreadingOf(r.Object.Workload, r.Namespace).kept():
 		unknown("the Services in front of it could not be looked up, so whether its pods are spread is not known")
 	case asked && r.Object.Service != nil && r.needsSpread():
 		unknown("the workloads behind it could not be looked up, so whether its pods are spread is not known")

@@ -10,7 +10,7 @@ var policyNotEvaluated = Rule{
 	Severity:        SeverityWarning,
 	DefaultMode:     Warn,
 	DefaultModeNote: "the policy's evaluationFailure: Deny, Warn, or Ignore for audit",
-	Kinds:           []string{kindService, kindWorkload},
+	Kinds:           Kinds,
 	What: "Rego of a SourceIPPolicy, or of the built-in rules, ended in an error, ran out of time, or gave a result that the contract " +
 		"does not allow. Other policies and all other rules ran.",
 	Why: "A rule that could not run must not look like one that found nothing. The author of the policy decides what it means for the " +

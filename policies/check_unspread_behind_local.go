@@ -20,7 +20,7 @@ var unspreadBehindLocal = Rule{
 	Title:         "Pods behind a Local Service may share a node",
 	Severity:      SeverityWarning,
 	DefaultMode:   Warn,
-	Kinds:         []string{kindService, kindWorkload},
+	Kinds:         append([]string{kindService}, spreadKinds...),
 	NeedsRelated:  true,
 	NeedsReplicas: true,
 	Fixable:       true,
@@ -67,8 +67,7 @@ func checkUnspreadService(r *review) []result {
 	}
 	var unspread []Ref
 	for _, workload := range r.behind {
-		replicas := effectiveReplicas(workload, r.Related.Autoscalers)
-		if replicas > 1 && !spreadingOf(workload, r.Namespace).kept {
+		if !workload.Controlled && replicasOf(workload, r.Related).most > 1 && !spreadingOf(workload, r.Namespace).kept() {
 			unspread = append(unspread, workload.Ref)
 		}
 	}
@@ -90,7 +89,7 @@ func checkUnspreadService(r *review) []result {
 // needsSpread tells whether the request is what makes the pods behind a Service want to be spread.
 func (r *review) needsSpread() bool {
 	_, spreadNever := verdict(r.answers, VerdictWeighted, VerdictSingleAnnouncer)
-	return r.becameLocal() && !spreadNever && r.Cluster.Nodes != 1
+	return r.becameLocal() && !spreadNever && r.Cluster.schedulable() != 1
 }
 
 // unspread is a workload behind Local Services whose pods may share a node.
@@ -121,10 +120,7 @@ func (r *review) findUnspread() *unspread {
 		return nil
 	}
 	var services []*corev1.Service
-	for _, service := range r.selecting {
-		if !isLocal(service, r.Cluster.Version) {
-			continue
-		}
+	for _, service := range r.localServices() {
 		if _, spreadNever := verdict(r.askNeighbour(service), VerdictWeighted, VerdictSingleAnnouncer); !spreadNever {
 			services = append(services, service)
 		}
@@ -136,7 +132,7 @@ func (r *review) findUnspread() *unspread {
 	spread := r.settings.with(r.spreadWishes())
 	found.strategy = spread.Strategy
 	found.repair, found.problem = spreadRepair(r.Object, spread, services,
-		behind(services, r.behind, r.Object), r.Cluster.Version)
+		behind(services, r.behind, r.Object), r.revisionLabel(), r.Cluster.Version)
 	return found
 }
 
@@ -148,7 +144,7 @@ func LacksLocalService(in Input) bool {
 	if in.Object.Workload == nil {
 		return false
 	}
-	r.replicas = effectiveReplicas(in.Object.Workload, in.Related.Autoscalers)
+	r.replicas = replicasOf(in.Object.Workload, in.Related)
 	if _, could := r.couldBeUnspread(); !could {
 		return false
 	}
@@ -160,11 +156,11 @@ func LacksLocalService(in Input) bool {
 // couldBeUnspread tells, without a look at the neighbours, whether the object is a workload whose
 // pods may share a node. One known node leaves nothing to spread over.
 func (r *review) couldBeUnspread() (spreading, bool) {
-	if r.Object.Workload == nil || r.replicas < 2 || r.Cluster.Nodes == 1 {
+	if r.Object.Workload == nil || r.replicas.most < 2 {
 		return spreading{}, false
 	}
 	s := spreadingOf(r.Object.Workload, r.Namespace)
-	return s, !s.kept
+	return s, !s.kept() && r.Cluster.eligible(r.Object.Workload) != 1
 }
 
 func (r *review) spreadWishes() []SpreadWish {
@@ -194,13 +190,13 @@ func (u *unspread) result(r *review, path, message, fix string) result {
 
 // load says what may become of the traffic.
 func (r *review) load() string {
-	if r.replicas == 2 {
+	if r.replicas.most == 2 {
 		return "they may all share one node"
 	}
-	worst := worstOverload(r.replicas)
+	worst := worstOverload(r.replicas.most)
 	load := fmt.Sprintf("up to %.3gx load on one pod", worst)
-	if nodes := r.Cluster.Nodes; nodes > 0 {
-		if spread := spreadOverload(r.replicas, nodes); spread < worst {
+	if nodes := r.Cluster.eligible(r.Object.Workload); nodes > 0 {
+		if spread := spreadOverload(r.replicas.most, nodes); spread < worst {
 			load += fmt.Sprintf(" (%.3gx if spread over %d nodes)", spread, nodes)
 		}
 	}

@@ -17,8 +17,11 @@ import (
 // It reads nothing but its arguments and changes none of them; equal arguments give equal results,
 // whatever the order of the related objects. The error is non-nil when a rule could not be
 // evaluated, and then is of type Faults; the Decision then still holds what did run and a finding about what did not.
-// A denial is a finding, never an error. rules must not be nil.
+// A denial is a finding, never an error. A workload that is Controlled has no findings. rules must not be nil.
 func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Decision, error) {
+	if in.Object.Workload != nil && in.Object.Workload.Controlled {
+		return Decision{}, nil
+	}
 	r := newReview(ctx, in, rules, settings)
 	var decision Decision
 	for _, rule := range catalogue {
@@ -148,8 +151,8 @@ type review struct {
 	// behind are, for a Service, the workloads whose pods it selects, and, for a workload, the others
 	// behind the same Services; sorted.
 	behind []*Workload
-	// replicas is the most pods that a workload may have.
-	replicas int
+	// replicas is how few and how many pods a workload may have.
+	replicas replicaRange
 	// unspreadFound is what unspread worked out, if unspreadKnown.
 	unspreadKnown bool
 	unspreadFound *unspread
@@ -167,7 +170,7 @@ func newReview(ctx context.Context, in Input, rules Rules, settings Settings) *r
 		}
 		slices.SortFunc(r.sharing, compareServices)
 	} else {
-		r.replicas = effectiveReplicas(in.Object.Workload, in.Related.Autoscalers)
+		r.replicas = replicasOf(in.Object.Workload, in.Related)
 		for _, service := range in.Related.Services {
 			if Selects(service, in.Object.Workload) {
 				r.selecting = append(r.selecting, service)
@@ -223,7 +226,7 @@ func (r *review) document() Document {
 		Object:    r.Object,
 		Namespace: r.namespaceDocument(),
 		Related:   RelatedDocument{Workloads: r.behind, View: r.Related.View},
-		Facts:     Facts{Explicit: r.explicit, Replicas: r.replicas},
+		Facts:     Facts{Explicit: r.explicit, Replicas: r.replicas.most},
 		Cluster:   r.clusterDocument(),
 
 		Parameters: r.settings.Parameters,
@@ -235,6 +238,7 @@ func (r *review) document() Document {
 		document.Facts = r.serviceFacts(r.Object.Service, r.settings, r.explicit)
 		document.Related.Services = r.sharing
 	} else {
+		document.Facts.Spread = spreadingOf(r.Object.Workload, r.Namespace).Spreading
 		document.Related.Services = r.selecting
 	}
 	return document
@@ -278,7 +282,7 @@ func (r *review) namespaceDocument() NamespaceDocument {
 }
 
 func (r *review) clusterDocument() ClusterDocument {
-	return ClusterDocument{Nodes: r.Cluster.Nodes, Version: r.Cluster.Version.orNewest().String()}
+	return ClusterDocument{Nodes: r.Cluster.schedulable(), Version: r.Cluster.Version.orNewest().String()}
 }
 
 func (r *review) serviceFacts(service *corev1.Service, settings Settings, explicit Explicit) Facts {
@@ -304,6 +308,20 @@ func behind(services []*corev1.Service, workloads []*Workload, object *Object) [
 	}
 	slices.SortFunc(found, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
 	return found
+}
+
+// localServices are, for a workload, the Local Services that select its pods, by name.
+func (r *review) localServices() []*corev1.Service {
+	return slices.DeleteFunc(slices.Clone(r.selecting), func(s *corev1.Service) bool { return !isLocal(s, r.Cluster.Version) })
+}
+
+// revisionLabel is the label that tells the pods of one revision of the workload from those of another; empty for none. Whoever uses
+// its template makes its pods.
+func (r *review) revisionLabel() string {
+	if users := r.Related.users(r.Object.Workload); len(users) > 0 {
+		return users[0].kind().RevisionLabel
+	}
+	return r.Object.Workload.kind().RevisionLabel
 }
 
 // verdict returns the first of the answers that has one of the verdicts.
@@ -377,28 +395,6 @@ func (r *review) templateChanged() bool {
 func template(content map[string]any) any {
 	spec, _ := content["spec"].(map[string]any)
 	return spec["template"]
-}
-
-// effectiveReplicas is the most pods that a workload may have: what an autoscaler allows, or what is
-// written. A workload that is scaled to zero will hardly stay so: it counts as two.
-func effectiveReplicas(w *Workload, autoscalers []Autoscaler) int {
-	if w.Replicas != nil && *w.Replicas == 0 {
-		return 2
-	}
-	most := 1
-	if w.Replicas != nil {
-		most = int(*w.Replicas)
-	}
-	scaled := 0
-	for _, a := range autoscalers {
-		if a.target() == (scaleTarget{w.Kind, w.Name}) && a.Ref.Namespace == w.Namespace {
-			scaled = max(scaled, int(a.MaxReplicas))
-		}
-	}
-	if scaled > 0 {
-		return scaled
-	}
-	return most
 }
 
 func policyName(policy string) string {

@@ -38,7 +38,7 @@ func TestAPolicyThatFailedIsNotAskedAboutNeighbours(t *testing.T) {
 	const services = 12
 	labels := map[string]string{"app": "web"}
 	replicas := int32(3)
-	workload := NewDeployment(&appsv1.Deployment{
+	workload := NewWorkload(&appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},

@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // Index finds the Services that select a pod, the workloads that a Service selects, and the Services that share an address
@@ -42,7 +41,9 @@ type namespaceIndex struct {
 	workloadsBy map[labelPair]map[workloadKey]*Workload
 	// autoscalers and autoscalersOf hold each autoscaler by its own name and by what it scales.
 	autoscalers   map[string]Autoscaler
-	autoscalersOf map[scaleTarget]map[string]Autoscaler
+	autoscalersOf map[WorkloadRef]map[string]Autoscaler
+	// usersOf holds each workload that uses the template of another one by that one.
+	usersOf map[WorkloadRef]map[workloadKey]*Workload
 }
 
 type indexedService struct {
@@ -54,8 +55,6 @@ type indexedService struct {
 type serviceKey struct{ namespace, name string }
 
 type labelPair struct{ key, value string }
-
-type scaleTarget struct{ kind, name string }
 
 type workloadKey struct{ apiVersion, kind, name string }
 
@@ -99,8 +98,12 @@ func (x *Index) deleteService(n *namespaceIndex, key serviceKey) {
 	delete(n.services, key.name)
 }
 
-// PutWorkload adds a workload as Put does.
+// PutWorkload adds a workload as Put does, if it is one that stands for pods of its own.
 func (x *Index) PutWorkload(workload *Workload) {
+	if !workload.isNeighbour() {
+		x.Delete(workload.Ref)
+		return
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := x.namespace(workload.Namespace)
@@ -115,7 +118,7 @@ func (x *Index) PutAutoscaler(autoscaler Autoscaler) {
 	key := autoscalerKey(autoscaler.Ref)
 	n.deleteAutoscaler(key)
 	n.autoscalers[key] = autoscaler
-	put(n.autoscalersOf, autoscaler.target(), key, autoscaler)
+	put(n.autoscalersOf, autoscaler.Target, key, autoscaler)
 }
 
 // Delete removes the object or the autoscaler of that name, if it is there.
@@ -127,7 +130,7 @@ func (x *Index) Delete(ref Ref) {
 		return
 	}
 	switch {
-	case schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind) == serviceKind:
+	case ref.APIVersion == serviceVersion && ref.Kind == kindService:
 		x.deleteService(n, serviceKey{ref.Namespace, ref.Name})
 	case Autoscales(ref.APIVersion, ref.Kind):
 		n.deleteAutoscaler(autoscalerKey(ref))
@@ -180,7 +183,11 @@ func (x *Index) Related(object *Object) Related {
 		scaled = append([]*Workload{object.Workload}, scaled...)
 	}
 	for _, workload := range scaled {
-		target := scaleTarget{workload.Kind, workload.Name}
+		related.Users = slices.AppendSeq(related.Users, maps.Values(n.usersOf[WorkloadRef{workload.Kind, workload.Name}]))
+	}
+	slices.SortFunc(related.Users, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
+	for _, workload := range slices.Concat(scaled, related.Users) {
+		target := WorkloadRef{workload.Kind, workload.Name}
 		related.Autoscalers = slices.AppendSeq(related.Autoscalers, maps.Values(n.autoscalersOf[target]))
 	}
 	slices.SortFunc(related.Autoscalers, func(a, b Autoscaler) int { return a.Ref.compare(b.Ref) })
@@ -210,7 +217,8 @@ func (x *Index) namespace(name string) *namespaceIndex {
 			workloads:     map[workloadKey]*Workload{},
 			workloadsBy:   map[labelPair]map[workloadKey]*Workload{},
 			autoscalers:   map[string]Autoscaler{},
-			autoscalersOf: map[scaleTarget]map[string]Autoscaler{},
+			autoscalersOf: map[WorkloadRef]map[string]Autoscaler{},
+			usersOf:       map[WorkloadRef]map[workloadKey]*Workload{},
 		}
 		x.namespaces[name] = n
 	}
@@ -248,6 +256,9 @@ func (n *namespaceIndex) putWorkload(key workloadKey, workload *Workload) {
 	for k, v := range workload.Template.Labels {
 		put(n.workloadsBy, labelPair{k, v}, key, workload)
 	}
+	if workload.TemplateOf != (WorkloadRef{}) {
+		put(n.usersOf, workload.TemplateOf, key, workload)
+	}
 }
 
 func (n *namespaceIndex) deleteWorkload(key workloadKey) {
@@ -255,13 +266,14 @@ func (n *namespaceIndex) deleteWorkload(key workloadKey) {
 		for k, v := range former.Template.Labels {
 			remove(n.workloadsBy, labelPair{k, v}, key)
 		}
+		remove(n.usersOf, former.TemplateOf, key)
 		delete(n.workloads, key)
 	}
 }
 
 func (n *namespaceIndex) deleteAutoscaler(key string) {
 	if former, ok := n.autoscalers[key]; ok {
-		remove(n.autoscalersOf, former.target(), key)
+		remove(n.autoscalersOf, former.Target, key)
 		delete(n.autoscalers, key)
 	}
 }
@@ -329,5 +341,3 @@ func sortedWorkloads(workloads func(yield func(*Workload) bool)) []*Workload {
 }
 
 func autoscalerKey(ref Ref) string { return ref.Kind + "/" + ref.Name }
-
-func (a Autoscaler) target() scaleTarget { return scaleTarget{a.TargetKind, a.TargetName} }

@@ -78,8 +78,21 @@ type Related struct {
 	// Workloads are, for a Service, those whose pods it selects, and, for a workload, the others
 	// behind the same Services.
 	Workloads []*Workload
-	// Autoscalers are those that scale the object or one of Workloads.
+	// Users are workloads that use the template of the object, or of one of Workloads, in the place of their own.
+	Users []*Workload
+	// Autoscalers are those that scale the object, one of Workloads, or one of Users.
 	Autoscalers []Autoscaler
+}
+
+// users are those that use the template of a workload.
+func (r Related) users(w *Workload) []*Workload {
+	var found []*Workload
+	for _, user := range r.Users {
+		if user.Namespace == w.Namespace && user.TemplateOf == (WorkloadRef{w.Kind, w.Name}) {
+			found = append(found, user)
+		}
+	}
+	return found
 }
 
 // View tells how much of an object's neighbourhood was seen.
@@ -95,19 +108,12 @@ const (
 	ViewCluster View = "Cluster"
 )
 
-// Autoscaler is a HorizontalPodAutoscaler, or what else sets the replicas of a workload.
-type Autoscaler struct {
-	Ref Ref
-	// TargetKind and TargetName name the workload that it scales, in its own namespace.
-	TargetKind, TargetName string
-	// MaxReplicas is the most pods that it makes.
-	MaxReplicas int32
-}
-
 // Cluster is what is known of the cluster.
 type Cluster struct {
-	// Nodes is the number of nodes that may run the pods; 0 means that it is not known.
+	// Nodes is the number of nodes that may run the pods, where somebody told it; 0 means that nobody did.
 	Nodes int
+	// Known are the nodes themselves; nil where they are not known. Nodes counts in the place of their number.
+	Known *Nodes
 	// Version is the version of the API server; the zero value means Newest.
 	Version Version
 }

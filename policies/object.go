@@ -12,12 +12,9 @@ import (
 	"strings"
 	"sync"
 
-	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
@@ -87,29 +84,16 @@ func (o *Object) Content() map[string]any {
 // MarshalJSON writes the Content.
 func (o *Object) MarshalJSON() ([]byte, error) { return json.Marshal(o.Content()) }
 
-// Workload is what the rules read of an object that makes pods from a template.
-type Workload struct {
-	Ref
-	// Labels and Annotations are the workload's own, not those of its pods.
-	Labels, Annotations map[string]string
-	// Replicas is the written number; nil for the default of one.
-	Replicas *int32
-	// Selector is the workload's own selector of its pods.
-	Selector *metav1.LabelSelector
-	// Template is the template of its pods, reduced to what tells how they are selected and placed.
-	Template corev1.PodTemplateSpec
-}
-
-var (
-	serviceKind    = schema.GroupVersionKind{Version: "v1", Kind: "Service"}
-	deploymentKind = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}
-)
-
 // Judged tells whether objects of an apiVersion and kind are judged, so that NewObject and ReadObject take them.
 func Judged(apiVersion, kind string) bool {
-	gvk := schema.FromAPIVersionAndKind(apiVersion, kind)
-	return gvk == serviceKind || gvk == deploymentKind
+	if apiVersion == serviceVersion && kind == kindService {
+		return true
+	}
+	_, ok := WorkloadKindOf(apiVersion, kind)
+	return ok
 }
+
+const serviceVersion = "v1"
 
 // NewObject decodes a document. It takes content over, which must not be changed afterwards, and writes into it the
 // namespace "default" where it has none, and "" where a label or an annotation is null.
@@ -147,8 +131,17 @@ func ReadObject(apiVersion, kind, namespace string, raw []byte) (*Object, error)
 
 func newObject(apiVersion, kind, namespace string, decode func(into any) error) (*Object, error) {
 	object := &Object{}
-	switch schema.FromAPIVersionAndKind(apiVersion, kind) {
-	case serviceKind:
+	workloadKind, isWorkload := WorkloadKindOf(apiVersion, kind)
+	switch {
+	case isWorkload:
+		var err error
+		if object.Workload, err = workloadKind.read(decode); err != nil {
+			return nil, err
+		}
+		object.Workload.APIVersion, object.Workload.Kind = apiVersion, kind
+		object.Workload.Namespace = cmp.Or(namespace, object.Workload.Namespace, metav1.NamespaceDefault)
+		object.Ref = object.Workload.Ref
+	case apiVersion == serviceVersion && kind == kindService:
 		var service corev1.Service
 		if err := decode(&service); err != nil {
 			return nil, err
@@ -157,14 +150,6 @@ func newObject(apiVersion, kind, namespace string, decode func(into any) error) 
 		object.Ref = Ref{apiVersion, kind, service.Namespace, nameOf(service.ObjectMeta)}
 		object.Service = ReducedService(&service)
 		object.meta = service.ObjectMeta
-	case deploymentKind:
-		var deployment appsv1.Deployment
-		if err := decode(&deployment); err != nil {
-			return nil, err
-		}
-		deployment.Namespace = cmp.Or(namespace, deployment.Namespace)
-		object.Workload = NewDeployment(&deployment)
-		object.Ref = object.Workload.Ref
 	default:
 		return nil, fmt.Errorf("%s %s is not judged", apiVersion, kind)
 	}
@@ -189,23 +174,6 @@ func complete(content map[string]any, ref Ref) {
 				texts[name] = "" // as the API server takes it
 			}
 		}
-	}
-}
-
-// NewDeployment returns what the rules read of a Deployment, with which it shares maps and lists.
-func NewDeployment(deployment *appsv1.Deployment) *Workload {
-	return &Workload{
-		Ref: Ref{
-			APIVersion: deploymentKind.GroupVersion().String(),
-			Kind:       deploymentKind.Kind,
-			Namespace:  namespaceOrDefault(deployment.Namespace),
-			Name:       nameOf(deployment.ObjectMeta),
-		},
-		Labels:      deployment.Labels,
-		Annotations: withoutLastApplied(deployment.Annotations),
-		Replicas:    deployment.Spec.Replicas,
-		Selector:    deployment.Spec.Selector,
-		Template:    reducedTemplate(deployment.Spec.Template),
 	}
 }
 
@@ -360,60 +328,6 @@ func ReducedService(service *corev1.Service) *corev1.Service {
 	}
 }
 
-// MarshalJSON writes the workload in the form of its kind: metadata and spec.
-func (w *Workload) MarshalJSON() ([]byte, error) {
-	type metadata struct {
-		Namespace   string            `json:"namespace"`
-		Name        string            `json:"name"`
-		Labels      map[string]string `json:"labels,omitempty"`
-		Annotations map[string]string `json:"annotations,omitempty"`
-	}
-	type spec struct {
-		Replicas *int32                 `json:"replicas,omitempty"`
-		Selector *metav1.LabelSelector  `json:"selector,omitempty"`
-		Template corev1.PodTemplateSpec `json:"template"`
-	}
-	return json.Marshal(struct {
-		APIVersion string   `json:"apiVersion"`
-		Kind       string   `json:"kind"`
-		Metadata   metadata `json:"metadata"`
-		Spec       spec     `json:"spec"`
-	}{
-		w.APIVersion, w.Kind,
-		metadata{w.Namespace, w.Name, w.Labels, w.Annotations},
-		spec{w.Replicas, w.Selector, w.Template},
-	})
-}
-
-// reducedTemplate is a template without what says nothing of how its pods are selected and placed.
-func reducedTemplate(template corev1.PodTemplateSpec) corev1.PodTemplateSpec {
-	pod := template.Spec
-	return corev1.PodTemplateSpec{
-		ObjectMeta: metav1.ObjectMeta{Labels: template.Labels},
-		Spec: corev1.PodSpec{
-			NodeName:                  pod.NodeName,
-			NodeSelector:              pod.NodeSelector,
-			HostNetwork:               pod.HostNetwork,
-			Affinity:                  pod.Affinity,
-			Tolerations:               pod.Tolerations,
-			TopologySpreadConstraints: pod.TopologySpreadConstraints,
-			Containers:                portsOnly(pod.Containers),
-			InitContainers:            portsOnly(pod.InitContainers),
-		},
-	}
-}
-
-func portsOnly(containers []corev1.Container) []corev1.Container {
-	if containers == nil {
-		return nil
-	}
-	reduced := make([]corev1.Container, len(containers))
-	for i, c := range containers {
-		reduced[i] = corev1.Container{Name: c.Name, Ports: c.Ports, RestartPolicy: c.RestartPolicy}
-	}
-	return reduced
-}
-
 func withoutLastApplied(annotations map[string]string) map[string]string {
 	if _, ok := annotations[lastApplied]; !ok {
 		return annotations
@@ -421,33 +335,4 @@ func withoutLastApplied(annotations map[string]string) map[string]string {
 	annotations = maps.Clone(annotations)
 	delete(annotations, lastApplied)
 	return annotations
-}
-
-// Autoscales tells whether objects of an apiVersion and kind scale workloads, so that NewAutoscaler
-// takes them.
-func Autoscales(apiVersion, kind string) bool {
-	gvk := schema.FromAPIVersionAndKind(apiVersion, kind)
-	return gvk.Group == "autoscaling" && gvk.Kind == "HorizontalPodAutoscaler"
-}
-
-// NewAutoscaler decodes a HorizontalPodAutoscaler of any version.
-// The error is non-nil when a field has a value that the API server could not decode; it is a
-// *FieldError where the field is known.
-func NewAutoscaler(content map[string]any) (Autoscaler, error) {
-	// What is read here is the same in all versions.
-	var hpa autoscalingv1.HorizontalPodAutoscaler
-	if err := Decode(map[string]any{
-		"metadata": content["metadata"],
-		"spec":     content["spec"],
-	}, &hpa); err != nil {
-		return Autoscaler{}, err
-	}
-	apiVersion, _ := content["apiVersion"].(string)
-	kind, _ := content["kind"].(string)
-	return Autoscaler{
-		Ref:         Ref{apiVersion, kind, namespaceOrDefault(hpa.Namespace), nameOf(hpa.ObjectMeta)},
-		TargetKind:  hpa.Spec.ScaleTargetRef.Kind,
-		TargetName:  hpa.Spec.ScaleTargetRef.Name,
-		MaxReplicas: hpa.Spec.MaxReplicas,
-	}, nil
 }

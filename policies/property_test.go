@@ -205,8 +205,8 @@ func (g generator) input(t testing.TB) policies.Input {
 	}
 	for i := range g.IntN(3) {
 		in.Related.Autoscalers = append(in.Related.Autoscalers, policies.Autoscaler{
-			Ref:        policies.Ref{APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: fmt.Sprintf("h%d", i)},
-			TargetKind: "Deployment", TargetName: pick(g, "web", "w0"), MaxReplicas: int32(1 + g.IntN(5)),
+			Ref:    policies.Ref{APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: fmt.Sprintf("h%d", i)},
+			Target: policies.WorkloadRef{"Deployment", pick(g, "web", "w0")}, MaxReplicas: int32(1 + g.IntN(5)),
 		})
 	}
 	return in

@@ -20,15 +20,12 @@ const (
 	preferredWeight          = 100
 )
 
-// revisionLabel is the label by which a Deployment tells the pods of one revision from another's.
-const revisionLabel = "pod-template-hash"
-
 // spreadRepair returns the operations that spread a workload's pods over nodes; or, where there are
 // none that leave the user's own words alone, why.
 //
 // services are the Local Services in whose traffic the pods share, by name; behind are the other
-// workloads behind them.
-func spreadRepair(object *Object, spread v1alpha1.Spread, services []*corev1.Service, behind []*Workload, version Version) (operations []PatchOperation, problem string) {
+// workloads behind them. revisionLabel is that of the WorkloadKind that makes the pods.
+func spreadRepair(object *Object, spread v1alpha1.Spread, services []*corev1.Service, behind []*Workload, revisionLabel string, version Version) (operations []PatchOperation, problem string) {
 	workload := object.Workload
 	selector, alone, problem := repairSelector(workload, services, behind)
 	if problem != "" {
@@ -36,10 +33,15 @@ func spreadRepair(object *Object, spread v1alpha1.Spread, services []*corev1.Ser
 	}
 	// Counting old and new pods together lets the spread decay with every rollout. Where several
 	// workloads share a Service, the label would hide the others' pods.
-	perRevision := alone && !mentions(selector, revisionLabel)
+	if !alone || mentions(selector, revisionLabel) {
+		revisionLabel = ""
+	}
 
 	if spread.Strategy == v1alpha1.StrategyPodAntiAffinity {
-		return antiAffinityRepair(object, spread, selector, perRevision && version.atLeast(antiMatchLabelsVersion)), ""
+		if !version.atLeast(antiMatchLabelsVersion) {
+			revisionLabel = ""
+		}
+		return antiAffinityRepair(object, spread, selector, revisionLabel), ""
 	}
 	for i, constraint := range workload.Template.Spec.TopologySpreadConstraints {
 		if constraint.TopologyKey == corev1.LabelHostname && string(constraint.WhenUnsatisfiable) == string(spread.WhenUnsatisfiable) {
@@ -54,7 +56,7 @@ func spreadRepair(object *Object, spread v1alpha1.Spread, services []*corev1.Ser
 		"whenUnsatisfiable": string(spread.WhenUnsatisfiable),
 		"labelSelector":     selectorContent(selector),
 	}
-	if perRevision && version.atLeast(spreadMatchLabelsVersion) {
+	if revisionLabel != "" && version.atLeast(spreadMatchLabelsVersion) {
 		constraint["matchLabelKeys"] = []any{revisionLabel}
 	}
 	if spread.WhenUnsatisfiable == v1alpha1.DoNotSchedule && version.atLeast(nodeTaintsPolicyVersion) {
@@ -64,12 +66,12 @@ func spreadRepair(object *Object, spread v1alpha1.Spread, services []*corev1.Ser
 	return addToList(placement(object), constraintsPath, constraint), ""
 }
 
-func antiAffinityRepair(object *Object, spread v1alpha1.Spread, selector *metav1.LabelSelector, perRevision bool) []PatchOperation {
+func antiAffinityRepair(object *Object, spread v1alpha1.Spread, selector *metav1.LabelSelector, revisionLabel string) []PatchOperation {
 	term := map[string]any{
 		"topologyKey":   corev1.LabelHostname,
 		"labelSelector": selectorContent(selector),
 	}
-	if perRevision {
+	if revisionLabel != "" {
 		term["matchLabelKeys"] = []any{revisionLabel}
 	}
 	if spread.WhenUnsatisfiable == v1alpha1.DoNotSchedule {

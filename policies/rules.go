@@ -58,7 +58,7 @@ type RelatedDocument struct {
 	View View `json:"view"`
 }
 
-// Facts is input.facts. For a workload, all but Replicas are zero.
+// Facts is input.facts. For a workload, all but Replicas and Spread are zero.
 type Facts struct {
 	// ExternallyAccessible tells whether the Service may have a traffic policy at all.
 	ExternallyAccessible bool `json:"externally_accessible"`
@@ -68,8 +68,10 @@ type Facts struct {
 	Local bool `json:"local"`
 	// Provider is what a SourceIPPolicy or --provider says of the Service's load balancer; or empty.
 	Provider string `json:"provider"`
-	// Replicas is the most pods that the workload may have; 0 for a Service.
+	// Replicas is the most pods that the workload may have; 0 for a Service, and for a DaemonSet.
 	Replicas int `json:"replicas"`
+	// Spread tells how well the template keeps the workload's pods on different nodes; empty for a Service.
+	Spread Spreading `json:"spread"`
 }
 
 // ClusterDocument is input.cluster.

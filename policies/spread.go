@@ -9,12 +9,33 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// spreading is how the pods of a workload are kept apart, from its template alone.
+// Spreading is how well the pods of a workload are kept on different nodes, from its template alone.
+type Spreading string
+
+// The ways. The zero value is for objects that make no pods.
+const (
+	// SpreadStrong: as evenly as nodes allow, or one on each.
+	SpreadStrong Spreading = "strong"
+	// SpreadWeak: better than by chance, and no more: by a maxSkew of more than 1, or by a preferred anti-affinity.
+	SpreadWeak Spreading = "weak"
+	// SpreadPinned: not at all, since all are meant for one node.
+	SpreadPinned Spreading = "pinned"
+	// SpreadIneffective: not at all, by something that looks as if it did.
+	SpreadIneffective Spreading = "ineffective"
+	// SpreadNone: not at all.
+	SpreadNone Spreading = "none"
+)
+
+// spreading is how the pods of a workload are kept apart.
 type spreading struct {
-	// kept tells that something keeps the pods on different nodes, or that nothing could.
-	kept bool
-	// ineffective is what looks as if it kept them apart and does not; set only if kept is false.
+	Spreading
+	// ineffective is set only for SpreadIneffective.
 	ineffective *ineffective
+}
+
+// kept tells that something keeps the pods on different nodes, or that nothing could.
+func (s spreading) kept() bool {
+	return s.Spreading == SpreadStrong || s.Spreading == SpreadWeak || s.Spreading == SpreadPinned
 }
 
 // ineffective is a constraint or a term that never keeps a workload's own pods apart.
@@ -47,14 +68,15 @@ const (
 //
 //   - a topology spread constraint on kubernetes.io/hostname whose labelSelector is neither nil nor
 //     empty and selects the template's own labels. The scheduler counts no pods for an empty one.
-//     matchLabelKeys only narrow it to values that the pod itself has;
+//     matchLabelKeys only narrow it to values that the pod itself has. With a maxSkew of more than 1
+//     the pods are spread weakly;
 //   - a pod anti-affinity term, required or preferred, on kubernetes.io/hostname that selects the
 //     template's own labels in its own namespace. Here an empty labelSelector selects every pod.
-//     A required term on a zone or region does too: one pod in a zone is one pod on a node;
+//     A preferred one is one wish among others, so it is weak. A required term on a zone or region does too: one pod in a zone is one pod on a node;
 //   - a hostPort, or containerPorts in the host's network: a second pod does not fit on the node.
 //     Of init containers the scheduler looks only at those that keep running.
 //
-// And nothing could keep them apart where spec.nodeName or a nodeSelector on kubernetes.io/hostname
+// Of a DaemonSet there is one on each node. And nothing could keep them apart where spec.nodeName or a nodeSelector on kubernetes.io/hostname
 // pins them all to one node. Other constraints on coarser topologies, and the scheduler's defaults
 // (hostname, maxSkew 3, soft), do not count.
 //
@@ -63,13 +85,14 @@ const (
 func spreadingOf(w *Workload, namespace Namespace) spreading {
 	pod := w.Template.Spec
 	if _, pinned := pod.NodeSelector[corev1.LabelHostname]; pinned || pod.NodeName != "" {
-		return spreading{kept: true}
+		return spreading{Spreading: SpreadPinned}
 	}
-	if usesHostPorts(pod) {
-		return spreading{kept: true}
+	if w.Kind == daemonSetKind || usesHostPorts(pod) {
+		return spreading{Spreading: SpreadStrong}
 	}
 
 	own := labels.Set(w.Template.Labels)
+	weak := false
 	var onHostname, onZone *ineffective
 	for i, constraint := range pod.TopologySpreadConstraints {
 		path := fmt.Sprintf("%s/%d", constraintsPath, i)
@@ -78,27 +101,41 @@ func spreadingOf(w *Workload, namespace Namespace) spreading {
 			continue
 		}
 		problem := constraintProblem(constraint.LabelSelector, own)
-		if problem == "" {
-			return spreading{kept: true}
+		switch {
+		case problem == "" && constraint.MaxSkew <= 1:
+			return spreading{Spreading: SpreadStrong}
+		case problem == "":
+			weak = true
+		default:
+			onHostname = first(onHostname, path, fmt.Sprintf("spread constraint #%d %s", i, problem), fixSelector)
 		}
-		onHostname = first(onHostname, path, fmt.Sprintf("spread constraint #%d %s", i, problem), fixSelector)
 	}
 	for _, term := range antiAffinityTerms(pod.Affinity) {
 		problem := termProblem(term.PodAffinityTerm, own, namespace)
 		onNode := term.TopologyKey == corev1.LabelHostname
 		switch {
-		case problem == "" && (onNode || term.required && slices.Contains(zoneKeys, term.TopologyKey)):
-			return spreading{kept: true}
+		case problem == "" && term.required && (onNode || slices.Contains(zoneKeys, term.TopologyKey)):
+			return spreading{Spreading: SpreadStrong}
+		case problem == "" && onNode:
+			weak = true
 		case onNode:
 			onHostname = first(onHostname, term.path, "anti-affinity term "+problem, fixBeside)
 		default:
 			onZone = firstZone(onZone, term.TopologyKey, term.path, "anti-affinity term")
 		}
 	}
-	if onHostname != nil {
-		return spreading{ineffective: onHostname}
+	found := onHostname
+	if found == nil {
+		found = onZone
 	}
-	return spreading{ineffective: onZone}
+	switch {
+	case weak:
+		return spreading{Spreading: SpreadWeak}
+	case found != nil:
+		return spreading{Spreading: SpreadIneffective, ineffective: found}
+	default:
+		return spreading{Spreading: SpreadNone}
+	}
 }
 
 const (

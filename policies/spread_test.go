@@ -174,7 +174,7 @@ func TestSpreadingOf(t *testing.T) {
 			s := spreadingOf(w, Namespace{Name: "edge", Labels: map[string]string{"team": "a"}})
 			got := unspread
 			switch {
-			case s.kept:
+			case s.kept():
 				got = kept
 			case s.ineffective != nil:
 				got = s.ineffective.path
@@ -186,35 +186,58 @@ func TestSpreadingOf(t *testing.T) {
 	}
 }
 
-func TestEffectiveReplicas(t *testing.T) {
+func TestReplicasOf(t *testing.T) {
+	t.Parallel()
 	number := func(n int32) *int32 { return &n }
 	web := Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "edge", Name: "web"}
-	scaler := func(namespace, target string, most int32) Autoscaler {
-		return Autoscaler{Ref: Ref{Namespace: namespace, Name: target}, TargetKind: "Deployment", TargetName: target, MaxReplicas: most}
+	scaler := func(namespace, kind, target string, least, most int32) Autoscaler {
+		return Autoscaler{Ref: Ref{Namespace: namespace, Name: target}, Target: WorkloadRef{kind, target}, MinReplicas: least, MaxReplicas: most}
+	}
+	scales := func(least, most int32) []Autoscaler {
+		return []Autoscaler{scaler("edge", "Deployment", "web", least, most)}
+	}
+	rollout := func(replicas *int32) []*Workload {
+		return []*Workload{{
+			Ref:      Ref{APIVersion: "argoproj.io/v1alpha1", Kind: "Rollout", Namespace: "edge", Name: "canary"},
+			Replicas: replicas, TemplateOf: WorkloadRef{"Deployment", "web"},
+		}}
 	}
 	tests := map[string]struct {
 		replicas    *int32
 		autoscalers []Autoscaler
-		want        int
+		users       []*Workload
+		want        replicaRange
 	}{
-		"absent is one":                                 {nil, nil, 1},
-		"one is one":                                    {number(1), nil, 1},
-		"what is written is meant":                      {number(5), nil, 5},
-		"zero is not for ever":                          {number(0), nil, 2},
-		"an autoscaler says the most":                   {number(1), []Autoscaler{scaler("edge", "web", 9)}, 9},
-		"an autoscaler may say less than is written":    {number(5), []Autoscaler{scaler("edge", "web", 1)}, 1},
-		"zero switches an autoscaler off":               {number(0), []Autoscaler{scaler("edge", "web", 9)}, 2},
-		"another workload's autoscaler says nothing":    {number(1), []Autoscaler{scaler("edge", "api", 9)}, 1},
-		"another namespace's autoscaler says nothing":   {number(1), []Autoscaler{scaler("mail", "web", 9)}, 1},
-		"of several autoscalers the most generous says": {nil, []Autoscaler{scaler("edge", "web", 3), scaler("edge", "web", 4)}, 4},
+		"absent is one":                                 {want: replicaRange{1, 1}},
+		"one is one":                                    {replicas: number(1), want: replicaRange{1, 1}},
+		"what is written is meant":                      {replicas: number(5), want: replicaRange{5, 5}},
+		"zero is not for ever":                          {replicas: number(0), want: replicaRange{0, 2}},
+		"an autoscaler says both":                       {replicas: number(1), autoscalers: scales(3, 9), want: replicaRange{3, 9}},
+		"an autoscaler may say less than is written":    {replicas: number(5), autoscalers: scales(1, 1), want: replicaRange{1, 1}},
+		"zero may be an autoscaler's own":               {replicas: number(0), autoscalers: scales(1, 9), want: replicaRange{0, 9}},
+		"zero may be the least":                         {replicas: number(3), autoscalers: scales(0, 9), want: replicaRange{0, 9}},
+		"zero is not for ever, whoever scales to one":   {replicas: number(0), autoscalers: scales(0, 1), want: replicaRange{0, 2}},
+		"another workload's autoscaler says nothing":    {autoscalers: []Autoscaler{scaler("edge", "Deployment", "api", 1, 9)}, want: replicaRange{1, 1}},
+		"another namespace's autoscaler says nothing":   {autoscalers: []Autoscaler{scaler("mail", "Deployment", "web", 1, 9)}, want: replicaRange{1, 1}},
+		"another kind's autoscaler says nothing":        {autoscalers: []Autoscaler{scaler("edge", "StatefulSet", "web", 1, 9)}, want: replicaRange{1, 1}},
+		"of several autoscalers the most generous says": {autoscalers: append(scales(2, 3), scales(1, 4)...), want: replicaRange{1, 4}},
+		"who uses the template makes the pods":          {replicas: number(0), users: rollout(number(5)), want: replicaRange{0, 5}},
+		"a user that says nothing makes one":            {replicas: number(1), users: rollout(nil), want: replicaRange{1, 1}},
+		"a user may be scaled in its place": {
+			replicas: number(1), users: rollout(number(2)), autoscalers: []Autoscaler{scaler("edge", "Rollout", "canary", 2, 7)}, want: replicaRange{2, 7},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := effectiveReplicas(&Workload{Ref: web, Replicas: test.replicas}, test.autoscalers); got != test.want {
-				t.Errorf("effectiveReplicas() = %d, want %d", got, test.want)
+			got := replicasOf(&Workload{Ref: web, Replicas: test.replicas}, Related{Autoscalers: test.autoscalers, Users: test.users})
+			if got != test.want {
+				t.Errorf("replicasOf() = %+v, want %+v", got, test.want)
 			}
 		})
+	}
+	if got := replicasOf(&Workload{Ref: Ref{Kind: "DaemonSet"}}, Related{}); got != (replicaRange{}) {
+		t.Errorf("replicasOf() of a DaemonSet = %+v, want none", got)
 	}
 }
 

@@ -262,10 +262,8 @@ func (h *Handler) respondPolicy(res *result) (*admissionv1.AdmissionResponse, er
 // input is everything that the decision is made of. known is false for a scale of which there is nothing to say: to no
 // more replicas, or of a workload that this replica has not seen.
 func (h *Handler) input(ctx context.Context, request *admissionv1.AdmissionRequest) (in policies.Input, known bool, err error) {
-	if review.IsScale(request) {
-		workload := h.Neighbours.Workload(policies.Ref{
-			APIVersion: "apps/v1", Kind: "Deployment", Namespace: request.Namespace, Name: request.Name,
-		})
+	if ref, isScale := review.ScaleOf(request); isScale {
+		workload := h.Neighbours.Workload(ref)
 		if workload == nil {
 			return in, false, nil
 		}

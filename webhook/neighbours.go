@@ -83,7 +83,7 @@ func reduceDeployment(object any) (any, error) {
 	if !ok {
 		return object, nil
 	}
-	workload := policies.NewDeployment(deployment)
+	workload := policies.NewWorkload(deployment)
 	return &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: deployment.Namespace, Name: deployment.Name, ResourceVersion: deployment.ResourceVersion,
@@ -103,9 +103,17 @@ func reduceAutoscaler(object any) (any, error) {
 			Namespace: autoscaler.Namespace, Name: autoscaler.Name, ResourceVersion: autoscaler.ResourceVersion,
 		},
 		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
-			ScaleTargetRef: autoscaler.Spec.ScaleTargetRef, MaxReplicas: autoscaler.Spec.MaxReplicas,
+			ScaleTargetRef: autoscaler.Spec.ScaleTargetRef,
+			MinReplicas:    autoscaler.Spec.MinReplicas, MaxReplicas: autoscaler.Spec.MaxReplicas,
 		},
 	}, nil
+}
+
+func orOne(number *int32) int32 {
+	if number == nil {
+		return 1
+	}
+	return *number
 }
 
 func reduceNamespace(object any) (any, error) {
@@ -128,13 +136,13 @@ func (n *neighbours) watch(ctx context.Context, informers cache.Informers) error
 		ref    func(metav1.Object) policies.Ref
 	}{
 		{&corev1.Service{}, func(o any) { n.index.PutService(o.(*corev1.Service)) }, refOf("v1", "Service")},
-		{&appsv1.Deployment{}, func(o any) { n.index.PutWorkload(policies.NewDeployment(o.(*appsv1.Deployment))) }, refOf("apps/v1", "Deployment")},
+		{&appsv1.Deployment{}, func(o any) { n.index.PutWorkload(policies.NewWorkload(o)) }, refOf("apps/v1", "Deployment")},
 		{&autoscalingv2.HorizontalPodAutoscaler{}, func(o any) {
 			hpa := o.(*autoscalingv2.HorizontalPodAutoscaler)
 			n.index.PutAutoscaler(policies.Autoscaler{
 				Ref:         refOf("autoscaling/v2", "HorizontalPodAutoscaler")(hpa),
-				TargetKind:  hpa.Spec.ScaleTargetRef.Kind,
-				TargetName:  hpa.Spec.ScaleTargetRef.Name,
+				Target:      policies.WorkloadRef{Kind: hpa.Spec.ScaleTargetRef.Kind, Name: hpa.Spec.ScaleTargetRef.Name},
+				MinReplicas: orOne(hpa.Spec.MinReplicas),
 				MaxReplicas: hpa.Spec.MaxReplicas,
 			})
 		}, refOf("autoscaling/v2", "HorizontalPodAutoscaler")},

@@ -84,7 +84,7 @@ func localService(name, app string) corev1.Service {
 }
 
 func workloadObject(name string) *policies.Object {
-	workload := policies.NewDeployment(&appsv1.Deployment{
+	workload := policies.NewWorkload(&appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: name},
 		Spec:       appsv1.DeploymentSpec{Replicas: new(int32(3)), Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}}},
 	})

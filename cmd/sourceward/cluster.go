@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,15 +23,21 @@ import (
 // clusterTimeout bounds each request of --cluster: a person waits for it.
 const clusterTimeout = 30 * time.Second
 
-// What --cluster reads. The judged kinds are those of policies.Kinds.
+// What --cluster reads beside the objects that are judged.
 var (
-	judgedResources = map[string]schema.GroupVersionResource{
-		"Service":    {Version: "v1", Resource: "services"},
-		"Deployment": {Group: "apps", Version: "v1", Resource: "deployments"},
-	}
 	namespaceResource = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 	policyResource    = v1alpha1.GroupVersion.WithResource("sourceippolicies")
 )
+
+// judgedResource is the resource of one of policies.Kinds. Of kinds with the same name it is the one that Kubernetes brings.
+func judgedResource(kind string) schema.GroupVersionResource {
+	i := slices.IndexFunc(policies.WorkloadKinds, func(k policies.WorkloadKind) bool { return k.Kind == kind })
+	if i < 0 {
+		return schema.GroupVersionResource{Version: "v1", Resource: "services"}
+	}
+	k := policies.WorkloadKinds[i]
+	return schema.GroupVersionResource{Group: k.Group, Version: k.Versions[0], Resource: k.Resource}
+}
 
 // cluster is the cluster of a kubeconfig.
 type cluster struct {
@@ -78,7 +85,7 @@ func subjectInCluster(ctx context.Context, ref policies.Ref) (*subject, error) {
 // read reads the object, its Namespace and all policies. The error is non-nil when one of them could not be read; a
 // policy that does not compile is a problem of the subject.
 func (c *cluster) read(ctx context.Context, ref policies.Ref, found *subject) error {
-	object, err := c.Resource(judgedResources[ref.Kind]).Namespace(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+	object, err := c.Resource(judgedResource(ref.Kind)).Namespace(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return fmt.Errorf("%s is not in the cluster at %s; check its kind, namespace and name, and the kubeconfig", ref, c.host)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,19 +51,20 @@ func (s *fakeAPIServer) add(t testing.TB, object map[string]any) {
 	metadata := object["metadata"].(map[string]any)
 	namespace, _ := metadata["namespace"].(string)
 	at := fmt.Sprintf("/namespaces/%s/%ss/%s", namespace, strings.ToLower(object["kind"].(string)), metadata["name"])
-	switch kind := object["kind"].(string); kind {
+	switch object["kind"] {
 	case "SourceIPPolicy":
 		object["status"] = map[string]any{"conditions": []any{condition("Ready", "True", "Compiled", "generation 0 is in force")}}
 		s.policies = append(s.policies, object)
 	case "Namespace":
 		metadata["labels"].(map[string]any)["kubernetes.io/metadata.name"] = metadata["name"]
 		s.objects[fmt.Sprintf("/api/v1/namespaces/%s", metadata["name"])] = object
-	case "Service":
-		s.objects["/api/v1"+at] = object
-	case "Deployment":
-		s.objects["/apis/apps/v1"+at] = object
 	default:
-		t.Fatal("the fake has no place for ", kind)
+		apiVersion := object["apiVersion"].(string)
+		group := "/apis/"
+		if !strings.Contains(apiVersion, "/") {
+			group = "/api/"
+		}
+		s.objects[group+apiVersion+at] = object
 	}
 }
 
@@ -132,7 +134,10 @@ func TestExplainReadsEveryJudgedKindFromACluster(t *testing.T) {
 	t.Parallel()
 	server := newFakeAPIServer(t, "testdata/settings-of-an-object-come-from-several-policies/apps/edge.yaml")
 	for _, kind := range policies.Kinds {
-		apiVersion := map[string]string{"Deployment": "apps/v1", "Service": "v1"}[kind]
+		apiVersion := "v1"
+		if i := slices.IndexFunc(policies.WorkloadKinds, func(k policies.WorkloadKind) bool { return k.Kind == kind }); i >= 0 {
+			apiVersion = policies.WorkloadKinds[i].APIVersion()
+		}
 		server.add(t, map[string]any{
 			"apiVersion": apiVersion, "kind": kind, "metadata": map[string]any{"namespace": "edge", "name": "any"},
 		})

@@ -98,8 +98,11 @@ const (
 // contract are the rules that a module may define for Sourceward to read, each a partial set.
 var contract = []string{"require_local", "keeps_source_ip", "deny", "warn", "spread"}
 
-// aboutKind is the kind of the objects that a rule of the contract says something of, where it is only one.
-var aboutKind = map[string]string{"require_local": "Service", "keeps_source_ip": "Service", "spread": "Deployment"}
+// aboutKinds are the kinds of the objects that a rule of the contract says something of, where it is not about all.
+var aboutKinds = map[string][]string{
+	"require_local": {"Service"}, "keeps_source_ip": {"Service"},
+	"spread": slices.DeleteFunc(slices.Clone(policies.Kinds), func(kind string) bool { return kind == "Service" }),
+}
 
 // Compiler compiles policies, each apart from the others. It is safe for concurrent use.
 type Compiler struct {
@@ -389,9 +392,11 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 		for _, word := range contract {
 			r := rule{module: lastElement(m.Package), word: word, severity: severity, builtin: isBuiltin(m.Package)}
 			defined := slices.ContainsFunc(m.Rules, func(r *ast.Rule) bool { return ruleName(r) == word })
-			if about := aboutKind[word]; defined && about != "" && ofKinds != nil && !slices.Contains(ofKinds, about) {
+			about := aboutKinds[word]
+			isAsked := func(kind string) bool { return slices.Contains(about, kind) }
+			if defined && about != nil && ofKinds != nil && !slices.ContainsFunc(ofKinds, isAsked) {
 				return nil, []*Error{{Module: name, Row: m.Package.Location.Row, Column: m.Package.Location.Col, Message: fmt.Sprintf(
-					"%s is about a %s, which METADATA custom.kinds leaves out, so it would never fire; add %[2]s to it", word, about)}}
+					"%s is about a %s, which METADATA custom.kinds leaves out, so it would never fire; add %[2]s to it", word, about[0])}}
 			}
 			// Several modules may share a package, and then define one set together.
 			if defined && !slices.Contains(compiled.rules, r) {

@@ -22,7 +22,8 @@ var files embed.FS
 //go:embed schema/input.json
 var schema []byte
 
-// kindsSchema is the JSON schema of policies.Kinds, generated from the Go types of Kubernetes: a property for each kind.
+// kindsSchema is the JSON schema of those of policies.Kinds that are Kubernetes' own, generated from its Go types: a property for
+// each kind.
 //
 //go:embed schema/kinds.json
 var kindsSchema []byte

@@ -368,7 +368,7 @@ func inputOf(d policies.Document, parameters map[string]any) ast.Value {
 		},
 		"facts": map[string]any{
 			"externally_accessible": d.Facts.ExternallyAccessible, "explicit": string(d.Facts.Explicit), "local": d.Facts.Local,
-			"provider": d.Facts.Provider, "replicas": d.Facts.Replicas,
+			"provider": d.Facts.Provider, "replicas": d.Facts.Replicas, "spread": string(d.Facts.Spread),
 		},
 		"cluster":    map[string]any{"nodes": d.Cluster.Nodes, "version": d.Cluster.Version},
 		"parameters": orEmpty(parameters),

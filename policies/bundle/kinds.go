@@ -13,13 +13,17 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// kindTypes are the types of input and of OPA's functions, by the kind that input.object and input.old are of. To read
-// their schemas takes longer than to compile some small modules.
+// kindTypes are the types of input and of OPA's functions, by the kind that input.object and input.old are of. A kind that only a
+// CustomResourceDefinition knows has none: it may have any field. To read their schemas takes longer than to compile some
+// small modules.
 var kindTypes = sync.OnceValue(func() map[string]*ast.TypeEnv {
 	byKind := map[string]*ast.TypeEnv{}
 	kinds := parseSchema(kindsSchema)
 	for _, kind := range policies.Kinds {
-		object := kinds["properties"].(map[string]any)[kind]
+		object, ok := kinds["properties"].(map[string]any)[kind]
+		if !ok {
+			continue
+		}
 		input := parseSchema(schema)
 		maps.Copy(input["properties"].(map[string]any), map[string]any{"object": object, "old": object})
 		input["$defs"] = kinds["$defs"]

@@ -1,9 +1,12 @@
 package bundle
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sourceward/sourceward/policies"
 )
 
 // TestVetTellsWhatIsNoFaultUntilItIsGiven: a module that compiles and says nothing, or only that it could not be evaluated.
@@ -33,7 +36,7 @@ func TestVetTellsWhatIsNoFaultUntilItIsGiven(t *testing.T) {
 		`spread contains {"message": "so", "maxSkew": 1.5} if input.facts.replicas > 1`:                         {"maxSkew 1.5 must be a whole number of at least 1"},
 		`spread contains {"message": "so", "maxSkew": "2"} if input.facts.replicas > 1`:                         {`maxSkew "2" must be a whole number of at least 1`},
 		`spread contains {"message": "so", "maxSkew": input.facts.replicas} if input.facts.replicas > 1`:        nil,
-		`deny contains {"message": "no"} if input.object.kind == "StatefulSet"`:                                 {"input.object.kind is never StatefulSet, so this never holds; want one of Deployment, Service"},
+		`deny contains {"message": "no"} if input.object.kind == "ConfigMap"`:                                   {"input.object.kind is never ConfigMap, so this never holds; want one of " + strings.Join(policies.Kinds, ", ")},
 		`deny contains {"message": "no"} if data.kubernetes.namespaces.shop`:                                    {"there is no data.kubernetes.namespaces.shop" + absent},
 		`deny contains {"message": "no"} if data.sourceward.lib.rows.holdings`:                                  {"there is no data.sourceward.lib.rows.holdings" + absent},
 		`deny contains {"message": "no"} if input.facts.local == "true"`:                                        {"match error; a boolean is never a string, compare what has one type"},

@@ -1,26 +1,63 @@
 package manifest
 
 import (
+	"fmt"
 	"math"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sourceward/sourceward/policies"
 )
 
-// setDefaults writes into a Service or Deployment what an API server of this version would have
+// setDefaults writes into a Service or a workload of Kubernetes' own kinds what an API server of this version would have
 // written before any webhook saw it, so that rules, and Rego, judge the same object in a file and in
 // a cluster. Values that the server allocates, such as clusterIP, stay absent, and so do the defaults of
-// volumes and of lifecycle hooks.
+// volumes, of lifecycle hooks and of what CustomResourceDefinitions bring.
 //
 // Source: kubernetes v1.37.1, pkg/apis/core/v1/defaults.go and pkg/apis/apps/v1/defaults.go.
 func setDefaults(content map[string]any, version policies.Version) {
-	switch content["kind"] {
-	case "Service":
-		setServiceDefaults(object(content, "spec"), version)
-	case "Deployment":
-		setDeploymentDefaults(object(content, "spec"))
+	spec := object(content, "spec")
+	switch fmt.Sprint(content["apiVersion"], " ", content["kind"]) {
+	case "v1 Service":
+		setServiceDefaults(spec, version)
+	case "v1 Pod":
+		setPodDefaults(spec)
+	case "apps/v1 Deployment":
+		set(spec, "replicas", int64(1))
+		set(spec, "revisionHistoryLimit", int64(10))
+		set(spec, "progressDeadlineSeconds", int64(600))
+		setStrategyDefaults(object(spec, "strategy"), map[string]any{"maxUnavailable": "25%", "maxSurge": "25%"})
+		setPodDefaults(object(object(spec, "template"), "spec"))
+	case "apps/v1 StatefulSet":
+		set(spec, "replicas", int64(1))
+		set(spec, "revisionHistoryLimit", int64(10))
+		set(spec, "podManagementPolicy", string(appsv1.OrderedReadyPodManagement))
+		setStrategyDefaults(object(spec, "updateStrategy"), map[string]any{"partition": int64(0)})
+		retention := object(spec, "persistentVolumeClaimRetentionPolicy")
+		set(retention, "whenDeleted", string(appsv1.RetainPersistentVolumeClaimRetentionPolicyType))
+		set(retention, "whenScaled", string(appsv1.RetainPersistentVolumeClaimRetentionPolicyType))
+		setPodDefaults(object(object(spec, "template"), "spec"))
+	case "apps/v1 DaemonSet":
+		set(spec, "revisionHistoryLimit", int64(10))
+		setStrategyDefaults(object(spec, "updateStrategy"), map[string]any{"maxUnavailable": int64(1), "maxSurge": int64(0)})
+		setPodDefaults(object(object(spec, "template"), "spec"))
+	case "apps/v1 ReplicaSet":
+		set(spec, "replicas", int64(1))
+		setPodDefaults(object(object(spec, "template"), "spec"))
+	}
+}
+
+// setStrategyDefaults makes RollingUpdate, with these numbers, of a strategy that names no other.
+func setStrategyDefaults(strategy, numbers map[string]any) {
+	set(strategy, "type", "RollingUpdate")
+	if strategy["type"] != "RollingUpdate" {
+		return
+	}
+	rolling := object(strategy, "rollingUpdate")
+	for name, number := range numbers {
+		set(rolling, name, number)
 	}
 }
 
@@ -58,19 +95,7 @@ func externallyAccessible(spec map[string]any, version policies.Version) bool {
 	return policies.ExternallyAccessible(service, version)
 }
 
-func setDeploymentDefaults(spec map[string]any) {
-	set(spec, "replicas", int64(1))
-	set(spec, "revisionHistoryLimit", int64(10))
-	set(spec, "progressDeadlineSeconds", int64(600))
-	strategy := object(spec, "strategy")
-	set(strategy, "type", "RollingUpdate")
-	if strategy["type"] == "RollingUpdate" {
-		rolling := object(strategy, "rollingUpdate")
-		set(rolling, "maxUnavailable", "25%")
-		set(rolling, "maxSurge", "25%")
-	}
-
-	pod := object(object(spec, "template"), "spec")
+func setPodDefaults(pod map[string]any) {
 	set(pod, "restartPolicy", string(corev1.RestartPolicyAlways))
 	set(pod, "dnsPolicy", string(corev1.DNSClusterFirst))
 	set(pod, "schedulerName", corev1.DefaultSchedulerName)

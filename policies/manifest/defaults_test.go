@@ -81,9 +81,9 @@ func TestServiceGetsTheDefaultsOfTheAPIServer(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := content(t, "{kind: Service, spec: "+test.spec+"}")
+			got := content(t, "{apiVersion: v1, kind: Service, spec: "+test.spec+"}")
 			setDefaults(got, test.version)
-			if diff := cmp.Diff(content(t, "{kind: Service, spec: "+test.want+"}"), got); diff != "" {
+			if diff := cmp.Diff(content(t, "{apiVersion: v1, kind: Service, spec: "+test.want+"}"), got); diff != "" {
 				t.Errorf("setDefaults() mismatch (-want +got):\n%s", diff)
 			}
 		})
@@ -138,29 +138,50 @@ func TestDeploymentGetsTheDefaultsOfTheAPIServer(t *testing.T) {
 	const probe = "{httpGet: {port: 1, path: /, scheme: HTTP}, timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failureThreshold: 3}"
 	tests := map[string]struct{ text, want string }{
 		"an empty template": {
-			"{kind: Deployment, spec: {template: {}}}",
-			"{kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + "}}}}",
+			"{apiVersion: apps/v1, kind: Deployment, spec: {template: {}}}",
+			"{apiVersion: apps/v1, kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + "}}}}",
 		},
 		"Recreate rolls nothing": {
-			"{kind: Deployment, spec: {strategy: {type: Recreate}, template: {}}}",
-			"{kind: Deployment, spec: {" + defaulted + ", strategy: {type: Recreate}, template: {spec: {" + pod + "}}}}",
+			"{apiVersion: apps/v1, kind: Deployment, spec: {strategy: {type: Recreate}, template: {}}}",
+			"{apiVersion: apps/v1, kind: Deployment, spec: {" + defaulted + ", strategy: {type: Recreate}, template: {spec: {" + pod + "}}}}",
 		},
 		"a service account has its old name too": {
-			"{kind: Deployment, spec: {template: {spec: {serviceAccountName: a}}}}",
-			"{kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + ", serviceAccountName: a, serviceAccount: a}}}}",
+			"{apiVersion: apps/v1, kind: Deployment, spec: {template: {spec: {serviceAccountName: a}}}}",
+			"{apiVersion: apps/v1, kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + ", serviceAccountName: a, serviceAccount: a}}}}",
 		},
 		"a service account by its old name has the new one": {
-			"{kind: Deployment, spec: {template: {spec: {serviceAccount: a}}}}",
-			"{kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + ", serviceAccountName: a, serviceAccount: a}}}}",
+			"{apiVersion: apps/v1, kind: Deployment, spec: {template: {spec: {serviceAccount: a}}}}",
+			"{apiVersion: apps/v1, kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + ", serviceAccountName: a, serviceAccount: a}}}}",
 		},
 		"containers of both kinds, their ports and probes": {
-			"{kind: Deployment, spec: {template: {spec: {containers: [{name: a, ports: [{containerPort: 80}], startupProbe: {httpGet: {port: 1}}}], initContainers: [{name: b}]}}}}",
-			"{kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + ", " +
+			"{apiVersion: apps/v1, kind: Deployment, spec: {template: {spec: {containers: [{name: a, ports: [{containerPort: 80}], startupProbe: {httpGet: {port: 1}}}], initContainers: [{name: b}]}}}}",
+			"{apiVersion: apps/v1, kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + ", " +
 				"containers: [{name: a, ports: [{containerPort: 80, protocol: TCP}], startupProbe: " + probe + ", imagePullPolicy: Always, " + message + "}], " +
 				"initContainers: [{name: b, imagePullPolicy: Always, " + message + "}]}}}}",
 		},
 		"what is written stays": {wholeDeployment, wholeDeployment},
-		"other kinds stay":      {"{kind: DaemonSet, spec: {template: {}}}", "{kind: DaemonSet, spec: {template: {}}}"},
+		"a StatefulSet replaces one after the other": {
+			"{apiVersion: apps/v1, kind: StatefulSet, spec: {template: {}}}",
+			"{apiVersion: apps/v1, kind: StatefulSet, spec: {replicas: 1, revisionHistoryLimit: 10, podManagementPolicy: OrderedReady, " +
+				"updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 0}}, " +
+				"persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: Retain}, template: {spec: {" + pod + "}}}}",
+		},
+		"a DaemonSet replaces one after the other": {
+			"{apiVersion: apps/v1, kind: DaemonSet, spec: {template: {}}}",
+			"{apiVersion: apps/v1, kind: DaemonSet, spec: {revisionHistoryLimit: 10, " +
+				"updateStrategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 1, maxSurge: 0}}, template: {spec: {" + pod + "}}}}",
+		},
+		"a DaemonSet that replaces nothing": {
+			"{apiVersion: apps/v1, kind: DaemonSet, spec: {updateStrategy: {type: OnDelete}, template: {}}}",
+			"{apiVersion: apps/v1, kind: DaemonSet, spec: {revisionHistoryLimit: 10, updateStrategy: {type: OnDelete}, template: {spec: {" + pod + "}}}}",
+		},
+		"a ReplicaSet": {
+			"{apiVersion: apps/v1, kind: ReplicaSet, spec: {template: {}}}",
+			"{apiVersion: apps/v1, kind: ReplicaSet, spec: {replicas: 1, template: {spec: {" + pod + "}}}}",
+		},
+		"a Pod":               {"{apiVersion: v1, kind: Pod, spec: {}}", "{apiVersion: v1, kind: Pod, spec: {" + pod + "}}"},
+		"other kinds stay":    {"{apiVersion: batch/v1, kind: Job, spec: {template: {}}}", "{apiVersion: batch/v1, kind: Job, spec: {template: {}}}"},
+		"other versions stay": {"{apiVersion: apps/v2, kind: DaemonSet, spec: {}}", "{apiVersion: apps/v2, kind: DaemonSet, spec: {}}"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

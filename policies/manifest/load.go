@@ -59,6 +59,9 @@ type Manifests struct {
 	index      *policies.Index
 	texts      map[string][]byte
 	namespaces map[string]policies.Namespace
+	nodes      map[string]*corev1.Node
+	// known are the nodes, as soon as somebody asks for them.
+	known *policies.Nodes
 	// policies are what is meant to be a SourceIPPolicy. hasPolicy tells, of each file that was read for them, whether
 	// there is one in it, or something that could not be read.
 	policies  []policyContent
@@ -86,6 +89,7 @@ func Load(options Options) (*Manifests, error) {
 		index:      policies.NewIndex(policies.ViewFiles),
 		texts:      map[string][]byte{},
 		namespaces: map[string]policies.Namespace{},
+		nodes:      map[string]*corev1.Node{},
 		hasPolicy:  map[string]bool{},
 	}
 	exclude, err := compileGlobs(options.Exclude)
@@ -144,8 +148,12 @@ func contextFirst(file foundFile) int {
 	return 1
 }
 
-// Input is what a decision about an object is made of: it is created among all that was read.
+// Input is what a decision about an object is made of: it is created among all that was read. Nodes that were read are those of the
+// cluster, unless it knows its own.
 func (m *Manifests) Input(o *Object, cluster policies.Cluster, now time.Time) policies.Input {
+	if cluster.Known == nil {
+		cluster.Known = m.knownNodes()
+	}
 	return policies.Input{
 		Operation: policies.Create,
 		Object:    o.Object,
@@ -242,6 +250,8 @@ func (m *Manifests) add(document *Document, at string, content map[string]any, f
 		}
 	case apiVersion == "v1" && kind == "Namespace":
 		err = m.addNamespace(content)
+	case apiVersion == "v1" && kind == "Node":
+		err = m.addNode(content)
 	}
 	if err != nil {
 		m.Errors = append(m.Errors, decodeError(document, at, kind, err))
@@ -259,7 +269,7 @@ func (m *Manifests) addJudged(document *Document, at string, content map[string]
 		return err
 	}
 	m.index.Put(object.Object)
-	if file.context {
+	if file.context || object.Workload != nil && object.Workload.Controlled {
 		return nil
 	}
 	m.Objects = append(m.Objects, object)
@@ -280,6 +290,24 @@ func (m *Manifests) addNamespace(content map[string]any) error {
 	namespace.Labels[corev1.LabelMetadataName] = decoded.Name
 	m.namespaces[decoded.Name] = namespace
 	return nil
+}
+
+func (m *Manifests) addNode(content map[string]any) error {
+	var node corev1.Node
+	if err := policies.Decode(content, &node); err != nil {
+		return err
+	}
+	m.nodes[node.Name] = policies.ReducedNode(&node)
+	m.known = nil
+	return nil
+}
+
+// knownNodes are the nodes that were read; nil if there were none.
+func (m *Manifests) knownNodes() *policies.Nodes {
+	if m.known == nil && len(m.nodes) > 0 {
+		m.known = policies.NewNodes(slices.Collect(maps.Values(m.nodes)))
+	}
+	return m.known
 }
 
 // skip counts a document, or an item of one, that is no whole object.
@@ -324,7 +352,12 @@ func isPart(apiVersion, kind string, content map[string]any) bool {
 		return false
 	}
 	spec, _ := content["spec"].(map[string]any)
-	if kind != "Service" {
+	switch {
+	case kind == "Pod":
+		return spec["containers"] == nil
+	case kind != "Service" && spec["workloadRef"] != nil:
+		return false
+	case kind != "Service":
 		template, isObject := spec["template"].(map[string]any)
 		return spec["template"] == nil || isObject && template["spec"] == nil
 	}

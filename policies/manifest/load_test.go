@@ -571,7 +571,7 @@ func neighbours(m *Manifests) []string {
 		names = append(names, w.Ref.String())
 	}
 	for _, a := range related.Autoscalers {
-		names = append(names, fmt.Sprintf("%s %s %s %d", a.Ref.APIVersion, a.Ref, a.TargetName, a.MaxReplicas))
+		names = append(names, fmt.Sprintf("%s %s %s %d", a.Ref.APIVersion, a.Ref, a.Target.Name, a.MaxReplicas))
 	}
 	slices.Sort(names[1:])
 	return names

@@ -3,6 +3,7 @@ package review
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -17,12 +18,15 @@ import (
 const scaleSubresource = "scale"
 
 // Judges tells whether a request is about something that is judged: the creation or update of an object
-// that policies.Judged takes, or a new scale of a workload. All else is not ours, and allowed.
+// that policies.Judged takes and that is not seen in files only, or a new scale of a workload. All else is not ours, and allowed.
 func Judges(request *admissionv1.AdmissionRequest) bool {
 	if request.SubResource != "" {
 		return IsScale(request)
 	}
 	apiVersion := groupVersion(request.Kind)
+	if kind, ok := policies.WorkloadKindOf(apiVersion, request.Kind.Kind); ok && kind.Door == policies.FilesOnly {
+		return false
+	}
 	return (request.Operation == admissionv1.Create || request.Operation == admissionv1.Update) &&
 		policies.Judged(apiVersion, request.Kind.Kind)
 }
@@ -45,8 +49,20 @@ func ReadPolicy(request *admissionv1.AdmissionRequest) (*v1alpha1.SourceIPPolicy
 // IsScale tells whether a request sets the replicas of a workload by its scale subresource. It carries
 // no workload, only numbers: ReadScale reads it.
 func IsScale(request *admissionv1.AdmissionRequest) bool {
-	return request.SubResource == scaleSubresource && request.Operation == admissionv1.Update &&
-		request.Resource.Group == "apps" && request.Resource.Resource == "deployments"
+	_, ok := ScaleOf(request)
+	return ok
+}
+
+// ScaleOf returns the workload that a request scales, if IsScale.
+func ScaleOf(request *admissionv1.AdmissionRequest) (policies.Ref, bool) {
+	i := slices.IndexFunc(policies.WorkloadKinds, func(kind policies.WorkloadKind) bool {
+		return kind.Scaled && kind.Group == request.Resource.Group && kind.Resource == request.Resource.Resource
+	})
+	if i < 0 || request.SubResource != scaleSubresource || request.Operation != admissionv1.Update {
+		return policies.Ref{}, false
+	}
+	kind := policies.WorkloadKinds[i]
+	return policies.Ref{APIVersion: kind.APIVersion(), Kind: kind.Kind, Namespace: request.Namespace, Name: request.Name}, true
 }
 
 // Read returns what a request tells of its decision: Operation, Object and Old. The caller fills in the
@@ -92,13 +108,7 @@ func scaled(workload *policies.Workload, raw []byte) (*policies.Object, error) {
 	if err := json.Unmarshal(raw, &scale); err != nil {
 		return nil, err
 	}
-	of := *workload
-	of.Replicas = &scale.Spec.Replicas
-	text, err := json.Marshal(&of)
-	if err != nil {
-		return nil, err
-	}
-	return policies.ReadObject(of.APIVersion, of.Kind, of.Namespace, text)
+	return workload.Scaled(scale.Spec.Replicas)
 }
 
 func groupVersion(kind metav1.GroupVersionKind) string {

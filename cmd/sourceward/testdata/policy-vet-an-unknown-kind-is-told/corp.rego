@@ -2,7 +2,7 @@
 # title: Corporate rule
 # description: What the corporation wants.
 # custom:
-#   kinds: [Pod]
+#   kinds: [ConfigMap]
 package sourceward.custom.corp
 
 # METADATA

@@ -1,0 +1,94 @@
+package policies
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+)
+
+// ReducedNode is a Node without what no rule and no selector reads: its name, its labels, and what keeps pods away. A node that is
+// cordoned has the taint by which the scheduler knows it.
+func ReducedNode(node *corev1.Node) *corev1.Node {
+	reduced := &corev1.Node{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
+		ObjectMeta: metav1.ObjectMeta{Name: node.Name, Labels: node.Labels},
+	}
+	reduced.Spec.Taints = slices.DeleteFunc(slices.Clone(node.Spec.Taints), func(t corev1.Taint) bool {
+		return t.Effect == corev1.TaintEffectPreferNoSchedule || t.Key == corev1.TaintNodeUnschedulable
+	})
+	if node.Spec.Unschedulable {
+		reduced.Spec.Taints = append(reduced.Spec.Taints, corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule})
+	}
+	return reduced
+}
+
+// Nodes are the nodes of a cluster. They are never changed.
+type Nodes struct {
+	// nodes are sorted by name, and open are those of them that take pods which neither choose nodes nor tolerate taints.
+	nodes, open []*corev1.Node
+}
+
+// NewNodes returns nodes, each a ReducedNode, in any order. It takes the list over.
+func NewNodes(nodes []*corev1.Node) *Nodes {
+	slices.SortFunc(nodes, func(a, b *corev1.Node) int { return strings.Compare(a.Name, b.Name) })
+	n := &Nodes{nodes: nodes}
+	for _, node := range nodes {
+		if len(node.Spec.Taints) == 0 && isDomain(node) {
+			n.open = append(n.open, node)
+		}
+	}
+	return n
+}
+
+// isDomain tells whether a node is one of those over which pods are spread: one without a hostname is none.
+func isDomain(node *corev1.Node) bool {
+	_, ok := node.Labels[corev1.LabelHostname]
+	return ok
+}
+
+// schedulable is the number of nodes that take pods which neither choose nodes nor tolerate taints; 0 where it is not known.
+func (c Cluster) schedulable() int {
+	if c.Nodes > 0 || c.Known == nil {
+		return c.Nodes
+	}
+	return len(c.Known.open)
+}
+
+// eligible is the number of nodes over which the scheduler may spread a workload's pods: those that its nodeSelector and node affinity
+// allow, whose taints it tolerates, and that have a hostname. It is 0 where that is not known, and where there is none.
+func (c Cluster) eligible(w *Workload) int {
+	if c.Nodes > 0 || c.Known == nil {
+		return c.Nodes
+	}
+	return len(c.Known.eligible(w.Template.Spec))
+}
+
+// eligible are the nodes that eligible of a Cluster counts, by name.
+func (n *Nodes) eligible(pod corev1.PodSpec) []*corev1.Node {
+	if len(pod.NodeSelector) == 0 && len(pod.Tolerations) == 0 && (pod.Affinity == nil || pod.Affinity.NodeAffinity == nil) {
+		return n.open
+	}
+	var found []*corev1.Node
+	affinity := nodeaffinity.NewRequiredNodeAffinity(pod.NodeSelector, pod.Affinity)
+	for _, node := range n.nodes {
+		// A term that does not parse matches nothing, as the scheduler takes it.
+		chosen, err := affinity.Match(node)
+		if err == nil && chosen && isDomain(node) && tolerates(pod.Tolerations, node) {
+			found = append(found, node)
+		}
+	}
+	return found
+}
+
+// tolerates tells whether pods may be placed on a node in spite of its taints.
+func tolerates(tolerations []corev1.Toleration, node *corev1.Node) bool {
+	return !slices.ContainsFunc(node.Spec.Taints, func(taint corev1.Taint) bool {
+		return !slices.ContainsFunc(tolerations, func(t corev1.Toleration) bool {
+			return t.ToleratesTaint(logr.Discard(), &taint, false)
+		})
+	})
+}

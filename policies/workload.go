@@ -1,0 +1,587 @@
+package policies
+
+import (
+	"cmp"
+	"encoding/json"
+	"math"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// Workload is what the rules read of an object that makes pods from a template, or of a Pod that nobody made. It is the same for all
+// kinds.
+type Workload struct {
+	Ref
+	// Labels and Annotations are the workload's own, not those of its pods.
+	Labels, Annotations map[string]string
+	// Controlled tells that another object controls it, which would undo what is repaired here: it is never judged.
+	Controlled bool
+	// Replicas is the written number; nil for the default of one, and for a DaemonSet, which has none.
+	Replicas *int32
+	// Selector is the workload's own selector of its pods.
+	Selector *metav1.LabelSelector
+	// Template is the template of its pods, reduced to what tells how they are selected, placed and drained. It is empty if
+	// TemplateOf is set.
+	Template corev1.PodTemplateSpec
+	// TemplateOf names the workload whose template it uses in the place of its own, in its own namespace; zero for none.
+	TemplateOf WorkloadRef
+	// Update is how it replaces its pods.
+	Update UpdateStrategy
+}
+
+// WorkloadRef names a workload in the namespace of the object that refers to it.
+type WorkloadRef struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+}
+
+// UpdateStrategy is how a workload replaces its pods when its template changes. The zero value is for kinds that never do.
+type UpdateStrategy struct {
+	Type UpdateType
+	// MaxUnavailable and MaxSurge are how many pods may be missing, and how many there may be beyond the wanted number,
+	// while they are replaced.
+	MaxUnavailable, MaxSurge intstr.IntOrString
+	// floor tells that at least one pod is replaced where both come to none, as Deployments have it.
+	floor bool
+}
+
+// UpdateType is the way in which pods are replaced.
+type UpdateType string
+
+// The types. The zero value means never.
+const (
+	// UpdateRolling replaces some pods at a time.
+	UpdateRolling UpdateType = "RollingUpdate"
+	// UpdateRecreate removes all pods before it makes the first new one.
+	UpdateRecreate UpdateType = "Recreate"
+	// UpdateOnDelete leaves it to those who delete pods.
+	UpdateOnDelete UpdateType = "OnDelete"
+)
+
+// limits returns how many of these pods may be missing at a time, and how many there may be beyond them.
+// Source: kubernetes v1.37.1, pkg/controller/deployment/util/deployment_util.go ResolveFenceposts.
+func (u UpdateStrategy) limits(replicas int) (unavailable, surge int) {
+	// What does not parse the API server refuses.
+	unavailable, _ = intstr.GetScaledValueFromIntOrPercent(&u.MaxUnavailable, replicas, false)
+	surge, _ = intstr.GetScaledValueFromIntOrPercent(&u.MaxSurge, replicas, true)
+	if u.floor && unavailable == 0 && surge == 0 {
+		unavailable = 1
+	}
+	return unavailable, surge
+}
+
+// WorkloadKind is a kind of objects whose pods a Service may select. A further one is a row of WorkloadKinds, from which
+// the configuration of the webhook and its permissions are generated.
+type WorkloadKind struct {
+	Group string
+	// Versions are those that are read, the one that a cluster is asked for first.
+	Versions []string
+	Kind     string
+	// Resource is the plural by which an API server knows it.
+	Resource string
+	// Custom tells that a CustomResourceDefinition brings it: a cluster may lack it.
+	Custom bool
+	// Scaled tells that a request for its subresource scale is judged: it sets the replicas of a workload that is known.
+	Scaled bool
+	// Door is where it is seen.
+	Door WorkloadDoor
+	// RevisionLabel is the label by which its controller tells the pods of one revision from those of another, where old and
+	// new ones are there together; empty where they are not, or where the label does not tell.
+	RevisionLabel string
+
+	read func(decode func(into any) error) (*Workload, error)
+}
+
+// WorkloadDoor is where objects of a kind are seen.
+type WorkloadDoor string
+
+// The doors. The zero value is everywhere.
+const (
+	// Everywhere: in files, at admission, and as a neighbour in a cluster.
+	Everywhere WorkloadDoor = ""
+	// NeverCached: in files and at admission. In a cluster it is nobody's neighbour, since nearly all objects of the kind are
+	// controlled by others, and would only be kept to be passed over.
+	NeverCached WorkloadDoor = "NeverCached"
+	// FilesOnly: in files. A webhook that is asked about each pod stops the cluster when it is down.
+	FilesOnly WorkloadDoor = "FilesOnly"
+)
+
+const (
+	deploymentKind  = "Deployment"
+	replicaSetKind  = "ReplicaSet"
+	statefulSetKind = "StatefulSet"
+	daemonSetKind   = "DaemonSet"
+	podKind         = "Pod"
+	rolloutKind     = "Rollout"
+	cloneSetKind    = "CloneSet"
+)
+
+// WorkloadKinds lists the kinds of workloads that are judged. It must not be changed.
+//
+// Sources of the labels and defaults: kubernetes v1.37.1, pkg/apis/apps/v1/defaults.go and pkg/controller; argo-rollouts v1.8.3,
+// pkg/apis/rollouts/v1alpha1/types.go and utils/defaults; kruise v1.8.0, apis/apps and pkg/controller/cloneset.
+var WorkloadKinds = []WorkloadKind{
+	{
+		Group: "apps", Versions: []string{"v1"}, Kind: deploymentKind, Resource: "deployments",
+		Scaled: true, RevisionLabel: appsv1.DefaultDeploymentUniqueLabelKey, read: reading(newDeployment),
+	},
+	// A StatefulSet removes a pod before it makes its successor, and a DaemonSet has one on each node: counting old and new
+	// pods together is right.
+	{Group: "apps", Versions: []string{"v1"}, Kind: statefulSetKind, Resource: "statefulsets", Scaled: true, read: reading(newStatefulSet)},
+	{Group: "apps", Versions: []string{"v1"}, Kind: daemonSetKind, Resource: "daemonsets", read: reading(newDaemonSet)},
+	{Group: "apps", Versions: []string{"v1"}, Kind: replicaSetKind, Resource: "replicasets", Door: NeverCached, read: reading(newReplicaSet)},
+	{Group: "", Versions: []string{"v1"}, Kind: podKind, Resource: "pods", Door: FilesOnly, read: reading(newPod)},
+	{
+		Group: "argoproj.io", Versions: []string{"v1alpha1"}, Kind: rolloutKind, Resource: "rollouts", Custom: true,
+		Scaled: true, RevisionLabel: "rollouts-pod-template-hash", read: reading(newCustom),
+	},
+	{
+		Group: "apps.kruise.io", Versions: []string{"v1alpha1"}, Kind: cloneSetKind, Resource: "clonesets", Custom: true,
+		Scaled: true, read: reading(newCustom),
+	},
+	{
+		Group: "apps.kruise.io", Versions: []string{"v1beta1", "v1alpha1"}, Kind: statefulSetKind, Resource: "statefulsets", Custom: true,
+		Scaled: true, read: reading(newCustom),
+	},
+}
+
+// WorkloadKindOf returns the kind of workload that an apiVersion and a kind name.
+func WorkloadKindOf(apiVersion, kind string) (WorkloadKind, bool) {
+	gv, err := schema.ParseGroupVersion(apiVersion)
+	i := slices.IndexFunc(WorkloadKinds, func(k WorkloadKind) bool {
+		return k.Kind == kind && k.Group == gv.Group && slices.Contains(k.Versions, gv.Version)
+	})
+	if err != nil || i < 0 {
+		return WorkloadKind{}, false
+	}
+	return WorkloadKinds[i], true
+}
+
+// APIVersion is the one that a cluster is asked for.
+func (k WorkloadKind) APIVersion() string {
+	return schema.GroupVersion{Group: k.Group, Version: k.Versions[0]}.String()
+}
+
+// kindNames are the kinds of workloads that a rule is about, each once.
+func kindNames(about func(WorkloadKind) bool) []string {
+	var names []string
+	for _, kind := range WorkloadKinds {
+		if about(kind) && !slices.Contains(names, kind.Kind) {
+			names = append(names, kind.Kind)
+		}
+	}
+	return names
+}
+
+// kind is the row of the workload.
+func (w *Workload) kind() WorkloadKind {
+	kind, _ := WorkloadKindOf(w.APIVersion, w.Kind)
+	return kind
+}
+
+// podPath is the JSON Pointer of the spec of its pods.
+func (w *Workload) podPath() string {
+	if w.Kind == podKind {
+		return "/spec"
+	}
+	return podSpecPath
+}
+
+// newWorkload is what all kinds have in common.
+func newWorkload(kind string, meta metav1.ObjectMeta, selector *metav1.LabelSelector, template corev1.PodTemplateSpec) *Workload {
+	return &Workload{
+		Ref:         Ref{APIVersion: "apps/v1", Kind: kind, Namespace: meta.Namespace, Name: nameOf(meta)},
+		Labels:      meta.Labels,
+		Annotations: withoutLastApplied(meta.Annotations),
+		Controlled:  metav1.GetControllerOfNoCopy(&meta) != nil,
+		Selector:    selector,
+		Template:    reducedTemplate(template),
+	}
+}
+
+// NewWorkload returns what the rules read of a typed object, with which it shares maps and lists; nil for a type of which there is
+// no kind of workload.
+func NewWorkload(object any) *Workload {
+	var w *Workload
+	switch o := object.(type) {
+	case *appsv1.Deployment:
+		w = newDeployment(o)
+	case *appsv1.StatefulSet:
+		w = newStatefulSet(o)
+	case *appsv1.DaemonSet:
+		w = newDaemonSet(o)
+	case *appsv1.ReplicaSet:
+		w = newReplicaSet(o)
+	case *corev1.Pod:
+		w = newPod(o)
+	default:
+		return nil
+	}
+	w.Namespace = cmp.Or(w.Namespace, metav1.NamespaceDefault)
+	return w
+}
+
+// reading decodes an object of a type.
+func reading[T any](read func(*T) *Workload) func(decode func(into any) error) (*Workload, error) {
+	return func(decode func(into any) error) (*Workload, error) {
+		var object T
+		if err := decode(&object); err != nil {
+			return nil, err
+		}
+		return read(&object), nil
+	}
+}
+
+func newDeployment(d *appsv1.Deployment) *Workload {
+	w := newWorkload(deploymentKind, d.ObjectMeta, d.Spec.Selector, d.Spec.Template)
+	w.Replicas = d.Spec.Replicas
+	w.Update = UpdateStrategy{Type: UpdateType(cmp.Or(d.Spec.Strategy.Type, appsv1.RollingUpdateDeploymentStrategyType)), floor: true}
+	rolling := cmp.Or(d.Spec.Strategy.RollingUpdate, &appsv1.RollingUpdateDeployment{}) // absent is all defaults
+	w.Update.MaxUnavailable, w.Update.MaxSurge = orDefault(rolling.MaxUnavailable, quarter), orDefault(rolling.MaxSurge, quarter)
+	return w
+}
+
+func newStatefulSet(s *appsv1.StatefulSet) *Workload {
+	w := newWorkload(statefulSetKind, s.ObjectMeta, s.Spec.Selector, s.Spec.Template)
+	w.Replicas = s.Spec.Replicas
+	w.Update = UpdateStrategy{Type: UpdateType(cmp.Or(s.Spec.UpdateStrategy.Type, appsv1.RollingUpdateStatefulSetStrategyType)), MaxUnavailable: one}
+	if rolling := s.Spec.UpdateStrategy.RollingUpdate; rolling != nil {
+		w.Update.MaxUnavailable = orDefault(rolling.MaxUnavailable, one)
+	}
+	return w
+}
+
+func newDaemonSet(d *appsv1.DaemonSet) *Workload {
+	w := newWorkload(daemonSetKind, d.ObjectMeta, d.Spec.Selector, d.Spec.Template)
+	w.Update = UpdateStrategy{Type: UpdateType(cmp.Or(d.Spec.UpdateStrategy.Type, appsv1.RollingUpdateDaemonSetStrategyType)), MaxUnavailable: one}
+	if rolling := d.Spec.UpdateStrategy.RollingUpdate; rolling != nil {
+		w.Update.MaxUnavailable, w.Update.MaxSurge = orDefault(rolling.MaxUnavailable, one), orDefault(rolling.MaxSurge, none)
+	}
+	return w
+}
+
+func newReplicaSet(r *appsv1.ReplicaSet) *Workload {
+	w := newWorkload(replicaSetKind, r.ObjectMeta, r.Spec.Selector, r.Spec.Template)
+	w.Replicas = r.Spec.Replicas
+	return w
+}
+
+func newPod(p *corev1.Pod) *Workload {
+	w := newWorkload(podKind, p.ObjectMeta, nil, corev1.PodTemplateSpec{ObjectMeta: p.ObjectMeta, Spec: p.Spec})
+	w.APIVersion = "v1"
+	return w
+}
+
+var (
+	none    = intstr.FromInt32(0)
+	one     = intstr.FromInt32(1)
+	fifth   = intstr.FromString("20%")
+	quarter = intstr.FromString("25%")
+	all     = intstr.FromString("100%")
+)
+
+func orDefault(written *intstr.IntOrString, value intstr.IntOrString) intstr.IntOrString {
+	if written == nil {
+		return value
+	}
+	return *written
+}
+
+// customWorkload is what custom kinds have of the fields that are read, by the names that they have learnt from Deployments
+// and StatefulSets.
+type customWorkload struct {
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		Replicas    *int32                 `json:"replicas"`
+		Selector    *metav1.LabelSelector  `json:"selector"`
+		Template    corev1.PodTemplateSpec `json:"template"`
+		WorkloadRef *WorkloadRef           `json:"workloadRef"`
+		// Strategy is a Rollout's.
+		Strategy struct {
+			Canary    *rolling  `json:"canary"`
+			BlueGreen *struct{} `json:"blueGreen"`
+		} `json:"strategy"`
+		// UpdateStrategy is that of OpenKruise: of a CloneSet it holds the numbers, of a StatefulSet RollingUpdate does.
+		UpdateStrategy struct {
+			Type string `json:"type"`
+			rolling
+			RollingUpdate *rolling `json:"rollingUpdate"`
+		} `json:"updateStrategy"`
+	} `json:"spec"`
+}
+
+type rolling struct {
+	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable"`
+	MaxSurge       *intstr.IntOrString `json:"maxSurge"`
+}
+
+func newCustom(c *customWorkload) *Workload {
+	w := newWorkload("", c.ObjectMeta, c.Spec.Selector, c.Spec.Template)
+	w.Replicas = c.Spec.Replicas
+	if c.Spec.WorkloadRef != nil {
+		w.TemplateOf = *c.Spec.WorkloadRef
+	}
+	w.Update = UpdateStrategy{Type: UpdateRolling}
+	updates := c.Spec.UpdateStrategy
+	switch canary := c.Spec.Strategy.Canary; {
+	case c.Spec.Strategy.BlueGreen != nil: // all new pods are there before the first old one goes
+		w.Update.MaxSurge = all
+	case canary != nil:
+		w.Update.MaxUnavailable, w.Update.MaxSurge = orDefault(canary.MaxUnavailable, quarter), orDefault(canary.MaxSurge, quarter)
+		w.Update.floor = true
+	case updates.Type == string(UpdateOnDelete):
+		w.Update.Type = UpdateOnDelete
+	case updates.RollingUpdate != nil:
+		w.Update.MaxUnavailable = orDefault(updates.RollingUpdate.MaxUnavailable, one)
+	default:
+		w.Update.MaxUnavailable, w.Update.MaxSurge = orDefault(updates.MaxUnavailable, fifth), orDefault(updates.MaxSurge, none)
+	}
+	return w
+}
+
+// isNeighbour tells whether a workload stands for pods of its own. One of a kind whose objects are otherwise made by others does
+// not if it is: its owner stands for them.
+func (w *Workload) isNeighbour() bool {
+	return !w.Controlled || w.kind().Door == Everywhere
+}
+
+// MarshalJSON writes the workload in one form for all kinds: metadata and spec.
+func (w *Workload) MarshalJSON() ([]byte, error) {
+	type metadata struct {
+		Namespace   string            `json:"namespace"`
+		Name        string            `json:"name"`
+		Labels      map[string]string `json:"labels,omitempty"`
+		Annotations map[string]string `json:"annotations,omitempty"`
+	}
+	type spec struct {
+		Replicas *int32                 `json:"replicas,omitempty"`
+		Selector *metav1.LabelSelector  `json:"selector,omitempty"`
+		Template corev1.PodTemplateSpec `json:"template"`
+	}
+	return json.Marshal(struct {
+		APIVersion string   `json:"apiVersion"`
+		Kind       string   `json:"kind"`
+		Metadata   metadata `json:"metadata"`
+		Spec       spec     `json:"spec"`
+	}{
+		w.APIVersion, w.Kind,
+		metadata{w.Namespace, w.Name, w.Labels, w.Annotations},
+		spec{w.Replicas, w.Selector, w.Template},
+	})
+}
+
+// Scaled returns the workload with another number of replicas. Its Content holds no more than the workload does. The error is
+// non-nil when that cannot be written as JSON.
+func (w *Workload) Scaled(replicas int32) (*Object, error) {
+	of := *w
+	of.Replicas = &replicas
+	raw, err := json.Marshal(&of)
+	if err != nil {
+		return nil, err
+	}
+	return &Object{Ref: of.Ref, Workload: &of, raw: raw}, nil
+}
+
+// reducedTemplate is a template without what says nothing of how its pods are selected, placed and drained.
+func reducedTemplate(template corev1.PodTemplateSpec) corev1.PodTemplateSpec {
+	pod := template.Spec
+	return corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: template.Labels},
+		Spec: corev1.PodSpec{
+			NodeName:                      pod.NodeName,
+			NodeSelector:                  pod.NodeSelector,
+			HostNetwork:                   pod.HostNetwork,
+			Affinity:                      pod.Affinity,
+			Tolerations:                   pod.Tolerations,
+			TopologySpreadConstraints:     pod.TopologySpreadConstraints,
+			TerminationGracePeriodSeconds: pod.TerminationGracePeriodSeconds,
+			Containers:                    reducedContainers(pod.Containers),
+			InitContainers:                reducedContainers(pod.InitContainers),
+		},
+	}
+}
+
+// aProbe stands for any: what it asks no rule reads.
+var aProbe = &corev1.Probe{}
+
+func reducedContainers(containers []corev1.Container) []corev1.Container {
+	if containers == nil {
+		return nil
+	}
+	reduced := make([]corev1.Container, len(containers))
+	for i, c := range containers {
+		reduced[i] = corev1.Container{Name: c.Name, Ports: c.Ports, RestartPolicy: c.RestartPolicy}
+		if c.ReadinessProbe != nil {
+			reduced[i].ReadinessProbe = aProbe
+		}
+		if c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
+			reduced[i].Lifecycle = &corev1.Lifecycle{PreStop: c.Lifecycle.PreStop}
+		}
+	}
+	return reduced
+}
+
+// Autoscaler is a HorizontalPodAutoscaler or a ScaledObject: what sets the replicas of a workload.
+type Autoscaler struct {
+	Ref Ref
+	// Target is the workload that it scales, in its own namespace.
+	Target WorkloadRef
+	// MinReplicas and MaxReplicas are the least and the most pods that it makes.
+	MinReplicas, MaxReplicas int32
+}
+
+// AutoscalerKind is a kind of objects that scale workloads.
+type AutoscalerKind struct {
+	Group string
+	// Versions are those that are read, the one that a cluster is asked for first. Empty means all, which have the same fields.
+	Versions []string
+	Kind     string
+	Resource string
+	// Custom is as that of a WorkloadKind.
+	Custom bool
+
+	read func(content map[string]any) (Autoscaler, error)
+}
+
+// AutoscalerKinds lists the kinds of objects that scale workloads. It must not be changed.
+var AutoscalerKinds = []AutoscalerKind{
+	{
+		Group: "autoscaling", Versions: []string{"v2", "v1", "v2beta2", "v2beta1"}, Kind: "HorizontalPodAutoscaler",
+		Resource: "horizontalpodautoscalers", read: readHorizontalPodAutoscaler,
+	},
+	{Group: "keda.sh", Versions: []string{"v1alpha1"}, Kind: "ScaledObject", Resource: "scaledobjects", Custom: true, read: readScaledObject},
+}
+
+func autoscalerKindOf(apiVersion, kind string) (AutoscalerKind, bool) {
+	gv, err := schema.ParseGroupVersion(apiVersion)
+	i := slices.IndexFunc(AutoscalerKinds, func(k AutoscalerKind) bool {
+		return k.Kind == kind && k.Group == gv.Group && slices.Contains(k.Versions, gv.Version)
+	})
+	if err != nil || i < 0 {
+		return AutoscalerKind{}, false
+	}
+	return AutoscalerKinds[i], true
+}
+
+// APIVersion is the one that a cluster is asked for.
+func (k AutoscalerKind) APIVersion() string {
+	return schema.GroupVersion{Group: k.Group, Version: k.Versions[0]}.String()
+}
+
+// Autoscales tells whether objects of an apiVersion and kind scale workloads, so that NewAutoscaler takes them.
+func Autoscales(apiVersion, kind string) bool {
+	_, ok := autoscalerKindOf(apiVersion, kind)
+	return ok
+}
+
+// NewAutoscaler decodes an object of one of AutoscalerKinds.
+// The error is non-nil when a field has a value that the API server could not decode; it is a
+// *FieldError where the field is known.
+func NewAutoscaler(content map[string]any) (Autoscaler, error) {
+	apiVersion, _ := content["apiVersion"].(string)
+	kind, _ := content["kind"].(string)
+	row, _ := autoscalerKindOf(apiVersion, kind)
+	autoscaler, err := row.read(map[string]any{"metadata": content["metadata"], "spec": content["spec"]})
+	autoscaler.Ref.APIVersion, autoscaler.Ref.Kind = apiVersion, kind
+	return autoscaler, err
+}
+
+// readHorizontalPodAutoscaler reads what is the same in all versions.
+func readHorizontalPodAutoscaler(content map[string]any) (Autoscaler, error) {
+	var hpa struct {
+		metav1.ObjectMeta `json:"metadata"`
+		Spec              struct {
+			ScaleTargetRef WorkloadRef `json:"scaleTargetRef"`
+			MinReplicas    *int32      `json:"minReplicas"`
+			MaxReplicas    int32       `json:"maxReplicas"`
+		} `json:"spec"`
+	}
+	if err := Decode(content, &hpa); err != nil {
+		return Autoscaler{}, err
+	}
+	least := int32(1)
+	if hpa.Spec.MinReplicas != nil {
+		least = *hpa.Spec.MinReplicas
+	}
+	return newAutoscaler(hpa.ObjectMeta, hpa.Spec.ScaleTargetRef, least, hpa.Spec.MaxReplicas), nil
+}
+
+// readScaledObject reads what KEDA makes a HorizontalPodAutoscaler of, with its defaults.
+// Source: keda v2.17.2, apis/keda/v1alpha1/scaledobject_types.go.
+func readScaledObject(content map[string]any) (Autoscaler, error) {
+	var scaled struct {
+		metav1.ObjectMeta `json:"metadata"`
+		Spec              struct {
+			ScaleTargetRef  WorkloadRef `json:"scaleTargetRef"`
+			MinReplicaCount *int32      `json:"minReplicaCount"`
+			MaxReplicaCount *int32      `json:"maxReplicaCount"`
+		} `json:"spec"`
+	}
+	if err := Decode(content, &scaled); err != nil {
+		return Autoscaler{}, err
+	}
+	target := scaled.Spec.ScaleTargetRef
+	target.Kind = cmp.Or(target.Kind, deploymentKind)
+	least, most := int32(0), int32(100)
+	if scaled.Spec.MinReplicaCount != nil {
+		least = *scaled.Spec.MinReplicaCount
+	}
+	if scaled.Spec.MaxReplicaCount != nil {
+		most = *scaled.Spec.MaxReplicaCount
+	}
+	return newAutoscaler(scaled.ObjectMeta, target, least, most), nil
+}
+
+func newAutoscaler(meta metav1.ObjectMeta, target WorkloadRef, least, most int32) Autoscaler {
+	return Autoscaler{
+		Ref:    Ref{Namespace: cmp.Or(meta.Namespace, metav1.NamespaceDefault), Name: nameOf(meta)},
+		Target: target, MinReplicas: least, MaxReplicas: most,
+	}
+}
+
+// replicaRange is how few and how many pods a workload may have.
+type replicaRange struct {
+	// least is 0 where the workload may be scaled to zero. most is 0 for a DaemonSet, whose nodes decide.
+	least, most int
+}
+
+// replicasOf is what is written, or what those that scale it allow. A workload that is scaled to zero will hardly stay so: it
+// counts as two.
+func replicasOf(w *Workload, related Related) replicaRange {
+	if w.Kind == daemonSetKind {
+		return replicaRange{}
+	}
+	written := int32(1)
+	if w.Replicas != nil {
+		written = *w.Replicas
+	}
+	found := replicaRange{int(written), int(written)}
+	names := []WorkloadRef{{w.Kind, w.Name}}
+	for _, user := range related.users(w) {
+		// Its pods are made by those that use its template: it is scaled to zero itself, or soon will be.
+		names = append(names, WorkloadRef{user.Kind, user.Name})
+		number := 1
+		if user.Replicas != nil {
+			number = int(*user.Replicas)
+		}
+		found = replicaRange{min(found.least, number), max(found.most, number)}
+	}
+	scaled := replicaRange{math.MaxInt, 0}
+	for _, a := range related.Autoscalers {
+		if a.Ref.Namespace == w.Namespace && slices.Contains(names, a.Target) {
+			scaled.least, scaled.most = min(scaled.least, int(a.MinReplicas)), max(scaled.most, int(a.MaxReplicas))
+		}
+	}
+	if scaled.most > 0 {
+		found = scaled
+	}
+	if w.Replicas != nil && *w.Replicas == 0 {
+		found = replicaRange{0, max(found.most, 2)}
+	}
+	return found
+}
