@@ -85,6 +85,9 @@ func judgeAll(ctx context.Context, bundles []bundle, rendered string, shown *pro
 
 // judge judges one bundle. What it renders or changes goes below the folder rendered.
 func judge(ctx context.Context, b bundle, rendered string, rules *rego.Set) (result, error) {
+	if err := ctx.Err(); err != nil {
+		return result{}, err
+	}
 	if b.chart == nil && !b.values.exposed {
 		return judgeFiles(ctx, b, b.root, rules)
 	}
