@@ -50,6 +50,13 @@ var catalogue = slices.Concat(
 		sourceIPNeedsLocal,
 		unknownTrafficPolicy,
 		misplacedHealthCheckNodePort,
+		externalIPsLocal,
+		pinnedHealthCheckNodePort,
+		nodePortLocal,
+		publishesNotReady,
+		selectorlessLocal,
+		internalLocal,
+		distributionIgnored,
 		unspreadBehindLocal,
 		ineffectiveSpread,
 	},
@@ -78,6 +85,6 @@ const kindService = "Service"
 // node unless something keeps them apart.
 var (
 	workloadKinds = kindNames(func(WorkloadKind) bool { return true })
-	Kinds         = append(workloadKinds[:len(workloadKinds):len(workloadKinds)], kindService)
+	Kinds         = append(slices.Clip(workloadKinds), kindService)
 	spreadKinds   = kindNames(func(k WorkloadKind) bool { return k.Kind != daemonSetKind && k.Kind != podKind })
 )

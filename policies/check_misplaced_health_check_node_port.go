@@ -1,9 +1,7 @@
 package policies
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -65,8 +63,10 @@ func checkMisplacedHealthCheckNodePort(r *review) []result {
 	case !needsHealthCheck(service) && service.Spec.Type == corev1.ServiceTypeLoadBalancer:
 		found.Message = fmt.Sprintf("healthCheckNodePort %d is invalid with externalTrafficPolicy %s (needs Local)", port, trafficPolicy(service))
 		found.Fix = "set externalTrafficPolicy: Local, or remove healthCheckNodePort"
-		if service.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyCluster || r.explicit != ExplicitWritten {
-			// Who asks for the port of a load balancer that nobody wrote to be Cluster may have forgotten the policy.
+		isWritten := service.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyCluster && r.explicit == ExplicitWritten
+		if !isWritten && !r.repairsToLocal() {
+			// Who asks for the port of a load balancer that nobody wrote to be Cluster may have forgotten the policy. Where
+			// other repairs add it, pinned-health-check-node-port would have the port removed next.
 			found.repair = nil
 		}
 	case !needsHealthCheck(service):
@@ -82,16 +82,6 @@ func checkMisplacedHealthCheckNodePort(r *review) []result {
 		return nil
 	}
 	return []result{found}
-}
-
-// becomesLocal tells whether a repair of this very decision makes the Service Local, so that what Local needs is
-// right to be there.
-func (r *review) becomesLocal() bool {
-	exempt, _ := exemption(r.Input, r.settings.Exemptions, sourceIPNeedsLocal.ID)
-	return exempt == nil && slices.ContainsFunc(checkSourceIPNeedsLocal(r), func(found result) bool {
-		mode := r.settings.mode(sourceIPNeedsLocal.ID, cmp.Or(found.mode, sourceIPNeedsLocal.DefaultMode))
-		return mode == Mutate && found.repair != nil && !found.unpatchable
-	})
 }
 
 // maxPort is the largest number of a port.

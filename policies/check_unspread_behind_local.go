@@ -196,7 +196,7 @@ func (r *review) load() string {
 	worst := worstOverload(r.replicas.most)
 	load := fmt.Sprintf("up to %.3gx load on one pod", worst)
 	if nodes := r.Cluster.eligible(r.Object.Workload); nodes > 0 {
-		if spread := spreadOverload(r.replicas.most, nodes); spread < worst {
+		if spread := spreadOverload(r.replicas.most, nodes); spread > 1 && spread < worst {
 			load += fmt.Sprintf(" (%.3gx if spread over %d nodes)", spread, nodes)
 		}
 	}

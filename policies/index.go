@@ -44,6 +44,9 @@ type namespaceIndex struct {
 	autoscalersOf map[WorkloadRef]map[string]Autoscaler
 	// usersOf holds each workload that uses the template of another one by that one.
 	usersOf map[WorkloadRef]map[workloadKey]*Workload
+	// endpoints and endpointsOf hold each object with endpoints by its own name and by its Service.
+	endpoints   map[workloadKey]Endpoints
+	endpointsOf map[string]map[workloadKey]Endpoints
 }
 
 type indexedService struct {
@@ -56,7 +59,7 @@ type serviceKey struct{ namespace, name string }
 
 type labelPair struct{ key, value string }
 
-type workloadKey struct{ apiVersion, kind, name string }
+type workloadKey struct{ group, kind, name string }
 
 // Put adds an object, in the place of the one with the same name. One that is still to be named takes
 // nobody's place.
@@ -121,7 +124,18 @@ func (x *Index) PutAutoscaler(autoscaler Autoscaler) {
 	put(n.autoscalersOf, autoscaler.Target, key, autoscaler)
 }
 
-// Delete removes the object or the autoscaler of that name, if it is there.
+// PutEndpoints adds the endpoints of a Service, in the place of those in the object of the same name.
+func (x *Index) PutEndpoints(endpoints Endpoints) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := x.namespace(endpoints.Ref.Namespace)
+	key := n.key(endpoints.Ref)
+	n.deleteEndpoints(key)
+	n.endpoints[key] = endpoints
+	put(n.endpointsOf, endpoints.Service, key, endpoints)
+}
+
+// Delete removes the object, the autoscaler or the endpoints of that name, if they are there.
 func (x *Index) Delete(ref Ref) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -134,20 +148,22 @@ func (x *Index) Delete(ref Ref) {
 		x.deleteService(n, serviceKey{ref.Namespace, ref.Name})
 	case Autoscales(ref.APIVersion, ref.Kind):
 		n.deleteAutoscaler(autoscalerKey(ref))
+	case HoldsEndpoints(ref.APIVersion, ref.Kind):
+		n.deleteEndpoints(workloadKey{ref.APIVersion, ref.Kind, ref.Name})
 	default:
-		n.deleteWorkload(workloadKey{ref.APIVersion, ref.Kind, ref.Name})
+		n.deleteWorkload(keyOf(ref))
 	}
-	if len(n.services)+len(n.workloads)+len(n.autoscalers) == 0 {
+	if len(n.services)+len(n.workloads)+len(n.autoscalers)+len(n.endpoints) == 0 {
 		delete(x.namespaces, ref.Namespace)
 	}
 }
 
-// Workload returns the workload of that name, or nil.
+// Workload returns the workload of that name, in whatever version, or nil.
 func (x *Index) Workload(ref Ref) *Workload {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	if n, ok := x.namespaces[ref.Namespace]; ok {
-		return n.workloads[workloadKey{ref.APIVersion, ref.Kind, ref.Name}]
+		return n.workloads[keyOf(ref)]
 	}
 	return nil
 }
@@ -166,6 +182,9 @@ func (x *Index) Related(object *Object) Related {
 	}
 	if object.Service != nil {
 		related.Workloads = n.selected(object.Service)
+		if len(object.Service.Spec.Selector) == 0 {
+			related.Endpoints = slices.SortedFunc(maps.Values(n.endpointsOf[object.Name]), func(a, b Endpoints) int { return a.Ref.compare(b.Ref) })
+		}
 	} else {
 		others := map[*Workload]bool{}
 		related.Services = n.selecting(object.Workload.Template.Labels)
@@ -219,6 +238,8 @@ func (x *Index) namespace(name string) *namespaceIndex {
 			autoscalers:   map[string]Autoscaler{},
 			autoscalersOf: map[WorkloadRef]map[string]Autoscaler{},
 			usersOf:       map[WorkloadRef]map[workloadKey]*Workload{},
+			endpoints:     map[workloadKey]Endpoints{},
+			endpointsOf:   map[string]map[workloadKey]Endpoints{},
 		}
 		x.namespaces[name] = n
 	}
@@ -228,10 +249,12 @@ func (x *Index) namespace(name string) *namespaceIndex {
 // key is the key of an object; one that is still to be named gets a name of its own.
 func (n *namespaceIndex) key(ref Ref) workloadKey {
 	if isGenerated(ref) {
-		ref.Name = fmt.Sprintf("%s%d", ref.Name, len(n.services)+len(n.workloads))
+		ref.Name = fmt.Sprintf("%s%d", ref.Name, len(n.services)+len(n.workloads)+len(n.endpoints))
 	}
-	return workloadKey{ref.APIVersion, ref.Kind, ref.Name}
+	return keyOf(ref)
 }
+
+func keyOf(ref Ref) workloadKey { return workloadKey{ref.group(), ref.Kind, ref.Name} }
 
 // putService puts a Service under a pair of its selector, if it selects pods.
 func (n *namespaceIndex) putService(name string, service *corev1.Service) (under labelPair, selects bool) {
@@ -275,6 +298,13 @@ func (n *namespaceIndex) deleteAutoscaler(key string) {
 	if former, ok := n.autoscalers[key]; ok {
 		remove(n.autoscalersOf, former.Target, key)
 		delete(n.autoscalers, key)
+	}
+}
+
+func (n *namespaceIndex) deleteEndpoints(key workloadKey) {
+	if former, ok := n.endpoints[key]; ok {
+		remove(n.endpointsOf, former.Service, key)
+		delete(n.endpoints, key)
 	}
 }
 

@@ -191,6 +191,7 @@ func TestDeleteLeavesNothingBehind(t *testing.T) {
 	service := Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "web"}
 	workload := Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "edge", Name: "web"}
 	scaler := Ref{APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: "web"}
+	slice := Ref{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice", Namespace: "edge", Name: "web-1"}
 	for range 2 {
 		index.PutService(&corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"},
@@ -198,16 +199,17 @@ func TestDeleteLeavesNothingBehind(t *testing.T) {
 		})
 		index.PutWorkload(&Workload{Ref: workload, Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}}})
 		index.PutAutoscaler(Autoscaler{Ref: scaler, Target: WorkloadRef{"Deployment", "web"}, MaxReplicas: 3})
+		index.PutEndpoints(Endpoints{Ref: slice, Service: "web", Count: 1})
 	}
 	if index.Workload(workload) == nil {
 		t.Error("Workload() does not find what was put")
 	}
-	for _, ref := range []Ref{service, workload, scaler} {
+	for _, ref := range []Ref{service, workload, scaler, slice} {
 		n := index.namespaces["edge"]
 		index.Delete(ref)
 		index.Delete(ref)
-		if ref == scaler && len(n.servicesBy)+len(n.workloadsBy)+len(n.autoscalersOf) > 0 {
-			t.Errorf("the index keeps %v, %v and %v", n.servicesBy, n.workloadsBy, n.autoscalersOf)
+		if ref == slice && len(n.servicesBy)+len(n.workloadsBy)+len(n.autoscalersOf)+len(n.endpointsOf) > 0 {
+			t.Errorf("the index keeps %v, %v, %v and %v", n.servicesBy, n.workloadsBy, n.autoscalersOf, n.endpointsOf)
 		}
 	}
 	if len(index.namespaces) > 0 || index.Workload(workload) != nil {

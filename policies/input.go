@@ -82,6 +82,9 @@ type Related struct {
 	Users []*Workload
 	// Autoscalers are those that scale the object, one of Workloads, or one of Users.
 	Autoscalers []Autoscaler
+	// Endpoints are, for a Service without a selector, those that were written for it in files. Nobody looks them up in a
+	// cluster, so that none means that they are not known.
+	Endpoints []Endpoints
 }
 
 // users are those that use the template of a workload.

@@ -34,6 +34,14 @@ func (r Ref) String() string {
 	return r.Kind + " " + r.Namespace + "/" + r.Name
 }
 
+// group is the API group: the same object may be known by several versions.
+func (r Ref) group() string {
+	if group, _, ok := strings.Cut(r.APIVersion, "/"); ok {
+		return group
+	}
+	return ""
+}
+
 func (r Ref) compare(s Ref) int {
 	if c := strings.Compare(r.Namespace, s.Namespace); c != 0 {
 		return c
@@ -193,8 +201,6 @@ func (o *Object) labels() map[string]string {
 	return o.Workload.Labels
 }
 
-func namespaceOrDefault(namespace string) string { return cmp.Or(namespace, metav1.NamespaceDefault) }
-
 // nameOf is the name, or, of an object that the API server is still to name, "name-*".
 func nameOf(meta metav1.ObjectMeta) string {
 	if meta.Name == "" && meta.GenerateName != "" {
@@ -209,7 +215,7 @@ func isGenerated(ref Ref) bool { return strings.HasSuffix(ref.Name, "*") }
 
 // is tells whether a neighbour is the object itself, or its former self.
 func (o *Object) is(w *Workload) bool {
-	return w == o.Workload || w.Ref == o.Ref && !isGenerated(w.Ref)
+	return w == o.Workload || w.Namespace == o.Namespace && keyOf(w.Ref) == keyOf(o.Ref) && !isGenerated(w.Ref)
 }
 
 func serviceRef(service *corev1.Service) Ref {

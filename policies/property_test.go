@@ -78,6 +78,16 @@ func (g generator) service(name string) map[string]any {
 	if g.IntN(5) == 0 {
 		spec["externalIPs"] = []any{"192.0.2.1"}
 	}
+	switch g.IntN(12) {
+	case 0, 1:
+		spec["healthCheckNodePort"] = pick[int64](g, 0, 32500, 32501, 70000)
+	case 2:
+		spec["publishNotReadyAddresses"] = true
+	case 3:
+		spec["internalTrafficPolicy"] = pick(g, "Cluster", "Local")
+	case 4:
+		spec["trafficDistribution"] = pick(g, "PreferClose", "PreferSameNode")
+	}
 	annotations := map[string]any{}
 	for range g.IntN(3) {
 		annotation := pick(g, [2]string{v1alpha1.AnnotationSourceIP, "preserve"}, [2]string{v1alpha1.AnnotationSourceIP, "ignore"},
@@ -209,6 +219,13 @@ func (g generator) input(t testing.TB) policies.Input {
 			Target: policies.WorkloadRef{"Deployment", pick(g, "web", "w0")}, MaxReplicas: int32(1 + g.IntN(5)),
 		})
 	}
+	for i := range g.IntN(3) {
+		count := g.IntN(4)
+		in.Related.Endpoints = append(in.Related.Endpoints, policies.Endpoints{
+			Ref:     policies.Ref{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice", Namespace: "edge", Name: fmt.Sprintf("e%d", i)},
+			Service: pick(g, "web", "s0"), Count: count, WithoutNode: g.IntN(count + 1),
+		})
+	}
 	return in
 }
 
@@ -270,6 +287,7 @@ func checkProperties(t testing.TB, seed uint64) int {
 	shuffled.Related.Services = shuffle(g, in.Related.Services)
 	shuffled.Related.Workloads = shuffle(g, in.Related.Workloads)
 	shuffled.Related.Autoscalers = shuffle(g, in.Related.Autoscalers)
+	shuffled.Related.Endpoints = shuffle(g, in.Related.Endpoints)
 	again, err := policies.Decide(t.Context(), shuffled, rules(), settings)
 	if err != nil {
 		t.Fatal(err)

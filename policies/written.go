@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"bytes"
 	"encoding/json"
 	"slices"
 
@@ -55,20 +54,32 @@ func sameRecord(a, b metav1.ObjectMeta) bool {
 	return slices.Equal(applied(a), applied(b))
 }
 
-// recorded is what an object by itself tells.
+// recorded is what an object by itself tells of its traffic policy.
 func recorded(object *Object, inFile InFile) Explicit {
-	meta := object.meta
+	switch found := recordedField(object.meta, "externalTrafficPolicy", metav1.ManagedFieldsOperationApply); {
+	case found != ExplicitUnknown:
+		return found
+	case inFile == InFileUnknown, object.meta.UID != "":
+		return ExplicitUnknown
+	default:
+		return writtenIf(inFile == InFileWritten)
+	}
+}
+
+// recordedField is what the records of an object's past tell of a field of its spec: kubectl's copy of the manifest; else
+// who owns the field by one of these operations.
+func recordedField(meta metav1.ObjectMeta, field string, operations ...metav1.ManagedFieldsOperationType) Explicit {
 	if text, ok := meta.Annotations[lastApplied]; ok {
 		var applied struct {
 			Spec map[string]json.RawMessage `json:"spec"`
 		}
 		if json.Unmarshal([]byte(text), &applied) == nil {
-			return writtenIf(isSet(applied.Spec["externalTrafficPolicy"]))
+			return writtenIf(isSet(applied.Spec[field]))
 		}
 	}
 	applied := false
 	for _, entry := range meta.ManagedFields {
-		if entry.Operation != metav1.ManagedFieldsOperationApply || entry.Subresource != "" || entry.FieldsV1 == nil {
+		if !slices.Contains(operations, entry.Operation) || entry.Subresource != "" || entry.FieldsV1 == nil {
 			continue
 		}
 		var fields struct {
@@ -77,24 +88,35 @@ func recorded(object *Object, inFile InFile) Explicit {
 		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) != nil {
 			continue
 		}
-		if _, owns := fields.Spec["f:externalTrafficPolicy"]; owns {
+		if _, owns := fields.Spec["f:"+field]; owns {
 			return ExplicitWritten
 		}
-		// Controllers apply annotations and the like; only who applies the spec could have set the policy.
-		applied = applied || len(fields.Spec) > 0
+		// Controllers apply annotations and the like; only who applies the spec could have set the field.
+		applied = applied || entry.Operation == metav1.ManagedFieldsOperationApply && len(fields.Spec) > 0
 	}
-	switch {
-	case applied:
+	if applied {
 		return ExplicitDefaulted
-	case inFile == InFileUnknown, meta.UID != "":
-		return ExplicitUnknown
-	default:
-		return writtenIf(inFile == InFileWritten)
 	}
+	return ExplicitUnknown
 }
 
+// writesHealthCheckNodePort tells whether somebody chose the health check port that a Service has, as far as can be told.
+//
+// The API server allocates a port after the owners of the fields were noted, and before a validating webhook is asked
+// (apiserver v1.37.1, pkg/endpoints/handlers/create.go and pkg/registry/generic/registry/store.go). So a port that is there
+// proves nothing, not even on CREATE, and an Update entry of managedFields that owns it does: unlike the traffic policy it is
+// none of the defaults.
+func writesHealthCheckNodePort(object *Object, inFile InFile) bool {
+	found := recordedField(object.meta, "healthCheckNodePort", metav1.ManagedFieldsOperationApply, metav1.ManagedFieldsOperationUpdate)
+	if found == ExplicitUnknown {
+		return inFile != InFileUnknown && object.meta.UID == "" // or else it is an export, which writes what was allocated
+	}
+	return found == ExplicitWritten
+}
+
+// isSet tells whether a value is one that the API server does not take for none.
 func isSet(value json.RawMessage) bool {
-	return len(value) > 0 && !bytes.Equal(value, []byte("null")) && !bytes.Equal(value, []byte(`""`))
+	return len(value) > 0 && !slices.Contains([]string{"null", `""`, "0"}, string(value))
 }
 
 func writtenIf(written bool) Explicit {

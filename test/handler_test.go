@@ -140,7 +140,7 @@ func (f fakeNeighbours) Related(context.Context, policies.Input) policies.Relate
 	return f.in.Related
 }
 func (fakeNeighbours) Workload(policies.Ref) *policies.Workload { return nil }
-func (f fakeNeighbours) Version() policies.Version              { return f.in.Cluster.Version }
+func (f fakeNeighbours) Cluster() policies.Cluster              { return f.in.Cluster }
 func (fakeNeighbours) Admitted(*policies.Object)                {}
 
 // fakePolicies are those of a case.

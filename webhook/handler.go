@@ -55,8 +55,8 @@ type Neighbours interface {
 	Related(ctx context.Context, in policies.Input) policies.Related
 	// Workload is nil if it is not known.
 	Workload(ref policies.Ref) *policies.Workload
-	// Version is the API server's.
-	Version() policies.Version
+	// Cluster is what is known of the cluster.
+	Cluster() policies.Cluster
 	// Admitted is told of each object that was let in.
 	Admitted(object *policies.Object)
 }
@@ -278,7 +278,7 @@ func (h *Handler) input(ctx context.Context, request *admissionv1.AdmissionReque
 		return in, false, err
 	}
 	in.Namespace = h.Neighbours.Namespace(ctx, in.Object.Namespace)
-	in.Cluster.Version = h.Neighbours.Version()
+	in.Cluster = h.Neighbours.Cluster()
 	in.Related = h.Neighbours.Related(ctx, in)
 	in.Now = h.Clock.Now()
 	return in, true, nil

@@ -47,7 +47,9 @@ func (f *fakeNeighbours) Related(context.Context, policies.Input) policies.Relat
 	return f.related
 }
 func (f *fakeNeighbours) Workload(policies.Ref) *policies.Workload { return f.workload }
-func (f *fakeNeighbours) Version() policies.Version                { return policies.Newest }
+func (f *fakeNeighbours) Cluster() policies.Cluster {
+	return policies.Cluster{Version: policies.Newest}
+}
 func (f *fakeNeighbours) Admitted(object *policies.Object) {
 	f.admitted = append(f.admitted, object.Ref)
 }

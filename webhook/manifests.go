@@ -2,10 +2,11 @@ package webhook
 
 // The markers below are what the API server is told of this package. `make generate` turns them into
 // config/webhook/manifests.yaml and config/rbac/role.yaml; what markers cannot say well (which namespaces, and
-// which requests never matter) is patched in config/webhook, by the names that are given here.
+// which requests never matter) is patched in config/webhook, by the names that are given here. The rules and permissions of
+// workloads are patched, too: they are generated from policies.WorkloadKinds, and here stands one of them.
 //
 // Each resource has an entry of its own, because its requests matter on other conditions, and because
-// config/fail-closed makes Services wait for the webhook and never a Deployment. Rules name each resource;
+// config/fail-closed makes Services wait for the webhook and never a workload. Rules name each resource;
 // Pods are not among them: a webhook on Pods that is down stops the cluster, and so its own recovery.
 //
 // Failure policy Ignore: a cluster without Sourceward is worth more than one that nobody can deploy to, and
@@ -21,7 +22,7 @@ package webhook
 // +kubebuilder:webhook:mutating=true,name=services.mutate.sourceward.dev,path=/mutate,groups="",versions=v1,resources=services,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,reinvocationPolicy=IfNeeded,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
 // +kubebuilder:webhook:mutating=true,name=workloads.mutate.sourceward.dev,path=/mutate,groups=apps,versions=v1,resources=deployments,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,reinvocationPolicy=IfNeeded,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
 //
-// Scaling goes past the Deployment to its subresource, and is only ever warned about.
+// Scaling goes past the workload to its subresource, and is only ever warned about.
 //
 // +kubebuilder:webhook:mutating=false,name=services.validate.sourceward.dev,path=/validate,groups="",versions=v1,resources=services,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
 // +kubebuilder:webhook:mutating=false,name=workloads.validate.sourceward.dev,path=/validate,groups=apps,versions=v1,resources=deployments,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
@@ -36,9 +37,7 @@ package webhook
 // namespace are listed.
 //
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=services,verbs=list;watch
-// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=list;watch
-// +kubebuilder:rbac:groups=autoscaling,resources=horizontalpodautoscalers,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=services;nodes,verbs=list;watch
 // +kubebuilder:rbac:groups=sourceward.dev,resources=sourceippolicies,verbs=list;watch
 //
 // What became of a policy is written into its status, and told in Events. Those of cluster-scoped objects are in default, and a Role

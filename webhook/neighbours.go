@@ -4,19 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -31,8 +32,10 @@ const (
 	// a few milliseconds; one that takes longer is better given up.
 	lookupTimeout = 300 * time.Millisecond
 	maxLookups    = 8
-	// versionInterval is how often the version of the API server is read again: it may be upgraded.
-	versionInterval = time.Hour
+	// versionInterval is how often the version of the API server is read again: it may be upgraded. discoveryInterval is how
+	// often it is asked which custom kinds it has; an answer takes it no time.
+	versionInterval   = time.Hour
+	discoveryInterval = 10 * time.Second
 )
 
 // neighbours is what this replica knows of the cluster.
@@ -46,159 +49,233 @@ type neighbours struct {
 	metrics *Metrics
 	log     logr.Logger
 
-	discovery discovery.ServerVersionInterface
+	nodes nodes
+	// kinds are all that is cached, by informers.
+	kinds     []*watched
+	informers cache.Informers
+
+	discovery discovery.DiscoveryInterface
 	version   atomic.Pointer[policies.Version]
-	// synced tells of each watch whether all that there was when it began is in the index.
-	synced map[string]func() bool
-	ready  atomic.Bool
-	counts map[string]*atomic.Int64
+	// discovered tells whether the API server has told once which custom kinds it has.
+	discovered atomic.Bool
+	ready      atomic.Bool
 }
 
 // cacheOptions are what is cached, and how much of each object.
 func cacheOptions() cache.Options {
-	return cache.Options{ByObject: map[client.Object]cache.ByObject{
-		&corev1.Service{}:                        {Transform: reduceService},
-		&appsv1.Deployment{}:                     {Transform: reduceDeployment},
-		&autoscalingv2.HorizontalPodAutoscaler{}: {Transform: reduceAutoscaler},
-		// Read at each request, and never changed.
-		&corev1.Namespace{}:        {Transform: reduceNamespace, UnsafeDisableDeepCopy: new(true)},
-		&v1alpha1.SourceIPPolicy{}: {Transform: cache.TransformStripManagedFields()},
-	}}
-}
-
-// The reductions are made before an object enters the cache, so that what is not needed is never kept.
-
-func reduceService(object any) (any, error) {
-	service, ok := object.(*corev1.Service)
-	if !ok {
-		return object, nil
-	}
-	reduced := policies.ReducedService(service)
-	reduced.ResourceVersion = service.ResourceVersion
-	return reduced, nil
-}
-
-func reduceDeployment(object any) (any, error) {
-	deployment, ok := object.(*appsv1.Deployment)
-	if !ok {
-		return object, nil
-	}
-	workload := policies.NewWorkload(deployment)
-	return &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: deployment.Namespace, Name: deployment.Name, ResourceVersion: deployment.ResourceVersion,
-			Labels: workload.Labels, Annotations: workload.Annotations,
+	return cache.Options{
+		DefaultTransform: reduced,
+		ByObject: map[client.Object]cache.ByObject{
+			// Read at each request, and never changed.
+			&corev1.Namespace{}:        {UnsafeDisableDeepCopy: new(true)},
+			&v1alpha1.SourceIPPolicy{}: {Transform: cache.TransformStripManagedFields()},
 		},
-		Spec: appsv1.DeploymentSpec{Replicas: workload.Replicas, Selector: workload.Selector, Template: workload.Template},
-	}, nil
+	}
 }
 
-func reduceAutoscaler(object any) (any, error) {
-	autoscaler, ok := object.(*autoscalingv2.HorizontalPodAutoscaler)
-	if !ok {
-		return object, nil
-	}
-	return &autoscalingv2.HorizontalPodAutoscaler{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: autoscaler.Namespace, Name: autoscaler.Name, ResourceVersion: autoscaler.ResourceVersion,
-		},
-		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
-			ScaleTargetRef: autoscaler.Spec.ScaleTargetRef,
-			MinReplicas:    autoscaler.Spec.MinReplicas, MaxReplicas: autoscaler.Spec.MaxReplicas,
-		},
-	}, nil
+// cached is what the cache holds of an object that only the index reads.
+type cached struct {
+	metav1.ObjectMeta // name and version
+	ref               policies.Ref
+	// neighbour is a *policies.Workload or a policies.Autoscaler, or an error if it is not to be read as one.
+	neighbour any
 }
 
-func orOne(number *int32) int32 {
-	if number == nil {
-		return 1
+// reduced is made before an object enters the cache, so that what is not needed is never kept.
+func reduced(object any) (any, error) {
+	switch o := object.(type) {
+	case *corev1.Service:
+		service := policies.ReducedService(o)
+		service.ResourceVersion = o.ResourceVersion
+		return service, nil
+	case *corev1.Node:
+		node := policies.ReducedNode(o)
+		node.ResourceVersion = o.ResourceVersion
+		return node, nil
+	case *corev1.Namespace:
+		return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+			Name: o.Name, ResourceVersion: o.ResourceVersion, Labels: o.Labels, Annotations: o.Annotations,
+		}}, nil
+	case *unstructured.Unstructured:
+		return reducedCustom(o)
 	}
-	return *number
+	if workload := policies.NewWorkload(object); workload != nil {
+		return newCached(object.(metav1.Object), workload.Ref, workload), nil
+	}
+	return object, nil // It was reduced before, or is deleted.
 }
 
-func reduceNamespace(object any) (any, error) {
-	namespace, ok := object.(*corev1.Namespace)
-	if !ok {
-		return object, nil
-	}
-	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: namespace.Name, ResourceVersion: namespace.ResourceVersion,
-		Labels: namespace.Labels, Annotations: namespace.Annotations,
-	}}, nil
-}
-
-// watch fills the index from a cache that is not started yet, made with cacheOptions.
-// The error is non-nil when the API server cannot be asked for its kinds.
-func (n *neighbours) watch(ctx context.Context, informers cache.Informers) error {
-	watches := []struct {
-		object client.Object
-		put    func(any)
-		ref    func(metav1.Object) policies.Ref
-	}{
-		{&corev1.Service{}, func(o any) { n.index.PutService(o.(*corev1.Service)) }, refOf("v1", "Service")},
-		{&appsv1.Deployment{}, func(o any) { n.index.PutWorkload(policies.NewWorkload(o)) }, refOf("apps/v1", "Deployment")},
-		{&autoscalingv2.HorizontalPodAutoscaler{}, func(o any) {
-			hpa := o.(*autoscalingv2.HorizontalPodAutoscaler)
-			n.index.PutAutoscaler(policies.Autoscaler{
-				Ref:         refOf("autoscaling/v2", "HorizontalPodAutoscaler")(hpa),
-				Target:      policies.WorkloadRef{Kind: hpa.Spec.ScaleTargetRef.Kind, Name: hpa.Spec.ScaleTargetRef.Name},
-				MinReplicas: orOne(hpa.Spec.MinReplicas),
-				MaxReplicas: hpa.Spec.MaxReplicas,
-			})
-		}, refOf("autoscaling/v2", "HorizontalPodAutoscaler")},
-		{&corev1.Namespace{}, func(any) {}, refOf("v1", "Namespace")},
-	}
-	n.synced, n.counts = map[string]func() bool{}, map[string]*atomic.Int64{}
-	for _, w := range watches {
-		informer, err := informers.GetInformer(ctx, w.object, cache.BlockUntilSynced(false))
-		if err != nil {
-			return err
+// reducedCustom reduces what has no type here. What cannot be read is kept as that: it must not keep the others from being read.
+func reducedCustom(o *unstructured.Unstructured) (any, error) {
+	ref := policies.Ref{APIVersion: o.GetAPIVersion(), Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName()}
+	var neighbour any
+	if policies.Autoscales(ref.APIVersion, ref.Kind) {
+		autoscaler, err := policies.NewAutoscaler(o.Object)
+		if neighbour = autoscaler; err != nil {
+			neighbour = err
 		}
-		count := &atomic.Int64{}
-		registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-			AddFunc: func(o any) {
-				count.Add(1)
-				w.put(o)
-				n.admitted.forget(w.ref(o.(metav1.Object)))
-			},
-			UpdateFunc: func(_, o any) {
-				w.put(o)
-				n.admitted.forget(w.ref(o.(metav1.Object)))
-			},
-			DeleteFunc: func(o any) {
-				if missed, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
-					o = missed.Obj
-				}
-				count.Add(-1)
-				n.index.Delete(w.ref(o.(metav1.Object)))
-				n.admitted.forget(w.ref(o.(metav1.Object)))
-			},
-		})
-		if err != nil {
-			return err
+	} else {
+		object, err := policies.NewObject(o.Object)
+		if neighbour = err; err == nil {
+			neighbour = object.Workload
 		}
-		kind := w.ref(w.object).Kind
-		n.synced[kind] = registration.HasSynced
-		n.counts[kind] = count
 	}
+	return newCached(o, ref, neighbour), nil
+}
+
+func newCached(object metav1.Object, ref policies.Ref, neighbour any) *cached {
+	return &cached{
+		metav1.ObjectMeta{Namespace: ref.Namespace, Name: ref.Name, ResourceVersion: object.GetResourceVersion()},
+		ref, neighbour,
+	}
+}
+
+// watched is a kind of objects that is cached.
+type watched struct {
+	// name is the kind, with its group where it is custom.
+	kind, name string
+	// versions are those that a cluster may have; nil for a kind that each cluster has.
+	versions []schema.GroupVersion
+	// object is one of the kind, as the cache wants to be asked; that of a custom kind gets its version as soon as that is known.
+	object client.Object
+
+	count atomic.Int64
+	// synced tells whether all that there was when the watch began is in the index. It is nil while there is no watch.
+	synced atomic.Pointer[func() bool]
+}
+
+// kinds are all that is cached but policies. Custom ones are watched as soon as the cluster has them.
+func kinds() []*watched {
+	all := []*watched{
+		{kind: "Namespace", name: "Namespace", object: &corev1.Namespace{}},
+		{kind: "Node", name: "Node", object: &corev1.Node{}},
+		{kind: "Service", name: "Service", object: &corev1.Service{}},
+	}
+	typed := map[string]client.Object{
+		"Deployment": &appsv1.Deployment{}, "StatefulSet": &appsv1.StatefulSet{}, "DaemonSet": &appsv1.DaemonSet{},
+	}
+	for _, kind := range policies.WorkloadKinds {
+		switch {
+		case kind.Door != policies.Everywhere:
+		case kind.Custom:
+			all = append(all, customKind(kind.Group, kind.Versions, kind.Kind))
+		default:
+			all = append(all, &watched{kind: kind.Kind, name: kind.Kind, object: typed[kind.Kind]})
+		}
+	}
+	for _, kind := range policies.AutoscalerKinds {
+		custom := customKind(kind.Group, kind.Versions, kind.Kind)
+		if !kind.Custom {
+			object := custom.object.(*unstructured.Unstructured)
+			object.SetGroupVersionKind(custom.versions[0].WithKind(kind.Kind))
+			custom = &watched{kind: kind.Kind, name: kind.Kind, object: object}
+		}
+		all = append(all, custom)
+	}
+	return all
+}
+
+func customKind(group string, versions []string, kind string) *watched {
+	w := &watched{kind: kind, name: schema.GroupKind{Group: group, Kind: kind}.String(), object: &unstructured.Unstructured{}}
+	for _, version := range versions {
+		w.versions = append(w.versions, schema.GroupVersion{Group: group, Version: version})
+	}
+	return w
+}
+
+// watch fills the index from a cache that was made with cacheOptions. The error is non-nil when the API server cannot be asked.
+func (n *neighbours) watch(ctx context.Context, w *watched) error {
+	informer, err := n.informers.GetInformer(ctx, w.object, cache.BlockUntilSynced(false))
+	if err != nil {
+		return err
+	}
+	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc: func(o any) {
+			w.count.Add(1)
+			n.put(o)
+		},
+		UpdateFunc: func(_, o any) { n.put(o) },
+		DeleteFunc: func(o any) {
+			w.count.Add(-1)
+			if missed, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+				o = missed.Obj
+			}
+			n.remove(o)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	synced := registration.HasSynced
+	w.synced.Store(&synced)
 	return nil
 }
 
-func refOf(apiVersion, kind string) func(metav1.Object) policies.Ref {
-	return func(o metav1.Object) policies.Ref {
-		return policies.Ref{APIVersion: apiVersion, Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}
+// put takes what a watch tells of.
+func (n *neighbours) put(object any) {
+	switch o := object.(type) {
+	case *corev1.Service:
+		n.index.PutService(o)
+	case *corev1.Node:
+		n.nodes.put(o)
+	case *cached:
+		switch neighbour := o.neighbour.(type) {
+		case *policies.Workload:
+			n.index.PutWorkload(neighbour)
+		case policies.Autoscaler:
+			n.index.PutAutoscaler(neighbour)
+		case error:
+			n.log.Error(neighbour, "object not read: it is taken to be absent", "object", o.ref.String())
+			n.index.Delete(o.ref)
+		}
+	}
+	n.admitted.forget(refOf(object))
+}
+
+// remove takes back what put took.
+func (n *neighbours) remove(object any) {
+	if node, ok := object.(*corev1.Node); ok {
+		n.nodes.remove(node.Name)
+		return
+	}
+	ref := refOf(object)
+	n.index.Delete(ref)
+	n.admitted.forget(ref)
+}
+
+// refOf is the name of an object that is in the index; that of another kind is in no index.
+func refOf(object any) policies.Ref {
+	switch o := object.(type) {
+	case *corev1.Service:
+		return policies.Ref{APIVersion: "v1", Kind: "Service", Namespace: o.Namespace, Name: o.Name}
+	case *cached:
+		return o.ref
+	default:
+		return policies.Ref{}
 	}
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable: every replica decides.
 func (*neighbours) NeedLeaderElection() bool { return false }
 
-// Start reads the version of the API server, now and then, until ctx ends.
+// Start reads now and then what the API server is and what it has, until ctx ends.
 func (n *neighbours) Start(ctx context.Context) error {
+	var versionRead time.Time
 	for {
-		interval := versionInterval
-		if err := n.readVersion(); err != nil {
-			n.log.Error(err, "version of the API server not read")
+		interval := discoveryInterval
+		err := n.discoverCustom(ctx)
+		if err != nil {
+			n.log.Error(err, "kinds of the API server not read")
+		}
+		n.discovered.Store(n.discovered.Load() || err == nil)
+		if time.Since(versionRead) >= versionInterval {
+			if err = n.readVersion(); err != nil {
+				n.log.Error(err, "version of the API server not read")
+			} else {
+				versionRead = time.Now()
+			}
+		}
+		if err != nil {
 			interval = time.Second
 		}
 		select {
@@ -207,6 +284,53 @@ func (n *neighbours) Start(ctx context.Context) error {
 		case <-time.After(interval):
 		}
 	}
+}
+
+// discoverCustom watches the custom kinds that the cluster has by now, and no longer those that it has no more. The error is
+// non-nil when the API server does not tell.
+func (n *neighbours) discoverCustom(ctx context.Context) error {
+	var errs []error
+	for _, w := range n.kinds {
+		if w.versions == nil {
+			continue
+		}
+		served, err := n.served(w)
+		switch {
+		case err != nil:
+		case served == nil && w.synced.Load() != nil:
+			n.log.Info("kind is gone", "kind", w.name)
+			err = n.informers.RemoveInformer(ctx, w.object)
+			w.synced.Store(nil)
+		case served != nil && w.synced.Load() == nil:
+			w.object.GetObjectKind().SetGroupVersionKind(*served)
+			if err = n.watch(ctx, w); err == nil {
+				n.log.Info("kind is watched", "kind", w.name, "apiVersion", served.GroupVersion().String())
+			}
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", w.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// served is the first of its versions in which the cluster has a kind; nil if it has none of them.
+func (n *neighbours) served(w *watched) (*schema.GroupVersionKind, error) {
+	for _, version := range w.versions {
+		resources, err := n.discovery.ServerResourcesForGroupVersion(version.String())
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, resource := range resources.APIResources {
+			if resource.Kind == w.kind && !strings.Contains(resource.Name, "/") {
+				return new(version.WithKind(w.kind)), nil
+			}
+		}
+	}
+	return nil, nil
 }
 
 func (n *neighbours) readVersion() error {
@@ -233,9 +357,12 @@ func (n *neighbours) Ready() error {
 	if n.version.Load() == nil {
 		return fmt.Errorf("the version of the API server is not known")
 	}
-	for _, kind := range slices.Sorted(maps.Keys(n.synced)) {
-		if !n.synced[kind]() {
-			return fmt.Errorf("the %ss are not cached", kind)
+	if !n.discovered.Load() {
+		return fmt.Errorf("the kinds of the API server are not known")
+	}
+	for _, w := range n.kinds {
+		if synced := w.synced.Load(); synced != nil && !(*synced)() {
+			return fmt.Errorf("the %ss are not cached", w.name)
 		}
 	}
 	n.ready.Store(true)
@@ -245,21 +372,27 @@ func (n *neighbours) Ready() error {
 // observe adds the metrics of what is cached.
 func (n *neighbours) observe() error {
 	var errs []error
-	for kind, count := range n.counts {
+	for _, w := range n.kinds {
 		errs = append(errs, n.metrics.observe("sourceward_cache_objects", "Objects in memory, by kind.",
-			prometheus.Labels{"kind": kind}, func() float64 { return float64(count.Load()) }))
+			prometheus.Labels{"kind": w.name}, func() float64 { return float64(w.count.Load()) }))
 	}
 	return errors.Join(errs...)
 }
 
-// Version implements Neighbours.
-func (n *neighbours) Version() policies.Version { return *n.version.Load() }
+// Cluster implements Neighbours.
+func (n *neighbours) Cluster() policies.Cluster {
+	return policies.Cluster{Known: n.nodes.known(), Version: *n.version.Load()}
+}
 
 // Workload implements Neighbours.
 func (n *neighbours) Workload(ref policies.Ref) *policies.Workload { return n.index.Workload(ref) }
 
-// Admitted implements Neighbours. Of the object it keeps what an index would.
+// Admitted implements Neighbours. Of the object it keeps what an index would. What no watch tells of is not remembered: nor would one
+// tell that it is gone.
 func (n *neighbours) Admitted(object *policies.Object) {
+	if kind, ok := policies.WorkloadKindOf(object.APIVersion, object.Kind); ok && kind.Door != policies.Everywhere {
+		return
+	}
 	n.admitted.add(&policies.Object{Ref: object.Ref, Service: object.Service, Workload: object.Workload})
 }
 
@@ -341,6 +474,7 @@ func (n *neighbours) addService(related *policies.Related, object, service *poli
 	for _, workload := range behind.Workloads {
 		addWorkload(related, workload)
 	}
+	related.Users = append(related.Users, behind.Users...)
 	related.Autoscalers = append(related.Autoscalers, behind.Autoscalers...)
 }
 

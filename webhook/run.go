@@ -174,7 +174,7 @@ func newNeighbours(ctx context.Context, mgr manager.Manager, options Options, co
 	if err != nil {
 		return nil, err
 	}
-	versions, err := discovery.NewDiscoveryClientForConfigAndClient(options.Config, mgr.GetHTTPClient())
+	asked, err := discovery.NewDiscoveryClientForConfigAndClient(options.Config, mgr.GetHTTPClient())
 	if err != nil {
 		return nil, err
 	}
@@ -186,10 +186,17 @@ func newNeighbours(ctx context.Context, mgr manager.Manager, options Options, co
 		lookups:   make(chan struct{}, maxLookups),
 		metrics:   counters,
 		log:       options.Log.WithName("neighbours"),
-		discovery: versions,
+		discovery: asked,
+		kinds:     kinds(),
+		informers: mgr.GetCache(),
 	}
-	if err := n.watch(ctx, mgr.GetCache()); err != nil {
-		return nil, err
+	for _, w := range n.kinds {
+		if w.versions != nil {
+			continue
+		}
+		if err := n.watch(ctx, w); err != nil {
+			return nil, fmt.Errorf("watch %ss: %w", w.name, err)
+		}
 	}
 	return n, n.observe()
 }

@@ -256,7 +256,7 @@ func octavia(s someService) bool {
 }
 
 // expected is what the built-in rules are to find of a Service, "<mode> <rule>" each, sorted. The precedence of who asks for
-// Local and who does not: forbidden, hard, a verdict that vetoes, soft.
+// Local and who does not: forbidden, hard, a verdict that vetoes, soft. A node port that is Local, or will be, is found whatever the row.
 func expected(s someService, trafficPolicy string) []string {
 	balancer, local, written := s.Type == "", trafficPolicy == "Local", trafficPolicy == "Cluster"
 	found, effective := map[fact]bool{}, map[fact]bool{}
@@ -295,6 +295,7 @@ func expected(s someService, trafficPolicy string) []string {
 		}
 	}
 	add("warn legacy-annotation", effective[legacy])
+	add("warn node-port-local", s.Type == "NodePort" && (local || slices.Contains(findings, "mutate source-ip-needs-local")))
 	asked := slices.ContainsFunc(findings, func(f string) bool { return strings.HasSuffix(f, " source-ip-needs-local") })
 	add("warn weighted-needs-local", effective[weighted] && !local && !asked && !ignored || effective[weightedAlone] || effective[weightedUnknown])
 	slices.Sort(findings)

@@ -248,6 +248,11 @@ func (m *Manifests) add(document *Document, at string, content map[string]any, f
 		if autoscaler, err = policies.NewAutoscaler(content); err == nil {
 			m.index.PutAutoscaler(autoscaler)
 		}
+	case policies.HoldsEndpoints(apiVersion, kind):
+		var endpoints policies.Endpoints
+		if endpoints, err = policies.NewEndpoints(content); err == nil {
+			m.index.PutEndpoints(endpoints)
+		}
 	case apiVersion == "v1" && kind == "Namespace":
 		err = m.addNamespace(content)
 	case apiVersion == "v1" && kind == "Node":

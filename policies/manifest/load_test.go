@@ -421,6 +421,10 @@ func TestLoadReadsDocuments(t *testing.T) {
 				"a.yaml:3:1: metadata of this Service: want an object, got a string", "a.yaml:8:8: spec.template of this Deployment: want an object, got a string",
 			}},
 		},
+		"endpoints of the wrong type are an error": {
+			text: "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a}\nendpoints:\n- nodeName: 1\n",
+			want: loaded{Documents: 1, Errors: []string{"a.yaml:4:1: endpoints.nodeName of this EndpointSlice: want a string, got a number; quote it"}},
+		},
 		"an autoscaler of the wrong type is an error": {
 			text: "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\nspec:\n  maxReplicas: ten\n",
 			want: loaded{Documents: 1, Errors: []string{"a.yaml:5:3: spec.maxReplicas of this HorizontalPodAutoscaler: want a whole number, got a string; write digits without quotes"}},
@@ -573,6 +577,9 @@ func neighbours(m *Manifests) []string {
 	for _, a := range related.Autoscalers {
 		names = append(names, fmt.Sprintf("%s %s %s %d", a.Ref.APIVersion, a.Ref, a.Target.Name, a.MaxReplicas))
 	}
+	for _, e := range related.Endpoints {
+		names = append(names, fmt.Sprintf("%s %s %s %d of %d", e.Ref.APIVersion, e.Ref, e.Service, e.WithoutNode, e.Count))
+	}
 	slices.Sort(names[1:])
 	return names
 }
@@ -585,6 +592,10 @@ func TestNeighboursAreAllThatWasRead(t *testing.T) {
 	autoscaler := func(version, name string) string {
 		return "apiVersion: autoscaling/" + version + "\nkind: HorizontalPodAutoscaler\nmetadata: {name: " + name + "}\n" +
 			"spec: {maxReplicas: 7, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}\n"
+	}
+	endpointSlice := func(name, endpoints string) string {
+		return "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: " + name +
+			", labels: {kubernetes.io/service-name: web}}\nendpoints: [" + endpoints + "]\n"
 	}
 	tests := map[string]struct {
 		tree    tree
@@ -619,6 +630,30 @@ func TestNeighboursAreAllThatWasRead(t *testing.T) {
 			want: []string{
 				"view Files", "autoscaling/v1 HorizontalPodAutoscaler default/one web 7", "autoscaling/v2 HorizontalPodAutoscaler default/two web 7",
 			},
+		},
+		"endpoints of both kinds, in a Service's own namespace": {
+			tree: tree{files: map[string]string{
+				"a.yaml": service("web"),
+				"b.yaml": endpointSlice("web-1", "{nodeName: node-1}, {}, {nodeName: null}") + "---\n" + endpointSlice("web-2, namespace: edge", "{}"),
+				"c.yaml": "apiVersion: v1\nkind: Endpoints\nmetadata: {name: web}\nsubsets: [{addresses: [{ip: 10.0.0.1, nodeName: node-1}]}, {addresses: [{ip: 10.0.0.2}]}]\n",
+			}},
+			want: []string{
+				"view Files", "discovery.k8s.io/v1 EndpointSlice default/web-1 web 2 of 3", "v1 Endpoints default/web web 1 of 2",
+			},
+		},
+		"of endpoints of one name the last ones": {
+			tree: tree{files: map[string]string{"a.yaml": service("web"), "b.yaml": endpointSlice("web-1", "{}") + "---\n" + endpointSlice("web-1", "{}, {}")}},
+			want: []string{"view Files", "discovery.k8s.io/v1 EndpointSlice default/web-1 web 2 of 2"},
+		},
+		"endpoints that are still to be named are others": {
+			tree: tree{files: map[string]string{"a.yaml": service("web"), "b.yaml": strings.Repeat("---\n"+strings.Replace(endpointSlice("web-", "{}"), "name:", "generateName:", 1), 2)}},
+			want: []string{
+				"view Files", "discovery.k8s.io/v1 EndpointSlice default/web-* web 1 of 1", "discovery.k8s.io/v1 EndpointSlice default/web-* web 1 of 1",
+			},
+		},
+		"a Service with a selector has no endpoints of its own": {
+			tree: tree{files: map[string]string{"a.yaml": selecting("web", "Local"), "b.yaml": endpointSlice("web-1", "{}")}},
+			want: []string{"view Files"},
 		},
 		"an autoscaler in another namespace is none": {
 			tree: tree{files: map[string]string{"a.yaml": deployment("web"), "b.yaml": autoscaler("v2", "two, namespace: edge")}},
@@ -665,7 +700,7 @@ func FuzzLoad(f *testing.F) {
 		"apiVersion: v1\nkind: ServiceList\nitems: [&a {metadata: {name: a}, spec: {ports: [{}]}}, *a]\n",
 		"apiVersion: v1\nkind: Service\nspec: {type: 1, externalIPs: 2, sessionAffinity: ClientIP, sessionAffinityConfig: 3, ports: [4, {targetPort: {}}]}\n",
 		"apiVersion: apps/v1\nkind: Deployment\nspec: {strategy: 1, template: {spec: {containers: [{ports: [1], livenessProbe: 2}, 3]}}}\n",
-		"apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nspec: []\n", "apiVersion: v1\nkind: Namespace\nmetadata: 1\n",
+		"apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nspec: []\n", "apiVersion: v1\nkind: Endpoints\nsubsets: [1]\n", "apiVersion: v1\nkind: Namespace\nmetadata: 1\n",
 		"patches: [{path: a.yaml}]\npatchesStrategicMerge: [a.yaml]\n", `{"apiVersion":"v1","kind":"Service","spec":{"ports":[{"port":1e99}]}}`,
 	} {
 		f.Add([]byte(seed))

@@ -930,6 +930,16 @@ func (b *parityBundle) service(i, j int, annotations []map[string]string) parity
 		setField(spec, "externalTrafficPolicy", oneOf[any](b.Rand, absent, absent, absent, oneOf[any](b.Rand, nil, ""), "Cluster", "Cluster",
 			"Local", "Local", "Local", "Local", "Local", "Local", "Local", "Local", oneOf(b.Rand, "local", "Cluster ", "OnlyLocal")))
 	}
+	if accessible {
+		switch b.IntN(16) {
+		case 0:
+			spec["publishNotReadyAddresses"] = true
+		case 1:
+			spec["internalTrafficPolicy"] = oneOf(b.Rand, "Cluster", "Local")
+		case 2:
+			spec["trafficDistribution"] = oneOf(b.Rand, "PreferClose", "PreferSameZone", "PreferSameNode")
+		}
+	}
 	given := map[string]any{}
 	switch b.IntN(16) {
 	case 0, 1, 2, 3, 4, 5:
@@ -954,6 +964,9 @@ func (b *parityBundle) service(i, j int, annotations []map[string]string) parity
 		given["sourceward.dev/source-ip"] = "preserve"
 		rule := oneOf(b.Rand, "local-on-cluster-ip", "source-ip-needs-local", "source-ip-needs-local", "unknown-traffic-policy")
 		given["exempt.sourceward.dev/"+rule] = oneOf(b.Rand, "it is meant", "it is meant; until=2999-12-31", "it was meant; until=2020-01-31", "")
+	}
+	if serviceType == "NodePort" && b.percent(40) {
+		given["exempt.sourceward.dev/node-port-local"] = "what is in front checks each node"
 	}
 	return parityObject{"apiVersion": "v1", "kind": "Service", "spec": spec, "metadata": map[string]any{
 		"name": fmt.Sprint("service-", j), "namespace": b.name, "annotations": given,
@@ -1047,7 +1060,12 @@ kind: SourceIPPolicy
 metadata: {name: repair}
 spec:
   match: {namespaceSelector: {matchLabels: {parity.example.com/policy: repair}}}
-  rules: [{id: unspread-behind-local, mode: Mutate}, {id: source-ip-needs-local, mode: Mutate}]
+  rules:
+    - {id: unspread-behind-local, mode: Mutate}
+    - {id: source-ip-needs-local, mode: Mutate}
+    - {id: pinned-health-check-node-port, mode: Warn}
+    - {id: internal-local, mode: Warn}
+    - {id: distribution-ignored, mode: Warn}
 ---
 apiVersion: sourceward.dev/v1alpha1
 kind: SourceIPPolicy
@@ -1093,7 +1111,7 @@ metadata: {name: house}
 spec:
   priority: 10
   match: {namespaceSelector: {matchLabels: {parity.example.com/policy: house}}}
-  rules: [{id: unspread-behind-local, mode: Mutate}]
+  rules: [{id: unspread-behind-local, mode: Mutate}, {id: pinned-health-check-node-port, mode: Warn}]
   rego:
     - name: house.rego
       module: |

@@ -15,11 +15,13 @@ func TestAdmission(t *testing.T) {
 			for name, test := range map[string]func(*testing.T, *environment){
 				"truth table":            testTruthTable,
 				"transitions":            testTransitions,
+				"pinned ports":           testPinnedPorts,
 				"annotations":            testAnnotations,
 				"spread":                 testSpread,
 				"warn":                   testWarn,
 				"order":                  testOrder,
 				"template is left alone": testTemplateIsLeftAlone,
+				"kinds":                  testKinds,
 				"bad requests":           testBadRequests,
 			} {
 				t.Run(name, func(t *testing.T) { test(t, e) })

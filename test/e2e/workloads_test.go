@@ -114,8 +114,8 @@ func testWarn(t *testing.T, e *environment) {
 	if got.TopologySpreadConstraints != nil || got.Affinity != nil {
 		t.Errorf("a Deployment that is warned about is changed: %v", got)
 	}
-	if scaled := e.must(t, "", "scale", "-n", ns, "deployment/web", "--replicas=5"); len(warnings(scaled.stderr)) != 2 ||
-		!strings.Contains(scaled.stderr, "up to 2.5x load on one pod") {
+	if scaled := e.must(t, "", "scale", "-n", ns, "deployment/web", "--replicas=6"); len(warnings(scaled.stderr)) != 2 ||
+		!strings.Contains(scaled.stderr, "up to 3x load on one pod") {
 		t.Errorf("more replicas: kubectl shows %q", scaled.stderr)
 	}
 	if scaled := e.must(t, "", "scale", "-n", ns, "deployment/web", "--replicas=2"); len(warnings(scaled.stderr)) != 0 {
@@ -155,7 +155,7 @@ func testTemplateIsLeftAlone(t *testing.T, e *environment) {
 	for what, args := range map[string][]string{
 		"an annotation": {"annotate", "-n", ns, "deployment/web", "team=edge"},
 		"a label":       {"label", "-n", ns, "deployment/web", "team=edge"},
-		"replicas":      {"patch", "-n", ns, "deployment/web", "-p", `{"spec":{"replicas":4}}`},
+		"replicas":      {"patch", "-n", ns, "deployment/web", "-p", `{"spec":{"replicas":6}}`},
 		"a strategy":    {"patch", "-n", ns, "deployment/web", "-p", `{"spec":{"minReadySeconds":1}}`},
 	} {
 		a := e.must(t, "", args...)
