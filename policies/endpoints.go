@@ -1,6 +1,8 @@
 package policies
 
 import (
+	"cmp"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -52,7 +54,7 @@ func NewEndpoints(content map[string]any) (Endpoints, error) {
 	}
 	apiVersion, _ := content["apiVersion"].(string)
 	kind, _ := content["kind"].(string)
-	found := Endpoints{Ref: Ref{apiVersion, kind, namespaceOrDefault(decoded.Metadata.Namespace), nameOf(decoded.Metadata)}}
+	found := Endpoints{Ref: Ref{apiVersion, kind, cmp.Or(decoded.Metadata.Namespace, metav1.NamespaceDefault), nameOf(decoded.Metadata)}}
 	if found.isSlice() {
 		found.Service = decoded.Metadata.Labels[serviceNameLabel]
 	} else {
