@@ -142,7 +142,7 @@ var WorkloadKinds = []WorkloadKind{
 	},
 	{
 		Group: "apps.kruise.io", Versions: []string{"v1alpha1"}, Kind: cloneSetKind, Resource: "clonesets", Custom: true,
-		Scaled: true, read: reading(newCustom),
+		Scaled: true, RevisionLabel: appsv1.DefaultDeploymentUniqueLabelKey, read: reading(newCustom),
 	},
 	{
 		Group: "apps.kruise.io", Versions: []string{"v1beta1", "v1alpha1"}, Kind: statefulSetKind, Resource: "statefulsets", Custom: true,

@@ -33,7 +33,7 @@ func policyEvalCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "eval PATH... -f MANIFEST...",
 		Short: "Show what modules see of an object, print, and give",
-		Long: "For each Service and Deployment in the manifests, whose neighbours are all others there: the input that modules see, what\n" +
+		Long: "For each Service and workload in the manifests, whose neighbours are all others there: the input that modules see, what\n" +
 			"each of their rules gives for it and prints (print(\"type\", input.object.spec.type) is shown here, by policy test beside\n" +
 			"what fails, and never by the webhook), and what is found with this policy alone.\n\n" +
 			"Exit codes: 0 evaluated, 2 could not, or not all of it.",
@@ -68,7 +68,7 @@ func policyEval(ctx context.Context, s streams, flags evalFlags, paths []string)
 	}
 	if len(manifests.Objects) == 0 && len(manifests.Errors) == 0 {
 		manifests.Errors = append(manifests.Errors, &manifest.Error{Message: fmt.Sprintf(
-			"no Service or Deployment is in %s; give the file of one", strings.Join(flags.files, ", "))})
+			"no Service or workload is in %s; give the file of one", strings.Join(flags.files, ", "))})
 	}
 	for _, e := range manifests.Errors {
 		fmt.Fprintf(s.err, "error: %s\n", printable(e.Error()))

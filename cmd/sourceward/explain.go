@@ -34,7 +34,7 @@ func explainCommand(s streams) *cobra.Command {
 		Use:   "explain RULE | --settings KIND/NAMESPACE/NAME",
 		Short: "Explain a rule, or which policy set what for an object",
 		Long: "Explain a rule: what it finds, why it matters, how to mend it; with --policy also a rule that a policy declares. Or,\n" +
-			"with --settings, explain which SourceIPPolicy set what for a Service or Deployment, and why; the object, its Namespace\n" +
+			"with --settings, explain which SourceIPPolicy set what for a Service or workload, and why; the object, its Namespace\n" +
 			"and the policies come from manifests (-f) or from the cluster of your kubeconfig (--cluster).\n\n" +
 			"Exit codes: 0 explained, 2 could not, or not all of it.",
 		Example: "  sourceward explain unspread-behind-local\n" +

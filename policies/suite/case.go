@@ -87,7 +87,7 @@ func ReadCase(dir string) (*Case, error) {
 		return nil, err
 	}
 	if len(m.Objects) != 1 {
-		return nil, wrong(c.Path(objectFile), "holds %d objects to be judged, want 1; a case is about one Service or Deployment, and the others are in %s",
+		return nil, wrong(c.Path(objectFile), "holds %d objects to be judged, want 1; a case is about one Service or workload, and the others are in %s",
 			len(m.Objects), relatedFile)
 	}
 	c.Object = m.Objects[0]

@@ -101,7 +101,7 @@ func testKinds(t *testing.T, e *environment) {
 
 	for _, kind := range []struct{ group, version, kind, plural, label string }{
 		{"argoproj.io", "v1alpha1", "Rollout", "rollouts", "rollouts-pod-template-hash"},
-		{"apps.kruise.io", "v1alpha1", "CloneSet", "clonesets", ""},
+		{"apps.kruise.io", "v1alpha1", "CloneSet", "clonesets", "pod-template-hash"},
 		{"apps.kruise.io", "v1beta1", "StatefulSet", "statefulsets", ""},
 	} {
 		t.Run(kind.kind+"."+kind.group, func(t *testing.T) {

@@ -1,0 +1,181 @@
+package policies
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+)
+
+func workloadOf(t *testing.T, text string) *Workload {
+	t.Helper()
+	var content map[string]any
+	if err := yaml.Unmarshal([]byte(text), &content); err != nil {
+		t.Fatal(err)
+	}
+	object, err := NewObject(content)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return object.Workload
+}
+
+// TestLimits has the numbers worked out by hand: what may be missing is rounded down, what may be too many up.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	type limits struct {
+		Type                 UpdateType
+		Unavailable, Surplus int
+	}
+	tests := []struct {
+		apiVersion, kind, spec string
+		replicas               int
+		want                   limits
+	}{
+		{"apps/v1", "Deployment", "", 3, limits{UpdateRolling, 0, 1}},
+		{"apps/v1", "Deployment", "", 4, limits{UpdateRolling, 1, 1}},
+		{"apps/v1", "Deployment", "", 9, limits{UpdateRolling, 2, 3}},
+		{"apps/v1", "Deployment", "strategy: {type: Recreate}", 3, limits{UpdateRecreate, 0, 1}},
+		{"apps/v1", "Deployment", "strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 10%}}", 3, limits{UpdateRolling, 1, 0}},
+		{"apps/v1", "Deployment", "strategy: {rollingUpdate: {maxSurge: 2, maxUnavailable: 0}}", 3, limits{UpdateRolling, 0, 2}},
+		{"apps/v1", "StatefulSet", "", 3, limits{UpdateRolling, 1, 0}},
+		{"apps/v1", "StatefulSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 50%}}", 4, limits{UpdateRolling, 2, 0}},
+		{"apps/v1", "StatefulSet", "updateStrategy: {type: OnDelete}", 3, limits{UpdateOnDelete, 1, 0}},
+		{"apps/v1", "DaemonSet", "", 3, limits{UpdateRolling, 1, 0}},
+		{"apps/v1", "DaemonSet", "updateStrategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}", 3, limits{UpdateRolling, 0, 1}},
+		{"apps/v1", "ReplicaSet", "", 3, limits{"", 0, 0}},
+		{"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {}}", 3, limits{UpdateRolling, 0, 1}},
+		{"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {maxSurge: 0, maxUnavailable: 1}}", 3, limits{UpdateRolling, 1, 0}},
+		{"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {maxSurge: 0, maxUnavailable: 5%}}", 3, limits{UpdateRolling, 1, 0}},
+		{"argoproj.io/v1alpha1", "Rollout", "strategy: {blueGreen: {activeService: web}}", 3, limits{UpdateRolling, 0, 3}},
+		{"apps.kruise.io/v1alpha1", "CloneSet", "", 5, limits{UpdateRolling, 1, 0}},
+		{"apps.kruise.io/v1alpha1", "CloneSet", "updateStrategy: {maxSurge: 30%, maxUnavailable: 0}", 5, limits{UpdateRolling, 0, 2}},
+		{"apps.kruise.io/v1beta1", "StatefulSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 3}}", 5, limits{UpdateRolling, 3, 0}},
+		{"apps.kruise.io/v1beta1", "StatefulSet", "updateStrategy: {rollingUpdate: {}}", 5, limits{UpdateRolling, 1, 0}},
+		{"apps.kruise.io/v1alpha1", "StatefulSet", "", 5, limits{UpdateRolling, 1, 0}},
+		{"apps.kruise.io/v1alpha1", "StatefulSet", "updateStrategy: {type: OnDelete}", 5, limits{UpdateOnDelete, 0, 0}},
+	}
+	for _, test := range tests {
+		t.Run(fmt.Sprintf("%s %s %s %d", test.apiVersion, test.kind, test.spec, test.replicas), func(t *testing.T) {
+			t.Parallel()
+			w := workloadOf(t, fmt.Sprintf("{apiVersion: %s, kind: %s, metadata: {name: web}, spec: {%s}}", test.apiVersion, test.kind, test.spec))
+			unavailable, surge := w.Update.limits(test.replicas)
+			if diff := cmp.Diff(test.want, limits{w.Update.Type, unavailable, surge}); diff != "" {
+				t.Errorf("limits() mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWorkloadKindOf(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"apps/v1 Deployment":                   true,
+		"apps/v1beta1 Deployment":              false,
+		"apps/v1 StatefulSet":                  true,
+		"apps.kruise.io/v1beta1 StatefulSet":   true,
+		"apps.kruise.io/v1alpha1 StatefulSet":  true,
+		"v1 Pod":                               true,
+		"v1 ReplicationController":             false,
+		"batch/v1 Job":                         false,
+		"argoproj.io/v1alpha1 Rollout":         true,
+		"argoproj.io/v1alpha1/beta Rollout":    false,
+		"apps.openshift.io/v1 Deployment":      false,
+		"rollouts.kruise.io/v1beta1 Rollout":   false,
+		"apps.kruise.io/v1alpha1 CloneSet":     true,
+		"apps.kruise.io/v1alpha1 SidecarSet":   false,
+		"serving.knative.dev/v1 Configuration": false,
+	} {
+		var apiVersion, kind string
+		if _, err := fmt.Sscan(text, &apiVersion, &kind); err != nil {
+			t.Fatal(err)
+		}
+		if kindOf, ok := WorkloadKindOf(apiVersion, kind); ok != want || ok && kindOf.Kind != kind {
+			t.Errorf("WorkloadKindOf(%s) = %v, %t, want %t", text, kindOf.Kind, ok, want)
+		}
+	}
+}
+
+// What a controller owns is never judged; of what is made by others anyway it is no neighbour either, since they are.
+func TestControlledWorkloads(t *testing.T) {
+	t.Parallel()
+	const owned = "ownerReferences: [{apiVersion: example.com/v1, kind: Owner, name: o, uid: u, controller: true}]"
+	spread := "{apiVersion: %s, kind: %s, metadata: {namespace: edge, name: web, %s}, spec: {%s}}"
+	template := "replicas: 3, selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web}]}}"
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"}, Spec: corev1.ServiceSpec{
+		Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: "Local", Selector: map[string]string{"app": "web"},
+	}}
+	for kind, isNeighbour := range map[string]bool{"Deployment": true, "StatefulSet": true, "ReplicaSet": false} {
+		for _, owner := range []string{"", owned} {
+			w := workloadOf(t, fmt.Sprintf(spread, "apps/v1", kind, owner, template))
+			if w.Controlled != (owner != "") {
+				t.Errorf("%s with %q: Controlled is %t", kind, owner, w.Controlled)
+			}
+			index := NewIndex(ViewCluster)
+			index.PutService(service)
+			index.PutWorkload(w)
+			related := index.Related(&Object{Ref: serviceRef(service), Service: service})
+			if want := owner == "" || isNeighbour; (len(related.Workloads) == 1) != want {
+				t.Errorf("%s with %q is a neighbour: %t, want %t", kind, owner, !want, want)
+			}
+			object := &Object{Ref: w.Ref, Workload: w}
+			decision, err := Decide(t.Context(), Input{Operation: Create, Object: object, Related: index.Related(object)}, &fakeRules{}, Settings{})
+			if err != nil || (len(decision.Findings) > 0) != (owner == "") {
+				t.Errorf("%s with %q: findings %v, error %v", kind, owner, decision.Findings, err)
+			}
+		}
+	}
+}
+
+// A workload that uses the template of another is found by it, and so is what scales it.
+func TestIndexFindsUsers(t *testing.T) {
+	t.Parallel()
+	index := NewIndex(ViewCluster)
+	deployment := workloadOf(t, "{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: edge, name: web}, spec: {replicas: 0, template: {metadata: {labels: {app: web}}}}}")
+	rollout := workloadOf(t, "{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {namespace: edge, name: canary}, spec: {workloadRef: {apiVersion: apps/v1, kind: Deployment, name: web}}}")
+	for _, w := range []*Workload{deployment, rollout} {
+		index.PutWorkload(w)
+	}
+	scaler := Autoscaler{Ref: Ref{Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: "canary"}, Target: WorkloadRef{"Rollout", "canary"}, MaxReplicas: 3}
+	index.PutAutoscaler(scaler)
+	object := &Object{Ref: deployment.Ref, Workload: deployment}
+	want := Related{View: ViewCluster, Users: []*Workload{rollout}, Autoscalers: []Autoscaler{scaler}}
+	equal := cmp.AllowUnexported(UpdateStrategy{})
+	if diff := cmp.Diff(want, index.Related(object), equal); diff != "" {
+		t.Errorf("Related() mismatch (-want +got):\n%s", diff)
+	}
+	index.Delete(rollout.Ref)
+	if diff := cmp.Diff(Related{View: ViewCluster}, index.Related(object), equal); diff != "" {
+		t.Errorf("Related() after Delete() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestNewAutoscaler(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]Autoscaler{
+		"{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {namespace: edge, name: web}, spec: {maxReplicas: 7, scaleTargetRef: {kind: Rollout, name: web}}}": {
+			Ref{"autoscaling/v2", "HorizontalPodAutoscaler", "edge", "web"}, WorkloadRef{"Rollout", "web"}, 1, 7,
+		},
+		"{apiVersion: autoscaling/v1, kind: HorizontalPodAutoscaler, metadata: {name: web}, spec: {minReplicas: 0, maxReplicas: 7, scaleTargetRef: {kind: Deployment, name: web}}}": {
+			Ref{"autoscaling/v1", "HorizontalPodAutoscaler", "default", "web"}, WorkloadRef{"Deployment", "web"}, 0, 7,
+		},
+		"{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {namespace: edge, name: web}, spec: {scaleTargetRef: {name: web}}}": {
+			Ref{"keda.sh/v1alpha1", "ScaledObject", "edge", "web"}, WorkloadRef{"Deployment", "web"}, 0, 100,
+		},
+		"{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {namespace: edge, name: web}, spec: {minReplicaCount: 2, maxReplicaCount: 5, scaleTargetRef: {kind: StatefulSet, name: web}}}": {
+			Ref{"keda.sh/v1alpha1", "ScaledObject", "edge", "web"}, WorkloadRef{"StatefulSet", "web"}, 2, 5,
+		},
+	} {
+		var content map[string]any
+		if err := yaml.Unmarshal([]byte(text), &content); err != nil {
+			t.Fatal(err)
+		}
+		got, err := NewAutoscaler(content)
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("%s: error %v, mismatch (-want +got):\n%s", text, err, diff)
+		}
+	}
+}
