@@ -72,7 +72,7 @@ var sources = []source{
 		path: "github.com/envoyproxy/gateway", version: "v1.9.1", sum: "h1:vAVp6/AlBXJ1aOhp1mxL7fNEzVEfjADUguUhm2wzxQY=",
 		charts: map[string]chart{"charts/gateway-helm": {valuesFile: "values.tmpl.yaml",
 			base:   []string{"global.images.envoyGateway.image=docker.io/envoyproxy/gateway:v1.9.1,global.images.envoyGateway.pullPolicy=IfNotPresent"},
-			values: []values{exposed},
+			values: []values{exposed, {name: "distribution", set: []string{"service.trafficDistribution=PreferClose"}, exposed: true}},
 		}},
 	},
 	{
