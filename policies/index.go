@@ -149,7 +149,7 @@ func (x *Index) Delete(ref Ref) {
 	case Autoscales(ref.APIVersion, ref.Kind):
 		n.deleteAutoscaler(autoscalerKey(ref))
 	case HoldsEndpoints(ref.APIVersion, ref.Kind):
-		n.deleteEndpoints(workloadKey{ref.APIVersion, ref.Kind, ref.Name})
+		n.deleteEndpoints(keyOf(ref))
 	default:
 		n.deleteWorkload(keyOf(ref))
 	}
