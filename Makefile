@@ -9,7 +9,7 @@ export GOFLAGS     := $(strip $(shell go env GOFLAGS) -trimpath)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build test lint fuzz demo run bench cluster generate verify image clean
+.PHONY: help build test lint fuzz demo run bench charts cluster generate verify image clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,11 @@ run: build ## Leave a control plane with Sourceward running, until Ctrl-C.
 
 bench: cluster ## Run the benchmarks.
 	go test ./test/bench -timeout 40m -run '^$$' -bench .
+
+# Not part of make test: the modules are 283 MB. The tests beside the command need none of them.
+charts: ## Judge the manifests and charts of well-known modules, and hold the findings against test/charts/judgements.yaml.
+	go -C test/charts test ./...
+	@go -C test/charts run .
 
 # Only packages with golden files know the flag -update.
 generate: $(CONTROLLER_GEN) ## Rewrite deepcopy, config and the golden files; read the diff before you commit it.

@@ -11,15 +11,16 @@ const deprecatedExternalIPsVersion = 36
 // externalIPsLocal finds externalIPs of a ClusterIP Service that are Local: nothing tells those who route them which nodes
 // have pods.
 //
-// Fields: spec.type, spec.clusterIP, spec.externalIPs, spec.externalTrafficPolicy. Before 1.29 the API server refuses the
+// Fields: spec.type, spec.clusterIP, spec.externalIPs, spec.externalTrafficPolicy; the DaemonSets behind it. Before 1.29 the API server refuses the
 // policy, which local-on-cluster-ip tells.
 var externalIPsLocal = Rule{
-	ID:          "external-ips-local",
-	Title:       "External IPs that are Local, without a health check",
-	Severity:    SeverityWarning,
-	DefaultMode: Warn,
-	Kinds:       []string{kindService},
-	What:        "A Service of type ClusterIP has externalIPs and externalTrafficPolicy Local.",
+	ID:           "external-ips-local",
+	Title:        "External IPs that are Local, without a health check",
+	Severity:     SeverityWarning,
+	DefaultMode:  Warn,
+	Kinds:        []string{kindService},
+	NeedsRelated: true,
+	What:         "A Service of type ClusterIP has externalIPs and externalTrafficPolicy Local, and no DaemonSet behind it that runs on every node.",
 	Why: "Whoever routes an external IP to a node, such as a router or a floating address, chooses the node. Under Local, kube-proxy on " +
 		"a node without a ready pod drops the packet. Only type LoadBalancer has a health check port at which nodes can be asked " +
 		"for pods; here there is none, so a pod that moves takes the Service away from the address.",
@@ -38,7 +39,7 @@ var externalIPsLocal = Rule{
 
 func checkExternalIPsLocal(r *review) []result {
 	service := r.Object.Service
-	if service == nil || !isLocal(service, r.Cluster.Version) {
+	if service == nil || !isLocal(service, r.Cluster.Version) || r.isOnEachNode() {
 		return nil
 	}
 	if service.Spec.Type != corev1.ServiceTypeClusterIP && service.Spec.Type != "" {

@@ -6,21 +6,22 @@ import (
 
 // nodePortLocal finds Local Services of type NodePort: nothing tells their clients which nodes have pods.
 //
-// Fields: spec.type, spec.clusterIP, spec.externalTrafficPolicy.
+// Fields: spec.type, spec.clusterIP, spec.externalTrafficPolicy; the DaemonSets behind it.
 var nodePortLocal = Rule{
-	ID:          "node-port-local",
-	Title:       "Local node port without a health check",
-	Severity:    SeverityWarning,
-	DefaultMode: Warn,
-	Kinds:       []string{kindService},
-	What:        "A Service of type NodePort has externalTrafficPolicy Local.",
+	ID:           "node-port-local",
+	Title:        "Local node port without a health check",
+	Severity:     SeverityWarning,
+	DefaultMode:  Warn,
+	Kinds:        []string{kindService},
+	NeedsRelated: true,
+	What:         "A Service of type NodePort has externalTrafficPolicy Local, and no DaemonSet behind it that runs on every node.",
 	Why: "Every node opens the port, and under Local only those with a ready pod answer on it: the others drop the packet without a " +
 		"word, and the client waits until it gives up. Only type LoadBalancer has a health check port that tells the two apart. Clients " +
 		"that know the nodes by DNS or by a list lose the share of the nodes without pods.",
 	Remedy: "Set type LoadBalancer; or put a load balancer in front that checks the node port itself, and exempt the Service; or set " +
 		"externalTrafficPolicy: Cluster.",
 	Exempt: "When what is in front checks the port on each node, and passes over those that do not answer: so ingress controllers " +
-		"often stand behind an external load balancer. When a pod runs on every node, as those of a DaemonSet. When clients know the nodes " +
+		"often stand behind an external load balancer. When a pod runs on every node that clients know. When clients know the nodes " +
 		"by ExternalDNS, which publishes only those with pods.",
 	Since: "All versions.",
 	Sources: []string{
@@ -33,7 +34,7 @@ var nodePortLocal = Rule{
 
 func checkNodePortLocal(r *review) []result {
 	service := r.Object.Service
-	if service == nil || service.Spec.Type != corev1.ServiceTypeNodePort || !r.willBeLocal() {
+	if service == nil || service.Spec.Type != corev1.ServiceTypeNodePort || !r.willBeLocal() || r.isOnEachNode() {
 		return nil
 	}
 	return []result{{Finding: Finding{

@@ -1,5 +1,9 @@
 package policies
 
+import (
+	appsv1 "k8s.io/api/apps/v1"
+)
+
 // publishesNotReady finds Local Services that count pods as ready which are not.
 //
 // Fields: spec.publishNotReadyAddresses, spec.selector and what makes the Service Local. Without a selector nobody makes
@@ -10,7 +14,8 @@ var publishesNotReady = Rule{
 	Severity:    SeverityWarning,
 	DefaultMode: Warn,
 	Kinds:       []string{kindService},
-	What:        "A Service has externalTrafficPolicy Local and publishNotReadyAddresses, and selects pods.",
+	What: "A Service has externalTrafficPolicy Local and publishNotReadyAddresses, and selects pods, not a single one by " +
+		"its name.",
 	Why: "With publishNotReadyAddresses every pod counts as ready, from its start to its end. The health check of a node then succeeds as " +
 		"soon as a pod is on it, and under Local the node hands its whole share of the traffic to that pod: there is no pod on another " +
 		"node to turn to, and no failing health check to send clients elsewhere.",
@@ -30,6 +35,9 @@ func checkPublishesNotReady(r *review) []result {
 	service := r.Object.Service
 	if service == nil || !service.Spec.PublishNotReadyAddresses || len(service.Spec.Selector) == 0 || !r.willBeLocal() {
 		return nil
+	}
+	if _, onePod := service.Spec.Selector[appsv1.StatefulSetPodNameLabel]; onePod {
+		return nil // No pod on another node could take over, ready or not.
 	}
 	return []result{{Finding: Finding{
 		Path:    "/spec/publishNotReadyAddresses",

@@ -1,11 +1,19 @@
 package policies
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
+
+// proxiedLabels are on Services that a controller makes for an Ingress or a Gateway, without a selector where a proxy on every node
+// takes the traffic itself, as Cilium's does. Their endpoints are made up, and the health check succeeds on every node (cilium
+// v1.20.2, pkg/loadbalancer/healthserver/healthserver.go:327 and operator/pkg/model/translation).
+var proxiedLabels = []string{"cilium.io/ingress", "io.cilium.gateway/owning-gateway", "gateway.networking.k8s.io/gateway-name"}
 
 // selectorlessLocal finds Local Services whose endpoints somebody writes by hand, unless all of them name their node.
 //
 // Fields: spec.selector and what makes the Service Local; of EndpointSlices, and of Endpoints where there are none, nodeName.
-// A cluster's are not looked up: there it says what must hold.
+// A cluster's are not looked up: there it says what must hold. metadata.labels tell what a proxy takes.
 var selectorlessLocal = Rule{
 	ID:           "selectorless-local",
 	Title:        "Local Service whose endpoints may be on no node",
@@ -14,7 +22,7 @@ var selectorlessLocal = Rule{
 	Kinds:        []string{kindService},
 	NeedsRelated: true,
 	What: "A Service has externalTrafficPolicy Local and no selector, and its EndpointSlices are not among the files, or have endpoints " +
-		"without a nodeName.",
+		"without a nodeName. One that a controller made for an Ingress or a Gateway, whose traffic a proxy on each node takes, is left alone.",
 	Why: "Under Local a node hands a packet from outside only to endpoints whose nodeName is its own. For a Service without a selector " +
 		"nobody fills in nodeName, and an address outside the cluster has no node at all: every node then drops the packet, and the " +
 		"health check fails on all of them.",
@@ -33,6 +41,10 @@ var selectorlessLocal = Rule{
 func checkSelectorlessLocal(r *review) []result {
 	service := r.Object.Service
 	if service == nil || len(service.Spec.Selector) > 0 || !r.willBeLocal() {
+		return nil
+	}
+	proxied := func(label string) bool { _, ok := service.Labels[label]; return ok }
+	if slices.ContainsFunc(proxiedLabels, proxied) {
 		return nil
 	}
 	message := "Local without a selector drops all traffic, unless each endpoint has the nodeName of its node"

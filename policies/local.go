@@ -40,3 +40,17 @@ func (r *review) repairs(rule Rule) []result {
 func (r *review) willBeLocal() bool {
 	return isLocal(r.Object.Service, r.Cluster.Version) || r.becomesLocal()
 }
+
+// isOnEachNode tells whether a DaemonSet behind the Service runs a pod on every node, so that no node drops what is Local. Taints do not
+// count: who keeps pods away from a node seldom sends clients there.
+func (r *review) isOnEachNode() bool {
+	return slices.ContainsFunc(r.behind, func(w *Workload) bool {
+		pod := w.Template.Spec
+		chosen := pod.Affinity != nil && pod.Affinity.NodeAffinity != nil &&
+			pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil
+		for label := range pod.NodeSelector {
+			chosen = chosen || label != corev1.LabelOSStable
+		}
+		return w.Kind == daemonSetKind && !chosen
+	})
+}
