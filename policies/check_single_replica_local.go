@@ -10,13 +10,13 @@ import (
 //
 // Fields: of the Services what makes them Local and whom they select; of the workload spec.replicas, or what an autoscaler allows.
 // Nothing is found where another workload behind the same Service has pods too, nor where all pods have the same node to run on, on
-// which the successor of a pod serves at once.
+// which the successor of a pod serves at once; nor on kinds of which others of the same could be behind it unseen.
 var singleReplicaLocal = Rule{
 	ID:            "single-replica-local",
 	Title:         "A single pod behind a Local Service",
 	Severity:      SeverityWarning,
 	DefaultMode:   Audit,
-	Kinds:         kindNames(func(k WorkloadKind) bool { return k.Kind != daemonSetKind }),
+	Kinds:         kindNames(func(k WorkloadKind) bool { return k.Kind != daemonSetKind && k.Door == Everywhere }),
 	NeedsRelated:  true,
 	NeedsReplicas: true,
 	What:          "A Local Service selects the pods of one workload only, which never has more than one.",
@@ -35,7 +35,7 @@ var singleReplicaLocal = Rule{
 
 func checkSingleReplicaLocal(r *review) []result {
 	w := r.Object.Workload
-	if w == nil || r.replicas.most != 1 || r.Cluster.eligible(w) == 1 || spreadingOf(w, r.Namespace).Spreading == SpreadPinned {
+	if w == nil || w.kind().Door != Everywhere || r.replicas.most != 1 || r.Cluster.eligible(w) == 1 || spreadingOf(w, r.Namespace).Spreading == SpreadPinned {
 		return nil
 	}
 	services := slices.DeleteFunc(r.localServices(), func(s *corev1.Service) bool {
@@ -44,14 +44,10 @@ func checkSingleReplicaLocal(r *review) []result {
 	if len(services) == 0 {
 		return nil
 	}
-	path, fix := "/spec/replicas", "run two replicas or more, spread over nodes"
-	if w.Kind == podKind {
-		path, fix = "", "let a Deployment make two pods or more, spread over nodes"
-	}
 	return []result{{Finding: Finding{
-		Path:    path,
+		Path:    "/spec/replicas",
 		Message: "a single pod is behind Local " + serviceNames(services) + ": a rollout or drain is an outage",
-		Fix:     fix,
+		Fix:     "run two replicas or more, spread over nodes",
 		Because: serviceRefs(services),
 	}}}
 }

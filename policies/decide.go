@@ -320,7 +320,7 @@ func behind(services []*corev1.Service, workloads []*Workload, object *Object) [
 // localServices are, for a workload, the Local Services that select its pods, by name. Rules ask for them last, when all depends on
 // them: where they could not be seen, neighboursUnknown tells that somebody asked.
 func (r *review) localServices() []*corev1.Service {
-	r.missed = r.missed || r.Related.View == ViewNone
+	r.missed = r.missed || r.Related.View == ViewNone && r.Object.Workload != nil
 	return slices.DeleteFunc(slices.Clone(r.selecting), func(s *corev1.Service) bool { return !isLocal(s, r.Cluster.Version) })
 }
 
