@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -27,9 +28,8 @@ import (
 
 const (
 	spreadSeed = 20261121
-	// spreadWorkloads is how many workloads there are, and spreadPools on how many pools of nodes they are placed at a time.
-	spreadWorkloads = 200
-	spreadPools     = 20
+	// spreadPools is on how many pools of nodes the workloads are placed at a time.
+	spreadPools = 20
 
 	// The Namespaces, each with a policy of the same name.
 	spreadOff, spreadHard, spreadSoft, spreadWarn = "spread-off", "spread-hard", "spread-soft", "spread-warn"
@@ -38,6 +38,9 @@ const (
 	dedicatedTaint = "example.com/dedicated"
 	diskLabel      = "example.com/disk"
 )
+
+// spreadWorkloads is how many workloads there are. More than the default is for a quiet machine: -spread-workloads=200.
+var spreadWorkloads = flag.Int("spread-workloads", 40, "number of workloads that TestSpreadByTheScheduler places")
 
 // spreadKinds are the kinds of the workloads.
 var spreadKinds = []string{"Deployment", "StatefulSet", "ReplicaSet"}
@@ -89,7 +92,7 @@ func TestSpreadByTheScheduler(t *testing.T) {
 			t.Fatal(err)
 		}
 		group.Go(func() error {
-			for n := i; n < spreadWorkloads; n += spreadPools {
+			for n := i; n < *spreadWorkloads; n += spreadPools {
 				w := newSpreadWorkload(n, pool)
 				result, err := run.all(ctx, w)
 				if err != nil {
@@ -108,7 +111,7 @@ func TestSpreadByTheScheduler(t *testing.T) {
 	}
 	t.Logf("workloads: %v, of which %d ask for more than their nodes have; replaced: %d", tally.kinds, tally.pending, tally.replaced)
 	t.Logf("skew without us: %v; with ScheduleAnyway: %v; less by: %v", tally.without, tally.with, tally.changes)
-	if tally.pending < spreadWorkloads/20 || tally.changes[0] > spreadWorkloads*9/10 {
+	if tally.pending < *spreadWorkloads/20 || tally.changes[0] > *spreadWorkloads*9/10 {
 		t.Errorf("%d workloads have pods pending, and of %d the skew is the same: that shows little", tally.pending, tally.changes[0])
 	}
 }
