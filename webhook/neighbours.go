@@ -300,7 +300,8 @@ func (n *neighbours) Related(ctx context.Context, in policies.Input) policies.Re
 				Raw:           &metav1.ListOptions{ResourceVersion: "0"},
 			})
 			for i := range list.Items {
-				n.addService(&in.Related, in.Object, &policies.Object{Service: policies.ReducedService(&list.Items[i])})
+				service := policies.ReducedService(&list.Items[i])
+				n.addService(&in.Related, in.Object, &policies.Object{Ref: refOf("v1", "Service")(service), Service: service})
 			}
 			return !policies.LacksLocalService(in), err
 		})
