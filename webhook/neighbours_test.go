@@ -133,6 +133,11 @@ func TestRelated(t *testing.T) {
 			live: fakeReader{services: []corev1.Service{shared, localService("api", "api")}}, operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster, Services: []string{"web"}, Asked: 1},
 		},
+		"a Service that is looked up brings the workloads behind it": {
+			indexed: []*policies.Object{workloadObject("stable")},
+			live:    fakeReader{services: []corev1.Service{shared}}, operation: policies.Create, object: workloadObject("canary"),
+			want: want{View: policies.ViewCluster, Services: []string{"web"}, Others: []string{"stable of 3"}, Asked: 1},
+		},
 		"a Service inside the cluster does not hide the Local one beside it": {
 			indexed:   []*policies.Object{serviceObject(inside)},
 			live:      fakeReader{services: []corev1.Service{shared}},
