@@ -37,7 +37,7 @@ var distributionIgnored = Rule{
 
 func checkDistributionIgnored(r *review) []result {
 	service := r.Object.Service
-	if service == nil || service.Spec.TrafficDistribution == nil || !r.willBeLocal() {
+	if service == nil || service.Spec.TrafficDistribution == nil || !isLocal(service, r.Cluster.Version) {
 		return nil
 	}
 	distribution := *service.Spec.TrafficDistribution

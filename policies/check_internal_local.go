@@ -32,7 +32,7 @@ var internalLocal = Rule{
 func checkInternalLocal(r *review) []result {
 	service := r.Object.Service
 	if service == nil || service.Spec.InternalTrafficPolicy == nil ||
-		*service.Spec.InternalTrafficPolicy != corev1.ServiceInternalTrafficPolicyLocal || !r.willBeLocal() || r.isOnEachNode() {
+		*service.Spec.InternalTrafficPolicy != corev1.ServiceInternalTrafficPolicyLocal || !isLocal(service, r.Cluster.Version) || r.isOnEachNode() {
 		return nil
 	}
 	return []result{{Finding: Finding{

@@ -58,8 +58,6 @@ func checkMisplacedHealthCheckNodePort(r *review) []result {
 	switch {
 	case port == had:
 		return nil
-	case service.Spec.Type == corev1.ServiceTypeLoadBalancer && r.becomesLocal():
-		return nil
 	case !needsHealthCheck(service) && service.Spec.Type == corev1.ServiceTypeLoadBalancer:
 		found.Message = fmt.Sprintf("healthCheckNodePort %d is invalid with externalTrafficPolicy %s (needs Local)", port, trafficPolicy(service))
 		found.Fix = "set externalTrafficPolicy: Local, or remove healthCheckNodePort"

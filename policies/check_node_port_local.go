@@ -34,7 +34,7 @@ var nodePortLocal = Rule{
 
 func checkNodePortLocal(r *review) []result {
 	service := r.Object.Service
-	if service == nil || service.Spec.Type != corev1.ServiceTypeNodePort || !r.willBeLocal() || r.isOnEachNode() {
+	if service == nil || service.Spec.Type != corev1.ServiceTypeNodePort || !isLocal(service, r.Cluster.Version) || r.isOnEachNode() {
 		return nil
 	}
 	return []result{{Finding: Finding{

@@ -39,7 +39,7 @@ func checkPinnedHealthCheckNodePort(r *review) []result {
 	if service == nil || service.Spec.HealthCheckNodePort == 0 || service.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		return nil
 	}
-	if !writesHealthCheckNodePort(r.Object, r.InFile) || !r.willBeLocal() || checkMisplacedHealthCheckNodePort(r) != nil {
+	if !writesHealthCheckNodePort(r.Object, r.InFile) || !isLocal(service, r.Cluster.Version) || checkMisplacedHealthCheckNodePort(r) != nil {
 		return nil
 	}
 	const path = "/spec/healthCheckNodePort"

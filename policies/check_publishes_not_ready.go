@@ -33,7 +33,7 @@ var publishesNotReady = Rule{
 
 func checkPublishesNotReady(r *review) []result {
 	service := r.Object.Service
-	if service == nil || !service.Spec.PublishNotReadyAddresses || len(service.Spec.Selector) == 0 || !r.willBeLocal() {
+	if service == nil || !service.Spec.PublishNotReadyAddresses || len(service.Spec.Selector) == 0 || !isLocal(service, r.Cluster.Version) {
 		return nil
 	}
 	if _, onePod := service.Spec.Selector[appsv1.StatefulSetPodNameLabel]; onePod {

@@ -40,7 +40,7 @@ var selectorlessLocal = Rule{
 
 func checkSelectorlessLocal(r *review) []result {
 	service := r.Object.Service
-	if service == nil || len(service.Spec.Selector) > 0 || !r.willBeLocal() {
+	if service == nil || len(service.Spec.Selector) > 0 || !isLocal(service, r.Cluster.Version) {
 		return nil
 	}
 	proxied := func(label string) bool { _, ok := service.Labels[label]; return ok }

@@ -127,8 +127,7 @@ func (r *review) findUnspread() *unspread {
 	found := &unspread{services: services, ineffective: spreading.ineffective}
 	spread := r.settings.with(r.spreadWishes())
 	found.strategy = spread.Strategy
-	found.repair, found.problem = spreadRepair(r.Object, spread, services,
-		behind(services, r.behind, r.Object), r.revisionLabel(), r.Cluster.Version)
+	found.repair, found.problem = r.spreadRepair(spread, services)
 	return found
 }
 

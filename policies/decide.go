@@ -14,6 +14,9 @@ import (
 
 // Decide finds what is wrong with in.Object and how to repair it.
 //
+// What a webhook repairs is repaired before anything else is judged. So the findings are those whose repair a webhook applies, and
+// what is wrong with the object that these repairs leave: it is the one that is stored, and that a validating webhook sees.
+//
 // It reads nothing but its arguments and changes none of them; equal arguments give equal results,
 // whatever the order of the related objects. The error is non-nil when a rule could not be
 // evaluated, and then is of type Faults; the Decision then still holds what did run and a finding about what did not.
@@ -22,8 +25,26 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 	if in.Object.Workload != nil && in.Object.Workload.Controlled {
 		return Decision{}, nil
 	}
+	decision, faults := judge(ctx, in, rules, settings)
+	if mutations := decision.Mutations(); len(mutations) > 0 {
+		repaired, err := in.Object.Patched(mutations)
+		if err != nil {
+			panic(err) // The repairs of a rule are built on the object.
+		}
+		in.Object = repaired
+		after, more := judge(ctx, in, rules, settings)
+		decision, faults = decision.then(after), faults.and(more)
+	}
+	slices.SortStableFunc(decision.Findings, Finding.compare)
+	if len(faults) == 0 {
+		return decision, nil
+	}
+	return decision, faults
+}
+
+// judge is Decide of the object as it is.
+func judge(ctx context.Context, in Input, rules Rules, settings Settings) (decision Decision, faults Faults) {
 	r := newReview(ctx, in, rules, settings)
-	var decision Decision
 	for _, rule := range catalogue {
 		if settings.Modes[rule.ID] == off {
 			continue
@@ -41,16 +62,32 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 	for _, result := range r.houseFindings() {
 		r.settle(&decision, result, false)
 	}
-	slices.SortStableFunc(decision.Findings, Finding.compare)
-
-	if len(r.faults) == 0 {
-		return decision, nil
-	}
-	var faults Faults
 	for _, fault := range r.faults {
 		faults = append(faults, Fault{Policy: fault.Policy, Err: fault.Err})
 	}
 	return decision, faults
+}
+
+// then is the whole decision about an object that d repairs, where after is what was decided about the repaired one.
+func (d Decision) then(after Decision) Decision {
+	for _, finding := range d.Findings {
+		isRepaired := finding.Mode == Mutate && finding.Exempt == nil
+		isFault := finding.Rule == policyNotEvaluated.ID &&
+			!slices.ContainsFunc(after.Findings, func(f Finding) bool { return f.Rule == finding.Rule && f.Message == finding.Message })
+		if isRepaired || isFault {
+			after.Findings = append(after.Findings, finding)
+		}
+	}
+	for _, patch := range d.Patches {
+		if patch.Mode == Mutate {
+			after.Patches = append(after.Patches, patch)
+		}
+	}
+	position := func(p Patch) int {
+		return slices.IndexFunc(catalogue, func(rule Rule) bool { return rule.ID == p.Rule })
+	}
+	slices.SortStableFunc(after.Patches, func(p, q Patch) int { return cmp.Compare(position(p), position(q)) })
+	return after
 }
 
 // Faults are the policies whose Rego could not be evaluated, each once.
@@ -61,6 +98,16 @@ type Fault struct {
 	// Policy is the name of the SourceIPPolicy, empty for the built-in modules.
 	Policy string
 	Err    error
+}
+
+// and are the faults of both, each policy's once.
+func (f Faults) and(more Faults) Faults {
+	for _, fault := range more {
+		if !slices.ContainsFunc(f, func(g Fault) bool { return g.Policy == fault.Policy }) {
+			f = append(f, fault)
+		}
+	}
+	return f
 }
 
 func (f Faults) Error() string {

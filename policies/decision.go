@@ -11,6 +11,17 @@ type Decision struct {
 	Patches []Patch
 }
 
+// Mutations are the operations that a webhook applies, one after the other.
+func (d Decision) Mutations() []PatchOperation {
+	var operations []PatchOperation
+	for _, patch := range d.Patches {
+		if patch.Mode == Mutate {
+			operations = append(operations, patch.Operations...)
+		}
+	}
+	return operations
+}
+
 // Finding is one thing that one rule has against one object.
 type Finding struct {
 	// Rule is the id of a rule of the catalogue, or of one that a policy brought.

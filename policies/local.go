@@ -7,15 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// becomesLocal tells whether a repair of this very decision that a webhook applies makes the Service Local, so that what
-// Local needs is right to be there.
-func (r *review) becomesLocal() bool {
-	return slices.ContainsFunc(r.repairs(sourceIPNeedsLocal), func(found result) bool {
-		mode := r.settings.mode(sourceIPNeedsLocal.ID, cmp.Or(found.mode, sourceIPNeedsLocal.DefaultMode))
-		return mode == Mutate && !found.unpatchable
-	})
-}
-
 // repairsToLocal tells whether the repairs of this very decision, if all are applied, make the Service Local.
 func (r *review) repairsToLocal() bool {
 	found := slices.Concat(r.repairs(sourceIPNeedsLocal), r.repairs(unknownTrafficPolicy))
@@ -33,12 +24,6 @@ func (r *review) repairs(rule Rule) []result {
 		mode := r.settings.mode(rule.ID, cmp.Or(found.mode, rule.DefaultMode))
 		return mode == off || found.repair == nil
 	})
-}
-
-// willBeLocal tells whether the Service is Local once the webhook has repaired it, as it then is judged by /validate: a file
-// is to be told the same.
-func (r *review) willBeLocal() bool {
-	return isLocal(r.Object.Service, r.Cluster.Version) || r.becomesLocal()
 }
 
 // isOnEachNode tells whether a DaemonSet behind the Service runs a pod on every node, so that no node drops what is Local. Taints do not

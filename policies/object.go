@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	jsonpatch "github.com/evanphx/json-patch/v5"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -87,6 +88,35 @@ func (o *Object) Content() map[string]any {
 		})
 	}
 	return o.content
+}
+
+// Patched returns the object after some operations. The error is non-nil when one does not apply, or when what it leaves
+// is no object that NewObject takes.
+func (o *Object) Patched(operations []PatchOperation) (*Object, error) {
+	document, err := json.Marshal(o)
+	if err != nil {
+		return nil, fmt.Errorf("patch %s: %w", o.Ref, err)
+	}
+	text, err := json.Marshal(operations)
+	if err != nil {
+		return nil, fmt.Errorf("patch %s: %w", o.Ref, err)
+	}
+	patch, err := jsonpatch.DecodePatch(text)
+	if err != nil {
+		return nil, fmt.Errorf("patch %s: %w", o.Ref, err)
+	}
+	if document, err = patch.Apply(document); err != nil {
+		return nil, fmt.Errorf("patch %s: %w", o.Ref, err)
+	}
+	var content map[string]any
+	if err := utiljson.Unmarshal(document, &content); err != nil {
+		return nil, fmt.Errorf("patch %s: %w", o.Ref, err)
+	}
+	patched, err := NewObject(content)
+	if err != nil {
+		return nil, fmt.Errorf("patch %s: %w", o.Ref, err)
+	}
+	return patched, nil
 }
 
 // MarshalJSON writes the Content.

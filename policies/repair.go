@@ -20,19 +20,19 @@ const (
 	preferredWeight          = 100
 )
 
-// spreadRepair returns the operations that spread a workload's pods over nodes; or, where there are
-// none that leave the user's own words alone, why.
+// spreadRepair returns the operations that spread the pods of the workload under review over nodes; or, where there are
+// none that leave the user's own words alone and do no harm, why.
 //
-// services are the Local Services in whose traffic the pods share, by name; behind are the other
-// workloads behind them. revisionLabel is that of the WorkloadKind that makes the pods.
-func spreadRepair(object *Object, spread v1alpha1.Spread, services []*corev1.Service, behind []*Workload, revisionLabel string, version Version) (operations []PatchOperation, problem string) {
-	workload := object.Workload
-	selector, alone, problem := repairSelector(workload, services, behind)
+// services are the Local Services in whose traffic the pods share, by name.
+func (r *review) spreadRepair(spread v1alpha1.Spread, services []*corev1.Service) (operations []PatchOperation, problem string) {
+	workload, version := r.Object.Workload, r.Cluster.Version
+	selector, alone, problem := repairSelector(workload, services, behind(services, r.behind, r.Object))
 	if problem != "" {
 		return nil, problem
 	}
 	// Counting old and new pods together lets the spread decay with every rollout. Where several
 	// workloads share a Service, the label would hide the others' pods.
+	revisionLabel := r.revisionLabel()
 	if !alone || mentions(selector, revisionLabel) {
 		revisionLabel = ""
 	}
@@ -41,7 +41,10 @@ func spreadRepair(object *Object, spread v1alpha1.Spread, services []*corev1.Ser
 		if !version.atLeast(antiMatchLabelsVersion) {
 			revisionLabel = ""
 		}
-		return antiAffinityRepair(object, spread, selector, revisionLabel), ""
+		if stuck, _ := r.stuckRollout(); stuck != "" && revisionLabel == "" && spread.WhenUnsatisfiable == v1alpha1.DoNotSchedule {
+			return nil, fmt.Sprintf("with %s and maxUnavailable 0, %s", requiredAntiAffinity, stuck)
+		}
+		return antiAffinityRepair(r.Object, spread, selector, revisionLabel), ""
 	}
 	for i, constraint := range workload.Template.Spec.TopologySpreadConstraints {
 		if constraint.TopologyKey == corev1.LabelHostname && string(constraint.WhenUnsatisfiable) == string(spread.WhenUnsatisfiable) {
@@ -63,7 +66,7 @@ func spreadRepair(object *Object, spread v1alpha1.Spread, services []*corev1.Ser
 		// The default counts cordoned and tainted nodes as empty, which no pod can fill.
 		constraint["nodeTaintsPolicy"] = string(corev1.NodeInclusionPolicyHonor)
 	}
-	return addToList(placement(object), constraintsPath, constraint), ""
+	return addToList(placement(r.Object), constraintsPath, constraint), ""
 }
 
 func antiAffinityRepair(object *Object, spread v1alpha1.Spread, selector *metav1.LabelSelector, revisionLabel string) []PatchOperation {

@@ -273,13 +273,8 @@ func (c *checkRun) judge(ctx context.Context, object *manifest.Object, report *r
 	settings := policies.Resolve(c.rules.Policies, object.Object, c.manifests.Namespace(object.Namespace))
 	decision, err := policies.Decide(ctx, c.manifests.Input(object, c.cluster, c.now), c.rules, settings)
 	report.add(object, decision)
-	if object.Service == nil {
-		return err
-	}
-	for _, patch := range decision.Patches {
-		if patch.Mode == policies.Mutate {
-			err = errors.Join(err, c.manifests.Admit(object, patch.Operations))
-		}
+	if mutations := decision.Mutations(); object.Service != nil && len(mutations) > 0 {
+		err = errors.Join(err, c.manifests.Admit(object, mutations))
 	}
 	return err
 }

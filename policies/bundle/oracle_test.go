@@ -256,7 +256,7 @@ func octavia(s someService) bool {
 }
 
 // expected is what the built-in rules are to find of a Service, "<mode> <rule>" each, sorted. The precedence of who asks for
-// Local and who does not: forbidden, hard, a verdict that vetoes, soft. A node port that is Local, or will be, is found whatever the row.
+// Local and who does not: forbidden, hard, a verdict that vetoes, soft. What is repaired to Local is judged as Local.
 func expected(s someService, trafficPolicy string) []string {
 	balancer, local, written := s.Type == "", trafficPolicy == "Local", trafficPolicy == "Cluster"
 	found, effective := map[fact]bool{}, map[fact]bool{}
@@ -276,26 +276,25 @@ func expected(s someService, trafficPolicy string) []string {
 	}
 	ignored := is("sourceward.dev/source-ip", "ignore")(s)
 	veto := found[proxy] || found[terminates] || found[preserved] || found[useless] || found[optOut]
-	if local {
+	switch {
+	case local || ignored || found[forbidden]:
+	case found[hard] && (veto || written):
+		add("deny source-ip-needs-local", true)
+	case found[hard] || found[ours] && !veto && !written:
+		add("mutate source-ip-needs-local", true)
+	case found[soft] && !veto:
+		add("warn source-ip-needs-local", true)
+	}
+	if local || slices.Contains(findings, "mutate source-ip-needs-local") {
 		add("audit single-announcer", effective[single])
 		add("deny local-forbidden", effective[refused])
 		add("deny proxy-protocol-breaks-health-check", effective[breaksCheck])
 		add("warn health-check-overridden", effective[overrides])
 		add("warn local-has-no-effect", (effective[useless] || effective[preserved]) && !effective[hard])
 		add("warn local-hides-source-ip", effective[terminates] && !effective[proxy] && !ignored)
-	} else {
-		switch {
-		case ignored || found[forbidden]:
-		case found[hard] && (veto || written):
-			add("deny source-ip-needs-local", true)
-		case found[hard] || found[ours] && !veto && !written:
-			add("mutate source-ip-needs-local", true)
-		case found[soft] && !veto:
-			add("warn source-ip-needs-local", true)
-		}
+		add("warn node-port-local", s.Type == "NodePort")
 	}
 	add("warn legacy-annotation", effective[legacy])
-	add("warn node-port-local", s.Type == "NodePort" && (local || slices.Contains(findings, "mutate source-ip-needs-local")))
 	asked := slices.ContainsFunc(findings, func(f string) bool { return strings.HasSuffix(f, " source-ip-needs-local") })
 	add("warn weighted-needs-local", effective[weighted] && !local && !asked && !ignored || effective[weightedAlone] || effective[weightedUnknown])
 	slices.Sort(findings)

@@ -96,7 +96,7 @@ func Respond(endpoint Endpoint, decision policies.Decision) (*admissionv1.Admiss
 		response.Result = refusal(denials)
 		return response, Denied, nil
 	case endpoint == Mutate:
-		operations := mutations(decision)
+		operations := decision.Mutations()
 		if len(operations) == 0 {
 			break
 		}
@@ -146,18 +146,6 @@ func replicas(o *policies.Object) int32 {
 		return 1
 	}
 	return *o.Workload.Replicas
-}
-
-// mutations are the operations that a webhook applies. Each patch is built on the object that those
-// before it leave.
-func mutations(decision policies.Decision) []policies.PatchOperation {
-	var operations []policies.PatchOperation
-	for _, patch := range decision.Patches {
-		if patch.Mode == policies.Mutate {
-			operations = append(operations, patch.Operations...)
-		}
-	}
-	return operations
 }
 
 // refusal is what the author of a refused request reads: a line for each finding, and the same for

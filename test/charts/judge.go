@@ -215,14 +215,9 @@ func decide(ctx context.Context, b bundle, root string, m *manifest.Manifests, r
 				found.mode, found.message, found.fix = f.Mode, f.Message, f.Fix
 				r.findings = append(r.findings, found)
 			}
-			if object.Service == nil {
-				continue
-			}
-			for _, patch := range decision.Patches {
-				if patch.Mode == policies.Mutate {
-					if err := m.Admit(object, patch.Operations); err != nil {
-						return r, fmt.Errorf("repair %s of %s %s: %w", object.Ref, b.module, b.name, err)
-					}
+			if mutations := decision.Mutations(); object.Service != nil && len(mutations) > 0 {
+				if err := m.Admit(object, mutations); err != nil {
+					return r, fmt.Errorf("repair %s of %s %s: %w", object.Ref, b.module, b.name, err)
 				}
 			}
 		}
