@@ -18,11 +18,9 @@ var antiAffinityDeadlock = Rule{
 	Severity:        SeverityWarning,
 	DefaultMode:     Warn,
 	DefaultModeNote: "deny where the request changes the template and the pods are known to fill all nodes",
-	Kinds: kindNames(func(k WorkloadKind) bool {
-		return slices.Contains([]string{deploymentKind, daemonSetKind, rolloutKind, cloneSetKind}, k.Kind)
-	}),
-	NeedsRelated:  true,
-	NeedsReplicas: true,
+	Kinds:           kindNames(func(k WorkloadKind) bool { return k.surges }),
+	NeedsRelated:    true,
+	NeedsReplicas:   true,
 	What: "Behind a Local Service, a hostPort or a required anti-affinity on kubernetes.io/hostname allows one pod on each node, a rollout " +
 		"makes a new pod before an old one goes (maxUnavailable comes to 0, and maxSurge does not), and the pods may fill all nodes.",
 	Why: "The new pod fits on no node, since an old one is on each. The old ones stay until it is ready, which it never is: the rollout is " +
@@ -56,15 +54,15 @@ func checkAntiAffinityDeadlock(r *review) []result {
 		return nil
 	}
 	fix := "set maxSurge 0 and maxUnavailable 1"
-	if r.maker().Update.atOnce {
-		fix = "use a canary with maxSurge 0 and maxUnavailable 1"
+	if r.maker().Update.byTraffic {
+		fix = "use a canary without trafficRouting, with maxSurge 0 and maxUnavailable 1"
 	}
 	found := r.updateResult(fmt.Sprintf("%s: %s and maxUnavailable 0", stuck, means), fix, services)
 	if means != hostPort {
 		found.Fix += ", or a spread constraint in the place of the anti-affinity"
 	}
-	// Only a request that begins such a rollout is refused: another one may well be what frees a node.
-	if certain && r.templateChanged() {
+	// Only a request that begins such a rollout is refused: another one may well be what frees a node, or ends a pause.
+	if certain && r.templateChanged() && !r.maker().Update.paused {
 		found.mode = Deny
 	}
 	return []result{found}
@@ -84,7 +82,7 @@ func (r *review) onePerNode() string {
 	for _, term := range antiAffinityTerms(w.Template.Spec.Affinity) {
 		keys := slices.Concat(term.MatchLabelKeys, term.MismatchLabelKeys)
 		byRevision := r.Cluster.Version.atLeast(antiMatchLabelsVersion) &&
-			slices.ContainsFunc(keys, func(key string) bool { return slices.Contains(revisionLabels, key) })
+			slices.ContainsFunc(keys, func(key string) bool { return slices.Contains(r.maker().kind().revisionLabels, key) })
 		if term.required && term.TopologyKey == corev1.LabelHostname && !byRevision &&
 			termProblem(term.PodAffinityTerm, podLabelsOf(w), r.Namespace) == "" {
 			return requiredAntiAffinity
@@ -118,16 +116,19 @@ func (r *review) stuckRollout() (text string, certain bool) {
 		}
 		return fmt.Sprintf("rollouts of %d pods get stuck on %d nodes or fewer", most, few), false
 	default:
-		// The fewest pods that leave too few nodes free.
-		pods := nodes
-		if update.atOnce {
-			pods = nodes/2 + 1
+		// enough is the fewest pods that leave too few of these nodes free.
+		enough := func(nodes int) int {
+			if update.atOnce {
+				return nodes/2 + 1
+			}
+			return nodes
 		}
-		pods = max(pods, least)
+		pods := max(enough(nodes), least)
 		if pods > most || !update.waits(pods) {
 			return "", false
 		}
-		return fmt.Sprintf("rollouts of %s get stuck on %s", plural(pods, "pod"), plural(nodes, "node")), pods == least && update.waits(most)
+		certain = least >= enough(r.Cluster.eligibleInTime(w)) && update.waits(most)
+		return fmt.Sprintf("rollouts of %s get stuck on %s", plural(pods, "pod"), plural(nodes, "node")), certain
 	}
 }
 

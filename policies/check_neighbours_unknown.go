@@ -8,8 +8,8 @@ var neighboursUnknown = Rule{
 	DefaultMode:  Audit,
 	Kinds:        append([]string{kindService}, kindNames(func(k WorkloadKind) bool { return k.Door != FilesOnly })...),
 	NeedsRelated: true,
-	What: "A rule depends on the Services or workloads beside this object, and the look-up failed. " +
-		"The rules that need no neighbours ran.",
+	What: "A rule depends on the Services or workloads beside this object, and the look-up failed, or objects of a custom kind could " +
+		"not be listed. The rules that need no neighbours ran; where only a kind was missing, all did.",
 	Why: "Nobody is refused on a guess, and nothing is passed over in silence: what was not seen is told, and the next audit " +
 		"looks again with all objects at hand.",
 	Remedy: "Nothing on the object. If it comes often, look at the webhook's readiness and its access to Services and workloads.",
@@ -23,7 +23,7 @@ var neighboursUnknown = Rule{
 
 func checkNeighboursUnknown(r *review) []result {
 	if r.Related.View != ViewNone {
-		return nil
+		return r.unseenKinds()
 	}
 	isOn := func(rule string, byDefault Mode) bool { return r.settings.mode(rule, byDefault) != off }
 	var results []result
@@ -43,4 +43,18 @@ func checkNeighboursUnknown(r *review) []result {
 		unknown("the Services that ask to share its address could not be looked up, so whether they can is not known")
 	}
 	return results
+}
+
+// unseenKinds is the finding where all is seen but objects of some kinds, and the object meets a Local policy.
+func (r *review) unseenKinds() []result {
+	isConcerned := r.Object.Service != nil && isLocal(r.Object.Service, r.Cluster.Version) ||
+		r.Object.Workload != nil && len(r.localServices()) > 0
+	if len(r.Related.Unseen) == 0 || !isConcerned {
+		return nil
+	}
+	kinds := firstOf(len(r.Related.Unseen), func(i int) string { return r.Related.Unseen[i] })
+	return []result{{Finding: Finding{
+		Message: "objects of kind " + kinds + " could not be listed, so whether they belong to it is not known",
+		Fix:     "let the webhook list and watch them, if this lasts",
+	}}}
 }

@@ -1,20 +1,16 @@
 package policies
 
-import "slices"
-
 // recreateBehindLocal finds a workload that removes all of its pods before new ones serve.
 //
 // Fields: of the Services what makes them Local and whom they select; of the workload spec.replicas, and spec.strategy or
 // spec.updateStrategy. maxSurge does not help: pods beyond the wanted number are not ready yet when the old ones go. One pod is for
 // singleReplicaLocal to tell of.
 var recreateBehindLocal = Rule{
-	ID:          "recreate-behind-local",
-	Title:       "All pods behind a Local Service are replaced at once",
-	Severity:    SeverityWarning,
-	DefaultMode: Warn,
-	Kinds: kindNames(func(k WorkloadKind) bool {
-		return !slices.Contains([]string{replicaSetKind, podKind}, k.Kind)
-	}),
+	ID:            "recreate-behind-local",
+	Title:         "All pods behind a Local Service are replaced at once",
+	Severity:      SeverityWarning,
+	DefaultMode:   Warn,
+	Kinds:         kindNames(func(k WorkloadKind) bool { return k.updatePath != "" }),
 	NeedsRelated:  true,
 	NeedsReplicas: true,
 	What: "A workload of two pods or more behind a Local Service has strategy Recreate, or a maxUnavailable that comes to all of its " +
@@ -73,7 +69,7 @@ func (r *review) replacesAll() (how, fix string) {
 		return "strategy Recreate", "use RollingUpdate"
 	case UpdateRolling:
 		ignored := maker.Kind == statefulSetKind && !maker.kind().Custom && !r.Cluster.Version.atLeast(statefulSetUnavailableVersion)
-		if unavailable, _ := maker.Update.limits(pods); unavailable < pods || ignored {
+		if unavailable, _ := maker.Update.limits(pods); unavailable < pods || ignored || maker.Update.partitioned {
 			return "", ""
 		}
 		return "maxUnavailable " + maker.Update.MaxUnavailable.String(), "set maxUnavailable 1"

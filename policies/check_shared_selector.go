@@ -42,7 +42,7 @@ var sharedSelector = Rule{
 
 func checkSharedSelector(r *review) []result {
 	workload := r.Object.Workload
-	if workload == nil || len(r.behind) == 0 || r.Related.idle(workload) || r.Cluster.eligible(workload) == 1 {
+	if workload == nil || len(r.behind) == 0 || r.Related.idle(workload) || r.Cluster.eligibleInTime(workload) == 1 {
 		return nil
 	}
 	var services []*corev1.Service

@@ -35,7 +35,7 @@ var singleReplicaLocal = Rule{
 
 func checkSingleReplicaLocal(r *review) []result {
 	w := r.Object.Workload
-	if w == nil || w.kind().Door != Everywhere || r.replicas.most != 1 || r.Cluster.eligible(w) == 1 || spreadingOf(w, r.Namespace).Spreading == SpreadPinned {
+	if w == nil || w.kind().Door != Everywhere || r.replicas.most != 1 || r.Cluster.eligibleInTime(w) == 1 || spreadingOf(w, r.Namespace).Spreading == SpreadPinned {
 		return nil
 	}
 	services := slices.DeleteFunc(r.localServices(), func(s *corev1.Service) bool {

@@ -41,7 +41,7 @@ var spreadDecaysOnRollout = Rule{
 
 func checkSpreadDecaysOnRollout(r *review) []result {
 	w := r.Object.Workload
-	if w == nil || r.replicas.most < 2 || r.Cluster.eligible(w) == 1 || !r.Cluster.Version.atLeast(spreadMatchLabelsVersion) {
+	if w == nil || r.replicas.most < 2 || r.Cluster.eligibleInTime(w) == 1 || !r.Cluster.Version.atLeast(spreadMatchLabelsVersion) {
 		return nil
 	}
 	update, label := r.maker().Update, r.revisionLabel()

@@ -400,14 +400,11 @@ func (r *review) revisionLabel() string { return r.maker().kind().RevisionLabel 
 // itself says how.
 func (r *review) updateResult(message, fix string, services []*corev1.Service) result {
 	found := result{Finding: Finding{Message: message, Fix: fix, Because: serviceRefs(services)}}
-	switch maker := r.maker(); {
-	case maker != r.Object.Workload:
+	if maker := r.maker(); maker == r.Object.Workload {
+		found.Path = maker.kind().updatePath
+	} else {
 		found.Fix += " in " + maker.Ref.String()
 		found.Because = append(found.Because, maker.Ref)
-	case maker.Kind == deploymentKind || maker.Kind == rolloutKind:
-		found.Path = "/spec/strategy"
-	default:
-		found.Path = "/spec/updateStrategy"
 	}
 	return found
 }

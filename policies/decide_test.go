@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -30,6 +31,48 @@ func (f *fakeRules) Evaluate(_ context.Context, _ Document, applied []AppliedPol
 		answers = append(answers, answer)
 	}
 	return answers
+}
+
+// TestUnseenKinds: a kind that could not be listed is told of where it could matter, and all other rules run.
+func TestUnseenKinds(t *testing.T) {
+	t.Parallel()
+	service := func(policy corev1.ServiceExternalTrafficPolicy) *corev1.Service {
+		return &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"},
+			Spec: corev1.ServiceSpec{
+				Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: policy, Selector: map[string]string{"app": "web"},
+			},
+		}
+	}
+	workload := workloadOf(t, `{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: edge, name: web},
+		spec: {replicas: 3, selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}}}}`)
+	for _, test := range []struct {
+		object  *Object
+		policy  corev1.ServiceExternalTrafficPolicy
+		want    bool
+		besides string
+	}{
+		{&Object{Ref: workload.Ref, Workload: workload}, "Local", true, unspreadBehindLocal.ID},
+		{&Object{Ref: workload.Ref, Workload: workload}, "Cluster", false, ""},
+		{&Object{Ref: serviceRef(service("Local")), Service: service("Local")}, "Local", true, unspreadBehindLocal.ID},
+		{&Object{Ref: serviceRef(service("Cluster")), Service: service("Cluster")}, "Cluster", false, ""},
+	} {
+		in := Input{Operation: Create, Object: test.object, Namespace: Namespace{Name: "edge"}, Related: Related{
+			View: ViewCluster, Unseen: []string{"Rollout.argoproj.io"},
+			Services: []*corev1.Service{service(test.policy)}, Workloads: []*Workload{workload},
+		}}
+		decision, err := Decide(t.Context(), in, &fakeRules{}, Settings{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		says := func(rule string) bool {
+			return slices.ContainsFunc(decision.Findings, func(f Finding) bool { return f.Rule == rule })
+		}
+		if says(neighboursUnknown.ID) != test.want || test.besides != "" && !says(test.besides) {
+			t.Errorf("%s behind %s: findings %v; want one of %s: %t, and one of %q", test.object.Ref, test.policy, decision.Findings,
+				neighboursUnknown.ID, test.want, test.besides)
+		}
+	}
 }
 
 // TestAPolicyThatFailedIsNotAskedAboutNeighbours: one that takes all its time would take it for each Service.

@@ -227,12 +227,11 @@ func (x *Index) Related(object *Object) Related {
 		scaled = append([]*Workload{object.Workload}, scaled...)
 	}
 	for _, workload := range scaled {
-		related.Users = slices.AppendSeq(related.Users, maps.Values(n.usersOf[WorkloadRef{workload.Kind, workload.Name}]))
+		related.Users = slices.AppendSeq(related.Users, maps.Values(n.usersOf[workload.asTarget()]))
 	}
 	slices.SortFunc(related.Users, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
 	for _, workload := range slices.Concat(scaled, related.Users) {
-		target := WorkloadRef{workload.Kind, workload.Name}
-		related.Autoscalers = slices.AppendSeq(related.Autoscalers, maps.Values(n.autoscalersOf[target]))
+		related.Autoscalers = slices.AppendSeq(related.Autoscalers, maps.Values(n.autoscalersOf[workload.asTarget()]))
 	}
 	slices.SortFunc(related.Autoscalers, func(a, b Autoscaler) int { return a.Ref.compare(b.Ref) })
 	return related

@@ -145,8 +145,8 @@ func TestRelatedOfWorkloadHoldsThoseBehindTheSameServices(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"},
 		Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "web"}},
 	}})
-	scaler := Autoscaler{Ref: Ref{Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: "web"}, Target: WorkloadRef{"Deployment", "canary"}, MaxReplicas: 3}
-	index.PutAutoscaler(Autoscaler{Ref: scaler.Ref, Target: WorkloadRef{"Deployment", "other"}, MaxReplicas: 9})
+	scaler := Autoscaler{Ref: Ref{Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: "web"}, Target: WorkloadRef{"apps", "Deployment", "canary"}, MaxReplicas: 3}
+	index.PutAutoscaler(Autoscaler{Ref: scaler.Ref, Target: WorkloadRef{"apps", "Deployment", "other"}, MaxReplicas: 9})
 	index.PutAutoscaler(scaler)
 
 	related := index.Related(stable)
@@ -198,7 +198,7 @@ func TestDeleteLeavesNothingBehind(t *testing.T) {
 			Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "web"}},
 		})
 		index.PutWorkload(&Workload{Ref: workload, Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}}})
-		index.PutAutoscaler(Autoscaler{Ref: scaler, Target: WorkloadRef{"Deployment", "web"}, MaxReplicas: 3})
+		index.PutAutoscaler(Autoscaler{Ref: scaler, Target: WorkloadRef{"apps", "Deployment", "web"}, MaxReplicas: 3})
 		index.PutEndpoints(Endpoints{Ref: slice, Service: "web", Count: 1})
 	}
 	if index.Workload(workload) == nil {

@@ -73,6 +73,9 @@ func AsksForLabels(selector *metav1.LabelSelector) bool {
 // neighbours: what is no neighbour is passed over.
 type Related struct {
 	View View
+	// Unseen are kinds of neighbours, such as Rollout.argoproj.io, that the cluster has and that could not be listed: what there is
+	// of them beside the object is not known. They are in a fixed order.
+	Unseen []string
 	// Services are, for a workload, those that select its pods; for a Service, those that ask to share its address.
 	Services []*corev1.Service
 	// Workloads are, for a Service, those whose pods it selects, and, for a workload, the others
@@ -87,21 +90,22 @@ type Related struct {
 	Endpoints []Endpoints
 }
 
-// users are those that use the template of a workload.
+// users are those that use the template of a workload, sorted.
 func (r Related) users(w *Workload) []*Workload {
 	var found []*Workload
 	for _, user := range r.Users {
-		if user.Namespace == w.Namespace && user.TemplateOf == (WorkloadRef{w.Kind, w.Name}) {
+		if user.Namespace == w.Namespace && user.TemplateOf == w.asTarget() {
 			found = append(found, user)
 		}
 	}
+	slices.SortFunc(found, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
 	return found
 }
 
 // idle tells whether a workload is scaled to zero, and nothing is seen that would make pods of its template.
 func (r Related) idle(w *Workload) bool {
 	scales := func(a Autoscaler) bool {
-		return a.Ref.Namespace == w.Namespace && a.Target == WorkloadRef{w.Kind, w.Name}
+		return a.Ref.Namespace == w.Namespace && a.Target == w.asTarget()
 	}
 	return w.Replicas != nil && *w.Replicas == 0 && len(r.users(w)) == 0 && !slices.ContainsFunc(r.Autoscalers, scales)
 }

@@ -65,7 +65,58 @@ func (c Cluster) eligible(w *Workload) int {
 	if c.Nodes > 0 || c.Known == nil {
 		return c.Nodes
 	}
-	return len(c.Known.eligible(w.Template.Spec))
+	return len(c.Known.eligible(w.placement()))
+}
+
+// eligibleInTime is eligible, with the nodes that are kept free for now only: cordoned ones, and those with a condition that
+// may pass.
+func (c Cluster) eligibleInTime(w *Workload) int {
+	if c.Nodes > 0 || c.Known == nil {
+		return c.Nodes
+	}
+	pod := w.placement()
+	pod.Tolerations = slices.Concat(pod.Tolerations, tolerationsOf(passingTaints))
+	return len(c.Known.eligible(pod))
+}
+
+// placement is the spec of a workload's pods, with the tolerations that its controller adds.
+// Source: kubernetes v1.37.1, pkg/controller/daemon/util/daemonset_util.go, AddOrUpdateDaemonPodTolerations.
+func (w *Workload) placement() corev1.PodSpec {
+	pod := w.Template.Spec
+	if w.Kind != daemonSetKind {
+		return pod
+	}
+	pod.Tolerations = slices.Concat(pod.Tolerations, tolerationsOf(daemonTaints))
+	if pod.HostNetwork {
+		pod.Tolerations = append(pod.Tolerations, tolerationsOf([]corev1.Taint{networkUnavailable})...)
+	}
+	return pod
+}
+
+// daemonTaints are those that pods of a DaemonSet tolerate, and passingTaints those that come and go with the state of a node.
+var (
+	daemonTaints = []corev1.Taint{
+		{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoExecute},
+		{Key: corev1.TaintNodeUnreachable, Effect: corev1.TaintEffectNoExecute},
+		{Key: corev1.TaintNodeDiskPressure, Effect: corev1.TaintEffectNoSchedule},
+		{Key: corev1.TaintNodeMemoryPressure, Effect: corev1.TaintEffectNoSchedule},
+		{Key: corev1.TaintNodePIDPressure, Effect: corev1.TaintEffectNoSchedule},
+		{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule},
+	}
+	networkUnavailable = corev1.Taint{Key: corev1.TaintNodeNetworkUnavailable, Effect: corev1.TaintEffectNoSchedule}
+	passingTaints      = append([]corev1.Taint{
+		networkUnavailable,
+		{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule},
+		{Key: corev1.TaintNodeUnreachable, Effect: corev1.TaintEffectNoSchedule},
+	}, daemonTaints...)
+)
+
+func tolerationsOf(taints []corev1.Taint) []corev1.Toleration {
+	tolerations := make([]corev1.Toleration, len(taints))
+	for i, taint := range taints {
+		tolerations[i] = corev1.Toleration{Key: taint.Key, Operator: corev1.TolerationOpExists, Effect: taint.Effect}
+	}
+	return tolerations
 }
 
 // eligible are the nodes that eligible of a Cluster counts, by name.

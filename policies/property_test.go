@@ -229,7 +229,7 @@ func (g generator) input(t testing.TB) policies.Input {
 	for i := range g.IntN(3) {
 		in.Related.Autoscalers = append(in.Related.Autoscalers, policies.Autoscaler{
 			Ref:    policies.Ref{APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: fmt.Sprintf("h%d", i)},
-			Target: policies.WorkloadRef{"Deployment", pick(g, "web", "w0")}, MaxReplicas: int32(1 + g.IntN(5)),
+			Target: policies.WorkloadRef{"apps", "Deployment", pick(g, "web", "w0")}, MaxReplicas: int32(1 + g.IntN(5)),
 		})
 	}
 	for i := range g.IntN(3) {

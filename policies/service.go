@@ -37,20 +37,16 @@ func isLocal(service *corev1.Service, version Version) bool {
 
 // runtimeLabels are set on pods by their controllers and never stand in a template. A tool such as
 // Argo Rollouts adds them to the selectors of live Services.
-var runtimeLabels = []string{
-	"pod-template-hash",
-	"rollouts-pod-template-hash",
-	"controller-revision-hash",
-	"apps.kubernetes.io/pod-index",
-	"statefulset.kubernetes.io/pod-name",
+var runtimeLabels = runtimeLabelsOf(WorkloadKinds)
+
+func runtimeLabelsOf(kinds []WorkloadKind) []string {
+	var found []string
+	for _, kind := range kinds {
+		found = append(found, slices.Concat(kind.revisionLabels, kind.singleLabels)...)
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
 }
-
-// onePodLabels are the runtime labels of which every pod of a StatefulSet has its own value: who
-// selects by one of them selects a single pod, and there is nothing to spread.
-var onePodLabels = runtimeLabels[3:]
-
-// revisionLabels are the runtime labels that tell the pods of one revision of a workload from those of another.
-var revisionLabels = runtimeLabels[:3]
 
 // podSelector returns what the labels of a pod template must hold for a Service to select its pods,
 // or nil if it selects none: an empty selector matches nothing, not everything
@@ -60,7 +56,8 @@ func podSelector(service *corev1.Service) map[string]string {
 	if service.Spec.Type == corev1.ServiceTypeExternalName || len(selector) == 0 {
 		return nil
 	}
-	for _, label := range onePodLabels {
+	// Who selects by a label of which every pod has its own value selects a single pod, and there is nothing to spread.
+	for _, label := range statefulSetLabels {
 		if _, ok := selector[label]; ok {
 			return nil
 		}

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -191,24 +190,11 @@ type podLabels struct {
 // a certain value gets it: what a controller has hashed or counted is another one after the next change.
 const unknownValue = "?"
 
-// controllerLabels are the keys of the labels that controllers give to pods: those of a revision, and single ones.
-// Source: kubernetes v1.37.1, pkg/controller/deployment/sync.go and pkg/controller/statefulset/stateful_set_utils.go;
-// argo-rollouts v1.8.3, pkg/apis/rollouts/v1alpha1/types.go; kruise v1.8.0, pkg/controller/cloneset/utils/cloneset_utils.go.
-var controllerLabels = map[string]struct{ revision, single []string }{
-	deploymentKind: {revision: []string{appsv1.DefaultDeploymentUniqueLabelKey}},
-	statefulSetKind: {
-		revision: []string{appsv1.ControllerRevisionHashLabelKey},
-		single:   []string{appsv1.StatefulSetPodNameLabel, appsv1.PodIndexLabel},
-	},
-	rolloutKind:  {revision: []string{"rollouts-pod-template-hash"}},
-	cloneSetKind: {revision: []string{appsv1.ControllerRevisionHashLabelKey, appsv1.DefaultDeploymentUniqueLabelKey}},
-}
-
 func podLabelsOf(w *Workload) podLabels {
-	given := controllerLabels[w.Kind]
-	all := podLabels{labels.Set{}, given.single}
+	kind := w.kind()
+	all := podLabels{labels.Set{}, kind.singleLabels}
 	maps.Copy(all.Set, w.Template.Labels)
-	for _, key := range slices.Concat(given.revision, given.single) {
+	for _, key := range slices.Concat(kind.revisionLabels, kind.singleLabels) {
 		all.Set[key] = unknownValue
 	}
 	return all

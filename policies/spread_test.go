@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -279,7 +280,8 @@ func TestSpreadingOfPodsAsTheyWillBe(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := &Workload{Ref: Ref{Kind: test.kind}, Template: corev1.PodTemplateSpec{
+			i := slices.IndexFunc(WorkloadKinds, func(k WorkloadKind) bool { return k.Kind == test.kind })
+			w := &Workload{Ref: Ref{APIVersion: WorkloadKinds[i].APIVersion(), Kind: test.kind}, Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}, Spec: test.pod,
 			}}
 			if got := spreadingOf(w, Namespace{Name: "edge"}).Spreading; got != test.want {
@@ -294,7 +296,11 @@ func TestReplicasOf(t *testing.T) {
 	number := func(n int32) *int32 { return &n }
 	web := Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "edge", Name: "web"}
 	scaler := func(namespace, kind, target string, least, most int32) Autoscaler {
-		return Autoscaler{Ref: Ref{Namespace: namespace, Name: target}, Target: WorkloadRef{kind, target}, MinReplicas: least, MaxReplicas: most}
+		group := "apps"
+		if kind == "Rollout" {
+			group = "argoproj.io"
+		}
+		return Autoscaler{Ref: Ref{Namespace: namespace, Name: target}, Target: WorkloadRef{group, kind, target}, MinReplicas: least, MaxReplicas: most}
 	}
 	scales := func(least, most int32) []Autoscaler {
 		return []Autoscaler{scaler("edge", "Deployment", "web", least, most)}
@@ -302,7 +308,7 @@ func TestReplicasOf(t *testing.T) {
 	rollout := func(replicas *int32) []*Workload {
 		return []*Workload{{
 			Ref:      Ref{APIVersion: "argoproj.io/v1alpha1", Kind: "Rollout", Namespace: "edge", Name: "canary"},
-			Replicas: replicas, TemplateOf: WorkloadRef{"Deployment", "web"},
+			Replicas: replicas, TemplateOf: WorkloadRef{"apps", "Deployment", "web"},
 		}}
 	}
 	tests := map[string]struct {

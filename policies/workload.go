@@ -34,10 +34,22 @@ type Workload struct {
 	Update UpdateStrategy
 }
 
-// WorkloadRef names a workload in the namespace of the object that refers to it.
-type WorkloadRef struct {
-	Kind string `json:"kind"`
-	Name string `json:"name"`
+// WorkloadRef names a workload in the namespace of the object that refers to it, by whichever version.
+type WorkloadRef struct{ Group, Kind, Name string }
+
+// asTarget is how objects in its namespace refer to the workload.
+func (w *Workload) asTarget() WorkloadRef { return WorkloadRef{w.group(), w.Kind, w.Name} }
+
+// targetRef is a WorkloadRef as manifests write it.
+type targetRef struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Name       string `json:"name"`
+}
+
+// read takes what is not written for a Deployment, as KEDA does.
+func (t targetRef) read() WorkloadRef {
+	return WorkloadRef{Ref{APIVersion: cmp.Or(t.APIVersion, "apps/v1")}.group(), cmp.Or(t.Kind, deploymentKind), t.Name}
 }
 
 // UpdateStrategy is how a workload replaces its pods when its template changes. The zero value is for kinds that never do.
@@ -49,8 +61,11 @@ type UpdateStrategy struct {
 	// floor tells that at least one pod is replaced where both come to none, and up that what may be missing is rounded up where
 	// there is no surge: each kind has its own way.
 	floor, up bool
-	// atOnce tells that all new pods are there before the first old one goes.
-	atOnce bool
+	// byTraffic tells that new pods come as traffic is moved to them, whatever its numbers say, and atOnce that all of them are
+	// there before the first old one goes.
+	byTraffic, atOnce bool
+	// paused tells that nothing is replaced for now, and partitioned that some pods stay as they are.
+	paused, partitioned bool
 }
 
 // UpdateType is the way in which pods are replaced.
@@ -104,6 +119,14 @@ type WorkloadKind struct {
 	// new ones are there together; empty where they are not, or where the label does not tell.
 	RevisionLabel string
 
+	// revisionLabels are the keys of all labels by which its controller tells the pods of revisions from each other, and
+	// singleLabels of those that it gives to no two pods with the same value.
+	revisionLabels, singleLabels []string
+	// updatePath is the JSON Pointer of how it replaces its pods; empty for a kind that does not.
+	updatePath string
+	// surges tells that it can make a new pod before an old one goes.
+	surges bool
+
 	read func(decode func(into any) error) (*Workload, error)
 }
 
@@ -134,32 +157,52 @@ const (
 
 // WorkloadKinds lists the kinds of workloads that are judged. It must not be changed.
 //
-// Sources of the labels and defaults: kubernetes v1.37.1, pkg/apis/apps/v1/defaults.go and pkg/controller; argo-rollouts v1.8.3,
-// pkg/apis/rollouts/v1alpha1/types.go and utils/defaults; kruise v1.8.0, apis/apps and pkg/controller/cloneset.
+// Sources of the labels and defaults: kubernetes v1.37.1, pkg/apis/apps/v1/defaults.go, pkg/controller/deployment/sync.go and
+// pkg/controller/statefulset/stateful_set_utils.go; argo-rollouts v1.8.3, pkg/apis/rollouts/v1alpha1/types.go and utils/defaults;
+// kruise v1.8.0, apis/apps and pkg/controller/cloneset/utils/cloneset_utils.go.
 var WorkloadKinds = []WorkloadKind{
 	{
-		Group: "apps", Versions: []string{"v1"}, Kind: deploymentKind, Resource: "deployments",
-		Scaled: true, RevisionLabel: appsv1.DefaultDeploymentUniqueLabelKey, read: reading(newDeployment),
+		Group: "apps", Versions: []string{"v1"}, Kind: deploymentKind, Resource: "deployments", Scaled: true,
+		RevisionLabel: appsv1.DefaultDeploymentUniqueLabelKey, revisionLabels: []string{appsv1.DefaultDeploymentUniqueLabelKey},
+		updatePath: "/spec/strategy", surges: true, read: reading(newDeployment),
 	},
 	// A StatefulSet removes a pod before it makes its successor, and a DaemonSet has one on each node: counting old and new
 	// pods together is right.
-	{Group: "apps", Versions: []string{"v1"}, Kind: statefulSetKind, Resource: "statefulsets", Scaled: true, read: reading(newStatefulSet)},
-	{Group: "apps", Versions: []string{"v1"}, Kind: daemonSetKind, Resource: "daemonsets", read: reading(newDaemonSet)},
+	{
+		Group: "apps", Versions: []string{"v1"}, Kind: statefulSetKind, Resource: "statefulsets", Scaled: true,
+		revisionLabels: []string{appsv1.ControllerRevisionHashLabelKey}, singleLabels: statefulSetLabels,
+		updatePath: "/spec/updateStrategy", read: reading(newStatefulSet),
+	},
+	{
+		Group: "apps", Versions: []string{"v1"}, Kind: daemonSetKind, Resource: "daemonsets",
+		revisionLabels: []string{appsv1.ControllerRevisionHashLabelKey},
+		updatePath:     "/spec/updateStrategy", surges: true, read: reading(newDaemonSet),
+	},
 	{Group: "apps", Versions: []string{"v1"}, Kind: replicaSetKind, Resource: "replicasets", Door: NeverCached, read: reading(newReplicaSet)},
 	{Group: "", Versions: []string{"v1"}, Kind: podKind, Resource: "pods", Door: FilesOnly, read: reading(newPod)},
 	{
-		Group: "argoproj.io", Versions: []string{"v1alpha1"}, Kind: rolloutKind, Resource: "rollouts", Custom: true,
-		Scaled: true, RevisionLabel: "rollouts-pod-template-hash", read: reading(newCustom),
+		Group: "argoproj.io", Versions: []string{"v1alpha1"}, Kind: rolloutKind, Resource: "rollouts", Custom: true, Scaled: true,
+		RevisionLabel: rolloutLabel, revisionLabels: []string{rolloutLabel},
+		updatePath: "/spec/strategy", surges: true, read: reading(newRollout),
 	},
 	{
-		Group: "apps.kruise.io", Versions: []string{"v1alpha1"}, Kind: cloneSetKind, Resource: "clonesets", Custom: true,
-		Scaled: true, RevisionLabel: appsv1.DefaultDeploymentUniqueLabelKey, read: reading(newCustom),
+		Group: "apps.kruise.io", Versions: []string{"v1alpha1"}, Kind: cloneSetKind, Resource: "clonesets", Custom: true, Scaled: true,
+		RevisionLabel:  appsv1.DefaultDeploymentUniqueLabelKey,
+		revisionLabels: []string{appsv1.ControllerRevisionHashLabelKey, appsv1.DefaultDeploymentUniqueLabelKey},
+		updatePath:     "/spec/updateStrategy", surges: true, read: reading(newCloneSet),
 	},
 	{
-		Group: "apps.kruise.io", Versions: []string{"v1beta1", "v1alpha1"}, Kind: statefulSetKind, Resource: "statefulsets", Custom: true,
-		Scaled: true, read: reading(newCustom),
+		Group: "apps.kruise.io", Versions: []string{"v1beta1", "v1alpha1"}, Kind: statefulSetKind, Resource: "statefulsets",
+		Custom: true, Scaled: true,
+		revisionLabels: []string{appsv1.ControllerRevisionHashLabelKey}, singleLabels: statefulSetLabels,
+		updatePath: "/spec/updateStrategy", read: reading(newAdvancedStatefulSet),
 	},
 }
+
+const rolloutLabel = "rollouts-pod-template-hash"
+
+// statefulSetLabels are those of which every pod of a StatefulSet has its own value.
+var statefulSetLabels = []string{appsv1.StatefulSetPodNameLabel, appsv1.PodIndexLabel}
 
 // WorkloadKindOf returns the kind of workload that an apiVersion and a kind name.
 func WorkloadKindOf(apiVersion, kind string) (WorkloadKind, bool) {
@@ -251,7 +294,7 @@ func reading[T any](read func(*T) *Workload) func(decode func(into any) error) (
 func newDeployment(d *appsv1.Deployment) *Workload {
 	w := newWorkload(deploymentKind, d.ObjectMeta, d.Spec.Selector, d.Spec.Template)
 	w.Replicas = d.Spec.Replicas
-	w.Update = UpdateStrategy{Type: UpdateType(cmp.Or(d.Spec.Strategy.Type, appsv1.RollingUpdateDeploymentStrategyType)), floor: true}
+	w.Update = UpdateStrategy{Type: UpdateType(cmp.Or(d.Spec.Strategy.Type, appsv1.RollingUpdateDeploymentStrategyType)), floor: true, paused: d.Spec.Paused}
 	rolling := cmp.Or(d.Spec.Strategy.RollingUpdate, &appsv1.RollingUpdateDeployment{}) // absent is all defaults
 	w.Update.MaxUnavailable, w.Update.MaxSurge = orDefault(rolling.MaxUnavailable, quarter), orDefault(rolling.MaxSurge, quarter)
 	return w
@@ -263,6 +306,7 @@ func newStatefulSet(s *appsv1.StatefulSet) *Workload {
 	w.Update = UpdateStrategy{Type: UpdateType(cmp.Or(s.Spec.UpdateStrategy.Type, appsv1.RollingUpdateStatefulSetStrategyType)), MaxUnavailable: one, floor: true}
 	if rolling := s.Spec.UpdateStrategy.RollingUpdate; rolling != nil {
 		w.Update.MaxUnavailable = orDefault(rolling.MaxUnavailable, one)
+		w.Update.partitioned = rolling.Partition != nil && *rolling.Partition > 0
 	}
 	return w
 }
@@ -303,59 +347,106 @@ func orDefault(written *intstr.IntOrString, value intstr.IntOrString) intstr.Int
 	return *written
 }
 
-// customWorkload is what custom kinds have of the fields that are read, by the names that they have learnt from Deployments
-// and StatefulSets.
-type customWorkload struct {
-	Kind              string `json:"kind"`
-	metav1.ObjectMeta `json:"metadata"`
-	Spec              struct {
-		Replicas    *int32                 `json:"replicas"`
-		Selector    *metav1.LabelSelector  `json:"selector"`
-		Template    corev1.PodTemplateSpec `json:"template"`
-		WorkloadRef *WorkloadRef           `json:"workloadRef"`
-		// Strategy is a Rollout's.
-		Strategy struct {
-			Canary    *rolling  `json:"canary"`
-			BlueGreen *struct{} `json:"blueGreen"`
-		} `json:"strategy"`
-		// UpdateStrategy is that of OpenKruise: of a CloneSet it holds the numbers, of a StatefulSet RollingUpdate does.
-		UpdateStrategy struct {
-			Type string `json:"type"`
-			rolling
-			RollingUpdate *rolling `json:"rollingUpdate"`
-		} `json:"updateStrategy"`
-	} `json:"spec"`
-}
-
-type rolling struct {
-	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable"`
-	MaxSurge       *intstr.IntOrString `json:"maxSurge"`
-}
-
-func newCustom(c *customWorkload) *Workload {
-	w := newWorkload("", c.ObjectMeta, c.Spec.Selector, c.Spec.Template)
-	w.Replicas = c.Spec.Replicas
-	if c.Spec.WorkloadRef != nil {
-		w.TemplateOf = *c.Spec.WorkloadRef
+// Of custom kinds, only the fields that are read.
+type (
+	rollout struct {
+		metav1.ObjectMeta `json:"metadata"`
+		Spec              struct {
+			podMaker
+			Paused      bool       `json:"paused"`
+			WorkloadRef *targetRef `json:"workloadRef"`
+			Strategy    struct {
+				BlueGreen *struct{} `json:"blueGreen"`
+				Canary    struct {
+					rolling
+					TrafficRouting     *struct{} `json:"trafficRouting"`
+					DynamicStableScale bool      `json:"dynamicStableScale"`
+				} `json:"canary"`
+			} `json:"strategy"`
+		} `json:"spec"`
 	}
-	w.Update = UpdateStrategy{Type: UpdateRolling}
-	updates := c.Spec.UpdateStrategy
-	switch canary := c.Spec.Strategy.Canary; {
-	case c.Spec.Strategy.BlueGreen != nil:
-		w.Update.MaxSurge, w.Update.atOnce = all, true
-	case canary != nil:
+	cloneSet struct {
+		metav1.ObjectMeta `json:"metadata"`
+		Spec              struct {
+			podMaker
+			UpdateStrategy struct {
+				rolling
+				Paused    bool                `json:"paused"`
+				Partition *intstr.IntOrString `json:"partition"`
+			} `json:"updateStrategy"`
+		} `json:"spec"`
+	}
+	advancedStatefulSet struct {
+		metav1.ObjectMeta `json:"metadata"`
+		Spec              struct {
+			podMaker
+			PodManagementPolicy appsv1.PodManagementPolicyType `json:"podManagementPolicy"`
+			UpdateStrategy      struct {
+				Type          UpdateType `json:"type"`
+				RollingUpdate struct {
+					rolling
+					Paused    bool   `json:"paused"`
+					Partition *int32 `json:"partition"`
+				} `json:"rollingUpdate"`
+			} `json:"updateStrategy"`
+		} `json:"spec"`
+	}
+
+	podMaker struct {
+		Replicas *int32                 `json:"replicas"`
+		Selector *metav1.LabelSelector  `json:"selector"`
+		Template corev1.PodTemplateSpec `json:"template"`
+	}
+	rolling struct {
+		MaxUnavailable *intstr.IntOrString `json:"maxUnavailable"`
+		MaxSurge       *intstr.IntOrString `json:"maxSurge"`
+	}
+)
+
+func (m podMaker) workload(kind string, meta metav1.ObjectMeta) *Workload {
+	w := newWorkload(kind, meta, m.Selector, m.Template)
+	w.Replicas = m.Replicas
+	return w
+}
+
+func newRollout(r *rollout) *Workload {
+	w := r.Spec.workload(rolloutKind, r.ObjectMeta)
+	if r.Spec.WorkloadRef != nil {
+		w.TemplateOf = r.Spec.WorkloadRef.read()
+	}
+	w.Update = UpdateStrategy{Type: UpdateRolling, paused: r.Spec.Paused}
+	switch canary := r.Spec.Strategy.Canary; {
+	case r.Spec.Strategy.BlueGreen != nil, canary.TrafficRouting != nil && !canary.DynamicStableScale:
+		w.Update.MaxSurge, w.Update.byTraffic, w.Update.atOnce = all, true, true
+	case canary.TrafficRouting != nil:
+		w.Update.MaxSurge, w.Update.byTraffic = one, true
+	default:
 		w.Update.MaxUnavailable, w.Update.MaxSurge = orDefault(canary.MaxUnavailable, quarter), orDefault(canary.MaxSurge, quarter)
 		w.Update.floor = true
-	case updates.Type == string(UpdateOnDelete):
-		w.Update.Type = UpdateOnDelete
-	case c.Kind == statefulSetKind:
-		w.Update.MaxUnavailable, w.Update.floor = one, true
-		if updates.RollingUpdate != nil {
-			w.Update.MaxUnavailable = orDefault(updates.RollingUpdate.MaxUnavailable, one)
-		}
-	default:
-		w.Update.MaxUnavailable, w.Update.MaxSurge = orDefault(updates.MaxUnavailable, fifth), orDefault(updates.MaxSurge, none)
-		w.Update.up = true
+	}
+	return w
+}
+
+func newCloneSet(c *cloneSet) *Workload {
+	w := c.Spec.workload(cloneSetKind, c.ObjectMeta)
+	updates := c.Spec.UpdateStrategy
+	w.Update = UpdateStrategy{
+		Type: UpdateRolling, MaxUnavailable: orDefault(updates.MaxUnavailable, fifth), MaxSurge: orDefault(updates.MaxSurge, none),
+		up: true, paused: updates.Paused,
+		partitioned: updates.Partition != nil && !slices.Contains([]string{"0", "0%"}, updates.Partition.String()),
+	}
+	return w
+}
+
+func newAdvancedStatefulSet(s *advancedStatefulSet) *Workload {
+	w := s.Spec.workload(statefulSetKind, s.ObjectMeta)
+	updates := s.Spec.UpdateStrategy.RollingUpdate
+	w.Update = UpdateStrategy{
+		Type: cmp.Or(s.Spec.UpdateStrategy.Type, UpdateRolling), MaxUnavailable: one, floor: true,
+		paused: updates.Paused, partitioned: updates.Partition != nil && *updates.Partition > 0,
+	}
+	if s.Spec.PodManagementPolicy == appsv1.ParallelPodManagement {
+		w.Update.MaxUnavailable = orDefault(updates.MaxUnavailable, one)
 	}
 	return w
 }
@@ -510,9 +601,9 @@ func readHorizontalPodAutoscaler(content map[string]any) (Autoscaler, error) {
 	var hpa struct {
 		metav1.ObjectMeta `json:"metadata"`
 		Spec              struct {
-			ScaleTargetRef WorkloadRef `json:"scaleTargetRef"`
-			MinReplicas    *int32      `json:"minReplicas"`
-			MaxReplicas    int32       `json:"maxReplicas"`
+			ScaleTargetRef targetRef `json:"scaleTargetRef"`
+			MinReplicas    *int32    `json:"minReplicas"`
+			MaxReplicas    int32     `json:"maxReplicas"`
 		} `json:"spec"`
 	}
 	if err := Decode(content, &hpa); err != nil {
@@ -522,7 +613,7 @@ func readHorizontalPodAutoscaler(content map[string]any) (Autoscaler, error) {
 	if hpa.Spec.MinReplicas != nil {
 		least = *hpa.Spec.MinReplicas
 	}
-	return newAutoscaler(hpa.ObjectMeta, hpa.Spec.ScaleTargetRef, least, hpa.Spec.MaxReplicas), nil
+	return newAutoscaler(hpa.ObjectMeta, hpa.Spec.ScaleTargetRef.read(), least, hpa.Spec.MaxReplicas), nil
 }
 
 // readScaledObject reads what KEDA makes a HorizontalPodAutoscaler of, with its defaults.
@@ -531,17 +622,15 @@ func readScaledObject(content map[string]any) (Autoscaler, error) {
 	var scaled struct {
 		metav1.ObjectMeta `json:"metadata"`
 		Spec              struct {
-			ScaleTargetRef   WorkloadRef `json:"scaleTargetRef"`
-			IdleReplicaCount *int32      `json:"idleReplicaCount"`
-			MinReplicaCount  *int32      `json:"minReplicaCount"`
-			MaxReplicaCount  *int32      `json:"maxReplicaCount"`
+			ScaleTargetRef   targetRef `json:"scaleTargetRef"`
+			IdleReplicaCount *int32    `json:"idleReplicaCount"`
+			MinReplicaCount  *int32    `json:"minReplicaCount"`
+			MaxReplicaCount  *int32    `json:"maxReplicaCount"`
 		} `json:"spec"`
 	}
 	if err := Decode(content, &scaled); err != nil {
 		return Autoscaler{}, err
 	}
-	target := scaled.Spec.ScaleTargetRef
-	target.Kind = cmp.Or(target.Kind, deploymentKind)
 	least, most := int32(0), int32(100)
 	if scaled.Spec.MinReplicaCount != nil {
 		least = *scaled.Spec.MinReplicaCount
@@ -552,7 +641,7 @@ func readScaledObject(content map[string]any) (Autoscaler, error) {
 	if scaled.Spec.MaxReplicaCount != nil {
 		most = *scaled.Spec.MaxReplicaCount
 	}
-	return newAutoscaler(scaled.ObjectMeta, target, least, most), nil
+	return newAutoscaler(scaled.ObjectMeta, scaled.Spec.ScaleTargetRef.read(), least, most), nil
 }
 
 func newAutoscaler(meta metav1.ObjectMeta, target WorkloadRef, least, most int32) Autoscaler {
@@ -579,11 +668,11 @@ func replicasOf(w *Workload, related Related) replicaRange {
 		written = *w.Replicas
 	}
 	found := replicaRange{int(written), int(written)}
-	names := []WorkloadRef{{w.Kind, w.Name}}
+	names := []WorkloadRef{w.asTarget()}
 	users := related.users(w)
 	for i, user := range users {
 		// Its pods are made by those that use its template: it is scaled to zero itself, or soon will be.
-		names = append(names, WorkloadRef{user.Kind, user.Name})
+		names = append(names, user.asTarget())
 		number := 1
 		if user.Replicas != nil {
 			number = int(*user.Replicas)

@@ -53,6 +53,8 @@ func TestLimits(t *testing.T) {
 		{"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {maxSurge: 0, maxUnavailable: 1}}", 3, limits{UpdateRolling, 1, 0}},
 		{"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {maxSurge: 0, maxUnavailable: 5%}}", 3, limits{UpdateRolling, 1, 0}},
 		{"argoproj.io/v1alpha1", "Rollout", "strategy: {blueGreen: {activeService: web}}", 3, limits{UpdateRolling, 0, 3}},
+		{"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {maxSurge: 0, maxUnavailable: 1, trafficRouting: {nginx: {stableIngress: web}}}}", 3, limits{UpdateRolling, 0, 3}},
+		{"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {maxUnavailable: 100%, dynamicStableScale: true, trafficRouting: {}}}", 3, limits{UpdateRolling, 0, 1}},
 		{"apps.kruise.io/v1alpha1", "CloneSet", "", 5, limits{UpdateRolling, 1, 0}},
 		{"apps.kruise.io/v1alpha1", "CloneSet", "", 3, limits{UpdateRolling, 1, 0}},
 		{"apps/v1", "StatefulSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 10%}}", 3, limits{UpdateRolling, 1, 0}},
@@ -61,10 +63,11 @@ func TestLimits(t *testing.T) {
 		{"apps.kruise.io/v1alpha1", "CloneSet", "", 6, limits{UpdateRolling, 2, 0}},
 		{"apps.kruise.io/v1alpha1", "CloneSet", "updateStrategy: {maxSurge: 1}", 4, limits{UpdateRolling, 0, 1}},
 		{"apps.kruise.io/v1alpha1", "CloneSet", "updateStrategy: {maxSurge: 30%, maxUnavailable: 0}", 5, limits{UpdateRolling, 0, 2}},
-		{"apps.kruise.io/v1beta1", "StatefulSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 3}}", 5, limits{UpdateRolling, 3, 0}},
+		{"apps.kruise.io/v1beta1", "StatefulSet", "podManagementPolicy: Parallel, updateStrategy: {rollingUpdate: {maxUnavailable: 3}}", 5, limits{UpdateRolling, 3, 0}},
+		{"apps.kruise.io/v1beta1", "StatefulSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 3}}", 5, limits{UpdateRolling, 1, 0}},
 		{"apps.kruise.io/v1beta1", "StatefulSet", "updateStrategy: {rollingUpdate: {}}", 5, limits{UpdateRolling, 1, 0}},
 		{"apps.kruise.io/v1alpha1", "StatefulSet", "", 5, limits{UpdateRolling, 1, 0}},
-		{"apps.kruise.io/v1alpha1", "StatefulSet", "updateStrategy: {type: OnDelete}", 5, limits{UpdateOnDelete, 0, 0}},
+		{"apps.kruise.io/v1alpha1", "StatefulSet", "updateStrategy: {type: OnDelete}", 5, limits{UpdateOnDelete, 1, 0}},
 	}
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("%s %s %s %d", test.apiVersion, test.kind, test.spec, test.replicas), func(t *testing.T) {
@@ -147,7 +150,7 @@ func TestIndexFindsUsers(t *testing.T) {
 	for _, w := range []*Workload{deployment, rollout} {
 		index.PutWorkload(w)
 	}
-	scaler := Autoscaler{Ref: Ref{Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: "canary"}, Target: WorkloadRef{"Rollout", "canary"}, MaxReplicas: 3}
+	scaler := Autoscaler{Ref: Ref{Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: "canary"}, Target: WorkloadRef{"argoproj.io", "Rollout", "canary"}, MaxReplicas: 3}
 	index.PutAutoscaler(scaler)
 	object := &Object{Ref: deployment.Ref, Workload: deployment}
 	want := Related{View: ViewCluster, Users: []*Workload{rollout}, Autoscalers: []Autoscaler{scaler}}
@@ -164,17 +167,17 @@ func TestIndexFindsUsers(t *testing.T) {
 func TestNewAutoscaler(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Autoscaler{
-		"{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {namespace: edge, name: web}, spec: {maxReplicas: 7, scaleTargetRef: {kind: Rollout, name: web}}}": {
-			Ref{"autoscaling/v2", "HorizontalPodAutoscaler", "edge", "web"}, WorkloadRef{"Rollout", "web"}, 1, 7,
+		"{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {namespace: edge, name: web}, spec: {maxReplicas: 7, scaleTargetRef: {apiVersion: argoproj.io/v1alpha1, kind: Rollout, name: web}}}": {
+			Ref{"autoscaling/v2", "HorizontalPodAutoscaler", "edge", "web"}, WorkloadRef{"argoproj.io", "Rollout", "web"}, 1, 7,
 		},
 		"{apiVersion: autoscaling/v1, kind: HorizontalPodAutoscaler, metadata: {name: web}, spec: {minReplicas: 0, maxReplicas: 7, scaleTargetRef: {kind: Deployment, name: web}}}": {
-			Ref{"autoscaling/v1", "HorizontalPodAutoscaler", "default", "web"}, WorkloadRef{"Deployment", "web"}, 0, 7,
+			Ref{"autoscaling/v1", "HorizontalPodAutoscaler", "default", "web"}, WorkloadRef{"apps", "Deployment", "web"}, 0, 7,
 		},
 		"{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {namespace: edge, name: web}, spec: {scaleTargetRef: {name: web}}}": {
-			Ref{"keda.sh/v1alpha1", "ScaledObject", "edge", "web"}, WorkloadRef{"Deployment", "web"}, 0, 100,
+			Ref{"keda.sh/v1alpha1", "ScaledObject", "edge", "web"}, WorkloadRef{"apps", "Deployment", "web"}, 0, 100,
 		},
 		"{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {namespace: edge, name: web}, spec: {minReplicaCount: 2, maxReplicaCount: 5, scaleTargetRef: {kind: StatefulSet, name: web}}}": {
-			Ref{"keda.sh/v1alpha1", "ScaledObject", "edge", "web"}, WorkloadRef{"StatefulSet", "web"}, 2, 5,
+			Ref{"keda.sh/v1alpha1", "ScaledObject", "edge", "web"}, WorkloadRef{"apps", "StatefulSet", "web"}, 2, 5,
 		},
 	} {
 		var content map[string]any

@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write the files of config that are made
 // policies.AutoscalerKinds.
 func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 	t.Parallel()
-	var workloads, scales, permissions []any
+	var repaired, judged, scales, permissions []any
 	permit := func(group, resource string) {
 		permissions = append(permissions, map[string]any{
 			"apiGroups": []string{group}, "resources": []string{resource}, "verbs": []string{"list", "watch"},
@@ -34,7 +34,10 @@ func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 			}
 		}
 		if kind.Door != policies.FilesOnly {
-			workloads = append(workloads, rule(kind.Resource, "CREATE", "UPDATE"))
+			judged = append(judged, rule(kind.Resource, "CREATE", "UPDATE"))
+			if slices.ContainsFunc(policies.Catalogue(), func(r policies.Rule) bool { return r.Mutable && slices.Contains(r.Kinds, kind.Kind) }) {
+				repaired = append(repaired, rule(kind.Resource, "CREATE", "UPDATE"))
+			}
 		}
 		if kind.Scaled {
 			scales = append(scales, rule(kind.Resource+"/scale", "UPDATE"))
@@ -57,11 +60,11 @@ func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 	for path, document := range map[string]any{
 		"webhook/workloads_mutating_patch.yaml": map[string]any{
 			"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration", "metadata": metadata("sourceward"),
-			"webhooks": webhooks(map[string][]any{"workloads.mutate.sourceward.dev": workloads}),
+			"webhooks": webhooks(map[string][]any{"workloads.mutate.sourceward.dev": repaired}),
 		},
 		"webhook/workloads_validating_patch.yaml": map[string]any{
 			"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": metadata("sourceward"),
-			"webhooks": webhooks(map[string][]any{"workloads.validate.sourceward.dev": workloads, "scale.validate.sourceward.dev": scales}),
+			"webhooks": webhooks(map[string][]any{"workloads.validate.sourceward.dev": judged, "scale.validate.sourceward.dev": scales}),
 		},
 		"rbac/workloads_role.yaml": map[string]any{
 			"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": metadata("sourceward-webhook-workloads"),

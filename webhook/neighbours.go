@@ -402,7 +402,7 @@ func (n *neighbours) Ready() error {
 		if until := w.until.Load(); until == nil || time.Now().Before(*until) {
 			return fmt.Errorf("the %ss are not cached", w.name)
 		}
-		n.log.Error(nil, "objects of a kind are not cached, and taken to be absent until they are", "kind", w.name)
+		n.log.Error(nil, "objects of a kind are not cached: findings neighbours-unknown tell of it until they are", "kind", w.name)
 	}
 	n.ready.Store(true)
 	return nil
@@ -470,6 +470,11 @@ func (n *neighbours) Related(ctx context.Context, in policies.Input) policies.Re
 	// In this order: what a watch tells of is put into the index first and forgotten then, so that it is in one of both.
 	admitted := n.admitted.in(in.Object.Namespace)
 	in.Related = n.index.Related(in.Object)
+	for _, w := range n.kinds {
+		if synced := w.synced.Load(); synced != nil && !(*synced)() {
+			in.Related.Unseen = append(in.Related.Unseen, w.name)
+		}
+	}
 	for _, object := range admitted {
 		if object.Service != nil && object.Ref != in.Object.Ref {
 			n.addService(&in.Related, in.Object, object)
@@ -523,8 +528,8 @@ func (n *neighbours) addService(related *policies.Related, object, service *poli
 }
 
 func addWorkload(related *policies.Related, workload *policies.Workload) {
+	related.Users = slices.DeleteFunc(related.Users, func(w *policies.Workload) bool { return w.Ref == workload.Ref })
 	if workload.TemplateOf != (policies.WorkloadRef{}) {
-		related.Users = slices.DeleteFunc(related.Users, func(w *policies.Workload) bool { return w.Ref == workload.Ref })
 		related.Users = append(related.Users, workload)
 	}
 	related.Workloads = slices.DeleteFunc(related.Workloads, func(w *policies.Workload) bool { return w.Ref == workload.Ref })

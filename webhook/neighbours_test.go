@@ -327,6 +327,26 @@ func TestReductions(t *testing.T) {
 	}
 }
 
+// A kind whose watch has not told of all there is is not taken to be absent in silence.
+func TestUnseen(t *testing.T) {
+	t.Parallel()
+	n, _ := newTestNeighbours(t, &fakeReader{}, &fakeReader{})
+	n.kinds = []*watched{{name: "Deployment"}, {name: "Rollout.argoproj.io"}, {name: "CloneSet.apps.kruise.io"}}
+	isSynced := false
+	n.kinds[0].synced.Store(new(func() bool { return true }))
+	n.kinds[1].synced.Store(new(func() bool { return isSynced }))
+	related := func() policies.Related {
+		return n.Related(t.Context(), policies.Input{Operation: policies.Update, Object: workloadObject("web")})
+	}
+	if diff := cmp.Diff([]string{"Rollout.argoproj.io"}, related().Unseen); diff != "" {
+		t.Errorf("Unseen before the list (-want +got):\n%s", diff)
+	}
+	isSynced = true
+	if got := related().Unseen; got != nil {
+		t.Errorf("Unseen after the list is %v, want none", got)
+	}
+}
+
 // What this replica has admitted is seen at every moment, also at the one in which a watch tells of it.
 func TestRelatedWhileWatched(t *testing.T) {
 	t.Parallel()
