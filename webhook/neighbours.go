@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -151,6 +152,9 @@ type watched struct {
 	object client.Object
 
 	count atomic.Int64
+	// mu is held while what a watch tells is taken. end makes the watch tell nothing more; it is nil before there is one.
+	mu  sync.Mutex
+	end func()
 	// synced tells whether all that there was when the watch began is in the index. It is nil while there is no watch.
 	synced atomic.Pointer[func() bool]
 	// until is when a custom kind is no longer waited for: one that cannot be listed must not stop all others.
@@ -202,22 +206,39 @@ func (n *neighbours) watch(ctx context.Context, w *watched) error {
 	if err != nil {
 		return err
 	}
+	ended := new(bool)
+	whileWatched := func(take func()) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if !*ended {
+			take()
+		}
+	}
 	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc: func(o any) {
-			w.count.Add(1)
-			n.put(o)
+			whileWatched(func() {
+				w.count.Add(1)
+				n.put(o)
+			})
 		},
-		UpdateFunc: func(_, o any) { n.put(o) },
+		UpdateFunc: func(_, o any) { whileWatched(func() { n.put(o) }) },
 		DeleteFunc: func(o any) {
-			w.count.Add(-1)
 			if missed, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
 				o = missed.Obj
 			}
-			n.remove(o)
+			whileWatched(func() {
+				w.count.Add(-1)
+				n.remove(o)
+			})
 		},
 	})
 	if err != nil {
 		return err
+	}
+	w.end = func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		*ended = true
 	}
 	synced := registration.HasSynced
 	w.synced.Store(&synced)
@@ -327,7 +348,8 @@ func (n *neighbours) follow(ctx context.Context, w *watched) error {
 		if err := n.informers.RemoveInformer(ctx, w.object); err != nil {
 			return err
 		}
-		// Nobody tells of the objects that went with it.
+		// Nobody tells of the objects that went with it, and what was told of them before may be on its way.
+		w.end()
 		w.synced.Store(nil)
 		w.object = nil
 		w.count.Store(0)
