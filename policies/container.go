@@ -16,6 +16,11 @@ type container struct {
 	path string
 }
 
+// injectedImage stands in the place of the image of a container that Istio's injector completes: of a gateway, with the image, the
+// arguments and a readinessProbe, but by default with no preStop.
+// Source: istio, manifests/charts/istio-control/istio-discovery/files/gateway-injection-template.yaml.
+const injectedImage = "auto"
+
 // keepsRunning tells of an init container whether it runs beside the containers, as a sidecar does.
 func keepsRunning(c corev1.Container) bool {
 	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
