@@ -33,7 +33,7 @@ var missingReadiness = Rule{
 }
 
 func checkMissingReadiness(r *review) []result {
-	if r.Object.Workload == nil {
+	if r.Object.Workload == nil || r.Object.Workload.ends() {
 		return nil
 	}
 	services := r.localServices()

@@ -43,7 +43,7 @@ var noDrainWindow = Rule{
 func checkNoDrainWindow(r *review) []result {
 	workload, window := r.Object.Workload, r.settings.probeWindow()
 	services := r.localServices()
-	if workload == nil || len(services) == 0 || window == 0 {
+	if workload == nil || len(services) == 0 || window == 0 || workload.ends() {
 		return nil
 	}
 	var hasNone, tooShort []container

@@ -26,6 +26,12 @@ func keepsRunning(c corev1.Container) bool {
 	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
+// ends tells of a Pod that it is meant to end, such as the test of a chart: it serves nothing, though its labels be those of the pods that
+// it tests. The pods of all other kinds are started again.
+func (w *Workload) ends() bool {
+	return w.Template.Spec.RestartPolicy != "" && w.Template.Spec.RestartPolicy != corev1.RestartPolicyAlways
+}
+
 // running are the containers that run beside each other, the sidecars last.
 func (w *Workload) running() []container {
 	var found []container

@@ -410,6 +410,7 @@ func reducedTemplate(template corev1.PodTemplateSpec) corev1.PodTemplateSpec {
 			NodeName:                      pod.NodeName,
 			NodeSelector:                  pod.NodeSelector,
 			HostNetwork:                   pod.HostNetwork,
+			RestartPolicy:                 pod.RestartPolicy,
 			Affinity:                      pod.Affinity,
 			Tolerations:                   pod.Tolerations,
 			TopologySpreadConstraints:     pod.TopologySpreadConstraints,
