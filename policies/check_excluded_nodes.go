@@ -12,7 +12,8 @@ import (
 //
 // Fields: of the Services, spec.type and what makes them Local; of the workload, the tolerations, nodeSelector and node affinity of
 // spec.template; labels and taints of the nodes. It is silent where the nodes themselves are not known, and of pods whose spec.nodeName
-// is written, which no scheduler places.
+// is written, which no scheduler places. A DaemonSet that tolerates everything is meant for every node, as an agent of nodes is: who
+// keeps it off some takes them out of service.
 var excludedNodes = Rule{
 	ID:           "excluded-nodes",
 	Title:        "Pods may run on nodes that get no traffic",
@@ -21,7 +22,8 @@ var excludedNodes = Rule{
 	Kinds:        workloadKinds,
 	NeedsRelated: true,
 	What: "Pods behind a Local Service of type LoadBalancer may run on nodes with the label " + corev1.LabelNodeExcludeBalancers +
-		", since the pods tolerate their taints, as those of control planes, or since they have none.",
+		", since the pods tolerate their taints, as those of control planes, or since they have none. A DaemonSet that tolerates every " +
+		"taint is meant to run there.",
 	Why: "Load balancers leave out nodes with this label; kubeadm gives it to every control plane. Traffic for a Cluster Service reaches " +
 		"pods there by way of other nodes. That for a Local one never does: they count as replicas, and serve nobody.",
 	Remedy: "Keep the pods off these nodes by node affinity (operator DoesNotExist on the label), remove the toleration, or take the label " +
@@ -41,10 +43,11 @@ var excludedNodes = Rule{
 
 func checkExcludedNodes(r *review) []result {
 	workload := r.Object.Workload
-	if workload == nil || r.Cluster.Known == nil || workload.Template.Spec.NodeName != "" {
+	if workload == nil || r.Cluster.Known == nil || workload.Template.Spec.NodeName != "" ||
+		workload.Kind == daemonSetKind && toleratesAll(workload.Template.Spec) {
 		return nil
 	}
-	services := slices.DeleteFunc(r.localServices(), func(s *corev1.Service) bool { return s.Spec.Type != corev1.ServiceTypeLoadBalancer })
+	services := balancedServices(r.localServices())
 	if len(services) == 0 {
 		return nil
 	}

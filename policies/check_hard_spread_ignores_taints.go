@@ -2,7 +2,6 @@ package policies
 
 import (
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -11,8 +10,8 @@ import (
 //
 // Fields: spec.replicas, and of the template spec.topologySpreadConstraints, nodeSelector, affinity.nodeAffinity and tolerations.
 // Only constraints that count the pods are looked at; ineffectiveSpread tells of the others. Nothing is found where all pods fit with a
-// node to spare, which a rollout or a drain needs. Where nodes are not known, pods that choose their nodes, or tolerate every
-// taint, get the benefit of the doubt.
+// node to spare, which a rollout or a drain needs. Where nodes are not known, pods that choose more of their nodes than the operating
+// system, or tolerate every taint, get the benefit of the doubt.
 var hardSpreadIgnoresTaints = Rule{
 	ID:            "hard-spread-ignores-taints",
 	Title:         "Hard spread that counts nodes where the pods may not run",
@@ -108,12 +107,7 @@ func (r *review) taintedNodes() string {
 		}
 		return fmt.Sprintf("%d tainted of %d nodes", tainted, of)
 	}
-	chooses := len(pod.NodeSelector) > 0 ||
-		pod.Affinity != nil && pod.Affinity.NodeAffinity != nil && pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil
-	toleratesAll := slices.ContainsFunc(pod.Tolerations, func(t corev1.Toleration) bool {
-		return t.Key == "" && t.Operator == corev1.TolerationOpExists && (t.Effect == "" || t.Effect == corev1.TaintEffectNoSchedule)
-	})
-	if chooses || toleratesAll {
+	if choosesNodes(pod) || toleratesAll(pod) {
 		return ""
 	}
 	return "cordoned and tainted nodes"

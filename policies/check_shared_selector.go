@@ -13,13 +13,14 @@ import (
 //
 // Fields: of the Services, spec.selector and what makes them Local; of the workloads, spec.replicas, and of spec.template what spreads
 // the pods by hostname. A workload that uses the template of another is one with it. One that is scaled to zero, and that nothing
-// scales, has no pods to count: an idle half of a blue/green pair is silent until both run.
+// scales, has no pods to count: an idle half of a blue/green pair is silent until both run. A bare Pod is nobody's neighbour, and so is
+// not told of its own.
 var sharedSelector = Rule{
 	ID:            "shared-selector",
 	Title:         "Workloads behind one Local Service are spread each for itself",
 	Severity:      SeverityInfo,
 	DefaultMode:   Audit,
-	Kinds:         workloadKinds,
+	Kinds:         kindNames(func(k WorkloadKind) bool { return k.Kind != podKind }),
 	NeedsRelated:  true,
 	NeedsReplicas: true,
 	What: "A Local Service selects the pods of more than one workload, such as a stable and a canary Deployment, and nothing spreads them " +
@@ -42,7 +43,7 @@ var sharedSelector = Rule{
 
 func checkSharedSelector(r *review) []result {
 	workload := r.Object.Workload
-	if workload == nil || len(r.behind) == 0 || r.Related.idle(workload) || r.Cluster.eligibleInTime(workload) == 1 {
+	if workload == nil || workload.Kind == podKind || len(r.behind) == 0 || r.Related.idle(workload) || r.Cluster.eligibleInTime(workload) == 1 {
 		return nil
 	}
 	var services []*corev1.Service
@@ -59,14 +60,18 @@ func checkSharedSelector(r *review) []result {
 	}
 	slices.SortFunc(others, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
 	others = slices.CompactFunc(others, func(a, b *Workload) bool { return a.Ref == b.Ref })
+	verb := "selects"
+	if len(services) > 1 {
+		verb = "select"
+	}
 	because := serviceRefs(services)
 	for _, other := range others {
 		because = append(because, other.Ref)
 	}
 	return []result{{Finding: Finding{
 		Path: workload.podPath() + "/topologySpreadConstraints",
-		Message: fmt.Sprintf("Local %s also selects pods of %s, and nothing spreads them together",
-			serviceNames(services), firstOf(len(others), func(i int) string { return others[i].String() })),
+		Message: fmt.Sprintf("Local %s also %s pods of %s, and nothing spreads them together",
+			serviceNames(services), verb, firstOf(len(others), func(i int) string { return others[i].String() })),
 		Fix:     "spread by the Service's selector on kubernetes.io/hostname, without matchLabelKeys",
 		Because: because,
 	}}}

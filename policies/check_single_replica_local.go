@@ -46,7 +46,7 @@ func checkSingleReplicaLocal(r *review) []result {
 	}
 	return []result{{Finding: Finding{
 		Path:    "/spec/replicas",
-		Message: "a single pod is behind Local " + serviceNames(services) + ": a rollout or drain is an outage",
+		Message: "a single pod is behind Local " + serviceNames(services) + ": a rollout or drain can be an outage",
 		Fix:     "run two replicas or more, spread over nodes",
 		Because: serviceRefs(services),
 	}}}

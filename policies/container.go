@@ -16,9 +16,20 @@ type container struct {
 	path string
 }
 
+// injectedImage stands in the place of the image of a container that Istio's injector completes: of a gateway, with the image, the
+// arguments and a readinessProbe, but by default with no preStop.
+// Source: istio, manifests/charts/istio-control/istio-discovery/files/gateway-injection-template.yaml.
+const injectedImage = "auto"
+
 // keepsRunning tells of an init container whether it runs beside the containers, as a sidecar does.
 func keepsRunning(c corev1.Container) bool {
 	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+}
+
+// ends tells of a Pod that it is meant to end, such as the test of a chart: it serves nothing, though its labels be those of the pods that
+// it tests. The pods of all other kinds are started again.
+func (w *Workload) ends() bool {
+	return w.Template.Spec.RestartPolicy != "" && w.Template.Spec.RestartPolicy != corev1.RestartPolicyAlways
 }
 
 // running are the containers that run beside each other, the sidecars last.

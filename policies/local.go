@@ -30,12 +30,6 @@ func (r *review) repairs(rule Rule) []result {
 // count: who keeps pods away from a node seldom sends clients there.
 func (r *review) isOnEachNode() bool {
 	return slices.ContainsFunc(r.behind, func(w *Workload) bool {
-		pod := w.Template.Spec
-		chosen := pod.Affinity != nil && pod.Affinity.NodeAffinity != nil &&
-			pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil
-		for label := range pod.NodeSelector {
-			chosen = chosen || label != corev1.LabelOSStable
-		}
-		return w.Kind == daemonSetKind && !chosen
+		return w.Kind == daemonSetKind && !choosesNodes(w.Template.Spec)
 	})
 }

@@ -136,10 +136,36 @@ func (n *Nodes) eligible(pod corev1.PodSpec) []*corev1.Node {
 	return found
 }
 
+// choosesNodes tells whether pods ask for some of the nodes that take pods at all. Their operating system, which charts write down by
+// habit, is no such choice.
+func choosesNodes(pod corev1.PodSpec) bool {
+	for label := range pod.NodeSelector {
+		if label != corev1.LabelOSStable {
+			return true
+		}
+	}
+	if pod.Affinity == nil || pod.Affinity.NodeAffinity == nil || pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return false
+	}
+	terms := pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+	return slices.ContainsFunc(terms, func(term corev1.NodeSelectorTerm) bool {
+		return len(term.MatchFields) > 0 || slices.ContainsFunc(term.MatchExpressions, func(e corev1.NodeSelectorRequirement) bool {
+			return e.Key != corev1.LabelOSStable
+		})
+	})
+}
+
 // domains is the number of nodes over which the scheduler spreads pods when it does not look at taints.
 func (n *Nodes) domains(pod corev1.PodSpec) int {
 	pod.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 	return len(n.eligible(pod))
+}
+
+// toleratesAll tells whether no taint keeps pods from being placed on a node.
+func toleratesAll(pod corev1.PodSpec) bool {
+	return slices.ContainsFunc(pod.Tolerations, func(t corev1.Toleration) bool {
+		return t.Key == "" && t.Operator == corev1.TolerationOpExists && (t.Effect == "" || t.Effect == corev1.TaintEffectNoSchedule)
+	})
 }
 
 // tolerates tells whether pods may be placed on a node in spite of its taints.

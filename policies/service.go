@@ -35,6 +35,12 @@ func isLocal(service *corev1.Service, version Version) bool {
 		ExternallyAccessible(service, version)
 }
 
+// balancedServices are those of the Services for which Kubernetes asks for a load balancer: one of which it is known that it asks nodes
+// for their health, and which nodes it leaves out.
+func balancedServices(services []*corev1.Service) []*corev1.Service {
+	return slices.DeleteFunc(slices.Clone(services), func(s *corev1.Service) bool { return s.Spec.Type != corev1.ServiceTypeLoadBalancer })
+}
+
 // runtimeLabels are set on pods by their controllers and never stand in a template. A tool such as
 // Argo Rollouts adds them to the selectors of live Services.
 var runtimeLabels = runtimeLabelsOf(WorkloadKinds)

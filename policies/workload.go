@@ -501,6 +501,7 @@ func reducedTemplate(template corev1.PodTemplateSpec) corev1.PodTemplateSpec {
 			NodeName:                      pod.NodeName,
 			NodeSelector:                  pod.NodeSelector,
 			HostNetwork:                   pod.HostNetwork,
+			RestartPolicy:                 pod.RestartPolicy,
 			Affinity:                      pod.Affinity,
 			Tolerations:                   pod.Tolerations,
 			TopologySpreadConstraints:     pod.TopologySpreadConstraints,
@@ -521,8 +522,14 @@ func reducedContainers(containers []corev1.Container) []corev1.Container {
 	reduced := make([]corev1.Container, len(containers))
 	for i, c := range containers {
 		reduced[i] = corev1.Container{Name: c.Name, Ports: c.Ports, RestartPolicy: c.RestartPolicy}
+		if c.Image == injectedImage {
+			reduced[i].Image = c.Image
+		}
 		if c.ReadinessProbe != nil {
 			reduced[i].ReadinessProbe = aProbe
+		}
+		if c.StartupProbe != nil {
+			reduced[i].StartupProbe = aProbe
 		}
 		if c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
 			reduced[i].Lifecycle = &corev1.Lifecycle{PreStop: c.Lifecycle.PreStop}

@@ -103,9 +103,11 @@ func TestJudge(t *testing.T) {
 		t.Fatal(err)
 	}
 	bundles, err := find(module{dir: dir, source: source{
-		path:   "m",
-		charts: map[string]chart{"chart": {values: []values{exposed, {name: "one", set: []string{"pods=1"}}}}},
-		skip:   []string{"left"},
+		path: "m",
+		charts: map[string]chart{"chart": {values: []values{
+			exposed, {name: "one", set: []string{"pods=1"}}, {name: "nodes", set: []string{"pods=7"}, exposed: true, nodes: true},
+		}}},
+		skip: []string{"left"},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -116,6 +118,9 @@ func TestJudge(t *testing.T) {
 	}
 	var rules []string
 	for _, f := range got.findings {
+		if known := strings.Contains(f.message, "over 5 nodes"); f.rule == "unspread-behind-local" && known != (f.values == "nodes") {
+			t.Errorf("with values %s, %s says %q", f.values, f.rule, f.message)
+		}
 		if f.rule == unreadable || f.rule == unrenderable || f.rule == "unspread-behind-local" {
 			rules = append(rules, strings.Join([]string{f.bundle, f.values, f.object, f.rule}, " "))
 		}
@@ -123,13 +128,14 @@ func TestJudge(t *testing.T) {
 	want := []string{
 		"broken default chart unrenderable",
 		"chart exposed Deployment/default/web unspread-behind-local",
+		"chart nodes Deployment/default/web unspread-behind-local",
 		"plain  plain/same.yaml unreadable",
 	}
 	slices.Sort(rules)
 	if diff := cmp.Diff(want, rules); diff != "" {
 		t.Errorf("judgeAll() mismatch (-want +got):\n%s", diff)
 	}
-	if got.judged["Service"] != 4 || len(got.templates) != 1 {
-		t.Errorf("judged are %v, and templates %v; want 4 Services and 1 template", got.judged, got.templates)
+	if got.judged["Service"] != 5 || len(got.templates) != 1 {
+		t.Errorf("judged are %v, and templates %v; want 5 Services and 1 template", got.judged, got.templates)
 	}
 }

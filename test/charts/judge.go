@@ -117,7 +117,7 @@ func judge(ctx context.Context, b bundle, rendered string, rules *rego.Set) (res
 // judgeFiles judges the files of a bundle, which are below root: all at once, unless they are plain manifests and
 // two of them give the same object. Then they are alternatives, and each is judged alone.
 func judgeFiles(ctx context.Context, b bundle, root string, rules *rego.Set) (result, error) {
-	manifests, err := load(root, b.files)
+	manifests, err := load(root, b.files, b.values.nodes)
 	if err != nil {
 		return result{}, err
 	}
@@ -172,12 +172,15 @@ func repeats(m *manifest.Manifests) bool {
 	})
 }
 
-func load(root string, files []string) (*manifest.Manifests, error) {
-	paths := make([]string, len(files))
-	for i, name := range files {
-		paths[i] = filepath.Join(root, name)
+func load(root string, files []string, nodes bool) (*manifest.Manifests, error) {
+	options := manifest.Options{Version: policies.Newest}
+	for _, name := range files {
+		options.Paths = append(options.Paths, filepath.Join(root, name))
 	}
-	return manifest.Load(manifest.Options{Paths: paths, Version: policies.Newest})
+	if nodes {
+		options.Context = []string{nodesFile}
+	}
+	return manifest.Load(options)
 }
 
 // decide judges what was read: the Services first, so that workloads are judged behind Services as a

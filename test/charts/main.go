@@ -17,8 +17,11 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// judgementsFile is beside go.mod, where the command is run.
-const judgementsFile = "judgements.yaml"
+// judgementsFile and nodesFile, the nodes of a cluster, are beside go.mod, where the command is run.
+const (
+	judgementsFile = "judgements.yaml"
+	nodesFile      = "nodes.yaml"
+)
 
 var errDisagree = errors.New("what is found is not what was judged right; see above")
 

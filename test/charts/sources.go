@@ -29,6 +29,8 @@ type values struct {
 	set []string
 	// exposed tells that all Services are exposed after rendering, for charts that have no value for it.
 	exposed bool
+	// nodes tells that the nodes of nodesFile are known.
+	nodes bool
 }
 
 var exposed = values{name: "exposed", exposed: true}
@@ -59,6 +61,7 @@ var sources = []source{
 				"clustermesh.apiserver.service.type=LoadBalancer,clustermesh.apiserver.service.externalTrafficPolicy=Local",
 			}},
 			{name: "exposed", set: []string{"hubble.relay.enabled=true,hubble.ui.enabled=true"}, exposed: true},
+			{name: "known nodes", set: []string{"hubble.relay.enabled=true,hubble.ui.enabled=true"}, exposed: true, nodes: true},
 		}}},
 		expose: []string{"examples/kubernetes-istio"},
 	},
@@ -89,6 +92,7 @@ var sources = []source{
 			base: []string{"loki.storage.bucketNames.chunks=chunks,loki.storage.bucketNames.ruler=ruler,loki.useTestSchema=true"},
 			values: []values{
 				exposed,
+				{name: "known nodes", exposed: true, nodes: true},
 				{name: "distributed", set: []string{
 					"deploymentMode=Distributed,backend.replicas=0,read.replicas=0,write.replicas=0,ingester.replicas=3,querier.replicas=3,queryFrontend.replicas=2",
 					"distributor.replicas=3,compactor.replicas=1,indexGateway.replicas=2,queryFrontend.maxUnavailable=1,ingester.maxUnavailable=1,querier.maxUnavailable=1,distributor.maxUnavailable=1,indexGateway.maxUnavailable=1",
@@ -180,6 +184,24 @@ var sources = []source{
 			{name: "metrics too", set: []string{
 				"controller.metrics.enabled=true,controller.metrics.service.type=NodePort,controller.metrics.service.externalTrafficPolicy=Local,controller.replicaCount=3",
 			}},
+			{name: "known nodes", set: []string{
+				"controller.service.externalTrafficPolicy=Local,controller.replicaCount=7",
+				"controller.topologySpreadConstraints[0].maxSkew=1,controller.topologySpreadConstraints[0].topologyKey=kubernetes.io/hostname",
+				"controller.topologySpreadConstraints[0].whenUnsatisfiable=ScheduleAnyway",
+				"controller.topologySpreadConstraints[0].matchLabelKeys={pod-template-hash}",
+				"controller.topologySpreadConstraints[0].labelSelector.matchLabels.app\\.kubernetes\\.io/instance=ingress-nginx",
+			}, nodes: true},
+			{name: "known nodes and autoscaler", set: []string{
+				"controller.service.externalTrafficPolicy=Local,controller.autoscaling.enabled=true",
+				"controller.topologySpreadConstraints[0].maxSkew=1,controller.topologySpreadConstraints[0].topologyKey=kubernetes.io/hostname",
+				"controller.topologySpreadConstraints[0].whenUnsatisfiable=DoNotSchedule",
+				"controller.topologySpreadConstraints[0].matchLabelKeys={pod-template-hash}",
+				"controller.topologySpreadConstraints[0].labelSelector.matchLabels.app\\.kubernetes\\.io/instance=ingress-nginx",
+			}, nodes: true},
+			{name: "known nodes and daemonset", set: []string{
+				"controller.service.externalTrafficPolicy=Local,controller.kind=DaemonSet",
+				"controller.tolerations[0].key=node-role.kubernetes.io/control-plane,controller.tolerations[0].operator=Exists",
+			}, nodes: true},
 			{name: "pinned port", set: []string{"controller.service.externalTrafficPolicy=Local,controller.service.healthCheckNodePort=32000"}},
 		}}},
 		expose: []string{
