@@ -187,6 +187,11 @@ func metric(t *testing.T, replica *sandbox.Replica, sample string) float64 {
 	return value
 }
 
+// cachedSample is the metric that counts the cached objects of a kind, which has its group in its name where it is custom.
+func cachedSample(kind string) string {
+	return fmt.Sprintf("sourceward_cache_objects{kind=%q}", kind)
+}
+
 // service is the manifest of a Service, with annotations.
 func service(namespace, name, spec string, annotations ...string) string {
 	return fmt.Sprintf("{apiVersion: v1, kind: Service, metadata: {namespace: %s, name: %s, annotations: {%s}}, spec: %s}",
