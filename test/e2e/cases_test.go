@@ -15,9 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -150,8 +148,6 @@ func text(t *testing.T, objects ...parityObject) string {
 // caseRunner takes cases through one cluster, one after the other.
 type caseRunner struct {
 	*parity
-	// objects sends what kubectl need not be seen to send.
-	objects client.Client
 	// namespaces is what each Namespace was made last, and described how often one was.
 	namespaces map[string]parityObject
 	described  int
@@ -159,14 +155,8 @@ type caseRunner struct {
 
 func newCaseRunner(t *testing.T, p *parity) *caseRunner {
 	t.Helper()
-	config := p.Config()
-	config.WarningHandlerWithContext = rest.NoWarnings{} // parity has those that count
-	objects, err := client.New(config, client.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &caseRunner{parity: p, objects: client.WithFieldValidation(objects, metav1.FieldValidationStrict), namespaces: map[string]parityObject{}}
-	r.must(t, caseProbe, "create", "-f", "-")
+	r := &caseRunner{parity: p, namespaces: map[string]parityObject{}}
+	r.create(t, caseProbe)
 	r.wait(t, nil)
 	return r
 }

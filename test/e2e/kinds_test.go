@@ -8,7 +8,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sourceward/sourceward/policies"
 )
@@ -54,17 +56,6 @@ func workload(apiVersion, kind, namespace, name string, replicas int) string {
 	return text
 }
 
-// podSpec is that of a template, with nothing but what spreads its pods.
-type podSpec struct {
-	Spec struct {
-		Template struct {
-			Spec struct {
-				TopologySpreadConstraints []corev1.TopologySpreadConstraint
-			}
-		}
-	}
-}
-
 // testKinds: workloads of all kinds that a cluster has are repaired, and those that it has only later are as soon as it does.
 func testKinds(t *testing.T, e *environment) {
 	const ns = "kinds"
@@ -72,9 +63,17 @@ func testKinds(t *testing.T, e *environment) {
 	e.policy(t, ns, fmt.Sprintf(hardSpread, ns))
 	e.must(t, service(ns, "web", local("web")), "apply", "-f", "-")
 
-	repaired := func(t *testing.T, kind, name string) []corev1.TopologySpreadConstraint {
+	repaired := func(t *testing.T, apiVersion, kind string) []corev1.TopologySpreadConstraint {
 		t.Helper()
-		return get[podSpec](t, e, kind, "-n", ns, name).Spec.Template.Spec.TopologySpreadConstraints
+		stored := read(t, fmt.Sprintf("{apiVersion: %s, kind: %s, metadata: {namespace: %s, name: web}}", apiVersion, kind, ns))
+		if err := e.objects.Get(t.Context(), client.ObjectKeyFromObject(stored), stored); err != nil {
+			t.Fatal(err)
+		}
+		template, err := templateOf(stored.Object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return template.Spec.TopologySpreadConstraints
 	}
 	want := func(revisionLabel ...string) []corev1.TopologySpreadConstraint {
 		constraint := wantConstraint
@@ -97,7 +96,7 @@ func testKinds(t *testing.T, e *environment) {
 		if !strings.Contains(a.stderr, "unspread-behind-local: repaired: ") {
 			t.Errorf("%s: kubectl shows %q", kind, a.stderr)
 		}
-		if diff := cmp.Diff(want(revisionLabel...), repaired(t, resource, "web")); diff != "" {
+		if diff := cmp.Diff(want(revisionLabel...), repaired(t, apiVersion, kind)); diff != "" {
 			t.Errorf("constraints of a %s mismatch (-want +got):\n%s", kind, diff)
 		}
 		group, _, _ := strings.Cut(apiVersion, "/")
@@ -112,7 +111,10 @@ func testKinds(t *testing.T, e *environment) {
 	t.Run("children are never judged", func(t *testing.T) {
 		e.must(t, deployment(ns, "web", 3), "apply", "-f", "-")
 		e.eventually(t, "the ReplicaSet of the Deployment is there", func() (bool, string) {
-			list := get[appsv1.ReplicaSetList](t, e, "replicaset", "-n", ns)
+			list, err := e.client.AppsV1().ReplicaSets(ns).List(t.Context(), metav1.ListOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
 			if len(list.Items) == 0 {
 				return false, "none"
 			}
@@ -123,7 +125,7 @@ func testKinds(t *testing.T, e *environment) {
 	})
 	t.Run("a DaemonSet is spread by nature", func(t *testing.T) {
 		daemons := strings.Replace(workload("apps/v1", "DaemonSet", ns, "web", 3), "replicas: 3, ", "", 1)
-		if a := e.must(t, daemons, "apply", "-f", "-"); strings.Contains(a.stderr, "unspread") || repaired(t, "daemonset", "web") != nil {
+		if a := e.must(t, daemons, "apply", "-f", "-"); strings.Contains(a.stderr, "unspread") || repaired(t, "apps/v1", "DaemonSet") != nil {
 			t.Errorf("kubectl shows %q", a.stderr)
 		}
 		gone(t, "daemonset", "DaemonSet")
@@ -146,7 +148,7 @@ func testKinds(t *testing.T, e *environment) {
 		  workloadRef: {apiVersion: apps/v1, kind: Deployment, name: web}, strategy: {canary: {}}}}`, "apply", "-f", "-")
 		e.cached(t, "Rollout.argoproj.io", 1)
 		e.must(t, deployment(ns, "web", 0), "apply", "-f", "-")
-		if diff := cmp.Diff(want("rollouts-pod-template-hash"), repaired(t, "deployment", "web")); diff != "" {
+		if diff := cmp.Diff(want("rollouts-pod-template-hash"), repaired(t, "apps/v1", "Deployment")); diff != "" {
 			t.Errorf("constraints mismatch (-want +got):\n%s", diff)
 		}
 		gone(t, "deployment", "Deployment")
@@ -157,7 +159,7 @@ func testKinds(t *testing.T, e *environment) {
 		e.must(t, `{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {namespace: kinds, name: web}, spec: {scaleTargetRef: {name: web}}}`, "apply", "-f", "-")
 		e.cached(t, "ScaledObject.keda.sh", 1)
 		e.must(t, deployment(ns, "web", 1), "apply", "-f", "-")
-		if diff := cmp.Diff(want(appsv1.DefaultDeploymentUniqueLabelKey), repaired(t, "deployment", "web")); diff != "" {
+		if diff := cmp.Diff(want(appsv1.DefaultDeploymentUniqueLabelKey), repaired(t, "apps/v1", "Deployment")); diff != "" {
 			t.Errorf("constraints mismatch (-want +got):\n%s", diff)
 		}
 		gone(t, "deployment", "Deployment")

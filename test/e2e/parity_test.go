@@ -507,15 +507,11 @@ func repairedFields(object map[string]any) any {
 		}
 		return serviceFields(s)
 	}
-	var workload struct {
-		Spec struct {
-			Template corev1.PodTemplateSpec `json:"template"`
-		} `json:"spec"`
-	}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object, &workload); err != nil {
+	template, err := templateOf(object)
+	if err != nil {
 		return err
 	}
-	return templateFields(workload.Spec.Template)
+	return templateFields(template)
 }
 
 func serviceFields(s corev1.Service) any {

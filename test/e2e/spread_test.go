@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -343,15 +342,11 @@ func (r *spreadResult) wantRepair(w scheduledWorkload, stored *unstructured.Unst
 	if when == corev1.DoNotSchedule {
 		want.NodeTaintsPolicy = new(corev1.NodeInclusionPolicyHonor)
 	}
-	var got struct {
-		Spec struct {
-			Template corev1.PodTemplateSpec `json:"template"`
-		} `json:"spec"`
-	}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(stored.Object, &got); err != nil {
+	got, err := templateOf(stored.Object)
+	if err != nil {
 		r.problem("%v", err)
 	}
-	if diff := cmp.Diff([]corev1.TopologySpreadConstraint{want}, got.Spec.Template.Spec.TopologySpreadConstraints); diff != "" {
+	if diff := cmp.Diff([]corev1.TopologySpreadConstraint{want}, got.Spec.TopologySpreadConstraints); diff != "" {
 		r.problem("constraints mismatch (-want +got):\n%s", diff)
 	}
 	if len(said) != 1 || !strings.HasPrefix(said[0], "unspread-behind-local: repaired: ") {
