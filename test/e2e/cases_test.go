@@ -8,12 +8,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/policies"
 )
 
 // caseProbe is a policy that tells which state of a Namespace the webhook sees.
@@ -31,21 +38,21 @@ const (
 // dry-run binary on the same files.
 func TestCases(t *testing.T) {
 	t.Parallel()
-	p := newParity(t)
 	settings, err := filepath.Glob("../cases/*/*/settings.yaml")
 	if err != nil || len(settings) == 0 {
 		t.Fatalf("no cases with policies: %v", err)
 	}
-	p.policyReady(t, caseProbe, 1)
-	namespaces := map[string]string{} // what each is now
+	p := newParity(t)
+	p.install(t, customKinds()...)
+	cases := newCaseRunner(t, p)
 	ran := 0
 	var left []string
-	for i, file := range settings {
+	for _, file := range settings {
 		dir := filepath.Dir(file)
 		name := filepath.Base(filepath.Dir(dir)) + "/" + filepath.Base(dir)
 		c, why := readClusterCase(t, dir)
 		if why == "" {
-			t.Run(name, func(t *testing.T) { why = p.runCase(t, i, c, namespaces) })
+			t.Run(name, func(t *testing.T) { why = cases.run(t, c) })
 		}
 		if why != "" {
 			left = append(left, name+": "+why)
@@ -59,24 +66,14 @@ func TestCases(t *testing.T) {
 	}
 }
 
-// policyReady applies policies and waits until the webhook has them.
-func (p *parity) policyReady(t *testing.T, manifest string, count float64) {
-	t.Helper()
-	before := metric(t, p.Replicas[0], `sourceward_policies{state="ready"}`)
-	p.must(t, manifest, "create", "-f", "-")
-	p.eventually(t, "the policies are ready", func() (bool, string) {
-		now := metric(t, p.Replicas[0], `sourceward_policies{state="ready"}`)
-		return now == before+count, fmt.Sprintf("%v are, want %v", now, before+count)
-	})
-}
-
 // clusterCase is a folder of test/cases.
 type clusterCase struct {
-	dir       string
-	object    parityObject
-	namespace parityObject
-	related   []parityObject
-	policies  []parityObject
+	dir    string
+	object parityObject
+	// namespaces are those of all objects.
+	namespaces []parityObject
+	related    []parityObject
+	policies   []parityObject
 }
 
 // readClusterCase tells why a case is not one for this cluster, if it is not.
@@ -90,21 +87,27 @@ func readClusterCase(t *testing.T, dir string) (c clusterCase, why string) {
 		}
 	}
 	c = clusterCase{dir: dir, object: documents(t, filepath.Join(dir, "object.yaml"))[0], policies: documents(t, filepath.Join(dir, "settings.yaml"))}
-	ref := c.object.ref()
-	metadata, _ := c.object["metadata"].(map[string]any)
-	if _, named := metadata["name"]; !named {
+	if c.object.unstructured().GetName() == "" {
 		return c, "it has no name, and kubectl apply wants one"
 	}
-	if ref.Namespace == "" {
+	if c.object.ref().Namespace == "" {
 		return c, "it has no Namespace"
 	}
-	c.namespace = parityObject{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": ref.Namespace}}
 	for _, object := range documents(t, filepath.Join(dir, "related.yaml")) {
-		if object["kind"] == "Namespace" && object.ref().Name == ref.Namespace {
-			c.namespace = object
-			continue
+		switch object["kind"] {
+		case "Node":
+			return c, "it is about Nodes, and this cluster has none"
+		case "Namespace":
+			c.namespaces = append(c.namespaces, object)
+		default:
+			c.related = append(c.related, object)
 		}
-		c.related = append(c.related, object)
+	}
+	for _, object := range append([]parityObject{c.object}, c.related...) {
+		name := object.ref().Namespace
+		if !slices.ContainsFunc(c.namespaces, func(n parityObject) bool { return n.ref().Name == name }) {
+			c.namespaces = append(c.namespaces, parityObject{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name}})
+		}
 	}
 	return c, ""
 }
@@ -142,66 +145,115 @@ func text(t *testing.T, objects ...parityObject) string {
 	return b.String()
 }
 
-// runCase tells why the case could not be run, if the API server itself does not take what is around the object.
-func (p *parity) runCase(t *testing.T, number int, c clusterCase, namespaces map[string]string) (why string) {
-	ref := c.object.ref()
-	p.describe(t, c.namespace, fmt.Sprint("case ", number), namespaces)
-	defer func() {
-		p.must(t, "", "delete", "services,deployments,horizontalpodautoscalers", "--all", "--namespace", ref.Namespace)
-		p.must(t, text(t, c.policies...), "delete", "-f", "-")
-		p.eventually(t, "the case is forgotten", func() (bool, string) {
-			now := metric(t, p.Replicas[0], `sourceward_policies{state="ready"}`) - 1 +
-				metric(t, p.Replicas[0], `sourceward_cache_objects{kind="Deployment"}`) + metric(t, p.Replicas[0], `sourceward_cache_objects{kind="Service"}`)
-			return now == 1, fmt.Sprint(now, " objects, want the API server's Service") // default/kubernetes
-		})
-	}()
-	// What is around the object is stored as it is, so as in the file.
-	p.silent.Store(true)
-	want := map[string]float64{}
-	for _, object := range c.related {
-		if _, there := namespaces[object.ref().Namespace]; !there && object.ref().Namespace != "" {
-			p.namespace(t, object.ref().Namespace)
-			namespaces[object.ref().Namespace] = ""
-		}
-		want[fmt.Sprint(object["kind"])]++
-	}
-	if len(c.related) > 0 {
-		if a := p.kubectl(t, text(t, c.related...), "create", "-f", "-"); a.code != 0 {
-			p.silent.Store(false)
-			p.must(t, text(t, c.policies...), "create", "-f", "-") // to be deleted
-			return "the API server refuses what is around it: " + strings.TrimSpace(a.stderr)
-		}
-	}
-	p.silent.Store(false)
-	want["Service"]++ // default/kubernetes
-	delete(want, "Namespace")
-	for kind, count := range want {
-		p.eventually(t, "the webhook has what is around the object", func() (bool, string) {
-			now := metric(t, p.Replicas[0], fmt.Sprintf(`sourceward_cache_objects{kind="%s"}`, kind))
-			return now == count, fmt.Sprintf("%v of kind %s, want %v", now, kind, count)
-		})
-	}
-	p.policyReady(t, text(t, c.policies...), float64(len(c.policies)))
+// caseRunner takes cases through one cluster, one after the other.
+type caseRunner struct {
+	*parity
+	// namespaces is what each Namespace was made last, and described how often one was.
+	namespaces map[string]parityObject
+	described  int
+}
 
-	findings, patches := p.checkCase(t, c)
-	p.take(ref.String())
-	kubectl := p.kubectl(t, text(t, c.object), "apply", "-f", "-")
-	comparison := parityComparison{object: c.object, findings: findings, patches: patches, answers: p.take(ref.String())}
-	switch ref.Kind {
-	case "Service":
-		s, err := p.client.CoreV1().Services(ref.Namespace).Get(t.Context(), ref.Name, metav1.GetOptions{})
-		if comparison.isStored = err == nil; comparison.isStored {
-			comparison.stored = serviceFields(*s)
+func newCaseRunner(t *testing.T, p *parity) *caseRunner {
+	t.Helper()
+	r := &caseRunner{parity: p, namespaces: map[string]parityObject{}}
+	r.create(t, caseProbe)
+	r.wait(t, nil)
+	return r
+}
+
+// caseSamples are the metrics that count what the webhook knows, by kind; but for Namespaces, which stay.
+func caseSamples() map[schema.GroupKind]string {
+	samples := map[schema.GroupKind]string{
+		{Group: v1alpha1.GroupVersion.Group, Kind: "SourceIPPolicy"}: `sourceward_policies{state="ready"}`,
+		{Kind: "Service"}: cachedSample("Service"),
+	}
+	for _, k := range policies.WorkloadKinds {
+		if k.Door == policies.Everywhere && !k.Custom {
+			samples[schema.GroupKind{Group: k.Group, Kind: k.Kind}] = cachedSample(k.Kind)
 		}
-		// A Service is warned about the Deployments that are already behind it, which no file can tell.
-		for _, a := range comparison.answers {
-			a.response.Warnings = slices.DeleteFunc(a.response.Warnings, func(line string) bool { return strings.HasPrefix(line, "unspread-behind-local: ") })
+	}
+	for _, k := range policies.AutoscalerKinds {
+		if !k.Custom {
+			samples[schema.GroupKind{Group: k.Group, Kind: k.Kind}] = cachedSample(k.Kind)
 		}
-	case "Deployment":
-		d, err := p.client.AppsV1().Deployments(ref.Namespace).Get(t.Context(), ref.Name, metav1.GetOptions{})
-		if comparison.isStored = err == nil; comparison.isStored {
-			comparison.stored = deploymentFields(*d)
+	}
+	for _, k := range customKinds() {
+		samples[schema.GroupKind{Group: k.group, Kind: k.kind}] = cachedSample(k.cachedAs())
+	}
+	return samples
+}
+
+// wait waits until the webhook knows these objects, as far as it caches their kinds, and no other.
+func (r *caseRunner) wait(t *testing.T, objects []parityObject) {
+	t.Helper()
+	samples := caseSamples()
+	want := map[string]float64{}
+	for _, sample := range samples {
+		want[sample] = 0
+	}
+	want[cachedSample("Service")]++              // default/kubernetes
+	want[`sourceward_policies{state="ready"}`]++ // the probe
+	for _, object := range objects {
+		if sample, ok := samples[object.unstructured().GroupVersionKind().GroupKind()]; ok {
+			want[sample]++
 		}
+	}
+	r.eventually(t, "the webhook knows what there is", func() (bool, string) {
+		metrics, err := r.Replicas[0].Metrics(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		maps.DeleteFunc(metrics, func(sample string, _ float64) bool { _, counts := want[sample]; return !counts })
+		diff := cmp.Diff(want, metrics)
+		return diff == "", diff
+	})
+}
+
+// run takes a case through the cluster. It tells why it could not, if the API server itself does not take what is around the object.
+func (r *caseRunner) run(t *testing.T, c clusterCase) (why string) {
+	for _, namespace := range c.namespaces {
+		r.describe(t, namespace)
+	}
+	var created []parityObject
+	create := func(objects []parityObject) error {
+		for _, object := range objects {
+			if err := r.objects.Create(t.Context(), object.unstructured()); err != nil {
+				return err
+			}
+			created = append(created, object)
+		}
+		return nil
+	}
+	// Each in a deferred call of its own: where one fails the test, the others still make way for the next case. What the webhook
+	// has not seen come is waited for, or it would come and go while the next case runs.
+	defer r.wait(t, nil)
+	defer func() { r.remove(t, created) }()
+	defer func() { r.wait(t, created) }()
+
+	// What is around the object is stored as it is, so as in the file.
+	r.silent.Store(true)
+	err := create(c.related)
+	r.silent.Store(false)
+	if err != nil {
+		return "the API server refuses what is around it: " + err.Error()
+	}
+	if err := create(c.policies); err != nil {
+		t.Fatal(err)
+	}
+	r.wait(t, created)
+
+	findings, patches := r.checkCase(t, c)
+	ref := c.object.ref()
+	r.take(ref.String())
+	kubectl := r.kubectl(t, text(t, c.object), "apply", "-f", "-")
+	comparison := parityComparison{object: c.object, findings: findings, patches: patches, answers: r.take(ref.String())}
+	stored := c.object.unstructured()
+	switch err := r.objects.Get(t.Context(), client.ObjectKeyFromObject(stored), stored); {
+	case err == nil:
+		created = append(created, c.object)
+		comparison.isStored, comparison.stored = true, repairedFields(stored.Object)
+	case !apierrors.IsNotFound(err):
+		t.Fatal(err)
 	}
 	if strings.Contains(kubectl.stderr, "is invalid: spec.") && !comparison.refusedByServer() {
 		return "a policy turns off the rule that says why the API server refuses it"
@@ -212,36 +264,59 @@ func (p *parity) runCase(t *testing.T, number int, c clusterCase, namespaces map
 	return ""
 }
 
+// remove deletes objects.
+func (r *caseRunner) remove(t *testing.T, objects []parityObject) {
+	t.Helper()
+	for _, object := range objects {
+		if err := r.objects.Delete(t.Context(), object.unstructured()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // describe makes a Namespace what it is in a case, if it is not, and waits until the webhook sees it.
-func (p *parity) describe(t *testing.T, namespace parityObject, mark string, namespaces map[string]string) {
+func (r *caseRunner) describe(t *testing.T, namespace parityObject) {
 	t.Helper()
 	name := namespace.ref().Name
-	former, there := namespaces[name]
-	if former == text(t, namespace) {
+	if reflect.DeepEqual(r.namespaces[name], namespace) {
 		return
 	}
-	namespaces[name] = text(t, namespace)
-	described := maps.Clone(namespace)
-	given, _ := namespace["metadata"].(map[string]any)
-	metadata := maps.Clone(given)
-	annotations, _ := metadata["annotations"].(map[string]any)
-	annotations = maps.Clone(annotations)
+	r.described++
+	mark := fmt.Sprint("state ", r.described)
+	described := namespace.unstructured()
+	annotations := described.GetAnnotations()
 	if annotations == nil {
-		annotations = map[string]any{}
+		annotations = map[string]string{}
 	}
 	annotations[caseProbeAnnotation] = mark
-	metadata["annotations"] = annotations
-	described["metadata"] = metadata
-	verb := "create"
-	if there || name == metav1.NamespaceDefault {
-		verb = "replace"
+	described.SetAnnotations(annotations)
+	err := r.objects.Create(t.Context(), described)
+	if apierrors.IsAlreadyExists(err) {
+		err = r.objects.Update(t.Context(), described)
 	}
-	p.must(t, text(t, described), verb, "-f", "-")
-	probe := fmt.Sprintf(`{"metadata":{"name":"probe","namespace":%q,"labels":{"e2e":"probe"}},"spec":{"type":"ExternalName","externalName":"example.com"}}`, name)
-	p.eventually(t, "the webhook sees the Namespace", func() (bool, string) {
-		a := p.kubectl(t, `{"apiVersion":"v1","kind":"Service",`+probe[1:], "create", "--dry-run=server", "-f", "-")
-		return strings.Contains(a.stderr, "e2e-probe: "+mark), a.stderr
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Pods are refused without it, and there are no controllers to make it.
+	account := parityObject{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": map[string]any{"name": "default", "namespace": name}}
+	if err := r.objects.Create(t.Context(), account.unstructured()); err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+	probe := parityObject{
+		"apiVersion": "v1", "kind": "Service", "spec": map[string]any{"type": "ExternalName", "externalName": "example.com"},
+		"metadata": map[string]any{"name": "probe", "namespace": name, "labels": map[string]any{"e2e": "probe"}},
+	}
+	r.eventually(t, "the webhook sees the Namespace", func() (bool, string) {
+		if err := r.objects.Create(t.Context(), probe.unstructured(), client.DryRunAll); err != nil {
+			return false, err.Error()
+		}
+		var told []string
+		for _, answer := range r.take(probe.ref().String()) {
+			told = append(told, answer.response.Warnings...)
+		}
+		return slices.Contains(told, "e2e-probe: "+mark), fmt.Sprintf("%q", told)
 	})
+	r.namespaces[name] = namespace
 }
 
 // checkCase runs the binary on the files of a case.

@@ -9,14 +9,19 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/yaml"
 
@@ -49,6 +54,9 @@ func TestMain(m *testing.M) {
 type environment struct {
 	*sandbox.Sandbox
 	client kubernetes.Interface
+	// objects sends and reads what kubectl need not be seen to: it takes a process, and some hundred milliseconds. As kubectl does, it
+	// sends nothing with a field that the API server does not know.
+	objects client.Client
 }
 
 // newEnvironment starts one, which ends with the test.
@@ -84,26 +92,57 @@ func newEnvironment(t *testing.T, control cluster.Options, install sandbox.Optio
 			t.Error(err)
 		}
 	})
-	client, err := kubernetes.NewForConfig(c.Config())
+	e := &environment{Sandbox: s}
+	config := c.Config()
+	if e.client, err = kubernetes.NewForConfig(config); err != nil {
+		t.Fatal(err)
+	}
+	warned := &warningLines{}
+	config.WarningHandlerWithContext = warned
+	objects, err := client.New(config, client.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &environment{Sandbox: s, client: client}
-	e.untilCalled(t)
+	e.objects = client.WithFieldValidation(objects, metav1.FieldValidationStrict)
+	e.untilCalled(t, warned)
 	return e
 }
 
 // untilCalled waits until the API server calls all endpoints: it learns of configurations and of their
-// caBundle by a watch of its own.
-func (e *environment) untilCalled(t *testing.T) {
+// caBundle by a watch of its own. The warnings are those that objects gets.
+func (e *environment) untilCalled(t *testing.T, warned *warningLines) {
 	t.Helper()
 	e.namespace(t, "until-called")
+	refused := read(t, service("until-called", "web", `{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}`))
+	doubtful := read(t, service("until-called", "web", `{type: ClusterIP, externalIPs: [192.0.2.1], ports: [{port: 80}]}`, "sourceward.dev/source-ip: bogus"))
 	e.eventually(t, "the webhook is called", func() (bool, string) {
-		refused := e.kubectl(t, service("until-called", "web", `{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}`), "create", "--dry-run=server", "-f", "-")
-		local := e.kubectl(t, service("until-called", "web", `{type: ClusterIP, externalIPs: [192.0.2.1], ports: [{port: 80}]}`, "sourceward.dev/source-ip: bogus"), "create", "--dry-run=server", "-f", "-")
-		return strings.Contains(refused.stderr, "local-on-cluster-ip") && strings.Contains(local.stderr, "source-ip-needs-local"),
-			refused.stderr + local.stderr
+		refusal := fmt.Sprint(e.objects.Create(t.Context(), refused.DeepCopy(), client.DryRunAll))
+		warned.take()
+		if err := e.objects.Create(t.Context(), doubtful.DeepCopy(), client.DryRunAll); err != nil {
+			return false, err.Error()
+		}
+		said := warned.take()
+		isWarned := slices.ContainsFunc(said, func(line string) bool { return warningRule(line) == "source-ip-needs-local" })
+		return strings.Contains(refusal, "local-on-cluster-ip") && isWarned, fmt.Sprintf("%s; %q", refusal, said)
 	})
+}
+
+// read decodes a manifest.
+func read(t *testing.T, manifest string) *unstructured.Unstructured {
+	t.Helper()
+	object := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(manifest), &object.Object); err != nil {
+		t.Fatal(err)
+	}
+	return object
+}
+
+// create creates the object of a manifest.
+func (e *environment) create(t *testing.T, manifest string) {
+	t.Helper()
+	if err := e.objects.Create(t.Context(), read(t, manifest)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // answer is what kubectl says.
@@ -137,14 +176,14 @@ func (e *environment) must(t *testing.T, stdin string, args ...string) answer {
 // namespace creates a Namespace.
 func (e *environment) namespace(t *testing.T, name string) {
 	t.Helper()
-	e.must(t, "", "create", "namespace", name)
+	e.create(t, fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s}}", name))
 }
 
 // policy applies a SourceIPPolicy for one Namespace and waits until all replicas have compiled it.
 func (e *environment) policy(t *testing.T, name, spec string) {
 	t.Helper()
 	before := e.policies(t)
-	e.must(t, fmt.Sprintf("{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: %s}, spec: %s}", name, spec), "create", "-f", "-")
+	e.create(t, fmt.Sprintf("{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: %s}, spec: %s}", name, spec))
 	e.eventually(t, "policy "+name+" is compiled", func() (bool, string) {
 		now := e.policies(t)
 		return now == before+1, fmt.Sprintf("%v policies are ready, want %v", now, before+1)
@@ -187,6 +226,11 @@ func metric(t *testing.T, replica *sandbox.Replica, sample string) float64 {
 	return value
 }
 
+// cachedSample is the metric that counts the cached objects of a kind, which has its group in its name where it is custom.
+func cachedSample(kind string) string {
+	return fmt.Sprintf("sourceward_cache_objects{kind=%q}", kind)
+}
+
 // service is the manifest of a Service, with annotations.
 func service(namespace, name, spec string, annotations ...string) string {
 	return fmt.Sprintf("{apiVersion: v1, kind: Service, metadata: {namespace: %s, name: %s, annotations: {%s}}, spec: %s}",
@@ -205,14 +249,27 @@ func local(app string) string {
 	return fmt.Sprintf("{type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: %s}, ports: [{port: 80}]}", app)
 }
 
-// get decodes what kubectl gets.
-func get[T any](t *testing.T, e *environment, args ...string) T {
+// get returns what is stored.
+func get[T any, P interface {
+	*T
+	client.Object
+}](t *testing.T, e *environment, namespace, name string) T {
 	t.Helper()
 	var object T
-	if err := yaml.Unmarshal([]byte(e.must(t, "", append([]string{"get", "-o", "yaml"}, args...)...).stdout), &object); err != nil {
+	if err := e.objects.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, P(&object)); err != nil {
 		t.Fatal(err)
 	}
 	return object
+}
+
+// isStored tells whether there is a Service.
+func (e *environment) isStored(t *testing.T, namespace, name string) bool {
+	t.Helper()
+	_, err := e.client.CoreV1().Services(namespace).Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+	return err == nil
 }
 
 // warnings are the lines of kubectl's that show a warning of ours.

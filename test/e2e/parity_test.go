@@ -30,9 +30,10 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sync/errgroup"
 	admissionv1 "k8s.io/api/admission/v1"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sourceward/sourceward/policies"
@@ -345,13 +346,13 @@ func (p *parity) prepare(t *testing.T, bundles []*parityBundle) {
 	if err := os.WriteFile(filepath.Join(p.dir, parityPolicies), []byte(paritySourceIPPolicies), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	before := metric(t, p.Replicas[0], `sourceward_cache_objects{kind="Namespace"}`)
+	before := metric(t, p.Replicas[0], cachedSample("Namespace"))
 	for _, name := range []string{parityPolicies, parityNamespaces} {
 		p.must(t, "", "create", "-f", filepath.Join(p.dir, name))
 	}
 	want := map[string]float64{
-		`sourceward_policies{state="ready"}`:         float64(strings.Count(paritySourceIPPolicies, "kind: SourceIPPolicy")),
-		`sourceward_cache_objects{kind="Namespace"}`: before + float64(len(bundles)),
+		`sourceward_policies{state="ready"}`: float64(strings.Count(paritySourceIPPolicies, "kind: SourceIPPolicy")),
+		cachedSample("Namespace"):            before + float64(len(bundles)),
 	}
 	p.eventually(t, "the webhook knows the policies and Namespaces", func() (bool, string) {
 		now := map[string]float64{}
@@ -490,14 +491,29 @@ func (p *parity) read(t *testing.T, bundles []*parityBundle) {
 		stored[parityRef{"Service", s.Namespace, s.Name}.String()] = serviceFields(s)
 	}
 	for _, d := range deployments.Items {
-		stored[parityRef{"Deployment", d.Namespace, d.Name}.String()] = deploymentFields(d)
+		stored[parityRef{"Deployment", d.Namespace, d.Name}.String()] = templateFields(d.Spec.Template)
 	}
 	for _, b := range bundles {
 		b.stored = stored
 	}
 }
 
-// serviceFields and deploymentFields are what Sourceward changes, as the API server stores it.
+// repairedFields are what Sourceward changes of an object, as the API server stores it; or the error that it does not decode.
+func repairedFields(object map[string]any) any {
+	if object["kind"] == "Service" {
+		var s corev1.Service
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object, &s); err != nil {
+			return err
+		}
+		return serviceFields(s)
+	}
+	template, err := templateOf(object)
+	if err != nil {
+		return err
+	}
+	return templateFields(template)
+}
+
 func serviceFields(s corev1.Service) any {
 	if s.Spec.ExternalTrafficPolicy == "" && policies.ExternallyAccessible(&s, policies.Newest) {
 		return corev1.ServiceExternalTrafficPolicyCluster
@@ -505,8 +521,8 @@ func serviceFields(s corev1.Service) any {
 	return s.Spec.ExternalTrafficPolicy
 }
 
-func deploymentFields(d appsv1.Deployment) any {
-	pod := d.Spec.Template.Spec
+func templateFields(template corev1.PodTemplateSpec) any {
+	pod := template.Spec
 	if len(pod.TopologySpreadConstraints) == 0 {
 		pod.TopologySpreadConstraints = nil // an empty list is not stored
 	}
@@ -730,18 +746,11 @@ func (c parityComparison) want() any {
 	if err != nil {
 		return err
 	}
-	if c.object["kind"] == "Service" {
-		var s corev1.Service
-		if err := json.Unmarshal(text, &s); err != nil {
-			return err
-		}
-		return serviceFields(s)
-	}
-	var d appsv1.Deployment
-	if err := json.Unmarshal(text, &d); err != nil {
+	var repaired map[string]any
+	if err := json.Unmarshal(text, &repaired); err != nil {
 		return err
 	}
-	return deploymentFields(d)
+	return repairedFields(repaired)
 }
 
 // rulesOf is each rule and its mode.
@@ -796,6 +805,11 @@ func (o parityObject) ref() parityRef {
 	namespace, _ := metadata["namespace"].(string)
 	name, _ := metadata["name"].(string)
 	return parityRef{kind, namespace, name}
+}
+
+// unstructured is a copy, which a client may write into.
+func (o parityObject) unstructured() *unstructured.Unstructured {
+	return (&unstructured.Unstructured{Object: o}).DeepCopy()
 }
 
 // parityBundle is one file.

@@ -75,7 +75,7 @@ func testFailOpen(t *testing.T, e *environment) {
 	e.must(t, service(ns, "web", local("web"), "networking.gke.io/weighted-load-balancing: pods-per-node"), "create", "-f", "-")
 	e.must(t, deployment(ns, "web", 3), "create", "-f", "-")
 	e.must(t, service(ns, "shared", "{type: LoadBalancer, ports: [{port: 80}]}", "sourceward.dev/source-ip: preserve"), "create", "-f", "-")
-	if got := get[corev1.Service](t, e, "service", "-n", ns, "shared").Spec.ExternalTrafficPolicy; got != "Cluster" {
+	if got := get[corev1.Service](t, e, ns, "shared").Spec.ExternalTrafficPolicy; got != "Cluster" {
 		t.Errorf("stored with %q, though nobody was there to repair it", got)
 	}
 	if a := e.kubectl(t, service(ns, "invalid", "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}"), "create", "-f", "-"); a.code == 0 || !strings.Contains(a.stderr, "may only be set for externally-accessible services") {

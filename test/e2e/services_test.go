@@ -61,7 +61,7 @@ func testTruthTable(t *testing.T, e *environment) {
 				if row.may && policy == "" {
 					want = "Cluster"
 				}
-				got := get[corev1.Service](t, e, "service", "-n", ns, object).Spec
+				got := get[corev1.Service](t, e, ns, object).Spec
 				if got.ExternalTrafficPolicy != want {
 					t.Errorf("stored with %q, want %q", got.ExternalTrafficPolicy, want)
 				}
@@ -149,7 +149,7 @@ func testTransitions(t *testing.T, e *environment) {
 			if a.code != 0 {
 				t.Fatalf("refused: %s", a.stderr)
 			}
-			got := get[corev1.Service](t, e, "service", "-n", ns, object).Spec
+			got := get[corev1.Service](t, e, ns, object).Spec
 			if got.ExternalTrafficPolicy != test.policy || (got.HealthCheckNodePort != 0) != (test.port == healthCheck) {
 				t.Errorf("stored with %q and health check node port %d; want %q that %s", got.ExternalTrafficPolicy, got.HealthCheckNodePort, test.policy, test.port)
 			}
@@ -213,7 +213,7 @@ func testPinnedPorts(t *testing.T, e *environment) {
 			if test.patch != "" {
 				a = e.must(t, "", "patch", "service", "-n", ns, object, "--type=merge", "-p", yamlToJSON(t, write(test.patch)))
 			}
-			if got := get[corev1.Service](t, e, "service", "-n", ns, object).Spec.HealthCheckNodePort; got == 0 {
+			if got := get[corev1.Service](t, e, ns, object).Spec.HealthCheckNodePort; got == 0 {
 				t.Error("it is stored without a health check node port")
 			}
 			said := warnings(a.stderr)
@@ -263,7 +263,7 @@ func testAnnotations(t *testing.T, e *environment) {
 				if want := "source-ip-needs-local: Service " + ns + "/" + object; a.code == 0 || !strings.Contains(a.stderr, want) {
 					t.Errorf("kubectl exits with %d and says %s; want …%s…", a.code, a.stderr, want)
 				}
-				if got := e.kubectl(t, "", "get", "service", "-n", ns, object); got.code == 0 {
+				if e.isStored(t, ns, object) {
 					t.Error("it is stored")
 				}
 				return
@@ -271,7 +271,7 @@ func testAnnotations(t *testing.T, e *environment) {
 			if a.code != 0 {
 				t.Fatalf("refused: %s", a.stderr)
 			}
-			if got := get[corev1.Service](t, e, "service", "-n", ns, object).Spec.ExternalTrafficPolicy; got != test.policy {
+			if got := get[corev1.Service](t, e, ns, object).Spec.ExternalTrafficPolicy; got != test.policy {
 				t.Errorf("stored with %q, want %q", got, test.policy)
 			}
 			said := warnings(a.stderr)
@@ -284,9 +284,9 @@ func testAnnotations(t *testing.T, e *environment) {
 	t.Run("applied twice by the server, nothing changes and nothing is repaired again", func(t *testing.T) {
 		manifest := service(ns, "twice", unset, preserve)
 		e.must(t, manifest, "apply", "--server-side", "-f", "-")
-		first := get[corev1.Service](t, e, "service", "-n", ns, "twice")
+		first := get[corev1.Service](t, e, ns, "twice")
 		again := e.must(t, manifest, "apply", "--server-side", "-f", "-")
-		second := get[corev1.Service](t, e, "service", "-n", ns, "twice")
+		second := get[corev1.Service](t, e, ns, "twice")
 		if diff := cmp.Diff(first, second); diff != "" || len(warnings(again.stderr)) > 0 {
 			t.Errorf("the second apply says %q and changes (-first +second):\n%s", again.stderr, diff)
 		}
@@ -296,7 +296,7 @@ func testAnnotations(t *testing.T, e *environment) {
 		if a.stdout != "Local" || len(warnings(a.stderr)) != 1 {
 			t.Errorf("a dry run answers %q and %q", a.stdout, a.stderr)
 		}
-		if got := e.kubectl(t, "", "get", "service", "-n", ns, "dry"); got.code == 0 {
+		if e.isStored(t, ns, "dry") {
 			t.Error("it is stored")
 		}
 	})

@@ -11,8 +11,20 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 )
+
+// templateOf is the template of a workload of any kind. The error is non-nil when it does not decode.
+func templateOf(object map[string]any) (corev1.PodTemplateSpec, error) {
+	var workload struct {
+		Spec struct {
+			Template corev1.PodTemplateSpec `json:"template"`
+		} `json:"spec"`
+	}
+	err := runtime.DefaultUnstructuredConverter.FromUnstructured(object, &workload)
+	return workload.Spec.Template, err
+}
 
 // hardSpread makes the repair of workloads in one Namespace happen, and hold.
 const hardSpread = `{match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %s}}},
@@ -40,7 +52,7 @@ func testSpread(t *testing.T, e *environment) {
 		t.Errorf("kubectl shows %q, want one warning that it is repaired", said)
 	}
 	constraints := func() []corev1.TopologySpreadConstraint {
-		return get[appsv1.Deployment](t, e, "deployment", "-n", ns, "web").Spec.Template.Spec.TopologySpreadConstraints
+		return get[appsv1.Deployment](t, e, ns, "web").Spec.Template.Spec.TopologySpreadConstraints
 	}
 	if diff := cmp.Diff([]corev1.TopologySpreadConstraint{wantConstraint}, constraints()); diff != "" {
 		t.Fatalf("constraints mismatch (-want +got):\n%s", diff)
@@ -110,7 +122,7 @@ func testWarn(t *testing.T, e *environment) {
 	if diff := cmp.Diff(unspread, warnings(a.stderr)); diff != "" {
 		t.Errorf("warnings mismatch (-want +got):\n%s", diff)
 	}
-	got := get[appsv1.Deployment](t, e, "deployment", "-n", ns, "web").Spec.Template.Spec
+	got := get[appsv1.Deployment](t, e, ns, "web").Spec.Template.Spec
 	if got.TopologySpreadConstraints != nil || got.Affinity != nil {
 		t.Errorf("a Deployment that is warned about is changed: %v", got)
 	}
@@ -149,7 +161,7 @@ func testTemplateIsLeftAlone(t *testing.T, e *environment) {
 	e.must(t, service(ns, "web", local("web")), "apply", "-f", "-")
 	e.policy(t, ns, fmt.Sprintf(hardSpread, ns))
 	template := func() corev1.PodTemplateSpec {
-		return get[appsv1.Deployment](t, e, "deployment", "-n", ns, "web").Spec.Template
+		return get[appsv1.Deployment](t, e, ns, "web").Spec.Template
 	}
 	before := template()
 	for what, args := range map[string][]string{

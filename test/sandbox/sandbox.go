@@ -357,20 +357,34 @@ func withStderr(err error) error {
 // Metric returns one sample of a replica, named as it is written, such as sourceward_policies{state="ready"}; 0 if
 // there is none. The error is non-nil when the replica cannot be asked.
 func (r *Replica) Metric(ctx context.Context, sample string) (float64, error) {
+	samples, err := r.Metrics(ctx)
+	return samples[sample], err
+}
+
+// Metrics returns all samples of a replica at one time, named as Metric wants them.
+// The error is non-nil when the replica cannot be asked.
+func (r *Replica) Metrics(ctx context.Context) (map[string]float64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.MetricsURL, nil)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer response.Body.Close() //nolint:errcheck // it was only read
+	samples := map[string]float64{}
 	lines := bufio.NewScanner(response.Body)
 	for lines.Scan() {
-		if value, ok := strings.CutPrefix(lines.Text(), sample+" "); ok {
-			return strconv.ParseFloat(value, 64)
+		line := lines.Text()
+		// The value is the last thing on the line: no times are written behind it.
+		i := strings.LastIndexByte(line, ' ')
+		if i < 0 || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if samples[line[:i]], err = strconv.ParseFloat(line[i+1:], 64); err != nil {
+			return nil, err
 		}
 	}
-	return 0, lines.Err()
+	return samples, lines.Err()
 }
