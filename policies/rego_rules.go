@@ -140,7 +140,7 @@ var regoRules = []Rule{
 		Kinds:        []string{"Service"},
 		NeedsRelated: false,
 		Fixable:      true,
-		What:         "An annotation asks the load balancer to weigh nodes by their pods, and the Service is not Local, or another annotation that it needs is missing, or its value is not one that the controller knows.",
+		What:         "An annotation asks the load balancer to weigh nodes by their pods, and the Service is not Local, or another annotation that it needs is missing, or its value is not one that the controller knows. That the Service is not Local is for source-ip-needs-local to say, unless that rule has nothing to say or is off.",
 		Why:          "With Cluster every node passes traffic on to all pods, so there is nothing to weigh: the annotation has no effect, and nobody says so.",
 		Remedy:       "Set externalTrafficPolicy: Local and what else the finding names; or remove the annotation.",
 		Exempt:       "Never needed; remove the annotation.",
