@@ -17,7 +17,7 @@ var antiAffinityDeadlock = Rule{
 	Title:           "Rollout that waits for itself",
 	Severity:        SeverityWarning,
 	DefaultMode:     Warn,
-	DefaultModeNote: "deny where the request changes the template and the pods are known to fill all nodes",
+	DefaultModeNote: "deny where the request makes the workload or changes its template, and the pods are known to fill all nodes",
 	Kinds:           kindNames(func(k WorkloadKind) bool { return k.surges }),
 	NeedsRelated:    true,
 	NeedsReplicas:   true,
@@ -57,7 +57,7 @@ func checkAntiAffinityDeadlock(r *review) []result {
 	if r.maker().Update.byTraffic {
 		fix = "use a canary without trafficRouting, with maxSurge 0 and maxUnavailable 1"
 	}
-	found := r.updateResult(fmt.Sprintf("%s: %s and maxUnavailable 0", stuck, means), fix, services)
+	found := r.makerResult(r.maker().kind().updatePath, fmt.Sprintf("%s: %s and maxUnavailable 0", stuck, means), fix, services)
 	if means != hostPort {
 		found.Fix += ", or a spread constraint in the place of the anti-affinity"
 	}

@@ -99,7 +99,7 @@ func (r *review) countsTaintedNodes(constraint corev1.TopologySpreadConstraint) 
 // told, will be none.
 func (r *review) taintedNodes() string {
 	pod := r.Object.Workload.Template.Spec
-	if all := r.Cluster.Known; all != nil {
+	if all := r.Cluster.Known; all != nil && r.Cluster.Nodes == 0 {
 		of := all.domains(pod)
 		tainted := of - len(all.eligible(pod))
 		if tainted == 0 {

@@ -83,7 +83,7 @@ func checkNoDrainWindow(r *review) []result {
 		Path: paths[0],
 		Message: fmt.Sprintf("%s, and the load balancer of Local %s may take %g s to leave a node",
 			strings.Join(missing, ", "), serviceNames(services), window),
-		Fix:     fmt.Sprintf("let preStop wait %g s, and terminationGracePeriodSeconds be longer than that", window),
+		Fix:     fmt.Sprintf("let preStop wait %g s, and terminationGracePeriodSeconds be no less", window),
 		Because: serviceRefs(services),
 	}}}
 }

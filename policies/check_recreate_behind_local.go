@@ -45,7 +45,8 @@ func checkRecreateBehindLocal(r *review) []result {
 	if len(services) == 0 {
 		return nil
 	}
-	return []result{r.updateResult(how+" ends all pods at once: no node answers behind Local "+serviceNames(services), fix, services)}
+	message := how + " ends all pods at once: no node answers behind Local " + serviceNames(services)
+	return []result{r.makerResult(r.maker().kind().updatePath, message, fix, services)}
 }
 
 // replacesAll tells what makes all pods go at once, and what to do about it; empty for nothing.

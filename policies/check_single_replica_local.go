@@ -44,10 +44,6 @@ func checkSingleReplicaLocal(r *review) []result {
 	if len(services) == 0 {
 		return nil
 	}
-	return []result{{Finding: Finding{
-		Path:    "/spec/replicas",
-		Message: "a single pod is behind Local " + serviceNames(services) + ": a rollout or drain can be an outage",
-		Fix:     "run two replicas or more, spread over nodes",
-		Because: serviceRefs(services),
-	}}}
+	message := "a single pod is behind Local " + serviceNames(services) + ": a rollout or drain can be an outage"
+	return []result{r.makerResult("/spec/replicas", message, "run two replicas or more, spread over nodes", services)}
 }

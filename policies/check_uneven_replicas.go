@@ -16,7 +16,7 @@ const unevenOverload = 1.25
 // unevenReplicas finds numbers of pods that no spread makes even.
 //
 // Fields: of the Services, what makes them Local; of the workload, spec.replicas or the range of what scales it; the number of nodes
-// over which its pods may be spread. It is silent where unspreadBehindLocal tells of more, where the pods of other workloads count too
+// over which its pods may be spread. It is silent where nothing spreads the pods, of which unspreadBehindLocal tells, where the pods of other workloads count too
 // (sharedSelector tells of them), and where no second pod fits on a node, so that more than the nodes never run.
 var unevenReplicas = Rule{
 	ID:            "uneven-replicas",
@@ -28,7 +28,7 @@ var unevenReplicas = Rule{
 	NeedsReplicas: true,
 	What: "A workload behind a Local Service has more pods than there are nodes, and not a multiple of them, so that the busiest pod gets " +
 		"1.25 times its fair share or more however well they are spread. Where an autoscaler sets the number, the worst in its range " +
-		"counts. The nodes come from the cluster, from files, or from --nodes; where they are not known, nothing is said.",
+		"counts. The nodes come from the cluster, from --context, or from --nodes; where they are not known, nothing is said.",
 	Why: "The load balancer shares traffic evenly among nodes. Four pods over three nodes are 2, 1 and 1 at best: two of them get a third of " +
 		"the traffic each, and two a sixth. An autoscaler looks at the average, and does not see the two.",
 	Remedy: "Run one pod on each node, or two: by a multiple of the nodes, or by a DaemonSet. Of a number that an autoscaler sets, leave " +

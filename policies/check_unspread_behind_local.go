@@ -34,7 +34,7 @@ var unspreadBehindLocal = Rule{
 		"rollouts-pod-template-hash for a Rollout, none for a StatefulSet); or pod anti-affinity. A first constraint " +
 		"switches off the scheduler's own soft spread over zones: where nodes carry zone labels, add one on " +
 		"topology.kubernetes.io/zone as well.",
-	Exempt: "When the load balancer weighs nodes by their pods, or one node receives all traffic anyway. " +
+	Exempt: "When the load balancer weighs nodes by their pods or sends traffic to pods past the nodes, or one node receives all traffic anyway. " +
 		"Better: say so once, in spec.loadBalancers of a SourceIPPolicy.",
 	Since: "All versions; matchLabelKeys from 1.27 on.",
 	Sources: []string{
@@ -89,7 +89,7 @@ func checkUnspreadService(r *review) []result {
 
 // needsSpread tells whether the request is what makes the pods behind a Service want to be spread.
 func (r *review) needsSpread() bool {
-	_, spreadNever := verdict(r.answers, VerdictWeighted, VerdictSingleAnnouncer)
+	_, spreadNever := verdict(r.answers, VerdictUseless, VerdictWeighted, VerdictSingleAnnouncer)
 	return r.becameLocal() && !spreadNever && r.Cluster.Nodes != 1
 }
 
@@ -172,8 +172,12 @@ func (u *unspread) result(r *review, path, message, fix string) result {
 	if u.problem != "" {
 		fix += "; not repaired, since " + u.problem
 	}
+	because := serviceRefs(u.services)
+	if maker := r.maker(); maker != r.Object.Workload {
+		because = append(because, maker.Ref) // whose revisions the repair tells apart
+	}
 	return result{
-		Finding: Finding{Path: path, Message: message, Fix: fix, Because: serviceRefs(u.services)},
+		Finding: Finding{Path: path, Message: message, Fix: fix, Because: because},
 		repair:  u.repair,
 		// A change of the template rolls the workload out, which an unrelated request must not do.
 		unpatchable: !r.templateChanged(),

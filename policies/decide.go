@@ -372,12 +372,12 @@ func (r *review) localServices() []*corev1.Service {
 }
 
 // evenServices are those of the localServices whose load balancer shares traffic evenly among nodes: it neither weighs them by their
-// pods nor sends all to one of them.
+// pods, nor sends all to one of them, nor goes past them to the pods.
 func (r *review) evenServices() []*corev1.Service {
 	if !r.evenKnown {
 		r.evenKnown = true
 		r.even = slices.DeleteFunc(r.localServices(), func(s *corev1.Service) bool {
-			_, uneven := verdict(r.askNeighbour(s), VerdictWeighted, VerdictSingleAnnouncer)
+			_, uneven := verdict(r.askNeighbour(s), VerdictUseless, VerdictWeighted, VerdictSingleAnnouncer)
 			return uneven
 		})
 	}
@@ -396,13 +396,12 @@ func (r *review) maker() *Workload {
 // revisionLabel is the label that tells the pods of one revision of the workload from those of another; empty for none.
 func (r *review) revisionLabel() string { return r.maker().kind().RevisionLabel }
 
-// updateResult is a finding about how the pods are replaced behind Local Services. It has a path only where the workload under review
-// itself says how.
-func (r *review) updateResult(message, fix string, services []*corev1.Service) result {
-	found := result{Finding: Finding{Message: message, Fix: fix, Because: serviceRefs(services)}}
-	if maker := r.maker(); maker == r.Object.Workload {
-		found.Path = maker.kind().updatePath
-	} else {
+// makerResult is a finding about a field by which the workload behind Local Services decides how many pods there are, or how they are
+// replaced. Where another one uses its template, it is that one's field, and the finding has no path.
+func (r *review) makerResult(path, message, fix string, services []*corev1.Service) result {
+	found := result{Finding: Finding{Path: path, Message: message, Fix: fix, Because: serviceRefs(services)}}
+	if maker := r.maker(); maker != r.Object.Workload {
+		found.Path = ""
 		found.Fix += " in " + maker.Ref.String()
 		found.Because = append(found.Because, maker.Ref)
 	}

@@ -132,13 +132,14 @@ type KeepsSourceIP struct {
 // Verdict is what a load balancer makes of the source IP.
 type Verdict string
 
-// The verdicts. The first four never force Local; the last two never spread, but may force Local.
+// The verdicts. The first four never force Local; useless and the last two never spread.
 const (
 	// VerdictPreserved: the source IP reaches the pod without Local.
 	VerdictPreserved Verdict = "preserved"
-	// VerdictProxy: the load balancer ends the connection, or tells the source IP in a header.
+	// VerdictProxy: the pod sees the load balancer's address, whatever the policy, since it ends the connection or puts its own address
+	// there; or the source IP is told in a header.
 	VerdictProxy Verdict = "proxy"
-	// VerdictUseless: the traffic does not pass kube-proxy.
+	// VerdictUseless: the traffic goes to pods and does not pass kube-proxy.
 	VerdictUseless Verdict = "useless"
 	// VerdictForbidden: Local breaks it.
 	VerdictForbidden Verdict = "forbidden"

@@ -59,7 +59,7 @@ type row struct {
 
 type says struct {
 	RequireLocal      policies.Strength  `json:"require_local,omitempty" jsonschema:"enum=hard,enum=soft"`
-	Verdict           string             `json:"verdict,omitempty" jsonschema:"enum=effective,enum=preserved,enum=proxy,enum=useless,enum=opt-out,enum=forbidden,enum=weighted,enum=single-announcer,enum=neutral"`
+	Verdict           string             `json:"verdict,omitempty" jsonschema:"enum=effective,enum=preserved,enum=proxy,enum=useless,enum=lost,enum=opt-out,enum=forbidden,enum=weighted,enum=single-announcer,enum=neutral"`
 	RevealBy          string             `json:"reveal_by,omitempty"`
 	BreaksHealthCheck bool               `json:"breaks_health_check,omitempty"`
 	SharesAddress     string             `json:"shares_address,omitempty" jsonschema:"enum=anywhere,enum=namespace,enum=address"`

@@ -17,7 +17,7 @@ type fact string
 const (
 	hard, soft, ours                         fact = "hard", "soft", "ours" // who asks for Local
 	proxy, terminates                        fact = "proxy", "terminates"  // the address is in a header; it is in none
-	preserved, useless, optOut               fact = "preserved", "useless", "opt-out"
+	preserved, useless, lost, optOut         fact = "preserved", "useless", "lost", "opt-out"
 	forbidden, refused, breaksCheck          fact = "forbidden", "refused", "breaks-check"
 	weighted, weightedAlone, weightedUnknown fact = "weighted", "weighted-alone", "weighted-unknown"
 	single, overrides, legacy                fact = "single", "overrides", "legacy"
@@ -133,7 +133,7 @@ var oracle = []struct {
 	{[]fact{hard}, filled("kube-vip.io/egress-internal")},
 	{[]fact{forbidden, refused}, has("kube-vip.io/leaseName")},
 
-	{[]fact{useless}, is("loxilb.io/lbmode", "onearm", "hostonearm", "fullnat", "fullproxy")},
+	{[]fact{lost}, is("loxilb.io/lbmode", "onearm", "hostonearm", "fullnat", "fullproxy")},
 	{[]fact{preserved}, is("loxilb.io/lbmode", "dsr")},
 }
 
@@ -275,7 +275,7 @@ func expected(s someService, trafficPolicy string) []string {
 		}
 	}
 	ignored := is("sourceward.dev/source-ip", "ignore")(s)
-	veto := found[proxy] || found[terminates] || found[preserved] || found[useless] || found[optOut]
+	veto := found[proxy] || found[terminates] || found[preserved] || found[useless] || found[lost] || found[optOut]
 	switch {
 	case local || ignored || found[forbidden]:
 	case found[hard] && (veto || written):
@@ -290,7 +290,7 @@ func expected(s someService, trafficPolicy string) []string {
 		add("deny local-forbidden", effective[refused])
 		add("deny proxy-protocol-breaks-health-check", effective[breaksCheck])
 		add("warn health-check-overridden", effective[overrides])
-		add("warn local-has-no-effect", (effective[useless] || effective[preserved]) && !effective[hard])
+		add("warn local-has-no-effect", (effective[useless] || effective[lost] || effective[preserved]) && !effective[hard])
 		add("warn local-hides-source-ip", effective[terminates] && !effective[proxy] && !ignored)
 		add("warn node-port-local", s.Type == "NodePort")
 	}

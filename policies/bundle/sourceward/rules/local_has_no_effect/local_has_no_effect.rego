@@ -33,7 +33,7 @@ warn contains {
 }
 
 _pointless contains rows.sentence(match) if {
-	some match in rows.judging({"useless", "preserved"})
+	some match in rows.judging({"useless", "lost", "preserved"})
 	rows.in_effect(match)
 }
 

@@ -57,12 +57,13 @@ _could_share(other) if {
 }
 
 # The verdicts of rows that keep Local from being forced, or pods from being spread. Who declines the
-# client's address has no use for Local.
+# client's address is shown the load balancer's.
 _verdicts := {
 	"preserved": "preserved",
 	"proxy": "proxy",
 	"useless": "useless",
-	"opt-out": "useless",
+	"lost": "proxy",
+	"opt-out": "proxy",
 	"forbidden": "forbidden",
 	"weighted": "weighted",
 	"single-announcer": "single-announcer",

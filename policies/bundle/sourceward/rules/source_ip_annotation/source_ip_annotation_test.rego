@@ -56,7 +56,7 @@ test_of_a_list_of_attributes_the_message_shows_one if {
 	rule.keeps_source_ip == {{
 		"annotation": name,
 		"value": value,
-		"verdict": "useless",
+		"verdict": "proxy",
 		"message": sprintf("annotation %s=preserve_client_ip.enabled=false does not ask for the client's address", [name]),
 	}} with input as _service({name: value})
 }

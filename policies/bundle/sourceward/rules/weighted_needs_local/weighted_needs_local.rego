@@ -2,7 +2,8 @@
 # title: Weighted load balancing without Local
 # description: |
 #   An annotation asks the load balancer to weigh nodes by their pods, and the Service is not Local, or another
-#   annotation that it needs is missing, or its value is not one that the controller knows.
+#   annotation that it needs is missing, or its value is not one that the controller knows. That the Service is not
+#   Local is for source-ip-needs-local to say, unless that rule has nothing to say or is off.
 # related_resources:
 #   - ref: https://cloud.google.com/kubernetes-engine/docs/concepts/service-load-balancer
 #   - ref: https://cloud.tencent.com/document/product/457/51258
