@@ -43,9 +43,9 @@ func runConsole(t *testing.T, document, dir string) {
 		t.Fatal(err)
 	}
 	e := newEnvironment(t, cluster.Options{}, sandbox.Options{})
-	bin := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "github.com/sourceward/sourceward/cmd/sourceward").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	binary, err := commandBinary()
+	if err != nil {
+		t.Fatal(err)
 	}
 	kubectl := e.Kubectl(t.Context())
 	ran := 0
@@ -64,7 +64,7 @@ func runConsole(t *testing.T, document, dir string) {
 			run := func() (bool, string) {
 				shell := exec.CommandContext(t.Context(), "bash", "-o", "pipefail", "-c", line)
 				shell.Dir = dir
-				shell.Env = append(kubectl.Env, "PATH="+bin+":"+filepath.Dir(kubectl.Path)+":"+os.Getenv("PATH"))
+				shell.Env = append(kubectl.Env, "PATH="+filepath.Dir(binary)+":"+filepath.Dir(kubectl.Path)+":"+os.Getenv("PATH"))
 				out, err := shell.CombinedOutput()
 				if err != nil && shell.ProcessState == nil {
 					t.Fatal(err)

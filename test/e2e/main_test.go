@@ -9,6 +9,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -35,6 +37,16 @@ const patience = time.Minute
 // webhookBinary is what is tested, built once.
 var webhookBinary = sync.OnceValues(func() (string, error) {
 	return sandbox.Build(context.Background(), binaries)
+})
+
+// commandBinary is sourceward, built once into the folder of binaries.
+var commandBinary = sync.OnceValues(func() (string, error) {
+	binary := filepath.Join(binaries, "sourceward")
+	out, err := exec.Command("go", "build", "-o", binary, "github.com/sourceward/sourceward/cmd/sourceward").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build sourceward: %w\n%s", err, out)
+	}
+	return binary, nil
 })
 
 // binaries is a folder for what tests build.

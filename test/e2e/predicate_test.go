@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -21,9 +22,8 @@ import (
 
 const (
 	predicateSeed = 20261121
-	// predicateTemplates is how many templates there are, and predicatePools on how many pools of nodes they are placed at a time.
-	predicateTemplates = 300
-	predicatePools     = 16
+	// predicatePools is on how many pools of nodes the templates are placed at a time.
+	predicatePools = 16
 
 	// predicateNamespace is where they are; predicateElsewhere is what some anti-affinity looks at in its place.
 	predicateNamespace, predicateElsewhere = "predicate", "elsewhere"
@@ -32,6 +32,9 @@ const (
 	attractiveLabel = "example.com/attractive"
 	predicateImage  = "registry.example/web:1"
 )
+
+// predicateTemplates is how many templates there are. More than the default is for a quiet machine: -predicate-templates=300.
+var predicateTemplates = flag.Int("predicate-templates", 120, "number of templates that TestSpreadPredicate places")
 
 // TestSpreadPredicate holds what Sourceward says of how templates spread their pods against what the scheduler does with them.
 // Each is placed on a pool of four nodes (two zones of two, and two racks across them) and a fifth that is tainted, with five to seven
@@ -83,7 +86,7 @@ func TestSpreadPredicate(t *testing.T) {
 	group, ctx := errgroup.WithContext(t.Context())
 	for i, pool := range pools {
 		group.Go(func() error {
-			for n := i; n < predicateTemplates; n += predicatePools {
+			for n := i; n < *predicateTemplates; n += predicatePools {
 				w := newPredicateWorkload(n, pool)
 				problem, err := p.place(ctx, w, pool)
 				if err != nil {
@@ -102,8 +105,8 @@ func TestSpreadPredicate(t *testing.T) {
 	}
 
 	least := map[policies.Spreading]int{
-		policies.SpreadStrong: predicateTemplates / 4, policies.SpreadIneffective: predicateTemplates / 5,
-		policies.SpreadWeak: predicateTemplates / 20, policies.SpreadNone: predicateTemplates / 20,
+		policies.SpreadStrong: *predicateTemplates / 4, policies.SpreadIneffective: *predicateTemplates / 5,
+		policies.SpreadWeak: *predicateTemplates / 20, policies.SpreadNone: *predicateTemplates / 20,
 	}
 	for said, want := range least {
 		count := 0

@@ -46,16 +46,16 @@ func testTruthTable(t *testing.T, e *environment) {
 			object := fmt.Sprintf("row-%d", i)
 			t.Run(fmt.Sprintf("%s with %q", name, policy), func(t *testing.T) {
 				spec := fmt.Sprintf("{%s, externalTrafficPolicy: %q, ports: [{port: 80}]}", row.spec, policy)
-				a := e.kubectl(t, service(ns, object, spec), "create", "-f", "-")
+				err := e.objects.Create(t.Context(), read(t, service(ns, object, spec)))
 				if !row.may && policy != "" {
 					want := refusedByUs + ns + "/" + object + " /spec/externalTrafficPolicy: externalTrafficPolicy " + string(policy) + " is invalid on type "
-					if a.code == 0 || !strings.Contains(a.stderr, want) || !strings.Contains(a.stderr, "fix: remove externalTrafficPolicy, or set type LoadBalancer") {
-						t.Errorf("kubectl exits with %d and says %s; want …%s…", a.code, a.stderr, want)
+					if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "fix: remove externalTrafficPolicy, or set type LoadBalancer") {
+						t.Errorf("the answer is %v; want …%s…", err, want)
 					}
 					return
 				}
-				if a.code != 0 {
-					t.Fatalf("refused: %s", a.stderr)
+				if err != nil {
+					t.Fatal(err)
 				}
 				want := policy
 				if row.may && policy == "" {
@@ -129,11 +129,11 @@ func testTransitions(t *testing.T, e *environment) {
 		i++
 		object := fmt.Sprintf("service-%d", i)
 		t.Run(name, func(t *testing.T) {
-			first := "create"
 			if test.how == apply {
-				first = apply
+				e.must(t, service(ns, object, test.before), apply, "-f", "-")
+			} else {
+				e.create(t, service(ns, object, test.before))
 			}
-			e.must(t, service(ns, object, test.before), first, "-f", "-")
 			var a answer
 			if test.how == patch {
 				a = e.kubectl(t, "", "patch", "service", "-n", ns, object, "--type=merge", "-p", yamlToJSON(t, test.after))
