@@ -33,8 +33,8 @@ const (
 	predicateImage  = "registry.example/web:1"
 )
 
-// predicateTemplates is how many templates there are. More than the default is for a quiet machine: -predicate-templates=300.
-var predicateTemplates = flag.Int("predicate-templates", 120, "number of templates that TestSpreadPredicate places")
+// predicateTemplates is how many templates there are. Fewer are for a busy machine.
+var predicateTemplates = flag.Int("predicate-templates", 300, "number of templates that TestSpreadPredicate places")
 
 // TestSpreadPredicate holds what Sourceward says of how templates spread their pods against what the scheduler does with them.
 // Each is placed on a pool of four nodes (two zones of two, and two racks across them) and a fifth that is tainted, with five to seven
