@@ -61,7 +61,7 @@ func checkAntiAffinityDeadlock(r *review) []result {
 	if means != hostPort {
 		found.Fix += ", or a spread constraint in the place of the anti-affinity"
 	}
-	// Only a request that begins such a rollout is refused: another one may well be what frees a node, or ends a pause.
+	// Only a request that makes the workload or begins such a rollout is refused: another one may well be what frees a node.
 	if certain && r.templateChanged() && !r.maker().Update.paused {
 		found.mode = Deny
 	}
@@ -127,7 +127,7 @@ func (r *review) stuckRollout() (text string, certain bool) {
 		if pods > most || !update.waits(pods) {
 			return "", false
 		}
-		certain = least >= enough(r.Cluster.eligibleInTime(w)) && update.waits(most)
+		certain = least >= enough(max(nodes, r.Cluster.eligibleInTime(w))) && update.waits(most)
 		return fmt.Sprintf("rollouts of %s get stuck on %s", plural(pods, "pod"), plural(nodes, "node")), certain
 	}
 }

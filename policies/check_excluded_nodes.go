@@ -56,6 +56,13 @@ func checkExcludedNodes(r *review) []result {
 	if len(excluded) == 0 {
 		return nil
 	}
+	services = slices.DeleteFunc(services, func(s *corev1.Service) bool {
+		_, pastNodes := verdict(r.askNeighbour(s), VerdictUseless)
+		return pastNodes
+	})
+	if len(services) == 0 {
+		return nil
+	}
 	verb := "is"
 	if len(excluded) > 1 {
 		verb = "are"

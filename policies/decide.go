@@ -14,8 +14,8 @@ import (
 
 // Decide finds what is wrong with in.Object and how to repair it.
 //
-// What a webhook repairs is repaired before anything else is judged. So the findings are those whose repair a webhook applies, and
-// what is wrong with the object that these repairs leave: it is the one that is stored, and that a validating webhook sees.
+// What a webhook repairs is repaired before anything else is judged, unless in.Object is Final. So the findings are those whose
+// repair a webhook applies, and what is wrong with the object that these repairs leave, as who is asked about that one finds it.
 //
 // It reads nothing but its arguments and changes none of them; equal arguments give equal results,
 // whatever the order of the related objects. The error is non-nil when a rule could not be
@@ -25,28 +25,33 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 	if in.Object.Workload != nil && in.Object.Workload.Controlled {
 		return Decision{}, nil
 	}
-	decision, faults := judge(ctx, in, rules, settings)
-	if mutations := decision.Mutations(); len(mutations) > 0 {
+	r := newReview(ctx, in, rules, settings, nil)
+	decision := r.decide()
+	if mutations := decision.Mutations(); len(mutations) > 0 && !in.Final {
 		repaired, err := in.Object.Patched(mutations)
 		if err != nil {
 			panic(err) // The repairs of a rule are built on the object.
 		}
 		in.Object = repaired
-		after, more := judge(ctx, in, rules, settings)
-		decision, faults = decision.then(after), faults.and(more)
+		r = newReview(ctx, in, rules, settings, r)
+		decision = decision.then(r.decide())
 	}
 	slices.SortStableFunc(decision.Findings, Finding.compare)
-	if len(faults) == 0 {
+	if len(r.faults) == 0 {
 		return decision, nil
+	}
+	var faults Faults
+	for _, fault := range r.faults {
+		faults = append(faults, Fault{Policy: fault.Policy, Err: fault.Err})
 	}
 	return decision, faults
 }
 
-// judge is Decide of the object as it is.
-func judge(ctx context.Context, in Input, rules Rules, settings Settings) (decision Decision, faults Faults) {
-	r := newReview(ctx, in, rules, settings)
+// decide is Decide of the object as it is.
+func (r *review) decide() Decision {
+	var decision Decision
 	for _, rule := range catalogue {
-		if settings.Modes[rule.ID] == off {
+		if r.settings.Modes[rule.ID] == off {
 			continue
 		}
 		for _, result := range rule.check(r) {
@@ -55,26 +60,20 @@ func judge(ctx context.Context, in Input, rules Rules, settings Settings) (decis
 			}
 			result.Rule = rule.ID
 			result.Severity = rule.Severity
-			result.mode = settings.modeOf(rule, cmp.Or(result.mode, rule.DefaultMode))
+			result.mode = r.settings.modeOf(rule, cmp.Or(result.mode, rule.DefaultMode))
 			r.settle(&decision, result, rule.Mutable)
 		}
 	}
 	for _, result := range r.houseFindings() {
 		r.settle(&decision, result, false)
 	}
-	for _, fault := range r.faults {
-		faults = append(faults, Fault{Policy: fault.Policy, Err: fault.Err})
-	}
-	return decision, faults
+	return decision
 }
 
 // then is the whole decision about an object that d repairs, where after is what was decided about the repaired one.
 func (d Decision) then(after Decision) Decision {
 	for _, finding := range d.Findings {
-		isRepaired := finding.Mode == Mutate && finding.Exempt == nil
-		isFault := finding.Rule == policyNotEvaluated.ID &&
-			!slices.ContainsFunc(after.Findings, func(f Finding) bool { return f.Rule == finding.Rule && f.Message == finding.Message })
-		if isRepaired || isFault {
+		if finding.Mode == Mutate && finding.Exempt == nil {
 			after.Findings = append(after.Findings, finding)
 		}
 	}
@@ -98,16 +97,6 @@ type Fault struct {
 	// Policy is the name of the SourceIPPolicy, empty for the built-in modules.
 	Policy string
 	Err    error
-}
-
-// and are the faults of both, each policy's once.
-func (f Faults) and(more Faults) Faults {
-	for _, fault := range more {
-		if !slices.ContainsFunc(f, func(g Fault) bool { return g.Policy == fault.Policy }) {
-			f = append(f, fault)
-		}
-	}
-	return f
 }
 
 func (f Faults) Error() string {
@@ -210,7 +199,9 @@ type review struct {
 	unspreadFound *unspread
 }
 
-func newReview(ctx context.Context, in Input, rules Rules, settings Settings) *review {
+// newReview asks Rego about the object. former is the review of the object before it was repaired, if it was: what failed then
+// is not asked again, since it would take all its time once more, and what it answered counts.
+func newReview(ctx context.Context, in Input, rules Rules, settings Settings, former *review) *review {
 	r := &review{Input: in, ctx: ctx, rules: rules, settings: settings, explicit: ExplicitUnknown}
 	if in.Object.Service != nil {
 		r.explicit = explicit(in.Object, in.Old, in.InFile)
@@ -231,7 +222,17 @@ func newReview(ctx context.Context, in Input, rules Rules, settings Settings) *r
 		slices.SortFunc(r.selecting, compareServices)
 	}
 	r.behind = behind(r.selecting, in.Related.Workloads, in.Object)
-	r.answers = rules.Evaluate(ctx, r.document(), settings.Applied)
+	if former != nil {
+		r.faults = slices.Clone(former.faults)
+	}
+	r.answers = rules.Evaluate(ctx, r.document(), r.sound(settings.Applied))
+	if former != nil {
+		for _, answer := range former.answers {
+			if answer.Policy != "" && r.failed(answer.Policy) {
+				r.answers = append(r.answers, answer)
+			}
+		}
+	}
 	for _, answer := range r.answers {
 		if answer.Err != nil {
 			r.fault(answer, settings)
@@ -243,11 +244,7 @@ func newReview(ctx context.Context, in Input, rules Rules, settings Settings) *r
 // askNeighbour evaluates Rego for a Service behind which the workload under review is.
 func (r *review) askNeighbour(service *corev1.Service) []Answer {
 	settings := r.settings.forNeighbour(service, r.Namespace)
-	// One that failed for the object, or for another neighbour, has told that it is not to be trusted today.
-	asked := slices.DeleteFunc(slices.Clone(settings.Applied), func(a AppliedPolicy) bool {
-		return slices.ContainsFunc(r.faults, func(f fault) bool { return f.Policy == a.Name })
-	})
-	answers := r.rules.Evaluate(r.ctx, r.neighbourDocument(service, settings), asked)
+	answers := r.rules.Evaluate(r.ctx, r.neighbourDocument(service, settings), r.sound(settings.Applied))
 	for _, answer := range answers {
 		if answer.Err != nil {
 			answer.Err = fmt.Errorf("%s: %w", serviceRef(service), answer.Err)
@@ -257,9 +254,21 @@ func (r *review) askNeighbour(service *corev1.Service) []Answer {
 	return answers
 }
 
+// sound are the policies that have not failed: one that failed for the object, or for a neighbour, is not to be trusted today.
+func (r *review) sound(applied []AppliedPolicy) []AppliedPolicy {
+	if len(r.faults) == 0 {
+		return applied
+	}
+	return slices.DeleteFunc(slices.Clone(applied), func(a AppliedPolicy) bool { return r.failed(a.Name) })
+}
+
+func (r *review) failed(policy string) bool {
+	return slices.ContainsFunc(r.faults, func(f fault) bool { return f.Policy == policy })
+}
+
 // fault keeps an answer that could not be had, each policy's once, with the policy's mode for it.
 func (r *review) fault(answer Answer, settings Settings) {
-	if slices.ContainsFunc(r.faults, func(f fault) bool { return f.Policy == answer.Policy }) {
+	if r.failed(answer.Policy) {
 		return
 	}
 	mode := Warn

@@ -6,8 +6,8 @@ import "strings"
 type Decision struct {
 	// Findings are sorted by rule, path and message.
 	Findings []Finding
-	// Patches are the repairs of findings that are not exempt, in the order of the catalogue.
-	// A webhook applies those whose mode is Mutate.
+	// Patches are the repairs of findings that are not exempt, in the order of the catalogue, each built on what those before it
+	// leave. A webhook applies those whose mode is Mutate; what the others mend was found after these.
 	Patches []Patch
 }
 

@@ -27,6 +27,8 @@ type Input struct {
 	// InFile tells whether the manifest that Object was read from writes spec.externalTrafficPolicy.
 	// The zero value means that Object does not come from a file.
 	InFile InFile
+	// Final tells that nobody repairs Object any more: it is judged as it is, and not as a repair would leave it.
+	Final bool
 	// Now is the time by which exemptions expire.
 	Now time.Time
 }

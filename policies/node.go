@@ -161,7 +161,7 @@ func (n *Nodes) domains(pod corev1.PodSpec) int {
 	return len(n.eligible(pod))
 }
 
-// toleratesAll tells whether no taint keeps pods from being placed on a node.
+// toleratesAll tells whether pods are placed on nodes whatever taints NoSchedule these have.
 func toleratesAll(pod corev1.PodSpec) bool {
 	return slices.ContainsFunc(pod.Tolerations, func(t corev1.Toleration) bool {
 		return t.Key == "" && t.Operator == corev1.TolerationOpExists && (t.Effect == "" || t.Effect == corev1.TaintEffectNoSchedule)

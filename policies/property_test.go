@@ -296,7 +296,7 @@ func checkProperties(t testing.TB, seed uint64) int {
 
 	if mutations := decision.Mutations(); len(mutations) > 0 {
 		repaired := in
-		repaired.Object = patched(t, in.Object, mutations)
+		repaired.Object, repaired.Final = patched(t, in.Object, mutations), true
 		stored, err := policies.Decide(t.Context(), repaired, rules(), settings)
 		if err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -33,8 +34,9 @@ func testHandler(t *testing.T, c readyCase) {
 	if kind, ok := policies.WorkloadKindOf(in.Object.APIVersion, in.Object.Kind); ok && kind.Door == policies.FilesOnly {
 		return
 	}
-	decision, _ := policies.Decide(t.Context(), in, c.rules, c.settings)
 	for _, endpoint := range review.ObjectEndpoints {
+		in.Final = endpoint == review.Validate
+		decision, _ := policies.Decide(t.Context(), in, c.rules, c.settings)
 		got := answer(t, c, endpoint)
 
 		wantDenied, wantWarned := []string{}, []string{}
@@ -79,6 +81,28 @@ func testHandler(t *testing.T, c readyCase) {
 		if diff := cmp.Diff(marshal(t, operations), patch); diff != "" {
 			t.Errorf("%s patch mismatch (-Decide +handler):\n%s", endpoint, diff)
 		}
+	}
+}
+
+// Where /mutate was not asked, or somebody undid what it did, /validate judges the object that is stored, and not the one that a repair
+// would have left.
+func TestValidateJudgesWhatIsStored(t *testing.T) {
+	t.Parallel()
+	c := readCase(t, filepath.Join(casesDir, "source-ip-needs-local", "border-house-rules-judge-what-is-stored"))
+	got := answer(t, c, review.Validate)
+	if got.Allowed || len(got.Result.Details.Causes) != 1 || got.Result.Details.Causes[0].Type != "is-cluster" {
+		t.Errorf("a Service that stays Cluster is allowed: %t, %+v; want a denial of is-cluster", got.Allowed, got.Result)
+	}
+	repaired := c
+	in := *c.Case
+	repaired.Case = &in
+	var err error
+	if in.Input.Object, err = c.Input.Object.Patched([]policies.PatchOperation{{Op: "add", Path: "/spec/externalTrafficPolicy", Value: "Local"}}); err != nil {
+		t.Fatal(err)
+	}
+	got = answer(t, repaired, review.Validate)
+	if got.Allowed || len(got.Result.Details.Causes) != 1 || got.Result.Details.Causes[0].Type != "is-local" {
+		t.Errorf("the repaired Service is allowed: %t, %+v; want a denial of is-local", got.Allowed, got.Result)
 	}
 }
 

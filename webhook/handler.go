@@ -280,6 +280,7 @@ func (h *Handler) input(ctx context.Context, request *admissionv1.AdmissionReque
 	in.Namespace = h.Neighbours.Namespace(ctx, in.Object.Namespace)
 	in.Cluster = h.Neighbours.Cluster()
 	in.Related = h.Neighbours.Related(ctx, in)
+	in.Final = h.Endpoint == review.Validate
 	in.Now = h.Clock.Now()
 	return in, true, nil
 }
