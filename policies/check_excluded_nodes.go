@@ -51,7 +51,7 @@ func checkExcludedNodes(r *review) []result {
 	if len(services) == 0 {
 		return nil
 	}
-	nodes := r.Cluster.Known.eligible(workload.placement())
+	nodes := r.Cluster.Known.eligible(workload.scheduledPod())
 	excluded := slices.DeleteFunc(slices.Clone(nodes), func(n *corev1.Node) bool { return !isExcluded(n, r.Cluster.Version) })
 	if len(excluded) == 0 {
 		return nil

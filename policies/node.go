@@ -65,23 +65,23 @@ func (c Cluster) eligible(w *Workload) int {
 	if c.Nodes > 0 || c.Known == nil {
 		return c.Nodes
 	}
-	return len(c.Known.eligible(w.placement()))
+	return len(c.Known.eligible(w.scheduledPod()))
 }
 
-// eligibleInTime is eligible, with the nodes that are kept free for now only: cordoned ones, and those with a condition that
-// may pass.
+// eligibleInTime is eligible, with the nodes that take no pods only as long as they are in their present state: cordoned, not ready,
+// or short of something.
 func (c Cluster) eligibleInTime(w *Workload) int {
 	if c.Nodes > 0 || c.Known == nil {
 		return c.Nodes
 	}
-	pod := w.placement()
+	pod := w.scheduledPod()
 	pod.Tolerations = slices.Concat(pod.Tolerations, tolerationsOf(passingTaints))
 	return len(c.Known.eligible(pod))
 }
 
-// placement is the spec of a workload's pods, with the tolerations that its controller adds.
+// scheduledPod is the spec of a workload's pods as the scheduler gets it, with the tolerations that its controller adds.
 // Source: kubernetes v1.37.1, pkg/controller/daemon/util/daemonset_util.go, AddOrUpdateDaemonPodTolerations.
-func (w *Workload) placement() corev1.PodSpec {
+func (w *Workload) scheduledPod() corev1.PodSpec {
 	pod := w.Template.Spec
 	if w.Kind != daemonSetKind {
 		return pod

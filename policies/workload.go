@@ -64,7 +64,7 @@ type UpdateStrategy struct {
 	// byTraffic tells that new pods come as traffic is moved to them, whatever its numbers say, and atOnce that all of them are
 	// there before the first old one goes.
 	byTraffic, atOnce bool
-	// paused tells that nothing is replaced for now, and partitioned that some pods stay as they are.
+	// paused tells that nothing is replaced until somebody goes on with it, and partitioned that some pods stay as they are.
 	paused, partitioned bool
 }
 

@@ -12,9 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	jsonpatch "github.com/evanphx/json-patch/v5"
 	"github.com/google/go-cmp/cmp"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies"
@@ -190,26 +188,12 @@ func testRepaired(t *testing.T, c readyCase, decision policies.Decision) {
 	if len(decision.Patches) == 0 {
 		return
 	}
-	content := marshal(t, c.Input.Object.Content())
-	for _, p := range decision.Patches {
-		operations, err := jsonpatch.DecodePatch([]byte(marshal(t, p.Operations)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		patched, err := operations.Apply([]byte(content))
-		if err != nil {
-			t.Fatal(err)
-		}
-		content = string(patched)
-	}
-	var object map[string]any
-	if err := utiljson.Unmarshal([]byte(content), &object); err != nil {
-		t.Fatal(err)
-	}
 	in := c.Input
-	var err error
-	if in.Object, err = policies.NewObject(object); err != nil {
-		t.Fatal(err)
+	for _, p := range decision.Patches {
+		var err error
+		if in.Object, err = in.Object.Patched(p.Operations); err != nil {
+			t.Fatal(err)
+		}
 	}
 	again, _ := policies.Decide(t.Context(), in, c.rules, c.settings)
 	if len(again.Patches) > 0 {

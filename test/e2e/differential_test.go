@@ -183,15 +183,7 @@ type differential struct {
 
 func newDifferential(t *testing.T, version cluster.Version) *differential {
 	t.Helper()
-	c, err := cluster.Start(t.Context(), cluster.Options{Version: version})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	c := startCluster(t, cluster.Options{Version: version})
 	config := c.Config()
 	config.WarningHandlerWithContext = rest.NoWarnings{}
 	client, err := kubernetes.NewForConfig(config)

@@ -71,14 +71,10 @@ type environment struct {
 	objects client.Client
 }
 
-// newEnvironment starts one, which ends with the test.
-func newEnvironment(t *testing.T, control cluster.Options, install sandbox.Options) *environment {
+// startCluster starts a control plane, which ends with the test.
+func startCluster(t *testing.T, options cluster.Options) *cluster.Cluster {
 	t.Helper()
-	binary, err := webhookBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := cluster.Start(t.Context(), control)
+	c, err := cluster.Start(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +86,17 @@ func newEnvironment(t *testing.T, control cluster.Options, install sandbox.Optio
 			t.Error(err)
 		}
 	})
+	return c
+}
+
+// newEnvironment starts one, which ends with the test.
+func newEnvironment(t *testing.T, control cluster.Options, install sandbox.Options) *environment {
+	t.Helper()
+	binary, err := webhookBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := startCluster(t, control)
 	s, err := sandbox.Install(t.Context(), c, binary, install)
 	if err != nil {
 		t.Fatal(err)

@@ -39,15 +39,7 @@ func TestConfig(t *testing.T) {
 	for _, version := range cluster.Versions() {
 		t.Run(string(version), func(t *testing.T) {
 			t.Parallel()
-			c, err := cluster.Start(t.Context(), cluster.Options{Version: version})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := c.Stop(); err != nil {
-					t.Error(err)
-				}
-			})
+			c := startCluster(t, cluster.Options{Version: version})
 			// kubectl returns what it printed. A warning, its own or the API server's, is a failure.
 			kubectl := func(t *testing.T, stdin []byte, args ...string) []byte {
 				t.Helper()

@@ -53,18 +53,7 @@ var predicateTemplates = flag.Int("predicate-templates", 300, "number of templat
 func TestSpreadPredicate(t *testing.T) {
 	t.Parallel()
 	t.Logf("seed %d", predicateSeed)
-	c, err := cluster.Start(t.Context(), cluster.Options{Nodes: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(c.Logs())
-		}
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	c := startCluster(t, cluster.Options{Nodes: 1})
 	config := c.Config()
 	config.WarningHandlerWithContext = rest.NoWarnings{} // there are many, of selectors that are nil
 	s := newScheduler(t, config)
