@@ -69,8 +69,15 @@ func TestUnseenKinds(t *testing.T) {
 			return slices.ContainsFunc(decision.Findings, func(f Finding) bool { return f.Rule == rule })
 		}
 		if says(neighboursUnknown.ID) != test.want || test.besides != "" && !says(test.besides) {
-			t.Errorf("%s behind %s: findings %v; want one of %s: %t, and one of %q", test.object.Ref, test.policy, decision.Findings,
-				neighboursUnknown.ID, test.want, test.besides)
+			t.Errorf(
+				"%s behind %s: findings %v; want one of %s: %t, and one of %q",
+				test.object.Ref,
+				test.policy,
+				decision.Findings,
+				neighboursUnknown.ID,
+				test.want,
+				test.besides,
+			)
 		}
 	}
 }
@@ -90,7 +97,12 @@ func TestAPolicyThatFailedIsNotAskedAboutNeighbours(t *testing.T) {
 			},
 		},
 	})
-	in := Input{Operation: Create, Object: &Object{Ref: workload.Ref, Workload: workload}, Namespace: Namespace{Name: "edge"}, Related: Related{View: ViewCluster}}
+	in := Input{
+		Operation: Create,
+		Object:    &Object{Ref: workload.Ref, Workload: workload},
+		Namespace: Namespace{Name: "edge"},
+		Related:   Related{View: ViewCluster},
+	}
 	for i := range services {
 		in.Related.Services = append(in.Related.Services, &corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: fmt.Sprintf("web-%d", i)},
@@ -99,7 +111,11 @@ func TestAPolicyThatFailedIsNotAskedAboutNeighbours(t *testing.T) {
 			},
 		})
 	}
-	all := prepared(t, policy("slow", func(*v1alpha1.SourceIPPolicySpec) {}), policy("sound", func(*v1alpha1.SourceIPPolicySpec) {}))
+	all := prepared(
+		t,
+		policy("slow", func(*v1alpha1.SourceIPPolicySpec) {}),
+		policy("sound", func(*v1alpha1.SourceIPPolicySpec) {}),
+	)
 	rules := &fakeRules{fails: "slow", asked: map[string]int{}}
 	_, err := Decide(t.Context(), in, rules, Resolve(all, in.Object, in.Namespace))
 	if faults, _ := errors.AsType[Faults](err); len(faults) != 1 || faults[0].Policy != "slow" {
@@ -113,29 +129,51 @@ func TestAPolicyThatFailedIsNotAskedAboutNeighbours(t *testing.T) {
 // TestAPolicyThatFailedIsToldOnce: what a webhook repairs is judged twice, and one that takes all its time would take it twice.
 func TestAPolicyThatFailedIsToldOnce(t *testing.T) {
 	t.Parallel()
-	object, err := ReadObject("apps/v1", "Deployment", "", []byte(`{"metadata": {"namespace": "edge", "name": "web"}, "spec": {"replicas": 3,
-		"selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}}}}}`))
+	object, err := ReadObject(
+		"apps/v1",
+		"Deployment",
+		"",
+		[]byte(`{"metadata": {"namespace": "edge", "name": "web"}, "spec": {"replicas": 3,
+		"selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}}}}}`),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := Input{Operation: Create, Object: object, Namespace: Namespace{Name: "edge"}, Related: Related{View: ViewCluster, Services: []*corev1.Service{{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"},
-		Spec: corev1.ServiceSpec{
-			Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
-			Selector: map[string]string{"app": "web"},
-		},
-	}}}}
-	all := prepared(t, policy("slow", func(*v1alpha1.SourceIPPolicySpec) {}), policy("sound", func(spec *v1alpha1.SourceIPPolicySpec) {
-		spec.Rules = []v1alpha1.RuleMode{{ID: unspreadBehindLocal.ID, Mode: v1alpha1.ModeMutate}}
-	}))
+	in := Input{
+		Operation: Create,
+		Object:    object,
+		Namespace: Namespace{Name: "edge"},
+		Related: Related{View: ViewCluster, Services: []*corev1.Service{{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"},
+			Spec: corev1.ServiceSpec{
+				Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
+				Selector: map[string]string{"app": "web"},
+			},
+		}}},
+	}
+	all := prepared(
+		t,
+		policy("slow", func(*v1alpha1.SourceIPPolicySpec) {}),
+		policy("sound", func(spec *v1alpha1.SourceIPPolicySpec) {
+			spec.Rules = []v1alpha1.RuleMode{{ID: unspreadBehindLocal.ID, Mode: v1alpha1.ModeMutate}}
+		}),
+	)
 	rules := &fakeRules{fails: "slow", asked: map[string]int{}}
 	decision, err := Decide(t.Context(), in, rules, Resolve(all, in.Object, in.Namespace))
 	if faults, _ := errors.AsType[Faults](err); len(faults) != 1 || faults[0].Policy != "slow" {
 		t.Errorf("the faults are %v, want one of slow", err)
 	}
-	told := slices.DeleteFunc(slices.Clone(decision.Findings), func(f Finding) bool { return f.Rule != policyNotEvaluated.ID })
+	told := slices.DeleteFunc(
+		slices.Clone(decision.Findings),
+		func(f Finding) bool { return f.Rule != policyNotEvaluated.ID },
+	)
 	if len(told) != 1 || len(decision.Mutations()) == 0 {
-		t.Errorf("findings %v and %d mutations, want one of %s, and a repair", told, len(decision.Mutations()), policyNotEvaluated.ID)
+		t.Errorf(
+			"findings %v and %d mutations, want one of %s, and a repair",
+			told,
+			len(decision.Mutations()),
+			policyNotEvaluated.ID,
+		)
 	}
 	if rules.asked["slow"] != 1 || rules.asked["sound"] < 3 {
 		t.Errorf("asked %v, want slow once, and sound about the object, the Service and the repaired object", rules.asked)

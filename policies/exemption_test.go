@@ -15,20 +15,80 @@ func TestParseExemption(t *testing.T) {
 		want    Exemption
 		problem string
 	}{
-		"a reason alone never ends":             {"DSR in front", noon, Exemption{Reason: "DSR in front"}, ""},
-		"the last day is still exempt":          {"known; until=2027-03-31", noon, Exemption{Reason: "known", Until: "2027-03-31"}, ""},
-		"the day is that of UTC":                {"known; until=2027-03-31", noon.Add(11 * time.Hour).In(time.FixedZone("", 10*3600)), Exemption{Reason: "known", Until: "2027-03-31"}, ""},
-		"the day after is not":                  {"known; until=2027-03-31", noon.Add(12 * time.Hour), Exemption{}, "the exemption expired on 2027-03-31"},
-		"only the last until counts":            {"see note; until=x; until=2027-04-01", noon, Exemption{Reason: "see note; until=x", Until: "2027-04-01"}, ""},
-		"an until that is no date is told":      {"known; until=2027-02-30", noon, Exemption{}, `not exempt: "until" is not a date such as 2027-03-31`},
-		"an empty until is told":                {"known; until=", noon, Exemption{}, `not exempt: "until" is not a date such as 2027-03-31`},
-		"a date without the space is told":      {"known;until=2027-03-31", noon, Exemption{}, `not exempt: write the date as "; until=2027-03-31"`},
-		"a date without a reason is told":       {"until=2020-01-01", noon, Exemption{}, `not exempt: write the date as "; until=2027-03-31"`},
-		"a date after a comma is told":          {"two nodes, Until = 2025-03-31", noon, Exemption{}, `not exempt: write the date as "; until=2027-03-31"`},
-		"a date without = is told":              {"two nodes; until 2025-03-31", noon, Exemption{}, `not exempt: write the date as "; until=2027-03-31"`},
-		"the word until is a word":              {"until the new pool is there", noon, Exemption{Reason: "until the new pool is there"}, ""},
-		"an empty reason is told":               {"  ", noon, Exemption{}, "not exempt: the annotation gives no reason"},
-		"an until without a reason is told too": {"; until=2027-03-31", noon, Exemption{}, "not exempt: the annotation gives no reason"},
+		"a reason alone never ends": {"DSR in front", noon, Exemption{Reason: "DSR in front"}, ""},
+		"the last day is still exempt": {
+			"known; until=2027-03-31",
+			noon,
+			Exemption{Reason: "known", Until: "2027-03-31"},
+			"",
+		},
+		"the day is that of UTC": {
+			"known; until=2027-03-31",
+			noon.Add(11 * time.Hour).In(time.FixedZone("", 10*3600)),
+			Exemption{Reason: "known", Until: "2027-03-31"},
+			"",
+		},
+		"the day after is not": {
+			"known; until=2027-03-31",
+			noon.Add(12 * time.Hour),
+			Exemption{},
+			"the exemption expired on 2027-03-31",
+		},
+		"only the last until counts": {
+			"see note; until=x; until=2027-04-01",
+			noon,
+			Exemption{Reason: "see note; until=x", Until: "2027-04-01"},
+			"",
+		},
+		"an until that is no date is told": {
+			"known; until=2027-02-30",
+			noon,
+			Exemption{},
+			`not exempt: "until" is not a date such as 2027-03-31`,
+		},
+		"an empty until is told": {
+			"known; until=",
+			noon,
+			Exemption{},
+			`not exempt: "until" is not a date such as 2027-03-31`,
+		},
+		"a date without the space is told": {
+			"known;until=2027-03-31",
+			noon,
+			Exemption{},
+			`not exempt: write the date as "; until=2027-03-31"`,
+		},
+		"a date without a reason is told": {
+			"until=2020-01-01",
+			noon,
+			Exemption{},
+			`not exempt: write the date as "; until=2027-03-31"`,
+		},
+		"a date after a comma is told": {
+			"two nodes, Until = 2025-03-31",
+			noon,
+			Exemption{},
+			`not exempt: write the date as "; until=2027-03-31"`,
+		},
+		"a date without = is told": {
+			"two nodes; until 2025-03-31",
+			noon,
+			Exemption{},
+			`not exempt: write the date as "; until=2027-03-31"`,
+		},
+		"the word until is a word": {
+			"until the new pool is there",
+			noon,
+			Exemption{Reason: "until the new pool is there"},
+			"",
+		},
+		"an empty reason is told": {"  ", noon, Exemption{}, "not exempt: the annotation gives no reason"},
+		"an until without a reason is told too": {
+			"; until=2027-03-31",
+			noon,
+			Exemption{},
+			"not exempt: the annotation gives no reason",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

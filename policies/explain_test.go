@@ -20,10 +20,15 @@ import (
 // explainedService is what the tests explain. Its Namespace is known and has a team.
 var (
 	explainedService = &Object{
-		Ref:     Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "web"},
-		Service: &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web", Labels: map[string]string{"tier": "front"}}},
+		Ref: Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "web"},
+		Service: &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web", Labels: map[string]string{"tier": "front"}},
+		},
 	}
-	explainedNamespace = Namespace{Name: "edge", Labels: map[string]string{corev1.LabelMetadataName: "edge", "team": "web"}}
+	explainedNamespace = Namespace{
+		Name:   "edge",
+		Labels: map[string]string{corev1.LabelMetadataName: "edge", "team": "web"},
+	}
 )
 
 func TestExplainSaysWhyAPolicyMatches(t *testing.T) {
@@ -45,10 +50,18 @@ func TestExplainSaysWhyAPolicyMatches(t *testing.T) {
 			"excludeNamespaces names edge"},
 		"not excluded": {&v1alpha1.Match{ExcludeNamespaces: []string{"mail"}}, explainedNamespace, true,
 			"excludeNamespaces does not name edge"},
-		"the Namespace has another value": {&v1alpha1.Match{NamespaceSelector: selecting("team", "mail")}, explainedNamespace, false,
-			"namespaceSelector team=mail does not select Namespace edge (team=web)"},
-		"the Namespace has not the label": {&v1alpha1.Match{NamespaceSelector: selecting("zone", "a")}, explainedNamespace, false,
-			"namespaceSelector zone=a does not select Namespace edge (no zone)"},
+		"the Namespace has another value": {
+			&v1alpha1.Match{NamespaceSelector: selecting("team", "mail")},
+			explainedNamespace,
+			false,
+			"namespaceSelector team=mail does not select Namespace edge (team=web)",
+		},
+		"the Namespace has not the label": {
+			&v1alpha1.Match{NamespaceSelector: selecting("zone", "a")},
+			explainedNamespace,
+			false,
+			"namespaceSelector zone=a does not select Namespace edge (no zone)",
+		},
 		"a label that is asked for twice is told once": {&v1alpha1.Match{NamespaceSelector: notIn}, explainedNamespace, false,
 			"namespaceSelector team notin (mail,web),team does not select Namespace edge (team=web)"},
 		"the Namespace is selected": {&v1alpha1.Match{NamespaceSelector: selecting("team", "web")}, explainedNamespace, true,
@@ -59,15 +72,27 @@ func TestExplainSaysWhyAPolicyMatches(t *testing.T) {
 			"namespaceSelector team=web: the labels of Namespace edge are not known"},
 		"the name is known": {&v1alpha1.Match{NamespaceSelector: selecting(corev1.LabelMetadataName, "edge")}, assumed, true,
 			"namespaceSelector kubernetes.io/metadata.name=edge selects Namespace edge"},
-		"the object has another label": {&v1alpha1.Match{ObjectSelector: selecting("tier", "back")}, explainedNamespace, false,
-			"objectSelector tier=back does not select Service edge/web (tier=front)"},
+		"the object has another label": {
+			&v1alpha1.Match{ObjectSelector: selecting("tier", "back")},
+			explainedNamespace,
+			false,
+			"objectSelector tier=back does not select Service edge/web (tier=front)",
+		},
 		"all that selects is told": {
-			&v1alpha1.Match{NamespaceSelector: selecting("team", "web"), ObjectSelector: selecting("tier", "front"), ExcludeNamespaces: []string{"mail"}},
+			&v1alpha1.Match{
+				NamespaceSelector: selecting("team", "web"),
+				ObjectSelector:    selecting("tier", "front"),
+				ExcludeNamespaces: []string{"mail"},
+			},
 			explainedNamespace, true,
 			"excludeNamespaces does not name edge; namespaceSelector team=web selects Namespace edge; objectSelector tier=front selects Service edge/web",
 		},
 		"all that does not select is told, and nothing else": {
-			&v1alpha1.Match{NamespaceSelector: selecting("team", "mail"), ObjectSelector: selecting("tier", "front"), ExcludeNamespaces: []string{"edge"}},
+			&v1alpha1.Match{
+				NamespaceSelector: selecting("team", "mail"),
+				ObjectSelector:    selecting("tier", "front"),
+				ExcludeNamespaces: []string{"edge"},
+			},
 			explainedNamespace, false,
 			"excludeNamespaces names edge; namespaceSelector team=mail does not select Namespace edge (team=web)",
 		},
@@ -77,7 +102,9 @@ func TestExplainSaysWhyAPolicyMatches(t *testing.T) {
 			t.Parallel()
 			p := policy("p", func(s *v1alpha1.SourceIPPolicySpec) { s.Match, s.Priority = test.match, 3 })
 			got := Explain(prepared(t, p), explainedService, test.namespace).Policies
-			want := []ExplainedPolicy{{Name: "p", Priority: 3, Matches: test.matches, Why: test.why, EvaluationFailure: v1alpha1.FailureWarn}}
+			want := []ExplainedPolicy{
+				{Name: "p", Priority: 3, Matches: test.matches, Why: test.why, EvaluationFailure: v1alpha1.FailureWarn},
+			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("Explain() mismatch (-want +got):\n%s", diff)
 			}
@@ -116,7 +143,10 @@ func TestExplainSaysWhoGivesASetting(t *testing.T) {
 		}},
 		"the first counts, and the others are told in their order": {
 			[]v1alpha1.SourceIPPolicy{
-				policy("a", modes(unspread, "Mutate")), policy("b", modes(unspread, "Off")), policy("c", modes("local-on-cluster-ip", "Audit")),
+				policy(
+					"a",
+					modes(unspread, "Mutate"),
+				), policy("b", modes(unspread, "Off")), policy("c", modes("local-on-cluster-ip", "Audit")),
 			},
 			map[string][][]string{
 				"rules[unspread-behind-local]": {{"Mutate/a/", "Off/b/", "Warn//"}},
@@ -133,7 +163,9 @@ func TestExplainSaysWhoGivesASetting(t *testing.T) {
 		},
 		"house rules of one id are two rules": {
 			[]v1alpha1.SourceIPPolicy{policy("a", modes("corp", "Audit")), policy("b", modes("corp", "Deny"))},
-			map[string][][]string{"rules[corp]": {{"Audit/a/", "Deny or Warn/a/its Rego"}, {"Deny/b/", "Deny or Warn/b/its Rego"}}},
+			map[string][][]string{
+				"rules[corp]": {{"Audit/a/", "Deny or Warn/a/its Rego"}, {"Deny/b/", "Deny or Warn/b/its Rego"}},
+			},
 		},
 		"a class that is not listed has the default": {
 			[]v1alpha1.SourceIPPolicy{
@@ -141,12 +173,17 @@ func TestExplainSaysWhoGivesASetting(t *testing.T) {
 				policy("b", balancers("metallb-bgp", map[string]string{"c": "aws-nlb-ip"})),
 			},
 			map[string][][]string{
-				"loadBalancers.default":    {{"metallb-l2/a/", "metallb-bgp/b/", "//"}},
-				"loadBalancers.classes[c]": {{"aws-nlb-ip/b/", "metallb-l2/a/loadBalancers.default", "metallb-bgp/b/loadBalancers.default", "//"}},
+				"loadBalancers.default": {{"metallb-l2/a/", "metallb-bgp/b/", "//"}},
+				"loadBalancers.classes[c]": {
+					{"aws-nlb-ip/b/", "metallb-l2/a/loadBalancers.default", "metallb-bgp/b/loadBalancers.default", "//"},
+				},
 			},
 		},
 		"parameters are compact and sorted, each key by itself": {
-			[]v1alpha1.SourceIPPolicy{policy("a", parameters(`{"x": {"z": [1, "<&>"], "a": null}, "n": null}`)), policy("b", parameters(`{"x": 2}`))},
+			[]v1alpha1.SourceIPPolicy{
+				policy("a", parameters(`{"x": {"z": [1, "<&>"], "a": null}, "n": null}`)),
+				policy("b", parameters(`{"x": 2}`)),
+			},
 			map[string][][]string{
 				`parameters[x]`: {{`{"a":null,"z":[1,"<&>"]}/a/`, "2/b/"}},
 				`parameters[n]`: {{"null/a/"}},
@@ -304,7 +341,9 @@ func TestExplainGivesWhatResolveReturns(t *testing.T) {
 				want = []string{setting.Values[next].Value}
 				instead++
 			}
-			without := prepared(t, slices.DeleteFunc(slices.Clone(list), func(p v1alpha1.SourceIPPolicy) bool { return p.Name == from })...)
+			without := prepared(
+				t,
+				slices.DeleteFunc(slices.Clone(list), func(p v1alpha1.SourceIPPolicy) bool { return p.Name == from })...)
 			rest := Resolve(without, explainedService, namespace)
 			got := resolved(rest)[setting.Name]
 			if class, ok := strings.CutPrefix(setting.Name, "loadBalancers.classes["); ok && want != nil {
@@ -342,7 +381,10 @@ func (g policyGenerator) spec(s *v1alpha1.SourceIPPolicySpec) {
 	s.Priority = oneOf[int32](g, 0, 0, 1, -1)
 	s.EvaluationFailure = oneOf(g, "", v1alpha1.FailureDeny, v1alpha1.FailureIgnore)
 	if g.IntN(2) == 0 {
-		s.Match = &v1alpha1.Match{NamespaceSelector: g.selector("team", "web", "mail"), ObjectSelector: g.selector("tier", "front", "back")}
+		s.Match = &v1alpha1.Match{
+			NamespaceSelector: g.selector("team", "web", "mail"),
+			ObjectSelector:    g.selector("tier", "front", "back"),
+		}
 		if g.IntN(4) == 0 {
 			s.Match.ExcludeNamespaces = []string{oneOf(g, "edge", "mail")}
 		}
@@ -361,7 +403,10 @@ func (g policyGenerator) spec(s *v1alpha1.SourceIPPolicySpec) {
 	}
 	s.Exemptions = oneOf(g, "", "", v1alpha1.ExemptionsNone, v1alpha1.ExemptionsNamespaces)
 	if g.IntN(2) == 0 {
-		s.LoadBalancers = &v1alpha1.LoadBalancers{Default: oneOf(g, "", "metallb-l2", "metallb-bgp"), Classes: map[string]string{}}
+		s.LoadBalancers = &v1alpha1.LoadBalancers{
+			Default: oneOf(g, "", "metallb-l2", "metallb-bgp"),
+			Classes: map[string]string{},
+		}
 		for _, class := range []string{"c", "d"}[:g.IntN(3)] {
 			s.LoadBalancers.Classes[class] = oneOf(g, "aws-nlb-ip", "aws-nlb-instance")
 		}

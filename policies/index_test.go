@@ -85,7 +85,13 @@ func TestIndexEqualsLinearScan(t *testing.T) {
 		slices.Sort(want)
 		slices.Sort(got)
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatalf("Services of %s with %v mismatch (-want +got), seed %d:\n%s", workload.Ref, workload.Workload.Template.Labels, seed, diff)
+			t.Fatalf(
+				"Services of %s with %v mismatch (-want +got), seed %d:\n%s",
+				workload.Ref,
+				workload.Workload.Template.Labels,
+				seed,
+				diff,
+			)
 		}
 	}
 	for _, service := range allServices {
@@ -101,7 +107,13 @@ func TestIndexEqualsLinearScan(t *testing.T) {
 		slices.Sort(want)
 		slices.Sort(got)
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatalf("workloads of %s with %v mismatch (-want +got), seed %d:\n%s", service.Ref, service.Service.Spec.Selector, seed, diff)
+			t.Fatalf(
+				"workloads of %s with %v mismatch (-want +got), seed %d:\n%s",
+				service.Ref,
+				service.Service.Spec.Selector,
+				seed,
+				diff,
+			)
 		}
 	}
 	if pairs < 100_000 || matches < 1_000 {
@@ -133,7 +145,10 @@ func TestRelatedOfWorkloadHoldsThoseBehindTheSameServices(t *testing.T) {
 	index := NewIndex(ViewFiles)
 	workload := func(name string, labels map[string]string) *Object {
 		ref := Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "edge", Name: name}
-		return &Object{Ref: ref, Workload: &Workload{Ref: ref, Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}}}}
+		return &Object{
+			Ref:      ref,
+			Workload: &Workload{Ref: ref, Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}}},
+		}
 	}
 	stable := workload("stable", map[string]string{"app": "web", "track": "stable"})
 	canary := workload("canary", map[string]string{"app": "web", "track": "canary"})
@@ -145,7 +160,11 @@ func TestRelatedOfWorkloadHoldsThoseBehindTheSameServices(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"},
 		Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "web"}},
 	}})
-	scaler := Autoscaler{Ref: Ref{Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: "web"}, Target: WorkloadRef{"apps", "Deployment", "canary"}, MaxReplicas: 3}
+	scaler := Autoscaler{
+		Ref:         Ref{Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: "web"},
+		Target:      WorkloadRef{"apps", "Deployment", "canary"},
+		MaxReplicas: 3,
+	}
 	index.PutAutoscaler(Autoscaler{Ref: scaler.Ref, Target: WorkloadRef{"apps", "Deployment", "other"}, MaxReplicas: 9})
 	index.PutAutoscaler(scaler)
 
@@ -181,7 +200,11 @@ func TestObjectsThatAreStillToBeNamedAreOthers(t *testing.T) {
 	}
 	related := index.Related(workloads[0])
 	if len(related.Services) != 2 || len(related.Workloads) != 1 || related.Workloads[0] != workloads[1].Workload {
-		t.Errorf("Related() = %d Services and %d other workloads, want 2 and 1", len(related.Services), len(related.Workloads))
+		t.Errorf(
+			"Related() = %d Services and %d other workloads, want 2 and 1",
+			len(related.Services),
+			len(related.Workloads),
+		)
 	}
 }
 
@@ -197,7 +220,12 @@ func TestDeleteLeavesNothingBehind(t *testing.T) {
 			ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"},
 			Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "web"}},
 		})
-		index.PutWorkload(&Workload{Ref: workload, Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}}})
+		index.PutWorkload(
+			&Workload{
+				Ref:      workload,
+				Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}},
+			},
+		)
 		index.PutAutoscaler(Autoscaler{Ref: scaler, Target: WorkloadRef{"apps", "Deployment", "web"}, MaxReplicas: 3})
 		index.PutEndpoints(Endpoints{Ref: slice, Service: "web", Count: 1})
 	}
@@ -237,7 +265,13 @@ func TestServicesThatShareAnAddress(t *testing.T) {
 			got = append(got, other.Namespace+"/"+other.Name)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s: Services that share the address of %s/%s mismatch (-want +got):\n%s", when, of.Namespace, of.Name, diff)
+			t.Errorf(
+				"%s: Services that share the address of %s/%s mismatch (-want +got):\n%s",
+				when,
+				of.Namespace,
+				of.Name,
+				diff,
+			)
 		}
 	}
 	one := service("edge", "web", edge, web)
@@ -259,12 +293,27 @@ func TestServicesThatShareAnAddress(t *testing.T) {
 		index.PutService(other)
 	}
 	wantSharers("all were put", one, "edge/dns", "edge/no-selector", "other/web")
-	wantSharers("all were put", service("new", "one", map[string]string{deprecated: "edge"}, nil), "edge/dns", "edge/no-selector", "edge/web", "other/web")
-	wantSharers("a key twice", service("new", "two", map[string]string{key: "infra", "lbipam.cilium.io/sharing-key": "edge"}, nil),
-		"edge/cilium", "edge/infra", "edge/outvoted")
+	wantSharers(
+		"all were put",
+		service("new", "one", map[string]string{deprecated: "edge"}, nil),
+		"edge/dns",
+		"edge/no-selector",
+		"edge/web",
+		"other/web",
+	)
+	wantSharers(
+		"a key twice",
+		service("new", "two", map[string]string{key: "infra", "lbipam.cilium.io/sharing-key": "edge"}, nil),
+		"edge/cilium",
+		"edge/infra",
+		"edge/outvoted",
+	)
 	wantSharers("a node port shares nothing", nodePort)
 	workload := Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "other", Name: "web"}
-	behind := &Object{Ref: workload, Workload: &Workload{Ref: workload, Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: web}}}}
+	behind := &Object{
+		Ref:      workload,
+		Workload: &Workload{Ref: workload, Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: web}}},
+	}
 	if services := index.Related(behind).Services; len(services) != 1 || services[0].Namespace != "other" {
 		t.Errorf("the Services in front of a workload are %v, want other/web only", services)
 	}

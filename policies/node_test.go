@@ -34,16 +34,40 @@ func TestEligible(t *testing.T) {
 		pod  string
 		want []string
 	}{
-		"any":                       {"{}", []string{"other", "plain", "wished-away"}},
-		"a pool":                    {"{nodeSelector: {pool: web}}", []string{"plain", "wished-away"}},
-		"a pool by affinity":        {"{affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: pool, operator: In, values: [batch]}]}]}}}}", []string{"other"}},
-		"a node by its name":        {"{affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchFields: [{key: metadata.name, operator: In, values: [plain]}]}]}}}}", []string{"plain"}},
-		"a wish is no condition":    {"{affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {matchExpressions: [{key: pool, operator: Exists}]}}]}}}", []string{"other", "plain", "wished-away"}},
-		"the control plane":         {"{tolerations: [{key: node-role.kubernetes.io/control-plane, operator: Exists}]}", []string{"control", "other", "plain", "wished-away"}},
-		"everything tolerated":      {"{tolerations: [{operator: Exists}]}", []string{"control", "cordoned", "leaving", "other", "plain", "wished-away"}},
-		"one effect tolerated":      {"{tolerations: [{operator: Exists, effect: NoExecute}]}", []string{"leaving", "other", "plain", "wished-away"}},
-		"another value tolerated":   {"{tolerations: [{key: maintenance, value: later}]}", []string{"other", "plain", "wished-away"}},
-		"a condition that is wrong": {"{affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: pool, operator: Odd}]}]}}}}", nil},
+		"any":    {"{}", []string{"other", "plain", "wished-away"}},
+		"a pool": {"{nodeSelector: {pool: web}}", []string{"plain", "wished-away"}},
+		"a pool by affinity": {
+			"{affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: pool, operator: In, values: [batch]}]}]}}}}",
+			[]string{"other"},
+		},
+		"a node by its name": {
+			"{affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchFields: [{key: metadata.name, operator: In, values: [plain]}]}]}}}}",
+			[]string{"plain"},
+		},
+		"a wish is no condition": {
+			"{affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {matchExpressions: [{key: pool, operator: Exists}]}}]}}}",
+			[]string{"other", "plain", "wished-away"},
+		},
+		"the control plane": {
+			"{tolerations: [{key: node-role.kubernetes.io/control-plane, operator: Exists}]}",
+			[]string{"control", "other", "plain", "wished-away"},
+		},
+		"everything tolerated": {
+			"{tolerations: [{operator: Exists}]}",
+			[]string{"control", "cordoned", "leaving", "other", "plain", "wished-away"},
+		},
+		"one effect tolerated": {
+			"{tolerations: [{operator: Exists, effect: NoExecute}]}",
+			[]string{"leaving", "other", "plain", "wished-away"},
+		},
+		"another value tolerated": {
+			"{tolerations: [{key: maintenance, value: later}]}",
+			[]string{"other", "plain", "wished-away"},
+		},
+		"a condition that is wrong": {
+			"{affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: pool, operator: Odd}]}]}}}}",
+			nil,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -60,7 +84,10 @@ func TestEligible(t *testing.T) {
 				t.Errorf("eligible() mismatch (-want +got):\n%s", diff)
 			}
 			w := &Workload{Template: corev1.PodTemplateSpec{Spec: pod}}
-			if known, told := (Cluster{Known: nodes}).eligible(w), (Cluster{Known: nodes, Nodes: 9}).eligible(w); known != len(got) || told != 9 {
+			if known, told := (Cluster{Known: nodes}).eligible(w), (Cluster{Known: nodes, Nodes: 9}).eligible(w); known != len(
+				got,
+			) ||
+				told != 9 {
 				t.Errorf("eligible() of a Cluster = %d, and %d where the number is told; want %d and 9", known, told, len(got))
 			}
 		})

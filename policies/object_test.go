@@ -19,14 +19,38 @@ func TestNewObjectRefusesWhatTheAPIServerCannotDecode(t *testing.T) {
 		content map[string]any
 		want    FieldError
 	}{
-		"a number that wraps to one":            {deployment(int64(4294967297)), FieldError{"/spec/replicas", "want a whole number of 32 bits, got 4294967297"}},
-		"a number that wraps to a negative one": {deployment(int64(2147483649)), FieldError{"/spec/replicas", "want a whole number of 32 bits, got 2147483649"}},
-		"a number in quotes":                    {deployment("3"), FieldError{"/spec/replicas", "want a whole number, got a string; write digits without quotes"}},
-		"a fraction":                            {deployment(1.5), FieldError{"/spec/replicas", "want a whole number of 32 bits, got 1.5"}},
-		"a text for a list":                     {service(map[string]any{"ports": "http"}), FieldError{"/spec/ports", "want a list, got a string"}},
-		"a boolean for a text":                  {service(map[string]any{"type": true}), FieldError{"/spec/type", "want a string, got a boolean; quote it"}},
-		"a list for an object":                  {service(map[string]any{"selector": []any{}}), FieldError{"/spec/selector", "want an object, got a list"}},
-		"no name":                               {map[string]any{"apiVersion": "v1", "kind": "Service"}, FieldError{"/metadata/name", "want a name, got none; write one"}},
+		"a number that wraps to one": {
+			deployment(int64(4294967297)),
+			FieldError{"/spec/replicas", "want a whole number of 32 bits, got 4294967297"},
+		},
+		"a number that wraps to a negative one": {
+			deployment(int64(2147483649)),
+			FieldError{"/spec/replicas", "want a whole number of 32 bits, got 2147483649"},
+		},
+		"a number in quotes": {
+			deployment("3"),
+			FieldError{"/spec/replicas", "want a whole number, got a string; write digits without quotes"},
+		},
+		"a fraction": {
+			deployment(1.5),
+			FieldError{"/spec/replicas", "want a whole number of 32 bits, got 1.5"},
+		},
+		"a text for a list": {
+			service(map[string]any{"ports": "http"}),
+			FieldError{"/spec/ports", "want a list, got a string"},
+		},
+		"a boolean for a text": {
+			service(map[string]any{"type": true}),
+			FieldError{"/spec/type", "want a string, got a boolean; quote it"},
+		},
+		"a list for an object": {
+			service(map[string]any{"selector": []any{}}),
+			FieldError{"/spec/selector", "want an object, got a list"},
+		},
+		"no name": {
+			map[string]any{"apiVersion": "v1", "kind": "Service"},
+			FieldError{"/metadata/name", "want a name, got none; write one"},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

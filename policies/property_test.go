@@ -91,10 +91,19 @@ func (g generator) service(name string) map[string]any {
 	}
 	annotations := map[string]any{}
 	for range g.IntN(3) {
-		annotation := pick(g, [2]string{v1alpha1.AnnotationSourceIP, "preserve"}, [2]string{v1alpha1.AnnotationSourceIP, "ignore"},
-			[2]string{"networking.gke.io/weighted-load-balancing", "pods-per-node"}, [2]string{"kube-vip.io/egress", "true"},
-			[2]string{"service.cilium.io/forwarding-mode", "dsr"}, [2]string{"service.beta.kubernetes.io/external-traffic", "OnlyLocal"},
-			[2]string{"exempt.sourceward.dev/source-ip-needs-local", "known; until=2030-01-01"})
+		annotation := pick(
+			g,
+			[2]string{v1alpha1.AnnotationSourceIP, "preserve"},
+			[2]string{v1alpha1.AnnotationSourceIP, "ignore"},
+			[2]string{"networking.gke.io/weighted-load-balancing", "pods-per-node"},
+			[2]string{"kube-vip.io/egress", "true"},
+			[2]string{
+				"service.cilium.io/forwarding-mode",
+				"dsr",
+			},
+			[2]string{"service.beta.kubernetes.io/external-traffic", "OnlyLocal"},
+			[2]string{"exempt.sourceward.dev/source-ip-needs-local", "known; until=2030-01-01"},
+		)
 		annotations[annotation[0]] = annotation[1]
 	}
 	return map[string]any{
@@ -107,14 +116,18 @@ func (g generator) service(name string) map[string]any {
 func (g generator) deployment(name string) map[string]any {
 	pod := map[string]any{"containers": []any{map[string]any{"name": "web", "image": "example.com/web:1"}}}
 	if g.IntN(8) == 0 {
-		pod["containers"].([]any)[0].(map[string]any)["ports"] = []any{map[string]any{"containerPort": int64(80), "hostPort": int64(80)}}
+		pod["containers"].([]any)[0].(map[string]any)["ports"] = []any{
+			map[string]any{"containerPort": int64(80), "hostPort": int64(80)},
+		}
 	}
 	switch g.IntN(3) {
 	case 0:
 		constraints := []any{}
 		for range g.IntN(3) {
 			constraint := map[string]any{
-				"maxSkew": int64(1 + g.IntN(2)), "topologyKey": g.key(), "whenUnsatisfiable": pick(g, "ScheduleAnyway", "DoNotSchedule"),
+				"maxSkew": int64(
+					1 + g.IntN(2),
+				), "topologyKey": g.key(), "whenUnsatisfiable": pick(g, "ScheduleAnyway", "DoNotSchedule"),
 			}
 			if selector := g.selector(); selector != nil {
 				constraint["labelSelector"] = selector
@@ -205,9 +218,12 @@ func (g generator) input(t testing.TB) policies.Input {
 		Object:    newObject(t, object),
 		Namespace: policies.Namespace{Name: "edge", Labels: map[string]string{corev1.LabelMetadataName: "edge"}},
 		Related:   policies.Related{View: pick(g, policies.ViewFiles, policies.ViewCluster, policies.ViewNone)},
-		Cluster:   policies.Cluster{Nodes: g.IntN(4), Version: pick(g, policies.Version{}, policies.Version{Major: 1, Minor: 26}, policies.Version{Major: 1, Minor: 30})},
-		InFile:    pick(g, policies.InFileUnknown, policies.InFileAbsent, policies.InFileWritten),
-		Now:       time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC),
+		Cluster: policies.Cluster{
+			Nodes:   g.IntN(4),
+			Version: pick(g, policies.Version{}, policies.Version{Major: 1, Minor: 26}, policies.Version{Major: 1, Minor: 30}),
+		},
+		InFile: pick(g, policies.InFileUnknown, policies.InFileAbsent, policies.InFileWritten),
+		Now:    time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC),
 	}
 	if g.IntN(3) == 0 {
 		in.Operation, in.Old = policies.Update, newObject(t, clone(t, object))
@@ -228,14 +244,24 @@ func (g generator) input(t testing.TB) policies.Input {
 	}
 	for i := range g.IntN(3) {
 		in.Related.Autoscalers = append(in.Related.Autoscalers, policies.Autoscaler{
-			Ref:    policies.Ref{APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: fmt.Sprintf("h%d", i)},
+			Ref: policies.Ref{
+				APIVersion: "autoscaling/v2",
+				Kind:       "HorizontalPodAutoscaler",
+				Namespace:  "edge",
+				Name:       fmt.Sprintf("h%d", i),
+			},
 			Target: policies.WorkloadRef{"apps", "Deployment", pick(g, "web", "w0")}, MaxReplicas: int32(1 + g.IntN(5)),
 		})
 	}
 	for i := range g.IntN(3) {
 		count := g.IntN(4)
 		in.Related.Endpoints = append(in.Related.Endpoints, policies.Endpoints{
-			Ref:     policies.Ref{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice", Namespace: "edge", Name: fmt.Sprintf("e%d", i)},
+			Ref: policies.Ref{
+				APIVersion: "discovery.k8s.io/v1",
+				Kind:       "EndpointSlice",
+				Namespace:  "edge",
+				Name:       fmt.Sprintf("e%d", i),
+			},
 			Service: pick(g, "web", "s0"), Count: count, WithoutNode: g.IntN(count + 1),
 		})
 	}
@@ -301,9 +327,16 @@ func checkProperties(t testing.TB, seed uint64) int {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rest := slices.DeleteFunc(slices.Clone(decision.Findings), func(f policies.Finding) bool { return f.Mode == policies.Mutate && f.Exempt == nil })
+		rest := slices.DeleteFunc(
+			slices.Clone(decision.Findings),
+			func(f policies.Finding) bool { return f.Mode == policies.Mutate && f.Exempt == nil },
+		)
 		if diff := cmp.Diff(rest, stored.Findings, cmpopts.EquateEmpty()); diff != "" {
-			t.Fatalf("what is found beside what a webhook repairs is not what is found of the repaired object, seed %d (-before +after):\n%s", seed, diff)
+			t.Fatalf(
+				"what is found beside what a webhook repairs is not what is found of the repaired object, seed %d (-before +after):\n%s",
+				seed,
+				diff,
+			)
 		}
 	}
 
@@ -380,7 +413,11 @@ func FuzzDecide(f *testing.F) {
 			}
 			return decoded
 		}
-		in := policies.Input{Operation: policies.Create, Object: decode(object), Related: policies.Related{View: policies.ViewCluster}}
+		in := policies.Input{
+			Operation: policies.Create,
+			Object:    decode(object),
+			Related:   policies.Related{View: policies.ViewCluster},
+		}
 		if in.Object == nil {
 			return
 		}

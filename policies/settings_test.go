@@ -30,8 +30,10 @@ func prepared(t *testing.T, list ...v1alpha1.SourceIPPolicy) Policies {
 
 func TestResolve(t *testing.T) {
 	service := &Object{
-		Ref:     Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "web"},
-		Service: &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web", Labels: map[string]string{"tier": "front"}}},
+		Ref: Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "web"},
+		Service: &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web", Labels: map[string]string{"tier": "front"}},
+		},
 	}
 	namespace := Namespace{Name: "edge", Labels: map[string]string{"team": "a"}}
 	mode := func(id string, mode v1alpha1.Mode) func(*v1alpha1.SourceIPPolicySpec) {
@@ -83,7 +85,10 @@ func TestResolve(t *testing.T) {
 					s.Spread = &v1alpha1.Spread{MaxSkew: 3, Strategy: v1alpha1.StrategyPodAntiAffinity}
 				}),
 			},
-			Settings{Spread: v1alpha1.Spread{MaxSkew: 2, Strategy: v1alpha1.StrategyPodAntiAffinity}, Applied: applied("a", "b")},
+			Settings{
+				Spread:  v1alpha1.Spread{MaxSkew: 2, Strategy: v1alpha1.StrategyPodAntiAffinity},
+				Applied: applied("a", "b"),
+			},
 		},
 		"each top-level key of parameters is a setting, and each policy sees its own": {
 			[]v1alpha1.SourceIPPolicy{
@@ -109,20 +114,35 @@ func TestResolve(t *testing.T) {
 				}),
 				policy("b", func(s *v1alpha1.SourceIPPolicySpec) {
 					s.Exemptions = v1alpha1.ExemptionsNone
-					s.LoadBalancers = &v1alpha1.LoadBalancers{Default: "metallb-bgp", Classes: map[string]string{"c": "aws-nlb-ip", "d": "aws-nlb-ip"}}
+					s.LoadBalancers = &v1alpha1.LoadBalancers{
+						Default: "metallb-bgp",
+						Classes: map[string]string{"c": "aws-nlb-ip", "d": "aws-nlb-ip"},
+					}
 				}),
 			},
 			Settings{
-				Exemptions:    v1alpha1.ExemptionsNone,
-				LoadBalancers: v1alpha1.LoadBalancers{Default: "metallb-bgp", Classes: map[string]string{"c": "metallb-l2", "d": "aws-nlb-ip"}},
-				Applied:       applied("a", "b"),
+				Exemptions: v1alpha1.ExemptionsNone,
+				LoadBalancers: v1alpha1.LoadBalancers{
+					Default: "metallb-bgp",
+					Classes: map[string]string{"c": "metallb-l2", "d": "aws-nlb-ip"},
+				},
+				Applied: applied("a", "b"),
 			},
 		},
 		"the parts of a match are ANDed": {
 			[]v1alpha1.SourceIPPolicy{
-				policy("both", matching(v1alpha1.Match{NamespaceSelector: selecting("team", "a"), ObjectSelector: selecting("tier", "front")})),
-				policy("namespace-only", matching(v1alpha1.Match{NamespaceSelector: selecting("team", "a"), ObjectSelector: selecting("tier", "back")})),
-				policy("object-only", matching(v1alpha1.Match{NamespaceSelector: selecting("team", "b"), ObjectSelector: selecting("tier", "front")})),
+				policy(
+					"both",
+					matching(v1alpha1.Match{NamespaceSelector: selecting("team", "a"), ObjectSelector: selecting("tier", "front")}),
+				),
+				policy(
+					"namespace-only",
+					matching(v1alpha1.Match{NamespaceSelector: selecting("team", "a"), ObjectSelector: selecting("tier", "back")}),
+				),
+				policy(
+					"object-only",
+					matching(v1alpha1.Match{NamespaceSelector: selecting("team", "b"), ObjectSelector: selecting("tier", "front")}),
+				),
 				policy("excluded", matching(v1alpha1.Match{ExcludeNamespaces: []string{"edge"}})),
 				policy("empty", matching(v1alpha1.Match{NamespaceSelector: &metav1.LabelSelector{}})),
 			},
@@ -150,7 +170,9 @@ func TestResolve(t *testing.T) {
 func TestAssumedNamespaceHasOnlyItsName(t *testing.T) {
 	object := &Object{Ref: Ref{Namespace: "edge"}, Service: &corev1.Service{}}
 	expression := func(key string, operator metav1.LabelSelectorOperator, values ...string) *metav1.LabelSelector {
-		return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: key, Operator: operator, Values: values}}}
+		return &metav1.LabelSelector{
+			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: key, Operator: operator, Values: values}},
+		}
 	}
 	for name, test := range map[string]struct {
 		selector *metav1.LabelSelector
@@ -164,7 +186,10 @@ func TestAssumedNamespaceHasOnlyItsName(t *testing.T) {
 		"all":                        {&metav1.LabelSelector{}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := policy("p", func(s *v1alpha1.SourceIPPolicySpec) { s.Match = &v1alpha1.Match{NamespaceSelector: test.selector} })
+			p := policy(
+				"p",
+				func(s *v1alpha1.SourceIPPolicySpec) { s.Match = &v1alpha1.Match{NamespaceSelector: test.selector} },
+			)
 			namespace := Namespace{Name: "edge", Labels: map[string]string{corev1.LabelMetadataName: "edge"}, Assumed: true}
 			settings := Resolve(prepared(t, p), object, namespace)
 			if got := len(settings.Applied) > 0; got != test.want {

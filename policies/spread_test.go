@@ -39,7 +39,9 @@ func TestSpreadingOf(t *testing.T) {
 	preferred := func(tweak func(*corev1.PodAffinityTerm)) func(*corev1.PodSpec) {
 		return func(pod *corev1.PodSpec) {
 			pod.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
-				PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{{Weight: 1, PodAffinityTerm: term(tweak)}},
+				PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{
+					{Weight: 1, PodAffinityTerm: term(tweak)},
+				},
 			}}
 		}
 	}
@@ -63,11 +65,23 @@ func TestSpreadingOf(t *testing.T) {
 	}{
 		"nothing keeps the pods apart": {func(*corev1.PodSpec) {}, unspread},
 
-		"a soft constraint with maxSkew 1 counts":          {constraint(func(*corev1.TopologySpreadConstraint) {}), kept},
-		"a hard constraint counts":                         {constraint(func(c *corev1.TopologySpreadConstraint) { c.WhenUnsatisfiable = corev1.DoNotSchedule }), kept},
-		"a constraint with maxSkew 5 counts":               {constraint(func(c *corev1.TopologySpreadConstraint) { c.MaxSkew = 5 }), kept},
-		"matchLabelKeys only narrow a constraint":          {constraint(func(c *corev1.TopologySpreadConstraint) { c.MatchLabelKeys = []string{"pod-template-hash"} }), kept},
-		"a constraint without labelSelector counts no pod": {constraint(func(c *corev1.TopologySpreadConstraint) { c.LabelSelector = nil }), constraint0},
+		"a soft constraint with maxSkew 1 counts": {constraint(func(*corev1.TopologySpreadConstraint) {}), kept},
+		"a hard constraint counts": {
+			constraint(func(c *corev1.TopologySpreadConstraint) { c.WhenUnsatisfiable = corev1.DoNotSchedule }),
+			kept,
+		},
+		"a constraint with maxSkew 5 counts": {
+			constraint(func(c *corev1.TopologySpreadConstraint) { c.MaxSkew = 5 }),
+			kept,
+		},
+		"matchLabelKeys only narrow a constraint": {
+			constraint(func(c *corev1.TopologySpreadConstraint) { c.MatchLabelKeys = []string{"pod-template-hash"} }),
+			kept,
+		},
+		"a constraint without labelSelector counts no pod": {
+			constraint(func(c *corev1.TopologySpreadConstraint) { c.LabelSelector = nil }),
+			constraint0,
+		},
 		"a constraint with an empty labelSelector counts no pod": {
 			constraint(func(c *corev1.TopologySpreadConstraint) { c.LabelSelector = &metav1.LabelSelector{} }), constraint0},
 		"a constraint on others' labels does not count these pods": {
@@ -86,12 +100,16 @@ func TestSpreadingOf(t *testing.T) {
 			}), constraint0},
 		"a labelSelector that is not valid counts no pod": {
 			constraint(func(c *corev1.TopologySpreadConstraint) {
-				c.LabelSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: "Like"}}}
+				c.LabelSelector = &metav1.LabelSelector{
+					MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: "Like"}},
+				}
 			}), constraint0},
 		"a constraint on zones leaves pods on one node": {
 			constraint(func(c *corev1.TopologySpreadConstraint) { c.TopologyKey = corev1.LabelTopologyZone }), constraint0},
 		"a key that only looks like hostname is no node": {
-			constraint(func(c *corev1.TopologySpreadConstraint) { c.TopologyKey = "topology.kubernetes.io/hostname" }), unspread},
+			constraint(
+				func(c *corev1.TopologySpreadConstraint) { c.TopologyKey = "topology.kubernetes.io/hostname" },
+			), unspread},
 		"a good constraint beside a bad one is enough": {
 			func(pod *corev1.PodSpec) {
 				constraint(func(c *corev1.TopologySpreadConstraint) { c.LabelSelector = nil })(pod)
@@ -170,7 +188,9 @@ func TestSpreadingOf(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := &Workload{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}}}
+			w := &Workload{
+				Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}},
+			}
 			test.pod(&w.Template.Spec)
 			s := spreadingOf(w, Namespace{Name: "edge", Labels: map[string]string{"team": "a"}})
 			got := unspread
@@ -209,7 +229,9 @@ func TestSpreadingOfPodsAsTheyWillBe(t *testing.T) {
 		}}}
 	}
 	asking := func(key string, operator metav1.LabelSelectorOperator, values ...string) *metav1.LabelSelector {
-		return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: key, Operator: operator, Values: values}}}
+		return &metav1.LabelSelector{
+			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: key, Operator: operator, Values: values}},
+		}
 	}
 	const hash, revision, podName = "pod-template-hash", "controller-revision-hash", "statefulset.kubernetes.io/pod-name"
 	tests := map[string]struct {
@@ -220,18 +242,30 @@ func TestSpreadingOfPodsAsTheyWillBe(t *testing.T) {
 		"matchLabelKeys fill an empty selector": {"Deployment", constraint(func(c *corev1.TopologySpreadConstraint) {
 			c.LabelSelector, c.MatchLabelKeys = &metav1.LabelSelector{}, []string{hash}
 		}), SpreadStrong},
-		"matchLabelKeys of the template fill an empty selector": {"ReplicaSet", constraint(func(c *corev1.TopologySpreadConstraint) {
-			c.LabelSelector, c.MatchLabelKeys = &metav1.LabelSelector{}, []string{"app"}
-		}), SpreadStrong},
+		"matchLabelKeys of the template fill an empty selector": {
+			"ReplicaSet",
+			constraint(func(c *corev1.TopologySpreadConstraint) {
+				c.LabelSelector, c.MatchLabelKeys = &metav1.LabelSelector{}, []string{"app"}
+			}),
+			SpreadStrong,
+		},
 		"matchLabelKeys that the pods lack do not": {"StatefulSet", constraint(func(c *corev1.TopologySpreadConstraint) {
 			c.LabelSelector, c.MatchLabelKeys = &metav1.LabelSelector{}, []string{hash}
 		}), SpreadIneffective},
-		"matchLabelKeys that no two pods share leave each pod with itself": {"StatefulSet", constraint(func(c *corev1.TopologySpreadConstraint) {
-			c.MatchLabelKeys = []string{podName}
-		}), SpreadIneffective},
-		"they are nothing to a Deployment, whose pods lack them": {"Deployment", constraint(func(c *corev1.TopologySpreadConstraint) {
-			c.MatchLabelKeys = []string{podName}
-		}), SpreadStrong},
+		"matchLabelKeys that no two pods share leave each pod with itself": {
+			"StatefulSet",
+			constraint(func(c *corev1.TopologySpreadConstraint) {
+				c.MatchLabelKeys = []string{podName}
+			}),
+			SpreadIneffective,
+		},
+		"they are nothing to a Deployment, whose pods lack them": {
+			"Deployment",
+			constraint(func(c *corev1.TopologySpreadConstraint) {
+				c.MatchLabelKeys = []string{podName}
+			}),
+			SpreadStrong,
+		},
 		"a label of the controller is selected": {"Deployment", constraint(func(c *corev1.TopologySpreadConstraint) {
 			c.LabelSelector = asking(hash, metav1.LabelSelectorOpExists)
 		}), SpreadStrong},
@@ -241,13 +275,21 @@ func TestSpreadingOfPodsAsTheyWillBe(t *testing.T) {
 		"a label of the controller is excluded": {"StatefulSet", constraint(func(c *corev1.TopologySpreadConstraint) {
 			c.LabelSelector = asking(revision, metav1.LabelSelectorOpDoesNotExist)
 		}), SpreadIneffective},
-		"one revision is selected, which is soon another's": {"Deployment", constraint(func(c *corev1.TopologySpreadConstraint) {
-			c.LabelSelector = asking(hash, metav1.LabelSelectorOpIn, "5d4f8c7b9")
-		}), SpreadIneffective},
+		"one revision is selected, which is soon another's": {
+			"Deployment",
+			constraint(func(c *corev1.TopologySpreadConstraint) {
+				c.LabelSelector = asking(hash, metav1.LabelSelectorOpIn, "5d4f8c7b9")
+			}),
+			SpreadIneffective,
+		},
 
-		"a term that looks at other revisions lets those of one share a node": {"Deployment", term(func(t *corev1.PodAffinityTerm) {
-			t.MismatchLabelKeys = []string{hash}
-		}), SpreadIneffective},
+		"a term that looks at other revisions lets those of one share a node": {
+			"Deployment",
+			term(func(t *corev1.PodAffinityTerm) {
+				t.MismatchLabelKeys = []string{hash}
+			}),
+			SpreadIneffective,
+		},
 		"a term that excludes the pod itself looks at all others": {"StatefulSet", term(func(t *corev1.PodAffinityTerm) {
 			t.MismatchLabelKeys = []string{podName}
 		}), SpreadStrong},
@@ -281,9 +323,12 @@ func TestSpreadingOfPodsAsTheyWillBe(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			i := slices.IndexFunc(WorkloadKinds, func(k WorkloadKind) bool { return k.Kind == test.kind })
-			w := &Workload{Ref: Ref{APIVersion: WorkloadKinds[i].APIVersion(), Kind: test.kind}, Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}, Spec: test.pod,
-			}}
+			w := &Workload{
+				Ref: Ref{APIVersion: WorkloadKinds[i].APIVersion(), Kind: test.kind},
+				Template: corev1.PodTemplateSpec{
+					ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}, Spec: test.pod,
+				},
+			}
 			if got := spreadingOf(w, Namespace{Name: "edge"}).Spreading; got != test.want {
 				t.Errorf("spreadingOf() = %s, want %s", got, test.want)
 			}
@@ -300,7 +345,12 @@ func TestReplicasOf(t *testing.T) {
 		if kind == "Rollout" {
 			group = "argoproj.io"
 		}
-		return Autoscaler{Ref: Ref{Namespace: namespace, Name: target}, Target: WorkloadRef{group, kind, target}, MinReplicas: least, MaxReplicas: most}
+		return Autoscaler{
+			Ref:         Ref{Namespace: namespace, Name: target},
+			Target:      WorkloadRef{group, kind, target},
+			MinReplicas: least,
+			MaxReplicas: most,
+		}
 	}
 	scales := func(least, most int32) []Autoscaler {
 		return []Autoscaler{scaler("edge", "Deployment", "web", least, most)}
@@ -317,31 +367,80 @@ func TestReplicasOf(t *testing.T) {
 		users       []*Workload
 		want        replicaRange
 	}{
-		"absent is one":                                 {want: replicaRange{1, 1}},
-		"one is one":                                    {replicas: number(1), want: replicaRange{1, 1}},
-		"what is written is meant":                      {replicas: number(5), want: replicaRange{5, 5}},
-		"zero is not for ever":                          {replicas: number(0), want: replicaRange{0, 2}},
-		"an autoscaler says both":                       {replicas: number(1), autoscalers: scales(3, 9), want: replicaRange{3, 9}},
-		"an autoscaler may say less than is written":    {replicas: number(5), autoscalers: scales(1, 1), want: replicaRange{1, 1}},
-		"zero may be an autoscaler's own":               {replicas: number(0), autoscalers: scales(1, 9), want: replicaRange{1, 9}},
-		"zero may be the least":                         {replicas: number(3), autoscalers: scales(0, 9), want: replicaRange{0, 9}},
-		"zero is no more than one, if so it is scaled":  {replicas: number(0), autoscalers: scales(0, 1), want: replicaRange{0, 1}},
-		"another workload's autoscaler says nothing":    {autoscalers: []Autoscaler{scaler("edge", "Deployment", "api", 1, 9)}, want: replicaRange{1, 1}},
-		"another namespace's autoscaler says nothing":   {autoscalers: []Autoscaler{scaler("mail", "Deployment", "web", 1, 9)}, want: replicaRange{1, 1}},
-		"another kind's autoscaler says nothing":        {autoscalers: []Autoscaler{scaler("edge", "StatefulSet", "web", 1, 9)}, want: replicaRange{1, 1}},
-		"of several autoscalers the most generous says": {autoscalers: append(scales(2, 3), scales(1, 4)...), want: replicaRange{1, 4}},
-		"who uses the template makes the pods":          {replicas: number(0), users: rollout(number(5)), want: replicaRange{5, 5}},
-		"a user's one is one":                           {replicas: number(0), users: rollout(number(1)), want: replicaRange{1, 1}},
-		"a user that is scaled to zero, too":            {replicas: number(0), users: rollout(number(0)), want: replicaRange{0, 2}},
-		"a user that says nothing makes one":            {replicas: number(1), users: rollout(nil), want: replicaRange{1, 1}},
+		"absent is one":            {want: replicaRange{1, 1}},
+		"one is one":               {replicas: number(1), want: replicaRange{1, 1}},
+		"what is written is meant": {replicas: number(5), want: replicaRange{5, 5}},
+		"zero is not for ever":     {replicas: number(0), want: replicaRange{0, 2}},
+		"an autoscaler says both": {
+			replicas:    number(1),
+			autoscalers: scales(3, 9),
+			want:        replicaRange{3, 9},
+		},
+		"an autoscaler may say less than is written": {
+			replicas:    number(5),
+			autoscalers: scales(1, 1),
+			want:        replicaRange{1, 1},
+		},
+		"zero may be an autoscaler's own": {
+			replicas:    number(0),
+			autoscalers: scales(1, 9),
+			want:        replicaRange{1, 9},
+		},
+		"zero may be the least": {
+			replicas:    number(3),
+			autoscalers: scales(0, 9),
+			want:        replicaRange{0, 9},
+		},
+		"zero is no more than one, if so it is scaled": {
+			replicas:    number(0),
+			autoscalers: scales(0, 1),
+			want:        replicaRange{0, 1},
+		},
+		"another workload's autoscaler says nothing": {
+			autoscalers: []Autoscaler{scaler("edge", "Deployment", "api", 1, 9)},
+			want:        replicaRange{1, 1},
+		},
+		"another namespace's autoscaler says nothing": {
+			autoscalers: []Autoscaler{scaler("mail", "Deployment", "web", 1, 9)},
+			want:        replicaRange{1, 1},
+		},
+		"another kind's autoscaler says nothing": {
+			autoscalers: []Autoscaler{scaler("edge", "StatefulSet", "web", 1, 9)},
+			want:        replicaRange{1, 1},
+		},
+		"of several autoscalers the most generous says": {
+			autoscalers: append(scales(2, 3), scales(1, 4)...),
+			want:        replicaRange{1, 4},
+		},
+		"who uses the template makes the pods": {
+			replicas: number(0),
+			users:    rollout(number(5)),
+			want:     replicaRange{5, 5},
+		},
+		"a user's one is one": {
+			replicas: number(0),
+			users:    rollout(number(1)),
+			want:     replicaRange{1, 1},
+		},
+		"a user that is scaled to zero, too": {
+			replicas: number(0),
+			users:    rollout(number(0)),
+			want:     replicaRange{0, 2},
+		},
+		"a user that says nothing makes one": {replicas: number(1), users: rollout(nil), want: replicaRange{1, 1}},
 		"a user may be scaled in its place": {
-			replicas: number(1), users: rollout(number(2)), autoscalers: []Autoscaler{scaler("edge", "Rollout", "canary", 2, 7)}, want: replicaRange{2, 7},
+			replicas: number(
+				1,
+			), users: rollout(number(2)), autoscalers: []Autoscaler{scaler("edge", "Rollout", "canary", 2, 7)}, want: replicaRange{2, 7},
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := replicasOf(&Workload{Ref: web, Replicas: test.replicas}, Related{Autoscalers: test.autoscalers, Users: test.users})
+			got := replicasOf(
+				&Workload{Ref: web, Replicas: test.replicas},
+				Related{Autoscalers: test.autoscalers, Users: test.users},
+			)
 			if got != test.want {
 				t.Errorf("replicasOf() = %+v, want %+v", got, test.want)
 			}

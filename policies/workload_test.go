@@ -40,21 +40,63 @@ func TestLimits(t *testing.T) {
 		{"apps/v1", "Deployment", "", 4, limits{UpdateRolling, 1, 1}},
 		{"apps/v1", "Deployment", "", 9, limits{UpdateRolling, 2, 3}},
 		{"apps/v1", "Deployment", "strategy: {type: Recreate}", 3, limits{UpdateRecreate, 0, 1}},
-		{"apps/v1", "Deployment", "strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 10%}}", 3, limits{UpdateRolling, 1, 0}},
-		{"apps/v1", "Deployment", "strategy: {rollingUpdate: {maxSurge: 2, maxUnavailable: 0}}", 3, limits{UpdateRolling, 0, 2}},
+		{
+			"apps/v1",
+			"Deployment",
+			"strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 10%}}",
+			3,
+			limits{UpdateRolling, 1, 0},
+		},
+		{
+			"apps/v1",
+			"Deployment",
+			"strategy: {rollingUpdate: {maxSurge: 2, maxUnavailable: 0}}",
+			3,
+			limits{UpdateRolling, 0, 2},
+		},
 		{"apps/v1", "StatefulSet", "", 3, limits{UpdateRolling, 1, 0}},
 		{"apps/v1", "StatefulSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 50%}}", 4, limits{UpdateRolling, 2, 0}},
 		{"apps/v1", "StatefulSet", "updateStrategy: {type: OnDelete}", 3, limits{UpdateOnDelete, 1, 0}},
 		{"apps/v1", "DaemonSet", "", 3, limits{UpdateRolling, 1, 0}},
-		{"apps/v1", "DaemonSet", "updateStrategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}", 3, limits{UpdateRolling, 0, 1}},
+		{
+			"apps/v1",
+			"DaemonSet",
+			"updateStrategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}",
+			3,
+			limits{UpdateRolling, 0, 1},
+		},
 		{"apps/v1", "DaemonSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 70%}}", 3, limits{UpdateRolling, 3, 0}},
 		{"apps/v1", "ReplicaSet", "", 3, limits{"", 0, 0}},
 		{"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {}}", 3, limits{UpdateRolling, 0, 1}},
-		{"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {maxSurge: 0, maxUnavailable: 1}}", 3, limits{UpdateRolling, 1, 0}},
-		{"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {maxSurge: 0, maxUnavailable: 5%}}", 3, limits{UpdateRolling, 1, 0}},
+		{
+			"argoproj.io/v1alpha1",
+			"Rollout",
+			"strategy: {canary: {maxSurge: 0, maxUnavailable: 1}}",
+			3,
+			limits{UpdateRolling, 1, 0},
+		},
+		{
+			"argoproj.io/v1alpha1",
+			"Rollout",
+			"strategy: {canary: {maxSurge: 0, maxUnavailable: 5%}}",
+			3,
+			limits{UpdateRolling, 1, 0},
+		},
 		{"argoproj.io/v1alpha1", "Rollout", "strategy: {blueGreen: {activeService: web}}", 3, limits{UpdateRolling, 0, 3}},
-		{"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {maxSurge: 0, maxUnavailable: 1, trafficRouting: {nginx: {stableIngress: web}}}}", 3, limits{UpdateRolling, 0, 3}},
-		{"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {maxUnavailable: 100%, dynamicStableScale: true, trafficRouting: {}}}", 3, limits{UpdateRolling, 0, 1}},
+		{
+			"argoproj.io/v1alpha1",
+			"Rollout",
+			"strategy: {canary: {maxSurge: 0, maxUnavailable: 1, trafficRouting: {nginx: {stableIngress: web}}}}",
+			3,
+			limits{UpdateRolling, 0, 3},
+		},
+		{
+			"argoproj.io/v1alpha1",
+			"Rollout",
+			"strategy: {canary: {maxUnavailable: 100%, dynamicStableScale: true, trafficRouting: {}}}",
+			3,
+			limits{UpdateRolling, 0, 1},
+		},
 		{"apps.kruise.io/v1alpha1", "CloneSet", "", 5, limits{UpdateRolling, 1, 0}},
 		{"apps.kruise.io/v1alpha1", "CloneSet", "", 3, limits{UpdateRolling, 1, 0}},
 		{"apps/v1", "StatefulSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 10%}}", 3, limits{UpdateRolling, 1, 0}},
@@ -62,9 +104,27 @@ func TestLimits(t *testing.T) {
 		{"apps.kruise.io/v1beta1", "StatefulSet", "", 10, limits{UpdateRolling, 1, 0}},
 		{"apps.kruise.io/v1alpha1", "CloneSet", "", 6, limits{UpdateRolling, 2, 0}},
 		{"apps.kruise.io/v1alpha1", "CloneSet", "updateStrategy: {maxSurge: 1}", 4, limits{UpdateRolling, 0, 1}},
-		{"apps.kruise.io/v1alpha1", "CloneSet", "updateStrategy: {maxSurge: 30%, maxUnavailable: 0}", 5, limits{UpdateRolling, 0, 2}},
-		{"apps.kruise.io/v1beta1", "StatefulSet", "podManagementPolicy: Parallel, updateStrategy: {rollingUpdate: {maxUnavailable: 3}}", 5, limits{UpdateRolling, 3, 0}},
-		{"apps.kruise.io/v1beta1", "StatefulSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 3}}", 5, limits{UpdateRolling, 1, 0}},
+		{
+			"apps.kruise.io/v1alpha1",
+			"CloneSet",
+			"updateStrategy: {maxSurge: 30%, maxUnavailable: 0}",
+			5,
+			limits{UpdateRolling, 0, 2},
+		},
+		{
+			"apps.kruise.io/v1beta1",
+			"StatefulSet",
+			"podManagementPolicy: Parallel, updateStrategy: {rollingUpdate: {maxUnavailable: 3}}",
+			5,
+			limits{UpdateRolling, 3, 0},
+		},
+		{
+			"apps.kruise.io/v1beta1",
+			"StatefulSet",
+			"updateStrategy: {rollingUpdate: {maxUnavailable: 3}}",
+			5,
+			limits{UpdateRolling, 1, 0},
+		},
 		{"apps.kruise.io/v1beta1", "StatefulSet", "updateStrategy: {rollingUpdate: {}}", 5, limits{UpdateRolling, 1, 0}},
 		{"apps.kruise.io/v1alpha1", "StatefulSet", "", 5, limits{UpdateRolling, 1, 0}},
 		{"apps.kruise.io/v1alpha1", "StatefulSet", "updateStrategy: {type: OnDelete}", 5, limits{UpdateOnDelete, 1, 0}},
@@ -72,7 +132,10 @@ func TestLimits(t *testing.T) {
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("%s %s %s %d", test.apiVersion, test.kind, test.spec, test.replicas), func(t *testing.T) {
 			t.Parallel()
-			w := workloadOf(t, fmt.Sprintf("{apiVersion: %s, kind: %s, metadata: {name: web}, spec: {%s}}", test.apiVersion, test.kind, test.spec))
+			w := workloadOf(
+				t,
+				fmt.Sprintf("{apiVersion: %s, kind: %s, metadata: {name: web}, spec: {%s}}", test.apiVersion, test.kind, test.spec),
+			)
 			unavailable, surge := w.Update.limits(test.replicas)
 			if diff := cmp.Diff(test.want, limits{w.Update.Type, unavailable, surge}); diff != "" {
 				t.Errorf("limits() mismatch (-want +got):\n%s", diff)
@@ -133,7 +196,12 @@ func TestControlledWorkloads(t *testing.T) {
 				t.Errorf("%s with %q is a neighbour: %t, want %t", kind, owner, !want, want)
 			}
 			object := &Object{Ref: w.Ref, Workload: w}
-			decision, err := Decide(t.Context(), Input{Operation: Create, Object: object, Related: index.Related(object)}, &fakeRules{}, Settings{})
+			decision, err := Decide(
+				t.Context(),
+				Input{Operation: Create, Object: object, Related: index.Related(object)},
+				&fakeRules{},
+				Settings{},
+			)
 			if err != nil || (len(decision.Findings) > 0) != (owner == "") {
 				t.Errorf("%s with %q: findings %v, error %v", kind, owner, decision.Findings, err)
 			}
@@ -145,12 +213,22 @@ func TestControlledWorkloads(t *testing.T) {
 func TestIndexFindsUsers(t *testing.T) {
 	t.Parallel()
 	index := NewIndex(ViewCluster)
-	deployment := workloadOf(t, "{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: edge, name: web}, spec: {replicas: 0, template: {metadata: {labels: {app: web}}}}}")
-	rollout := workloadOf(t, "{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {namespace: edge, name: canary}, spec: {workloadRef: {apiVersion: apps/v1, kind: Deployment, name: web}}}")
+	deployment := workloadOf(
+		t,
+		"{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: edge, name: web}, spec: {replicas: 0, template: {metadata: {labels: {app: web}}}}}",
+	)
+	rollout := workloadOf(
+		t,
+		"{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {namespace: edge, name: canary}, spec: {workloadRef: {apiVersion: apps/v1, kind: Deployment, name: web}}}",
+	)
 	for _, w := range []*Workload{deployment, rollout} {
 		index.PutWorkload(w)
 	}
-	scaler := Autoscaler{Ref: Ref{Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: "canary"}, Target: WorkloadRef{"argoproj.io", "Rollout", "canary"}, MaxReplicas: 3}
+	scaler := Autoscaler{
+		Ref:         Ref{Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: "canary"},
+		Target:      WorkloadRef{"argoproj.io", "Rollout", "canary"},
+		MaxReplicas: 3,
+	}
 	index.PutAutoscaler(scaler)
 	object := &Object{Ref: deployment.Ref, Workload: deployment}
 	want := Related{View: ViewCluster, Users: []*Workload{rollout}, Autoscalers: []Autoscaler{scaler}}

@@ -22,23 +22,39 @@ func TestExplicit(t *testing.T) {
 		"a file that does not":                         {metav1.ObjectMeta{}, InFileAbsent, ExplicitDefaulted},
 		"an export of a live object writes everything": {metav1.ObjectMeta{UID: "1"}, InFileWritten, ExplicitUnknown},
 		"kubectl's copy writes it": {
-			metav1.ObjectMeta{Annotations: map[string]string{lastApplied: `{"spec":{"externalTrafficPolicy":"Cluster"}}`}}, InFileUnknown, ExplicitWritten},
+			metav1.ObjectMeta{
+				Annotations: map[string]string{lastApplied: `{"spec":{"externalTrafficPolicy":"Cluster"}}`},
+			}, InFileUnknown, ExplicitWritten},
 		"kubectl's copy does not write it": {
-			metav1.ObjectMeta{Annotations: map[string]string{lastApplied: `{"spec":{"ports":[]}}`}}, InFileWritten, ExplicitDefaulted},
+			metav1.ObjectMeta{
+				Annotations: map[string]string{lastApplied: `{"spec":{"ports":[]}}`},
+			}, InFileWritten, ExplicitDefaulted},
 		"kubectl's copy writes it as null or empty": {
-			metav1.ObjectMeta{Annotations: map[string]string{lastApplied: `{"spec":{"externalTrafficPolicy":null}}`}}, InFileUnknown, ExplicitDefaulted},
+			metav1.ObjectMeta{
+				Annotations: map[string]string{lastApplied: `{"spec":{"externalTrafficPolicy":null}}`},
+			}, InFileUnknown, ExplicitDefaulted},
 		"kubectl's copy is broken, so the next source counts": {
 			metav1.ObjectMeta{Annotations: map[string]string{lastApplied: `{`}}, InFileWritten, ExplicitWritten},
 		"an applier owns it": {
-			metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{managed(metav1.ManagedFieldsOperationApply, "", withPolicy)}}, InFileUnknown, ExplicitWritten},
+			metav1.ObjectMeta{
+				ManagedFields: []metav1.ManagedFieldsEntry{managed(metav1.ManagedFieldsOperationApply, "", withPolicy)},
+			}, InFileUnknown, ExplicitWritten},
 		"an applier owns the spec without it": {
-			metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{managed(metav1.ManagedFieldsOperationApply, "", withPorts)}}, InFileUnknown, ExplicitDefaulted},
+			metav1.ObjectMeta{
+				ManagedFields: []metav1.ManagedFieldsEntry{managed(metav1.ManagedFieldsOperationApply, "", withPorts)},
+			}, InFileUnknown, ExplicitDefaulted},
 		"an applier of annotations proves nothing": {
-			metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{managed(metav1.ManagedFieldsOperationApply, "", `{"f:metadata":{}}`)}}, InFileUnknown, ExplicitUnknown},
+			metav1.ObjectMeta{
+				ManagedFields: []metav1.ManagedFieldsEntry{managed(metav1.ManagedFieldsOperationApply, "", `{"f:metadata":{}}`)},
+			}, InFileUnknown, ExplicitUnknown},
 		"an applier of the status proves nothing": {
-			metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{managed(metav1.ManagedFieldsOperationApply, "status", withPolicy)}}, InFileUnknown, ExplicitUnknown},
+			metav1.ObjectMeta{
+				ManagedFields: []metav1.ManagedFieldsEntry{managed(metav1.ManagedFieldsOperationApply, "status", withPolicy)},
+			}, InFileUnknown, ExplicitUnknown},
 		"an update proves nothing: it holds the defaults": {
-			metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{managed(metav1.ManagedFieldsOperationUpdate, "", withPolicy)}}, InFileUnknown, ExplicitUnknown},
+			metav1.ObjectMeta{
+				ManagedFields: []metav1.ManagedFieldsEntry{managed(metav1.ManagedFieldsOperationUpdate, "", withPolicy)},
+			}, InFileUnknown, ExplicitUnknown},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -85,7 +101,14 @@ func TestExternallyAccessible(t *testing.T) {
 	} {
 		service := &corev1.Service{Spec: corev1.ServiceSpec{Type: test.serviceType, ExternalIPs: test.addresses}}
 		if got := ExternallyAccessible(service, Version{1, test.minor}); got != test.want {
-			t.Errorf("ExternallyAccessible(%q, %v, 1.%d) = %v, want %v", test.serviceType, test.addresses, test.minor, got, test.want)
+			t.Errorf(
+				"ExternallyAccessible(%q, %v, 1.%d) = %v, want %v",
+				test.serviceType,
+				test.addresses,
+				test.minor,
+				got,
+				test.want,
+			)
 		}
 	}
 }
@@ -96,15 +119,47 @@ func TestPodSelector(t *testing.T) {
 		pods map[string]string
 		want bool
 	}{
-		"equal labels":                   {corev1.ServiceSpec{Selector: map[string]string{"app": "web"}}, map[string]string{"app": "web", "x": "y"}, true},
-		"another value":                  {corev1.ServiceSpec{Selector: map[string]string{"app": "web"}}, map[string]string{"app": "api"}, false},
-		"a label that the pods lack":     {corev1.ServiceSpec{Selector: map[string]string{"app": ""}}, map[string]string{}, false},
-		"an empty selector is not all":   {corev1.ServiceSpec{Selector: map[string]string{}}, map[string]string{"app": "web"}, false},
-		"no selector is not all":         {corev1.ServiceSpec{}, map[string]string{"app": "web"}, false},
-		"an ExternalName selects no pod": {corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, Selector: map[string]string{"app": "web"}}, map[string]string{"app": "web"}, false},
-		"a label that a rollout added":   {corev1.ServiceSpec{Selector: map[string]string{"app": "web", "rollouts-pod-template-hash": "1"}}, map[string]string{"app": "web"}, true},
-		"only labels of the run time":    {corev1.ServiceSpec{Selector: map[string]string{"pod-template-hash": "1"}}, map[string]string{"app": "web"}, false},
-		"one pod of a StatefulSet":       {corev1.ServiceSpec{Selector: map[string]string{"app": "web", "statefulset.kubernetes.io/pod-name": "web-0"}}, map[string]string{"app": "web"}, false},
+		"equal labels": {
+			corev1.ServiceSpec{Selector: map[string]string{"app": "web"}},
+			map[string]string{"app": "web", "x": "y"},
+			true,
+		},
+		"another value": {
+			corev1.ServiceSpec{Selector: map[string]string{"app": "web"}},
+			map[string]string{"app": "api"},
+			false,
+		},
+		"a label that the pods lack": {
+			corev1.ServiceSpec{Selector: map[string]string{"app": ""}},
+			map[string]string{},
+			false,
+		},
+		"an empty selector is not all": {
+			corev1.ServiceSpec{Selector: map[string]string{}},
+			map[string]string{"app": "web"},
+			false,
+		},
+		"no selector is not all": {corev1.ServiceSpec{}, map[string]string{"app": "web"}, false},
+		"an ExternalName selects no pod": {
+			corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, Selector: map[string]string{"app": "web"}},
+			map[string]string{"app": "web"},
+			false,
+		},
+		"a label that a rollout added": {
+			corev1.ServiceSpec{Selector: map[string]string{"app": "web", "rollouts-pod-template-hash": "1"}},
+			map[string]string{"app": "web"},
+			true,
+		},
+		"only labels of the run time": {
+			corev1.ServiceSpec{Selector: map[string]string{"pod-template-hash": "1"}},
+			map[string]string{"app": "web"},
+			false,
+		},
+		"one pod of a StatefulSet": {
+			corev1.ServiceSpec{Selector: map[string]string{"app": "web", "statefulset.kubernetes.io/pod-name": "web-0"}},
+			map[string]string{"app": "web"},
+			false,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -131,11 +186,27 @@ func TestWrittenBesideTheManifest(t *testing.T) {
 		object, old *Object
 		want        Explicit
 	}{
-		"the policy is patched":                         {service("Cluster", applied), service("Local", applied), ExplicitWritten},
-		"something else is patched":                     {service("Cluster", applied), service("Cluster", applied), ExplicitDefaulted},
-		"the line is taken out of the manifest":         {service("Cluster", appliedOtherwise), service("Local", applied), ExplicitDefaulted},
-		"the type changes, and the policy is defaulted": {service("Cluster", applied), service("", applied), ExplicitDefaulted},
-		"it is created":                                 {service("Cluster", applied), nil, ExplicitDefaulted},
+		"the policy is patched": {
+			service("Cluster", applied),
+			service("Local", applied),
+			ExplicitWritten,
+		},
+		"something else is patched": {
+			service("Cluster", applied),
+			service("Cluster", applied),
+			ExplicitDefaulted,
+		},
+		"the line is taken out of the manifest": {
+			service("Cluster", appliedOtherwise),
+			service("Local", applied),
+			ExplicitDefaulted,
+		},
+		"the type changes, and the policy is defaulted": {
+			service("Cluster", applied),
+			service("", applied),
+			ExplicitDefaulted,
+		},
+		"it is created": {service("Cluster", applied), nil, ExplicitDefaulted},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -84,7 +84,10 @@ func testCase(t *testing.T, rule, kind, dir string) {
 		t.Fatalf("verdict mismatch (-want +got):\n%s", diff)
 	}
 	for _, text := range says {
-		if !slices.ContainsFunc(got.Findings, func(f suite.WantFinding) bool { return strings.Contains(f.Message+f.Fix, text) }) {
+		if !slices.ContainsFunc(
+			got.Findings,
+			func(f suite.WantFinding) bool { return strings.Contains(f.Message+f.Fix, text) },
+		) {
 			t.Fatalf("no finding says %q: %s", text, got.YAML())
 		}
 	}

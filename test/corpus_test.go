@@ -44,7 +44,10 @@ func TestCorpus(t *testing.T) {
 		if f.Mode == policies.Audit {
 			file = corpusAudit
 		}
-		got[file] = append(got[file], fmt.Sprintf("%s %s %s/%s/%s %s\n", f.File, f.Rule, f.Object.Kind, f.Object.Namespace, f.Object.Name, f.Mode))
+		got[file] = append(
+			got[file],
+			fmt.Sprintf("%s %s %s/%s/%s %s\n", f.File, f.Rule, f.Object.Kind, f.Object.Namespace, f.Object.Name, f.Mode),
+		)
 	}
 	for _, file := range []string{corpusWant, corpusAudit} {
 		want := readFile(t, filepath.Join(corpusDir, file))

@@ -118,8 +118,16 @@ func TestGuideListsTheRules(t *testing.T) {
 		case rule.Fixable:
 			repaired = "files"
 		}
-		fmt.Fprintf(&want, "### `%s`\n\n**%s.** Severity: %s. Default mode: %s. Repaired in: %s. Found on: %s.\n\n", rule.ID, rule.Title, rule.Severity, mode,
-			repaired, strings.Join(rule.Kinds, ", "))
+		fmt.Fprintf(
+			&want,
+			"### `%s`\n\n**%s.** Severity: %s. Default mode: %s. Repaired in: %s. Found on: %s.\n\n",
+			rule.ID,
+			rule.Title,
+			rule.Severity,
+			mode,
+			repaired,
+			strings.Join(rule.Kinds, ", "),
+		)
 		for _, part := range []struct{ name, text string }{{"What", rule.What}, {"Why", rule.Why}, {"Remedy", rule.Remedy}} {
 			fmt.Fprintf(&want, "- %s: %s\n", part.name, part.text)
 		}
@@ -174,7 +182,12 @@ func TestGuideListsTheLoadBalancers(t *testing.T) {
 		{"By `spec.loadBalancerClass`", "class", table.Classes},
 		{"By the name in `spec.loadBalancers` or `--provider`", "name", table.Names},
 	} {
-		fmt.Fprintf(&want, "### %s\n\n| %s | value | says | message | source |\n|---|---|---|---|---|\n", part.title, part.column)
+		fmt.Fprintf(
+			&want,
+			"### %s\n\n| %s | value | says | message | source |\n|---|---|---|---|---|\n",
+			part.title,
+			part.column,
+		)
 		for _, name := range slices.Sorted(maps.Keys(part.entries)) {
 			for _, row := range part.entries[name].Rows {
 				value := "-"
@@ -257,7 +270,10 @@ func valueText(t *testing.T, matcher map[string]any) string {
 		case "attribute":
 			words = append(words, fmt.Sprintf("a list with `%v` = %s", object["name"], list(object["one_of"])))
 		case "json":
-			words = append(words, strings.TrimSuffix(fmt.Sprintf("JSON with `%v`: %s", object["key"], list(object["one_of"])), ": "))
+			words = append(
+				words,
+				strings.TrimSuffix(fmt.Sprintf("JSON with `%v`: %s", object["key"], list(object["one_of"])), ": "),
+			)
 		default:
 			t.Errorf("the guide has no words for a value that matches by %s", key)
 		}

@@ -41,7 +41,8 @@ func testHandler(t *testing.T, c readyCase) {
 
 		wantDenied, wantWarned := []string{}, []string{}
 		for _, f := range decision.Findings {
-			early := f.Rule == "local-on-cluster-ip" || f.Rule == "unknown-traffic-policy" || f.Rule == "misplaced-health-check-node-port"
+			early := f.Rule == "local-on-cluster-ip" || f.Rule == "unknown-traffic-policy" ||
+				f.Rule == "misplaced-health-check-node-port"
 			switch {
 			case f.Exempt != nil, f.Mode == policies.Audit:
 			case endpoint == review.Mutate && f.Mode != policies.Mutate && !early:
@@ -68,7 +69,8 @@ func testHandler(t *testing.T, c readyCase) {
 			rule, _, _ := strings.Cut(warning, ":")
 			warned = append(warned, rule)
 		}
-		if diff := cmp.Diff(slices.Compact(wantDenied), slices.Compact(denied)); diff != "" || got.Allowed != (len(denied) == 0) {
+		if diff := cmp.Diff(slices.Compact(wantDenied), slices.Compact(denied)); diff != "" ||
+			got.Allowed != (len(denied) == 0) {
 			t.Errorf("%s allows: %t, denials mismatch (-Decide +handler):\n%s", endpoint, got.Allowed, diff)
 		}
 		if diff := cmp.Diff(slices.Compact(wantWarned), slices.Compact(warned)); diff != "" {
@@ -130,7 +132,12 @@ func answer(t *testing.T, c readyCase, endpoint review.Endpoint) *admissionv1.Ad
 	sent := admissionv1.AdmissionReview{
 		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"}, Request: request,
 	}
-	post := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/"+string(endpoint), strings.NewReader(marshal(t, sent)))
+	post := httptest.NewRequestWithContext(
+		t.Context(),
+		http.MethodPost,
+		"/"+string(endpoint),
+		strings.NewReader(marshal(t, sent)),
+	)
 	post.Header.Set("Content-Type", "application/json")
 	recorder := httptest.NewRecorder()
 	handler.ServeHTTP(recorder, post)

@@ -36,7 +36,13 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 }
 
 // newCA is a CA with this subject, that lives for a year from notBefore.
-func newCA(t testing.TB, key *ecdsa.PrivateKey, commonName string, serial int64, notBefore time.Time) *x509.Certificate {
+func newCA(
+	t testing.TB,
+	key *ecdsa.PrivateKey,
+	commonName string,
+	serial int64,
+	notBefore time.Time,
+) *x509.Certificate {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: commonName},
@@ -75,27 +81,111 @@ func TestUnionCAs(t *testing.T) {
 		at                  time.Duration // since epoch
 		live, serving, want string        // names of cas
 	}{
-		"an empty bundle gets the CA that is served":                          {at: 0, serving: "first", want: "first"},
-		"a new CA joins the former, newest first":                             {at: second, live: "first", serving: "second", want: "second first"},
-		"what another replica serves stays":                                   {at: second, live: "first", serving: "second second", want: "second first"},
-		"a replica that knows only the former CA does not remove the new one": {at: second, live: "second first", serving: "first", want: "second first"},
-		"two rotations in a row leave all three":                              {at: 101 * day, live: "second first", serving: "third first", want: "third second first"},
-		"duplicates go":                                                       {at: second, live: "first second first", serving: "second first", want: "second first"},
-		"a former CA stays as long as a leaf of it may live":                  {at: second + leafLife, live: "second first", serving: "second", want: "second first"},
-		"a former CA stays until its retention is over":                       {at: retained, live: "second first", serving: "second", want: "second first"},
-		"a former CA goes after its retention":                                {at: retired, live: "second first", serving: "second", want: "second"},
-		"a former CA goes where its successor is not yet in the bundle":       {at: retired, live: "first", serving: "second", want: "second"},
-		"a former CA that this replica serves stays after its retention":      {at: retired, live: "second first", serving: "first", want: "second first"},
-		"a newer CA does not shelter those whose retention is over":           {at: retired, live: "third second first", serving: "third", want: "third second"},
-		"of two CAs of the same second neither is the successor":              {at: 200 * day, live: "twin third", serving: "third", want: "third twin"},
-		"an expired CA goes":                                                  {at: caLife + time.Second, live: "first", serving: "second", want: "second"},
-		"an expired CA goes even if it is served: no leaf outlives it":        {at: caLife + time.Second, serving: "first"},
-		"a CA is not expired in its last second":                              {at: caLife, live: "first", want: "first"},
-		"a CA by a clock that is ahead stays":                                 {at: second - time.Hour, live: "second", serving: "first", want: "second first"},
-		"a CA of somebody else stays, however old ours are":                   {at: 50 * day, live: "theirs", serving: "first", want: "first theirs"},
-		"a CA of somebody else retires none of ours":                          {at: 80 * day, live: "later first", want: "later first"},
-		"a CA of somebody else goes when it expires":                          {at: caLife, live: "theirs", serving: "second", want: "second"},
-		"nothing comes of nothing":                                            {},
+		"an empty bundle gets the CA that is served": {at: 0, serving: "first", want: "first"},
+		"a new CA joins the former, newest first": {
+			at:      second,
+			live:    "first",
+			serving: "second",
+			want:    "second first",
+		},
+		"what another replica serves stays": {
+			at:      second,
+			live:    "first",
+			serving: "second second",
+			want:    "second first",
+		},
+		"a replica that knows only the former CA does not remove the new one": {
+			at:      second,
+			live:    "second first",
+			serving: "first",
+			want:    "second first",
+		},
+		"two rotations in a row leave all three": {
+			at:      101 * day,
+			live:    "second first",
+			serving: "third first",
+			want:    "third second first",
+		},
+		"duplicates go": {
+			at:      second,
+			live:    "first second first",
+			serving: "second first",
+			want:    "second first",
+		},
+		"a former CA stays as long as a leaf of it may live": {
+			at:      second + leafLife,
+			live:    "second first",
+			serving: "second",
+			want:    "second first",
+		},
+		"a former CA stays until its retention is over": {
+			at:      retained,
+			live:    "second first",
+			serving: "second",
+			want:    "second first",
+		},
+		"a former CA goes after its retention": {
+			at:      retired,
+			live:    "second first",
+			serving: "second",
+			want:    "second",
+		},
+		"a former CA goes where its successor is not yet in the bundle": {
+			at:      retired,
+			live:    "first",
+			serving: "second",
+			want:    "second",
+		},
+		"a former CA that this replica serves stays after its retention": {
+			at:      retired,
+			live:    "second first",
+			serving: "first",
+			want:    "second first",
+		},
+		"a newer CA does not shelter those whose retention is over": {
+			at:      retired,
+			live:    "third second first",
+			serving: "third",
+			want:    "third second",
+		},
+		"of two CAs of the same second neither is the successor": {
+			at:      200 * day,
+			live:    "twin third",
+			serving: "third",
+			want:    "third twin",
+		},
+		"an expired CA goes": {
+			at:      caLife + time.Second,
+			live:    "first",
+			serving: "second",
+			want:    "second",
+		},
+		"an expired CA goes even if it is served: no leaf outlives it": {at: caLife + time.Second, serving: "first"},
+		"a CA is not expired in its last second":                       {at: caLife, live: "first", want: "first"},
+		"a CA by a clock that is ahead stays": {
+			at:      second - time.Hour,
+			live:    "second",
+			serving: "first",
+			want:    "second first",
+		},
+		"a CA of somebody else stays, however old ours are": {
+			at:      50 * day,
+			live:    "theirs",
+			serving: "first",
+			want:    "first theirs",
+		},
+		"a CA of somebody else retires none of ours": {
+			at:   80 * day,
+			live: "later first",
+			want: "later first",
+		},
+		"a CA of somebody else goes when it expires": {
+			at:      caLife,
+			live:    "theirs",
+			serving: "second",
+			want:    "second",
+		},
+		"nothing comes of nothing": {},
 	}
 	for sentence, tt := range tests {
 		t.Run(sentence, func(t *testing.T) {
@@ -134,13 +224,26 @@ func TestParseBundle(t *testing.T) {
 		want    []*x509.Certificate
 		garbage int
 	}{
-		"an absent bundle is no garbage":                   {},
-		"a bundle is read in its order":                    {bundle: encodeBundle([]*x509.Certificate{second, first}), want: []*x509.Certificate{second, first}},
-		"comments between certificates are no garbage":     {bundle: slices.Concat([]byte("# ours\n"), encodeBundle([]*x509.Certificate{first}), []byte("\n# end\n")), want: []*x509.Certificate{first}},
-		"text that is not PEM is garbage":                  {bundle: []byte("to be injected"), garbage: 1},
-		"a certificate that does not parse hides no other": {bundle: slices.Concat(block("CERTIFICATE", nil, []byte("x")), encodeBundle([]*x509.Certificate{first})), want: []*x509.Certificate{first}, garbage: 1},
-		"a private key is garbage":                         {bundle: block("PRIVATE KEY", nil, first.Raw), garbage: 1},
-		"an API server skips a block with headers":         {bundle: block("CERTIFICATE", map[string]string{"a": "b"}, first.Raw), garbage: 1},
+		"an absent bundle is no garbage": {},
+		"a bundle is read in its order": {
+			bundle: encodeBundle([]*x509.Certificate{second, first}),
+			want:   []*x509.Certificate{second, first},
+		},
+		"comments between certificates are no garbage": {
+			bundle: slices.Concat([]byte("# ours\n"), encodeBundle([]*x509.Certificate{first}), []byte("\n# end\n")),
+			want:   []*x509.Certificate{first},
+		},
+		"text that is not PEM is garbage": {bundle: []byte("to be injected"), garbage: 1},
+		"a certificate that does not parse hides no other": {
+			bundle:  slices.Concat(block("CERTIFICATE", nil, []byte("x")), encodeBundle([]*x509.Certificate{first})),
+			want:    []*x509.Certificate{first},
+			garbage: 1,
+		},
+		"a private key is garbage": {bundle: block("PRIVATE KEY", nil, first.Raw), garbage: 1},
+		"an API server skips a block with headers": {
+			bundle:  block("CERTIFICATE", map[string]string{"a": "b"}, first.Raw),
+			garbage: 1,
+		},
 	}
 	for sentence, tt := range tests {
 		t.Run(sentence, func(t *testing.T) {
@@ -174,12 +277,35 @@ func TestAnnouncement(t *testing.T) {
 		serving *x509.Certificate
 		want    bundles // nil for no patch
 	}{
-		"every webhook gets the bundle":               {live: bundles{"a": "", "b": ""}, serving: first, want: bundles{"a": bundle(first), "b": bundle(first)}},
-		"nothing is written where all is said":        {live: bundles{"a": bundle(second, first), "b": bundle(second, first)}, serving: first},
-		"a webhook that was added learns all":         {live: bundles{"a": bundle(second, first), "b": ""}, serving: second, want: bundles{"a": bundle(second, first), "b": bundle(second, first)}},
-		"webhooks that differ get the union":          {live: bundles{"a": bundle(second), "b": bundle(first)}, serving: first, want: bundles{"a": bundle(second, first), "b": bundle(second, first)}},
-		"another order is put right":                  {live: bundles{"a": bundle(first, second)}, serving: second, want: bundles{"a": bundle(second, first)}},
-		"garbage goes":                                {live: bundles{"a": bundle(first) + "Cg==\n-----BEGIN X-----\n-----END X-----\n"}, serving: first, want: bundles{"a": bundle(first)}},
+		"every webhook gets the bundle": {
+			live:    bundles{"a": "", "b": ""},
+			serving: first,
+			want:    bundles{"a": bundle(first), "b": bundle(first)},
+		},
+		"nothing is written where all is said": {
+			live:    bundles{"a": bundle(second, first), "b": bundle(second, first)},
+			serving: first,
+		},
+		"a webhook that was added learns all": {
+			live:    bundles{"a": bundle(second, first), "b": ""},
+			serving: second,
+			want:    bundles{"a": bundle(second, first), "b": bundle(second, first)},
+		},
+		"webhooks that differ get the union": {
+			live:    bundles{"a": bundle(second), "b": bundle(first)},
+			serving: first,
+			want:    bundles{"a": bundle(second, first), "b": bundle(second, first)},
+		},
+		"another order is put right": {
+			live:    bundles{"a": bundle(first, second)},
+			serving: second,
+			want:    bundles{"a": bundle(second, first)},
+		},
+		"garbage goes": {
+			live:    bundles{"a": bundle(first) + "Cg==\n-----BEGIN X-----\n-----END X-----\n"},
+			serving: first,
+			want:    bundles{"a": bundle(first)},
+		},
 		"a configuration that is not there gets none": {serving: first},
 	}
 	for sentence, tt := range tests {
@@ -222,8 +348,20 @@ func TestAnnouncement(t *testing.T) {
 func FuzzCABundle(f *testing.F) {
 	key := newKey(f)
 	pool := []*x509.Certificate{
-		newCA(f, key, caCommonName, 1, epoch), newCA(f, key, caCommonName, 2, epoch.Add(day)), newCA(f, key, caCommonName, 3, epoch.Add(10*day)),
-		newCA(f, key, caCommonName, 4, epoch.Add(10*day)), newCA(f, key, caCommonName, 5, epoch.Add(300*day)), newCA(f, key, "example.com", 6, epoch.Add(5*day)),
+		newCA(
+			f,
+			key,
+			caCommonName,
+			1,
+			epoch,
+		), newCA(f, key, caCommonName, 2, epoch.Add(day)), newCA(f, key, caCommonName, 3, epoch.Add(10*day)),
+		newCA(
+			f,
+			key,
+			caCommonName,
+			4,
+			epoch.Add(10*day),
+		), newCA(f, key, caCommonName, 5, epoch.Add(300*day)), newCA(f, key, "example.com", 6, epoch.Add(5*day)),
 	}
 	f.Add([]byte{0, 1, 2}, []byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"), uint16(11), uint8(2))
 	f.Add([]byte{5, 4, 3, 2, 1, 0}, []byte("\x00"), uint16(366), uint8(0))
@@ -243,7 +381,8 @@ func FuzzCABundle(f *testing.F) {
 		for _, ca := range slices.Concat(live, serving) {
 			// The last leaf of ours was signed when its successor came. Of others nothing is known.
 			succeeded := slices.ContainsFunc(slices.Concat(live, serving), func(other *x509.Certificate) bool {
-				return other.Subject.String() == ca.Subject.String() && other.NotBefore.After(ca.NotBefore) && now.Sub(other.NotBefore) > leafLife
+				return other.Subject.String() == ca.Subject.String() && other.NotBefore.After(ca.NotBefore) &&
+					now.Sub(other.NotBefore) > leafLife
 			})
 			mayServe := ca.Subject.CommonName != caCommonName || !succeeded || slices.ContainsFunc(serving, ca.Equal)
 			if mayServe && !now.After(ca.NotAfter) && !slices.ContainsFunc(got, ca.Equal) {

@@ -64,7 +64,11 @@ func (fakePolicies) Check(policy v1alpha1.SourceIPPolicy) []*bundle.Error {
 	return problems
 }
 
-func newHandler(t testing.TB, endpoint review.Endpoint, neighbours webhook.Neighbours) (*webhook.Handler, *prometheus.Registry) {
+func newHandler(
+	t testing.TB,
+	endpoint review.Endpoint,
+	neighbours webhook.Neighbours,
+) (*webhook.Handler, *prometheus.Registry) {
 	t.Helper()
 	set, problems := bundle.Compile(nil)
 	if problems != nil {
@@ -110,28 +114,83 @@ func TestBadRequests(t *testing.T) {
 		code                      int
 		says                      string
 	}{
-		"not JSON":                     {body: "hello", code: http.StatusBadRequest, says: "read AdmissionReview: "},
-		"empty":                        {code: http.StatusBadRequest, says: "body is empty"},
-		"another kind":                 {body: `{"apiVersion":"v1","kind":"Pod"}`, code: http.StatusBadRequest, says: `got "Pod" of "v1": want AdmissionReview of "admission.k8s.io/v1"`},
-		"an old version of the review": {body: `{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview"}`, code: http.StatusBadRequest, says: "want AdmissionReview of"},
-		"no request":                   {body: `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`, code: http.StatusBadRequest, says: "has no request"},
-		"8 MiB":                        {body: strings.Repeat(" ", 8<<20), code: http.StatusRequestEntityTooLarge, says: "larger than 7340032 bytes"},
-		"a GET":                        {method: http.MethodGet, code: http.StatusMethodNotAllowed, says: "want POST"},
-		"a form":                       {contentType: "application/x-www-form-urlencoded", body: "a=b", code: http.StatusUnsupportedMediaType, says: "want application/json"},
-		"an object of a wrong type":    {body: reviewOf("Service", "CREATE", `{"metadata":{"name":"web"},"spec":{"type":7}}`, ""), code: http.StatusBadRequest, says: "Service edge/web: read object: /spec/type: want a string"},
-		"an update without the former": {body: reviewOf("Service", "UPDATE", loadBalancer, ""), code: http.StatusBadRequest, says: "read oldObject"},
-		"a null template":              {body: reviewOf("Deployment", "CREATE", `{"metadata":{"name":"web"},"spec":{"template":null}}`, ""), code: http.StatusOK, says: allowed},
-		"an unknown field":             {body: reviewOf("Service", "CREATE", `{"metadata":{"name":"web"},"spec":{"type":"LoadBalancer","shape":"round"}}`, ""), code: http.StatusOK, says: allowed},
-		"a DELETE":                     {body: reviewOf("Service", "DELETE", "null", ""), code: http.StatusOK, says: allowed},
-		"a kind that is not judged":    {body: reviewOf("ConfigMap", "CREATE", `{"metadata":{"name":"web"}}`, ""), code: http.StatusOK, says: allowed},
-		"deep nesting":                 {body: reviewOf("Service", "CREATE", strings.Repeat("[", 100_000), ""), code: http.StatusBadRequest, says: "read AdmissionReview: "},
+		"not JSON": {body: "hello", code: http.StatusBadRequest, says: "read AdmissionReview: "},
+		"empty":    {code: http.StatusBadRequest, says: "body is empty"},
+		"another kind": {
+			body: `{"apiVersion":"v1","kind":"Pod"}`,
+			code: http.StatusBadRequest,
+			says: `got "Pod" of "v1": want AdmissionReview of "admission.k8s.io/v1"`,
+		},
+		"an old version of the review": {
+			body: `{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview"}`,
+			code: http.StatusBadRequest,
+			says: "want AdmissionReview of",
+		},
+		"no request": {
+			body: `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`,
+			code: http.StatusBadRequest,
+			says: "has no request",
+		},
+		"8 MiB": {
+			body: strings.Repeat(" ", 8<<20),
+			code: http.StatusRequestEntityTooLarge,
+			says: "larger than 7340032 bytes",
+		},
+		"a GET": {method: http.MethodGet, code: http.StatusMethodNotAllowed, says: "want POST"},
+		"a form": {
+			contentType: "application/x-www-form-urlencoded",
+			body:        "a=b",
+			code:        http.StatusUnsupportedMediaType,
+			says:        "want application/json",
+		},
+		"an object of a wrong type": {
+			body: reviewOf("Service", "CREATE", `{"metadata":{"name":"web"},"spec":{"type":7}}`, ""),
+			code: http.StatusBadRequest,
+			says: "Service edge/web: read object: /spec/type: want a string",
+		},
+		"an update without the former": {
+			body: reviewOf("Service", "UPDATE", loadBalancer, ""),
+			code: http.StatusBadRequest,
+			says: "read oldObject",
+		},
+		"a null template": {
+			body: reviewOf("Deployment", "CREATE", `{"metadata":{"name":"web"},"spec":{"template":null}}`, ""),
+			code: http.StatusOK,
+			says: allowed,
+		},
+		"an unknown field": {
+			body: reviewOf(
+				"Service",
+				"CREATE",
+				`{"metadata":{"name":"web"},"spec":{"type":"LoadBalancer","shape":"round"}}`,
+				"",
+			),
+			code: http.StatusOK,
+			says: allowed,
+		},
+		"a DELETE": {body: reviewOf("Service", "DELETE", "null", ""), code: http.StatusOK, says: allowed},
+		"a kind that is not judged": {
+			body: reviewOf("ConfigMap", "CREATE", `{"metadata":{"name":"web"}}`, ""),
+			code: http.StatusOK,
+			says: allowed,
+		},
+		"deep nesting": {
+			body: reviewOf("Service", "CREATE", strings.Repeat("[", 100_000), ""),
+			code: http.StatusBadRequest,
+			says: "read AdmissionReview: ",
+		},
 	}
 	for _, endpoint := range review.ObjectEndpoints {
 		for name, test := range tests {
 			t.Run(string(endpoint)+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				handler, _ := newHandler(t, endpoint, &fakeNeighbours{})
-				request := httptest.NewRequestWithContext(t.Context(), or(test.method, http.MethodPost), "/", strings.NewReader(test.body))
+				request := httptest.NewRequestWithContext(
+					t.Context(),
+					or(test.method, http.MethodPost),
+					"/",
+					strings.NewReader(test.body),
+				)
 				request.Header.Set("Content-Type", or(test.contentType, "application/json"))
 				recorder := httptest.NewRecorder()
 				handler.ServeHTTP(recorder, request)
@@ -179,15 +238,28 @@ func TestFaultsAreNotDenials(t *testing.T) {
 		code       int
 		says       string
 	}{
-		"a panic":                        {fakeNeighbours{panics: true}, http.StatusInternalServerError, "panic: neighbours are gone"},
-		"a replica that is not ready":    {fakeNeighbours{notReady: errors.New("the Services are not cached")}, http.StatusServiceUnavailable, "not ready: the Services are not cached"},
+		"a panic": {
+			fakeNeighbours{panics: true},
+			http.StatusInternalServerError,
+			"panic: neighbours are gone",
+		},
+		"a replica that is not ready": {
+			fakeNeighbours{notReady: errors.New("the Services are not cached")},
+			http.StatusServiceUnavailable,
+			"not ready: the Services are not cached",
+		},
 		"neighbours that cannot be seen": {fakeNeighbours{}, http.StatusOK, `"allowed":true`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			handler, registry := newHandler(t, review.Validate, &test.neighbours)
-			request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(reviewOf("Service", "CREATE", loadBalancer, "")))
+			request := httptest.NewRequestWithContext(
+				t.Context(),
+				http.MethodPost,
+				"/",
+				strings.NewReader(reviewOf("Service", "CREATE", loadBalancer, "")),
+			)
 			request.Header.Set("Content-Type", "application/json")
 			recorder := httptest.NewRecorder()
 			handler.ServeHTTP(recorder, request)
@@ -209,7 +281,12 @@ func TestShutdownDoesNotChangeAnAnswer(t *testing.T) {
 	handler, _ := newHandler(t, review.Mutate, &fakeNeighbours{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	request := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", strings.NewReader(reviewOf("Service", "CREATE", clusterIPLocal, "")))
+	request := httptest.NewRequestWithContext(
+		ctx,
+		http.MethodPost,
+		"/",
+		strings.NewReader(reviewOf("Service", "CREATE", clusterIPLocal, "")),
+	)
 	request.Header.Set("Content-Type", "application/json")
 	recorder := httptest.NewRecorder()
 	handler.ServeHTTP(recorder, request)
@@ -290,13 +367,16 @@ func TestPoliciesAreRefusedWhereTheyWouldNotCompile(t *testing.T) {
 	const why = "SourceIPPolicy corp: corp.rego:3:27: undefined ref: input.objcet.kind; want one of cluster, facts, namespace, object, old, " +
 		"operation, parameters, related\n  3 | deny contains {\"message\": input.objcet.kind}\n    |                           ^"
 	tests := map[string]struct{ body, refused string }{
-		"one that compiles":           {policy("CREATE", "", `deny contains {\"message\": input.object.kind}`), ""},
-		"one that does not":           {policy("CREATE", "", broken), why},
-		"a change that does not":      {policy("UPDATE", "", broken), why},
-		"one that is on its way out":  {policy("UPDATE", `,"deletionTimestamp":"2026-12-01T00:00:00Z"`, broken), ""},
-		"one that is deleted":         {policy("DELETE", "", broken), ""},
-		"what is no policy":           {reviewOf("Service", "CREATE", clusterIPLocal, ""), ""},
-		"a policy that is not itself": {strings.Replace(policy("UPDATE", "", broken), `"name":"corp","operation"`, `"subResource":"status","operation"`, 1), ""},
+		"one that compiles":          {policy("CREATE", "", `deny contains {\"message\": input.object.kind}`), ""},
+		"one that does not":          {policy("CREATE", "", broken), why},
+		"a change that does not":     {policy("UPDATE", "", broken), why},
+		"one that is on its way out": {policy("UPDATE", `,"deletionTimestamp":"2026-12-01T00:00:00Z"`, broken), ""},
+		"one that is deleted":        {policy("DELETE", "", broken), ""},
+		"what is no policy":          {reviewOf("Service", "CREATE", clusterIPLocal, ""), ""},
+		"a policy that is not itself": {
+			strings.Replace(policy("UPDATE", "", broken), `"name":"corp","operation"`, `"subResource":"status","operation"`, 1),
+			"",
+		},
 	}
 	handler, _ := newHandler(t, review.ValidatePolicy, &fakeNeighbours{})
 	for name, test := range tests {
@@ -306,7 +386,8 @@ func TestPoliciesAreRefusedWhereTheyWouldNotCompile(t *testing.T) {
 			if got.Allowed != (test.refused == "") || !got.Allowed && got.Result.Message != test.refused {
 				t.Fatalf("allowed: %t, %+v; want %q", got.Allowed, got.Result, test.refused)
 			}
-			if !got.Allowed && (len(got.Result.Details.Causes) != 1 || got.Result.Details.Causes[0].Field != "/spec/rego/0/module") {
+			if !got.Allowed &&
+				(len(got.Result.Details.Causes) != 1 || got.Result.Details.Causes[0].Field != "/spec/rego/0/module") {
 				t.Errorf("the causes are %+v, want one of /spec/rego/0/module", got.Result.Details.Causes)
 			}
 		})
@@ -322,8 +403,12 @@ func TestAnEmptyMatchIsWarnedAbout(t *testing.T) {
 		`{"match":{"excludeNamespaces":["edge"]}}`: nil,
 		`{"match":{"objectSelector":{}}}`:          nil,
 	} {
-		got := post(t, handler, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u1","kind":{"group":"sourceward.dev",`+
-			`"version":"v1alpha1","kind":"SourceIPPolicy"},"name":"corp","operation":"CREATE","object":{"metadata":{"name":"corp"},"spec":`+spec+`}}}`)
+		got := post(
+			t,
+			handler,
+			`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u1","kind":{"group":"sourceward.dev",`+
+				`"version":"v1alpha1","kind":"SourceIPPolicy"},"name":"corp","operation":"CREATE","object":{"metadata":{"name":"corp"},"spec":`+spec+`}}}`,
+		)
 		if diff := cmp.Diff(want, got.Warnings); diff != "" || !got.Allowed {
 			t.Errorf("%s: allowed: %t, warnings (-want +got):\n%s", spec, got.Allowed, diff)
 		}
@@ -343,9 +428,19 @@ func TestExemptionsAndFailuresAreCounted(t *testing.T) {
 		t.Fatal(problems)
 	}
 	handler.Policies = fakePolicies{set}
-	got := post(t, handler, reviewOf("Service", "CREATE", `{"metadata":{"name":"web","annotations":{"exempt.sourceward.dev/local-on-cluster-ip":"moves soon"}},`+
-		`"spec":{"type":"ClusterIP","externalTrafficPolicy":"Local"}}`, ""))
-	if !got.Allowed || len(got.Warnings) == 0 || !strings.HasPrefix(got.Warnings[0], "policy-not-evaluated: SourceIPPolicy corp not evaluated: ") {
+	got := post(
+		t,
+		handler,
+		reviewOf(
+			"Service",
+			"CREATE",
+			`{"metadata":{"name":"web","annotations":{"exempt.sourceward.dev/local-on-cluster-ip":"moves soon"}},`+
+				`"spec":{"type":"ClusterIP","externalTrafficPolicy":"Local"}}`,
+			"",
+		),
+	)
+	if !got.Allowed || len(got.Warnings) == 0 ||
+		!strings.HasPrefix(got.Warnings[0], "policy-not-evaluated: SourceIPPolicy corp not evaluated: ") {
 		t.Errorf("allowed: %t, %+v, with warnings %q", got.Allowed, got.Result, got.Warnings)
 	}
 	const want = `# HELP sourceward_exemptions_total Findings that would have been told, but for an exemption, by endpoint and rule.

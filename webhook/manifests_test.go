@@ -30,12 +30,17 @@ func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 	for _, kind := range policies.WorkloadKinds {
 		rule := func(resource string, operations ...string) map[string]any {
 			return map[string]any{
-				"apiGroups": []string{kind.Group}, "apiVersions": kind.Versions, "resources": []string{resource}, "operations": operations,
+				"apiGroups": []string{
+					kind.Group,
+				}, "apiVersions": kind.Versions, "resources": []string{resource}, "operations": operations,
 			}
 		}
 		if kind.Door != policies.FilesOnly {
 			judged = append(judged, rule(kind.Resource, "CREATE", "UPDATE"))
-			if slices.ContainsFunc(policies.Catalogue(), func(r policies.Rule) bool { return r.Mutable && slices.Contains(r.Kinds, kind.Kind) }) {
+			if slices.ContainsFunc(
+				policies.Catalogue(),
+				func(r policies.Rule) bool { return r.Mutable && slices.Contains(r.Kinds, kind.Kind) },
+			) {
 				repaired = append(repaired, rule(kind.Resource, "CREATE", "UPDATE"))
 			}
 		}
@@ -75,7 +80,9 @@ func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text = append([]byte("# Generated from policies.WorkloadKinds and policies.AutoscalerKinds by make generate.\n"), text...)
+		text = append(
+			[]byte("# Generated from policies.WorkloadKinds and policies.AutoscalerKinds by make generate.\n"),
+			text...)
 		file := filepath.Join("..", "config", filepath.FromSlash(path))
 		if *update {
 			if err := os.WriteFile(file, text, 0o644); err != nil {
@@ -84,7 +91,12 @@ func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 			continue
 		}
 		if have, err := os.ReadFile(file); err != nil || !bytes.Equal(have, text) {
-			t.Errorf("%s is not what the kinds say (%v); run make generate (-want +got):\n%s", file, err, cmp.Diff(string(text), string(have)))
+			t.Errorf(
+				"%s is not what the kinds say (%v); run make generate (-want +got):\n%s",
+				file,
+				err,
+				cmp.Diff(string(text), string(have)),
+			)
 		}
 	}
 }

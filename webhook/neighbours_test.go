@@ -87,7 +87,10 @@ func localService(name, app string) corev1.Service {
 func workloadObject(name string) *policies.Object {
 	workload := policies.NewWorkload(&appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: name},
-		Spec:       appsv1.DeploymentSpec{Replicas: new(int32(3)), Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}}},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: new(int32(3)),
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}},
+		},
 	})
 	return &policies.Object{Ref: workload.Ref, Workload: workload}
 }
@@ -130,12 +133,16 @@ func TestRelated(t *testing.T) {
 			want: want{View: policies.ViewCluster, Services: []string{"web"}},
 		},
 		"a workload that nobody selects is looked up once": {
-			live: fakeReader{services: []corev1.Service{shared, localService("api", "api")}}, operation: policies.Create, object: workloadObject("web"),
+			live: fakeReader{
+				services: []corev1.Service{shared, localService("api", "api")},
+			}, operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster, Services: []string{"web"}, Asked: 1},
 		},
 		"a Service that is looked up brings the workloads behind it": {
 			indexed: []*policies.Object{workloadObject("stable")},
-			live:    fakeReader{services: []corev1.Service{shared}}, operation: policies.Create, object: workloadObject("canary"),
+			live: fakeReader{
+				services: []corev1.Service{shared},
+			}, operation: policies.Create, object: workloadObject("canary"),
 			want: want{View: policies.ViewCluster, Services: []string{"web"}, Others: []string{"stable of 3"}, Asked: 1},
 		},
 		"a Service inside the cluster does not hide the Local one beside it": {
@@ -149,7 +156,9 @@ func TestRelated(t *testing.T) {
 			want: want{View: policies.ViewCluster},
 		},
 		"a Service that no longer selects the workload is no neighbour": {
-			indexed: []*policies.Object{serviceObject(shared)}, admitted: []*policies.Object{serviceObject(localService("web", "other"))},
+			indexed: []*policies.Object{
+				serviceObject(shared),
+			}, admitted: []*policies.Object{serviceObject(localService("web", "other"))},
 			operation: policies.Update, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster},
 		},
@@ -207,8 +216,14 @@ func TestRelated(t *testing.T) {
 				t.Errorf("Related() mismatch (-want +got):\n%s", diff)
 			}
 			if test.live.asked > 0 {
-				if raw := test.live.options.AsListOptions(); raw.ResourceVersion != "0" || raw.FieldSelector != "spec.type!=ClusterIP" || test.live.options.Namespace != "edge" {
-					t.Errorf("asked for %+v in %q: a read that waits for etcd, or that lists too much", raw, test.live.options.Namespace)
+				if raw := test.live.options.AsListOptions(); raw.ResourceVersion != "0" ||
+					raw.FieldSelector != "spec.type!=ClusterIP" ||
+					test.live.options.Namespace != "edge" {
+					t.Errorf(
+						"asked for %+v in %q: a read that waits for etcd, or that lists too much",
+						raw,
+						test.live.options.Namespace,
+					)
 				}
 			}
 		})
@@ -306,7 +321,9 @@ func TestReductions(t *testing.T) {
 		Namespace: "edge", Name: "web", ResourceVersion: "7", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"},
 	}
 	deployment := &appsv1.Deployment{ObjectMeta: meta, Status: appsv1.DeploymentStatus{Replicas: 3}}
-	deployment.Spec.Template.Spec.Containers = []corev1.Container{{Name: "web", Image: "web", Env: []corev1.EnvVar{{Name: "SECRET"}}}}
+	deployment.Spec.Template.Spec.Containers = []corev1.Container{
+		{Name: "web", Image: "web", Env: []corev1.EnvVar{{Name: "SECRET"}}},
+	}
 	wantWorkload := policies.NewWorkload(deployment)
 	wantTemplate := corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web"}}}}
 	got, err := reduced(deployment)
@@ -319,7 +336,12 @@ func TestReductions(t *testing.T) {
 	if diff := cmp.Diff(wantTemplate, wantWorkload.Template); diff != "" {
 		t.Errorf("template mismatch (-want +got):\n%s", diff)
 	}
-	service := &corev1.Service{ObjectMeta: meta, Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}}}}
+	service := &corev1.Service{
+		ObjectMeta: meta,
+		Status: corev1.ServiceStatus{
+			LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}},
+		},
+	}
 	wantService := &corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: wantMeta}
 	got, err = reduced(service)
 	if diff := cmp.Diff(any(wantService), got); err != nil || diff != "" {

@@ -39,7 +39,12 @@ func TestStatusTellsWhatIsInForce(t *testing.T) {
 			compiledPolicy{generation: 5, inForce: former, inForceGeneration: 3, problems: problems},
 			v1alpha1.SourceIPPolicyStatus{ObservedGeneration: 5, Rules: []string{"corp"}, Conditions: []metav1.Condition{
 				condition("Ready", metav1.ConditionFalse, "CompileFailed", why),
-				condition("Degraded", metav1.ConditionTrue, "FormerInForce", "generation 5 does not compile: generation 3 is in force"),
+				condition(
+					"Degraded",
+					metav1.ConditionTrue,
+					"FormerInForce",
+					"generation 5 does not compile: generation 3 is in force",
+				),
 			}},
 		},
 		"none does": {
@@ -79,6 +84,11 @@ func TestStatusFitsIntoItsBounds(t *testing.T) {
 	compiled.status(&status)
 	message := status.Conditions[0].Message
 	if len(message) > maxConditionMessage || !strings.HasSuffix(message, "é…") {
-		t.Errorf("a message has %d bytes and ends with %q, want at most %d", len(message), message[len(message)-10:], maxConditionMessage)
+		t.Errorf(
+			"a message has %d bytes and ends with %q, want at most %d",
+			len(message),
+			message[len(message)-10:],
+			maxConditionMessage,
+		)
 	}
 }

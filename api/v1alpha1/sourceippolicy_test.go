@@ -45,16 +45,27 @@ func TestValidateTellsWhatIsWrongAndWhere(t *testing.T) {
 		tweak func(*SourceIPPolicy)
 		want  []string
 	}{
-		"the smallest policy":    {func(*SourceIPPolicy) {}, nil},
-		"no name":                {func(p *SourceIPPolicy) { p.Name = "" }, []string{`metadata.name: Required value: name the policy`}},
-		"a name with capitals":   {func(p *SourceIPPolicy) { p.Name = "Edge" }, []string{`metadata.name: Invalid value: "Edge": ` + subdomain}},
-		"a namespace":            {func(p *SourceIPPolicy) { p.Namespace = "edge" }, []string{`metadata.namespace: Forbidden: a SourceIPPolicy is cluster-scoped; remove it`}},
+		"the smallest policy": {func(*SourceIPPolicy) {}, nil},
+		"no name": {
+			func(p *SourceIPPolicy) { p.Name = "" },
+			[]string{`metadata.name: Required value: name the policy`},
+		},
+		"a name with capitals": {
+			func(p *SourceIPPolicy) { p.Name = "Edge" },
+			[]string{`metadata.name: Invalid value: "Edge": ` + subdomain},
+		},
+		"a namespace": {
+			func(p *SourceIPPolicy) { p.Namespace = "edge" },
+			[]string{`metadata.namespace: Forbidden: a SourceIPPolicy is cluster-scoped; remove it`},
+		},
 		"an empty match":         {func(p *SourceIPPolicy) { p.Spec.Match = &Match{} }, nil},
 		"a match of every field": {func(p *SourceIPPolicy) { p.Spec.Match = wholeMatch() }, nil},
 		"selectors of unknown operators and a namespace that can be none": {
 			func(p *SourceIPPolicy) {
 				p.Spec.Match = &Match{
-					NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Equals"}}},
+					NamespaceSelector: &metav1.LabelSelector{
+						MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Equals"}},
+					},
 					ObjectSelector:    &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b c"}},
 					ExcludeNamespaces: []string{"kube-system", "Kube"},
 				}
@@ -83,7 +94,10 @@ func TestValidateTellsWhatIsWrongAndWhere(t *testing.T) {
 			},
 		},
 		"an empty spread": {func(p *SourceIPPolicy) { p.Spec.Spread = &Spread{} }, nil},
-		"a whole spread":  {func(p *SourceIPPolicy) { p.Spec.Spread = &Spread{StrategyPodAntiAffinity, DoNotSchedule, 1} }, nil},
+		"a whole spread": {
+			func(p *SourceIPPolicy) { p.Spec.Spread = &Spread{StrategyPodAntiAffinity, DoNotSchedule, 1} },
+			nil,
+		},
 		"a spread that does not exist": {
 			func(p *SourceIPPolicy) { p.Spec.Spread = &Spread{"Even", "Never", -1} },
 			[]string{
@@ -155,7 +169,9 @@ func TestValidateTellsWhatIsWrongAndWhere(t *testing.T) {
 func wholeMatch() *Match {
 	return &Match{
 		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "edge"}},
-		ObjectSelector:    &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: metav1.LabelSelectorOpExists}}},
+		ObjectSelector: &metav1.LabelSelector{
+			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: metav1.LabelSelectorOpExists}},
+		},
 		ExcludeNamespaces: []string{"kube-system"},
 	}
 }

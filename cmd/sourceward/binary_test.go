@@ -207,7 +207,8 @@ func TestJSONReportSaysWhatTheTextSays(t *testing.T) {
 	t.Parallel()
 	for _, dir := range cases(t) {
 		args := strings.Fields(content(t, dir, "args"))
-		if !slices.Contains(args, "check") || slices.Contains(args, "-o") || slices.Contains(args, "--diff") || slices.Contains(args, "--help") {
+		if !slices.Contains(args, "check") || slices.Contains(args, "-o") || slices.Contains(args, "--diff") ||
+			slices.Contains(args, "--help") {
 			continue
 		}
 		t.Run(filepath.Base(dir), func(t *testing.T) {
@@ -418,7 +419,10 @@ func TestReportThatCannotBeWrittenExits2(t *testing.T) {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			cmd := command(t, dir, args...)
 			cmd.Stdout = full
-			want := result{Stderr: fmt.Sprintf("error: write /dev/stdout: no space left on device; see sourceward %s --help\n", args[0]), Code: 2}
+			want := result{
+				Stderr: fmt.Sprintf("error: write /dev/stdout: no space left on device; see sourceward %s --help\n", args[0]),
+				Code:   2,
+			}
 			if diff := cmp.Diff(want, run(t, cmd)); diff != "" {
 				t.Errorf("%s mismatch (-want +got):\n%s", args, diff)
 			}
@@ -435,9 +439,21 @@ func TestFileThatCannotBeReadLeavesTheOthersJudged(t *testing.T) {
 		args   []string
 		want   string
 	}{
-		"a dangling link in a directory": {"nowhere.yaml", []string{"."}, "error: link.yaml: cannot be read: no such file or directory" + remedy},
-		"a dangling link that is given":  {"nowhere.yaml", []string{"link.yaml", "web.yaml"}, "error: link.yaml: cannot be read: no such file or directory" + remedy},
-		"a link to itself":               {"link.yaml", []string{"."}, "error: link.yaml: cannot be read: too many levels of symbolic links" + remedy},
+		"a dangling link in a directory": {
+			"nowhere.yaml",
+			[]string{"."},
+			"error: link.yaml: cannot be read: no such file or directory" + remedy,
+		},
+		"a dangling link that is given": {
+			"nowhere.yaml",
+			[]string{"link.yaml", "web.yaml"},
+			"error: link.yaml: cannot be read: no such file or directory" + remedy,
+		},
+		"a link to itself": {
+			"link.yaml",
+			[]string{"."},
+			"error: link.yaml: cannot be read: too many levels of symbolic links" + remedy,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -496,7 +512,9 @@ func TestVersionNamesWhatItWasCheckedAgainst(t *testing.T) {
 
 func TestCompletionOffersWhatFlagsTake(t *testing.T) {
 	t.Parallel()
-	if got := run(t, command(t, "", "completion", "bash")); !strings.HasPrefix(got.Stdout, "# bash completion") || got.Stderr != "" || got.Code != 0 {
+	if got := run(t, command(t, "", "completion", "bash")); !strings.HasPrefix(got.Stdout, "# bash completion") ||
+		got.Stderr != "" ||
+		got.Code != 0 {
 		t.Errorf("completion bash gives %+v", got)
 	}
 	// What the script asks for when the tabulator is pressed; 4 is cobra's word for: no file names.

@@ -53,7 +53,9 @@ func (s *fakeAPIServer) add(t testing.TB, object map[string]any) {
 	at := fmt.Sprintf("/namespaces/%s/%ss/%s", namespace, strings.ToLower(object["kind"].(string)), metadata["name"])
 	switch object["kind"] {
 	case "SourceIPPolicy":
-		object["status"] = map[string]any{"conditions": []any{condition("Ready", "True", "Compiled", "generation 0 is in force")}}
+		object["status"] = map[string]any{
+			"conditions": []any{condition("Ready", "True", "Compiled", "generation 0 is in force")},
+		}
 		s.policies = append(s.policies, object)
 	case "Namespace":
 		metadata["labels"].(map[string]any)["kubernetes.io/metadata.name"] = metadata["name"]
@@ -69,7 +71,13 @@ func (s *fakeAPIServer) add(t testing.TB, object map[string]any) {
 }
 
 func condition(kind, status, reason, message string) map[string]any {
-	return map[string]any{"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": "2026-07-01T08:00:00Z"}
+	return map[string]any{
+		"type":               kind,
+		"status":             status,
+		"reason":             reason,
+		"message":            message,
+		"lastTransitionTime": "2026-07-01T08:00:00Z",
+	}
 }
 
 func (s *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -142,7 +150,8 @@ func TestExplainReadsEveryJudgedKindFromACluster(t *testing.T) {
 			"apiVersion": apiVersion, "kind": kind, "metadata": map[string]any{"namespace": "edge", "name": "any"},
 		})
 		got := explainInCluster(t, server, kind+"/edge/any")
-		if !strings.HasPrefix(got.Stdout, kind+" edge/any (no labels) in Namespace edge (") || got.Stderr != "" || got.Code != 0 {
+		if !strings.HasPrefix(got.Stdout, kind+" edge/any (no labels) in Namespace edge (") || got.Stderr != "" ||
+			got.Code != 0 {
 			t.Errorf("explain --settings %s/edge/any gives %+v", kind, got)
 		}
 	}
@@ -196,12 +205,23 @@ func TestExplainTellsWhatIsNotInForce(t *testing.T) {
 		want       string
 	}{
 		"a former generation is": {
-			[]any{condition("Ready", "False", "CompileFailed", "why"), condition("Degraded", "True", "FormerInForce", former)}, 0,
+			[]any{
+				condition("Ready", "False", "CompileFailed", "why"),
+				condition("Degraded", "True", "FormerInForce", former),
+			}, 0,
 			"the webhook says that " + former + "; what is told here may not be what it does",
 		},
-		"nobody has looked at it":     {nil, 3, "no webhook has told yet that generation 3 is in force"},
-		"nobody has looked at it yet": {[]any{condition("Ready", "True", "Compiled", "generation 2 is in force")}, 3, "no webhook has told yet that generation 3 is in force"},
-		"a condition is missing":      {[]any{condition("Ready", "False", "CompileFailed", "why")}, 0, "the webhook says that it is not in force: CompileFailed"},
+		"nobody has looked at it": {nil, 3, "no webhook has told yet that generation 3 is in force"},
+		"nobody has looked at it yet": {
+			[]any{condition("Ready", "True", "Compiled", "generation 2 is in force")},
+			3,
+			"no webhook has told yet that generation 3 is in force",
+		},
+		"a condition is missing": {
+			[]any{condition("Ready", "False", "CompileFailed", "why")},
+			0,
+			"the webhook says that it is not in force: CompileFailed",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -219,9 +239,19 @@ func TestExplainTellsWhatIsNotInForce(t *testing.T) {
 
 			fromFiles := run(t, command(t, dir, strings.Fields(content(t, dir, "args"))...))
 			want := result{
-				Stdout: strings.Replace(fromFiles.Stdout, "labels not known; add its manifest with -f", "kubernetes.io/metadata.name=default", 1),
-				Stderr: strings.Replace(fromFiles.Stderr, "policies/broken.yaml:14: ", "", 1) + "note: SourceIPPolicy edge: " + test.want + "\n",
-				Code:   2,
+				Stdout: strings.Replace(
+					fromFiles.Stdout,
+					"labels not known; add its manifest with -f",
+					"kubernetes.io/metadata.name=default",
+					1,
+				),
+				Stderr: strings.Replace(
+					fromFiles.Stderr,
+					"policies/broken.yaml:14: ",
+					"",
+					1,
+				) + "note: SourceIPPolicy edge: " + test.want + "\n",
+				Code: 2,
 			}
 			if diff := cmp.Diff(want, explainInCluster(t, server, "Service/web")); diff != "" {
 				t.Errorf("explain --cluster mismatch (-want +got):\n%s", diff)
@@ -236,13 +266,19 @@ func TestExplainNeedsACluster(t *testing.T) {
 	closed.Close()
 	got := explainWithKubeconfig(t, closed.URL, "Service/web")
 	if !strings.HasPrefix(got.Stderr, "error: read Service default/web from the cluster at HOST: ") ||
-		!strings.HasSuffix(got.Stderr, "connection refused\n") || strings.Count(got.Stderr, "\n") != 1 || got.Stdout != "" || got.Code != 2 {
+		!strings.HasSuffix(
+			got.Stderr,
+			"connection refused\n",
+		) || strings.Count(got.Stderr, "\n") != 1 || got.Stdout != "" || got.Code != 2 {
 		t.Errorf("explain --cluster without an API server gives %+v", got)
 	}
 
 	cmd := command(t, t.TempDir(), "explain", "--settings", "Service/web", "--cluster")
 	cmd.Env = []string{"HOME=" + t.TempDir(), "KUBECONFIG=nowhere"}
-	want := result{Stderr: "error: --cluster finds no cluster in nowhere; set KUBECONFIG, or choose a context; see sourceward explain --help\n", Code: 2}
+	want := result{
+		Stderr: "error: --cluster finds no cluster in nowhere; set KUBECONFIG, or choose a context; see sourceward explain --help\n",
+		Code:   2,
+	}
 	if diff := cmp.Diff(want, run(t, cmd)); diff != "" {
 		t.Errorf("explain --cluster without a kubeconfig mismatch (-want +got):\n%s", diff)
 	}

@@ -142,7 +142,8 @@ deny[finding] {
 	if diff := cmp.Diff(result{Stdout: "corp.rego\npolicy.yaml\n"}, got); diff != "" {
 		t.Fatalf("policy fmt mismatch (-want +got):\n%s", diff)
 	}
-	want := strings.NewReplacer("import future.keywords.in\n\n", "", "deny[finding] {", "deny contains finding if {").Replace(older)
+	want := strings.NewReplacer("import future.keywords.in\n\n", "", "deny[finding] {", "deny contains finding if {").
+		Replace(older)
 	if diff := cmp.Diff(want, content(t, dir, "corp.rego")); diff != "" {
 		t.Errorf("corp.rego mismatch (-want +got):\n%s", diff)
 	}
@@ -198,7 +199,9 @@ func TestBenchMeasuresRulesAndThePolicy(t *testing.T) {
 	dir := t.TempDir()
 	run(t, command(t, dir, "policy", "new", "corp"))
 	got := run(t, command(t, dir, "policy", "bench", "corp"))
-	want := regexp.MustCompile(`^POLICY +RULE +NS/OP +ALLOCS/OP +B/OP\ncorp +corp\.deny( +[1-9]\d*){3}\ncorp +the whole policy( +[1-9]\d*){3}\n$`)
+	want := regexp.MustCompile(
+		`^POLICY +RULE +NS/OP +ALLOCS/OP +B/OP\ncorp +corp\.deny( +[1-9]\d*){3}\ncorp +the whole policy( +[1-9]\d*){3}\n$`,
+	)
 	if !want.MatchString(got.Stdout) || got.Stderr != "" || got.Code != 0 {
 		t.Errorf("policy bench gives %+v, want %s", got, want)
 	}

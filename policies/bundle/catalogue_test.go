@@ -27,8 +27,10 @@ func TestRegoRulesAreThoseOfTheMetadata(t *testing.T) {
 		t.Fatal(errs)
 	}
 	var page bytes.Buffer
-	page.WriteString("// Code generated from the METADATA of policies/bundle/sourceward/rules by make generate; DO NOT EDIT.\n\n" +
-		"package policies\n\n// regoRules are the rules of the catalogue that are modules of Rego, by id.\nvar regoRules = []Rule{\n")
+	page.WriteString(
+		"// Code generated from the METADATA of policies/bundle/sourceward/rules by make generate; DO NOT EDIT.\n\n" +
+			"package policies\n\n// regoRules are the rules of the catalogue that are modules of Rego, by id.\nvar regoRules = []Rule{\n",
+	)
 	for _, file := range slices.Sorted(maps.Keys(modules)) {
 		module := modules[file]
 		words := map[string]bool{}
@@ -80,7 +82,9 @@ func writeRule(t *testing.T, page *bytes.Buffer, file string, of *ast.Annotation
 		return set
 	}
 	mode := policies.Mode(strings.ToLower(text("mode")))
-	if !slices.Contains([]policies.Mode{policies.Deny, policies.Warn, policies.Audit}, mode) || words["deny"] != (mode == policies.Deny) || words["deny"] == words["warn"] {
+	if !slices.Contains([]policies.Mode{policies.Deny, policies.Warn, policies.Audit}, mode) ||
+		words["deny"] != (mode == policies.Deny) ||
+		words["deny"] == words["warn"] {
 		t.Errorf("%s: custom.mode is %s; want Deny and a set deny, or else Warn or Audit and a set warn", file, mode)
 	}
 	var kinds []string
@@ -104,10 +108,26 @@ func writeRule(t *testing.T, page *bytes.Buffer, file string, of *ast.Annotation
 		}
 		yieldsTo = fmt.Sprintf("yieldsTo: %q,\n", rule)
 	}
-	fmt.Fprintf(page, "{\nID: %q,\nTitle: %q,\nSeverity: %q,\nDefaultMode: %q,\nKinds: %#v,\nNeedsRelated: %t,\nFixable: %t,\n"+
-		"What: %q,\nWhy: %q,\nRemedy: %q,\nExempt: %q,\nSince: %q,\nSources: %#v,\n%scheck: checkRego(%q),\n},\n",
-		id, of.Title, text("severity"), mode, kinds, flag("related"), flag("repairs"),
-		oneLine(of.Description), text("why"), text("remedy"), text("exempt"), text("since"), sources, yieldsTo, id)
+	fmt.Fprintf(
+		page,
+		"{\nID: %q,\nTitle: %q,\nSeverity: %q,\nDefaultMode: %q,\nKinds: %#v,\nNeedsRelated: %t,\nFixable: %t,\n"+
+			"What: %q,\nWhy: %q,\nRemedy: %q,\nExempt: %q,\nSince: %q,\nSources: %#v,\n%scheck: checkRego(%q),\n},\n",
+		id,
+		of.Title,
+		text("severity"),
+		mode,
+		kinds,
+		flag("related"),
+		flag("repairs"),
+		oneLine(of.Description),
+		text("why"),
+		text("remedy"),
+		text("exempt"),
+		text("since"),
+		sources,
+		yieldsTo,
+		id,
+	)
 }
 
 func TestCatalogueOfAPolicyHasAllThatItsMetadataSays(t *testing.T) {

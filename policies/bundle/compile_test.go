@@ -35,7 +35,10 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 			}
 			golden(t, filepath.Join(filepath.Dir(path), "want.txt"), got.String())
 
-			healthy := slices.ContainsFunc(slices.Collect(set.Policies.All()), func(p v1alpha1.SourceIPPolicy) bool { return p.Name == "healthy" })
+			healthy := slices.ContainsFunc(
+				slices.Collect(set.Policies.All()),
+				func(p v1alpha1.SourceIPPolicy) bool { return p.Name == "healthy" },
+			)
 			answers := set.Evaluate(t.Context(), service(t), applied("healthy"))
 			if !healthy || len(answers) != 2 || len(answers[1].Deny) != 1 {
 				t.Errorf("the healthy policy beside it does not answer: %+v", answers)

@@ -459,7 +459,13 @@ func (m matcher) counterexamples() []string {
 	case m.Item != "":
 		return []string{"", "other", m.Item + "x", "x" + m.Item}
 	case m.Attribute != nil:
-		return []string{"", m.Attribute.Name, m.Attribute.Name + "=other", "other=" + m.Attribute.OneOf[0], m.Attribute.Name + "x=" + m.Attribute.OneOf[0]}
+		return []string{
+			"",
+			m.Attribute.Name,
+			m.Attribute.Name + "=other",
+			"other=" + m.Attribute.OneOf[0],
+			m.Attribute.Name + "x=" + m.Attribute.OneOf[0],
+		}
 	default:
 		return []string{"", "{}", m.JSON.Key, "{" + m.JSON.Key, `{"other": true}`, "[]"}
 	}
@@ -478,7 +484,10 @@ func (r row) nearly(table providerTable) map[string]someService {
 	switch {
 	case r.annotation != "":
 		change("without the annotation", func(s *someService) { delete(s.Annotations, key) })
-		change("with a longer name", func(s *someService) { s.Annotations["x"+key] = s.Annotations[key]; delete(s.Annotations, key) })
+		change(
+			"with a longer name",
+			func(s *someService) { s.Annotations["x"+key] = s.Annotations[key]; delete(s.Annotations, key) },
+		)
 		for _, value := range slices.DeleteFunc(r.Value.counterexamples(), r.Value.accepts) {
 			change(fmt.Sprintf("with value %q", value), func(s *someService) { s.Annotations[key] = value })
 		}
@@ -509,7 +518,11 @@ func (s someService) object(t testing.TB, trafficPolicy string) *policies.Object
 	for name, value := range s.Annotations {
 		annotations[name] = value
 	}
-	spec := map[string]any{"type": "LoadBalancer", "ports": []any{map[string]any{"port": int64(80)}}, "selector": map[string]any{"app": "web"}}
+	spec := map[string]any{
+		"type":     "LoadBalancer",
+		"ports":    []any{map[string]any{"port": int64(80)}},
+		"selector": map[string]any{"app": "web"},
+	}
 	if s.Type != "" {
 		spec["type"] = s.Type
 	}
@@ -581,7 +594,13 @@ func TestEveryRow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "testdata/rows.yaml", "# For each row of sourceward/providers/data.yaml, a Service for which it holds, and what is found of it. By make generate.\n"+string(text))
+	golden(
+		t,
+		"testdata/rows.yaml",
+		"# For each row of sourceward/providers/data.yaml, a Service for which it holds, and what is found of it. By make generate.\n"+string(
+			text,
+		),
+	)
 }
 
 // TestAliasesAndPrefixes: an annotation that another has replaced counts where that is not written too.

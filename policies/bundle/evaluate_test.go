@@ -210,8 +210,14 @@ func TestFaultsAreAnswers(t *testing.T) {
 			`deny contains numbers.range(1, 90)`,
 			`corp.deny: gave [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,3` + finding,
 		},
-		"a key that does not exist": {`deny contains {"msg": "no"}`, `corp.deny: there is no key msg: gave {"msg":"no"}` + finding},
-		"a key in upper case":       {`deny contains {"Message": "no"}`, `corp.deny: there is no key Message: gave {"Message":"no"}` + finding},
+		"a key that does not exist": {
+			`deny contains {"msg": "no"}`,
+			`corp.deny: there is no key msg: gave {"msg":"no"}` + finding,
+		},
+		"a key in upper case": {
+			`deny contains {"Message": "no"}`,
+			`corp.deny: there is no key Message: gave {"Message":"no"}` + finding,
+		},
 		"a key of another rule": {
 			`require_local contains {"message": "m", "strength": "hard", "path": "/spec"}`,
 			`corp.require_local: there is no key path: gave {"message":"m","path":"/spec","strength":"hard"}` + reason,
@@ -272,7 +278,10 @@ func TestFaultsAreAnswers(t *testing.T) {
 			`keeps_source_ip contains {"message": "m", "verdict": ["proxy"]}`,
 			`corp.keeps_source_ip: verdict ["proxy"] must be one of preserved, proxy, useless, forbidden, weighted, single-announcer`,
 		},
-		"one good reason does not save others": {`deny contains {"message": "no"}` + "\n\nwarn contains 1", `corp.warn: gave 1` + finding},
+		"one good reason does not save others": {
+			`deny contains {"message": "no"}` + "\n\nwarn contains 1",
+			`corp.warn: gave 1` + finding,
+		},
 	}
 	// What is denied stays denied.
 	stay := map[string][]policies.HouseFinding{
@@ -309,7 +318,10 @@ func TestAnEvaluationThatDoesNotEndIsStopped(t *testing.T) {
 	count([1 | some x in numbers.range(1, 10000); some y in numbers.range(1, 10000); some z in numbers.range(1, 10000); x * y * z < 0]) > 0
 }`))
 	got := set.Evaluate(t.Context(), service(t), applied("corp"))[1]
-	want := policies.Answer{Policy: "corp", Err: fault("the evaluation was stopped: the evaluation took longer than 250ms")}
+	want := policies.Answer{
+		Policy: "corp",
+		Err:    fault("the evaluation was stopped: the evaluation took longer than 250ms"),
+	}
 	if diff := cmp.Diff(want, got, sameText); diff != "" {
 		t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
 	}
@@ -322,7 +334,10 @@ func TestSlowPoliciesLeaveTimeToOthers(t *testing.T) {
 	var names []string
 	for i := range 6 {
 		names = append(names, fmt.Sprintf("slow%d", i))
-		list = append(list, policyWith(names[i], `deny contains {"message": "no"} if count([x | some x in numbers.range(1, 1000000000)]) > 1`))
+		list = append(
+			list,
+			policyWith(names[i], `deny contains {"message": "no"} if count([x | some x in numbers.range(1, 1000000000)]) > 1`),
+		)
 	}
 	names = append(names, "corp")
 	set := compiled(t, append(list, policyWith("corp", `deny contains {"message": "no"}`))...)
@@ -330,7 +345,8 @@ func TestSlowPoliciesLeaveTimeToOthers(t *testing.T) {
 	defer cancel()
 	answers := set.Evaluate(ctx, service(t), applied(names...))
 	for _, answer := range answers[1:7] {
-		if answer.Err == nil || !strings.HasPrefix(answer.Err.Error(), "the evaluation was stopped: the evaluation took longer than ") {
+		if answer.Err == nil ||
+			!strings.HasPrefix(answer.Err.Error(), "the evaluation was stopped: the evaluation took longer than ") {
 			t.Errorf("%s answers %v", answer.Policy, answer.Err)
 		}
 	}
@@ -369,7 +385,12 @@ func TestWorseObjectsAreDeniedToo(t *testing.T) {
 		"a fault beside it": {
 			`deny contains {"message": "no"}` + "\n\n" + `spread contains {"maxSkew": 1}`, "corp.spread: gave a reason without a message", 1, "no",
 		},
-		"an empty text": {`deny contains {"message": input.parameters.empty}`, "corp.deny: gave a reason without a message", 1, "no message was given"},
+		"an empty text": {
+			`deny contains {"message": input.parameters.empty}`,
+			"corp.deny: gave a reason without a message",
+			1,
+			"no message was given",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -457,8 +478,11 @@ func TestKindsAreWhatModulesAreAskedAbout(t *testing.T) {
 	policy := policyWith("corp", `deny contains {"message": "all"}`)
 	for _, kinds := range []string{"Service", "Deployment", "Service, Deployment"} {
 		name := strings.ToLower(strings.ReplaceAll(kinds, ", ", "_"))
-		policy.Spec.Rego = append(policy.Spec.Rego, v1alpha1.RegoModule{Name: name + ".rego", Module: "# METADATA\n# custom: {kinds: [" + kinds +
-			"]}\npackage sourceward.custom." + name + "\n\ndeny contains {\"message\": input.object.kind}\n"})
+		policy.Spec.Rego = append(
+			policy.Spec.Rego,
+			v1alpha1.RegoModule{Name: name + ".rego", Module: "# METADATA\n# custom: {kinds: [" + kinds +
+				"]}\npackage sourceward.custom." + name + "\n\ndeny contains {\"message\": input.object.kind}\n"},
+		)
 	}
 	deployment := service(t)
 	deployment.Object = object(t, map[string]any{"apiVersion": "apps/v1", "kind": "Deployment",

@@ -32,7 +32,11 @@ deny contains {"message": "type NodePort is not for us", "path": "/spec/type"} i
 		fmt.Println(err)
 		return
 	}
-	answers := set.Evaluate(context.Background(), policies.Document{Object: service}, []policies.AppliedPolicy{{Name: "corp"}})
+	answers := set.Evaluate(
+		context.Background(),
+		policies.Document{Object: service},
+		[]policies.AppliedPolicy{{Name: "corp"}},
+	)
 	for _, answer := range answers {
 		for _, finding := range answer.Deny {
 			fmt.Printf("%s: %s: %s\n", finding.Rule, finding.Path, finding.Message)

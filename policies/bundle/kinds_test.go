@@ -38,7 +38,10 @@ func TestWhatADocumentMayHoldCompiles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			policy := policyWith("corp", "deny contains {\"message\": \"no\"} if {\n\t"+test.condition+"\n}\n\n_none(null) := true\n\n_spec := input.object.spec")
+			policy := policyWith(
+				"corp",
+				"deny contains {\"message\": \"no\"} if {\n\t"+test.condition+"\n}\n\n_none(null) := true\n\n_spec := input.object.spec",
+			)
 			policy.Spec.Rego[0].Module = test.metadata + policy.Spec.Rego[0].Module
 			if _, errs := Compile([]v1alpha1.SourceIPPolicy{policy}); errs != nil {
 				t.Error(errs[0].Detail())

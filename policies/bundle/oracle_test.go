@@ -42,28 +42,64 @@ var oracle = []struct {
 	{[]fact{hard}, all(noClass, has(ociPreserve), is(ociType, "nlb"))},
 	{[]fact{optOut}, all(noClass, has(ociPreserve), ociNLB, not(truth(ociPreserve)))},
 	{[]fact{proxy}, all(noClass, anyCase("oci-network-load-balancer.oraclecloud.com/is-ppv2-enabled", "true"), ociNLB)},
-	{[]fact{proxy}, all(noClass, is("service.beta.kubernetes.io/oci-load-balancer-connection-proxy-protocol-version", "1", "2"), not(ociNLB))},
+	{
+		[]fact{proxy},
+		all(
+			noClass,
+			is("service.beta.kubernetes.io/oci-load-balancer-connection-proxy-protocol-version", "1", "2"),
+			not(ociNLB),
+		),
+	},
 	{[]fact{terminates}, all(noClass, anyCase(ociType, "lb"))},
 	{[]fact{terminates}, all(noClass, named("oci-lb"), not(ociNLB))},
 
 	{[]fact{proxy}, all(is(aws+"proxy-protocol", "*"), not(awsCloudNLB))},
-	{[]fact{forbidden, breaksCheck}, all(is(aws+"proxy-protocol", "*"), awsController, not(awsPods), not(filled(aws+"healthcheck-port")))},
+	{
+		[]fact{forbidden, breaksCheck},
+		all(is(aws+"proxy-protocol", "*"), awsController, not(awsPods), not(filled(aws+"healthcheck-port"))),
+	},
 	{[]fact{proxy}, all(filled(aws+"proxy-protocol-per-target-group"), awsController)},
-	{[]fact{forbidden, breaksCheck}, all(filled(aws+"proxy-protocol-per-target-group"), awsController, not(awsPods), not(filled(aws+"healthcheck-port")))},
+	{
+		[]fact{forbidden, breaksCheck},
+		all(filled(aws+"proxy-protocol-per-target-group"), awsController, not(awsPods), not(filled(aws+"healthcheck-port"))),
+	},
 	{[]fact{useless}, all(noClass, is(aws+"type", "nlb-ip"))},
 	{[]fact{useless}, all(is(aws+"nlb-target-type", "ip"), awsPods)},
 	{[]fact{soft}, all(awsTargetGroups, awsAttribute("preserve_client_ip.enabled", parsesTrue), not(awsPods))},
 	{[]fact{preserved}, all(awsTargetGroups, awsAttribute("preserve_client_ip.enabled", parsesTrue), awsPods)},
 	{[]fact{optOut}, all(awsTargetGroups, awsAttribute("preserve_client_ip.enabled", parsesFalse))},
-	{[]fact{proxy}, all(awsTargetGroups, awsAttribute("proxy_protocol_v2.enabled", func(v string) bool { return v == "true" }))},
-	{[]fact{forbidden, breaksCheck}, all(awsTargetGroups, awsAttribute("proxy_protocol_v2.enabled", func(v string) bool { return v == "true" }), not(awsPods), not(filled(aws+"healthcheck-port")))},
-	{[]fact{overrides}, all(awsTargetGroups, filled(aws+"healthcheck-port"), not(is(aws+"healthcheck-port", "traffic-port")), not(awsPods))},
-	{[]fact{overrides}, all(awsTargetGroups, anyCase(aws+"healthcheck-protocol", "tcp"), not(filled(aws+"healthcheck-port")), not(awsPods))},
+	{
+		[]fact{proxy},
+		all(awsTargetGroups, awsAttribute("proxy_protocol_v2.enabled", func(v string) bool { return v == "true" })),
+	},
+	{
+		[]fact{forbidden, breaksCheck},
+		all(
+			awsTargetGroups,
+			awsAttribute("proxy_protocol_v2.enabled", func(v string) bool { return v == "true" }),
+			not(awsPods),
+			not(filled(aws+"healthcheck-port")),
+		),
+	},
+	{
+		[]fact{overrides},
+		all(awsTargetGroups, filled(aws+"healthcheck-port"), not(is(aws+"healthcheck-port", "traffic-port")), not(awsPods)),
+	},
+	{
+		[]fact{overrides},
+		all(awsTargetGroups, anyCase(aws+"healthcheck-protocol", "tcp"), not(filled(aws+"healthcheck-port")), not(awsPods)),
+	},
 	{[]fact{terminates}, all(noClass, named("aws-clb"), not(awsCloudNLB), not(awsController))},
 	{[]fact{useless}, all(named("aws-nlb-ip"), not(awsCloudNLB), not(is(aws+"nlb-target-type", "instance")))},
 
 	{[]fact{hard, weighted}, is("networking.gke.io/weighted-load-balancing", "pods-per-node")},
-	{[]fact{weightedUnknown}, all(has("networking.gke.io/weighted-load-balancing"), not(is("networking.gke.io/weighted-load-balancing", "pods-per-node")))},
+	{
+		[]fact{weightedUnknown},
+		all(
+			has("networking.gke.io/weighted-load-balancing"),
+			not(is("networking.gke.io/weighted-load-balancing", "pods-per-node")),
+		),
+	},
 	{[]fact{useless, anyType}, all(nodePort, func(s someService) bool {
 		return strings.Contains(s.Annotations["cloud.google.com/neg"], `"ingress": true`)
 	})},
@@ -71,7 +107,13 @@ var oracle = []struct {
 		return strings.Contains(s.Annotations["cloud.google.com/neg"], `"exposed_ports"`)
 	})},
 
-	{[]fact{proxy, overrides}, all(anyCase("service.beta.kubernetes.io/azure-pls-create", "true"), anyCase("service.beta.kubernetes.io/azure-pls-proxy-protocol", "true"))},
+	{
+		[]fact{proxy, overrides},
+		all(
+			anyCase("service.beta.kubernetes.io/azure-pls-create", "true"),
+			anyCase("service.beta.kubernetes.io/azure-pls-proxy-protocol", "true"),
+		),
+	},
 
 	{[]fact{single}, named("metallb-l2", "kube-vip-arp", "cilium-l2", "keepalived")},
 
@@ -91,38 +133,85 @@ var oracle = []struct {
 	{[]fact{soft}, all(noClass, is(digitalOcean+"sticky-sessions-type", "cookies"))},
 
 	{[]fact{proxy}, all(noClass, truth("load-balancer.hetzner.cloud/uses-proxyprotocol"))},
-	{[]fact{terminates}, all(noClass, has("load-balancer.hetzner.cloud/uses-proxyprotocol"), not(truth("load-balancer.hetzner.cloud/uses-proxyprotocol")))},
+	{
+		[]fact{terminates},
+		all(
+			noClass,
+			has("load-balancer.hetzner.cloud/uses-proxyprotocol"),
+			not(truth("load-balancer.hetzner.cloud/uses-proxyprotocol")),
+		),
+	},
 	{[]fact{terminates}, all(noClass, named("hetzner"))},
 
 	{[]fact{proxy}, all(noClass, anyCase(linode+"default-proxy-protocol", "v1", "v2"))},
 	{[]fact{terminates}, all(noClass, anyCase(linode+"default-proxy-protocol", "none"))},
 	{[]fact{terminates}, all(noClass, named("linode"))},
 	{[]fact{proxy}, all(noClass, func(s someService) bool {
-		return strings.Contains(s.Annotations[linode+"port-80"], `"v1"`) || strings.Contains(s.Annotations[linode+"port-80"], `"v2"`)
+		return strings.Contains(s.Annotations[linode+"port-80"], `"v1"`) ||
+			strings.Contains(s.Annotations[linode+"port-80"], `"v2"`)
 	})},
 
-	{[]fact{proxy}, all(noClass, filled("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v1"), not(is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v1", "false")))},
-	{[]fact{proxy}, all(noClass, filled("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v2"), not(is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v2", "false")))},
+	{
+		[]fact{proxy},
+		all(
+			noClass,
+			filled("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v1"),
+			not(is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v1", "false")),
+		),
+	},
+	{
+		[]fact{proxy},
+		all(
+			noClass,
+			filled("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v2"),
+			not(is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v2", "false")),
+		),
+	},
 	{[]fact{terminates}, all(noClass, is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v1", "false"))},
 	{[]fact{terminates}, all(noClass, is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v2", "false"))},
-	{[]fact{terminates}, all(noClass, func(s someService) bool { return strings.Contains(s.Annotations[linode+"port-80"], `"none"`) })},
+	{
+		[]fact{terminates},
+		all(noClass, func(s someService) bool { return strings.Contains(s.Annotations[linode+"port-80"], `"none"`) }),
+	},
 	{[]fact{terminates}, all(noClass, named("scaleway"))},
 
-	{[]fact{proxy}, all(noClass, is("service.beta.kubernetes.io/ovh-loadbalancer-proxy-protocol", "v1", "v2", "v2-ssl", "v2-ssl-cn"))},
+	{
+		[]fact{proxy},
+		all(noClass, is("service.beta.kubernetes.io/ovh-loadbalancer-proxy-protocol", "v1", "v2", "v2-ssl", "v2-ssl-cn")),
+	},
 
 	{[]fact{useless}, is("service.beta.kubernetes.io/backend-type", "eni")},
 	{[]fact{proxy}, is(alibaba+"proxy-protocol", "on")},
-	{[]fact{soft}, all(class("alibabacloud.com/nlb"), anyCase(alibaba+"preserve-client-ip", "on"), not(is("service.beta.kubernetes.io/backend-type", "eni")))},
-	{[]fact{preserved}, all(class("alibabacloud.com/nlb"), anyCase(alibaba+"preserve-client-ip", "on"), is("service.beta.kubernetes.io/backend-type", "eni"))},
+	{
+		[]fact{soft},
+		all(
+			class("alibabacloud.com/nlb"),
+			anyCase(alibaba+"preserve-client-ip", "on"),
+			not(is("service.beta.kubernetes.io/backend-type", "eni")),
+		),
+	},
+	{
+		[]fact{preserved},
+		all(
+			class("alibabacloud.com/nlb"),
+			anyCase(alibaba+"preserve-client-ip", "on"),
+			is("service.beta.kubernetes.io/backend-type", "eni"),
+		),
+	},
 
 	{[]fact{useless}, is("service.cloud.tencent.com/direct-access", "true")},
 	{[]fact{hard}, is(tencentOnlyNodesWithPods, "true")},
 	{[]fact{hard, weighted}, is("service.cloud.tencent.com/local-svc-weighted-balance", "true")},
-	{[]fact{weightedAlone}, all(is("service.cloud.tencent.com/local-svc-weighted-balance", "true"), not(is(tencentOnlyNodesWithPods, "true")))},
+	{
+		[]fact{weightedAlone},
+		all(is("service.cloud.tencent.com/local-svc-weighted-balance", "true"), not(is(tencentOnlyNodesWithPods, "true"))),
+	},
 
 	{[]fact{proxy}, func(s someService) bool {
-		return slices.ContainsFunc(strings.Split(s.Annotations["service.kubernetes.io/ibm-load-balancer-cloud-provider-enable-features"], ","),
-			func(item string) bool { return strings.TrimSpace(item) == "proxy-protocol" })
+		return slices.ContainsFunc(
+			strings.Split(s.Annotations["service.kubernetes.io/ibm-load-balancer-cloud-provider-enable-features"], ","),
+			func(item string) bool { return strings.TrimSpace(item) == "proxy-protocol" },
+		)
 	}},
 	{[]fact{proxy}, all(noClass, truth(vultr))},
 	{[]fact{terminates}, all(noClass, has(vultr), not(truth(vultr)))},
@@ -296,7 +385,10 @@ func expected(s someService, trafficPolicy string) []string {
 	}
 	add("warn legacy-annotation", effective[legacy])
 	asked := slices.ContainsFunc(findings, func(f string) bool { return strings.HasSuffix(f, " source-ip-needs-local") })
-	add("warn weighted-needs-local", effective[weighted] && !local && !asked && !ignored || effective[weightedAlone] || effective[weightedUnknown])
+	add(
+		"warn weighted-needs-local",
+		effective[weighted] && !local && !asked && !ignored || effective[weightedAlone] || effective[weightedUnknown],
+	)
 	slices.Sort(findings)
 	return findings
 }
@@ -343,7 +435,13 @@ func TestRowsAgainstTheOracle(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d rows: %d decisions about one row or two, %d pairs that exclude each other, %d disagreements", len(rows), decided, conflicts, disagreements)
+	t.Logf(
+		"%d rows: %d decisions about one row or two, %d pairs that exclude each other, %d disagreements",
+		len(rows),
+		decided,
+		conflicts,
+		disagreements,
+	)
 }
 
 // and is the Service that is as both are, unless they contradict each other.
@@ -354,7 +452,16 @@ func (s someService) and(other someService) (someService, bool) {
 		ok = ok && (a == b || a == "" || b == "")
 		return a + strings.TrimPrefix(b, a)
 	}
-	both.Class, both.Type, both.Provider = one(s.Class, other.Class), one(s.Type, other.Type), one(s.Provider, other.Provider)
+	both.Class, both.Type, both.Provider = one(
+		s.Class,
+		other.Class,
+	), one(
+		s.Type,
+		other.Type,
+	), one(
+		s.Provider,
+		other.Provider,
+	)
 	for key, value := range other.Annotations {
 		if former, taken := both.Annotations[key]; taken && former != value {
 			return both, false

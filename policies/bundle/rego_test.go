@@ -145,7 +145,10 @@ func TestRegoIsDocumented(t *testing.T) {
 			t.Errorf("%s: package %s has no METADATA with title and description", path, packageName(module.Package))
 		}
 		for _, rule := range module.Rules {
-			described := slices.ContainsFunc(annotations.GetRuleScope(rule), func(a *ast.Annotations) bool { return a.Description != "" })
+			described := slices.ContainsFunc(
+				annotations.GetRuleScope(rule),
+				func(a *ast.Annotations) bool { return a.Description != "" },
+			)
 			if name := ruleName(rule); !strings.HasPrefix(name, "_") && !described {
 				t.Errorf("%s: %s has no METADATA with description; write it, or name it _%s", rule.Location, name, name)
 			}

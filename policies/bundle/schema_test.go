@@ -72,7 +72,10 @@ func TestSchemaOfKindsIsThatOfTheGoTypes(t *testing.T) {
 	}{}
 	matches(t, "schema/kinds.json", reflector.Reflect(kinds), kindsSchema)
 	for _, kind := range policies.WorkloadKinds {
-		isCustom := slices.ContainsFunc(policies.WorkloadKinds, func(k policies.WorkloadKind) bool { return k.Kind == kind.Kind && k.Custom })
+		isCustom := slices.ContainsFunc(
+			policies.WorkloadKinds,
+			func(k policies.WorkloadKind) bool { return k.Kind == kind.Kind && k.Custom },
+		)
 		if _, ok := reflect.TypeOf(kinds).FieldByName(kind.Kind); ok == isCustom {
 			t.Errorf("schema/kinds.json has %s: %t; a kind that is never custom has its Go type in the test", kind.Kind, ok)
 		}
@@ -94,6 +97,10 @@ func matches(t *testing.T, path string, generated *jsonschema.Schema, have []byt
 		return
 	}
 	if !bytes.Equal(have, want) {
-		t.Errorf("%s is not that of the Go types; run make generate (-want +got):\n%s", path, cmp.Diff(string(want), string(have)))
+		t.Errorf(
+			"%s is not that of the Go types; run make generate (-want +got):\n%s",
+			path,
+			cmp.Diff(string(want), string(have)),
+		)
 	}
 }

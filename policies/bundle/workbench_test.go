@@ -53,7 +53,12 @@ func TestPrintHasAnEffectForAuthorsOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Outcome{
-		{Module: "corp", Rule: "deny", Reasons: []any{map[string]any{"message": "no"}}, Printed: []Print{{Module: "corp.rego", Row: 4, Text: "kind Service"}}},
+		{
+			Module:  "corp",
+			Rule:    "deny",
+			Reasons: []any{map[string]any{"message": "no"}},
+			Printed: []Print{{Module: "corp.rego", Row: 4, Text: "kind Service"}},
+		},
 		{Module: "corp", Rule: "warn", Reasons: []any{}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -119,7 +124,10 @@ func TestInputIsWhatModulesSee(t *testing.T) {
 	if diff := cmp.Diff(seen, jsonText(whole["facts"])); diff != "" {
 		t.Errorf("Input() mismatch (-input.facts +Input):\n%s", diff)
 	}
-	if got := slices.Sorted(maps.Keys(whole)); !slices.Equal(got, []string{"cluster", "facts", "namespace", "object", "operation", "parameters", "related"}) {
+	if got := slices.Sorted(maps.Keys(whole)); !slices.Equal(
+		got,
+		[]string{"cluster", "facts", "namespace", "object", "operation", "parameters", "related"},
+	) {
 		t.Errorf("Input() has the keys %s", got)
 	}
 }

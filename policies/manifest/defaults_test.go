@@ -179,9 +179,15 @@ func TestDeploymentGetsTheDefaultsOfTheAPIServer(t *testing.T) {
 			"{apiVersion: apps/v1, kind: ReplicaSet, spec: {template: {}}}",
 			"{apiVersion: apps/v1, kind: ReplicaSet, spec: {replicas: 1, template: {spec: {" + pod + "}}}}",
 		},
-		"a Pod":               {"{apiVersion: v1, kind: Pod, spec: {}}", "{apiVersion: v1, kind: Pod, spec: {" + pod + "}}"},
-		"other kinds stay":    {"{apiVersion: batch/v1, kind: Job, spec: {template: {}}}", "{apiVersion: batch/v1, kind: Job, spec: {template: {}}}"},
-		"other versions stay": {"{apiVersion: apps/v2, kind: DaemonSet, spec: {}}", "{apiVersion: apps/v2, kind: DaemonSet, spec: {}}"},
+		"a Pod": {"{apiVersion: v1, kind: Pod, spec: {}}", "{apiVersion: v1, kind: Pod, spec: {" + pod + "}}"},
+		"other kinds stay": {
+			"{apiVersion: batch/v1, kind: Job, spec: {template: {}}}",
+			"{apiVersion: batch/v1, kind: Job, spec: {template: {}}}",
+		},
+		"other versions stay": {
+			"{apiVersion: apps/v2, kind: DaemonSet, spec: {}}",
+			"{apiVersion: apps/v2, kind: DaemonSet, spec: {}}",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -92,17 +92,23 @@ func TestStreamIsSplitIntoDocuments(t *testing.T) {
 		"a last marker adds nothing":                       {"a: 1\n---\n", []at{{0, 1}}},
 		"content on the marker line":                       {"--- {a: 1}\n---\tb: {c: 1}\n", []at{{0, 1}}},
 		"a comment on the marker line":                     {"a: 1\n--- # c\nb: 1\n", []at{{0, 1}, {1, 3}}},
-		"dots end a document":                              {"a: 1\n...\n# c\n...\n---\nb: 1\n...\nc: 1\n", []at{{0, 1}, {1, 6}, {2, 8}}},
-		"carriage returns":                                 {"a: 1\r\n---\r\nb: 1\r\n", []at{{0, 1}, {1, 3}}},
-		"a byte order mark":                                {"\ufeff---\na: 1\n", []at{{0, 2}}},
-		"a directive after dots":                           {"a: 1\n...\n%YAML 1.1\n---\nb: 1\n", []at{{0, 1}, {1, 5}}},
-		"dashes within a text":                             {"a: |\n  ---\n ----\n", nil},
-		"more dashes are no marker":                        {"----: 1\n", []at{{0, 1}}},
-		"nothing":                                          {"", nil},
-		"only comments":                                    {"# a\n---\n# b\n", nil},
-		"a list and a text are documents of no content":    {"- a\n---\nb\n", []at{{0, 1}, {1, 3}}},
-		"JSON objects follow one another":                  {"{\"a\": 1}\n\n  {\n\"b\": 1}\n{}\n---\nc: 1\n---\n{\"d\": 1}\n", []at{{0, 1}, {1, 4}, {2, 5}, {3, 7}, {4, 9}}},
-		"a broken document between others":                 {"a: 1\n---\nb: [\n---\nc: 1\n", []at{{0, 1}, {2, 5}}},
+		"dots end a document": {
+			"a: 1\n...\n# c\n...\n---\nb: 1\n...\nc: 1\n",
+			[]at{{0, 1}, {1, 6}, {2, 8}},
+		},
+		"carriage returns":          {"a: 1\r\n---\r\nb: 1\r\n", []at{{0, 1}, {1, 3}}},
+		"a byte order mark":         {"\ufeff---\na: 1\n", []at{{0, 2}}},
+		"a directive after dots":    {"a: 1\n...\n%YAML 1.1\n---\nb: 1\n", []at{{0, 1}, {1, 5}}},
+		"dashes within a text":      {"a: |\n  ---\n ----\n", nil},
+		"more dashes are no marker": {"----: 1\n", []at{{0, 1}}},
+		"nothing":                   {"", nil},
+		"only comments":             {"# a\n---\n# b\n", nil},
+		"a list and a text are documents of no content": {"- a\n---\nb\n", []at{{0, 1}, {1, 3}}},
+		"JSON objects follow one another": {
+			"{\"a\": 1}\n\n  {\n\"b\": 1}\n{}\n---\nc: 1\n---\n{\"d\": 1}\n",
+			[]at{{0, 1}, {1, 4}, {2, 5}, {3, 7}, {4, 9}},
+		},
+		"a broken document between others": {"a: 1\n---\nb: [\n---\nc: 1\n", []at{{0, 1}, {2, 5}}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -140,38 +146,119 @@ func TestErrorNamesPlaceAndRemedy(t *testing.T) {
 		merges += fmt.Sprintf("a%d: &a%[1]d {<<: [%s]}\n", i+1, strings.Repeat(fmt.Sprintf("*a%d, ", i), 10))
 	}
 	tests := map[string]struct{ text, want string }{
-		"a key set twice":                   {"a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n", `f:5:3: key "c" is set twice, first in line 3; remove one`},
-		"a key set twice in document 2":     {"a: 1\n---\nb: 1\nb: 2\n", `f:4:1: key "b" is set twice, first in line 3; remove one`},
-		"a key set twice in two spellings":  {"1: a\n'1': b\n", `f:2:1: key "1" is set twice, first in line 1; remove one`},
-		"a merge key set twice":             {"<<: {a: 1}\n<<: {b: 1}\n", `f:2:1: key "<<" is set twice, first in line 1; remove one`},
-		"bad indentation":                   {"x: 1\n---\na: 1\nb:\n  c: 2\n d: 3\ne: 4\n", "f:6: did not find expected key; mend the YAML there or just above"},
-		"a list in the middle of a mapping": {"a: 1\nb: 2\n- x\nc: 3\n", "f:4: did not find expected key; mend the YAML there or just above"},
-		"an open bracket":                   {"a: 1\nb: [1, 2\nc: 3\nd: 4\ne: 5\n", "f:4: did not find expected ',' or ']'; mend the YAML there or just above"},
-		"an open quote":                     {"a: 1\nb: \"x\nc: 3\nd: 4\n", "f:2: found unexpected end of stream; mend the YAML there or just above"},
-		"two colons":                        {"a: 1\nb: x: y\nc: 3\n", "f:2: mapping values are not allowed in this context; mend the YAML there or just above"},
-		"a tab":                             {"a: 1\n\tb: 2\nc: 3\n", "f:2: found a tab character that violates indentation; mend the YAML there or just above"},
-		"a reserved character":              {"a: 1\nb: @x\nc: 3\nd: 3\n", "f:2: found character that cannot start any token; mend the YAML there or just above"},
-		"a control character":               {"a: 1\nb: \x01\nc: 3\nd: 3\n", "f:2: control characters are not allowed; mend the YAML there or just above"},
-		"an unknown anchor":                 {"a: 1\nb: *x\nc: 3\nd: 3\n", "f:3: unknown anchor 'x' referenced; mend the YAML there or just above"},
-		"a key without a colon":             {"a: 1\nb: 2\nfoo\nd: 3\n", "f:3: could not find expected ':'; mend the YAML there or just above"},
-		"a template directive":              {"{{- if x }}\na: 1\n{{- end }}\n", "f:2: did not find expected node content; mend the YAML there or just above"},
-		"a template value":                  {"a: 1\nb: {{ .Values.x }}\n", "f:2:5: a key is a list or a mapping; quote it"},
-		"a null key":                        {"~: 1\n", `f:1:1: key "~" is not a string; quote it`},
-		"a huge key":                        {"18446744073709551615: 1\n", `f:1:1: key "18446744073709551615" is not a string; quote it`},
-		"infinity":                          {"a: -.inf\n", "f:1:4: JSON has no number -.inf; write a finite one, or quote it"},
-		"not a number":                      {"a: .nan\n", "f:1:4: JSON has no number .nan; write a finite one, or quote it"},
-		"a wrong tag":                       {"a: !!int x\n", "f:1:4: cannot decode !!str `x` as a !!int"},
-		"a wrong tag on lines":              {"a: !!int \"x\\ny\"\n", "f:1:4: cannot decode !!str `x y` as a !!int"},
-		"a wrong tag on a key":              {"!!int x: 1\n", "f:1:1: cannot decode !!str `x` as a !!int"},
-		"a merge of something else":         {"a: 1\n<<: b\n", "f:2:5: a merge key takes a mapping or a list of mappings; correct its value"},
-		"an anchor within itself":           {"a: &x [*x]\n", `f:1:8: anchor "x" contains itself; write the value out`},
-		"a merge of itself":                 {"a: &x\n  <<: *x\n", `f:2:7: anchor "x" contains itself; write the value out`},
-		"two JSON objects on one line":      {"\n{\"a\": 1} {\"b\": 1}\n", "f:2: text follows the end of the document; put a line of --- between documents"},
-		"a JSON object and another value":   {"{\"a\": 1}\n[]\n", "f:2: text follows the end of the document; put a line of --- between documents"},
-		"two flow mappings":                 {"{a: 1}\n{b: 1}\n", "f:2: text follows the end of the document; put a line of --- between documents"},
-		"a billion laughs":                  {laughs, "f:1:22: aliases expand to more than 1000000 values; write the values out"},
-		"a billion merges":                  {merges, "f:1:13: aliases expand to more than 1000000 values; write the values out"},
-		"deep nesting":                      {"a: &x " + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + "\nb: " + strings.Repeat("[", 2000) + "*x" + strings.Repeat("]", 2000) + "\n", "f:1:8006: values are nested deeper than 10000 levels; flatten them"},
+		"a key set twice": {
+			"a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n",
+			`f:5:3: key "c" is set twice, first in line 3; remove one`,
+		},
+		"a key set twice in document 2": {
+			"a: 1\n---\nb: 1\nb: 2\n",
+			`f:4:1: key "b" is set twice, first in line 3; remove one`,
+		},
+		"a key set twice in two spellings": {"1: a\n'1': b\n", `f:2:1: key "1" is set twice, first in line 1; remove one`},
+		"a merge key set twice": {
+			"<<: {a: 1}\n<<: {b: 1}\n",
+			`f:2:1: key "<<" is set twice, first in line 1; remove one`,
+		},
+		"bad indentation": {
+			"x: 1\n---\na: 1\nb:\n  c: 2\n d: 3\ne: 4\n",
+			"f:6: did not find expected key; mend the YAML there or just above",
+		},
+		"a list in the middle of a mapping": {
+			"a: 1\nb: 2\n- x\nc: 3\n",
+			"f:4: did not find expected key; mend the YAML there or just above",
+		},
+		"an open bracket": {
+			"a: 1\nb: [1, 2\nc: 3\nd: 4\ne: 5\n",
+			"f:4: did not find expected ',' or ']'; mend the YAML there or just above",
+		},
+		"an open quote": {
+			"a: 1\nb: \"x\nc: 3\nd: 4\n",
+			"f:2: found unexpected end of stream; mend the YAML there or just above",
+		},
+		"two colons": {
+			"a: 1\nb: x: y\nc: 3\n",
+			"f:2: mapping values are not allowed in this context; mend the YAML there or just above",
+		},
+		"a tab": {
+			"a: 1\n\tb: 2\nc: 3\n",
+			"f:2: found a tab character that violates indentation; mend the YAML there or just above",
+		},
+		"a reserved character": {
+			"a: 1\nb: @x\nc: 3\nd: 3\n",
+			"f:2: found character that cannot start any token; mend the YAML there or just above",
+		},
+		"a control character": {
+			"a: 1\nb: \x01\nc: 3\nd: 3\n",
+			"f:2: control characters are not allowed; mend the YAML there or just above",
+		},
+		"an unknown anchor": {
+			"a: 1\nb: *x\nc: 3\nd: 3\n",
+			"f:3: unknown anchor 'x' referenced; mend the YAML there or just above",
+		},
+		"a key without a colon": {
+			"a: 1\nb: 2\nfoo\nd: 3\n",
+			"f:3: could not find expected ':'; mend the YAML there or just above",
+		},
+		"a template directive": {
+			"{{- if x }}\na: 1\n{{- end }}\n",
+			"f:2: did not find expected node content; mend the YAML there or just above",
+		},
+		"a template value": {"a: 1\nb: {{ .Values.x }}\n", "f:2:5: a key is a list or a mapping; quote it"},
+		"a null key":       {"~: 1\n", `f:1:1: key "~" is not a string; quote it`},
+		"a huge key": {
+			"18446744073709551615: 1\n",
+			`f:1:1: key "18446744073709551615" is not a string; quote it`,
+		},
+		"infinity": {
+			"a: -.inf\n",
+			"f:1:4: JSON has no number -.inf; write a finite one, or quote it",
+		},
+		"not a number":         {"a: .nan\n", "f:1:4: JSON has no number .nan; write a finite one, or quote it"},
+		"a wrong tag":          {"a: !!int x\n", "f:1:4: cannot decode !!str `x` as a !!int"},
+		"a wrong tag on lines": {"a: !!int \"x\\ny\"\n", "f:1:4: cannot decode !!str `x y` as a !!int"},
+		"a wrong tag on a key": {"!!int x: 1\n", "f:1:1: cannot decode !!str `x` as a !!int"},
+		"a merge of something else": {
+			"a: 1\n<<: b\n",
+			"f:2:5: a merge key takes a mapping or a list of mappings; correct its value",
+		},
+		"an anchor within itself": {"a: &x [*x]\n", `f:1:8: anchor "x" contains itself; write the value out`},
+		"a merge of itself":       {"a: &x\n  <<: *x\n", `f:2:7: anchor "x" contains itself; write the value out`},
+		"two JSON objects on one line": {
+			"\n{\"a\": 1} {\"b\": 1}\n",
+			"f:2: text follows the end of the document; put a line of --- between documents",
+		},
+		"a JSON object and another value": {
+			"{\"a\": 1}\n[]\n",
+			"f:2: text follows the end of the document; put a line of --- between documents",
+		},
+		"two flow mappings": {
+			"{a: 1}\n{b: 1}\n",
+			"f:2: text follows the end of the document; put a line of --- between documents",
+		},
+		"a billion laughs": {
+			laughs,
+			"f:1:22: aliases expand to more than 1000000 values; write the values out",
+		},
+		"a billion merges": {
+			merges,
+			"f:1:13: aliases expand to more than 1000000 values; write the values out",
+		},
+		"deep nesting": {
+			"a: &x " + strings.Repeat(
+				"[",
+				9000,
+			) + strings.Repeat(
+				"]",
+				9000,
+			) + "\nb: " + strings.Repeat(
+				"[",
+				2000,
+			) + "*x" + strings.Repeat(
+				"]",
+				2000,
+			) + "\n",
+			"f:1:8006: values are nested deeper than 10000 levels; flatten them",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

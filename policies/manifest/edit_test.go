@@ -39,12 +39,42 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 		"lines take the place of lines, with their indentation and comment": {
 			"a:\n- b: | # c\n      old\n\n      # text\n\n  # d\n  e: 1\n", 0, "", ops(add("/a/0/b", "new\n\n\ttext\n")),
 			"a:\n- b: | # c\n      new\n\n      \ttext\n\n  # d\n  e: 1\n"},
-		"lines take the place of folded ones":    {"a:\n  b: >-\n    old\n    text\nc: 1\n", 0, "", ops(add("/a/b", "x\ny\n")), "a:\n  b: |\n    x\n    y\nc: 1\n"},
-		"lines take the place of a quoted text":  {"a:\n  b: \"old\\ntext\" # c\nd: 1\n", 0, "", ops(add("/a/b", "x\ny\n")), "a:\n  b: | # c\n    x\n    y\nd: 1\n"},
-		"lines take the place of nothing":        {"a:\n  b:\nd: 1\n", 0, "", ops(add("/a/b", "x\ny\n\n")), "a:\n  b: |+\n    x\n    y\n\nd: 1\n"},
-		"lines in a file of JSON":                {"{\"a\": \"old\"}\n", 0, "", ops(add("/a", "x\ny\n")), "{\"a\": \"x\\ny\\n\"}\n"},
+		"lines take the place of folded ones": {
+			"a:\n  b: >-\n    old\n    text\nc: 1\n",
+			0,
+			"",
+			ops(add("/a/b", "x\ny\n")),
+			"a:\n  b: |\n    x\n    y\nc: 1\n",
+		},
+		"lines take the place of a quoted text": {
+			"a:\n  b: \"old\\ntext\" # c\nd: 1\n",
+			0,
+			"",
+			ops(add("/a/b", "x\ny\n")),
+			"a:\n  b: | # c\n    x\n    y\nd: 1\n",
+		},
+		"lines take the place of nothing": {
+			"a:\n  b:\nd: 1\n",
+			0,
+			"",
+			ops(add("/a/b", "x\ny\n\n")),
+			"a:\n  b: |+\n    x\n    y\n\nd: 1\n",
+		},
+		"lines in a file of JSON": {
+			"{\"a\": \"old\"}\n",
+			0,
+			"",
+			ops(add("/a", "x\ny\n")),
+			"{\"a\": \"x\\ny\\n\"}\n",
+		},
 		"lines at the end of a file without one": {"a: |\n  old", 0, "", ops(add("/a", "x\ny\n")), "a: |\n  x\n  y\n"},
-		"lines in a file with carriage returns":  {"a: |\r\n  old\r\nb: 1\r\n", 0, "", ops(add("/a", "x\ny\n")), "a: |\r\n  x\r\n  y\r\nb: 1\r\n"},
+		"lines in a file with carriage returns": {
+			"a: |\r\n  old\r\nb: 1\r\n",
+			0,
+			"",
+			ops(add("/a", "x\ny\n")),
+			"a: |\r\n  x\r\n  y\r\nb: 1\r\n",
+		},
 
 		// Adding members.
 		"a member goes behind the last one": {
@@ -104,21 +134,33 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 		// Replacing members.
 		"a scalar keeps the comment behind it": {
 			"a: 1   # why\nb: 2\n", 0, "", ops(add("/a", "x: y")), "a: 'x: y'   # why\nb: 2\n"},
-		"a quoted scalar":             {"a: \"1\" # why\n", 0, "", ops(add("/a", "2")), "a: \"2\" # why\n"},
-		"a tab behind the key":        {"a:\t1\t# why\n", 0, "", ops(add("/a", int64(2))), "a:\t2\t# why\n"},
-		"a tagged scalar":             {"a: !!str 1 # why\n", 0, "", ops(add("/a", int64(2))), "a: 2 # why\n"},
-		"a scalar on the next line":   {"a:\n  1 # why\nb: 2\n", 0, "", ops(add("/a", int64(2))), "a: 2 # why\nb: 2\n"},
-		"a block scalar by a scalar":  {"a: |\n  x\n  # y\nb: 2\n", 0, "", ops(add("/a", "z")), "a: z\nb: 2\n"},
-		"a mapping by a scalar":       {"a: # c\n  b: 1\nc: 2\n", 0, "", ops(add("/a", int64(2))), "a: 2\nc: 2\n"},
-		"a value by lines of text":    {"a: x\n", 0, "", ops(add("/a", "y\nz")), "a: \"y\\nz\"\n"},
-		"a value by null":             {"a: x\n", 0, "", ops(add("/a", nil)), "a: null\n"},
-		"an empty value by a scalar":  {"a: # why\nb: 2\n", 0, "", ops(add("/a", "x")), "a: x # why\nb: 2\n"},
-		"an empty value by a list":    {"a: # why\nb: 2\n", 0, "", ops(add("/a", []any{"x"})), "a: # why\n  - x\nb: 2\n"},
-		"a tilde by a list":           {"a: ~ # why\nb: 2\n", 0, "", ops(add("/a", []any{"x"})), "a: # why\n  - x\nb: 2\n"},
-		"an empty list by a list":     {"a: []\nb: 2\n", 0, "", ops(add("/a", []any{"x"})), "a:\n  - x\nb: 2\n"},
-		"a list by an empty list":     {"a:\n- x\nb: 2\n", 0, "", ops(add("/a", []any{})), "a: []\nb: 2\n"},
-		"a mapping by another":        {"a: # c\n  b: 1\n  c: 2\nd: 3\n", 0, "", ops(add("/a", map[string]any{"x": int64(1)})), "a: # c\n  x: 1\nd: 3\n"},
-		"a literal by a mapping":      {"a: | # c\n  b: 1\nd: 3\n", 0, "", ops(add("/a", map[string]any{"x": int64(1)})), "a:\n  x: 1\nd: 3\n"},
+		"a quoted scalar":            {"a: \"1\" # why\n", 0, "", ops(add("/a", "2")), "a: \"2\" # why\n"},
+		"a tab behind the key":       {"a:\t1\t# why\n", 0, "", ops(add("/a", int64(2))), "a:\t2\t# why\n"},
+		"a tagged scalar":            {"a: !!str 1 # why\n", 0, "", ops(add("/a", int64(2))), "a: 2 # why\n"},
+		"a scalar on the next line":  {"a:\n  1 # why\nb: 2\n", 0, "", ops(add("/a", int64(2))), "a: 2 # why\nb: 2\n"},
+		"a block scalar by a scalar": {"a: |\n  x\n  # y\nb: 2\n", 0, "", ops(add("/a", "z")), "a: z\nb: 2\n"},
+		"a mapping by a scalar":      {"a: # c\n  b: 1\nc: 2\n", 0, "", ops(add("/a", int64(2))), "a: 2\nc: 2\n"},
+		"a value by lines of text":   {"a: x\n", 0, "", ops(add("/a", "y\nz")), "a: \"y\\nz\"\n"},
+		"a value by null":            {"a: x\n", 0, "", ops(add("/a", nil)), "a: null\n"},
+		"an empty value by a scalar": {"a: # why\nb: 2\n", 0, "", ops(add("/a", "x")), "a: x # why\nb: 2\n"},
+		"an empty value by a list":   {"a: # why\nb: 2\n", 0, "", ops(add("/a", []any{"x"})), "a: # why\n  - x\nb: 2\n"},
+		"a tilde by a list":          {"a: ~ # why\nb: 2\n", 0, "", ops(add("/a", []any{"x"})), "a: # why\n  - x\nb: 2\n"},
+		"an empty list by a list":    {"a: []\nb: 2\n", 0, "", ops(add("/a", []any{"x"})), "a:\n  - x\nb: 2\n"},
+		"a list by an empty list":    {"a:\n- x\nb: 2\n", 0, "", ops(add("/a", []any{})), "a: []\nb: 2\n"},
+		"a mapping by another": {
+			"a: # c\n  b: 1\n  c: 2\nd: 3\n",
+			0,
+			"",
+			ops(add("/a", map[string]any{"x": int64(1)})),
+			"a: # c\n  x: 1\nd: 3\n",
+		},
+		"a literal by a mapping": {
+			"a: | # c\n  b: 1\nd: 3\n",
+			0,
+			"",
+			ops(add("/a", map[string]any{"x": int64(1)})),
+			"a:\n  x: 1\nd: 3\n",
+		},
 		"the last line without break": {"a: 1\nb: 2", 0, "", ops(add("/b", []any{"x"})), "a: 1\nb:\n  - x"},
 		"a key that YAML reads as a boolean": {
 			"y: 1\n", 0, "", ops(add("/true", int64(2))), "y: 2\n"},
@@ -133,8 +175,20 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 		"an element of a list of mappings": {
 			"a:\n  - b: 1\n    c:\n      - 1\n", 0, "", ops(add("/a/-", constraint())),
 			"a:\n  - b: 1\n    c:\n      - 1\n  - maxSkew: 1\n    topologyKey: zone\n"},
-		"an element of an empty list": {"a: [] # why\n", 0, "", ops(add("/a/-", constraint())), "a: # why\n  - maxSkew: 1\n    topologyKey: zone\n"},
-		"an element of a flow list":   {"a: [x, 'it''s' ] # why\n", 0, "", ops(add("/a/-", constraint())), "a: [x, 'it''s', {\"maxSkew\":1,\"topologyKey\":\"zone\"} ] # why\n"},
+		"an element of an empty list": {
+			"a: [] # why\n",
+			0,
+			"",
+			ops(add("/a/-", constraint())),
+			"a: # why\n  - maxSkew: 1\n    topologyKey: zone\n",
+		},
+		"an element of a flow list": {
+			"a: [x, 'it''s' ] # why\n",
+			0,
+			"",
+			ops(add("/a/-", constraint())),
+			"a: [x, 'it''s', {\"maxSkew\":1,\"topologyKey\":\"zone\"} ] # why\n",
+		},
 		"an element of a list of lists": {
 			"a:\n- - 1\n  - 2\n", 0, "", ops(add("/a/0/-", int64(3))), "a:\n- - 1\n  - 2\n  - 3\n"},
 		"an element behind the first of several operations": {
@@ -142,7 +196,13 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 			"a:\n  b: 1\n  x:\n    - \"y\"\n    - z\n"},
 
 		// Removing.
-		"a member with its lines":        {"a:\n  b: 1 # one\n  c:\n    d: 2\n  # e\n  e: 3\n", 0, "", ops(remove("/a/c")), "a:\n  b: 1 # one\n  # e\n  e: 3\n"},
+		"a member with its lines": {
+			"a:\n  b: 1 # one\n  c:\n    d: 2\n  # e\n  e: 3\n",
+			0,
+			"",
+			ops(remove("/a/c")),
+			"a:\n  b: 1 # one\n  # e\n  e: 3\n",
+		},
 		"the first member":               {"a: 1\nb: 2\n", 0, "", ops(remove("/a")), "b: 2\n"},
 		"the last member":                {"a: 1\nb: 2", 0, "", ops(remove("/b")), "a: 1"},
 		"the only member":                {"a:\n  b: 1\nc: 2\n", 0, "", ops(remove("/a/b")), "a: {}\nc: 2\n"},
@@ -150,39 +210,141 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 		"the first member of an element": {"a:\n- b: 1\n  c: 2\n- d\n", 0, "", ops(remove("/a/0/b")), "a:\n- c: 2\n- d\n"},
 		"the first member of an element with comments": {
 			"a:\n- b: 1 # b\n  # c\n  c: 2\n", 0, "", ops(remove("/a/0/b")), "a:\n-  # b\n  # c\n  c: 2\n"},
-		"the only member of an element":   {"a:\n- b: 1\n- d\n", 0, "", ops(remove("/a/0/b")), "a:\n- {}\n- d\n"},
-		"an element":                      {"a:\n  - b\n  # c\n  - c: 1\n    d: 2\n  - e\n", 0, "", ops(remove("/a/1")), "a:\n  - b\n  # c\n  - e\n"},
+		"the only member of an element": {"a:\n- b: 1\n- d\n", 0, "", ops(remove("/a/0/b")), "a:\n- {}\n- d\n"},
+		"an element": {
+			"a:\n  - b\n  # c\n  - c: 1\n    d: 2\n  - e\n",
+			0,
+			"",
+			ops(remove("/a/1")),
+			"a:\n  - b\n  # c\n  - e\n",
+		},
 		"the first element":               {"a:\n- b\n- c\n", 0, "", ops(remove("/a/0")), "a:\n- c\n"},
 		"the only element":                {"a:\n- b\nc: 1\n", 0, "", ops(remove("/a/0")), "a: []\nc: 1\n"},
 		"the first element of an element": {"a:\n- - 1\n  - 2\n", 0, "", ops(remove("/a/0/0")), "a:\n- - 2\n"},
 		"a block scalar":                  {"a: |+\n  x\n\nb: 1\n", 0, "", ops(remove("/a")), "b: 1\n"},
-		"a member of a flow mapping":      {"a: {b: 1, c: 2, d: 3} # why\n", 0, "", ops(remove("/a/c"), remove("/a/d")), "a: {b: 1} # why\n"},
+		"a member of a flow mapping": {
+			"a: {b: 1, c: 2, d: 3} # why\n",
+			0,
+			"",
+			ops(remove("/a/c"), remove("/a/d")),
+			"a: {b: 1} # why\n",
+		},
 
-		"elements of a flow list":     {"a: [b, {c: d}, e ] # why\n", 0, "", ops(remove("/a/0"), remove("/a/1")), "a: [{c: d} ] # why\n"},
-		"a member of a list of lists": {"a:\n-\n  - 1\n  - b: 1\n    c: 2\n  - 3\n", 0, "", ops(remove("/a/0/1/c"), remove("/a/0/2")), "a:\n-\n  - 1\n  - b: 1\n"},
+		"elements of a flow list": {
+			"a: [b, {c: d}, e ] # why\n",
+			0,
+			"",
+			ops(remove("/a/0"), remove("/a/1")),
+			"a: [{c: d} ] # why\n",
+		},
+		"a member of a list of lists": {
+			"a:\n-\n  - 1\n  - b: 1\n    c: 2\n  - 3\n",
+			0,
+			"",
+			ops(remove("/a/0/1/c"), remove("/a/0/2")),
+			"a:\n-\n  - 1\n  - b: 1\n",
+		},
 
 		// Flow style and JSON.
-		"a member of a flow mapping at the end":    {"a: {b: 1, c: x # y\n  }\n", 0, "", ops(add("/a/x", "<y>")), "a: {b: 1, c: x, \"x\":\"<y>\" # y\n  }\n"},
-		"a value in a flow mapping":                {"a: {b: it's, c: 2}\n", 0, "", ops(add("/a/b", []any{})), "a: {b: [], c: 2}\n"},
-		"an empty value in a flow mapping":         {"a: {b: , c}\n", 0, "", ops(add("/a/b", int64(1)), add("/a/c", int64(2))), "a: {b: 1 , c: 2}\n"},
-		"a flow mapping with a last comma":         {"a: {b: [x,],}\n", 0, "", ops(add("/a/x", int64(1)), add("/a/b/-", "y")), "a: {b: [x, \"y\",], \"x\":1,}\n"},
-		"a JSON file":                              {"{\n\t\"a\": {\"b\": [1]},\n\t\"c\": {}\n}\n", 0, "", ops(add("/a/b/-", int64(2)), add("/c/d", "e"), add("/f", nil), remove("/a")), "{\n\t\"c\": {\"d\":\"e\"}, \"f\":null\n}\n"},
-		"a JSON file with escapes that YAML lacks": {`{"a": "\/\ud83d\ude00", "b": {}}`, 0, "", ops(add("/b/c", int64(2))), `{"a": "\/\ud83d\ude00", "b": {"c":2}}`},
-		"one of several JSON objects":              {"{\"a\": 1}\n{\n\"a\": 1\n}\n{}\n", 1, "", ops(add("/b", int64(2))), "{\"a\": 1}\n{\n\"a\": 1, \"b\":2\n}\n{}\n"},
-		"a JSON file on one line":                  {`{"a":1}`, 0, "", ops(add("/b", int64(2))), `{"a":1, "b":2}`},
+		"a member of a flow mapping at the end": {
+			"a: {b: 1, c: x # y\n  }\n",
+			0,
+			"",
+			ops(add("/a/x", "<y>")),
+			"a: {b: 1, c: x, \"x\":\"<y>\" # y\n  }\n",
+		},
+		"a value in a flow mapping": {
+			"a: {b: it's, c: 2}\n",
+			0,
+			"",
+			ops(add("/a/b", []any{})),
+			"a: {b: [], c: 2}\n",
+		},
+		"an empty value in a flow mapping": {
+			"a: {b: , c}\n",
+			0,
+			"",
+			ops(add("/a/b", int64(1)), add("/a/c", int64(2))),
+			"a: {b: 1 , c: 2}\n",
+		},
+		"a flow mapping with a last comma": {
+			"a: {b: [x,],}\n",
+			0,
+			"",
+			ops(add("/a/x", int64(1)), add("/a/b/-", "y")),
+			"a: {b: [x, \"y\",], \"x\":1,}\n",
+		},
+		"a JSON file": {
+			"{\n\t\"a\": {\"b\": [1]},\n\t\"c\": {}\n}\n",
+			0,
+			"",
+			ops(add("/a/b/-", int64(2)), add("/c/d", "e"), add("/f", nil), remove("/a")),
+			"{\n\t\"c\": {\"d\":\"e\"}, \"f\":null\n}\n",
+		},
+		"a JSON file with escapes that YAML lacks": {
+			`{"a": "\/\ud83d\ude00", "b": {}}`,
+			0,
+			"",
+			ops(add("/b/c", int64(2))),
+			`{"a": "\/\ud83d\ude00", "b": {"c":2}}`,
+		},
+		"one of several JSON objects": {
+			"{\"a\": 1}\n{\n\"a\": 1\n}\n{}\n",
+			1,
+			"",
+			ops(add("/b", int64(2))),
+			"{\"a\": 1}\n{\n\"a\": 1, \"b\":2\n}\n{}\n",
+		},
+		"a JSON file on one line": {`{"a":1}`, 0, "", ops(add("/b", int64(2))), `{"a":1, "b":2}`},
 
 		// Documents and files.
-		"a document among others":          {"a: 1\n---\n# c\na: 1\n--- # d\na: 1\n", 1, "", ops(add("/b", int64(2))), "a: 1\n---\n# c\na: 1\nb: 2\n--- # d\na: 1\n"},
-		"a document on its marker":         {"--- {a: 1}\n---\nb: 1\n", 0, "", ops(add("/b", int64(2))), "--- {a: 1, \"b\":2}\n---\nb: 1\n"},
-		"a document before dots":           {"a: 1\n...\n", 0, "", ops(add("/b", int64(2))), "a: 1\nb: 2\n...\n"},
-		"an item of a List":                {"items:\n- a: 1\n- a: 1\n  b:\n    c: 2\n- a: 1\n", 0, "/items/1", ops(add("/b/x", int64(1))), "items:\n- a: 1\n- a: 1\n  b:\n    c: 2\n    x: 1\n- a: 1\n"},
-		"a broken neighbour":               {"a: [\n---\na: 1\n", 1, "", ops(add("/b", int64(2))), "a: [\n---\na: 1\nb: 2\n"},
-		"no final line break":              {"a:\n  b: 1", 0, "", ops(add("/a/c", int64(2))), "a:\n  b: 1\n  c: 2"},
-		"carriage returns":                 {"a:\r\n  b: 1 # c\r\nd: 2\r\n", 0, "", ops(add("/a/x", []any{"y z"}), remove("/d")), "a:\r\n  b: 1 # c\r\n  x:\r\n    - y z\r\n"},
-		"a byte order mark":                {"\ufeffa: 1\n", 0, "", ops(add("/b", int64(2))), "\ufeffa: 1\nb: 2\n"},
-		"characters of many bytes":         {"ü: {é: ß, x: 'ö'} # ä\n", 0, "", ops(add("/ü/x", "z")), "ü: {é: ß, x: \"z\"} # ä\n"},
-		"line breaks that only YAML knows": {"a: [1,\u2028 2]\nb: \"x\u0085y\"\nc: 3\n", 0, "", ops(add("/c", int64(4)), add("/a/-", int64(3))), "a: [1,\u2028 2, 3]\nb: \"x\u0085y\"\nc: 4\n"},
-		"no operations":                    {"a:   1\n", 0, "", nil, "a:   1\n"},
+		"a document among others": {
+			"a: 1\n---\n# c\na: 1\n--- # d\na: 1\n",
+			1,
+			"",
+			ops(add("/b", int64(2))),
+			"a: 1\n---\n# c\na: 1\nb: 2\n--- # d\na: 1\n",
+		},
+		"a document on its marker": {
+			"--- {a: 1}\n---\nb: 1\n",
+			0,
+			"",
+			ops(add("/b", int64(2))),
+			"--- {a: 1, \"b\":2}\n---\nb: 1\n",
+		},
+		"a document before dots": {"a: 1\n...\n", 0, "", ops(add("/b", int64(2))), "a: 1\nb: 2\n...\n"},
+		"an item of a List": {
+			"items:\n- a: 1\n- a: 1\n  b:\n    c: 2\n- a: 1\n",
+			0,
+			"/items/1",
+			ops(add("/b/x", int64(1))),
+			"items:\n- a: 1\n- a: 1\n  b:\n    c: 2\n    x: 1\n- a: 1\n",
+		},
+		"a broken neighbour":  {"a: [\n---\na: 1\n", 1, "", ops(add("/b", int64(2))), "a: [\n---\na: 1\nb: 2\n"},
+		"no final line break": {"a:\n  b: 1", 0, "", ops(add("/a/c", int64(2))), "a:\n  b: 1\n  c: 2"},
+		"carriage returns": {
+			"a:\r\n  b: 1 # c\r\nd: 2\r\n",
+			0,
+			"",
+			ops(add("/a/x", []any{"y z"}), remove("/d")),
+			"a:\r\n  b: 1 # c\r\n  x:\r\n    - y z\r\n",
+		},
+		"a byte order mark": {"\ufeffa: 1\n", 0, "", ops(add("/b", int64(2))), "\ufeffa: 1\nb: 2\n"},
+		"characters of many bytes": {
+			"ü: {é: ß, x: 'ö'} # ä\n",
+			0,
+			"",
+			ops(add("/ü/x", "z")),
+			"ü: {é: ß, x: \"z\"} # ä\n",
+		},
+		"line breaks that only YAML knows": {
+			"a: [1,\u2028 2]\nb: \"x\u0085y\"\nc: 3\n",
+			0,
+			"",
+			ops(add("/c", int64(4)), add("/a/-", int64(3))),
+			"a: [1,\u2028 2, 3]\nb: \"x\u0085y\"\nc: 4\n",
+		},
+		"no operations": {"a:   1\n", 0, "", nil, "a:   1\n"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -208,21 +370,56 @@ func TestPatchRefusesWhatItCannotDoSafely(t *testing.T) {
 		operation policies.PatchOperation
 		want      string
 	}{
-		"through an alias":             {anchors, 0, add("/d/x", int64(1)), "/d/x" + shared},
-		"an alias itself":              {anchors, 0, add("/d", int64(1)), "/d" + shared},
-		"through a merge key":          {anchors, 0, add("/e/b/x", int64(1)), "/e/b/x" + shared},
-		"a merged key itself":          {anchors, 0, remove("/e/b"), "/e/b" + shared},
-		"an anchored mapping":          {anchors, 0, add("/a/x", int64(1)), "/a/x" + shared},
-		"within an anchored mapping":   {anchors, 0, remove("/a/b/c"), "/a/b/c" + shared},
-		"an anchored value":            {anchors, 0, add("/a", int64(1)), "/a" + shared},
-		"no such document":             {"a: 1\n", 1, add("/b", int64(1)), "the file has no document 1, it has 1; read it again"},
-		"a document that is a list":    {"- a\n", 0, add("/0/b", int64(1)), "the document is not an object; choose another"},
-		"an empty document":            {"---\n---\n", 0, add("/b", int64(1)), "the document is not an object; choose another"},
-		"a broken document":            {"a: [\n", 0, add("/b", int64(1)), "1: did not find expected node content; mend the YAML there or just above"},
-		"the whole document":           {"a: 1\n", 0, add("", map[string]any{}), "an operation names the whole document; name one of its members"},
-		"an element in the middle":     {"a: [1]\n", 0, add("/a/0", int64(1)), "add /a/0 cannot be done in a file; edit it by hand"},
-		"another operation":            {"a: 1\n", 0, policies.PatchOperation{Op: "replace", Path: "/a"}, "replace /a cannot be done in a file; edit it by hand"},
-		"an unterminated block scalar": {"a: |\n  x", 0, add("/b", int64(1)), "/b is written in a way that cannot be edited safely; edit it by hand"},
+		"through an alias":           {anchors, 0, add("/d/x", int64(1)), "/d/x" + shared},
+		"an alias itself":            {anchors, 0, add("/d", int64(1)), "/d" + shared},
+		"through a merge key":        {anchors, 0, add("/e/b/x", int64(1)), "/e/b/x" + shared},
+		"a merged key itself":        {anchors, 0, remove("/e/b"), "/e/b" + shared},
+		"an anchored mapping":        {anchors, 0, add("/a/x", int64(1)), "/a/x" + shared},
+		"within an anchored mapping": {anchors, 0, remove("/a/b/c"), "/a/b/c" + shared},
+		"an anchored value":          {anchors, 0, add("/a", int64(1)), "/a" + shared},
+		"no such document": {
+			"a: 1\n",
+			1,
+			add("/b", int64(1)),
+			"the file has no document 1, it has 1; read it again",
+		},
+		"a document that is a list": {"- a\n", 0, add("/0/b", int64(1)), "the document is not an object; choose another"},
+		"an empty document": {
+			"---\n---\n",
+			0,
+			add("/b", int64(1)),
+			"the document is not an object; choose another",
+		},
+		"a broken document": {
+			"a: [\n",
+			0,
+			add("/b", int64(1)),
+			"1: did not find expected node content; mend the YAML there or just above",
+		},
+		"the whole document": {
+			"a: 1\n",
+			0,
+			add("", map[string]any{}),
+			"an operation names the whole document; name one of its members",
+		},
+		"an element in the middle": {
+			"a: [1]\n",
+			0,
+			add("/a/0", int64(1)),
+			"add /a/0 cannot be done in a file; edit it by hand",
+		},
+		"another operation": {
+			"a: 1\n",
+			0,
+			policies.PatchOperation{Op: "replace", Path: "/a"},
+			"replace /a cannot be done in a file; edit it by hand",
+		},
+		"an unterminated block scalar": {
+			"a: |\n  x",
+			0,
+			add("/b", int64(1)),
+			"/b is written in a way that cannot be edited safely; edit it by hand",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -329,9 +526,27 @@ func (w *writer) value(path string, indent int) {
 	}
 	switch choice {
 	case 0, 1:
-		w.text.WriteString(w.pick(" 1", " x # y", " \t'it''s'", ` "\\" #"`, " [x, 'y' ] # z", " {x: y}", " !!str 1", " é") + "\n")
+		w.text.WriteString(
+			w.pick(" 1", " x # y", " \t'it''s'", ` "\\" #"`, " [x, 'y' ] # z", " {x: y}", " !!str 1", " é") + "\n",
+		)
 	case 2:
-		w.text.WriteString(" |" + w.pick("", "-", "+", "- # d") + "\n" + inner + "x: y\n" + w.pick("", "\n") + inner + w.pick("  # z\n", "# z\n") + w.pick("", "\n\n"))
+		w.text.WriteString(
+			" |" + w.pick(
+				"",
+				"-",
+				"+",
+				"- # d",
+			) + "\n" + inner + "x: y\n" + w.pick(
+				"",
+				"\n",
+			) + inner + w.pick(
+				"  # z\n",
+				"# z\n",
+			) + w.pick(
+				"",
+				"\n\n",
+			),
+		)
 	case 3:
 		w.text.WriteString(" >" + w.pick("", "-", "+") + "\n" + inner + "x\n" + inner + "- y\n" + w.pick("", "\n"))
 	case 4:

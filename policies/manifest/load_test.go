@@ -115,9 +115,16 @@ func TestLoadFindsFiles(t *testing.T) {
 	}{
 		"manifests end in .yaml, .yml or .json": {
 			tree: tree{files: map[string]string{
-				"a.yaml": service("a"), "b.yml": service("b"), "c.json": "{}", "D.YAML": service("d"), "e.txt": service("e"), "yaml": service("f"),
+				"a.yaml": service(
+					"a",
+				), "b.yml": service("b"), "c.json": "{}", "D.YAML": service("d"), "e.txt": service("e"), "yaml": service("f"),
 			}},
-			want: loaded{Objects: []string{"D.YAML:1 Service default/d", "a.yaml:1 Service default/a", "b.yml:1 Service default/b"}, Files: 4, Documents: 3, Skipped: 1},
+			want: loaded{
+				Objects:   []string{"D.YAML:1 Service default/d", "a.yaml:1 Service default/a", "b.yml:1 Service default/b"},
+				Files:     4,
+				Documents: 3,
+				Skipped:   1,
+			},
 		},
 		"a file that is given may have any name": {
 			tree:    tree{files: map[string]string{"manifest": service("a")}},
@@ -125,7 +132,14 @@ func TestLoadFindsFiles(t *testing.T) {
 			want:    loaded{Objects: []string{"manifest:1 Service default/a"}, Files: 1, Documents: 1},
 		},
 		"directories are walked in order, whatever the order on disk": {
-			tree: tree{files: map[string]string{"b/z.yaml": service("z"), "b/a/x.yaml": service("x"), "a.yaml": service("a"), "c.yaml": service("c")}},
+			tree: tree{
+				files: map[string]string{
+					"b/z.yaml":   service("z"),
+					"b/a/x.yaml": service("x"),
+					"a.yaml":     service("a"),
+					"c.yaml":     service("c"),
+				},
+			},
 			want: loaded{Objects: []string{
 				"a.yaml:1 Service default/a", "b/a/x.yaml:1 Service default/x", "b/z.yaml:1 Service default/z", "c.yaml:1 Service default/c",
 			}, Files: 4, Documents: 4},
@@ -133,10 +147,16 @@ func TestLoadFindsFiles(t *testing.T) {
 		"paths are read in the order in which they are given": {
 			tree:    tree{files: map[string]string{"a.yaml": service("a"), "b.yaml": service("b")}},
 			options: Options{Paths: []string{"b.yaml", "a.yaml"}},
-			want:    loaded{Objects: []string{"b.yaml:1 Service default/b", "a.yaml:1 Service default/a"}, Files: 2, Documents: 2},
+			want: loaded{
+				Objects:   []string{"b.yaml:1 Service default/b", "a.yaml:1 Service default/a"},
+				Files:     2,
+				Documents: 2,
+			},
 		},
 		"a hidden directory is passed over, a hidden file is not": {
-			tree: tree{files: map[string]string{".git/a.yaml": service("a"), "b/.cache/a.yaml": service("b"), ".c.yaml": service("c")}},
+			tree: tree{
+				files: map[string]string{".git/a.yaml": service("a"), "b/.cache/a.yaml": service("b"), ".c.yaml": service("c")},
+			},
 			want: loaded{Objects: []string{".c.yaml:1 Service default/c"}, Files: 1, Documents: 1},
 		},
 		"a hidden directory that is given is read": {
@@ -153,19 +173,30 @@ func TestLoadFindsFiles(t *testing.T) {
 			want: loaded{Objects: []string{"a.yaml:1 Service default/b"}, Files: 1, Documents: 1},
 		},
 		"a link into a hidden directory, as a mounted ConfigMap has them, is read": {
-			tree: tree{files: map[string]string{"..2026/b.yaml": service("b")}, links: map[string]string{"..data": "..2026", "b.yaml": "..data/b.yaml"}},
+			tree: tree{
+				files: map[string]string{"..2026/b.yaml": service("b")},
+				links: map[string]string{"..data": "..2026", "b.yaml": "..data/b.yaml"},
+			},
 			want: loaded{Objects: []string{"b.yaml:1 Service default/b"}, Files: 1, Documents: 1},
 		},
 		"a link that leads out is passed over": {
 			tree: tree{
 				files: map[string]string{"in/a.yaml": service("a"), "out/b.yaml": service("b"), "in-too/c.yaml": service("c")},
-				links: map[string]string{"in/b.yaml": "../out/b.yaml", "in/c.yaml": "/in-too/c.yaml", "in/d": "../out", "in/e.yaml": "../out"},
+				links: map[string]string{
+					"in/b.yaml": "../out/b.yaml",
+					"in/c.yaml": "/in-too/c.yaml",
+					"in/d":      "../out",
+					"in/e.yaml": "../out",
+				},
 			},
 			options: Options{Paths: []string{"in"}},
 			want:    loaded{Objects: []string{"in/a.yaml:1 Service default/a"}, Files: 1, Documents: 1},
 		},
 		"a link that leads out is read where it is given": {
-			tree:    tree{files: map[string]string{"out/b.yaml": service("b")}, links: map[string]string{"in/b.yaml": "../out/b.yaml"}},
+			tree: tree{
+				files: map[string]string{"out/b.yaml": service("b")},
+				links: map[string]string{"in/b.yaml": "../out/b.yaml"},
+			},
 			options: Options{Paths: []string{"in/b.yaml"}},
 			want:    loaded{Objects: []string{"in/b.yaml:1 Service default/b"}, Files: 1, Documents: 1},
 		},
@@ -190,7 +221,10 @@ func TestLoadFindsFiles(t *testing.T) {
 			options: Options{Paths: []string{".", "missing"}},
 			want: loaded{
 				Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1,
-				Errors: []string{"missing: cannot be read: no such file or directory" + unreadable, "z.yaml: cannot be read: no such file or directory" + unreadable},
+				Errors: []string{
+					"missing: cannot be read: no such file or directory" + unreadable,
+					"z.yaml: cannot be read: no such file or directory" + unreadable,
+				},
 			},
 		},
 		"a file that is given by two paths is read once": {
@@ -204,7 +238,14 @@ func TestLoadFindsFiles(t *testing.T) {
 			want:    loaded{Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1},
 		},
 		"what is excluded is no error": {
-			tree:    tree{files: map[string]string{"a.yaml": service("a"), "old/b.yaml": "{{", "x-values.yaml": "{{", "c/old.yaml": service("c")}},
+			tree: tree{
+				files: map[string]string{
+					"a.yaml":        service("a"),
+					"old/b.yaml":    "{{",
+					"x-values.yaml": "{{",
+					"c/old.yaml":    service("c"),
+				},
+			},
 			options: Options{Exclude: []string{"old", "*-values.yaml"}},
 			want: loaded{
 				Objects: []string{"a.yaml:1 Service default/a", "c/old.yaml:1 Service default/c"}, Files: 2, Documents: 2,
@@ -216,19 +257,38 @@ func TestLoadFindsFiles(t *testing.T) {
 			want:    loaded{Objects: []string{"b/old/x.yaml:1 Service default/b"}, Files: 1, Documents: 1},
 		},
 		"a file that is given is excluded too, and a directory is not": {
-			tree:    tree{files: map[string]string{"a.yaml": service("a"), "values.yaml": "{{", "old/b.yaml": service("b")}},
-			options: Options{Paths: []string{"a.yaml", "values.yaml", "missing-values.yaml", "old"}, Context: []string{"values.yaml"}, Exclude: []string{"*values.yaml", "old"}},
-			want:    loaded{Objects: []string{"a.yaml:1 Service default/a", "old/b.yaml:1 Service default/b"}, Files: 2, Documents: 2},
+			tree: tree{files: map[string]string{"a.yaml": service("a"), "values.yaml": "{{", "old/b.yaml": service("b")}},
+			options: Options{
+				Paths:   []string{"a.yaml", "values.yaml", "missing-values.yaml", "old"},
+				Context: []string{"values.yaml"},
+				Exclude: []string{"*values.yaml", "old"},
+			},
+			want: loaded{
+				Objects:   []string{"a.yaml:1 Service default/a", "old/b.yaml:1 Service default/b"},
+				Files:     2,
+				Documents: 2,
+			},
 		},
 		"a glob that ends in a slash is one of directories": {
-			tree:    tree{files: map[string]string{"a.yaml": service("a"), "base/b.yaml": service("b"), "c/base/d.yaml": service("d"), "e/old/f.yaml": service("f")}},
+			tree: tree{
+				files: map[string]string{
+					"a.yaml":        service("a"),
+					"base/b.yaml":   service("b"),
+					"c/base/d.yaml": service("d"),
+					"e/old/f.yaml":  service("f"),
+				},
+			},
 			options: Options{Exclude: []string{"base/", "**/e/old/"}},
 			want:    loaded{Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1},
 		},
 		"the standard input is read once": {
 			tree:    tree{files: map[string]string{"a.yaml": service("a")}},
 			options: Options{Paths: []string{"a.yaml", Stdin, Stdin}, Stdin: strings.NewReader(service("piped"))},
-			want:    loaded{Objects: []string{"a.yaml:1 Service default/a", "-:1 Service default/piped"}, Files: 2, Documents: 2},
+			want: loaded{
+				Objects:   []string{"a.yaml:1 Service default/a", "-:1 Service default/piped"},
+				Files:     2,
+				Documents: 2,
+			},
 		},
 		"the standard input may be context": {
 			tree:    tree{files: map[string]string{"a.yaml": service("a")}},
@@ -304,7 +364,8 @@ func TestPipeIsReadWhereItIsGivenAndPassedOverInADirectory(t *testing.T) {
 
 func TestGlobThatIsNoneIsAnError(t *testing.T) {
 	t.Parallel()
-	if _, err := Load(Options{Exclude: []string{"a*", "["}}); err == nil || !strings.HasPrefix(err.Error(), `"[" is not a glob: `) {
+	if _, err := Load(Options{Exclude: []string{"a*", "["}}); err == nil ||
+		!strings.HasPrefix(err.Error(), `"[" is not a glob: `) {
 		t.Errorf(`Load() gives the error %v, want one about "["`, err)
 	}
 }
@@ -313,7 +374,15 @@ func TestProgressCountsEveryFile(t *testing.T) {
 	t.Parallel()
 	dir := tree{files: map[string]string{"a.yaml": service("a"), "b.yaml": service("b"), "c/c.yaml": service("c")}}.make(t)
 	var got [][2]int
-	load(t, dir, Options{Paths: []string{"a.yaml", "b.yaml"}, Context: []string{"c"}, Progress: func(read, all int) { got = append(got, [2]int{read, all}) }})
+	load(
+		t,
+		dir,
+		Options{
+			Paths:    []string{"a.yaml", "b.yaml"},
+			Context:  []string{"c"},
+			Progress: func(read, all int) { got = append(got, [2]int{read, all}) },
+		},
+	)
 	if diff := cmp.Diff([][2]int{{0, 3}, {1, 3}, {2, 3}}, got); diff != "" {
 		t.Errorf("progress mismatch (-want +got):\n%s", diff)
 	}
@@ -349,42 +418,125 @@ func TestLoadReadsDocuments(t *testing.T) {
 			want: loaded{Objects: []string{"a.yaml:3 Service default/a", "a.yaml:10 Deployment default/b"}, Documents: 2},
 		},
 		"a namespace is kept, and default where there is none": {
-			text: service("a") + "---\n" + service("b, namespace: edge") + "---\n" + strings.Replace(service("c"), "{name: c}", `{name: c, namespace: ""}`, 1),
-			want: loaded{Objects: []string{"a.yaml:1 Service default/a", "a.yaml:6 Service edge/b", "a.yaml:11 Service default/c"}, Documents: 3},
+			text: service(
+				"a",
+			) + "---\n" + service(
+				"b, namespace: edge",
+			) + "---\n" + strings.Replace(
+				service("c"),
+				"{name: c}",
+				`{name: c, namespace: ""}`,
+				1,
+			),
+			want: loaded{
+				Objects:   []string{"a.yaml:1 Service default/a", "a.yaml:6 Service edge/b", "a.yaml:11 Service default/c"},
+				Documents: 3,
+			},
 		},
 		"objects given twice are told once for all": {
-			text: strings.Repeat(service("a")+"---\n", 3) + strings.Repeat(service("b")+"---\n", 2) + strings.Repeat(service("c")+"---\n", 2) + service("d"),
+			text: strings.Repeat(
+				service("a")+"---\n",
+				3,
+			) + strings.Repeat(
+				service("b")+"---\n",
+				2,
+			) + strings.Repeat(
+				service("c")+"---\n",
+				2,
+			) + service(
+				"d",
+			),
 			want: loaded{
 				Objects: []string{
 					"a.yaml:1 Service default/a", "a.yaml:6 Service default/a", "a.yaml:11 Service default/a", "a.yaml:16 Service default/b",
 					"a.yaml:21 Service default/b", "a.yaml:26 Service default/c", "a.yaml:31 Service default/c", "a.yaml:36 Service default/d",
 				}, Documents: 8,
-				Notes: []string{"Service default/a is given twice, in a.yaml:1 and a.yaml:6, and so are 2 more; all are judged, and the last one of each is the neighbour of others"},
+				Notes: []string{
+					"Service default/a is given twice, in a.yaml:1 and a.yaml:6, and so are 2 more; all are judged, and the last one of each is the neighbour of others",
+				},
 			},
 		},
 		"a name to be generated is no object given twice": {
-			text: strings.Replace(service("a"), "name", "generateName", 1) + "---\n" + strings.Replace(service("a"), "name", "generateName", 1),
+			text: strings.Replace(
+				service("a"),
+				"name",
+				"generateName",
+				1,
+			) + "---\n" + strings.Replace(
+				service("a"),
+				"name",
+				"generateName",
+				1,
+			),
 			want: loaded{Objects: []string{"a.yaml:1 Service default/a*", "a.yaml:6 Service default/a*"}, Documents: 2},
 		},
 		"the same object twice is judged twice and told once": {
-			text: service("a") + "---\n" + strings.Replace(service("a"), "{name", "{namespace: default, name", 1) + "---\n" + strings.Replace(service("a"), "{name", "{namespace: edge, name", 1),
+			text: service(
+				"a",
+			) + "---\n" + strings.Replace(
+				service("a"),
+				"{name",
+				"{namespace: default, name",
+				1,
+			) + "---\n" + strings.Replace(
+				service("a"),
+				"{name",
+				"{namespace: edge, name",
+				1,
+			),
 			want: loaded{
-				Objects: []string{"a.yaml:1 Service default/a", "a.yaml:6 Service default/a", "a.yaml:11 Service edge/a"}, Documents: 3,
-				Notes: []string{"Service default/a is given twice, in a.yaml:1 and a.yaml:6; both are judged, and the last one is the neighbour of others"},
+				Objects: []string{
+					"a.yaml:1 Service default/a",
+					"a.yaml:6 Service default/a",
+					"a.yaml:11 Service edge/a",
+				}, Documents: 3,
+				Notes: []string{
+					"Service default/a is given twice, in a.yaml:1 and a.yaml:6; both are judged, and the last one is the neighbour of others",
+				},
 			},
 		},
 
-		"a Service without ports is a part of one":         {text: partial + "spec: {type: LoadBalancer}\n", want: loaded{Skipped: 1, Partial: 1}},
-		"a List of nothing is a document":                  {text: "apiVersion: v1\nkind: List\nitems: []\n", want: loaded{Documents: 1}},
-		"a Service with an empty list of ports is a part":  {text: partial + "spec: {ports: []}\n", want: loaded{Skipped: 1, Partial: 1}},
-		"a Service without a spec is a part":               {text: partial, want: loaded{Skipped: 1, Partial: 1}},
-		"a headless Service needs no ports":                {text: partial + "spec: {clusterIP: None}\n", want: loaded{Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1}},
-		"an ExternalName Service needs no ports":           {text: partial + "spec: {type: ExternalName, externalName: a.example}\n", want: loaded{Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1}},
-		"a Deployment without a template is a part of one": {text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: 3}\n", want: loaded{Skipped: 1, Partial: 1}},
-		"a Deployment whose template has no pod is a part": {text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {metadata: {}}}\n", want: loaded{Skipped: 1, Partial: 1}},
-		"a Deployment whose pod is null is a part":         {text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: null}}\n", want: loaded{Skipped: 1, Partial: 1}},
-		"a Deployment without a spec is a part":            {text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n", want: loaded{Skipped: 1, Partial: 1}},
-		"a Deployment with an empty pod is a whole one":    {text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: {}}}\n", want: loaded{Objects: []string{"a.yaml:1 Deployment default/web"}, Documents: 1}},
+		"a Service without ports is a part of one": {
+			text: partial + "spec: {type: LoadBalancer}\n",
+			want: loaded{Skipped: 1, Partial: 1},
+		},
+		"a List of nothing is a document": {
+			text: "apiVersion: v1\nkind: List\nitems: []\n",
+			want: loaded{Documents: 1},
+		},
+		"a Service with an empty list of ports is a part": {
+			text: partial + "spec: {ports: []}\n",
+			want: loaded{Skipped: 1, Partial: 1},
+		},
+		"a Service without a spec is a part": {text: partial, want: loaded{Skipped: 1, Partial: 1}},
+		"a headless Service needs no ports": {
+			text: partial + "spec: {clusterIP: None}\n",
+			want: loaded{Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1},
+		},
+		"an ExternalName Service needs no ports": {
+			text: partial + "spec: {type: ExternalName, externalName: a.example}\n",
+			want: loaded{Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1},
+		},
+		"a Deployment without a template is a part of one": {
+			text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: 3}\n",
+			want: loaded{Skipped: 1, Partial: 1},
+		},
+		"a Deployment whose template has no pod is a part": {
+			text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {metadata: {}}}\n",
+			want: loaded{Skipped: 1, Partial: 1},
+		},
+		"a Deployment whose pod is null is a part": {
+			text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: null}}\n",
+			want: loaded{Skipped: 1, Partial: 1},
+		},
+		"a Deployment without a spec is a part": {
+			text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n",
+			want: loaded{Skipped: 1, Partial: 1},
+		},
+		"a Deployment with an empty pod is a whole one": {
+			text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: {}}}\n",
+			want: loaded{Objects: []string{"a.yaml:1 Deployment default/web"}, Documents: 1},
+		},
 
 		"items of a List are objects": {
 			text: items("List", service("a"), deployment("b")),
@@ -395,25 +547,48 @@ func TestLoadReadsDocuments(t *testing.T) {
 			want: loaded{Objects: []string{"a.yaml:9 Service default/b"}, Documents: 1, Skipped: 5},
 		},
 		"items of a typed list need no kind": {
-			text: items("ServiceList", "metadata: {name: a}\nspec: {ports: [{port: 80}]}", "metadata: {name: part}", service("b"), "null"),
-			want: loaded{Objects: []string{"a.yaml:4 Service default/a", "a.yaml:7 Service default/b"}, Documents: 2, Skipped: 2, Partial: 1},
+			text: items(
+				"ServiceList",
+				"metadata: {name: a}\nspec: {ports: [{port: 80}]}",
+				"metadata: {name: part}",
+				service("b"),
+				"null",
+			),
+			want: loaded{
+				Objects:   []string{"a.yaml:4 Service default/a", "a.yaml:7 Service default/b"},
+				Documents: 2,
+				Skipped:   2,
+				Partial:   1,
+			},
 		},
 		"a List of Lists": {
-			text: items("List", items("List", service("a")), items("ServiceList", "metadata: {name: b}\nspec: {ports: [{port: 80}]}")),
+			text: items(
+				"List",
+				items("List", service("a")),
+				items("ServiceList", "metadata: {name: b}\nspec: {ports: [{port: 80}]}"),
+			),
 			want: loaded{Objects: []string{"a.yaml:7 Service default/a", "a.yaml:14 Service default/b"}, Documents: 2},
 		},
-		"an object that has items and is no list is an object": {text: items("Menu", service("a")), want: loaded{Documents: 1}},
+		"an object that has items and is no list is an object": {
+			text: items("Menu", service("a")),
+			want: loaded{Documents: 1},
+		},
 		"a broken item leaves the others": {
 			text: items("List", strings.Replace(service("a"), "80", "'80'", 1), service("b")),
 			want: loaded{
 				Objects: []string{"a.yaml:8 Service default/b"}, Documents: 2,
-				Errors: []string{"a.yaml:7:10: spec.ports.port of this Service: want a whole number, got a string; write digits without quotes"},
+				Errors: []string{
+					"a.yaml:7:10: spec.ports.port of this Service: want a whole number, got a string; write digits without quotes",
+				},
 			},
 		},
 
 		"a field of the wrong type is an error at its line": {
 			text: "# a\n" + strings.Replace(service("a"), "name: a", "labels: {app: 1}, name: a", 1),
-			want: loaded{Documents: 1, Errors: []string{"a.yaml:4:12: metadata.labels of this Service: want a string, got a number; quote it"}},
+			want: loaded{
+				Documents: 1,
+				Errors:    []string{"a.yaml:4:12: metadata.labels of this Service: want a string, got a number; quote it"},
+			},
 		},
 		"metadata and spec of the wrong type are errors": {
 			text: "apiVersion: v1\nkind: Service\nmetadata: web\nspec: {ports: [{port: 80}]}\n---\napiVersion: apps/v1\nkind: Deployment\nspec: {template: text}\n",
@@ -423,11 +598,19 @@ func TestLoadReadsDocuments(t *testing.T) {
 		},
 		"endpoints of the wrong type are an error": {
 			text: "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a}\nendpoints:\n- nodeName: 1\n",
-			want: loaded{Documents: 1, Errors: []string{"a.yaml:4:1: endpoints.nodeName of this EndpointSlice: want a string, got a number; quote it"}},
+			want: loaded{
+				Documents: 1,
+				Errors:    []string{"a.yaml:4:1: endpoints.nodeName of this EndpointSlice: want a string, got a number; quote it"},
+			},
 		},
 		"an autoscaler of the wrong type is an error": {
 			text: "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\nspec:\n  maxReplicas: ten\n",
-			want: loaded{Documents: 1, Errors: []string{"a.yaml:5:3: spec.maxReplicas of this HorizontalPodAutoscaler: want a whole number, got a string; write digits without quotes"}},
+			want: loaded{
+				Documents: 1,
+				Errors: []string{
+					"a.yaml:5:3: spec.maxReplicas of this HorizontalPodAutoscaler: want a whole number, got a string; write digits without quotes",
+				},
+			},
 		},
 		"a Namespace of the wrong type is an error": {
 			text: "apiVersion: v1\nkind: Namespace\nmetadata: {labels: [a]}\n---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: edge\n  labels: {a: 5}\n",
@@ -436,7 +619,10 @@ func TestLoadReadsDocuments(t *testing.T) {
 				"a.yaml:9:3: metadata.labels of this Namespace: want a string, got a number; quote it",
 			}},
 		},
-		"unknown fields are ignored": {text: service("a") + "extra: 1\n", want: loaded{Objects: []string{"a.yaml:1 Service default/a"}, Documents: 1}},
+		"unknown fields are ignored": {
+			text: service("a") + "extra: 1\n",
+			want: loaded{Objects: []string{"a.yaml:1 Service default/a"}, Documents: 1},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -486,7 +672,13 @@ func TestFilesThatAKustomizationMergesAreSkipped(t *testing.T) {
 					"overlay/patch.yaml":   service("overlay"),
 					"overlay/service.yaml": service("web"),
 				}}.make(t), Options{})
-				want := loaded{Objects: []string{"overlay/service.yaml:1 Service default/web"}, Files: 4, Documents: 1, Skipped: 3, Partial: 2}
+				want := loaded{
+					Objects:   []string{"overlay/service.yaml:1 Service default/web"},
+					Files:     4,
+					Documents: 1,
+					Skipped:   3,
+					Partial:   2,
+				}
 				if file == "Kustomization" { // is no manifest by its name
 					want.Files, want.Skipped = 3, 2
 				}
@@ -500,7 +692,11 @@ func TestFilesThatAKustomizationMergesAreSkipped(t *testing.T) {
 
 func TestBrokenKustomizationIsToldOnce(t *testing.T) {
 	t.Parallel()
-	_, got := load(t, tree{files: map[string]string{"kustomization.yaml": "patches: []\npatches: []\n", "a.yaml": service("a")}}.make(t), Options{})
+	_, got := load(
+		t,
+		tree{files: map[string]string{"kustomization.yaml": "patches: []\npatches: []\n", "a.yaml": service("a")}}.make(t),
+		Options{},
+	)
 	want := loaded{
 		Objects: []string{"a.yaml:1 Service default/a"}, Files: 2, Documents: 1,
 		Errors: []string{`kustomization.yaml:2:1: key "patches" is set twice, first in line 1; remove one`},
@@ -526,7 +722,15 @@ func TestInFileTellsWhetherTheTrafficPolicyIsWritten(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m, _ := load(t, tree{files: map[string]string{"a.yaml": strings.Replace(service("a"), "{ports", "{"+test.spec+", ports", 1)}}.make(t), Options{})
+			m, _ := load(
+				t,
+				tree{
+					files: map[string]string{"a.yaml": strings.Replace(service("a"), "{ports", "{"+test.spec+", ports", 1)},
+				}.make(
+					t,
+				),
+				Options{},
+			)
 			if got := m.Input(m.Objects[0], policies.Cluster{}, time.Time{}).InFile; got != test.want {
 				t.Errorf("InFile is %s, want %s", got, test.want)
 			}
@@ -587,7 +791,12 @@ func neighbours(m *Manifests) []string {
 func TestNeighboursAreAllThatWasRead(t *testing.T) {
 	t.Parallel()
 	selecting := func(name, policy string) string {
-		return strings.Replace(service(name), "{ports", "{type: NodePort, externalTrafficPolicy: "+policy+", selector: {app: web}, ports", 1)
+		return strings.Replace(
+			service(name),
+			"{ports",
+			"{type: NodePort, externalTrafficPolicy: "+policy+", selector: {app: web}, ports",
+			1,
+		)
 	}
 	autoscaler := func(version, name string) string {
 		return "apiVersion: autoscaling/" + version + "\nkind: HorizontalPodAutoscaler\nmetadata: {name: " + name + "}\n" +
@@ -613,20 +822,41 @@ func TestNeighboursAreAllThatWasRead(t *testing.T) {
 			want:    []string{"view Files", "Service web Local"},
 		},
 		"a Service that is given takes the place of the one in the context": {
-			tree:    tree{files: map[string]string{"a.yaml": deployment("web") + "---\n" + selecting("web", "Local"), "z.yaml": selecting("web", "Cluster")}},
+			tree: tree{
+				files: map[string]string{
+					"a.yaml": deployment("web") + "---\n" + selecting("web", "Local"),
+					"z.yaml": selecting("web", "Cluster"),
+				},
+			},
 			options: Options{Paths: []string{"a.yaml"}, Context: []string{"z.yaml"}},
 			want:    []string{"view Files", "Service web Local"},
 		},
 		"of two that are given the last one": {
-			tree: tree{files: map[string]string{"a.yaml": deployment("web"), "b.yaml": selecting("web", "Cluster"), "c.yaml": selecting("web", "Local")}},
+			tree: tree{
+				files: map[string]string{
+					"a.yaml": deployment("web"),
+					"b.yaml": selecting("web", "Cluster"),
+					"c.yaml": selecting("web", "Local"),
+				},
+			},
 			want: []string{"view Files", "Service web Local"},
 		},
 		"a Service that is only a part is none": {
-			tree: tree{files: map[string]string{"a.yaml": deployment("web"), "b.yaml": strings.Replace(selecting("web", "Local"), "ports: [{port: 80}]", "ports: []", 1)}},
+			tree: tree{
+				files: map[string]string{
+					"a.yaml": deployment("web"),
+					"b.yaml": strings.Replace(selecting("web", "Local"), "ports: [{port: 80}]", "ports: []", 1),
+				},
+			},
 			want: []string{"view Files"},
 		},
 		"autoscalers of all versions": {
-			tree: tree{files: map[string]string{"a.yaml": deployment("web"), "b.yaml": autoscaler("v1", "one") + "---\n" + autoscaler("v2", "two")}},
+			tree: tree{
+				files: map[string]string{
+					"a.yaml": deployment("web"),
+					"b.yaml": autoscaler("v1", "one") + "---\n" + autoscaler("v2", "two"),
+				},
+			},
 			want: []string{
 				"view Files", "autoscaling/v1 HorizontalPodAutoscaler default/one web 7", "autoscaling/v2 HorizontalPodAutoscaler default/two web 7",
 			},
@@ -634,7 +864,13 @@ func TestNeighboursAreAllThatWasRead(t *testing.T) {
 		"endpoints of both kinds, in a Service's own namespace": {
 			tree: tree{files: map[string]string{
 				"a.yaml": service("web"),
-				"b.yaml": endpointSlice("web-1", "{nodeName: node-1}, {}, {nodeName: null}") + "---\n" + endpointSlice("web-2, namespace: edge", "{}"),
+				"b.yaml": endpointSlice(
+					"web-1",
+					"{nodeName: node-1}, {}, {nodeName: null}",
+				) + "---\n" + endpointSlice(
+					"web-2, namespace: edge",
+					"{}",
+				),
 				"c.yaml": "apiVersion: v1\nkind: Endpoints\nmetadata: {name: web}\nsubsets: [{addresses: [{ip: 10.0.0.1, nodeName: node-1}]}, {addresses: [{ip: 10.0.0.2}]}]\n",
 			}},
 			want: []string{
@@ -642,11 +878,21 @@ func TestNeighboursAreAllThatWasRead(t *testing.T) {
 			},
 		},
 		"of endpoints of one name the last ones": {
-			tree: tree{files: map[string]string{"a.yaml": service("web"), "b.yaml": endpointSlice("web-1", "{}") + "---\n" + endpointSlice("web-1", "{}, {}")}},
+			tree: tree{
+				files: map[string]string{
+					"a.yaml": service("web"),
+					"b.yaml": endpointSlice("web-1", "{}") + "---\n" + endpointSlice("web-1", "{}, {}"),
+				},
+			},
 			want: []string{"view Files", "discovery.k8s.io/v1 EndpointSlice default/web-1 web 2 of 2"},
 		},
 		"endpoints that are still to be named are others": {
-			tree: tree{files: map[string]string{"a.yaml": service("web"), "b.yaml": strings.Repeat("---\n"+strings.Replace(endpointSlice("web-", "{}"), "name:", "generateName:", 1), 2)}},
+			tree: tree{
+				files: map[string]string{
+					"a.yaml": service("web"),
+					"b.yaml": strings.Repeat("---\n"+strings.Replace(endpointSlice("web-", "{}"), "name:", "generateName:", 1), 2),
+				},
+			},
 			want: []string{
 				"view Files", "discovery.k8s.io/v1 EndpointSlice default/web-* web 1 of 1", "discovery.k8s.io/v1 EndpointSlice default/web-* web 1 of 1",
 			},
@@ -656,7 +902,9 @@ func TestNeighboursAreAllThatWasRead(t *testing.T) {
 			want: []string{"view Files"},
 		},
 		"an autoscaler in another namespace is none": {
-			tree: tree{files: map[string]string{"a.yaml": deployment("web"), "b.yaml": autoscaler("v2", "two, namespace: edge")}},
+			tree: tree{
+				files: map[string]string{"a.yaml": deployment("web"), "b.yaml": autoscaler("v2", "two, namespace: edge")},
+			},
 			want: []string{"view Files"},
 		},
 	}

@@ -44,12 +44,26 @@ func TestLoadPolicies(t *testing.T) {
 		wantError []string
 	}{
 		"several documents, and what is no policy is passed over": {
-			files: map[string]string{"a.yaml": edge + "---\n# none\n---\n" + service("web") + "---\n- a\n---\n" + strings.Replace(edge, "edge", "other", 1)},
-			want:  []string{"a.yaml edge", "a.yaml other"},
+			files: map[string]string{
+				"a.yaml": edge + "---\n# none\n---\n" + service(
+					"web",
+				) + "---\n- a\n---\n" + strings.Replace(
+					edge,
+					"edge",
+					"other",
+					1,
+				),
+			},
+			want: []string{"a.yaml edge", "a.yaml other"},
 		},
 		"a directory is walked in order": {
-			files: map[string]string{"b.json": `{"apiVersion":"sourceward.dev/v1alpha1","kind":"SourceIPPolicy","metadata":{"name":"b"}}`, "a/a.yml": edge, "c.txt": edge, ".git/d.yaml": edge},
-			want:  []string{"a/a.yml edge", "b.json b"},
+			files: map[string]string{
+				"b.json":      `{"apiVersion":"sourceward.dev/v1alpha1","kind":"SourceIPPolicy","metadata":{"name":"b"}}`,
+				"a/a.yml":     edge,
+				"c.txt":       edge,
+				".git/d.yaml": edge,
+			},
+			want: []string{"a/a.yml edge", "b.json b"},
 		},
 		"a policy that is given by two paths is read once": {
 			files: map[string]string{"a.yaml": edge},
@@ -57,16 +71,21 @@ func TestLoadPolicies(t *testing.T) {
 			want:  []string{"a.yaml edge"},
 		},
 		"the items of a List": {
-			files: map[string]string{"a.yaml": "apiVersion: v1\nkind: List\nitems:\n- apiVersion: sourceward.dev/v1alpha1\n  kind: SourceIPPolicy\n  metadata: {name: edge}\n" +
-				"- text\n- apiVersion: v1\n  kind: Service\n- apiVersion: sourceward.dev/v1alpha1\n  kind: SourceIPPolicy\n  spec: {rule: []}\n"},
+			files: map[string]string{
+				"a.yaml": "apiVersion: v1\nkind: List\nitems:\n- apiVersion: sourceward.dev/v1alpha1\n  kind: SourceIPPolicy\n  metadata: {name: edge}\n" +
+					"- text\n- apiVersion: v1\n  kind: Service\n- apiVersion: sourceward.dev/v1alpha1\n  kind: SourceIPPolicy\n  spec: {rule: []}\n",
+			},
 			want:      []string{"a.yaml edge"},
 			wantError: []string{"a.yaml:12:10: there is no field spec.rule in a SourceIPPolicy; check its spelling"},
 		},
 		"a path without a policy": {
-			files:     map[string]string{"a.yaml": edge, "b.yaml": service("web"), "c/d.txt": edge},
-			paths:     []string{"a.yaml", "b.yaml", "c"},
-			want:      []string{"a.yaml edge"},
-			wantError: []string{"b.yaml: no SourceIPPolicy is in it; give the file or directory of your policies", "c: no SourceIPPolicy is in it; give the file or directory of your policies"},
+			files: map[string]string{"a.yaml": edge, "b.yaml": service("web"), "c/d.txt": edge},
+			paths: []string{"a.yaml", "b.yaml", "c"},
+			want:  []string{"a.yaml edge"},
+			wantError: []string{
+				"b.yaml: no SourceIPPolicy is in it; give the file or directory of your policies",
+				"c: no SourceIPPolicy is in it; give the file or directory of your policies",
+			},
 		},
 		"a path that is not there": {
 			paths:     []string{"a.yaml"},
@@ -86,11 +105,15 @@ func TestLoadPolicies(t *testing.T) {
 			wantError: []string{`a.yaml:2:1: key "a" is set twice, first in line 1; remove one`},
 		},
 		"another version": {
-			files:     map[string]string{"a.yaml": "# a\napiVersion: sourceward.dev/v1\nkind: SourceIPPolicy\n"},
-			wantError: []string{"a.yaml:2:1: apiVersion \"sourceward.dev/v1\" is not that of a SourceIPPolicy; write apiVersion: sourceward.dev/v1alpha1"},
+			files: map[string]string{"a.yaml": "# a\napiVersion: sourceward.dev/v1\nkind: SourceIPPolicy\n"},
+			wantError: []string{
+				"a.yaml:2:1: apiVersion \"sourceward.dev/v1\" is not that of a SourceIPPolicy; write apiVersion: sourceward.dev/v1alpha1",
+			},
 		},
 		"another group": {
-			files: map[string]string{"a.yaml": "apiVersion: sourceward.io/v1alpha1\nkind: SourceIPPolicy\n---\nkind: SourceIPPolicy\n---\napiVersion: 1\nkind: SourceIPPolicy\n"},
+			files: map[string]string{
+				"a.yaml": "apiVersion: sourceward.io/v1alpha1\nkind: SourceIPPolicy\n---\nkind: SourceIPPolicy\n---\napiVersion: 1\nkind: SourceIPPolicy\n",
+			},
 			wantError: []string{
 				`a.yaml:1:1: apiVersion "sourceward.io/v1alpha1" is not that of a SourceIPPolicy; write apiVersion: sourceward.dev/v1alpha1`,
 				`a.yaml:4:1: apiVersion "" is not that of a SourceIPPolicy; write apiVersion: sourceward.dev/v1alpha1`,
@@ -98,7 +121,9 @@ func TestLoadPolicies(t *testing.T) {
 			},
 		},
 		"another kind": {
-			files: map[string]string{"a.yaml": "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIpPolicy\n---\napiVersion: sourceward.dev/v1\nkind: SourceIPPolicies\n"},
+			files: map[string]string{
+				"a.yaml": "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIpPolicy\n---\napiVersion: sourceward.dev/v1\nkind: SourceIPPolicies\n",
+			},
 			wantError: []string{
 				`a.yaml:2:1: kind "SourceIpPolicy" is not that of a SourceIPPolicy; write kind: SourceIPPolicy`,
 				`a.yaml:4:1: apiVersion "sourceward.dev/v1" is not that of a SourceIPPolicy; write apiVersion: sourceward.dev/v1alpha1`,
@@ -106,16 +131,22 @@ func TestLoadPolicies(t *testing.T) {
 			},
 		},
 		"the items of a typed list need no kind": {
-			files:     map[string]string{"a.yaml": "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIPPolicyList\nitems:\n- metadata: {name: edge}\n- metadata: {name: other}\n  spec: {rule: []}\n- null\n"},
+			files: map[string]string{
+				"a.yaml": "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIPPolicyList\nitems:\n- metadata: {name: edge}\n- metadata: {name: other}\n  spec: {rule: []}\n- null\n",
+			},
 			want:      []string{"a.yaml edge"},
 			wantError: []string{"a.yaml:6:10: there is no field spec.rule in a SourceIPPolicy; check its spelling"},
 		},
 		"a skew of 0, which is not the same as none": {
-			files:     map[string]string{"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  spread: {strategy: TopologySpread, maxSkew: 0}\n"},
+			files: map[string]string{
+				"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  spread: {strategy: TopologySpread, maxSkew: 0}\n",
+			},
 			wantError: []string{"a.yaml:5:38: spec.spread.maxSkew: Invalid value: 0: must be at least 1"},
 		},
 		"each unknown field has its line": {
-			files: map[string]string{"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  prio: 1\n  rules:\n  - {id: a, mode: Deny}\n  - id: b\n    modes: Deny\n  match:\n    namespaceSelector:\n      matchLabel: {}\n"},
+			files: map[string]string{
+				"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  prio: 1\n  rules:\n  - {id: a, mode: Deny}\n  - id: b\n    modes: Deny\n  match:\n    namespaceSelector:\n      matchLabel: {}\n",
+			},
 			wantError: []string{
 				"a.yaml:12:7: there is no field spec.match.namespaceSelector.matchLabel in a SourceIPPolicy; check its spelling",
 				"a.yaml:5:3: there is no field spec.prio in a SourceIPPolicy; check its spelling",
@@ -123,15 +154,23 @@ func TestLoadPolicies(t *testing.T) {
 			},
 		},
 		"parameters are free, and so are labels": {
-			files: map[string]string{"a.yaml": policyHead + "metadata: {name: edge, labels: {a.b/c: d}}\nspec: {parameters: {anything: [{goes: 1}]}}\n"},
-			want:  []string{"a.yaml edge"},
+			files: map[string]string{
+				"a.yaml": policyHead + "metadata: {name: edge, labels: {a.b/c: d}}\nspec: {parameters: {anything: [{goes: 1}]}}\n",
+			},
+			want: []string{"a.yaml edge"},
 		},
 		"a value of the wrong type has its line": {
-			files:     map[string]string{"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  rules: []\n  priority: high\n"},
-			wantError: []string{"a.yaml:6:3: spec.priority of this SourceIPPolicy: want a whole number, got a string; write digits without quotes"},
+			files: map[string]string{
+				"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  rules: []\n  priority: high\n",
+			},
+			wantError: []string{
+				"a.yaml:6:3: spec.priority of this SourceIPPolicy: want a whole number, got a string; write digits without quotes",
+			},
 		},
 		"the mode Off, which is a boolean without quotes": {
-			files:     map[string]string{"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  rules: [{id: a, mode: Off}]\n"},
+			files: map[string]string{
+				"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  rules: [{id: a, mode: Off}]\n",
+			},
 			wantError: []string{"a.yaml:5:3: spec.rules.mode of this SourceIPPolicy: want a string, got a boolean; quote it"},
 		},
 		"the mode Off in quotes": {
@@ -165,20 +204,32 @@ func TestPolicyPositionIsTheRowOfTheRegoAsFarAsItStandsInTheFile(t *testing.T) {
 		row  int
 		want Position
 	}{
-		"no row is the key":                         {block("|"), 0, Position{7, 5}},
-		"the first row of a block":                  {block("|"), 1, Position{8, 0}},
-		"a row further down":                        {block("|"), 4, Position{11, 0}},
-		"a block without its last line break":       {block("|-"), 3, Position{10, 0}},
-		"a block with all its line breaks":          {block("|+"), 3, Position{10, 0}},
-		"a block that says how it is indented":      {block("|2"), 4, Position{11, 0}},
-		"a block with a comment behind its header":  {block("| # ours"), 3, Position{10, 0}},
-		"a block of carriage returns":               {strings.ReplaceAll(block("|"), "\n", "\r\n"), 3, Position{10, 0}},
-		"a block that begins with an empty line":    {head + "    module: |\n\n      package a\n", 2, Position{9, 0}},
-		"a row beyond the text is the key":          {block("|-"), 5, Position{7, 5}},
-		"a folded text has the rows that it keeps":  {block(">-"), 1, Position{8, 0}},
-		"a folded text does not have the others":    {head + "    module: >-\n      package a\n      deny contains {}\n\n\n      deny contains 1\n", 2, Position{7, 5}},
-		"a quoted text is the key":                  {head + `    module: "package a\n\ndeny contains {}\n"` + "\n", 3, Position{7, 5}},
-		"a quoted text of several lines is the key": {head + "    module: 'package a\n\n      deny contains {}'\n", 2, Position{7, 5}},
+		"no row is the key":                        {block("|"), 0, Position{7, 5}},
+		"the first row of a block":                 {block("|"), 1, Position{8, 0}},
+		"a row further down":                       {block("|"), 4, Position{11, 0}},
+		"a block without its last line break":      {block("|-"), 3, Position{10, 0}},
+		"a block with all its line breaks":         {block("|+"), 3, Position{10, 0}},
+		"a block that says how it is indented":     {block("|2"), 4, Position{11, 0}},
+		"a block with a comment behind its header": {block("| # ours"), 3, Position{10, 0}},
+		"a block of carriage returns":              {strings.ReplaceAll(block("|"), "\n", "\r\n"), 3, Position{10, 0}},
+		"a block that begins with an empty line":   {head + "    module: |\n\n      package a\n", 2, Position{9, 0}},
+		"a row beyond the text is the key":         {block("|-"), 5, Position{7, 5}},
+		"a folded text has the rows that it keeps": {block(">-"), 1, Position{8, 0}},
+		"a folded text does not have the others": {
+			head + "    module: >-\n      package a\n      deny contains {}\n\n\n      deny contains 1\n",
+			2,
+			Position{7, 5},
+		},
+		"a quoted text is the key": {
+			head + `    module: "package a\n\ndeny contains {}\n"` + "\n",
+			3,
+			Position{7, 5},
+		},
+		"a quoted text of several lines is the key": {
+			head + "    module: 'package a\n\n      deny contains {}'\n",
+			2,
+			Position{7, 5},
+		},
 		"a text that came by an alias is the key": {
 			policyHead + "metadata:\n  name: edge\n  annotations:\n    rego: &rego |\n      package a\n      deny contains {}\n" +
 				"spec:\n  rego:\n  - name: corp.rego\n    module: *rego\n",
@@ -202,8 +253,13 @@ func TestPolicyPositionIsTheRowOfTheRegoAsFarAsItStandsInTheFile(t *testing.T) {
 
 func TestPolicyPositionInAList(t *testing.T) {
 	t.Parallel()
-	policies, _, _ := loadPolicies(t, map[string]string{"a.yaml": "apiVersion: v1\nkind: List\nitems:\n- apiVersion: sourceward.dev/v1alpha1\n  kind: SourceIPPolicy\n" +
-		"  metadata: {name: edge}\n  spec:\n    priority: 1\n    rego:\n    - name: corp.rego\n      module: |\n        package a\n        deny\n"})
+	policies, _, _ := loadPolicies(
+		t,
+		map[string]string{
+			"a.yaml": "apiVersion: v1\nkind: List\nitems:\n- apiVersion: sourceward.dev/v1alpha1\n  kind: SourceIPPolicy\n" +
+				"  metadata: {name: edge}\n  spec:\n    priority: 1\n    rego:\n    - name: corp.rego\n      module: |\n        package a\n        deny\n",
+		},
+	)
 	if len(policies) != 1 {
 		t.Fatalf("there are %d policies, want 1", len(policies))
 	}
@@ -246,11 +302,14 @@ func TestManifestsGiveThePoliciesAmongThem(t *testing.T) {
 			want:    []string{"a.yaml edge", "policies/b.yaml b"},
 		},
 		"a broken document is told once": {
-			files:     map[string]string{"a.yaml": "a: 1\na: 2\n---\n" + edge, "b.yaml": "a: 1\na: 2\n"},
-			paths:     []string{"."},
-			further:   []string{"a.yaml", "b.yaml"},
-			want:      []string{"a.yaml edge"},
-			wantError: []string{`a.yaml:2:1: key "a" is set twice, first in line 1; remove one`, `b.yaml:2:1: key "a" is set twice, first in line 1; remove one`},
+			files:   map[string]string{"a.yaml": "a: 1\na: 2\n---\n" + edge, "b.yaml": "a: 1\na: 2\n"},
+			paths:   []string{"."},
+			further: []string{"a.yaml", "b.yaml"},
+			want:    []string{"a.yaml edge"},
+			wantError: []string{
+				`a.yaml:2:1: key "a" is set twice, first in line 1; remove one`,
+				`b.yaml:2:1: key "a" is set twice, first in line 1; remove one`,
+			},
 		},
 		"a policy that is wrong is an error": {
 			files:     map[string]string{"a.yaml": edge + "spec: {prio: 1}\n"},

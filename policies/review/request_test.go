@@ -25,16 +25,64 @@ func TestJudges(t *testing.T) {
 		request admissionv1.AdmissionRequest
 		want    bool
 	}{
-		"a Service that is created":      {admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create}, true},
-		"a Deployment that is updated":   {admissionv1.AdmissionRequest{Kind: deploymentKind, Operation: admissionv1.Update}, true},
-		"a Deployment that is scaled":    {admissionv1.AdmissionRequest{Kind: scale, Resource: deployments, SubResource: "scale", Operation: admissionv1.Update}, true},
-		"a Service that is deleted":      {admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Delete}, false},
-		"a connection to a Service":      {admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Connect}, false},
-		"the status of a Deployment":     {admissionv1.AdmissionRequest{Kind: deploymentKind, Resource: deployments, SubResource: "status", Operation: admissionv1.Update}, false},
-		"the scale of another workload":  {admissionv1.AdmissionRequest{Kind: scale, Resource: metav1.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}, SubResource: "scale", Operation: admissionv1.Update}, false},
-		"a Pod":                          {admissionv1.AdmissionRequest{Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"}, Operation: admissionv1.Create}, false},
-		"an older version of Deployment": {admissionv1.AdmissionRequest{Kind: metav1.GroupVersionKind{Group: "apps", Version: "v1beta1", Kind: "Deployment"}, Operation: admissionv1.Create}, false},
-		"an empty request":               {admissionv1.AdmissionRequest{}, false},
+		"a Service that is created": {
+			admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create},
+			true,
+		},
+		"a Deployment that is updated": {
+			admissionv1.AdmissionRequest{Kind: deploymentKind, Operation: admissionv1.Update},
+			true,
+		},
+		"a Deployment that is scaled": {
+			admissionv1.AdmissionRequest{
+				Kind:        scale,
+				Resource:    deployments,
+				SubResource: "scale",
+				Operation:   admissionv1.Update,
+			},
+			true,
+		},
+		"a Service that is deleted": {
+			admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Delete},
+			false,
+		},
+		"a connection to a Service": {
+			admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Connect},
+			false,
+		},
+		"the status of a Deployment": {
+			admissionv1.AdmissionRequest{
+				Kind:        deploymentKind,
+				Resource:    deployments,
+				SubResource: "status",
+				Operation:   admissionv1.Update,
+			},
+			false,
+		},
+		"the scale of another workload": {
+			admissionv1.AdmissionRequest{
+				Kind:        scale,
+				Resource:    metav1.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"},
+				SubResource: "scale",
+				Operation:   admissionv1.Update,
+			},
+			false,
+		},
+		"a Pod": {
+			admissionv1.AdmissionRequest{
+				Kind:      metav1.GroupVersionKind{Version: "v1", Kind: "Pod"},
+				Operation: admissionv1.Create,
+			},
+			false,
+		},
+		"an older version of Deployment": {
+			admissionv1.AdmissionRequest{
+				Kind:      metav1.GroupVersionKind{Group: "apps", Version: "v1beta1", Kind: "Deployment"},
+				Operation: admissionv1.Create,
+			},
+			false,
+		},
+		"an empty request": {admissionv1.AdmissionRequest{}, false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -54,15 +102,48 @@ func TestRead(t *testing.T) {
 		object, old string
 		wantErr     string
 	}{
-		"a creation":                       {request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create}, object: service},
-		"an update":                        {request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Update}, object: service, old: service},
-		"an update without the old object": {request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Update}, object: service, wantErr: "read oldObject: "},
-		"no object":                        {request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create}, wantErr: "read object: "},
-		"null":                             {request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create}, object: "null", wantErr: "read object: want an object, got nothing"},
-		"a list":                           {request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create}, object: "[]", wantErr: "read object: "},
-		"a field of the wrong type":        {request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create}, object: `{"metadata":{"name":"web"},"spec":{"type":7}}`, wantErr: "read object: /spec/type: want a string"},
-		"an object that has no name, nor will be had": {request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create}, object: `{"spec":{}}`, wantErr: "read object: /metadata/name: "},
-		"a Deployment with a null template":           {request: admissionv1.AdmissionRequest{Kind: deploymentKind, Operation: admissionv1.Create}, object: `{"metadata":{"name":"web"},"spec":{"template":null}}`},
+		"a creation": {
+			request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create},
+			object:  service,
+		},
+		"an update": {
+			request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Update},
+			object:  service,
+			old:     service,
+		},
+		"an update without the old object": {
+			request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Update},
+			object:  service,
+			wantErr: "read oldObject: ",
+		},
+		"no object": {
+			request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create},
+			wantErr: "read object: ",
+		},
+		"null": {
+			request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create},
+			object:  "null",
+			wantErr: "read object: want an object, got nothing",
+		},
+		"a list": {
+			request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create},
+			object:  "[]",
+			wantErr: "read object: ",
+		},
+		"a field of the wrong type": {
+			request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create},
+			object:  `{"metadata":{"name":"web"},"spec":{"type":7}}`,
+			wantErr: "read object: /spec/type: want a string",
+		},
+		"an object that has no name, nor will be had": {
+			request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create},
+			object:  `{"spec":{}}`,
+			wantErr: "read object: /metadata/name: ",
+		},
+		"a Deployment with a null template": {
+			request: admissionv1.AdmissionRequest{Kind: deploymentKind, Operation: admissionv1.Create},
+			object:  `{"metadata":{"name":"web"},"spec":{"template":null}}`,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -80,7 +161,8 @@ func TestRead(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := policies.Ref{Namespace: "edge", Name: "web", Kind: test.request.Kind.Kind, APIVersion: in.Object.APIVersion}
-			if in.Object.Ref != want || string(in.Operation) != string(test.request.Operation) || (in.Old != nil) != (test.old != "") {
+			if in.Object.Ref != want || string(in.Operation) != string(test.request.Operation) ||
+				(in.Old != nil) != (test.old != "") {
 				t.Errorf("Read() is %s of %s, old: %t; want %s", in.Operation, in.Object.Ref, in.Old != nil, want)
 			}
 		})

@@ -15,12 +15,25 @@ var web = policies.Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Nam
 
 func TestRespond(t *testing.T) {
 	t.Parallel()
-	deny := policies.Finding{Rule: "local-on-cluster-ip", Mode: policies.Deny, Message: "m", Fix: "f", Object: web, Path: "/spec/externalTrafficPolicy"}
+	deny := policies.Finding{
+		Rule:    "local-on-cluster-ip",
+		Mode:    policies.Deny,
+		Message: "m",
+		Fix:     "f",
+		Object:  web,
+		Path:    "/spec/externalTrafficPolicy",
+	}
 	house := policies.Finding{Rule: "no-node-port", Mode: policies.Deny, Message: "h", Object: web}
 	warn := policies.Finding{Rule: "unspread-behind-local", Mode: policies.Warn, Message: "m", Fix: "f", Object: web}
 	mutate := policies.Finding{Rule: "source-ip-needs-local", Mode: policies.Mutate, Message: "m", Fix: "f", Object: web}
 	audit := policies.Finding{Rule: "neighbours-unknown", Mode: policies.Audit, Message: "m", Object: web}
-	exempt := policies.Finding{Rule: "unspread-behind-local", Mode: policies.Deny, Message: "m", Object: web, Exempt: &policies.Exemption{Reason: "r"}}
+	exempt := policies.Finding{
+		Rule:    "unspread-behind-local",
+		Mode:    policies.Deny,
+		Message: "m",
+		Object:  web,
+		Exempt:  &policies.Exemption{Reason: "r"},
+	}
 	repair := policies.Patch{Rule: "source-ip-needs-local", Mode: policies.Mutate, Operations: []policies.PatchOperation{
 		{Op: "add", Path: "/spec/externalTrafficPolicy", Value: "Local"},
 	}}
@@ -44,11 +57,17 @@ func TestRespond(t *testing.T) {
 		},
 		"what the API server refuses before it asks validate is refused by mutate": {
 			endpoint: review.Mutate, decision: policies.Decision{Findings: []policies.Finding{deny}},
-			want: want{Outcome: review.Denied, Refusal: "local-on-cluster-ip: Service edge/web /spec/externalTrafficPolicy: m; fix: f"},
+			want: want{
+				Outcome: review.Denied,
+				Refusal: "local-on-cluster-ip: Service edge/web /spec/externalTrafficPolicy: m; fix: f",
+			},
 		},
 		"validate refuses it too, should an API server ask": {
 			endpoint: review.Validate, decision: policies.Decision{Findings: []policies.Finding{deny}},
-			want: want{Outcome: review.Denied, Refusal: "local-on-cluster-ip: Service edge/web /spec/externalTrafficPolicy: m; fix: f"},
+			want: want{
+				Outcome: review.Denied,
+				Refusal: "local-on-cluster-ip: Service edge/web /spec/externalTrafficPolicy: m; fix: f",
+			},
 		},
 		"mutate leaves other denials and warnings to validate, which sees the final object": {
 			endpoint: review.Mutate, decision: policies.Decision{Findings: []policies.Finding{house, warn}},
@@ -129,11 +148,18 @@ func TestWarningsFit(t *testing.T) {
 			Message: strings.Repeat("ünspread ", 60) + string(rune('a'+i)), Fix: strings.Repeat("x", 500) + string(rune('a'+i)),
 		})
 	}
-	decision.Findings = append(decision.Findings, policies.Finding{Rule: "one", Mode: policies.Warn, Message: "1"}, policies.Finding{
-		Rule: "two", Mode: policies.Warn, Message: strings.Repeat("m", 100), Fix: strings.Repeat("f", 100),
-	})
+	decision.Findings = append(
+		decision.Findings,
+		policies.Finding{Rule: "one", Mode: policies.Warn, Message: "1"},
+		policies.Finding{
+			Rule: "two", Mode: policies.Warn, Message: strings.Repeat("m", 100), Fix: strings.Repeat("f", 100),
+		},
+	)
 	for i := range 9 {
-		decision.Findings = append(decision.Findings, policies.Finding{Rule: "many", Mode: policies.Warn, Message: string(rune('a' + i))})
+		decision.Findings = append(
+			decision.Findings,
+			policies.Finding{Rule: "many", Mode: policies.Warn, Message: string(rune('a' + i))},
+		)
 	}
 	response, _, err := review.Respond(review.Validate, decision)
 	if err != nil {
@@ -174,11 +200,15 @@ func TestRespondScale(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			scale := func(replicas string) []byte {
-				return []byte(`{"apiVersion":"autoscaling/v1","kind":"Scale","metadata":{"name":"web","namespace":"edge"},"spec":{"replicas":` + replicas + `}}`)
+				return []byte(
+					`{"apiVersion":"autoscaling/v1","kind":"Scale","metadata":{"name":"web","namespace":"edge"},"spec":{"replicas":` + replicas + `}}`,
+				)
 			}
 			request := &admissionv1.AdmissionRequest{Operation: admissionv1.Update}
 			request.Object.Raw, request.OldObject.Raw = scale(test.to), scale(test.from)
-			workload := &policies.Workload{Ref: policies.Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "edge", Name: "web"}}
+			workload := &policies.Workload{
+				Ref: policies.Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "edge", Name: "web"},
+			}
 			in, err := review.ReadScale(request, workload)
 			if err != nil {
 				t.Fatal(err)
@@ -187,7 +217,9 @@ func TestRespondScale(t *testing.T) {
 				t.Errorf("Grows() is %t, want %t", got, test.grows)
 			}
 			response, outcome := review.RespondScale(policies.Decision{Findings: []policies.Finding{house, unspread}})
-			if diff := cmp.Diff([]string{"unspread-behind-local: m; fix: f"}, response.Warnings); diff != "" || !response.Allowed || outcome != review.Warned {
+			if diff := cmp.Diff([]string{"unspread-behind-local: m; fix: f"}, response.Warnings); diff != "" ||
+				!response.Allowed ||
+				outcome != review.Warned {
 				t.Errorf("RespondScale() allowed: %t, %s, mismatch (-want +got):\n%s", response.Allowed, outcome, diff)
 			}
 			if workload.Replicas != nil {

@@ -18,7 +18,11 @@ func TestSampleIsWhatNewMakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(texts(t, os.DirFS(name)), sample); diff != "" {
-		t.Errorf("config/samples/%s mismatch (-New +sample); repair with: rm -r it, and sourceward policy new %[1]s in config/samples:\n%s", name, diff)
+		t.Errorf(
+			"config/samples/%s mismatch (-New +sample); repair with: rm -r it, and sourceward policy new %[1]s in config/samples:\n%s",
+			name,
+			diff,
+		)
 	}
 }
 

@@ -68,7 +68,9 @@ func BenchmarkMemory(b *testing.B) {
 		b.Fatal(err)
 	}
 	for i := range memoryNamespaces {
-		_, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: team(i)}}, metav1.CreateOptions{})
+		_, err := client.CoreV1().
+			Namespaces().
+			Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: team(i)}}, metav1.CreateOptions{})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -149,28 +151,45 @@ func team(i int) string { return fmt.Sprintf("team-%d", i%memoryNamespaces) }
 
 // memoryTemplate is a template as it is usual: most of it is not for us.
 func memoryTemplate(i int) corev1.PodTemplateSpec {
-	probe := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromString("web")}}}
+	probe := &corev1.Probe{
+		ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromString("web")}},
+	}
 	resources := corev1.ResourceRequirements{Requests: corev1.ResourceList{
 		corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("128Mi"),
 	}}
 	container := func(name string, port int32) corev1.Container {
 		return corev1.Container{
 			Name: name, Image: "registry.example.com/" + name + ":1.2.3", Resources: resources, ReadinessProbe: probe, LivenessProbe: probe,
-			Env:   []corev1.EnvVar{{Name: "LOG_LEVEL", Value: "info"}, {Name: "REGION", Value: "eu-1"}, {Name: "PEERS", Value: "peers.example.com"}},
+			Env: []corev1.EnvVar{
+				{Name: "LOG_LEVEL", Value: "info"},
+				{Name: "REGION", Value: "eu-1"},
+				{Name: "PEERS", Value: "peers.example.com"},
+			},
 			Ports: []corev1.ContainerPort{{Name: name, ContainerPort: port}},
 		}
 	}
 	return corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{
-			Labels:      memoryLabels(i),
-			Annotations: map[string]string{"prometheus.io/scrape": "true", "checksum/config": "1f40fc92da241694750979ee6cf582f2d5d7d28e18335de05abc54d0560e0f53"},
+			Labels: memoryLabels(i),
+			Annotations: map[string]string{
+				"prometheus.io/scrape": "true",
+				"checksum/config":      "1f40fc92da241694750979ee6cf582f2d5d7d28e18335de05abc54d0560e0f53",
+			},
 		},
-		Spec: corev1.PodSpec{ServiceAccountName: "web", Containers: []corev1.Container{container("web", 8080), container("proxy", 15001)}},
+		Spec: corev1.PodSpec{
+			ServiceAccountName: "web",
+			Containers:         []corev1.Container{container("web", 8080), container("proxy", 15001)},
+		},
 	}
 }
 
 func memoryLabels(i int) map[string]string {
-	return map[string]string{appLabel: app(i), "app.kubernetes.io/instance": app(i), "app.kubernetes.io/part-of": team(i), "app.kubernetes.io/version": "1.2.3"}
+	return map[string]string{
+		appLabel:                     app(i),
+		"app.kubernetes.io/instance": app(i),
+		"app.kubernetes.io/part-of":  team(i),
+		"app.kubernetes.io/version":  "1.2.3",
+	}
 }
 
 func createDeployment(ctx context.Context, client kubernetes.Interface, i int) error {
@@ -192,12 +211,18 @@ func createReplicaSets(ctx context.Context, client kubernetes.Interface, i int) 
 		hash := fmt.Sprintf("%d", revision)
 		template.Labels[appsv1.DefaultDeploymentUniqueLabelKey] = hash
 		_, err := client.AppsV1().ReplicaSets(team(i)).Create(ctx, &appsv1.ReplicaSet{
-			ObjectMeta: metav1.ObjectMeta{Name: app(i) + "-" + hash, Labels: template.Labels, OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: "apps/v1", Kind: "Deployment", Name: app(i), UID: "00000000-0000-0000-0000-000000000000", Controller: new(true),
-			}}},
+			ObjectMeta: metav1.ObjectMeta{
+				Name:   app(i) + "-" + hash,
+				Labels: template.Labels,
+				OwnerReferences: []metav1.OwnerReference{{
+					APIVersion: "apps/v1", Kind: "Deployment", Name: app(i), UID: "00000000-0000-0000-0000-000000000000", Controller: new(true),
+				}},
+			},
 			Spec: appsv1.ReplicaSetSpec{
 				Replicas: new(int32(0)), Template: template,
-				Selector: &metav1.LabelSelector{MatchLabels: map[string]string{appLabel: app(i), appsv1.DefaultDeploymentUniqueLabelKey: hash}},
+				Selector: &metav1.LabelSelector{
+					MatchLabels: map[string]string{appLabel: app(i), appsv1.DefaultDeploymentUniqueLabelKey: hash},
+				},
 			},
 		}, metav1.CreateOptions{})
 		if err != nil {

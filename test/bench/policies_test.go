@@ -67,7 +67,10 @@ func BenchmarkPolicies(b *testing.B) {
 			for range size {
 				settings := policies.Resolve(sets[i].Policies, in.Object, in.Namespace)
 				decision, err := policies.Decide(b.Context(), in, sets[i], settings)
-				house := slices.DeleteFunc(decision.Findings, func(f policies.Finding) bool { return !strings.HasPrefix(f.Rule, "corp-") })
+				house := slices.DeleteFunc(
+					decision.Findings,
+					func(f policies.Finding) bool { return !strings.HasPrefix(f.Rule, "corp-") },
+				)
 				if err != nil || len(house) != variants[i].findings {
 					b.Fatalf("%s: %d findings (%v), want %d", variants[i].name, len(house), err, variants[i].findings)
 				}

@@ -103,7 +103,8 @@ spec:
 // Both begin with the same policies.Document, which plain OPA converts as a whole, by way of JSON, and Sourceward as far as
 // it is looked at. Beside it stands the one line for a document that is in JSON types already.
 func BenchmarkRego(b *testing.B) {
-	floor, err := rego.New(rego.Module("floor.rego", oneLine), rego.Query("denied := data.floor.deny")).PrepareForEval(b.Context())
+	floor, err := rego.New(rego.Module("floor.rego", oneLine), rego.Query("denied := data.floor.deny")).
+		PrepareForEval(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -115,7 +116,10 @@ func BenchmarkRego(b *testing.B) {
 		}
 		return policies.Document{
 			Operation: policies.Create, Object: object,
-			Namespace:  policies.NamespaceDocument{Name: "edge", Labels: map[string]string{"kubernetes.io/metadata.name": "edge"}},
+			Namespace: policies.NamespaceDocument{
+				Name:   "edge",
+				Labels: map[string]string{"kubernetes.io/metadata.name": "edge"},
+			},
 			Facts:      policies.Facts{ExternallyAccessible: true, Explicit: policies.ExplicitDefaulted},
 			Cluster:    policies.ClusterDocument{Version: policies.Newest.String()},
 			Parameters: map[string]any{},

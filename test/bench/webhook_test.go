@@ -217,7 +217,13 @@ func (a *admission) startFloor(b *testing.B, certDir string) {
 	metrics := freeAddress(b)
 	a.floor.MetricsURL = "http://" + metrics + "/metrics"
 	// It ends with the context of the benchmark.
-	floor := exec.CommandContext(b.Context(), binary, "--port="+port, "--metrics-bind-address="+metrics, "--cert-dir="+certDir)
+	floor := exec.CommandContext(
+		b.Context(),
+		binary,
+		"--port="+port,
+		"--metrics-bind-address="+metrics,
+		"--cert-dir="+certDir,
+	)
 	var stderr bytes.Buffer
 	floor.Stderr = &stderr
 	if err := floor.Start(); err != nil {
@@ -269,7 +275,9 @@ func (a *admission) register(b *testing.B) {
 		floorMutating.Webhooks = append(floorMutating.Webhooks, *webhook)
 		mutating.Webhooks[i].ObjectSelector = selector("warn", "mutate")
 	}
-	floorValidating := &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "floor"}}
+	floorValidating := &admissionregistrationv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: "floor"},
+	}
 	for i := range validating.Webhooks {
 		webhook := validating.Webhooks[i].DeepCopy()
 		webhook.ObjectSelector = selector("floor")
@@ -431,10 +439,16 @@ func untilIdle(ctx context.Context, pid int) (spent time.Duration, err error) {
 
 // untilForgotten waits until our process knows no Deployment any more.
 func (a *admission) untilForgotten(ctx context.Context) error {
-	return wait.PollUntilContextTimeout(ctx, 5*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
-		cached, err := a.ours.Metric(ctx, `sourceward_cache_objects{kind="Deployment"}`)
-		return cached == 0, err
-	})
+	return wait.PollUntilContextTimeout(
+		ctx,
+		5*time.Millisecond,
+		time.Minute,
+		true,
+		func(ctx context.Context) (bool, error) {
+			cached, err := a.ours.Metric(ctx, `sourceward_cache_objects{kind="Deployment"}`)
+			return cached == 0, err
+		},
+	)
 }
 
 // calls is how many calls there have been about each variant.
@@ -516,10 +530,16 @@ func (warnings) HandleWarningHeaderWithContext(ctx context.Context, code int, _,
 // until polls until there is no error.
 func until(b *testing.B, what string, ask func() error) {
 	var last error
-	err := wait.PollUntilContextTimeout(b.Context(), 20*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
-		last = ask()
-		return last == nil, nil
-	})
+	err := wait.PollUntilContextTimeout(
+		b.Context(),
+		20*time.Millisecond,
+		time.Minute,
+		true,
+		func(context.Context) (bool, error) {
+			last = ask()
+			return last == nil, nil
+		},
+	)
 	if err != nil {
 		b.Fatalf("%s: %v: %v", what, err, last)
 	}

@@ -43,7 +43,9 @@ func TestCompareComplainsOfWhatIsAtOdds(t *testing.T) {
 		"a finding with more values than were judged": {
 			findings:   []finding{found("a", "one"), found("a", "two")},
 			judgements: map[key]judgement{at("a"): {Values: []string{"one"}, Right: "it is so"}},
-			want:       []string{"found with values one, two, judged with values one: example.com/m: chart: Service/default/web: a"},
+			want: []string{
+				"found with values one, two, judged with values one: example.com/m: chart: Service/default/web: a",
+			},
 		},
 	}
 	for name, test := range tests {
@@ -118,7 +120,8 @@ func TestJudge(t *testing.T) {
 	}
 	var rules []string
 	for _, f := range got.findings {
-		if known := strings.Contains(f.message, "over 5 nodes"); f.rule == "unspread-behind-local" && known != (f.values == "nodes") {
+		if known := strings.Contains(f.message, "over 5 nodes"); f.rule == "unspread-behind-local" &&
+			known != (f.values == "nodes") {
 			t.Errorf("with values %s, %s says %q", f.values, f.rule, f.message)
 		}
 		if f.rule == unreadable || f.rule == unrenderable || f.rule == "unspread-behind-local" {

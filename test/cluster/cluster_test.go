@@ -203,10 +203,16 @@ func start(t *testing.T, options Options) *Cluster {
 func eventually(t *testing.T, c *Cluster, what string, ask func(context.Context) (bool, error)) {
 	t.Helper()
 	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, time.Minute, true, func(ctx context.Context) (yes bool, _ error) {
-		yes, last = ask(ctx)
-		return yes, nil
-	})
+	err := wait.PollUntilContextTimeout(
+		t.Context(),
+		20*time.Millisecond,
+		time.Minute,
+		true,
+		func(ctx context.Context) (yes bool, _ error) {
+			yes, last = ask(ctx)
+			return yes, nil
+		},
+	)
 	if err != nil {
 		t.Fatalf("%s: %v (%v)\n%s", what, err, last, c.Logs())
 	}

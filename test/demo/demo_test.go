@@ -109,7 +109,15 @@ func TestItRunsUntilItIsInterrupted(t *testing.T) {
 	if config == nil || kubectl == nil {
 		t.Fatalf("no KUBECONFIG and no kubectl in:\n%s", text[:n])
 	}
-	command := exec.CommandContext(t.Context(), string(kubectl[1]), "--kubeconfig", string(config[1]), "apply", "-f", "test/demo/manifests/admin.yaml")
+	command := exec.CommandContext(
+		t.Context(),
+		string(kubectl[1]),
+		"--kubeconfig",
+		string(config[1]),
+		"apply",
+		"-f",
+		"test/demo/manifests/admin.yaml",
+	)
 	if answer, err := command.CombinedOutput(); err == nil || !strings.Contains(string(answer), "local-on-cluster-ip") {
 		t.Errorf("kubectl apply: %v, want a refusal:\n%s", err, answer)
 	}

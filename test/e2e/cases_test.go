@@ -86,7 +86,11 @@ func readClusterCase(t *testing.T, dir string) (c clusterCase, why string) {
 			return c, file.why
 		}
 	}
-	c = clusterCase{dir: dir, object: documents(t, filepath.Join(dir, "object.yaml"))[0], policies: documents(t, filepath.Join(dir, "settings.yaml"))}
+	c = clusterCase{
+		dir:      dir,
+		object:   documents(t, filepath.Join(dir, "object.yaml"))[0],
+		policies: documents(t, filepath.Join(dir, "settings.yaml")),
+	}
 	if c.object.unstructured().GetName() == "" {
 		return c, "it has no name, and kubectl apply wants one"
 	}
@@ -106,7 +110,10 @@ func readClusterCase(t *testing.T, dir string) (c clusterCase, why string) {
 	for _, object := range append([]parityObject{c.object}, c.related...) {
 		name := object.ref().Namespace
 		if !slices.ContainsFunc(c.namespaces, func(n parityObject) bool { return n.ref().Name == name }) {
-			c.namespaces = append(c.namespaces, parityObject{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name}})
+			c.namespaces = append(
+				c.namespaces,
+				parityObject{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name}},
+			)
 		}
 	}
 	return c, ""
@@ -298,7 +305,11 @@ func (r *caseRunner) describe(t *testing.T, namespace parityObject) {
 		t.Fatal(err)
 	}
 	// Pods are refused without it, and there are no controllers to make it.
-	account := parityObject{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": map[string]any{"name": "default", "namespace": name}}
+	account := parityObject{
+		"apiVersion": "v1",
+		"kind":       "ServiceAccount",
+		"metadata":   map[string]any{"name": "default", "namespace": name},
+	}
 	if err := r.objects.Create(t.Context(), account.unstructured()); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}

@@ -84,7 +84,9 @@ func TestCertificates(t *testing.T) {
 			return client.CoreV1().Secrets(caNamespace).Delete(t.Context(), caSecret, metav1.DeleteOptions{})
 		}
 		emptied := func() error {
-			_, err := client.CoreV1().Secrets(caNamespace).Patch(t.Context(), caSecret, types.MergePatchType, []byte(`{"data": {"tls.crt": ""}}`), metav1.PatchOptions{})
+			_, err := client.CoreV1().
+				Secrets(caNamespace).
+				Patch(t.Context(), caSecret, types.MergePatchType, []byte(`{"data": {"tls.crt": ""}}`), metav1.PatchOptions{})
 			return err
 		}
 		for name, changes := range map[string][]func() error{
@@ -165,7 +167,9 @@ func TestCertificates(t *testing.T) {
 	})
 
 	t.Run("we own caBundle and no other field", func(t *testing.T) {
-		object, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), caConfiguration, metav1.GetOptions{})
+		object, err := client.AdmissionregistrationV1().
+			MutatingWebhookConfigurations().
+			Get(t.Context(), caConfiguration, metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,9 +250,18 @@ func (e *certificatesTest) install(t *testing.T, name string, webhooks ...string
 func manifests(name string, webhooks ...string) string {
 	var b strings.Builder
 	for _, kind := range []string{"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"} {
-		fmt.Fprintf(&b, "---\napiVersion: admissionregistration.k8s.io/v1\nkind: %s\nmetadata: {name: %s}\nwebhooks:\n", kind, name)
+		fmt.Fprintf(
+			&b,
+			"---\napiVersion: admissionregistration.k8s.io/v1\nkind: %s\nmetadata: {name: %s}\nwebhooks:\n",
+			kind,
+			name,
+		)
 		for _, w := range webhooks {
-			fmt.Fprintf(&b, "- {name: %s.sourceward.dev, clientConfig: {url: 'https://localhost:9443/'}, sideEffects: None, admissionReviewVersions: [v1], failurePolicy: Ignore}\n", w)
+			fmt.Fprintf(
+				&b,
+				"- {name: %s.sourceward.dev, clientConfig: {url: 'https://localhost:9443/'}, sideEffects: None, admissionReviewVersions: [v1], failurePolicy: Ignore}\n",
+				w,
+			)
 		}
 	}
 	return b.String()
@@ -268,10 +281,16 @@ func (e *certificatesTest) kubectl(t *testing.T, stdin string, args ...string) {
 func (e *certificatesTest) eventually(t *testing.T, what string, ask func() error) {
 	t.Helper()
 	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
-		last = ask()
-		return last == nil, nil
-	})
+	err := wait.PollUntilContextTimeout(
+		t.Context(),
+		5*time.Millisecond,
+		time.Minute,
+		true,
+		func(context.Context) (bool, error) {
+			last = ask()
+			return last == nil, nil
+		},
+	)
 	if err != nil {
 		t.Fatalf("%s: %v; last: %v", what, err, last)
 	}
@@ -310,14 +329,18 @@ func (e *certificatesTest) ca(t *testing.T) string {
 func (e *certificatesTest) bundles(t *testing.T) []string {
 	t.Helper()
 	var bundles []string
-	m, err := e.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), caConfiguration, metav1.GetOptions{})
+	m, err := e.client.AdmissionregistrationV1().
+		MutatingWebhookConfigurations().
+		Get(t.Context(), caConfiguration, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		t.Error(err)
 	}
 	for i := range m.Webhooks {
 		bundles = append(bundles, string(m.Webhooks[i].ClientConfig.CABundle))
 	}
-	v, err := e.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(t.Context(), caConfiguration, metav1.GetOptions{})
+	v, err := e.client.AdmissionregistrationV1().
+		ValidatingWebhookConfigurations().
+		Get(t.Context(), caConfiguration, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		t.Error(err)
 	}

@@ -113,9 +113,18 @@ func (d *differentialTally) count(r differentialResult) {
 }
 
 func (d differentialTally) String() string {
-	return fmt.Sprintf("%d (%d of them dry runs): %d accepted, 422 for the traffic policy %d, for the health check node port %d, "+
-		"for neither %d, another code %d; %d disagreements",
-		d.all, d.dryRun, d.accepted, d.trafficPolicy, d.healthCheckNodePort, d.otherField, d.otherCode, d.disagreements)
+	return fmt.Sprintf(
+		"%d (%d of them dry runs): %d accepted, 422 for the traffic policy %d, for the health check node port %d, "+
+			"for neither %d, another code %d; %d disagreements",
+		d.all,
+		d.dryRun,
+		d.accepted,
+		d.trafficPolicy,
+		d.healthCheckNodePort,
+		d.otherField,
+		d.otherCode,
+		d.disagreements,
+	)
 }
 
 // wantAll wants that a tally is large enough to have found something: much of every answer, and little of those
@@ -160,7 +169,10 @@ func (r differentialResult) refused() []string {
 	if r.code != http.StatusUnprocessableEntity {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(differentialFields), func(f string) bool { return !slices.Contains(r.fields, f) })
+	return slices.DeleteFunc(
+		slices.Clone(differentialFields),
+		func(f string) bool { return !slices.Contains(r.fields, f) },
+	)
 }
 
 // disagreement is empty if the two agree, or if the answer tells nothing about the two fields, as one about a port
@@ -198,7 +210,10 @@ func newDifferential(t *testing.T, version cluster.Version) *differential {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &differential{services: objects.Resource(schema.GroupVersionResource{Version: "v1", Resource: "services"}).Namespace(differentialNamespace)}
+	d := &differential{
+		services: objects.Resource(schema.GroupVersionResource{Version: "v1", Resource: "services"}).
+			Namespace(differentialNamespace),
+	}
 	if d.version, err = policies.ParseVersion(info.GitVersion); err != nil {
 		t.Fatal(err)
 	}
@@ -226,25 +241,39 @@ func (d *differential) record(t *testing.T, client kubernetes.Interface) {
 			},
 			Rules: []admissionregistrationv1.RuleWithOperations{{
 				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
-				Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"services"}},
+				Rule: admissionregistrationv1.Rule{
+					APIGroups:   []string{""},
+					APIVersions: []string{"v1"},
+					Resources:   []string{"services"},
+				},
 			}},
-			NamespaceSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: differentialNamespace}},
+			NamespaceSelector: &metav1.LabelSelector{
+				MatchLabels: map[string]string{corev1.LabelMetadataName: differentialNamespace},
+			},
 			FailurePolicy:           new(admissionregistrationv1.Fail), // what is not recorded is not compared
 			SideEffects:             new(admissionregistrationv1.SideEffectClassNone),
 			AdmissionReviewVersions: []string{"v1"},
 		}},
 	}
-	_, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(t.Context(), configuration, metav1.CreateOptions{})
+	_, err := client.AdmissionregistrationV1().
+		MutatingWebhookConfigurations().
+		Create(t.Context(), configuration, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	probe := differentialService("probe", map[string]any{"ports": []any{map[string]any{"port": int64(80)}}})
 	var last error
-	err = wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		_, last = d.services.Create(ctx, probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		_, asked := d.recorder.take("probe")
-		return last == nil && asked, nil
-	})
+	err = wait.PollUntilContextTimeout(
+		t.Context(),
+		20*time.Millisecond,
+		patience,
+		true,
+		func(ctx context.Context) (bool, error) {
+			_, last = d.services.Create(ctx, probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			_, asked := d.recorder.take("probe")
+			return last == nil && asked, nil
+		},
+	)
 	if err != nil {
 		t.Fatalf("wait for the API server to ask the recorder: %v (%v)", err, last)
 	}
@@ -413,7 +442,8 @@ func (d *differential) decide(ctx context.Context, request *admissionv1.Admissio
 	}
 	var denied []string
 	for _, f := range decision.Findings {
-		if field := strings.ReplaceAll(strings.TrimPrefix(f.Path, "/"), "/", "."); f.Mode == policies.Deny && !slices.Contains(denied, field) {
+		if field := strings.ReplaceAll(strings.TrimPrefix(f.Path, "/"), "/", "."); f.Mode == policies.Deny &&
+			!slices.Contains(denied, field) {
 			denied = append(denied, field)
 		}
 	}
@@ -501,7 +531,9 @@ func oneOf[T any](g *rand.Rand, from ...T) T { return from[g.IntN(len(from))] }
 
 // any is a spec of which the two fields may be anything, and the others are mostly right.
 func (g *serviceGenerator) any() map[string]any {
-	spec := g.of(oneOf(g.Rand, "", "ClusterIP", "NodePort", "LoadBalancer", "LoadBalancer", "LoadBalancer", "ExternalName"))
+	spec := g.of(
+		oneOf(g.Rand, "", "ClusterIP", "NodePort", "LoadBalancer", "LoadBalancer", "LoadBalancer", "ExternalName"),
+	)
 	setField(spec, "externalTrafficPolicy", g.trafficPolicy())
 	setField(spec, "healthCheckNodePort", g.healthCheckNodePort())
 	switch g.IntN(50) {
@@ -519,8 +551,11 @@ func (g *serviceGenerator) any() map[string]any {
 
 // valid is a spec that every API server accepts.
 func (g *serviceGenerator) valid() map[string]any {
-	spec := g.of(oneOf(g.Rand, "", "ClusterIP", "NodePort", "LoadBalancer", "LoadBalancer", "LoadBalancer", "ExternalName"))
-	accessible := spec["type"] == "LoadBalancer" || spec["type"] == "NodePort" || spec["type"] != "ExternalName" && spec["externalIPs"] != nil
+	spec := g.of(
+		oneOf(g.Rand, "", "ClusterIP", "NodePort", "LoadBalancer", "LoadBalancer", "LoadBalancer", "ExternalName"),
+	)
+	accessible := spec["type"] == "LoadBalancer" || spec["type"] == "NodePort" ||
+		spec["type"] != "ExternalName" && spec["externalIPs"] != nil
 	if accessible {
 		setField(spec, "externalTrafficPolicy", oneOf(g.Rand, any(nil), "Cluster", "Local", "Local", "Local"))
 	}
@@ -589,8 +624,22 @@ func setField(spec map[string]any, key string, value any) {
 }
 
 func (g *serviceGenerator) trafficPolicy() any {
-	return oneOf[any](g.Rand, absent, absent, absent, nil, "", "Cluster", "Cluster", "Local", "Local", "Local", "Local", "Local",
-		oneOf(g.Rand, "local", "LOCAL", "cluster", " Local", "OnlyLocal", "bogus"))
+	return oneOf[any](
+		g.Rand,
+		absent,
+		absent,
+		absent,
+		nil,
+		"",
+		"Cluster",
+		"Cluster",
+		"Local",
+		"Local",
+		"Local",
+		"Local",
+		"Local",
+		oneOf(g.Rand, "local", "LOCAL", "cluster", " Local", "OnlyLocal", "bogus"),
+	)
 }
 
 // healthCheckNodePort is absent, one that can be had, another one, out of the range of node ports, or no port.

@@ -35,7 +35,13 @@ func TestFileCertificates(t *testing.T) {
 	e := newEnvironment(t, cluster.Options{}, sandbox.Options{CertDir: dir})
 	e.namespace(t, "edge")
 	refused := func() (bool, string) {
-		a := e.kubectl(t, service("edge", "web", "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}"), "create", "-f", "-")
+		a := e.kubectl(
+			t,
+			service("edge", "web", "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}"),
+			"create",
+			"-f",
+			"-",
+		)
 		return strings.Contains(a.stderr, refusedByUs), a.stderr
 	}
 

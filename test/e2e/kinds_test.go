@@ -42,14 +42,25 @@ func (k customKind) cachedAs() string { return schema.GroupKind{Group: k.group, 
 
 // fakeCRD stands for the CustomResourceDefinition of the other project: of the right name, with objects of any form.
 func (k customKind) fakeCRD() string {
-	return fmt.Sprintf(`{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: %[4]s.%[1]s}, spec: {group: %[1]s, scope: Namespaced,
+	return fmt.Sprintf(
+		`{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: %[4]s.%[1]s}, spec: {group: %[1]s, scope: Namespaced,
   names: {kind: %[3]s, plural: %[4]s}, versions: [{name: %[2]s, served: true, storage: true, subresources: {status: {}},
-  schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]}}`, k.group, k.version, k.kind, k.plural)
+  schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]}}`,
+		k.group,
+		k.version,
+		k.kind,
+		k.plural,
+	)
 }
 
 // workload is the manifest of a workload of any kind whose pods have the label app: <name>.
 func workload(apiVersion, kind, namespace, name string, replicas int) string {
-	text := strings.Replace(deployment(namespace, name, replicas), "apiVersion: apps/v1, kind: Deployment", "apiVersion: "+apiVersion+", kind: "+kind, 1)
+	text := strings.Replace(
+		deployment(namespace, name, replicas),
+		"apiVersion: apps/v1, kind: Deployment",
+		"apiVersion: "+apiVersion+", kind: "+kind,
+		1,
+	)
 	if kind == "StatefulSet" {
 		text = strings.Replace(text, "selector:", "serviceName: "+name+", selector:", 1)
 	}
@@ -65,7 +76,10 @@ func testKinds(t *testing.T, e *environment) {
 
 	repaired := func(t *testing.T, apiVersion, kind string) []corev1.TopologySpreadConstraint {
 		t.Helper()
-		stored := read(t, fmt.Sprintf("{apiVersion: %s, kind: %s, metadata: {namespace: %s, name: web}}", apiVersion, kind, ns))
+		stored := read(
+			t,
+			fmt.Sprintf("{apiVersion: %s, kind: %s, metadata: {namespace: %s, name: web}}", apiVersion, kind, ns),
+		)
 		if err := e.objects.Get(t.Context(), client.ObjectKeyFromObject(stored), stored); err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +102,11 @@ func testKinds(t *testing.T, e *environment) {
 		}
 		before := count()
 		e.must(t, "", "delete", resource, "web", "-n", ns)
-		e.eventually(t, "it is no longer cached", func() (bool, string) { return count() < max(before, 1), fmt.Sprint(count()) })
+		e.eventually(
+			t,
+			"it is no longer cached",
+			func() (bool, string) { return count() < max(before, 1), fmt.Sprint(count()) },
+		)
 	}
 	check := func(t *testing.T, apiVersion, kind, resource string, revisionLabel ...string) {
 		t.Helper()
@@ -125,7 +143,8 @@ func testKinds(t *testing.T, e *environment) {
 	})
 	t.Run("a DaemonSet is spread by nature", func(t *testing.T) {
 		daemons := strings.Replace(workload("apps/v1", "DaemonSet", ns, "web", 3), "replicas: 3, ", "", 1)
-		if a := e.must(t, daemons, "apply", "-f", "-"); strings.Contains(a.stderr, "unspread") || repaired(t, "apps/v1", "DaemonSet") != nil {
+		if a := e.must(t, daemons, "apply", "-f", "-"); strings.Contains(a.stderr, "unspread") ||
+			repaired(t, "apps/v1", "DaemonSet") != nil {
 			t.Errorf("kubectl shows %q", a.stderr)
 		}
 		gone(t, "daemonset", "DaemonSet")
@@ -144,8 +163,14 @@ func testKinds(t *testing.T, e *environment) {
 	}
 
 	t.Run("a Rollout makes the pods of a Deployment", func(t *testing.T) {
-		e.must(t, `{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {namespace: kinds, name: canary}, spec: {replicas: 4,
-		  workloadRef: {apiVersion: apps/v1, kind: Deployment, name: web}, strategy: {canary: {}}}}`, "apply", "-f", "-")
+		e.must(
+			t,
+			`{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {namespace: kinds, name: canary}, spec: {replicas: 4,
+		  workloadRef: {apiVersion: apps/v1, kind: Deployment, name: web}, strategy: {canary: {}}}}`,
+			"apply",
+			"-f",
+			"-",
+		)
 		e.cached(t, "Rollout.argoproj.io", 1)
 		e.must(t, deployment(ns, "web", 0), "apply", "-f", "-")
 		if diff := cmp.Diff(want("rollouts-pod-template-hash"), repaired(t, "apps/v1", "Deployment")); diff != "" {
@@ -156,7 +181,13 @@ func testKinds(t *testing.T, e *environment) {
 		e.cached(t, "Rollout.argoproj.io", 0)
 	})
 	t.Run("a ScaledObject makes more than one", func(t *testing.T) {
-		e.must(t, `{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {namespace: kinds, name: web}, spec: {scaleTargetRef: {name: web}}}`, "apply", "-f", "-")
+		e.must(
+			t,
+			`{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {namespace: kinds, name: web}, spec: {scaleTargetRef: {name: web}}}`,
+			"apply",
+			"-f",
+			"-",
+		)
 		e.cached(t, "ScaledObject.keda.sh", 1)
 		e.must(t, deployment(ns, "web", 1), "apply", "-f", "-")
 		if diff := cmp.Diff(want(appsv1.DefaultDeploymentUniqueLabelKey), repaired(t, "apps/v1", "Deployment")); diff != "" {
@@ -165,8 +196,20 @@ func testKinds(t *testing.T, e *environment) {
 		gone(t, "deployment", "Deployment")
 	})
 	t.Run("a custom object that cannot be read", func(t *testing.T) {
-		e.must(t, `{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {namespace: kinds, name: odd}, spec: {replicas: many}}`, "apply", "-f", "-")
-		e.must(t, `{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {namespace: kinds, name: fine}, spec: {replicas: 3}}`, "apply", "-f", "-")
+		e.must(
+			t,
+			`{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {namespace: kinds, name: odd}, spec: {replicas: many}}`,
+			"apply",
+			"-f",
+			"-",
+		)
+		e.must(
+			t,
+			`{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {namespace: kinds, name: fine}, spec: {replicas: 3}}`,
+			"apply",
+			"-f",
+			"-",
+		)
 		e.cached(t, "Rollout.argoproj.io", 2)
 		for _, replica := range e.Replicas {
 			if !strings.Contains(replica.LogEnd(), "object not read") {
@@ -193,7 +236,15 @@ func (e *environment) install(t *testing.T, kinds ...customKind) {
 	established := []string{"wait", "--for=condition=Established", "--timeout=60s"}
 	for _, k := range kinds {
 		crds = append(crds, k.fakeCRD())
-		probes = append(probes, fmt.Sprintf("{apiVersion: %s/%s, kind: %s, metadata: {namespace: default, name: probe}}", k.group, k.version, k.kind))
+		probes = append(
+			probes,
+			fmt.Sprintf(
+				"{apiVersion: %s/%s, kind: %s, metadata: {namespace: default, name: probe}}",
+				k.group,
+				k.version,
+				k.kind,
+			),
+		)
 		established = append(established, "crd/"+k.name())
 	}
 	e.must(t, strings.Join(crds, "\n---\n"), "apply", "-f", "-")

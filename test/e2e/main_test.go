@@ -42,7 +42,8 @@ var webhookBinary = sync.OnceValues(func() (string, error) {
 // commandBinary is sourceward, built once into the folder of binaries.
 var commandBinary = sync.OnceValues(func() (string, error) {
 	binary := filepath.Join(binaries, "sourceward")
-	out, err := exec.Command("go", "build", "-o", binary, "github.com/sourceward/sourceward/cmd/sourceward").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", binary, "github.com/sourceward/sourceward/cmd/sourceward").
+		CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build sourceward: %w\n%s", err, out)
 	}
@@ -132,8 +133,19 @@ func newEnvironment(t *testing.T, control cluster.Options, install sandbox.Optio
 func (e *environment) untilCalled(t *testing.T, warned *warningLines) {
 	t.Helper()
 	e.namespace(t, "until-called")
-	refused := read(t, service("until-called", "web", `{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}`))
-	doubtful := read(t, service("until-called", "web", `{type: ClusterIP, externalIPs: [192.0.2.1], ports: [{port: 80}]}`, "sourceward.dev/source-ip: bogus"))
+	refused := read(
+		t,
+		service("until-called", "web", `{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}`),
+	)
+	doubtful := read(
+		t,
+		service(
+			"until-called",
+			"web",
+			`{type: ClusterIP, externalIPs: [192.0.2.1], ports: [{port: 80}]}`,
+			"sourceward.dev/source-ip: bogus",
+		),
+	)
 	e.eventually(t, "the webhook is called", func() (bool, string) {
 		refusal := fmt.Sprint(e.objects.Create(t.Context(), refused.DeepCopy(), client.DryRunAll))
 		warned.take()
@@ -202,7 +214,14 @@ func (e *environment) namespace(t *testing.T, name string) {
 func (e *environment) policy(t *testing.T, name, spec string) {
 	t.Helper()
 	before := e.policies(t)
-	e.create(t, fmt.Sprintf("{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: %s}, spec: %s}", name, spec))
+	e.create(
+		t,
+		fmt.Sprintf(
+			"{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: %s}, spec: %s}",
+			name,
+			spec,
+		),
+	)
 	e.eventually(t, "policy "+name+" is compiled", func() (bool, string) {
 		now := e.policies(t)
 		return now == before+1, fmt.Sprintf("%v policies are ready, want %v", now, before+1)
@@ -226,10 +245,16 @@ func (e *environment) policies(t *testing.T) float64 {
 func (e *environment) eventually(t *testing.T, what string, ask func() (yes bool, now string)) {
 	t.Helper()
 	var now string
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, patience, true, func(context.Context) (yes bool, err error) {
-		yes, now = ask()
-		return yes, nil
-	})
+	err := wait.PollUntilContextTimeout(
+		t.Context(),
+		20*time.Millisecond,
+		patience,
+		true,
+		func(context.Context) (yes bool, err error) {
+			yes, now = ask()
+			return yes, nil
+		},
+	)
 	if err != nil {
 		t.Fatalf("%s: %v; now: %s", what, err, now)
 	}
@@ -258,9 +283,13 @@ func service(namespace, name, spec string, annotations ...string) string {
 
 // deployment is the manifest of a Deployment whose pods have the label app: <name>.
 func deployment(namespace, name string, replicas int) string {
-	return fmt.Sprintf("{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: %s, name: %s}, spec: {replicas: %d, "+
-		"selector: {matchLabels: {app: %[2]s}}, template: {metadata: {labels: {app: %[2]s}}, spec: {containers: [{name: web, image: web}]}}}}",
-		namespace, name, replicas)
+	return fmt.Sprintf(
+		"{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: %s, name: %s}, spec: {replicas: %d, "+
+			"selector: {matchLabels: {app: %[2]s}}, template: {metadata: {labels: {app: %[2]s}}, spec: {containers: [{name: web, image: web}]}}}}",
+		namespace,
+		name,
+		replicas,
+	)
 }
 
 // local is the spec of a Local Service in front of a Deployment.

@@ -71,7 +71,10 @@ func TestConfig(t *testing.T) {
 				if err := os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte("namespace: elsewhere\nresources: ["+from+"]\n"), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				if rendered := kubectl(t, nil, "kustomize", overlay); !bytes.Contains(rendered, []byte("\n  namespace: elsewhere\n")) {
+				if rendered := kubectl(t, nil, "kustomize", overlay); !bytes.Contains(
+					rendered,
+					[]byte("\n  namespace: elsewhere\n"),
+				) {
 					t.Errorf("nothing is in it: %.300s", rendered)
 				}
 			})
@@ -103,7 +106,11 @@ type scenario struct {
 }
 
 // make makes what exists.
-func (s scenario) make(ctx context.Context, objects dynamic.ResourceInterface, smallest *unstructured.Unstructured) error {
+func (s scenario) make(
+	ctx context.Context,
+	objects dynamic.ResourceInterface,
+	smallest *unstructured.Unstructured,
+) error {
 	if err := create(s.exists)(ctx, objects, smallest); err != nil {
 		return err
 	}
@@ -215,32 +222,72 @@ func serviceScenarios() map[string]scenario {
 		"a Service is created by server-side apply": {request: apply, want: both},
 		"a Service is created by a PUT":             {request: put, want: both},
 		// What the API server fills in of the old object it fills in after /mutate.
-		"a Service is replaced by what it was made of":        {exists: `{}`, request: put, want: both[:1]},
-		"a Service is created and claims to be deleted":       {request: create(`{"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}`), want: both},
-		"a Service is created by a controller":                {request: create(controlled), want: both},
-		"a Service is created in kube-system":                 {namespace: "kube-system", request: create(`{}`)},
-		"a Service is created in our own namespace":           {namespace: "sourceward-system", request: create(`{}`)},
-		"the API server's own Service changes":                {name: "kubernetes", request: patch(labelled)},
-		"a Service of that name is created elsewhere":         {namespace: "elsewhere", name: "kubernetes", request: create(`{}`), want: both},
-		"another Service of its namespace is created":         {name: "kubernetes-2", request: create(`{}`), want: both},
-		"a Service's spec changes":                            {exists: `{}`, request: patch(`{"spec": {"type": "NodePort"}}`), want: both},
-		"a Service that a controller owns changes":            {exists: controlled, request: patch(`{"spec": {"type": "NodePort"}}`), want: both},
-		"a Service gets its first label":                      {exists: `{}`, request: patch(labelled), want: both},
-		"a Service loses its last label":                      {exists: labelled, request: patch(`{"metadata": {"labels": null}}`), want: both},
-		"a Service gets its first annotation":                 {exists: `{}`, request: patch(annotated), want: both},
-		"a Service's annotation changes":                      {exists: annotated, request: patch(`{"metadata": {"annotations": {"a": "c"}}}`), want: both},
-		"a Service loses its last annotation":                 {exists: annotated, request: patch(`{"metadata": {"annotations": null}}`), want: both},
-		"a large Service changes in its last character":       {exists: largeWith("x"), request: patch(largeWith("y")), want: both},
-		"a large Service does not change":                     {exists: largeWith("x"), request: putBack},
-		"a Service without metadata does not change":          {exists: `{}`, request: putBack},
-		"a Service with metadata does not change":             {exists: annotated, request: putBack},
-		"a Service gets empty labels":                         {exists: `{}`, request: patch(`{"metadata": {"labels": {}}}`)},
-		"a Service gets a finalizer":                          {exists: `{}`, request: patch(withFinalizer)},
-		"a Service gets an owner":                             {exists: `{}`, request: patch(withOwner)},
-		"a Service's status changes":                          {exists: `{}`, request: patch(readyStatus, "status")},
-		"a Service is deleted":                                {exists: `{}`, request: remove},
-		"a Service that is being deleted changes":             {exists: withFinalizer, deleted: true, request: patch(labelled)},
-		"a Service that is being deleted loses its finalizer": {exists: withFinalizer, deleted: true, request: patch(`{"metadata": {"finalizers": null}}`)},
+		"a Service is replaced by what it was made of": {exists: `{}`, request: put, want: both[:1]},
+		"a Service is created and claims to be deleted": {
+			request: create(`{"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}`),
+			want:    both,
+		},
+		"a Service is created by a controller":      {request: create(controlled), want: both},
+		"a Service is created in kube-system":       {namespace: "kube-system", request: create(`{}`)},
+		"a Service is created in our own namespace": {namespace: "sourceward-system", request: create(`{}`)},
+		"the API server's own Service changes":      {name: "kubernetes", request: patch(labelled)},
+		"a Service of that name is created elsewhere": {
+			namespace: "elsewhere",
+			name:      "kubernetes",
+			request:   create(`{}`),
+			want:      both,
+		},
+		"another Service of its namespace is created": {name: "kubernetes-2", request: create(`{}`), want: both},
+		"a Service's spec changes": {
+			exists:  `{}`,
+			request: patch(`{"spec": {"type": "NodePort"}}`),
+			want:    both,
+		},
+		"a Service that a controller owns changes": {
+			exists:  controlled,
+			request: patch(`{"spec": {"type": "NodePort"}}`),
+			want:    both,
+		},
+		"a Service gets its first label": {exists: `{}`, request: patch(labelled), want: both},
+		"a Service loses its last label": {
+			exists:  labelled,
+			request: patch(`{"metadata": {"labels": null}}`),
+			want:    both,
+		},
+		"a Service gets its first annotation": {exists: `{}`, request: patch(annotated), want: both},
+		"a Service's annotation changes": {
+			exists:  annotated,
+			request: patch(`{"metadata": {"annotations": {"a": "c"}}}`),
+			want:    both,
+		},
+		"a Service loses its last annotation": {
+			exists:  annotated,
+			request: patch(`{"metadata": {"annotations": null}}`),
+			want:    both,
+		},
+		"a large Service changes in its last character": {
+			exists:  largeWith("x"),
+			request: patch(largeWith("y")),
+			want:    both,
+		},
+		"a large Service does not change":            {exists: largeWith("x"), request: putBack},
+		"a Service without metadata does not change": {exists: `{}`, request: putBack},
+		"a Service with metadata does not change":    {exists: annotated, request: putBack},
+		"a Service gets empty labels":                {exists: `{}`, request: patch(`{"metadata": {"labels": {}}}`)},
+		"a Service gets a finalizer":                 {exists: `{}`, request: patch(withFinalizer)},
+		"a Service gets an owner":                    {exists: `{}`, request: patch(withOwner)},
+		"a Service's status changes":                 {exists: `{}`, request: patch(readyStatus, "status")},
+		"a Service is deleted":                       {exists: `{}`, request: remove},
+		"a Service that is being deleted changes": {
+			exists:  withFinalizer,
+			deleted: true,
+			request: patch(labelled),
+		},
+		"a Service that is being deleted loses its finalizer": {
+			exists:  withFinalizer,
+			deleted: true,
+			request: patch(`{"metadata": {"finalizers": null}}`),
+		},
 	}
 }
 
@@ -264,22 +311,63 @@ func deploymentScenarios() map[string]scenario {
 		"a Deployment is created in kube-system":                   {namespace: "kube-system", request: create(`{}`)},
 		"a Deployment's template changes":                          {exists: `{}`, request: patch(otherTemplate), want: both},
 		"a Deployment that a controller owns changes its template": {exists: controlled, request: patch(otherTemplate)},
-		"a large Deployment's template changes":                    {exists: largeWith("x"), request: patch(largeWith("y")), want: both},
-		"a large Deployment does not change":                       {exists: largeWith("x"), request: putBack},
-		"a Deployment's replicas change":                           {exists: `{}`, request: patch(`{"spec": {"replicas": 3}}`), want: validate},
-		"another field of a Deployment's spec changes":             {exists: `{}`, request: patch(`{"spec": {"minReadySeconds": 3}}`), want: validate},
-		"a Deployment gets its first label":                        {exists: `{}`, request: patch(labelled), want: validate},
-		"a Deployment gets its first annotation":                   {exists: `{}`, request: patch(annotated), want: validate},
-		"a Deployment does not change":                             {exists: `{}`, request: putBack},
-		"a Deployment is replaced by what it was made of":          {exists: `{}`, request: put},
-		"a Deployment's status changes":                            {exists: `{}`, request: patch(`{"status": {"observedGeneration": 1}}`, "status")},
-		"a Deployment that is being deleted changes its template":  {exists: withFinalizer, deleted: true, request: patch(otherTemplate)},
-		"a Deployment is scaled":                                   {exists: `{}`, request: patch(`{"spec": {"replicas": 3}}`, "scale"), want: scale},
-		"a Deployment is scaled to none":                           {exists: `{}`, request: patch(`{"spec": {"replicas": 0}}`, "scale"), want: scale},
-		"a Deployment is scaled from none":                         {exists: `{"spec": {"replicas": 0}}`, request: patch(`{"spec": {"replicas": 2}}`, "scale"), want: scale},
-		"a Deployment is scaled to what it was":                    {exists: `{}`, request: patch(`{"spec": {"replicas": 1}}`, "scale")},
-		"a Deployment of none is scaled to none":                   {exists: `{"spec": {"replicas": 0}}`, request: patch(`{"spec": {"replicas": 0}}`, "scale")},
-		"a Deployment is scaled in kube-system":                    {namespace: "kube-system", exists: `{}`, request: patch(`{"spec": {"replicas": 3}}`, "scale")},
+		"a large Deployment's template changes": {
+			exists:  largeWith("x"),
+			request: patch(largeWith("y")),
+			want:    both,
+		},
+		"a large Deployment does not change": {exists: largeWith("x"), request: putBack},
+		"a Deployment's replicas change": {
+			exists:  `{}`,
+			request: patch(`{"spec": {"replicas": 3}}`),
+			want:    validate,
+		},
+		"another field of a Deployment's spec changes": {
+			exists:  `{}`,
+			request: patch(`{"spec": {"minReadySeconds": 3}}`),
+			want:    validate,
+		},
+		"a Deployment gets its first label":               {exists: `{}`, request: patch(labelled), want: validate},
+		"a Deployment gets its first annotation":          {exists: `{}`, request: patch(annotated), want: validate},
+		"a Deployment does not change":                    {exists: `{}`, request: putBack},
+		"a Deployment is replaced by what it was made of": {exists: `{}`, request: put},
+		"a Deployment's status changes": {
+			exists:  `{}`,
+			request: patch(`{"status": {"observedGeneration": 1}}`, "status"),
+		},
+		"a Deployment that is being deleted changes its template": {
+			exists:  withFinalizer,
+			deleted: true,
+			request: patch(otherTemplate),
+		},
+		"a Deployment is scaled": {
+			exists:  `{}`,
+			request: patch(`{"spec": {"replicas": 3}}`, "scale"),
+			want:    scale,
+		},
+		"a Deployment is scaled to none": {
+			exists:  `{}`,
+			request: patch(`{"spec": {"replicas": 0}}`, "scale"),
+			want:    scale,
+		},
+		"a Deployment is scaled from none": {
+			exists:  `{"spec": {"replicas": 0}}`,
+			request: patch(`{"spec": {"replicas": 2}}`, "scale"),
+			want:    scale,
+		},
+		"a Deployment is scaled to what it was": {
+			exists:  `{}`,
+			request: patch(`{"spec": {"replicas": 1}}`, "scale"),
+		},
+		"a Deployment of none is scaled to none": {
+			exists:  `{"spec": {"replicas": 0}}`,
+			request: patch(`{"spec": {"replicas": 0}}`, "scale"),
+		},
+		"a Deployment is scaled in kube-system": {
+			namespace: "kube-system",
+			exists:    `{}`,
+			request:   patch(`{"spec": {"replicas": 3}}`, "scale"),
+		},
 	}
 }
 
@@ -330,7 +418,13 @@ func apply(ctx context.Context, objects dynamic.ResourceInterface, smallest *uns
 // patch patches an object, or one of its subresources.
 func patch(mergePatch string, subresource ...string) request {
 	return func(ctx context.Context, objects dynamic.ResourceInterface, smallest *unstructured.Unstructured) error {
-		_, err := objects.Patch(ctx, smallest.GetName(), types.MergePatchType, []byte(mergePatch), metav1.PatchOptions{}, subresource...)
+		_, err := objects.Patch(
+			ctx,
+			smallest.GetName(),
+			types.MergePatchType,
+			[]byte(mergePatch),
+			metav1.PatchOptions{},
+			subresource...)
 		return err
 	}
 }
@@ -382,15 +476,25 @@ func startRecorder(t *testing.T, c *cluster.Cluster) *recorder {
 		t.Fatal(err)
 	}
 
-	services := dynamic.NewForConfigOrDie(c.Config()).Resource(schema.GroupVersionResource{Version: "v1", Resource: "services"})
+	services := dynamic.NewForConfigOrDie(c.Config()).
+		Resource(schema.GroupVersionResource{Version: "v1", Resource: "services"})
 	var last error
-	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
-		r.take()
-		probe := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Service",
-			"metadata": map[string]any{"name": "probe"}, "spec": map[string]any{"ports": []any{map[string]any{"port": int64(80)}}}}}
-		last = create(`{}`, metav1.DryRunAll)(ctx, services.Namespace(metav1.NamespaceDefault), probe)
-		return last == nil && slices.Equal(r.take(), []string{"services.mutate.sourceward.dev", "services.validate.sourceward.dev"}), nil
-	})
+	err = wait.PollUntilContextTimeout(
+		ctx,
+		50*time.Millisecond,
+		time.Minute,
+		true,
+		func(ctx context.Context) (bool, error) {
+			r.take()
+			probe := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Service",
+				"metadata": map[string]any{
+					"name": "probe",
+				}, "spec": map[string]any{"ports": []any{map[string]any{"port": int64(80)}}}}}
+			last = create(`{}`, metav1.DryRunAll)(ctx, services.Namespace(metav1.NamespaceDefault), probe)
+			return last == nil &&
+				slices.Equal(r.take(), []string{"services.mutate.sourceward.dev", "services.validate.sourceward.dev"}), nil
+		},
+	)
 	if err != nil {
 		t.Fatalf("wait for the API server to read its configurations: %v (%v)\n%s", err, last, c.Logs())
 	}

@@ -131,11 +131,24 @@ func (p *parityTally) count(objectFindings []parityFinding) {
 }
 
 func (p parityTally) String() string {
-	return fmt.Sprintf("%d objects, %d findings (deny %d, mutate %d, warn %d, audit %d, exempt %d), %d objects patched, %d refused "+
-		"(%d of them by the API server if we did not), %d answers of the webhook; Deployments that saw less than the whole file: %v, "+
-		"with another answer: %d",
-		p.objects, p.deny+p.mutate+p.warn+p.audit+p.exempt, p.deny, p.mutate, p.warn, p.audit, p.exempt, p.patched, p.refused,
-		p.refusedByServer, p.answers, p.sawLess, p.differ)
+	return fmt.Sprintf(
+		"%d objects, %d findings (deny %d, mutate %d, warn %d, audit %d, exempt %d), %d objects patched, %d refused "+
+			"(%d of them by the API server if we did not), %d answers of the webhook; Deployments that saw less than the whole file: %v, "+
+			"with another answer: %d",
+		p.objects,
+		p.deny+p.mutate+p.warn+p.audit+p.exempt,
+		p.deny,
+		p.mutate,
+		p.warn,
+		p.audit,
+		p.exempt,
+		p.patched,
+		p.refused,
+		p.refusedByServer,
+		p.answers,
+		p.sawLess,
+		p.differ,
+	)
 }
 
 // wantSome wants that there was something to compare.
@@ -186,7 +199,10 @@ func newParity(t *testing.T) *parity {
 	// Go reuses a test's result while the files that it read are the same. What the binaries are built from is read by
 	// other processes, so say that it counts.
 	for _, source := range []string{"api", "cmd", "config", "policies", "webhook"} {
-		err := filepath.WalkDir(filepath.Join("..", "..", source), func(_ string, _ fs.DirEntry, err error) error { return err })
+		err := filepath.WalkDir(
+			filepath.Join("..", "..", source),
+			func(_ string, _ fs.DirEntry, err error) error { return err },
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -297,7 +313,12 @@ func (p *parity) forward(w http.ResponseWriter, r *http.Request, client *http.Cl
 		asked.Response, asked.Request = &admissionv1.AdmissionResponse{UID: asked.Request.UID, Allowed: true}, nil
 		return json.NewEncoder(w).Encode(asked)
 	}
-	request, err := http.NewRequestWithContext(r.Context(), r.Method, "https://"+p.Replicas[0].Address+r.URL.Path, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(
+		r.Context(),
+		r.Method,
+		"https://"+p.Replicas[0].Address+r.URL.Path,
+		bytes.NewReader(body),
+	)
 	if err != nil {
 		return err
 	}
@@ -317,7 +338,10 @@ func (p *parity) forward(w http.ResponseWriter, r *http.Request, client *http.Cl
 	}
 	key := fmt.Sprintf("%s %s/%s", asked.Request.Kind.Kind, asked.Request.Namespace, asked.Request.Name)
 	p.mu.Lock()
-	p.answers[key] = append(p.answers[key], parityAnswer{review.Endpoint(path.Base(r.URL.Path)), asked.Request.Operation, answer.Response})
+	p.answers[key] = append(
+		p.answers[key],
+		parityAnswer{review.Endpoint(path.Base(r.URL.Path)), asked.Request.Operation, answer.Response},
+	)
 	p.mu.Unlock()
 	w.Header().Set("Content-Type", response.Header.Get("Content-Type"))
 	w.WriteHeader(response.StatusCode)
@@ -417,15 +441,33 @@ type parityRef struct{ Kind, Namespace, Name string }
 func (r parityRef) String() string { return fmt.Sprintf("%s %s/%s", r.Kind, r.Namespace, r.Name) }
 
 // check writes a file for each bundle that has objects of some sort, and runs the dry-run binary on all of them.
-func (p *parity) check(t *testing.T, folder string, bundles []*parityBundle, of func(*parityBundle) []parityObject) parityReport {
+func (p *parity) check(
+	t *testing.T,
+	folder string,
+	bundles []*parityBundle,
+	of func(*parityBundle) []parityObject,
+) parityReport {
 	t.Helper()
 	for _, b := range bundles {
 		if objects := of(b); len(objects) > 0 {
 			p.write(t, b.file(folder), objects)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), p.binary, "check", "-q", "-o", "json", "--kube-version", strings.TrimPrefix(string(cluster.V137), "v"),
-		"--policy", parityPolicies, "--context", parityNamespaces, folder)
+	cmd := exec.CommandContext(
+		t.Context(),
+		p.binary,
+		"check",
+		"-q",
+		"-o",
+		"json",
+		"--kube-version",
+		strings.TrimPrefix(string(cluster.V137), "v"),
+		"--policy",
+		parityPolicies,
+		"--context",
+		parityNamespaces,
+		folder,
+	)
 	var stdout, stderr bytes.Buffer
 	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, &stdout, &stderr
 	if err := cmd.Run(); cmd.ProcessState == nil || stderr.Len() > 0 {
@@ -541,7 +583,13 @@ func templateFields(template corev1.PodTemplateSpec) any {
 }
 
 // compare holds the doors against each other for the objects of one bundle. It returns the warnings of the webhook.
-func (p *parity) compare(t *testing.T, b *parityBundle, offline parityReport, seen []parityReport, tally *parityTally) (told []string) {
+func (p *parity) compare(
+	t *testing.T,
+	b *parityBundle,
+	offline parityReport,
+	seen []parityReport,
+	tally *parityTally,
+) (told []string) {
 	t.Helper()
 	deployments := 0
 	for _, object := range b.objects {
@@ -599,16 +647,25 @@ func compareShown(t *testing.T, batch []*parityBundle, told []string) {
 			}
 		}
 	}
-	if diff := cmp.Diff(created, strings.Split(strings.TrimSpace(kubectl.stdout), "\n")); diff != "" || kubectl.code != wantCode {
+	if diff := cmp.Diff(created, strings.Split(strings.TrimSpace(kubectl.stdout), "\n")); diff != "" ||
+		kubectl.code != wantCode {
 		t.Errorf("seed %d, %s: kubectl exits with %d, want %d; what it shows is not what is stored (-stored +kubectl):\n%s%s",
 			paritySeed, files, kubectl.code, wantCode, diff, kubectl.stderr)
 	}
 	// kubectl shows equal ones once. The API server's own begin with a field, ours with a rule.
-	shown := slices.DeleteFunc(warnings(kubectl.stderr), func(line string) bool { return strings.HasPrefix(line, "spec.") })
+	shown := slices.DeleteFunc(
+		warnings(kubectl.stderr),
+		func(line string) bool { return strings.HasPrefix(line, "spec.") },
+	)
 	slices.Sort(told)
 	slices.Sort(shown)
 	if diff := cmp.Diff(slices.Compact(told), shown, cmpopts.EquateEmpty()); diff != "" {
-		t.Errorf("seed %d, %s: what kubectl shows is not what the webhook answered (-webhook +kubectl):\n%s", paritySeed, files, diff)
+		t.Errorf(
+			"seed %d, %s: what kubectl shows is not what the webhook answered (-webhook +kubectl):\n%s",
+			paritySeed,
+			files,
+			diff,
+		)
 	}
 }
 
@@ -623,12 +680,19 @@ type parityComparison struct {
 }
 
 // parityRefusedByServer are the rules that stand for what the API server refuses between /mutate and /validate.
-var parityRefusedByServer = []string{"local-on-cluster-ip", "unknown-traffic-policy", "misplaced-health-check-node-port"}
+var parityRefusedByServer = []string{
+	"local-on-cluster-ip",
+	"unknown-traffic-policy",
+	"misplaced-health-check-node-port",
+}
 
 // refusedByServer tells whether the API server would refuse the object by itself, whatever the mode of the finding is,
 // and whether it is exempt or not.
 func (c parityComparison) refusedByServer() bool {
-	return slices.ContainsFunc(c.findings, func(f parityFinding) bool { return slices.Contains(parityRefusedByServer, f.Rule) })
+	return slices.ContainsFunc(
+		c.findings,
+		func(f parityFinding) bool { return slices.Contains(parityRefusedByServer, f.Rule) },
+	)
 }
 
 // wanted are the findings that an endpoint says, and whether it is asked at all. What /mutate refuses it does not repair.
@@ -731,7 +795,11 @@ func (c parityComparison) problems(kubectl answer) []string {
 }
 
 // refusal holds what a webhook answers, and kubectl shows, against the denials that are wanted.
-func (c parityComparison) refusal(wanted []parityFinding, response *admissionv1.AdmissionResponse, kubectl answer) []string {
+func (c parityComparison) refusal(
+	wanted []parityFinding,
+	response *admissionv1.AdmissionResponse,
+	kubectl answer,
+) []string {
 	var problems []string
 	var want []metav1.StatusCause
 	for _, f := range wanted {
@@ -970,8 +1038,28 @@ func (b *parityBundle) service(i, j int, annotations []map[string]string) parity
 		}
 	}
 	if accessible || b.percent(10) {
-		setField(spec, "externalTrafficPolicy", oneOf[any](b.Rand, absent, absent, absent, oneOf[any](b.Rand, nil, ""), "Cluster", "Cluster",
-			"Local", "Local", "Local", "Local", "Local", "Local", "Local", "Local", oneOf(b.Rand, "local", "Cluster ", "OnlyLocal")))
+		setField(
+			spec,
+			"externalTrafficPolicy",
+			oneOf[any](
+				b.Rand,
+				absent,
+				absent,
+				absent,
+				oneOf[any](b.Rand, nil, ""),
+				"Cluster",
+				"Cluster",
+				"Local",
+				"Local",
+				"Local",
+				"Local",
+				"Local",
+				"Local",
+				"Local",
+				"Local",
+				oneOf(b.Rand, "local", "Cluster ", "OnlyLocal"),
+			),
+		)
 	}
 	if accessible {
 		switch b.IntN(16) {
@@ -997,7 +1085,9 @@ func (b *parityBundle) service(i, j int, annotations []map[string]string) parity
 		given["sourceward.dev/source-ip"] = oneOf(b.Rand, "preserve", "preserve", "preserve", "ignore", "yes")
 	case 9:
 		// The first 128 node ports are left to those who ask, and only one may have each.
-		if port := int64(20_000 + i*parityMost + j); port < 20_128 || !accessible || spec["externalTrafficPolicy"] != "Local" || serviceType != "LoadBalancer" {
+		if port := int64(20_000 + i*parityMost + j); port < 20_128 || !accessible ||
+			spec["externalTrafficPolicy"] != "Local" ||
+			serviceType != "LoadBalancer" {
 			spec["healthCheckNodePort"] = port
 		}
 		if b.percent(30) {
@@ -1005,8 +1095,20 @@ func (b *parityBundle) service(i, j int, annotations []map[string]string) parity
 		}
 	case 10, 11:
 		given["sourceward.dev/source-ip"] = "preserve"
-		rule := oneOf(b.Rand, "local-on-cluster-ip", "source-ip-needs-local", "source-ip-needs-local", "unknown-traffic-policy")
-		given["exempt.sourceward.dev/"+rule] = oneOf(b.Rand, "it is meant", "it is meant; until=2999-12-31", "it was meant; until=2020-01-31", "")
+		rule := oneOf(
+			b.Rand,
+			"local-on-cluster-ip",
+			"source-ip-needs-local",
+			"source-ip-needs-local",
+			"unknown-traffic-policy",
+		)
+		given["exempt.sourceward.dev/"+rule] = oneOf(
+			b.Rand,
+			"it is meant",
+			"it is meant; until=2999-12-31",
+			"it was meant; until=2020-01-31",
+			"",
+		)
 	}
 	if serviceType == "NodePort" && b.percent(40) {
 		given["exempt.sourceward.dev/node-port-local"] = "what is in front checks each node"
@@ -1026,10 +1128,18 @@ func (b *parityBundle) deployment(i, j int) parityObject {
 		}
 	}
 	other := map[string]any{"matchLabels": map[string]any{"app": "other"}}
-	container := map[string]any{"name": "web", "image": "example.com/web:1", "ports": []any{map[string]any{"containerPort": int64(8080)}}}
+	container := map[string]any{
+		"name":  "web",
+		"image": "example.com/web:1",
+		"ports": []any{map[string]any{"containerPort": int64(8080)}},
+	}
 	pod := map[string]any{"containers": []any{container}}
 	constraint := func(key string, selector any) map[string]any {
-		c := map[string]any{"maxSkew": int64(1), "topologyKey": key, "whenUnsatisfiable": oneOf(b.Rand, "ScheduleAnyway", "DoNotSchedule")}
+		c := map[string]any{
+			"maxSkew":           int64(1),
+			"topologyKey":       key,
+			"whenUnsatisfiable": oneOf(b.Rand, "ScheduleAnyway", "DoNotSchedule"),
+		}
 		if selector != nil {
 			c["labelSelector"] = selector
 		}
@@ -1063,9 +1173,13 @@ func (b *parityBundle) deployment(i, j int) parityObject {
 	case 7:
 		pod["affinity"] = term(zone, selector)
 	case 8:
-		pod["affinity"] = map[string]any{"nodeAffinity": map[string]any{"requiredDuringSchedulingIgnoredDuringExecution": map[string]any{
-			"nodeSelectorTerms": []any{map[string]any{"matchExpressions": []any{map[string]any{"key": "pool", "operator": "Exists"}}}},
-		}}}
+		pod["affinity"] = map[string]any{
+			"nodeAffinity": map[string]any{"requiredDuringSchedulingIgnoredDuringExecution": map[string]any{
+				"nodeSelectorTerms": []any{
+					map[string]any{"matchExpressions": []any{map[string]any{"key": "pool", "operator": "Exists"}}},
+				},
+			}},
+		}
 	case 9:
 		pod["nodeSelector"] = map[string]any{host: "node-1"}
 	case 10:
@@ -1080,7 +1194,12 @@ func (b *parityBundle) deployment(i, j int) parityObject {
 	given, labels := map[string]any{}, map[string]any{}
 	if b.percent(20) {
 		rule := oneOf(b.Rand, "unspread-behind-local", "unspread-behind-local", "ineffective-spread")
-		given["exempt.sourceward.dev/"+rule] = oneOf(b.Rand, "it is meant", "it was meant; until=2020-01-31", "it is meant until 2999-12-31")
+		given["exempt.sourceward.dev/"+rule] = oneOf(
+			b.Rand,
+			"it is meant",
+			"it was meant; until=2020-01-31",
+			"it is meant until 2999-12-31",
+		)
 	}
 	if b.percent(20) {
 		labels["parity.example.com/stage"] = oneOf(b.Rand, "live", "draft")

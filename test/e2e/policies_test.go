@@ -76,7 +76,10 @@ warn contains {"message": "version %d"} if input.object.kind == "Service"
 }
 
 func policyOf(name string, modules ...v1alpha1.RegoModule) *v1alpha1.SourceIPPolicy {
-	return &v1alpha1.SourceIPPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.SourceIPPolicySpec{Rego: modules}}
+	return &v1alpha1.SourceIPPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       v1alpha1.SourceIPPolicySpec{Rego: modules},
+	}
 }
 
 // create creates a policy that goes with the test.
@@ -125,7 +128,12 @@ func (e *policyEnvironment) condition(t *testing.T, name, kind, reason string) (
 // warningsOf asks one replica about a Service and returns what it warns of.
 func warningsOf(ctx context.Context, to *http.Client, replica *sandbox.Replica) ([]string, error) {
 	body := admissionReview("", "Service", "CREATE", `{"metadata":{"name":"web"},"spec":{"type":"LoadBalancer"}}`)
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+replica.Address+"/validate", strings.NewReader(body))
+	request, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodPost,
+		"https://"+replica.Address+"/validate",
+		strings.NewReader(body),
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +183,14 @@ func testSchema(t *testing.T, e *policyEnvironment) {
 		"a provider list without end":     {`{loadBalancers: {classes: {` + classes(257) + `}}}`, "must have at most 256 items"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := e.kubectl(t, "{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: refused}, spec: "+test.spec+"}", "create", "--dry-run=server", "-f", "-")
+			a := e.kubectl(
+				t,
+				"{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: refused}, spec: "+test.spec+"}",
+				"create",
+				"--dry-run=server",
+				"-f",
+				"-",
+			)
 			if a.code == 0 || !strings.Contains(a.stderr, test.want) || strings.Contains(a.stderr, "sourceward.dev denied") {
 				t.Errorf("got %d %s, want …%s… of the API server itself", a.code, a.stderr, test.want)
 			}
@@ -268,7 +283,12 @@ func testEffect(t *testing.T, e *policyEnvironment) {
 		took = append(took, time.Since(start).Round(time.Millisecond))
 	}
 	slices.Sort(took)
-	t.Logf("from the change of a policy until both replicas decide by it, %d changes: median %s, longest %s", changes, took[changes/2], took[changes-1])
+	t.Logf(
+		"from the change of a policy until both replicas decide by it, %d changes: median %s, longest %s",
+		changes,
+		took[changes/2],
+		took[changes-1],
+	)
 	e.condition(t, "stamp", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
 }
 
@@ -285,15 +305,32 @@ func testLimits(t *testing.T, e *policyEnvironment) {
 			`deny contains {"message": "no"} if count([1 | some x in numbers.range(1, 1000); some y in numbers.range(1, 1000); some z in numbers.range(1, 1000); x * y * z < 0]) > 1`,
 			"the evaluation was stopped: the evaluation took longer than 250ms",
 		},
-		"division": {`deny contains {"message": "no"} if 1 / (count(input.object.spec.ports) - 1) > 1`, "division.rego:3: eval_builtin_error: div: divide by zero"},
-		"shape":    {`deny contains {"massage": "no"}`, `shape.deny: there is no key massage: gave {"massage":"no"}; want an object with message, path, fix`},
-		"many":     {`warn contains {"message": sprintf("%d", [x])} if some x in numbers.range(1, 101)`, "many.warn: gave 101 reasons; want at most 100"},
+		"division": {
+			`deny contains {"message": "no"} if 1 / (count(input.object.spec.ports) - 1) > 1`,
+			"division.rego:3: eval_builtin_error: div: divide by zero",
+		},
+		"shape": {
+			`deny contains {"massage": "no"}`,
+			`shape.deny: there is no key massage: gave {"massage":"no"}; want an object with message, path, fix`,
+		},
+		"many": {
+			`warn contains {"message": sprintf("%d", [x])} if some x in numbers.range(1, 101)`,
+			"many.warn: gave 101 reasons; want at most 100",
+		},
 	}
 	for name, test := range failing {
 		for _, failure := range v1alpha1.EvaluationFailures {
 			t.Run(name+"/"+string(failure), func(t *testing.T) {
-				policy := policyOf(name, v1alpha1.RegoModule{Name: name + ".rego", Module: "package sourceward.custom." + name + "\n\n" + test.rules + "\n"})
-				policy.Spec.Match = &v1alpha1.Match{ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"limits": name}}}
+				policy := policyOf(
+					name,
+					v1alpha1.RegoModule{
+						Name:   name + ".rego",
+						Module: "package sourceward.custom." + name + "\n\n" + test.rules + "\n",
+					},
+				)
+				policy.Spec.Match = &v1alpha1.Match{
+					ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"limits": name}},
+				}
 				policy.Spec.EvaluationFailure = failure
 				e.create(t, policy)
 				e.condition(t, name, v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
@@ -301,7 +338,10 @@ func testLimits(t *testing.T, e *policyEnvironment) {
 				sample := fmt.Sprintf(`sourceward_policy_failures_total{policy="%s"}`, name)
 				before := e.sum(t, sample)
 
-				manifest := fmt.Sprintf("{apiVersion: v1, kind: Service, metadata: {name: limits, labels: {limits: %s}, annotations: {sourceward.dev/source-ip: bogus}}, spec: {type: LoadBalancer, ports: [{port: 80}]}}", name)
+				manifest := fmt.Sprintf(
+					"{apiVersion: v1, kind: Service, metadata: {name: limits, labels: {limits: %s}, annotations: {sourceward.dev/source-ip: bogus}}, spec: {type: LoadBalancer, ports: [{port: 80}]}}",
+					name,
+				)
 				start := time.Now()
 				a := e.kubectl(t, manifest, "create", "--dry-run=server", "-f", "-")
 				took := time.Since(start)
@@ -339,11 +379,22 @@ deny contains {"message": concat("", [part | some _ in numbers.range(1, 640)])}
 
 part := concat("", ["0123456789abcdef" | some _ in numbers.range(1, 1024)])
 `})
-		policy.Spec.Match = &v1alpha1.Match{ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"limits": "message"}}}
+		policy.Spec.Match = &v1alpha1.Match{
+			ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"limits": "message"}},
+		}
 		e.create(t, policy)
 		e.condition(t, "message", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
-		a := e.kubectl(t, "{apiVersion: v1, kind: Service, metadata: {name: limits, labels: {limits: message}}, spec: {type: LoadBalancer, ports: [{port: 80}]}}", "create", "--dry-run=server", "-f", "-")
-		if a.code == 0 || !strings.Contains(a.stderr, "message: Service default/limits: 0123456789abcdef") || len(a.stderr) > 2000 || !strings.Contains(a.stderr, "…") {
+		a := e.kubectl(
+			t,
+			"{apiVersion: v1, kind: Service, metadata: {name: limits, labels: {limits: message}}, spec: {type: LoadBalancer, ports: [{port: 80}]}}",
+			"create",
+			"--dry-run=server",
+			"-f",
+			"-",
+		)
+		if a.code == 0 || !strings.Contains(a.stderr, "message: Service default/limits: 0123456789abcdef") ||
+			len(a.stderr) > 2000 ||
+			!strings.Contains(a.stderr, "…") {
 			t.Errorf("got %d and %d bytes %.300s, want a denial that is cut", a.code, len(a.stderr), a.stderr)
 		}
 	})
@@ -378,7 +429,10 @@ func (e *policyEnvironment) sum(t *testing.T, sample string) float64 {
 }
 
 // brokenModule does not compile.
-var brokenModule = v1alpha1.RegoModule{Name: "stamp.rego", Module: "package sourceward.custom.stamp\n\nwarn contains {\"message\": input.objcet.kind}\n"}
+var brokenModule = v1alpha1.RegoModule{
+	Name:   "stamp.rego",
+	Module: "package sourceward.custom.stamp\n\nwarn contains {\"message\": input.objcet.kind}\n",
+}
 
 const whyBroken = "SourceIPPolicy %s: stamp.rego:3:27: undefined ref: input.objcet.kind; want one of cluster, facts, namespace, object, old, operation, parameters, related\n" +
 	"  3 | warn contains {\"message\": input.objcet.kind}\n    |                           ^"
@@ -390,7 +444,11 @@ func testFormerGeneration(t *testing.T, e *policyEnvironment) {
 	e.untilSaid(t, "beside: version 1", "stamp: version 1")
 	e.withoutPolicyWebhook(t, func() {
 		e.eventually(t, "a broken policy is let in", func() (bool, string) {
-			err := e.change(t.Context(), "stamp", func(p *v1alpha1.SourceIPPolicy) { p.Spec.Rego = []v1alpha1.RegoModule{brokenModule} })
+			err := e.change(
+				t.Context(),
+				"stamp",
+				func(p *v1alpha1.SourceIPPolicy) { p.Spec.Rego = []v1alpha1.RegoModule{brokenModule} },
+			)
 			return err == nil, fmt.Sprint(err)
 		})
 	})
@@ -422,7 +480,10 @@ func (e *policyEnvironment) withoutPolicyWebhook(t *testing.T, run func()) {
 	t.Helper()
 	configurations := e.client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
 	only := func(operations string) {
-		patch := fmt.Sprintf(`{"webhooks":[{"name":"policies.validate.sourceward.dev","rules":[{"apiGroups":["sourceward.dev"],"apiVersions":["v1alpha1"],"operations":[%s],"resources":["sourceippolicies"]}]}]}`, operations)
+		patch := fmt.Sprintf(
+			`{"webhooks":[{"name":"policies.validate.sourceward.dev","rules":[{"apiGroups":["sourceward.dev"],"apiVersions":["v1alpha1"],"operations":[%s],"resources":["sourceippolicies"]}]}]}`,
+			operations,
+		)
 		if _, err := configurations.Patch(t.Context(), "sourceward", types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}

@@ -126,7 +126,9 @@ func predicatePool(pool string, zones bool) []*corev1.Node {
 		nodes[i] = node
 	}
 	nodes[0].Labels[attractiveLabel] = "true"
-	nodes[0].Status.Images = []corev1.ContainerImage{{Names: []string{predicateImage}, SizeBytes: imageWorth(40, len(nodes))}}
+	nodes[0].Status.Images = []corev1.ContainerImage{
+		{Names: []string{predicateImage}, SizeBytes: imageWorth(40, len(nodes))},
+	}
 	nodes[4].Spec.Taints = []corev1.Taint{{Key: "example.com/dedicated", Effect: corev1.TaintEffectNoSchedule}}
 	return nodes
 }
@@ -158,8 +160,10 @@ func (p *predicate) place(ctx context.Context, w scheduledWorkload, pool []*core
 	soft := false
 	if said == policies.SpreadStrong {
 		rest := w
-		rest.template.Spec.TopologySpreadConstraints = slices.DeleteFunc(slices.Clone(w.template.Spec.TopologySpreadConstraints),
-			func(c corev1.TopologySpreadConstraint) bool { return c.WhenUnsatisfiable == corev1.ScheduleAnyway })
+		rest.template.Spec.TopologySpreadConstraints = slices.DeleteFunc(
+			slices.Clone(w.template.Spec.TopologySpreadConstraints),
+			func(c corev1.TopologySpreadConstraint) bool { return c.WhenUnsatisfiable == corev1.ScheduleAnyway },
+		)
 		without, err := spreadingSaid(ctx, rest)
 		if err != nil {
 			return "", err
@@ -220,10 +224,13 @@ func (p *predicate) withoutZones(ctx context.Context, t *testing.T, pool []*core
 		Spec:       pooledPod(predicateImage, pool),
 	}}
 	for _, key := range []string{corev1.LabelHostname, corev1.LabelTopologyZone} {
-		w.template.Spec.TopologySpreadConstraints = append(w.template.Spec.TopologySpreadConstraints, corev1.TopologySpreadConstraint{
-			MaxSkew: 1, TopologyKey: key, WhenUnsatisfiable: corev1.ScheduleAnyway,
-			LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{appLabel: w.name}},
-		})
+		w.template.Spec.TopologySpreadConstraints = append(
+			w.template.Spec.TopologySpreadConstraints,
+			corev1.TopologySpreadConstraint{
+				MaxSkew: 1, TopologyKey: key, WhenUnsatisfiable: corev1.ScheduleAnyway,
+				LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{appLabel: w.name}},
+			},
+		)
 	}
 	said, err := spreadingSaid(ctx, w)
 	if err != nil {
@@ -237,9 +244,18 @@ func (p *predicate) withoutZones(ctx context.Context, t *testing.T, pool []*core
 	if err != nil {
 		return err
 	}
-	t.Logf("soft constraints on hostname and zone, on nodes without zones: said to be %s, and the pods are %s", said, found)
+	t.Logf(
+		"soft constraints on hostname and zone, on nodes without zones: said to be %s, and the pods are %s",
+		said,
+		found,
+	)
 	if said != policies.SpreadWeak || found.skew() <= 1 {
-		t.Errorf("soft constraints on hostname and zone, on nodes without zones: said to be %s, and the pods are %s\n%s", said, found, w)
+		t.Errorf(
+			"soft constraints on hostname and zone, on nodes without zones: said to be %s, and the pods are %s\n%s",
+			said,
+			found,
+			w,
+		)
 	}
 	return nil
 }
@@ -249,18 +265,24 @@ func attract(pod *corev1.PodSpec) {
 	if pod.Affinity == nil {
 		pod.Affinity = &corev1.Affinity{}
 	}
-	pod.Affinity.NodeAffinity = &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
-		Weight: 100,
-		Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{
-			{Key: attractiveLabel, Operator: corev1.NodeSelectorOpExists},
+	pod.Affinity.NodeAffinity = &corev1.NodeAffinity{
+		PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
+			Weight: 100,
+			Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{
+				{Key: attractiveLabel, Operator: corev1.NodeSelectorOpExists},
+			}},
 		}},
-	}}}
+	}
 }
 
 // spreadReader is Rules that say nothing, and keep what they are told of how a template spreads its pods.
 type spreadReader struct{ said policies.Spreading }
 
-func (r *spreadReader) Evaluate(_ context.Context, document policies.Document, _ []policies.AppliedPolicy) []policies.Answer {
+func (r *spreadReader) Evaluate(
+	_ context.Context,
+	document policies.Document,
+	_ []policies.AppliedPolicy,
+) []policies.Answer {
 	if !document.Neighbour {
 		r.said = document.Facts.Spread
 	}
@@ -321,9 +343,13 @@ type predicateGenerator struct {
 func newPredicateWorkload(i int, pool []*corev1.Node) scheduledWorkload {
 	r := rand.New(rand.NewPCG(predicateSeed, uint64(i)))
 	name := fmt.Sprintf("web-%03d", i)
-	g := predicateGenerator{Rand: r, kind: oneOf(r, "Deployment", "Deployment", "StatefulSet", "ReplicaSet"), own: map[string]string{
-		appLabel: name, "tier": fmt.Sprintf("tier-%03d", i), "track": "stable",
-	}}
+	g := predicateGenerator{
+		Rand: r,
+		kind: oneOf(r, "Deployment", "Deployment", "StatefulSet", "ReplicaSet"),
+		own: map[string]string{
+			appLabel: name, "tier": fmt.Sprintf("tier-%03d", i), "track": "stable",
+		},
+	}
 	w := scheduledWorkload{kind: g.kind, name: name, replicas: 5 + r.IntN(3), template: corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: g.own},
 		Spec:       pooledPod(predicateImage, pool),
@@ -347,7 +373,13 @@ func (g predicateGenerator) addConstraint(pod *corev1.PodSpec) {
 		MaxSkew:           oneOf(g.Rand, int32(1), 1, 1, 2, 3),
 		TopologyKey:       g.key(),
 		WhenUnsatisfiable: oneOf(g.Rand, corev1.DoNotSchedule, corev1.ScheduleAnyway),
-		NodeTaintsPolicy:  oneOf(g.Rand, nil, nil, new(corev1.NodeInclusionPolicyHonor), new(corev1.NodeInclusionPolicyIgnore)),
+		NodeTaintsPolicy: oneOf(
+			g.Rand,
+			nil,
+			nil,
+			new(corev1.NodeInclusionPolicyHonor),
+			new(corev1.NodeInclusionPolicyIgnore),
+		),
 	}
 	c.LabelSelector = g.selector()
 	if c.LabelSelector != nil && chance(g.Rand, 30) {
@@ -355,7 +387,13 @@ func (g predicateGenerator) addConstraint(pod *corev1.PodSpec) {
 	}
 	onNode := c.TopologyKey == corev1.LabelHostname
 	if onNode {
-		c.NodeAffinityPolicy = oneOf(g.Rand, nil, nil, new(corev1.NodeInclusionPolicyHonor), new(corev1.NodeInclusionPolicyIgnore))
+		c.NodeAffinityPolicy = oneOf(
+			g.Rand,
+			nil,
+			nil,
+			new(corev1.NodeInclusionPolicyHonor),
+			new(corev1.NodeInclusionPolicyIgnore),
+		)
 	}
 	if c.WhenUnsatisfiable == corev1.DoNotSchedule && chance(g.Rand, 20) {
 		most := 2
@@ -381,14 +419,17 @@ func (g predicateGenerator) addTerm(pod *corev1.PodSpec) {
 			[]string{predicateNamespace, predicateElsewhere}),
 	}
 	if chance(g.Rand, 30) {
-		term.NamespaceSelector = oneOf(g.Rand,
+		term.NamespaceSelector = oneOf(
+			g.Rand,
 			&metav1.LabelSelector{},
 			&metav1.LabelSelector{MatchLabels: map[string]string{"team": "a"}},
 			&metav1.LabelSelector{MatchLabels: map[string]string{"team": "b"}},
 			&metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
 				{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: []string{predicateNamespace}},
 			}},
-			&metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: metav1.LabelSelectorOpDoesNotExist}}},
+			&metav1.LabelSelector{
+				MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: metav1.LabelSelectorOpDoesNotExist}},
+			},
 		)
 	}
 	if term.LabelSelector != nil && chance(g.Rand, 25) {
@@ -402,7 +443,10 @@ func (g predicateGenerator) addTerm(pod *corev1.PodSpec) {
 	}
 	anti := pod.Affinity.PodAntiAffinity
 	if chance(g.Rand, 50) {
-		anti.RequiredDuringSchedulingIgnoredDuringExecution = append(anti.RequiredDuringSchedulingIgnoredDuringExecution, term)
+		anti.RequiredDuringSchedulingIgnoredDuringExecution = append(
+			anti.RequiredDuringSchedulingIgnoredDuringExecution,
+			term,
+		)
 		return
 	}
 	anti.PreferredDuringSchedulingIgnoredDuringExecution = append(anti.PreferredDuringSchedulingIgnoredDuringExecution,
@@ -426,7 +470,11 @@ func (g predicateGenerator) addPorts(pod *corev1.PodSpec) {
 		port.HostPort = port.ContainerPort
 		port.HostIP = "192.0.2.1"
 	default:
-		init := corev1.Container{Name: "first", Image: predicateImage, Ports: []corev1.ContainerPort{{ContainerPort: 9090, HostPort: 9090}}}
+		init := corev1.Container{
+			Name:  "first",
+			Image: predicateImage,
+			Ports: []corev1.ContainerPort{{ContainerPort: 9090, HostPort: 9090}},
+		}
 		if chance(g.Rand, 50) {
 			init.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
 		}
@@ -437,7 +485,14 @@ func (g predicateGenerator) addPorts(pod *corev1.PodSpec) {
 }
 
 func (g predicateGenerator) key() string {
-	return oneOf(g.Rand, corev1.LabelHostname, corev1.LabelHostname, corev1.LabelHostname, corev1.LabelTopologyZone, rackLabel)
+	return oneOf(
+		g.Rand,
+		corev1.LabelHostname,
+		corev1.LabelHostname,
+		corev1.LabelHostname,
+		corev1.LabelTopologyZone,
+		rackLabel,
+	)
 }
 
 // added are the labels that pods have beside those of the template.
@@ -459,7 +514,9 @@ func (g predicateGenerator) selector() *metav1.LabelSelector {
 		return selector
 	}
 	expression := func(key string, operator metav1.LabelSelectorOperator, values ...string) *metav1.LabelSelector {
-		return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: key, Operator: operator, Values: values}}}
+		return &metav1.LabelSelector{
+			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: key, Operator: operator, Values: values}},
+		}
 	}
 	switch g.IntN(20) {
 	case 0, 1:
@@ -479,7 +536,10 @@ func (g predicateGenerator) selector() *metav1.LabelSelector {
 	case 11:
 		return expression("role", metav1.LabelSelectorOpDoesNotExist)
 	case 12, 13:
-		return expression(oneOf(g.Rand, g.added()...), oneOf(g.Rand, metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist))
+		return expression(
+			oneOf(g.Rand, g.added()...),
+			oneOf(g.Rand, metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist),
+		)
 	case 14, 15:
 		return &metav1.LabelSelector{MatchLabels: map[string]string{appLabel: "other"}}
 	case 16:

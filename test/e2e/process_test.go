@@ -21,13 +21,29 @@ func testBadRequests(t *testing.T, e *environment) {
 		code int
 		says string
 	}{
-		"not JSON":                        {"hello", http.StatusBadRequest, "read AdmissionReview"},
-		"empty":                           {"", http.StatusBadRequest, "body is empty"},
-		"a wrong kind":                    {`{"apiVersion":"v1","kind":"Pod"}`, http.StatusBadRequest, "want AdmissionReview"},
-		"8 MiB":                           {strings.Repeat("x", 8<<20), http.StatusRequestEntityTooLarge, "larger than"},
-		"a Deployment without a template": {admissionReview("apps", "Deployment", "CREATE", `{"metadata":{"name":"web"},"spec":{"template":null}}`), http.StatusOK, `"allowed":true`},
-		"an unknown field":                {admissionReview("", "Service", "CREATE", `{"metadata":{"name":"web"},"spec":{"shape":"round"}}`), http.StatusOK, `"allowed":true`},
-		"a DELETE":                        {admissionReview("", "Service", "DELETE", `null`), http.StatusOK, `"allowed":true`},
+		"not JSON": {"hello", http.StatusBadRequest, "read AdmissionReview"},
+		"empty":    {"", http.StatusBadRequest, "body is empty"},
+		"a wrong kind": {
+			`{"apiVersion":"v1","kind":"Pod"}`,
+			http.StatusBadRequest,
+			"want AdmissionReview",
+		},
+		"8 MiB": {strings.Repeat("x", 8<<20), http.StatusRequestEntityTooLarge, "larger than"},
+		"a Deployment without a template": {
+			admissionReview("apps", "Deployment", "CREATE", `{"metadata":{"name":"web"},"spec":{"template":null}}`),
+			http.StatusOK,
+			`"allowed":true`,
+		},
+		"an unknown field": {
+			admissionReview("", "Service", "CREATE", `{"metadata":{"name":"web"},"spec":{"shape":"round"}}`),
+			http.StatusOK,
+			`"allowed":true`,
+		},
+		"a DELETE": {
+			admissionReview("", "Service", "DELETE", `null`),
+			http.StatusOK,
+			`"allowed":true`,
+		},
 	}
 	for _, endpoint := range []string{"/mutate", "/validate"} {
 		for name, test := range tests {
@@ -72,13 +88,26 @@ func testFailOpen(t *testing.T, e *environment) {
 			t.Fatal(err)
 		}
 	}
-	e.must(t, service(ns, "web", local("web"), "networking.gke.io/weighted-load-balancing: pods-per-node"), "create", "-f", "-")
+	e.must(
+		t,
+		service(ns, "web", local("web"), "networking.gke.io/weighted-load-balancing: pods-per-node"),
+		"create",
+		"-f",
+		"-",
+	)
 	e.must(t, deployment(ns, "web", 3), "create", "-f", "-")
-	e.must(t, service(ns, "shared", "{type: LoadBalancer, ports: [{port: 80}]}", "sourceward.dev/source-ip: preserve"), "create", "-f", "-")
+	e.must(
+		t,
+		service(ns, "shared", "{type: LoadBalancer, ports: [{port: 80}]}", "sourceward.dev/source-ip: preserve"),
+		"create",
+		"-f",
+		"-",
+	)
 	if got := get[corev1.Service](t, e, ns, "shared").Spec.ExternalTrafficPolicy; got != "Cluster" {
 		t.Errorf("stored with %q, though nobody was there to repair it", got)
 	}
-	if a := e.kubectl(t, service(ns, "invalid", "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}"), "create", "-f", "-"); a.code == 0 || !strings.Contains(a.stderr, "may only be set for externally-accessible services") {
+	if a := e.kubectl(t, service(ns, "invalid", "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}"), "create", "-f", "-"); a.code == 0 ||
+		!strings.Contains(a.stderr, "may only be set for externally-accessible services") {
 		t.Errorf("the API server's own refusal is %q", a.stderr)
 	}
 	for _, replica := range e.Replicas {
@@ -87,7 +116,13 @@ func testFailOpen(t *testing.T, e *environment) {
 		}
 	}
 	e.eventually(t, "the webhook is called again", func() (bool, string) {
-		a := e.kubectl(t, service(ns, "invalid", "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}"), "create", "-f", "-")
+		a := e.kubectl(
+			t,
+			service(ns, "invalid", "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}"),
+			"create",
+			"-f",
+			"-",
+		)
 		return strings.Contains(a.stderr, refusedByUs), a.stderr
 	})
 }

@@ -71,9 +71,20 @@ func TestRotation(t *testing.T) {
 		t.Error(err)
 	}
 	sent := requests.sent.Load()
-	t.Logf("%d requests in %s, %.0f/s, %d not answered by the webhook", sent, elapsed.Round(time.Millisecond), float64(sent)/elapsed.Seconds(), requests.missed.Load())
+	t.Logf(
+		"%d requests in %s, %.0f/s, %d not answered by the webhook",
+		sent,
+		elapsed.Round(time.Millisecond),
+		float64(sent)/elapsed.Seconds(),
+		requests.missed.Load(),
+	)
 	if requests.missed.Load() > 0 {
-		t.Errorf("%d of %d requests were not answered by the webhook, for example: %v", requests.missed.Load(), sent, requests.example.Load())
+		t.Errorf(
+			"%d of %d requests were not answered by the webhook, for example: %v",
+			requests.missed.Load(),
+			sent,
+			requests.example.Load(),
+		)
 	}
 
 	for i, replica := range e.Replicas {
@@ -93,7 +104,8 @@ func TestRotation(t *testing.T) {
 	}
 	for line := range strings.Lines(string(text)) {
 		if strings.HasPrefix(line, "apiserver_admission_webhook_fail_open_count{") ||
-			strings.HasPrefix(line, "apiserver_admission_webhook_rejection_count{") && strings.Contains(line, "calling_webhook_error") {
+			strings.HasPrefix(line, "apiserver_admission_webhook_rejection_count{") &&
+				strings.Contains(line, "calling_webhook_error") {
 			t.Errorf("the API server counts: %s", line)
 		}
 	}
@@ -153,7 +165,8 @@ func startTraffic(ctx context.Context, t *testing.T, e *environment, perSecond i
 			for limiter.Wait(ctx) == nil {
 				if requests.sent.Add(1)%2 == 0 {
 					deployments.Add(1)
-					if _, err := client.AppsV1().Deployments("rotation").Create(ctx, &unspread, dryRun); err != nil && ctx.Err() == nil {
+					if _, err := client.AppsV1().Deployments("rotation").Create(ctx, &unspread, dryRun); err != nil &&
+						ctx.Err() == nil {
 						return err
 					} else if err != nil {
 						deployments.Add(-1)

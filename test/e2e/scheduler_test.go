@@ -163,7 +163,10 @@ func (s *scheduler) createNodes(t *testing.T, nodes []*corev1.Node) {
 
 // taintsOf are the taints of a node, with the one that a cordon will bring.
 func taintsOf(node *corev1.Node) []corev1.Taint {
-	taints := slices.DeleteFunc(slices.Clone(node.Spec.Taints), func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeUnschedulable })
+	taints := slices.DeleteFunc(
+		slices.Clone(node.Spec.Taints),
+		func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeUnschedulable },
+	)
 	if node.Spec.Unschedulable {
 		taints = append(taints, corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule})
 	}
@@ -176,9 +179,10 @@ func eligible(nodes []*corev1.Node, pod corev1.PodSpec) []*corev1.Node {
 	var found []*corev1.Node
 	for _, node := range nodes {
 		keptAway := slices.ContainsFunc(taintsOf(node), func(taint corev1.Taint) bool {
-			return taint.Effect != corev1.TaintEffectPreferNoSchedule && !slices.ContainsFunc(pod.Tolerations, func(toleration corev1.Toleration) bool {
-				return toleration.ToleratesTaint(logr.Discard(), &taint, false)
-			})
+			return taint.Effect != corev1.TaintEffectPreferNoSchedule &&
+				!slices.ContainsFunc(pod.Tolerations, func(toleration corev1.Toleration) bool {
+					return toleration.ToleratesTaint(logr.Discard(), &taint, false)
+				})
 		})
 		if match, err := chosen.Match(node); err == nil && match && !keptAway {
 			found = append(found, node)
@@ -188,8 +192,15 @@ func eligible(nodes []*corev1.Node, pod corev1.PodSpec) []*corev1.Node {
 }
 
 // create creates a workload and returns it as it is stored.
-func (s *scheduler) create(ctx context.Context, client dynamic.Interface, namespace string, w scheduledWorkload) (*unstructured.Unstructured, error) {
-	return client.Resource(schedulerKinds[w.kind]).Namespace(namespace).Create(ctx, w.object(namespace), metav1.CreateOptions{})
+func (s *scheduler) create(
+	ctx context.Context,
+	client dynamic.Interface,
+	namespace string,
+	w scheduledWorkload,
+) (*unstructured.Unstructured, error) {
+	return client.Resource(schedulerKinds[w.kind]).
+		Namespace(namespace).
+		Create(ctx, w.object(namespace), metav1.CreateOptions{})
 }
 
 // remove deletes a workload and waits until its pods are gone, so that the next one finds the nodes empty.
@@ -261,7 +272,8 @@ func settled(pods []*corev1.Pod, w scheduledWorkload, nodes []*corev1.Node) (pla
 		}
 		i := slices.IndexFunc(nodes, func(node *corev1.Node) bool { return node.Name == pod.Spec.NodeName })
 		refused := slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-			return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable
+			return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse &&
+				c.Reason == corev1.PodReasonUnschedulable
 		})
 		switch {
 		case i >= 0:
@@ -277,7 +289,13 @@ func settled(pods []*corev1.Pod, w scheduledWorkload, nodes []*corev1.Node) (pla
 
 // await waits until the pods of a workload are settled and at least as many as wanted are on these nodes. One that was told that
 // it fits none may have been told so before those before it were gone. The error is non-nil when that does not come to be.
-func (s *scheduler) await(ctx context.Context, namespace string, w scheduledWorkload, nodes []*corev1.Node, wanted int) (placement, error) {
+func (s *scheduler) await(
+	ctx context.Context,
+	namespace string,
+	w scheduledWorkload,
+	nodes []*corev1.Node,
+	wanted int,
+) (placement, error) {
 	var p placement
 	err := poll(ctx, func() (bool, error) {
 		pods, err := s.of(namespace, w.name)
@@ -296,11 +314,18 @@ func (s *scheduler) await(ctx context.Context, namespace string, w scheduledWork
 }
 
 // roll changes the template of a workload, and returns it as it is now.
-func (s *scheduler) roll(ctx context.Context, client dynamic.Interface, namespace string, w scheduledWorkload) (scheduledWorkload, error) {
+func (s *scheduler) roll(
+	ctx context.Context,
+	client dynamic.Interface,
+	namespace string,
+	w scheduledWorkload,
+) (scheduledWorkload, error) {
 	w.template = *w.template.DeepCopy()
 	w.template.Annotations = map[string]string{revisionAnnotation: "2"}
 	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{%q:"2"}}}}}`, revisionAnnotation)
-	_, err := client.Resource(schedulerKinds[w.kind]).Namespace(namespace).Patch(ctx, w.name, "application/merge-patch+json", []byte(patch), metav1.PatchOptions{})
+	_, err := client.Resource(schedulerKinds[w.kind]).
+		Namespace(namespace).
+		Patch(ctx, w.name, "application/merge-patch+json", []byte(patch), metav1.PatchOptions{})
 	return w, err
 }
 
@@ -317,7 +342,13 @@ func (s *scheduler) removePods(ctx context.Context, pods []*corev1.Pod) error {
 
 // poll asks what costs little until the answer is yes. The error is non-nil when there is one, or the answer stays no.
 func poll(ctx context.Context, ask func() (bool, error)) error {
-	err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, placementPatience, true, func(context.Context) (bool, error) { return ask() })
+	err := wait.PollUntilContextTimeout(
+		ctx,
+		10*time.Millisecond,
+		placementPatience,
+		true,
+		func(context.Context) (bool, error) { return ask() },
+	)
 	if ctx.Err() != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}

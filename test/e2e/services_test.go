@@ -37,7 +37,10 @@ func testTruthTable(t *testing.T, e *environment) {
 		"ClusterIP and externalIPs":    {"type: ClusterIP, externalIPs: [192.0.2.3]", accessible},
 		"headless and externalIPs":     {"clusterIP: None, externalIPs: [192.0.2.4]", accessible},
 		"ExternalName":                 {"type: ExternalName, externalName: example.com", inaccessible},
-		"ExternalName and externalIPs": {"type: ExternalName, externalName: example.com, externalIPs: [192.0.2.5]", inaccessible},
+		"ExternalName and externalIPs": {
+			"type: ExternalName, externalName: example.com, externalIPs: [192.0.2.5]",
+			inaccessible,
+		},
 	}
 	i := 0
 	for name, row := range rows {
@@ -48,8 +51,11 @@ func testTruthTable(t *testing.T, e *environment) {
 				spec := fmt.Sprintf("{%s, externalTrafficPolicy: %q, ports: [{port: 80}]}", row.spec, policy)
 				err := e.objects.Create(t.Context(), read(t, service(ns, object, spec)))
 				if !row.may && policy != "" {
-					want := refusedByUs + ns + "/" + object + " /spec/externalTrafficPolicy: externalTrafficPolicy " + string(policy) + " is invalid on type "
-					if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "fix: remove externalTrafficPolicy, or set type LoadBalancer") {
+					want := refusedByUs + ns + "/" + object + " /spec/externalTrafficPolicy: externalTrafficPolicy " + string(
+						policy,
+					) + " is invalid on type "
+					if err == nil || !strings.Contains(err.Error(), want) ||
+						!strings.Contains(err.Error(), "fix: remove externalTrafficPolicy, or set type LoadBalancer") {
 						t.Errorf("the answer is %v; want …%s…", err, want)
 					}
 					return
@@ -74,7 +80,17 @@ func testTruthTable(t *testing.T, e *environment) {
 	}
 	for _, policy := range []string{"local", "bogus"} {
 		t.Run("LoadBalancer with "+policy, func(t *testing.T) {
-			a := e.kubectl(t, service(ns, "spelling", fmt.Sprintf("{type: LoadBalancer, externalTrafficPolicy: %s, ports: [{port: 80}]}", policy)), "create", "-f", "-")
+			a := e.kubectl(
+				t,
+				service(
+					ns,
+					"spelling",
+					fmt.Sprintf("{type: LoadBalancer, externalTrafficPolicy: %s, ports: [{port: 80}]}", policy),
+				),
+				"create",
+				"-f",
+				"-",
+			)
 			if want := "unknown-traffic-policy: Service " + ns + "/spelling"; a.code == 0 || !strings.Contains(a.stderr, want) {
 				t.Errorf("kubectl exits with %d and says %s; want …%s…", a.code, a.stderr, want)
 			}
@@ -109,19 +125,103 @@ func testTransitions(t *testing.T, e *environment) {
 		says               string // if it is refused
 		port               string
 	}{
-		"only the type of a Local Service is patched: the server drops the policy": {balancer, patch, "{spec: {type: ClusterIP}}", "", "", noHealthPort},
-		"a Local Service is replaced, with the line left in: dropped as well":      {balancer, replace, leftBehind, "", "", noHealthPort},
-		"a Local Service is applied, with the line left in: dropped as well":       {balancer, apply, leftBehind, "", "", noHealthPort},
-		"the line is added to a Service inside the cluster":                        {inside, replace, leftBehind, refused, refusedByUs, noHealthPort},
-		"the type and the policy change in one step":                               {shared, replace, leftBehind, refused, refusedByUs, noHealthPort},
-		"Cluster becomes Local: the server allocates the port":                     {shared, patch, "{spec: {externalTrafficPolicy: Local}}", "Local", "", healthCheck},
-		"Local becomes Cluster: the port is released":                              {balancer, patch, "{spec: {externalTrafficPolicy: Cluster}}", "Cluster", "", noHealthPort},
-		"a Local load balancer becomes a NodePort and stays Local":                 {balancer, patch, "{spec: {type: NodePort}}", "Local", "", noHealthPort},
-		"a Local NodePort becomes a load balancer":                                 {nodePort, patch, "{spec: {type: LoadBalancer}}", "Local", "", healthCheck},
-		"the addresses of a Local ClusterIP are taken away: dropped":               {withAddress, patch, "{spec: {externalIPs: null}}", "", "", noHealthPort},
-		"the type of a Local Service becomes ExternalName":                         {balancer, patch, "{spec: {type: ExternalName, externalName: example.com, ports: null, clusterIP: null, clusterIPs: null}}", "", "", noHealthPort},
-		"nothing changes":                    {balancer, replace, balancer, "Local", "", healthCheck},
-		"the policy is misspelt":             {balancer, patch, "{spec: {externalTrafficPolicy: local}}", refused, "unknown-traffic-policy: Service ", healthCheck},
+		"only the type of a Local Service is patched: the server drops the policy": {
+			balancer,
+			patch,
+			"{spec: {type: ClusterIP}}",
+			"",
+			"",
+			noHealthPort,
+		},
+		"a Local Service is replaced, with the line left in: dropped as well": {
+			balancer,
+			replace,
+			leftBehind,
+			"",
+			"",
+			noHealthPort,
+		},
+		"a Local Service is applied, with the line left in: dropped as well": {
+			balancer,
+			apply,
+			leftBehind,
+			"",
+			"",
+			noHealthPort,
+		},
+		"the line is added to a Service inside the cluster": {
+			inside,
+			replace,
+			leftBehind,
+			refused,
+			refusedByUs,
+			noHealthPort,
+		},
+		"the type and the policy change in one step": {
+			shared,
+			replace,
+			leftBehind,
+			refused,
+			refusedByUs,
+			noHealthPort,
+		},
+		"Cluster becomes Local: the server allocates the port": {
+			shared,
+			patch,
+			"{spec: {externalTrafficPolicy: Local}}",
+			"Local",
+			"",
+			healthCheck,
+		},
+		"Local becomes Cluster: the port is released": {
+			balancer,
+			patch,
+			"{spec: {externalTrafficPolicy: Cluster}}",
+			"Cluster",
+			"",
+			noHealthPort,
+		},
+		"a Local load balancer becomes a NodePort and stays Local": {
+			balancer,
+			patch,
+			"{spec: {type: NodePort}}",
+			"Local",
+			"",
+			noHealthPort,
+		},
+		"a Local NodePort becomes a load balancer": {
+			nodePort,
+			patch,
+			"{spec: {type: LoadBalancer}}",
+			"Local",
+			"",
+			healthCheck,
+		},
+		"the addresses of a Local ClusterIP are taken away: dropped": {
+			withAddress,
+			patch,
+			"{spec: {externalIPs: null}}",
+			"",
+			"",
+			noHealthPort,
+		},
+		"the type of a Local Service becomes ExternalName": {
+			balancer,
+			patch,
+			"{spec: {type: ExternalName, externalName: example.com, ports: null, clusterIP: null, clusterIPs: null}}",
+			"",
+			"",
+			noHealthPort,
+		},
+		"nothing changes": {balancer, replace, balancer, "Local", "", healthCheck},
+		"the policy is misspelt": {
+			balancer,
+			patch,
+			"{spec: {externalTrafficPolicy: local}}",
+			refused,
+			"unknown-traffic-policy: Service ",
+			healthCheck,
+		},
 		"the health check node port changes": {pinned, replace, pinnedAside, refused, "health", healthCheck},
 	}
 	i := 0
@@ -151,7 +251,13 @@ func testTransitions(t *testing.T, e *environment) {
 			}
 			got := get[corev1.Service](t, e, ns, object).Spec
 			if got.ExternalTrafficPolicy != test.policy || (got.HealthCheckNodePort != 0) != (test.port == healthCheck) {
-				t.Errorf("stored with %q and health check node port %d; want %q that %s", got.ExternalTrafficPolicy, got.HealthCheckNodePort, test.policy, test.port)
+				t.Errorf(
+					"stored with %q and health check node port %d; want %q that %s",
+					got.ExternalTrafficPolicy,
+					got.HealthCheckNodePort,
+					test.policy,
+					test.port,
+				)
 			}
 			for _, line := range warnings(a.stderr) {
 				// That it changes is no fault, though what it becomes may be worth a word.
@@ -165,7 +271,8 @@ func testTransitions(t *testing.T, e *environment) {
 	t.Run("the line that was dropped is refused when it comes again", func(t *testing.T) {
 		e.must(t, service(ns, "again", balancer), "create", "-f", "-")
 		e.must(t, service(ns, "again", leftBehind), "replace", "-f", "-")
-		if a := e.kubectl(t, service(ns, "again", leftBehind), "replace", "-f", "-"); a.code == 0 || !strings.Contains(a.stderr, refusedByUs) {
+		if a := e.kubectl(t, service(ns, "again", leftBehind), "replace", "-f", "-"); a.code == 0 ||
+			!strings.Contains(a.stderr, refusedByUs) {
 			t.Errorf("kubectl exits with %d and says %s", a.code, a.stderr)
 		}
 	})
@@ -176,7 +283,14 @@ func testTransitions(t *testing.T, e *environment) {
 func testPinnedPorts(t *testing.T, e *environment) {
 	const ns = "pinned-ports"
 	e.namespace(t, ns)
-	e.policy(t, ns, fmt.Sprintf("{match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %s}}}, rules: [{id: pinned-health-check-node-port, mode: Warn}]}", ns))
+	e.policy(
+		t,
+		ns,
+		fmt.Sprintf(
+			"{match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %s}}}, rules: [{id: pinned-health-check-node-port, mode: Warn}]}",
+			ns,
+		),
+	)
 	const (
 		cluster = "{type: LoadBalancer, selector: {app: web}, ports: [{port: 80}]}"
 		free    = "{type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: web}, ports: [{port: 80}]}"
@@ -189,19 +303,34 @@ func testPinnedPorts(t *testing.T, e *environment) {
 		patch string // if the Service is there already
 		warns bool
 	}{
-		"created without":                                {free, []string{"create"}, "", false},
-		"created with one":                               {pinned, []string{"create"}, "", true},
-		"applied without":                                {free, []string{"apply"}, "", false},
-		"applied with one":                               {pinned, []string{"apply"}, "", true},
-		"applied by the server without":                  {free, []string{"apply", "--server-side"}, "", false},
-		"applied by the server with one":                 {pinned, []string{"apply", "--server-side"}, "", true},
-		"created without, and changed":                   {free, []string{"create"}, later, false},
-		"created with one, and changed":                  {pinned, []string{"create"}, later, true},
-		"applied without, and changed":                   {free, []string{"apply"}, later, false},
-		"applied by the server without, and changed":     {free, []string{"apply", "--server-side"}, later, false},
-		"made Local without":                             {cluster, []string{"create"}, "{spec: {externalTrafficPolicy: Local}}", false},
-		"made Local with one":                            {cluster, []string{"create"}, "{spec: {externalTrafficPolicy: Local, healthCheckNodePort: %d}}", true},
-		"applied without, and made Local with one aside": {cluster, []string{"apply"}, "{spec: {externalTrafficPolicy: Local, healthCheckNodePort: %d}}", false},
+		"created without":                            {free, []string{"create"}, "", false},
+		"created with one":                           {pinned, []string{"create"}, "", true},
+		"applied without":                            {free, []string{"apply"}, "", false},
+		"applied with one":                           {pinned, []string{"apply"}, "", true},
+		"applied by the server without":              {free, []string{"apply", "--server-side"}, "", false},
+		"applied by the server with one":             {pinned, []string{"apply", "--server-side"}, "", true},
+		"created without, and changed":               {free, []string{"create"}, later, false},
+		"created with one, and changed":              {pinned, []string{"create"}, later, true},
+		"applied without, and changed":               {free, []string{"apply"}, later, false},
+		"applied by the server without, and changed": {free, []string{"apply", "--server-side"}, later, false},
+		"made Local without": {
+			cluster,
+			[]string{"create"},
+			"{spec: {externalTrafficPolicy: Local}}",
+			false,
+		},
+		"made Local with one": {
+			cluster,
+			[]string{"create"},
+			"{spec: {externalTrafficPolicy: Local, healthCheckNodePort: %d}}",
+			true,
+		},
+		"applied without, and made Local with one aside": {
+			cluster,
+			[]string{"apply"},
+			"{spec: {externalTrafficPolicy: Local, healthCheckNodePort: %d}}",
+			false,
+		},
 	}
 	i := 0
 	for name, test := range tests {
@@ -217,8 +346,9 @@ func testPinnedPorts(t *testing.T, e *environment) {
 				t.Error("it is stored without a health check node port")
 			}
 			said := warnings(a.stderr)
-			if (len(said) > 0) != test.warns || test.warns && said[0] != "pinned-health-check-node-port: healthCheckNodePort "+port+
-				" is pinned: if it is taken, creation fails with error 500" {
+			if (len(said) > 0) != test.warns ||
+				test.warns && said[0] != "pinned-health-check-node-port: healthCheckNodePort "+port+
+					" is pinned: if it is taken, creation fails with error 500" {
 				t.Errorf("kubectl shows %q, want a warning: %t", said, test.warns)
 			}
 		})
@@ -242,16 +372,76 @@ func testAnnotations(t *testing.T, e *environment) {
 		policy           policy // stored; empty if it is refused
 		warns            string
 	}{
-		"our wish sets Local where kubectl apply shows that nobody wrote the policy":     {preserve, unset, []string{"apply"}, "Local", "source-ip-needs-local: repaired: "},
-		"a hard reason sets Local, too":                                                  {hard, unset, []string{"apply"}, "Local", "source-ip-needs-local: repaired: "},
-		"a server-side applier owns the policy or does not":                              {preserve, unset, []string{"apply", "--server-side"}, "Local", "source-ip-needs-local: repaired: "},
-		"on creation, who says nothing of the policy is taken not to mind":               {preserve, unset, []string{"create"}, "Local", "source-ip-needs-local: repaired: "},
-		"a written Cluster beside a wish is warned about and stays":                      {preserve, written, []string{"apply"}, "Cluster", "source-ip-needs-local: "},
-		"a Cluster that is applied by the server is written, and stays":                  {preserve, written, []string{"apply", "--server-side"}, "Cluster", "source-ip-needs-local: "},
-		"a written Cluster beside a hard reason is refused, not overridden":              {hard, written, []string{"apply"}, "", ""},
-		"our opt-out is the last word":                                                   {"sourceward.dev/source-ip: ignore, " + hard, unset, []string{"apply"}, "Cluster", ""},
-		"an exemption is the last word":                                                  {`exempt.sourceward.dev/source-ip-needs-local: "known", kube-vip.io/egress: "true"`, written, []string{"apply"}, "Cluster", ""},
-		"a wish on a Service that is not reached from outside changes nothing, and says": {preserve, "{type: ClusterIP, ports: [{port: 80}]}", []string{"apply"}, "", "source-ip-needs-local: "},
+		"our wish sets Local where kubectl apply shows that nobody wrote the policy": {
+			preserve,
+			unset,
+			[]string{"apply"},
+			"Local",
+			"source-ip-needs-local: repaired: ",
+		},
+		"a hard reason sets Local, too": {
+			hard,
+			unset,
+			[]string{"apply"},
+			"Local",
+			"source-ip-needs-local: repaired: ",
+		},
+		"a server-side applier owns the policy or does not": {
+			preserve,
+			unset,
+			[]string{"apply", "--server-side"},
+			"Local",
+			"source-ip-needs-local: repaired: ",
+		},
+		"on creation, who says nothing of the policy is taken not to mind": {
+			preserve,
+			unset,
+			[]string{"create"},
+			"Local",
+			"source-ip-needs-local: repaired: ",
+		},
+		"a written Cluster beside a wish is warned about and stays": {
+			preserve,
+			written,
+			[]string{"apply"},
+			"Cluster",
+			"source-ip-needs-local: ",
+		},
+		"a Cluster that is applied by the server is written, and stays": {
+			preserve,
+			written,
+			[]string{"apply", "--server-side"},
+			"Cluster",
+			"source-ip-needs-local: ",
+		},
+		"a written Cluster beside a hard reason is refused, not overridden": {
+			hard,
+			written,
+			[]string{"apply"},
+			"",
+			"",
+		},
+		"our opt-out is the last word": {
+			"sourceward.dev/source-ip: ignore, " + hard,
+			unset,
+			[]string{"apply"},
+			"Cluster",
+			"",
+		},
+		"an exemption is the last word": {
+			`exempt.sourceward.dev/source-ip-needs-local: "known", kube-vip.io/egress: "true"`,
+			written,
+			[]string{"apply"},
+			"Cluster",
+			"",
+		},
+		"a wish on a Service that is not reached from outside changes nothing, and says": {
+			preserve,
+			"{type: ClusterIP, ports: [{port: 80}]}",
+			[]string{"apply"},
+			"",
+			"source-ip-needs-local: ",
+		},
 	}
 	i := 0
 	for name, test := range tests {
@@ -292,7 +482,16 @@ func testAnnotations(t *testing.T, e *environment) {
 		}
 	})
 	t.Run("a dry run shows the repair and stores nothing", func(t *testing.T) {
-		a := e.must(t, service(ns, "dry", unset, preserve), "apply", "--dry-run=server", "-o", "jsonpath={.spec.externalTrafficPolicy}", "-f", "-")
+		a := e.must(
+			t,
+			service(ns, "dry", unset, preserve),
+			"apply",
+			"--dry-run=server",
+			"-o",
+			"jsonpath={.spec.externalTrafficPolicy}",
+			"-f",
+			"-",
+		)
 		if a.stdout != "Local" || len(warnings(a.stderr)) != 1 {
 			t.Errorf("a dry run answers %q and %q", a.stdout, a.stderr)
 		}

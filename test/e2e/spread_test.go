@@ -70,7 +70,11 @@ func TestSpreadByTheScheduler(t *testing.T) {
 		spreadWarn: "rules: [{id: unspread-behind-local, mode: Warn}]",
 	} {
 		e.namespace(t, namespace)
-		e.policy(t, namespace, fmt.Sprintf("{match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %s}}}, %s}", namespace, spec))
+		e.policy(
+			t,
+			namespace,
+			fmt.Sprintf("{match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %s}}}, %s}", namespace, spec),
+		)
 	}
 	// In the last one the workloads are only looked at: their controllers may make no pods.
 	none := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "no-pods"}, Spec: corev1.ResourceQuotaSpec{
@@ -111,10 +115,19 @@ func TestSpreadByTheScheduler(t *testing.T) {
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("workloads: %v, of which %d ask for more than their nodes have; replaced: %d", tally.kinds, tally.pending, tally.replaced)
+	t.Logf(
+		"workloads: %v, of which %d ask for more than their nodes have; replaced: %d",
+		tally.kinds,
+		tally.pending,
+		tally.replaced,
+	)
 	t.Logf("skew without us: %v; with ScheduleAnyway: %v; less by: %v", tally.without, tally.with, tally.changes)
 	if tally.pending < *spreadWorkloads/20 || tally.changes[0] > *spreadWorkloads*9/10 {
-		t.Errorf("%d workloads have pods pending, and of %d the skew is the same: that shows little", tally.pending, tally.changes[0])
+		t.Errorf(
+			"%d workloads have pods pending, and of %d the skew is the same: that shows little",
+			tally.pending,
+			tally.changes[0],
+		)
 	}
 }
 
@@ -266,7 +279,11 @@ func (r *spreadRun) all(ctx context.Context, w scheduledWorkload) (spreadResult,
 	if err != nil {
 		return result, err
 	}
-	if len(said) == 0 || !strings.HasPrefix(said[0], "unspread-behind-local: pods behind Local Service "+spreadWarn+"/"+w.name+" are not spread") {
+	if len(said) == 0 ||
+		!strings.HasPrefix(
+			said[0],
+			"unspread-behind-local: pods behind Local Service "+spreadWarn+"/"+w.name+" are not spread",
+		) {
 		result.problem("Warn: the API server says %q", said)
 	}
 	if diff := cmp.Diff(withoutIdentity(stored), withoutIdentity(warned)); diff != "" {
@@ -276,7 +293,11 @@ func (r *spreadRun) all(ctx context.Context, w scheduledWorkload) (spreadResult,
 }
 
 // send creates the Service of a workload and then the workload, and returns that as it is stored, with the warnings.
-func (r *spreadRun) send(ctx context.Context, namespace string, w scheduledWorkload) (*unstructured.Unstructured, []string, error) {
+func (r *spreadRun) send(
+	ctx context.Context,
+	namespace string,
+	w scheduledWorkload,
+) (*unstructured.Unstructured, []string, error) {
 	_, err := r.services.CoreV1().Services(namespace).Create(ctx, &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: w.name},
 		Spec: corev1.ServiceSpec{
@@ -293,7 +314,14 @@ func (r *spreadRun) send(ctx context.Context, namespace string, w scheduledWorkl
 
 // hard holds a workload with a hard constraint to be even, of which so many pods fit, and again after its pods are replaced, if there
 // is room for that.
-func (r *spreadRun) hard(ctx context.Context, w scheduledWorkload, nodes []*corev1.Node, fit int, roomy bool, result *spreadResult) error {
+func (r *spreadRun) hard(
+	ctx context.Context,
+	w scheduledWorkload,
+	nodes []*corev1.Node,
+	fit int,
+	roomy bool,
+	result *spreadResult,
+) error {
 	p, err := r.await(ctx, spreadHard, w, nodes, fit)
 	if err != nil {
 		return err
@@ -331,7 +359,12 @@ func (r *spreadRun) hard(ctx context.Context, w scheduledWorkload, nodes []*core
 }
 
 // wantRepair wants a workload to be stored with the constraint of the repair and nothing else, and its author to be told.
-func (r *spreadResult) wantRepair(w scheduledWorkload, stored *unstructured.Unstructured, said []string, when corev1.UnsatisfiableConstraintAction) {
+func (r *spreadResult) wantRepair(
+	w scheduledWorkload,
+	stored *unstructured.Unstructured,
+	said []string,
+	when corev1.UnsatisfiableConstraintAction,
+) {
 	want := corev1.TopologySpreadConstraint{
 		MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: when,
 		LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{appLabel: w.name}},
@@ -381,8 +414,16 @@ func roomOf(nodes []*corev1.Node, pod corev1.PodSpec) []int {
 func nodesText(pool []*corev1.Node) string {
 	var text strings.Builder
 	for _, node := range pool {
-		fmt.Fprintf(&text, "%s: labels %v, taints %v, unschedulable %t, %s CPU, images %v\n", node.Name, node.Labels, node.Spec.Taints,
-			node.Spec.Unschedulable, node.Status.Allocatable.Cpu(), node.Status.Images)
+		fmt.Fprintf(
+			&text,
+			"%s: labels %v, taints %v, unschedulable %t, %s CPU, images %v\n",
+			node.Name,
+			node.Labels,
+			node.Spec.Taints,
+			node.Spec.Unschedulable,
+			node.Status.Allocatable.Cpu(),
+			node.Status.Images,
+		)
 	}
 	return text.String()
 }
@@ -402,22 +443,30 @@ func newSpreadPool(i int) []*corev1.Node {
 			node.Labels[corev1.LabelTopologyZone] = fmt.Sprintf("zone-%d", r.IntN(zones))
 		}
 		node.Status.Capacity = corev1.ResourceList{
-			corev1.ResourceCPU: resource.MustParse(oneOf(r, "4", "4", "8", "16")), corev1.ResourceMemory: resource.MustParse("64Gi"), corev1.ResourcePods: resource.MustParse("110"),
+			corev1.ResourceCPU: resource.MustParse(
+				oneOf(r, "4", "4", "8", "16"),
+			), corev1.ResourceMemory: resource.MustParse("64Gi"), corev1.ResourcePods: resource.MustParse("110"),
 		}
 		node.Status.Allocatable = node.Status.Capacity
 		if n >= 2 {
 			switch r.IntN(8) {
 			case 0:
-				node.Spec.Taints = []corev1.Taint{{Key: "node-role.kubernetes.io/control-plane", Effect: corev1.TaintEffectNoSchedule}}
+				node.Spec.Taints = []corev1.Taint{
+					{Key: "node-role.kubernetes.io/control-plane", Effect: corev1.TaintEffectNoSchedule},
+				}
 			case 1, 2:
-				node.Spec.Taints = []corev1.Taint{{Key: dedicatedTaint, Value: "edge", Effect: oneOf(r, corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute)}}
+				node.Spec.Taints = []corev1.Taint{
+					{Key: dedicatedTaint, Value: "edge", Effect: oneOf(r, corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute)},
+				}
 			case 3:
 				node.Spec.Unschedulable = true
 			}
 		}
 		nodes[n] = node
 	}
-	nodes[r.IntN(len(nodes))].Status.Images = []corev1.ContainerImage{{Names: []string{spreadImage}, SizeBytes: imageWorth(r.IntN(100), 6)}}
+	nodes[r.IntN(len(nodes))].Status.Images = []corev1.ContainerImage{
+		{Names: []string{spreadImage}, SizeBytes: imageWorth(r.IntN(100), 6)},
+	}
 	return nodes
 }
 
@@ -429,7 +478,11 @@ func (w scheduledWorkload) waitsForDeletion() bool {
 // newSpreadWorkload generates a workload for a pool, of which at least two nodes are eligible. Nothing in it spreads its pods.
 func newSpreadWorkload(i int, pool []*corev1.Node) scheduledWorkload {
 	r := rand.New(rand.NewPCG(spreadSeed, uint64(spreadPools+i)))
-	w := scheduledWorkload{kind: spreadKinds[i%len(spreadKinds)], name: fmt.Sprintf("web-%03d", i), replicas: 2 + min(r.IntN(11), r.IntN(11))}
+	w := scheduledWorkload{
+		kind:     spreadKinds[i%len(spreadKinds)],
+		name:     fmt.Sprintf("web-%03d", i),
+		replicas: 2 + min(r.IntN(11), r.IntN(11)),
+	}
 	much := chance(r, 15)
 	cpu := oneOf(r, "50m", "100m", "150m")
 	if much {
@@ -449,7 +502,11 @@ func newSpreadWorkload(i int, pool []*corev1.Node) scheduledWorkload {
 			pod.Tolerations = append(pod.Tolerations, toleration)
 		}
 	}
-	requirement := corev1.NodeSelectorRequirement{Key: diskLabel, Operator: oneOf(r, corev1.NodeSelectorOpIn, corev1.NodeSelectorOpNotIn), Values: []string{"ssd"}}
+	requirement := corev1.NodeSelectorRequirement{
+		Key:      diskLabel,
+		Operator: oneOf(r, corev1.NodeSelectorOpIn, corev1.NodeSelectorOpNotIn),
+		Values:   []string{"ssd"},
+	}
 	term := corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{requirement}}
 	chosen := *pod.DeepCopy()
 	switch r.IntN(6) {
@@ -457,17 +514,24 @@ func newSpreadWorkload(i int, pool []*corev1.Node) scheduledWorkload {
 		chosen.NodeSelector[diskLabel] = oneOf(r, "ssd", "hdd")
 	case 1:
 		chosen.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
-			RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{term}},
+			RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+				NodeSelectorTerms: []corev1.NodeSelectorTerm{term},
+			},
 		}}
 	case 2:
 		chosen.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
-			PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{Weight: int32(1 + r.IntN(100)), Preference: term}},
+			PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{
+				{Weight: int32(1 + r.IntN(100)), Preference: term},
+			},
 		}}
 	}
 	if len(eligible(pool, chosen)) >= 2 {
 		pod = chosen
 	}
-	w.template = corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{appLabel: w.name, "track": "stable"}}, Spec: pod}
+	w.template = corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{appLabel: w.name, "track": "stable"}},
+		Spec:       pod,
+	}
 	switch w.kind {
 	case "Deployment":
 		if strategy := oneOf(r, nil,
@@ -489,5 +553,8 @@ func newSpreadWorkload(i int, pool []*corev1.Node) scheduledWorkload {
 }
 
 func rollingUpdate(maxUnavailable, maxSurge any) map[string]any {
-	return map[string]any{"type": "RollingUpdate", "rollingUpdate": map[string]any{"maxUnavailable": maxUnavailable, "maxSurge": maxSurge}}
+	return map[string]any{
+		"type":          "RollingUpdate",
+		"rollingUpdate": map[string]any{"maxUnavailable": maxUnavailable, "maxSurge": maxSurge},
+	}
 }

@@ -142,12 +142,14 @@ func testOrder(t *testing.T, e *environment) {
 	for i := range 5 {
 		name := fmt.Sprintf("first-%d", i)
 		a := e.must(t, service(ns, name, local(name))+"\n---\n"+deployment(ns, name, 3), "apply", "-f", "-")
-		if said := warnings(a.stderr); len(said) != 2 || !strings.HasPrefix(said[0], "unspread-behind-local: pods behind Local Service order/"+name) {
+		if said := warnings(a.stderr); len(said) != 2 ||
+			!strings.HasPrefix(said[0], "unspread-behind-local: pods behind Local Service order/"+name) {
 			t.Errorf("Service first: kubectl shows %q", a.stderr)
 		}
 		name = fmt.Sprintf("last-%d", i)
 		a = e.must(t, deployment(ns, name, 3)+"\n---\n"+service(ns, name, local(name)), "apply", "-f", "-")
-		if said := warnings(a.stderr); len(said) != 2 || said[0] != "unspread-behind-local: Deployment order/"+name+" behind this Local Service is not spread by hostname" {
+		if said := warnings(a.stderr); len(said) != 2 ||
+			said[0] != "unspread-behind-local: Deployment order/"+name+" behind this Local Service is not spread by hostname" {
 			t.Errorf("Service last: kubectl shows %q", a.stderr)
 		}
 	}
