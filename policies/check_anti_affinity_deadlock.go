@@ -68,11 +68,6 @@ func checkAntiAffinityDeadlock(r *review) []result {
 	return []result{found}
 }
 
-const (
-	hostPort             = "a hostPort"
-	requiredAntiAffinity = "required anti-affinity"
-)
-
 // onePerNode is what keeps an old and a new pod from sharing a node; empty for nothing.
 func (r *review) onePerNode() string {
 	w := r.Object.Workload
@@ -89,52 +84,4 @@ func (r *review) onePerNode() string {
 		}
 	}
 	return ""
-}
-
-// stuckRollout tells, in words, which rollouts of pods that need a node each cannot end, and whether there is no other; empty for none.
-func (r *review) stuckRollout() (text string, certain bool) {
-	w, update := r.Object.Workload, r.maker().Update
-	least, most := r.replicas.least, r.replicas.most
-	nodes := r.Cluster.eligible(w)
-	if w.Template.Spec.NodeSelector[corev1.LabelHostname] != "" {
-		nodes = 1
-	}
-	switch {
-	case w.Kind == daemonSetKind:
-		// There is a pod on each node before the rollout begins.
-		if !update.waits(1) {
-			return "", false
-		}
-		return "rollouts get stuck on every node", true
-	case nodes == 0:
-		if most < 2 || !update.waits(most) {
-			return "", false
-		}
-		few := most
-		if update.atOnce {
-			few = 2*most - 1
-		}
-		return fmt.Sprintf("rollouts of %d pods get stuck on %d nodes or fewer", most, few), false
-	default:
-		// enough is the fewest pods that leave too few of these nodes free.
-		enough := func(nodes int) int {
-			if update.atOnce {
-				return nodes/2 + 1
-			}
-			return nodes
-		}
-		pods := max(enough(nodes), least)
-		if pods > most || !update.waits(pods) {
-			return "", false
-		}
-		certain = least >= enough(max(nodes, r.Cluster.eligibleInTime(w))) && update.waits(most)
-		return fmt.Sprintf("rollouts of %s get stuck on %s", plural(pods, "pod"), plural(nodes, "node")), certain
-	}
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -2,8 +2,6 @@ package policies
 
 import (
 	"fmt"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // localOnClusterIP finds a traffic policy on a Service that may not have one.
@@ -56,25 +54,4 @@ func checkLocalOnClusterIP(r *review) []result {
 		},
 		repair: []PatchOperation{{Op: "remove", Path: "/spec/externalTrafficPolicy"}},
 	}}
-}
-
-// trafficPolicy is the policy as messages show it: quoted unless it is one of the two that exist.
-func trafficPolicy(service *corev1.Service) string {
-	switch policy := service.Spec.ExternalTrafficPolicy; policy {
-	case corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal:
-		return string(policy)
-	default:
-		return fmt.Sprintf("%.40q", string(policy))
-	}
-}
-
-func serviceType(service *corev1.Service) string {
-	switch t := service.Spec.Type; t {
-	case "":
-		return string(corev1.ServiceTypeClusterIP)
-	case corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort, corev1.ServiceTypeExternalName:
-		return string(t)
-	default:
-		return fmt.Sprintf("%.40q", string(t))
-	}
 }

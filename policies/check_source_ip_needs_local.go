@@ -156,13 +156,3 @@ func reasonMessage(reasons []RequireLocal) string {
 	}
 	return fmt.Sprintf("%s (and %d more)", reasons[0].Message, len(reasons)-1)
 }
-
-// pointer is the JSON Pointer with these parts.
-func pointer(parts ...string) string {
-	escape := strings.NewReplacer("~", "~0", "/", "~1")
-	var path strings.Builder
-	for _, part := range parts {
-		path.WriteString("/" + escape.Replace(part))
-	}
-	return path.String()
-}

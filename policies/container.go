@@ -101,12 +101,3 @@ func targetName(port corev1.ServicePort) string {
 	}
 	return ""
 }
-
-// containerNames is "container web has" or "container web and 1 more have".
-func containerNames(containers []container) string {
-	verb := "has"
-	if len(containers) > 1 {
-		verb = "have"
-	}
-	return "container " + firstOf(len(containers), func(i int) string { return containers[i].Name }) + " " + verb
-}

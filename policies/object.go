@@ -380,3 +380,5 @@ func withoutLastApplied(annotations map[string]string) map[string]string {
 	delete(annotations, lastApplied)
 	return annotations
 }
+
+const kindService = "Service"

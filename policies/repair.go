@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -188,4 +189,23 @@ func addParents(content map[string]any, parts []string) (parent map[string]any, 
 		parent = next
 	}
 	return parent, operations
+}
+
+// repairsToLocal tells whether the repairs of this very decision, if all are applied, make the Service Local.
+func (r *review) repairsToLocal() bool {
+	found := slices.Concat(r.repairs(sourceIPNeedsLocal), r.repairs(unknownTrafficPolicy))
+	return slices.ContainsFunc(found, func(found result) bool {
+		return found.repair[0].Value == string(corev1.ServiceExternalTrafficPolicyLocal)
+	})
+}
+
+// repairs are the results of another rule that carry a repair.
+func (r *review) repairs(rule Rule) []result {
+	if exempt, _ := exemption(r.Input, r.settings.Exemptions, rule.ID); exempt != nil {
+		return nil
+	}
+	return slices.DeleteFunc(rule.check(r), func(found result) bool {
+		mode := r.settings.mode(rule.ID, cmp.Or(found.mode, rule.DefaultMode))
+		return mode == off || found.repair == nil
+	})
 }

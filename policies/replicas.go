@@ -1,0 +1,177 @@
+package policies
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Autoscaler is a HorizontalPodAutoscaler or a ScaledObject: what sets the replicas of a workload.
+type Autoscaler struct {
+	Ref Ref
+	// Target is the workload that it scales, in its own namespace.
+	Target WorkloadRef
+	// MinReplicas and MaxReplicas are the least and the most pods that it makes.
+	MinReplicas, MaxReplicas int32
+}
+
+// AutoscalerKind is a kind of objects that scale workloads.
+type AutoscalerKind struct {
+	Group string
+	// Versions are those that are read, the one that a cluster is asked for first. Empty means all, which have the same fields.
+	Versions []string
+	Kind     string
+	Resource string
+	// Custom is as that of a WorkloadKind.
+	Custom bool
+
+	read func(content map[string]any) (Autoscaler, error)
+}
+
+// AutoscalerKinds lists the kinds of objects that scale workloads. It must not be changed.
+var AutoscalerKinds = []AutoscalerKind{
+	{
+		Group: "autoscaling", Versions: []string{"v2", "v1", "v2beta2", "v2beta1"}, Kind: "HorizontalPodAutoscaler",
+		Resource: "horizontalpodautoscalers", read: readHorizontalPodAutoscaler,
+	},
+	{Group: "keda.sh", Versions: []string{"v1alpha1"}, Kind: "ScaledObject", Resource: "scaledobjects", Custom: true, read: readScaledObject},
+}
+
+func autoscalerKindOf(apiVersion, kind string) (AutoscalerKind, bool) {
+	gv, err := schema.ParseGroupVersion(apiVersion)
+	i := slices.IndexFunc(AutoscalerKinds, func(k AutoscalerKind) bool {
+		return k.Kind == kind && k.Group == gv.Group && slices.Contains(k.Versions, gv.Version)
+	})
+	if err != nil || i < 0 {
+		return AutoscalerKind{}, false
+	}
+	return AutoscalerKinds[i], true
+}
+
+// APIVersion is the one that a cluster is asked for.
+func (k AutoscalerKind) APIVersion() string {
+	return schema.GroupVersion{Group: k.Group, Version: k.Versions[0]}.String()
+}
+
+// Autoscales tells whether objects of an apiVersion and kind scale workloads, so that NewAutoscaler takes them.
+func Autoscales(apiVersion, kind string) bool {
+	_, ok := autoscalerKindOf(apiVersion, kind)
+	return ok
+}
+
+// NewAutoscaler decodes an object of one of AutoscalerKinds.
+// The error is non-nil when a field has a value that the API server could not decode; it is a
+// *FieldError where the field is known.
+func NewAutoscaler(content map[string]any) (Autoscaler, error) {
+	apiVersion, _ := content["apiVersion"].(string)
+	kind, _ := content["kind"].(string)
+	row, _ := autoscalerKindOf(apiVersion, kind)
+	autoscaler, err := row.read(map[string]any{"metadata": content["metadata"], "spec": content["spec"]})
+	autoscaler.Ref.APIVersion, autoscaler.Ref.Kind = apiVersion, kind
+	return autoscaler, err
+}
+
+// readHorizontalPodAutoscaler reads what is the same in all versions.
+func readHorizontalPodAutoscaler(content map[string]any) (Autoscaler, error) {
+	var hpa struct {
+		metav1.ObjectMeta `json:"metadata"`
+		Spec              struct {
+			ScaleTargetRef targetRef `json:"scaleTargetRef"`
+			MinReplicas    *int32    `json:"minReplicas"`
+			MaxReplicas    int32     `json:"maxReplicas"`
+		} `json:"spec"`
+	}
+	if err := Decode(content, &hpa); err != nil {
+		return Autoscaler{}, err
+	}
+	least := int32(1)
+	if hpa.Spec.MinReplicas != nil {
+		least = *hpa.Spec.MinReplicas
+	}
+	return newAutoscaler(hpa.ObjectMeta, hpa.Spec.ScaleTargetRef.read(), least, hpa.Spec.MaxReplicas), nil
+}
+
+// readScaledObject reads what KEDA makes a HorizontalPodAutoscaler of, with its defaults.
+// Source: keda v2.17.2, apis/keda/v1alpha1/scaledobject_types.go.
+func readScaledObject(content map[string]any) (Autoscaler, error) {
+	var scaled struct {
+		metav1.ObjectMeta `json:"metadata"`
+		Spec              struct {
+			ScaleTargetRef   targetRef `json:"scaleTargetRef"`
+			IdleReplicaCount *int32    `json:"idleReplicaCount"`
+			MinReplicaCount  *int32    `json:"minReplicaCount"`
+			MaxReplicaCount  *int32    `json:"maxReplicaCount"`
+		} `json:"spec"`
+	}
+	if err := Decode(content, &scaled); err != nil {
+		return Autoscaler{}, err
+	}
+	least, most := int32(0), int32(100)
+	if scaled.Spec.MinReplicaCount != nil {
+		least = *scaled.Spec.MinReplicaCount
+	}
+	if scaled.Spec.IdleReplicaCount != nil {
+		least = min(least, *scaled.Spec.IdleReplicaCount)
+	}
+	if scaled.Spec.MaxReplicaCount != nil {
+		most = *scaled.Spec.MaxReplicaCount
+	}
+	return newAutoscaler(scaled.ObjectMeta, scaled.Spec.ScaleTargetRef.read(), least, most), nil
+}
+
+func newAutoscaler(meta metav1.ObjectMeta, target WorkloadRef, least, most int32) Autoscaler {
+	return Autoscaler{
+		Ref:    Ref{Namespace: cmp.Or(meta.Namespace, metav1.NamespaceDefault), Name: nameOf(meta)},
+		Target: target, MinReplicas: least, MaxReplicas: most,
+	}
+}
+
+// replicaRange is how few and how many pods a workload may have.
+type replicaRange struct {
+	// least is 0 where the workload may be scaled to zero. most is 0 for a DaemonSet, whose nodes decide.
+	least, most int
+}
+
+// replicasOf is what is written, or what those that scale it allow. A workload that is scaled to zero, and of which nobody says more,
+// will hardly stay so: it counts as two.
+func replicasOf(w *Workload, related Related) replicaRange {
+	if w.Kind == daemonSetKind {
+		return replicaRange{}
+	}
+	written := int32(1)
+	if w.Replicas != nil {
+		written = *w.Replicas
+	}
+	found := replicaRange{int(written), int(written)}
+	names := []WorkloadRef{w.asTarget()}
+	users := related.users(w)
+	for i, user := range users {
+		// Its pods are made by those that use its template: it is scaled to zero itself, or soon will be.
+		names = append(names, user.asTarget())
+		number := 1
+		if user.Replicas != nil {
+			number = int(*user.Replicas)
+		}
+		if i == 0 && written == 0 {
+			found = replicaRange{number, number}
+		}
+		found = replicaRange{min(found.least, number), max(found.most, number)}
+	}
+	scaled := replicaRange{math.MaxInt, 0}
+	for _, a := range related.Autoscalers {
+		if a.Ref.Namespace == w.Namespace && slices.Contains(names, a.Target) {
+			scaled.least, scaled.most = min(scaled.least, int(a.MinReplicas)), max(scaled.most, int(a.MaxReplicas))
+		}
+	}
+	switch {
+	case scaled.most > 0:
+		return scaled
+	case found.most == 0:
+		return replicaRange{0, 2}
+	default:
+		return found
+	}
+}
