@@ -9,7 +9,7 @@ import (
 )
 
 // askNeighbour evaluates Rego for a Service behind which the workload under review is.
-func (r *review) askNeighbour(service *corev1.Service) []Answer {
+func (r *run) askNeighbour(service *corev1.Service) []Answer {
 	settings := r.settings.forNeighbour(service, r.Namespace)
 	answers := r.rules.Evaluate(r.ctx, r.neighbourDocument(service, settings), r.sound(settings.Applied))
 	for _, answer := range answers {
@@ -22,14 +22,14 @@ func (r *review) askNeighbour(service *corev1.Service) []Answer {
 }
 
 // sound are the policies that have not failed: one that failed for the object, or for a neighbour, is not to be trusted today.
-func (r *review) sound(applied []AppliedPolicy) []AppliedPolicy {
+func (r *run) sound(applied []AppliedPolicy) []AppliedPolicy {
 	if len(r.faults) == 0 {
 		return applied
 	}
 	return slices.DeleteFunc(slices.Clone(applied), func(a AppliedPolicy) bool { return r.failed(a.Name) })
 }
 
-func (r *review) failed(policy string) bool {
+func (r *run) failed(policy string) bool {
 	return slices.ContainsFunc(r.faults, func(f fault) bool { return f.Policy == policy })
 }
 
@@ -40,7 +40,7 @@ type fault struct {
 }
 
 // fault keeps an answer that could not be had, each policy's once, with the policy's mode for it.
-func (r *review) fault(answer Answer, settings Settings) {
+func (r *run) fault(answer Answer, settings Settings) {
 	if r.failed(answer.Policy) {
 		return
 	}
@@ -54,7 +54,7 @@ func (r *review) fault(answer Answer, settings Settings) {
 }
 
 // document is what Rego sees of the object under review.
-func (r *review) document() Document {
+func (r *run) document() Document {
 	document := Document{
 		Operation: r.Operation,
 		Object:    r.Object,
@@ -82,7 +82,7 @@ func (r *review) document() Document {
 
 // neighbourDocument is what Rego sees of a Service behind which the workload under review is: as if
 // it were created, and alone.
-func (r *review) neighbourDocument(service *corev1.Service, settings Settings) Document {
+func (r *run) neighbourDocument(service *corev1.Service, settings Settings) Document {
 	return Document{
 		Operation: Create,
 		Object:    &Object{Ref: serviceRef(service), content: serviceContent(service)},
@@ -113,15 +113,15 @@ func serviceContent(service *corev1.Service) map[string]any {
 	}
 }
 
-func (r *review) namespaceDocument() NamespaceDocument {
+func (r *run) namespaceDocument() NamespaceDocument {
 	return NamespaceDocument{Name: r.Namespace.Name, Labels: r.Namespace.Labels, Annotations: r.Namespace.Annotations}
 }
 
-func (r *review) clusterDocument() ClusterDocument {
+func (r *run) clusterDocument() ClusterDocument {
 	return ClusterDocument{Nodes: r.Cluster.schedulable(), Version: r.Cluster.Version.orNewest().String()}
 }
 
-func (r *review) serviceFacts(service *corev1.Service, settings Settings, explicit Explicit) Facts {
+func (r *run) serviceFacts(service *corev1.Service, settings Settings, explicit Explicit) Facts {
 	facts := Facts{
 		ExternallyAccessible: ExternallyAccessible(service, r.Cluster.Version),
 		Explicit:             explicit,
@@ -145,7 +145,7 @@ func verdict(answers []Answer, verdicts ...Verdict) (KeepsSourceIP, bool) {
 	return KeepsSourceIP{}, false
 }
 
-func (r *review) spreadWishes() []SpreadWish {
+func (r *run) spreadWishes() []SpreadWish {
 	var wishes []SpreadWish
 	for _, answer := range r.answers {
 		wishes = append(wishes, answer.Spread...)
@@ -154,7 +154,7 @@ func (r *review) spreadWishes() []SpreadWish {
 }
 
 // houseFindings are the findings of policies' own rules.
-func (r *review) houseFindings() []result {
+func (r *run) houseFindings() []result {
 	var results []result
 	add := func(policy string, findings []HouseFinding, mode Mode, severity Severity) {
 		for _, f := range findings {

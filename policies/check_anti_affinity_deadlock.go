@@ -39,7 +39,7 @@ var antiAffinityDeadlock = Rule{
 	check: checkAntiAffinityDeadlock,
 }
 
-func checkAntiAffinityDeadlock(r *review) []result {
+func checkAntiAffinityDeadlock(r *run) []result {
 	w := r.Object.Workload
 	if w == nil {
 		return nil
@@ -69,7 +69,7 @@ func checkAntiAffinityDeadlock(r *review) []result {
 }
 
 // onePerNode is what keeps an old and a new pod from sharing a node; empty for nothing.
-func (r *review) onePerNode() string {
+func (r *run) onePerNode() string {
 	w := r.Object.Workload
 	if usesHostPorts(w.Template.Spec) {
 		return hostPort

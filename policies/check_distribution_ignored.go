@@ -35,7 +35,7 @@ var distributionIgnored = Rule{
 	check: checkDistributionIgnored,
 }
 
-func checkDistributionIgnored(r *review) []result {
+func checkDistributionIgnored(r *run) []result {
 	service := r.Object.Service
 	if service == nil || service.Spec.TrafficDistribution == nil || !isLocal(service, r.Cluster.Version) {
 		return nil

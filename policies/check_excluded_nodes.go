@@ -41,7 +41,7 @@ var excludedNodes = Rule{
 	check: checkExcludedNodes,
 }
 
-func checkExcludedNodes(r *review) []result {
+func checkExcludedNodes(r *run) []result {
 	workload := r.Object.Workload
 	if workload == nil || r.Cluster.Known == nil || workload.Template.Spec.NodeName != "" ||
 		workload.Kind == daemonSetKind && toleratesAll(workload.Template.Spec) {

@@ -37,7 +37,7 @@ var externalIPsLocal = Rule{
 	check: checkExternalIPsLocal,
 }
 
-func checkExternalIPsLocal(r *review) []result {
+func checkExternalIPsLocal(r *run) []result {
 	service := r.Object.Service
 	if service == nil || !isLocal(service, r.Cluster.Version) || r.isOnEachNode() {
 		return nil

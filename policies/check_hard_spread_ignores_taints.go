@@ -38,7 +38,7 @@ var hardSpreadIgnoresTaints = Rule{
 	check: checkHardSpreadIgnoresTaints,
 }
 
-func checkHardSpreadIgnoresTaints(r *review) []result {
+func checkHardSpreadIgnoresTaints(r *run) []result {
 	w := r.Object.Workload
 	if w == nil || r.replicas.most < 2 || !r.Cluster.Version.atLeast(nodeTaintsPolicyVersion) {
 		return nil
@@ -82,7 +82,7 @@ func checkHardSpreadIgnoresTaints(r *review) []result {
 
 // countsTaintedNodes tells whether a constraint lets pods wait for nodes that are tainted. It does not where all of them fit on the
 // others with a node to spare.
-func (r *review) countsTaintedNodes(constraint corev1.TopologySpreadConstraint) bool {
+func (r *run) countsTaintedNodes(constraint corev1.TopologySpreadConstraint) bool {
 	policy := constraint.NodeTaintsPolicy
 	nodes := r.Cluster.eligible(r.Object.Workload)
 	if nodes == 0 {
@@ -97,7 +97,7 @@ func (r *review) countsTaintedNodes(constraint corev1.TopologySpreadConstraint) 
 
 // taintedNodes are the nodes on which only taints keep the pods from running, in words; empty where there are none or, as far as can be
 // told, will be none.
-func (r *review) taintedNodes() string {
+func (r *run) taintedNodes() string {
 	pod := r.Object.Workload.Template.Spec
 	if all := r.Cluster.Known; all != nil && r.Cluster.Nodes == 0 {
 		of := all.domains(pod)

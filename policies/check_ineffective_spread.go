@@ -32,7 +32,7 @@ var ineffectiveSpread = Rule{
 	check:   checkIneffectiveSpread,
 }
 
-func checkIneffectiveSpread(r *review) []result {
+func checkIneffectiveSpread(r *run) []result {
 	found := r.unspread()
 	if found == nil || found.ineffective == nil {
 		return nil

@@ -29,7 +29,7 @@ var internalLocal = Rule{
 	check: checkInternalLocal,
 }
 
-func checkInternalLocal(r *review) []result {
+func checkInternalLocal(r *run) []result {
 	service := r.Object.Service
 	if service == nil || service.Spec.InternalTrafficPolicy == nil ||
 		*service.Spec.InternalTrafficPolicy != corev1.ServiceInternalTrafficPolicyLocal || !isLocal(service, r.Cluster.Version) || r.isOnEachNode() {

@@ -32,7 +32,7 @@ var localOnClusterIP = Rule{
 	check: checkLocalOnClusterIP,
 }
 
-func checkLocalOnClusterIP(r *review) []result {
+func checkLocalOnClusterIP(r *run) []result {
 	service := r.Object.Service
 	if service == nil || service.Spec.ExternalTrafficPolicy == "" || ExternallyAccessible(service, r.Cluster.Version) {
 		return nil

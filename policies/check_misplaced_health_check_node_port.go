@@ -40,7 +40,7 @@ var misplacedHealthCheckNodePort = Rule{
 	check: checkMisplacedHealthCheckNodePort,
 }
 
-func checkMisplacedHealthCheckNodePort(r *review) []result {
+func checkMisplacedHealthCheckNodePort(r *run) []result {
 	service := r.Object.Service
 	if service == nil || service.Spec.HealthCheckNodePort == 0 {
 		return nil

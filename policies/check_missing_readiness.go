@@ -32,7 +32,7 @@ var missingReadiness = Rule{
 	check: checkMissingReadiness,
 }
 
-func checkMissingReadiness(r *review) []result {
+func checkMissingReadiness(r *run) []result {
 	if r.Object.Workload == nil || r.Object.Workload.ends() {
 		return nil
 	}

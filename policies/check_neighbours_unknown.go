@@ -21,7 +21,7 @@ var neighboursUnknown = Rule{
 	check: checkNeighboursUnknown,
 }
 
-func checkNeighboursUnknown(r *review) []result {
+func checkNeighboursUnknown(r *run) []result {
 	if r.Related.View != ViewNone {
 		return r.unseenKinds()
 	}
@@ -46,7 +46,7 @@ func checkNeighboursUnknown(r *review) []result {
 }
 
 // unseenKinds is the finding where all is seen but objects of some kinds, and the object meets a Local policy.
-func (r *review) unseenKinds() []result {
+func (r *run) unseenKinds() []result {
 	isConcerned := r.Object.Service != nil && isLocal(r.Object.Service, r.Cluster.Version) ||
 		r.Object.Workload != nil && len(r.localServices()) > 0
 	if len(r.Related.Unseen) == 0 || !isConcerned {

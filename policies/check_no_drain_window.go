@@ -45,7 +45,7 @@ var noDrainWindow = Rule{
 	check: checkNoDrainWindow,
 }
 
-func checkNoDrainWindow(r *review) []result {
+func checkNoDrainWindow(r *run) []result {
 	workload, window := r.Object.Workload, r.settings.probeWindow()
 	services := balancedServices(r.localServices())
 	if workload == nil || len(services) == 0 || window == 0 || workload.ends() {

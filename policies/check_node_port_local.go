@@ -32,7 +32,7 @@ var nodePortLocal = Rule{
 	check: checkNodePortLocal,
 }
 
-func checkNodePortLocal(r *review) []result {
+func checkNodePortLocal(r *run) []result {
 	service := r.Object.Service
 	if service == nil || service.Spec.Type != corev1.ServiceTypeNodePort || !isLocal(service, r.Cluster.Version) || r.isOnEachNode() {
 		return nil

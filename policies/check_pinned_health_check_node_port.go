@@ -34,7 +34,7 @@ var pinnedHealthCheckNodePort = Rule{
 	check: checkPinnedHealthCheckNodePort,
 }
 
-func checkPinnedHealthCheckNodePort(r *review) []result {
+func checkPinnedHealthCheckNodePort(r *run) []result {
 	service := r.Object.Service
 	if service == nil || service.Spec.HealthCheckNodePort == 0 || service.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		return nil

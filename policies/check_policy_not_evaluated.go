@@ -24,7 +24,7 @@ var policyNotEvaluated = Rule{
 	check: checkPolicyNotEvaluated,
 }
 
-func checkPolicyNotEvaluated(r *review) []result {
+func checkPolicyNotEvaluated(r *run) []result {
 	var results []result
 	for _, fault := range r.faults {
 		results = append(results, result{

@@ -31,7 +31,7 @@ var publishesNotReady = Rule{
 	check: checkPublishesNotReady,
 }
 
-func checkPublishesNotReady(r *review) []result {
+func checkPublishesNotReady(r *run) []result {
 	service := r.Object.Service
 	if service == nil || !service.Spec.PublishNotReadyAddresses || len(service.Spec.Selector) == 0 || !isLocal(service, r.Cluster.Version) {
 		return nil

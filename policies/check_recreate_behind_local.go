@@ -33,7 +33,7 @@ var recreateBehindLocal = Rule{
 // MaxUnavailableStatefulSet of kubernetes v1.37.1, pkg/features/kube_features.go: on by default.
 const statefulSetUnavailableVersion = 37
 
-func checkRecreateBehindLocal(r *review) []result {
+func checkRecreateBehindLocal(r *run) []result {
 	if r.Object.Workload == nil {
 		return nil
 	}
@@ -50,7 +50,7 @@ func checkRecreateBehindLocal(r *review) []result {
 }
 
 // replacesAll tells what makes all pods go at once, and what to do about it; empty for nothing.
-func (r *review) replacesAll() (how, fix string) {
+func (r *run) replacesAll() (how, fix string) {
 	// The fewest pods, where there are several, are the first to be all.
 	pods := max(r.replicas.least, 2)
 	most := r.replicas.most

@@ -6,8 +6,8 @@ import (
 )
 
 // checkRego returns the check of a rule that is a built-in module of Rego: what the module found.
-func checkRego(id string) func(*review) []result {
-	return func(r *review) []result {
+func checkRego(id string) func(*run) []result {
+	return func(r *run) []result {
 		var results []result
 		for _, answer := range r.answers {
 			if answer.Policy != "" {
@@ -27,7 +27,7 @@ func checkRego(id string) func(*review) []result {
 }
 
 // repairOf is the repair that a module's finding asks for; nil if it asks for none.
-func (r *review) repairOf(found HouseFinding) []PatchOperation {
+func (r *run) repairOf(found HouseFinding) []PatchOperation {
 	switch {
 	case found.Unwanted:
 		return []PatchOperation{{Op: "remove", Path: found.Path}}

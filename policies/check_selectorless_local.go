@@ -38,7 +38,7 @@ var selectorlessLocal = Rule{
 	check: checkSelectorlessLocal,
 }
 
-func checkSelectorlessLocal(r *review) []result {
+func checkSelectorlessLocal(r *run) []result {
 	service := r.Object.Service
 	if service == nil || len(service.Spec.Selector) > 0 || !isLocal(service, r.Cluster.Version) {
 		return nil
@@ -63,7 +63,7 @@ func checkSelectorlessLocal(r *review) []result {
 
 // endpoints counts the endpoints of the Service that were seen, and those of them without a node. Endpoints count where there
 // are no EndpointSlices: in an export of a cluster there are both, and the ones mirror the others.
-func (r *review) endpoints() (count, withoutNode int) {
+func (r *run) endpoints() (count, withoutNode int) {
 	for _, fromSlices := range []bool{true, false} {
 		for _, e := range r.Related.Endpoints {
 			if e.isSlice() == fromSlices && e.Service == r.Object.Name && e.Ref.Namespace == r.Object.Namespace {

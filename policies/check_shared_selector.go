@@ -41,7 +41,7 @@ var sharedSelector = Rule{
 	check: checkSharedSelector,
 }
 
-func checkSharedSelector(r *review) []result {
+func checkSharedSelector(r *run) []result {
 	workload := r.Object.Workload
 	if workload == nil || workload.Kind == podKind || len(r.behind) == 0 || r.Related.idle(workload) || r.Cluster.eligibleInTime(workload) == 1 {
 		return nil

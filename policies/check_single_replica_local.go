@@ -33,7 +33,7 @@ var singleReplicaLocal = Rule{
 	check: checkSingleReplicaLocal,
 }
 
-func checkSingleReplicaLocal(r *review) []result {
+func checkSingleReplicaLocal(r *run) []result {
 	w := r.Object.Workload
 	if w == nil || w.kind().Door != Everywhere || r.replicas.most != 1 || r.Cluster.eligibleInTime(w) == 1 || spreadingOf(w, r.Namespace).Spreading == SpreadPinned {
 		return nil

@@ -41,7 +41,7 @@ var sourceIPNeedsLocal = Rule{
 	check: checkSourceIPNeedsLocal,
 }
 
-func checkSourceIPNeedsLocal(r *review) []result {
+func checkSourceIPNeedsLocal(r *run) []result {
 	service := r.Object.Service
 	if service == nil {
 		return nil
@@ -118,7 +118,7 @@ func checkSourceIPNeedsLocal(r *review) []result {
 }
 
 // reasonsForLocal are all reasons why the Service should be Local, the hard ones first.
-func (r *review) reasonsForLocal() []RequireLocal {
+func (r *run) reasonsForLocal() []RequireLocal {
 	var reasons []RequireLocal
 	for _, answer := range r.answers {
 		for _, reason := range answer.RequireLocal {

@@ -39,7 +39,7 @@ var spreadDecaysOnRollout = Rule{
 	check: checkSpreadDecaysOnRollout,
 }
 
-func checkSpreadDecaysOnRollout(r *review) []result {
+func checkSpreadDecaysOnRollout(r *run) []result {
 	w := r.Object.Workload
 	if w == nil || r.replicas.most < 2 || r.Cluster.eligibleInTime(w) == 1 || !r.Cluster.Version.atLeast(spreadMatchLabelsVersion) {
 		return nil

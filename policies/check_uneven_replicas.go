@@ -42,7 +42,7 @@ var unevenReplicas = Rule{
 	check: checkUnevenReplicas,
 }
 
-func checkUnevenReplicas(r *review) []result {
+func checkUnevenReplicas(r *run) []result {
 	if r.Object.Workload == nil {
 		return nil
 	}
@@ -77,7 +77,7 @@ func checkUnevenReplicas(r *review) []result {
 }
 
 // leavesNoChoice tells whether where the pods run is not a question of spread: all on one node, or no two on any.
-func (r *review) leavesNoChoice() bool {
+func (r *run) leavesNoChoice() bool {
 	workload := r.Object.Workload
 	return spreadingOf(workload, r.Namespace).Spreading == SpreadPinned || usesHostPorts(workload.Template.Spec) ||
 		slices.ContainsFunc(antiAffinityTerms(workload.Template.Spec.Affinity), func(term antiAffinityTerm) bool {

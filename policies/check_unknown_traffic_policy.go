@@ -30,7 +30,7 @@ var unknownTrafficPolicy = Rule{
 	check: checkUnknownTrafficPolicy,
 }
 
-func checkUnknownTrafficPolicy(r *review) []result {
+func checkUnknownTrafficPolicy(r *run) []result {
 	service := r.Object.Service
 	if service == nil || !ExternallyAccessible(service, r.Cluster.Version) {
 		return nil

@@ -42,7 +42,7 @@ var unspreadBehindLocal = Rule{
 	check: checkUnspreadBehindLocal,
 }
 
-func checkUnspreadBehindLocal(r *review) []result {
+func checkUnspreadBehindLocal(r *run) []result {
 	if r.Object.Service != nil {
 		return checkUnspreadService(r)
 	}
@@ -59,7 +59,7 @@ func checkUnspreadBehindLocal(r *review) []result {
 }
 
 // checkUnspreadService is the form on the Service. The workloads' repairs are not its to carry.
-func checkUnspreadService(r *review) []result {
+func checkUnspreadService(r *run) []result {
 	if r.Related.View != ViewCluster || !r.needsSpread() {
 		return nil
 	}
@@ -85,13 +85,13 @@ func checkUnspreadService(r *review) []result {
 }
 
 // needsSpread tells whether the request is what makes the pods behind a Service want to be spread.
-func (r *review) needsSpread() bool {
+func (r *run) needsSpread() bool {
 	_, spreadNever := verdict(r.answers, VerdictUseless, VerdictWeighted, VerdictSingleAnnouncer)
 	return r.becameLocal() && !spreadNever && r.Cluster.Nodes != 1
 }
 
 // load says what may become of the traffic.
-func (r *review) load() string {
+func (r *run) load() string {
 	if r.replicas.most == 2 {
 		return "they may all share one node"
 	}

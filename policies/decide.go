@@ -20,7 +20,7 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 	if in.Object.Workload != nil && in.Object.Workload.Controlled {
 		return Decision{}, nil
 	}
-	r := newReview(ctx, in, rules, settings, nil)
+	r := newRun(ctx, in, rules, settings, nil)
 	decision := r.decide()
 	if mutations := decision.Mutations(); len(mutations) > 0 && !in.Final {
 		repaired, err := in.Object.Patched(mutations)
@@ -28,7 +28,7 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 			panic(err) // The repairs of a rule are built on the object.
 		}
 		in.Object = repaired
-		r = newReview(ctx, in, rules, settings, r)
+		r = newRun(ctx, in, rules, settings, r)
 		decision = decision.then(r.decide())
 	}
 	slices.SortStableFunc(decision.Findings, Finding.compare)
@@ -43,7 +43,7 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 }
 
 // decide is Decide of the object as it is.
-func (r *review) decide() Decision {
+func (r *run) decide() Decision {
 	var decision Decision
 	for _, rule := range catalogue {
 		if r.settings.Modes[rule.ID] == off {
@@ -100,7 +100,7 @@ type result struct {
 
 // settle makes the mode one that can be kept, looks for an exemption, and adds the result to the
 // decision.
-func (r *review) settle(decision *Decision, result result, mutable bool) {
+func (r *run) settle(decision *Decision, result result, mutable bool) {
 	finding := result.Finding
 	finding.Object = r.Object.Ref
 	finding.Mode = result.mode

@@ -25,7 +25,7 @@ const (
 // none that leave the user's own words alone and do no harm, why.
 //
 // services are the Local Services in whose traffic the pods share, by name.
-func (r *review) spreadRepair(spread v1alpha1.Spread, services []*corev1.Service) (operations []PatchOperation, problem string) {
+func (r *run) spreadRepair(spread v1alpha1.Spread, services []*corev1.Service) (operations []PatchOperation, problem string) {
 	workload, version := r.Object.Workload, r.Cluster.Version
 	selector, alone, problem := repairSelector(workload, services, behind(services, r.behind, r.Object))
 	if problem != "" {
@@ -192,7 +192,7 @@ func addParents(content map[string]any, parts []string) (parent map[string]any, 
 }
 
 // repairsToLocal tells whether the repairs of this very decision, if all are applied, make the Service Local.
-func (r *review) repairsToLocal() bool {
+func (r *run) repairsToLocal() bool {
 	found := slices.Concat(r.repairs(sourceIPNeedsLocal), r.repairs(unknownTrafficPolicy))
 	return slices.ContainsFunc(found, func(found result) bool {
 		return found.repair[0].Value == string(corev1.ServiceExternalTrafficPolicyLocal)
@@ -200,7 +200,7 @@ func (r *review) repairsToLocal() bool {
 }
 
 // repairs are the results of another rule that carry a repair.
-func (r *review) repairs(rule Rule) []result {
+func (r *run) repairs(rule Rule) []result {
 	if exempt, _ := exemption(r.Input, r.settings.Exemptions, rule.ID); exempt != nil {
 		return nil
 	}

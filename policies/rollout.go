@@ -9,7 +9,7 @@ import (
 
 // maker is who makes the pods of the workload under review, and replaces them: who uses its template in the place of its own, else
 // itself.
-func (r *review) maker() *Workload {
+func (r *run) maker() *Workload {
 	if users := r.Related.users(r.Object.Workload); len(users) > 0 {
 		return users[0]
 	}
@@ -17,11 +17,11 @@ func (r *review) maker() *Workload {
 }
 
 // revisionLabel is the label that tells the pods of one revision of the workload from those of another; empty for none.
-func (r *review) revisionLabel() string { return r.maker().kind().RevisionLabel }
+func (r *run) revisionLabel() string { return r.maker().kind().RevisionLabel }
 
 // makerResult is a finding about a field by which the workload behind Local Services decides how many pods there are, or how they are
 // replaced. Where another one uses its template, it is that one's field, and the finding has no path.
-func (r *review) makerResult(path, message, fix string, services []*corev1.Service) result {
+func (r *run) makerResult(path, message, fix string, services []*corev1.Service) result {
 	found := result{Finding: Finding{Path: path, Message: message, Fix: fix, Because: serviceRefs(services)}}
 	if maker := r.maker(); maker != r.Object.Workload {
 		found.Path = ""
@@ -85,7 +85,7 @@ const (
 )
 
 // stuckRollout tells, in words, which rollouts of pods that need a node each cannot end, and whether there is no other; empty for none.
-func (r *review) stuckRollout() (text string, certain bool) {
+func (r *run) stuckRollout() (text string, certain bool) {
 	w, update := r.Object.Workload, r.maker().Update
 	least, most := r.replicas.least, r.replicas.most
 	nodes := r.Cluster.eligible(w)

@@ -46,11 +46,11 @@ type Rule struct {
 	// yieldsTo is the id of the rule before it that says all there is to say of a field of which both find something; empty for
 	// none.
 	yieldsTo string
-	check    func(*review) []result
+	check    func(*run) []result
 }
 
 // review is one run of Decide: its arguments, and what several rules ask of them.
-type review struct {
+type run struct {
 	Input
 	ctx      context.Context
 	rules    Rules
@@ -81,10 +81,10 @@ type review struct {
 	unspreadFound *unspread
 }
 
-// newReview asks Rego about the object. former is the review of the object before it was repaired, if it was: what failed then
+// newRun asks Rego about the object. former is the review of the object before it was repaired, if it was: what failed then
 // is not asked again, since it would take all its time once more, and what it answered counts.
-func newReview(ctx context.Context, in Input, rules Rules, settings Settings, former *review) *review {
-	r := &review{Input: in, ctx: ctx, rules: rules, settings: settings, explicit: ExplicitUnknown}
+func newRun(ctx context.Context, in Input, rules Rules, settings Settings, former *run) *run {
+	r := &run{Input: in, ctx: ctx, rules: rules, settings: settings, explicit: ExplicitUnknown}
 	if in.Object.Service != nil {
 		r.explicit = explicit(in.Object, in.Old, in.InFile)
 		r.selecting = []*corev1.Service{in.Object.Service}
@@ -138,14 +138,14 @@ func behind(services []*corev1.Service, workloads []*Workload, object *Object) [
 
 // localServices are, for a workload, the Local Services that select its pods, by name. Rules ask for them last, when all depends on
 // them: where they could not be seen, neighboursUnknown tells that somebody asked.
-func (r *review) localServices() []*corev1.Service {
+func (r *run) localServices() []*corev1.Service {
 	r.missed = r.missed || r.Related.View == ViewNone && r.Object.Workload != nil
 	return slices.DeleteFunc(slices.Clone(r.selecting), func(s *corev1.Service) bool { return !isLocal(s, r.Cluster.Version) })
 }
 
 // evenServices are those of the localServices whose load balancer shares traffic evenly among nodes: it neither weighs them by their
 // pods, nor sends all to one of them, nor goes past them to the pods.
-func (r *review) evenServices() []*corev1.Service {
+func (r *run) evenServices() []*corev1.Service {
 	if !r.evenKnown {
 		r.evenKnown = true
 		r.even = slices.DeleteFunc(r.localServices(), func(s *corev1.Service) bool {
@@ -158,7 +158,7 @@ func (r *review) evenServices() []*corev1.Service {
 
 // becameLocal tells whether this request is what makes clients of a Service meet a Local policy:
 // its creation, its change to Local, or a change of whom it selects.
-func (r *review) becameLocal() bool {
+func (r *run) becameLocal() bool {
 	service := r.Object.Service
 	if !isLocal(service, r.Cluster.Version) {
 		return false
@@ -172,7 +172,7 @@ func (r *review) becameLocal() bool {
 
 // templateChanged tells whether the request rolls the workload out anyway, so that a repair of its
 // template costs no rollout of its own.
-func (r *review) templateChanged() bool {
+func (r *run) templateChanged() bool {
 	if r.Operation == Create {
 		return true
 	}
@@ -189,7 +189,7 @@ func template(content map[string]any) any {
 
 // isOnEachNode tells whether a DaemonSet behind the Service runs a pod on every node, so that no node drops what is Local. Taints do not
 // count: who keeps pods away from a node seldom sends clients there.
-func (r *review) isOnEachNode() bool {
+func (r *run) isOnEachNode() bool {
 	return slices.ContainsFunc(r.behind, func(w *Workload) bool {
 		return w.Kind == daemonSetKind && !choosesNodes(w.Template.Spec)
 	})

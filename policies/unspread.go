@@ -20,7 +20,7 @@ type unspread struct {
 }
 
 // unspread returns nil for a workload that is not behind a Local Service, or that is spread.
-func (r *review) unspread() *unspread {
+func (r *run) unspread() *unspread {
 	if !r.unspreadKnown {
 		r.unspreadKnown = true
 		r.unspreadFound = r.findUnspread()
@@ -28,7 +28,7 @@ func (r *review) unspread() *unspread {
 	return r.unspreadFound
 }
 
-func (r *review) findUnspread() *unspread {
+func (r *run) findUnspread() *unspread {
 	spreading, could := r.couldBeUnspread()
 	if !could {
 		return nil
@@ -47,7 +47,7 @@ func (r *review) findUnspread() *unspread {
 // couldBeUnspread tells, without a look at the neighbours, whether the object is a workload whose
 // pods may share a node. One node, where somebody told so, leaves nothing to spread over; of those that are there now, some may be
 // cordoned or yet to come, and a template is not repaired again.
-func (r *review) couldBeUnspread() (spreading, bool) {
+func (r *run) couldBeUnspread() (spreading, bool) {
 	if r.Object.Workload == nil || r.replicas.most < 2 || r.Cluster.Nodes == 1 {
 		return spreading{}, false
 	}
@@ -59,7 +59,7 @@ func (r *review) couldBeUnspread() (spreading, bool) {
 // may share a node, and no Service that is known to select them is Local. What else a Service could ask for can wait for the next
 // audit, since no webhook repairs it. It reads Object, Namespace, Related and Cluster.
 func LacksLocalService(in Input) bool {
-	r := &review{Input: in}
+	r := &run{Input: in}
 	if in.Object.Workload == nil || len(in.Object.Workload.Template.Labels) == 0 {
 		return false // No Service selects it.
 	}
@@ -73,7 +73,7 @@ func LacksLocalService(in Input) bool {
 }
 
 // result is the finding, whichever of the two rules makes it.
-func (u *unspread) result(r *review, path, message, fix string) result {
+func (u *unspread) result(r *run, path, message, fix string) result {
 	if u.problem != "" {
 		fix += "; not repaired, since " + u.problem
 	}
