@@ -8,7 +8,27 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// askNeighbour evaluates Rego for a Service behind which the workload under review is.
+// ask evaluates Rego for the object of the run. newRun says what former is.
+func (r *run) ask(former *run) {
+	if former != nil {
+		r.faults = slices.Clone(former.faults)
+	}
+	r.answers = r.rules.Evaluate(r.ctx, r.document(), r.sound(r.settings.Applied))
+	if former != nil {
+		for _, answer := range former.answers {
+			if answer.Policy != "" && r.failed(answer.Policy) {
+				r.answers = append(r.answers, answer)
+			}
+		}
+	}
+	for _, answer := range r.answers {
+		if answer.Err != nil {
+			r.fault(answer, r.settings)
+		}
+	}
+}
+
+// askNeighbour evaluates Rego for a Service in front of the workload under review.
 func (r *run) askNeighbour(service *corev1.Service) []Answer {
 	settings := r.settings.forNeighbour(service, r.Namespace)
 	answers := r.rules.Evaluate(r.ctx, r.neighbourDocument(service, settings), r.sound(settings.Applied))
@@ -21,7 +41,7 @@ func (r *run) askNeighbour(service *corev1.Service) []Answer {
 	return answers
 }
 
-// sound are the policies that have not failed: one that failed for the object, or for a neighbour, is not to be trusted today.
+// sound returns the policies that have not failed in this run, for the object or for a neighbour.
 func (r *run) sound(applied []AppliedPolicy) []AppliedPolicy {
 	if len(r.faults) == 0 {
 		return applied
@@ -33,13 +53,13 @@ func (r *run) failed(policy string) bool {
 	return slices.ContainsFunc(r.faults, func(f fault) bool { return f.Policy == policy })
 }
 
-// fault is an answer that could not be had, and what its policy wants done about it.
+// fault is an answer with an error, and the mode that its policy sets for that case.
 type fault struct {
 	Answer
 	mode Mode
 }
 
-// fault keeps an answer that could not be had, each policy's once, with the policy's mode for it.
+// fault records an answer with an error, unless its policy has failed before in this run.
 func (r *run) fault(answer Answer, settings Settings) {
 	if r.failed(answer.Policy) {
 		return
@@ -53,7 +73,7 @@ func (r *run) fault(answer Answer, settings Settings) {
 	r.faults = append(r.faults, fault{answer, mode})
 }
 
-// document is what Rego sees of the object under review.
+// document returns the input of Rego for the object under review.
 func (r *run) document() Document {
 	document := Document{
 		Operation: r.Operation,
@@ -80,8 +100,8 @@ func (r *run) document() Document {
 	return document
 }
 
-// neighbourDocument is what Rego sees of a Service behind which the workload under review is: as if
-// it were created, and alone.
+// neighbourDocument returns the input of Rego for a Service in front of the workload under review. It describes the
+// creation of that Service, without related objects.
 func (r *run) neighbourDocument(service *corev1.Service, settings Settings) Document {
 	return Document{
 		Operation: Create,
@@ -95,8 +115,8 @@ func (r *run) neighbourDocument(service *corev1.Service, settings Settings) Docu
 	}
 }
 
-// serviceContent is the content of a reduced Service. Its values are not in JSON types yet: most modules look at few of
-// them, and what they look at is converted then.
+// serviceContent returns the content of a reduced Service. Its values are not JSON types yet: most modules read few of
+// them, and those are converted on first use.
 func serviceContent(service *corev1.Service) map[string]any {
 	metadata := map[string]any{"namespace": service.Namespace, "name": service.Name}
 	if service.GenerateName != "" {
@@ -133,7 +153,7 @@ func (r *run) serviceFacts(service *corev1.Service, settings Settings, explicit 
 	return facts
 }
 
-// verdict returns the first of the answers that has one of the verdicts.
+// verdict returns the first answer that has one of the verdicts, and whether there is one.
 func verdict(answers []Answer, verdicts ...Verdict) (KeepsSourceIP, bool) {
 	for _, answer := range answers {
 		for _, keeps := range answer.KeepsSourceIP {
@@ -153,7 +173,7 @@ func (r *run) spreadWishes() []SpreadWish {
 	return wishes
 }
 
-// houseFindings are the findings of policies' own rules.
+// houseFindings returns the findings of the rules that policies bring in their own Rego.
 func (r *run) houseFindings() []result {
 	var results []result
 	add := func(policy string, findings []HouseFinding, mode Mode, severity Severity) {
@@ -175,7 +195,7 @@ func (r *run) houseFindings() []result {
 	}
 	for _, answer := range r.answers {
 		if answer.Policy == "" {
-			continue // these are of the catalogue
+			continue // checkRego reports these, as rules of the catalogue
 		}
 		add(answer.Policy, answer.Deny, Deny, SeverityError)
 		add(answer.Policy, answer.Warn, Warn, SeverityWarning)
@@ -183,6 +203,7 @@ func (r *run) houseFindings() []result {
 	return results
 }
 
+// policyName returns the words by which messages name a policy. The empty name stands for the built-in modules.
 func policyName(policy string) string {
 	if policy == "" {
 		return "built-in rules"
@@ -190,16 +211,18 @@ func policyName(policy string) string {
 	return "SourceIPPolicy " + policy
 }
 
-// Faults are the policies whose Rego could not be evaluated, each once.
+// Faults lists the policies whose Rego could not be evaluated, each at most once.
 type Faults []Fault
 
-// Fault is Rego that could not be evaluated.
+// Fault is the failure to evaluate the Rego of one policy.
 type Fault struct {
-	// Policy is the name of the SourceIPPolicy, empty for the built-in modules.
+	// Policy is the name of the SourceIPPolicy; empty for the built-in modules.
 	Policy string
-	Err    error
+	// Err says why, with the name of the module.
+	Err error
 }
 
+// Error returns one line for each fault.
 func (f Faults) Error() string {
 	lines := make([]string, len(f))
 	for i, fault := range f {

@@ -10,23 +10,25 @@ import (
 // core/v1/types.go). Its other name, PreferSameZone, is accepted by default from 1.34 on.
 const deprecatedPreferCloseVersion = 35
 
-// distributionIgnored finds Local Services that ask for a distribution of traffic.
+// distributionIgnored finds Local Services that set trafficDistribution.
 //
 // Fields: spec.trafficDistribution and what makes the Service Local.
 var distributionIgnored = Rule{
 	ID:          "distribution-ignored",
-	Title:       "Traffic distribution that external traffic does not follow",
+	Title:       "Traffic distribution does not apply to external traffic",
 	Severity:    SeverityInfo,
 	DefaultMode: Audit,
 	Kinds:       []string{kindService},
 	What:        "A Service has externalTrafficPolicy Local and trafficDistribution.",
-	Why: "trafficDistribution chooses among the pods of all nodes. Under Local a packet from outside may go only to pods of the node that " +
-		"received it, and kube-proxy takes all of these, whatever their zone. The field steers only clients in the cluster.",
-	Remedy: "Remove trafficDistribution, unless it is meant for clients in the cluster; then write PreferSameZone in the place of " +
-		"PreferClose, which means the same. To keep external traffic near, and yet let it go elsewhere if need be, use " +
-		"externalTrafficPolicy: Cluster with PreferSameNode, at the price of the source IP.",
-	Exempt: "When it is meant for clients in the cluster, and everybody knows.",
-	Since:  "1.31, where the field is on by default; PreferSameZone and PreferSameNode from 1.34 on. PreferClose is deprecated from 1.35 on.",
+	Why: "trafficDistribution prefers some of the pods on all nodes. With Local, a packet from outside may only go to " +
+		"pods on the node that received it, and kube-proxy uses all of these, whatever their zone. The field only affects " +
+		"clients in the cluster.",
+	Remedy: "Remove trafficDistribution, unless it is meant for clients in the cluster; in that case set " +
+		"PreferSameZone, the new name of PreferClose. To keep external traffic near but allow it to leave the node, use " +
+		"externalTrafficPolicy: Cluster with PreferSameNode; pods then do not see the source IP.",
+	Exempt: "When it is meant for clients in the cluster.",
+	Since: "1.31, where the field is enabled by default; PreferSameZone and PreferSameNode from 1.34 on. PreferClose is " +
+		"deprecated from 1.35 on.",
 	Sources: []string{
 		"https://kubernetes.io/docs/concepts/services-networking/service/#traffic-distribution",
 		"https://kubernetes.io/docs/reference/networking/virtual-ips/#traffic-distribution",
@@ -41,13 +43,15 @@ func checkDistributionIgnored(r *run) []result {
 		return nil
 	}
 	distribution := *service.Spec.TrafficDistribution
-	fix := "remove it, unless it is for clients inside the cluster"
-	if distribution == corev1.ServiceTrafficDistributionPreferClose && r.Cluster.Version.atLeast(deprecatedPreferCloseVersion) {
-		fix = "remove it; for clients inside write PreferSameZone, since PreferClose is deprecated"
+	fix := "remove trafficDistribution, unless it is for clients in the cluster"
+	if distribution == corev1.ServiceTrafficDistributionPreferClose &&
+		r.Cluster.Version.atLeast(deprecatedPreferCloseVersion) {
+		fix = "remove trafficDistribution, or set PreferSameZone for clients in the cluster: PreferClose is deprecated"
 	}
 	return []result{{Finding: Finding{
-		Path:    "/spec/trafficDistribution",
-		Message: fmt.Sprintf("trafficDistribution %.40s does not apply to external traffic: Local keeps it on a node", distribution),
-		Fix:     fix,
+		Path: "/spec/trafficDistribution",
+		Message: fmt.Sprintf("trafficDistribution %s does not apply to external traffic: Local keeps it on the node",
+			Shorten(distribution, maxQuoted)),
+		Fix: fix,
 	}}}
 }

@@ -4,31 +4,33 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// deprecatedExternalIPsVersion is the minor version from which an API server warns of every externalIPs
+// deprecatedExternalIPsVersion is the minor version from which the API server warns about all externalIPs
 // (kubernetes v1.36.4, pkg/api/service/warnings.go:60-63).
 const deprecatedExternalIPsVersion = 36
 
-// externalIPsLocal finds externalIPs of a ClusterIP Service that are Local: nothing tells those who route them which nodes
-// have pods.
+// externalIPsLocal finds a ClusterIP Service with externalIPs that is Local, where no load balancer checks the nodes.
 //
-// Fields: spec.type, spec.clusterIP, spec.externalIPs, spec.externalTrafficPolicy; the DaemonSets behind it. Before 1.29 the API server refuses the
-// policy, which local-on-cluster-ip tells.
+// Fields: spec.type, spec.clusterIP, spec.externalIPs, spec.externalTrafficPolicy; the DaemonSets behind the Service.
+// API servers before 1.29 reject the traffic policy, which local-on-cluster-ip reports.
 var externalIPsLocal = Rule{
 	ID:           "external-ips-local",
-	Title:        "External IPs that are Local, without a health check",
+	Title:        "Local externalIPs have no health check",
 	Severity:     SeverityWarning,
 	DefaultMode:  Warn,
 	Kinds:        []string{kindService},
 	NeedsRelated: true,
-	What:         "A Service of type ClusterIP has externalIPs and externalTrafficPolicy Local, and no DaemonSet behind it that runs on every node.",
-	Why: "Whoever routes an external IP to a node, such as a router or a floating address, chooses the node. Under Local, kube-proxy on " +
-		"a node without a ready pod drops the packet. Only type LoadBalancer has a health check port at which nodes can be asked " +
-		"for pods; here there is none, so a pod that moves takes the Service away from the address.",
+	What: "A Service of type ClusterIP has externalIPs and externalTrafficPolicy Local, and no DaemonSet behind it runs " +
+		"on every node.",
+	Why: "A router or a floating address decides which node gets the packets for an external IP. With Local, kube-proxy " +
+		"on a node without a ready pod drops them. Only type LoadBalancer has a health check port that says which nodes " +
+		"have pods. Here there is none, so when the pod moves to another node, the address stops working.",
 	Remedy: "Set type LoadBalancer, which has a health check, with a controller that announces the address; or set " +
-		"externalTrafficPolicy: Cluster. Kubernetes 1.36 deprecates spec.externalIPs, and a cluster may have its kube-proxy ignore it.",
-	Exempt: "When what routes the address follows the pods by itself, such as an agent on each node that announces it only beside a ready " +
-		"pod, or when a pod runs on every node that the address is routed to.",
-	Since: "1.29. Before, the API server refuses the policy on type ClusterIP, so that the same manifest does not work there.",
+		"externalTrafficPolicy: Cluster. Kubernetes 1.36 deprecates spec.externalIPs, and kube-proxy can be configured to " +
+		"ignore it.",
+	Exempt: "When the route to the address follows the pods, for example because an agent on each node announces it " +
+		"only while the node has a ready pod; or when a pod runs on every node that the address is routed to.",
+	Since: "1.29. Older API servers reject externalTrafficPolicy on type ClusterIP, so the same manifest does not work " +
+		"there.",
 	Sources: []string{
 		"https://kubernetes.io/docs/concepts/services-networking/service/#external-ips",
 		"https://kubernetes.io/blog/2026/05/14/kubernetes-v1-36-deprecation-and-removal-of-service-externalips/",
@@ -51,7 +53,7 @@ func checkExternalIPsLocal(r *run) []result {
 	}
 	return []result{{Finding: Finding{
 		Path:    "/spec/externalTrafficPolicy",
-		Message: "Local on externalIPs has no health check, so nodes without pods drop traffic; invalid before 1.29",
+		Message: "Local externalIPs have no health check: nodes without pods drop their traffic",
 		Fix:     fix,
 	}}}
 }

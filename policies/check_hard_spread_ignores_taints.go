@@ -6,12 +6,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// hardSpreadIgnoresTaints finds a hard spread constraint that waits for pods on nodes where they may not run.
+// hardSpreadIgnoresTaints finds a DoNotSchedule constraint that makes pods wait for nodes where they may not run.
 //
-// Fields: spec.replicas, and of the template spec.topologySpreadConstraints, nodeSelector, affinity.nodeAffinity and tolerations.
-// Only constraints that count the pods are looked at; ineffectiveSpread tells of the others. Nothing is found where all pods fit with a
-// node to spare, which a rollout or a drain needs. Where nodes are not known, pods that choose more of their nodes than the operating
-// system, or tolerate every taint, get the benefit of the doubt.
+// Fields: spec.replicas, and of the template spec.topologySpreadConstraints, nodeSelector, affinity.nodeAffinity and
+// tolerations. Only constraints that count the pods are looked at; ineffective-spread reports the others. Nothing is
+// found if all pods fit and one node is spare, which a rollout or a drain needs. If nodes are not known, nothing is
+// found for pods that choose nodes by more than the operating system, or that tolerate every taint.
 var hardSpreadIgnoresTaints = Rule{
 	ID:            "hard-spread-ignores-taints",
 	Title:         "Hard spread that counts nodes where the pods may not run",
@@ -21,15 +21,15 @@ var hardSpreadIgnoresTaints = Rule{
 	NeedsRelated:  true,
 	NeedsReplicas: true,
 	Fixable:       true,
-	What: "Behind a Local Service, a spread constraint on kubernetes.io/hostname with whenUnsatisfiable DoNotSchedule does not have " +
-		"nodeTaintsPolicy: Honor, and nodes may have taints that the pods do not tolerate.",
-	Why: "By default the scheduler counts tainted and cordoned nodes as nodes without pods. No pod can fill them, so with maxSkew 1 each " +
-		"other node gets one pod and the rest stay Pending: when replicas exceed the untainted nodes, in a rollout, or while a node is " +
-		"drained. The Local Service then has fewer pods than it was given.",
+	What: "Behind a Local Service, a spread constraint on kubernetes.io/hostname with whenUnsatisfiable DoNotSchedule " +
+		"does not have nodeTaintsPolicy: Honor, and nodes may have taints that the pods do not tolerate.",
+	Why: "By default the scheduler counts tainted and cordoned nodes as nodes without pods. No pod can fill them, so " +
+		"with maxSkew 1 each other node gets one pod and the rest stay Pending: when there are more replicas than " +
+		"untainted nodes, in a rollout, or while a node is drained. The Local Service then has fewer pods than intended.",
 	Remedy: "Add nodeTaintsPolicy: Honor to the constraint, or use whenUnsatisfiable: ScheduleAnyway.",
-	Exempt: "When pods are meant to wait for a tainted node to come back.",
-	Since: "From 1.26 on; older API servers drop the field unless the gate NodeInclusionPolicyInPodTopologySpread is on, so nothing is " +
-		"said about them.",
+	Exempt: "When pods should wait until a tainted node is available again.",
+	Since: "From 1.26 on. Older API servers drop the field unless the feature gate " +
+		"NodeInclusionPolicyInPodTopologySpread is on, so nothing is reported for them.",
 	Sources: []string{
 		"https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/#spread-constraint-definition",
 		"https://github.com/kubernetes/kubernetes/blob/v1.37.1/pkg/scheduler/framework/plugins/podtopologyspread/common.go#L108-L124",
@@ -60,7 +60,7 @@ func checkHardSpreadIgnoresTaints(r *run) []result {
 	}
 	services := r.localServices()
 	if len(services) == 0 {
-		return nil
+		return r.noLocalService()
 	}
 	path := func(i int) string { return fmt.Sprintf("%s/%d", constraintsPath, i) }
 	finding := Finding{
@@ -70,18 +70,20 @@ func checkHardSpreadIgnoresTaints(r *run) []result {
 		Because: serviceRefs(services),
 	}
 	if written {
-		finding.Fix = "write Honor in the place of nodeTaintsPolicy: Ignore"
+		finding.Fix = "set nodeTaintsPolicy: Honor in it, not Ignore"
 		return []result{{Finding: finding}}
 	}
 	var repair []PatchOperation
 	for _, i := range found {
-		repair = append(repair, PatchOperation{Op: "add", Path: path(i) + "/nodeTaintsPolicy", Value: string(corev1.NodeInclusionPolicyHonor)})
+		repair = append(repair, PatchOperation{
+			Op: "add", Path: path(i) + "/nodeTaintsPolicy", Value: string(corev1.NodeInclusionPolicyHonor),
+		})
 	}
 	return []result{{Finding: finding, repair: repair}}
 }
 
-// countsTaintedNodes tells whether a constraint lets pods wait for nodes that are tainted. It does not where all of them fit on the
-// others with a node to spare.
+// countsTaintedNodes reports whether a constraint can make pods wait for tainted nodes. It cannot if all pods fit on
+// the other nodes and one of these is spare.
 func (r *run) countsTaintedNodes(constraint corev1.TopologySpreadConstraint) bool {
 	policy := constraint.NodeTaintsPolicy
 	nodes := r.Cluster.eligible(r.Object.Workload)
@@ -95,8 +97,8 @@ func (r *run) countsTaintedNodes(constraint corev1.TopologySpreadConstraint) boo
 		r.replicas.most > int(constraint.MaxSkew)*(nodes-1)
 }
 
-// taintedNodes are the nodes on which only taints keep the pods from running, in words; empty where there are none or, as far as can be
-// told, will be none.
+// taintedNodes describes the nodes on which only a taint keeps the pods from running; empty if there are none, or if
+// nodes are not known and the pods probably tolerate the taints or choose other nodes.
 func (r *run) taintedNodes() string {
 	pod := r.Object.Workload.Template.Spec
 	if all := r.Cluster.Known; all != nil && r.Cluster.Nodes == 0 {

@@ -1,10 +1,9 @@
 package policies
 
-// ineffectiveSpread finds a constraint that looks as if it spread the pods, and does not. It stands
-// for unspreadBehindLocal on the same workload, and carries its repair.
+// ineffectiveSpread finds a constraint that looks as if it spread the pods, and does not. It is reported instead of
+// unspread-behind-local on the same workload, and carries the same repair.
 //
-// Fields: spec.template.metadata.labels, spec.template.spec.topologySpreadConstraints and
-// affinity.podAntiAffinity.
+// Fields: spec.template.metadata.labels, spec.template.spec.topologySpreadConstraints and affinity.podAntiAffinity.
 var ineffectiveSpread = Rule{
 	ID:              "ineffective-spread",
 	Title:           "Constraint that never spreads the workload's own pods",
@@ -16,27 +15,31 @@ var ineffectiveSpread = Rule{
 	NeedsReplicas:   true,
 	Fixable:         true,
 	Mutable:         true,
-	What: "Behind a Local Service, a spread constraint or anti-affinity term on kubernetes.io/hostname does not select the pods' own " +
-		"labels (or has no selector, or an empty one, or looks at other namespaces), or there are only constraints on zones.",
-	Why: "The scheduler counts only the pods that a constraint selects. If they are not the workload's own, every node looks empty, " +
-		"all pods fit on one, and Local gives that node's pods an unequal share.",
-	Remedy: "Let the labelSelector match labels of spec.template.metadata.labels; the workload's own spec.selector always does. " +
-		"A zone constraint may stay: add one on kubernetes.io/hostname beside it.",
-	Exempt: "When a label of yours names single nodes and is used as the topologyKey in the place of kubernetes.io/hostname.",
+	What: "Behind a Local Service, a spread constraint or anti-affinity term on kubernetes.io/hostname does not select " +
+		"the pods' own labels (or has no selector, or an empty one, or applies to other namespaces), or the only " +
+		"constraints are on zones.",
+	Why: "The scheduler counts only the pods that a constraint selects. If these are not the workload's own, every node " +
+		"looks empty, all pods fit on one node, and with Local they share that node's part of the traffic.",
+	Remedy: "Make the labelSelector match labels of spec.template.metadata.labels; the workload's own spec.selector " +
+		"always does. A constraint on zones can stay: add one on kubernetes.io/hostname to it.",
+	Exempt: "When the topologyKey is a label of your own that has a different value on each node.",
 	Since:  "All versions.",
 	Sources: []string{
 		"https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/#spread-constraint-definition",
 		"https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/scheduler/framework/plugins/podtopologyspread/common.go#L91-L160",
 	},
-	follows: unspreadBehindLocal.ID,
+	follows: "unspread-behind-local",
 	check:   checkIneffectiveSpread,
 }
 
 func checkIneffectiveSpread(r *run) []result {
+	if unseen := r.unseenSpread(); unseen != nil {
+		return unseen
+	}
 	found := r.unspread()
 	if found == nil || found.ineffective == nil {
 		return nil
 	}
-	return []result{found.result(r, found.ineffective.path,
-		found.ineffective.problem+", behind Local "+serviceNames(found.services), found.ineffective.fix)}
+	message := found.ineffective.problem + ", behind Local " + serviceNames(found.services)
+	return []result{found.finding(r, found.ineffective.path, message, found.ineffective.fix)}
 }

@@ -2,29 +2,34 @@ package policies
 
 import (
 	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
-// localOnClusterIP finds a traffic policy on a Service that may not have one.
+// localOnClusterIP finds a traffic policy on a Service that must not have one.
 //
-// Fields: spec.type, spec.externalIPs, spec.externalTrafficPolicy.
-// On UPDATE the API server clears the policy by itself if the Service was externally accessible and
-// the value did not change, so that is no finding (kubernetes v1.36.3,
+// Fields: spec.type, spec.externalIPs, spec.externalTrafficPolicy. On UPDATE the API server clears the field itself if
+// the Service was externally accessible and the value did not change, so that is not a finding (kubernetes v1.36.3,
 // pkg/registry/core/service/strategy.go:301-305).
 var localOnClusterIP = Rule{
 	ID:          "local-on-cluster-ip",
-	Title:       "Traffic policy on a Service that no client outside reaches",
+	Title:       "Traffic policy on a Service that is not externally accessible",
 	Severity:    SeverityError,
 	DefaultMode: Deny,
 	Kinds:       []string{kindService},
 	Fixable:     true,
-	What: "spec.externalTrafficPolicy is set, to whatever value, on a Service that is not externally accessible: " +
-		"type ClusterIP without externalIPs, or ExternalName.",
-	Why: "The field says what a node does with a packet from outside. No such packet arrives at a ClusterIP Service, and the " +
-		"API server refuses the field: \"may only be set for externally-accessible services\". In Git it breaks the next sync.",
-	Remedy: "Remove externalTrafficPolicy. If clients outside must reach the Service, set type LoadBalancer or NodePort.",
-	Exempt: "Never: the API server refuses the object whatever the annotation says.",
-	Since: "All versions. ClusterIP with externalIPs may have the field from 1.29 on; before, this rule finds it too. " +
-		"An UPDATE that only changes the type is legal: the server drops the unchanged field.",
+
+	RefusedByServer: true,
+	What: "spec.externalTrafficPolicy is set, to any value, on a Service that is not externally accessible: type " +
+		"ClusterIP without externalIPs, or ExternalName.",
+	Why: "The field controls what a node does with packets from outside the cluster. A ClusterIP Service receives none, " +
+		"and the API server rejects the field: \"may only be set for externally-accessible services\". In Git it breaks " +
+		"the next sync.",
+	Remedy: "Remove externalTrafficPolicy. If clients outside the cluster must reach the Service, set type LoadBalancer " +
+		"or NodePort.",
+	Exempt: "Never: the API server rejects the object whatever the annotation says.",
+	Since: "All versions. ClusterIP with externalIPs may have the field from 1.29 on; for older API servers this rule " +
+		"reports it too. An UPDATE that only changes the type is valid: the API server drops the unchanged field.",
 	Sources: []string{
 		"https://kubernetes.io/docs/tasks/access-application-cluster/create-external-load-balancer/#preserving-the-client-source-ip",
 		"https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/apis/core/validation/validation.go#L6933-L6968",
@@ -41,16 +46,19 @@ func checkLocalOnClusterIP(r *run) []result {
 		r.Old.Service.Spec.ExternalTrafficPolicy == service.Spec.ExternalTrafficPolicy {
 		return nil
 	}
-	needs := "LoadBalancer, NodePort, or ClusterIP with externalIPs"
-	if !r.Cluster.Version.atLeast(externalIPsVersion) {
-		needs = fmt.Sprintf("LoadBalancer or NodePort; externalIPs count from Kubernetes 1.%d", externalIPsVersion)
+	kind := serviceType(service)
+	switch {
+	case kind != string(corev1.ServiceTypeClusterIP):
+	case r.Cluster.Version.atLeast(externalIPsVersion):
+		kind += " without externalIPs"
+	case len(service.Spec.ExternalIPs) > 0:
+		kind += fmt.Sprintf(" with externalIPs before Kubernetes 1.%d", externalIPsVersion)
 	}
 	return []result{{
 		Finding: Finding{
-			Path: "/spec/externalTrafficPolicy",
-			Message: fmt.Sprintf("externalTrafficPolicy %s is invalid on type %s (needs %s)",
-				trafficPolicy(service), serviceType(service), needs),
-			Fix: "remove externalTrafficPolicy, or set type LoadBalancer",
+			Path:    "/spec/externalTrafficPolicy",
+			Message: fmt.Sprintf("externalTrafficPolicy %s is invalid on type %s", trafficPolicy(service), kind),
+			Fix:     "remove externalTrafficPolicy, or set type LoadBalancer or NodePort",
 		},
 		repair: []PatchOperation{{Op: "remove", Path: "/spec/externalTrafficPolicy"}},
 	}}

@@ -7,11 +7,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// noDrainWindow finds pods behind a Local Service that are gone before the load balancer knows.
+// noDrainWindow finds pods behind a Local Service that stop serving before the load balancer has left their node.
 //
-// Fields: of the Services, spec.type, spec.ports and what makes them Local; of the workload, lifecycle.preStop of the containers of spec.template
-// that serve, and its terminationGracePeriodSeconds, of which the API server makes 30. A preStop that runs a command or sends a request
-// is taken to last long enough; of one that sleeps, the seconds are read.
+// Fields: of the Services, spec.type, spec.ports and what makes them Local; of the workload, lifecycle.preStop of the
+// serving containers in spec.template, and terminationGracePeriodSeconds, whose default is 30. A preStop that runs a
+// command or sends a request is assumed to last long enough; for one that sleeps, the seconds are read.
 var noDrainWindow = Rule{
 	ID:           "no-drain-window",
 	Title:        "Pods end before the load balancer leaves their node",
@@ -19,20 +19,24 @@ var noDrainWindow = Rule{
 	DefaultMode:  Audit,
 	Kinds:        workloadKinds,
 	NeedsRelated: true,
-	What: "A container that serves a port of a Local Service of type LoadBalancer has no preStop, or one that sleeps for less than the " +
-		"load balancer may take to leave a node without pods; or terminationGracePeriodSeconds is less than that. It is taken to be " +
-		"30 s, where spec.parameters of a SourceIPPolicy says nothing else by probeWindowSeconds: the interval of its probes times the " +
-		"failures that it waits for. These are 6 s with GKE's subsetting, and with the AWS cloud provider 20 s of an NLB and 60 s of a " +
-		"Classic Load Balancer. 0 means that it leaves at once. Of other types nobody knows what checks the nodes.",
-	Why: "When the last pod of a node is deleted, the health check port of the node says so at once, and the load balancer hears of it only " +
-		"by its next failed probes. Until then it sends the node its share. kube-proxy hands that to the pod for as long as it still " +
-		"serves while it ends; after that, with Local, everything is dropped.",
-	Remedy: "Let the containers wait in lifecycle.preStop for as long as the load balancer takes, by sleep, which needs nothing in the " +
-		"image, or by a command; and let terminationGracePeriodSeconds be that and the time to finish what is under way: it counts from " +
-		"before preStop.",
-	Exempt: "When the process itself serves on after SIGTERM for as long; a preStop that returns at once says the same.",
-	Since: "All versions. Before 1.26 kube-proxy sends nothing new to pods that end, and nothing bridges the gap. preStop can sleep by " +
-		"itself from 1.30 on.",
+	What: "A container that serves a port of a Local Service of type LoadBalancer has no preStop, or one that sleeps " +
+		"for less time than the load balancer may take to leave a node without pods; or terminationGracePeriodSeconds is " +
+		"less than that. The time is 30 s unless probeWindowSeconds in spec.parameters of a SourceIPPolicy sets another: " +
+		"the interval of the load balancer's probes times the failures that it waits for. This is 6 s with GKE's " +
+		"subsetting, and with the AWS cloud provider 20 s for an NLB and 60 s for a Classic Load Balancer. 0 means that " +
+		"the load balancer leaves at once. Services of other types are not reported, since it is not known what checks " +
+		"their nodes.",
+	Why: "When the last pod of a node is deleted, the node's health check port reports it at once, but the load " +
+		"balancer notices only after its next probes have failed. Until then it sends the node its share of the traffic. " +
+		"kube-proxy passes that on to the pod as long as the pod still serves while it terminates; after that, with Local, " +
+		"everything is dropped.",
+	Remedy: "Make the containers wait in lifecycle.preStop as long as the load balancer takes, with sleep, which needs " +
+		"nothing in the image, or with a command. Set terminationGracePeriodSeconds to that time plus the time to finish " +
+		"in-flight requests: it counts from before preStop.",
+	Exempt: "When the process itself continues to serve for that long after SIGTERM; a preStop that returns at once has " +
+		"the same effect.",
+	Since: "All versions. Before 1.26, kube-proxy sends nothing new to terminating pods, and nothing can bridge the " +
+		"gap. preStop has sleep from 1.30 on.",
 	Sources: []string{
 		"https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination",
 		"https://github.com/kubernetes/enhancements/tree/master/keps/sig-network/1669-proxy-terminating-endpoints",
@@ -48,7 +52,10 @@ var noDrainWindow = Rule{
 func checkNoDrainWindow(r *run) []result {
 	workload, window := r.Object.Workload, r.settings.probeWindow()
 	services := balancedServices(r.localServices())
-	if workload == nil || len(services) == 0 || window == 0 || workload.ends() {
+	if len(services) == 0 {
+		return r.noLocalService()
+	}
+	if workload == nil || window == 0 || workload.ends() {
 		return nil
 	}
 	var hasNone, tooShort []container
@@ -61,11 +68,12 @@ func checkNoDrainWindow(r *run) []result {
 	}
 	var missing, paths []string
 	if len(hasNone) > 0 {
-		missing = append(missing, containerNames(hasNone)+" no preStop")
+		missing = append(missing, containerNames(hasNone)+verb(len(hasNone), " has", " have")+" no preStop")
 		paths = append(paths, hasNone[0].path+"/lifecycle/preStop")
 	}
 	if len(tooShort) > 0 {
-		missing = append(missing, fmt.Sprintf("%s too short a preStop (%d s)", containerNames(tooShort), tooShort[0].Lifecycle.PreStop.Sleep.Seconds))
+		missing = append(missing, fmt.Sprintf("%s %s preStop %ds",
+			containerNames(tooShort), verb(len(tooShort), "has", "have"), tooShort[0].Lifecycle.PreStop.Sleep.Seconds))
 		paths = append(paths, tooShort[0].path+"/lifecycle/preStop/sleep/seconds")
 	}
 	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)
@@ -81,14 +89,15 @@ func checkNoDrainWindow(r *run) []result {
 	}
 	return []result{{Finding: Finding{
 		Path: paths[0],
-		Message: fmt.Sprintf("%s, and the load balancer of Local %s may take %g s to leave a node",
+		Message: fmt.Sprintf("%s, behind Local %s (want %gs)",
 			strings.Join(missing, ", "), serviceNames(services), window),
-		Fix:     fmt.Sprintf("let preStop wait %g s, and terminationGracePeriodSeconds be no less", window),
+		Fix: fmt.Sprintf("sleep at least %gs in preStop, and set terminationGracePeriodSeconds higher than that",
+			window),
 		Because: serviceRefs(services),
 	}}}
 }
 
-// bridges tells whether a container goes on serving for so many seconds after its pod was deleted, as far as can be seen.
+// bridges reports whether the preStop of a container lasts for so many seconds, as far as the manifest says.
 func bridges(c corev1.Container, seconds float64) bool {
 	if c.Lifecycle == nil {
 		return false

@@ -4,25 +4,26 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// nodePortLocal finds Local Services of type NodePort: nothing tells their clients which nodes have pods.
+// nodePortLocal finds Local Services of type NodePort, whose clients cannot know which nodes have pods.
 //
 // Fields: spec.type, spec.clusterIP, spec.externalTrafficPolicy; the DaemonSets behind it.
 var nodePortLocal = Rule{
 	ID:           "node-port-local",
-	Title:        "Local node port without a health check",
+	Title:        "Local node ports have no health check",
 	Severity:     SeverityWarning,
 	DefaultMode:  Warn,
 	Kinds:        []string{kindService},
 	NeedsRelated: true,
-	What:         "A Service of type NodePort has externalTrafficPolicy Local, and no DaemonSet behind it that runs on every node.",
-	Why: "Every node opens the port, and under Local only those with a ready pod answer on it: the others drop the packet without a " +
-		"word, and the client waits until it gives up. Only type LoadBalancer has a health check port that tells the two apart. Clients " +
-		"that know the nodes by DNS or by a list lose the share of the nodes without pods.",
-	Remedy: "Set type LoadBalancer; or put a load balancer in front that checks the node port itself, and exempt the Service; or set " +
-		"externalTrafficPolicy: Cluster.",
-	Exempt: "When what is in front checks the port on each node, and passes over those that do not answer: so ingress controllers " +
-		"often stand behind an external load balancer. When a pod runs on every node that clients know. When clients know the nodes " +
-		"by ExternalDNS, which publishes only those with pods.",
+	What: "A Service of type NodePort has externalTrafficPolicy Local, and no DaemonSet behind it runs on " +
+		"every node.",
+	Why: "The port is open on every node, but with Local only nodes with a ready pod answer. The others drop the packet " +
+		"silently, and the client waits until it times out. Only type LoadBalancer has a health check port that tells the " +
+		"two apart. Clients that find nodes by DNS or from a list lose the requests that they send to nodes without pods.",
+	Remedy: "Set type LoadBalancer; or put a load balancer in front that checks the node port on each node, and exempt " +
+		"the Service; or set externalTrafficPolicy: Cluster.",
+	Exempt: "When a load balancer in front checks the port on each node and skips those that do not answer, which is " +
+		"how ingress controllers often run behind an external load balancer. When a pod runs on every node that clients " +
+		"know. When clients find the nodes through ExternalDNS, which publishes only nodes with pods.",
 	Since: "All versions.",
 	Sources: []string{
 		"https://kubernetes.io/docs/tutorials/services/source-ip/#source-ip-for-services-with-type-nodeport",
@@ -34,12 +35,13 @@ var nodePortLocal = Rule{
 
 func checkNodePortLocal(r *run) []result {
 	service := r.Object.Service
-	if service == nil || service.Spec.Type != corev1.ServiceTypeNodePort || !isLocal(service, r.Cluster.Version) || r.isOnEachNode() {
+	if service == nil || service.Spec.Type != corev1.ServiceTypeNodePort || !isLocal(service, r.Cluster.Version) ||
+		r.isOnEachNode() {
 		return nil
 	}
 	return []result{{Finding: Finding{
 		Path:    "/spec/externalTrafficPolicy",
-		Message: "Local on type NodePort has no health check: clients that reach a node without pods are dropped",
-		Fix:     "set type LoadBalancer or externalTrafficPolicy: Cluster, unless what is in front checks each node",
+		Message: "Local on type NodePort has no health check: nodes without pods drop their traffic",
+		Fix:     "set type LoadBalancer or externalTrafficPolicy: Cluster, unless a load balancer in front checks the nodes",
 	}}}
 }

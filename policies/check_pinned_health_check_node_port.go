@@ -6,25 +6,27 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// pinnedHealthCheckNodePort finds a health check port that somebody chose, where the API server would have chosen one.
+// pinnedHealthCheckNodePort finds a health check port that is written in the manifest, where the API server would
+// allocate one.
 //
-// Fields: spec.type, spec.externalTrafficPolicy, spec.healthCheckNodePort, and what tells who wrote it. A port that may be
-// the API server's choice, such as in an export, is none of it; nor is one that the API server refuses, which
-// misplaced-health-check-node-port tells.
+// Fields: spec.type, spec.externalTrafficPolicy, spec.healthCheckNodePort, and the records of who wrote it. A port that
+// the API server may have allocated, such as in an export, is not a finding. Neither is one that the API server
+// rejects, which misplaced-health-check-node-port reports.
 var pinnedHealthCheckNodePort = Rule{
 	ID:          "pinned-health-check-node-port",
-	Title:       "Health check port that is chosen by hand",
+	Title:       "Health check port that is set by hand",
 	Severity:    SeverityInfo,
 	DefaultMode: Audit,
 	Kinds:       []string{kindService},
 	Fixable:     true,
-	What: "A manifest of a LoadBalancer Service with externalTrafficPolicy Local writes spec.healthCheckNodePort, which the API server " +
-		"would choose.",
-	Why: "The load balancer asks every node at this port, so it is one of the cluster's node ports, and only one Service may have it. " +
-		"Where another Service already has it, the API server answers the creation with an internal error (500), which nothing in " +
-		"the manifest foretells; and it refuses every later change of the port.",
-	Remedy: "Remove healthCheckNodePort: the API server chooses a free one, and keeps it when the manifest is applied again without.",
-	Exempt: "When a firewall, or a load balancer outside the cluster, is set up for this very port.",
+	What: "A manifest of a LoadBalancer Service with externalTrafficPolicy Local sets spec.healthCheckNodePort, which " +
+		"the API server would otherwise allocate.",
+	Why: "The load balancer asks every node at this port, so it is one of the cluster's node ports, and only one " +
+		"Service can have it. If another Service has it already, the API server answers the creation with an internal " +
+		"error (500), and nothing in the manifest warns of that. It also rejects every later change of the port.",
+	Remedy: "Remove healthCheckNodePort. The API server allocates a free port, and keeps it when the manifest is " +
+		"applied again.",
+	Exempt: "When a firewall, or a load balancer outside the cluster, is configured for this port.",
 	Since:  "All versions.",
 	Sources: []string{
 		"https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-v1/#ServiceSpec",
@@ -39,16 +41,19 @@ func checkPinnedHealthCheckNodePort(r *run) []result {
 	if service == nil || service.Spec.HealthCheckNodePort == 0 || service.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		return nil
 	}
-	if !writesHealthCheckNodePort(r.Object, r.InFile) || !isLocal(service, r.Cluster.Version) || checkMisplacedHealthCheckNodePort(r) != nil {
+	if !writesHealthCheckNodePort(r.Object, r.InFile) || !isLocal(service, r.Cluster.Version) {
 		return nil
+	}
+	port, had := service.Spec.HealthCheckNodePort, r.formerHealthCheckNodePort()
+	if port != had && (had != 0 || !isPort(port)) {
+		return nil // The API server rejects it.
 	}
 	const path = "/spec/healthCheckNodePort"
 	return []result{{
 		Finding: Finding{
-			Path: path,
-			Message: fmt.Sprintf("healthCheckNodePort %d is pinned: if it is taken, creation fails with error 500",
-				service.Spec.HealthCheckNodePort),
-			Fix: "remove healthCheckNodePort: the API server chooses one, and keeps it",
+			Path:    path,
+			Message: fmt.Sprintf("healthCheckNodePort %d is pinned: creation fails with error 500 if it is taken", port),
+			Fix:     "remove healthCheckNodePort: the API server allocates one, and keeps it",
 		},
 		repair: []PatchOperation{{Op: "remove", Path: path}},
 	}}

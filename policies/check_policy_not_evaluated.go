@@ -2,8 +2,8 @@ package policies
 
 import "fmt"
 
-// policyNotEvaluated tells that Rego failed, so that what it would have said is not known. Its mode
-// is the policy's evaluationFailure.
+// policyNotEvaluated reports that Rego failed, so that its findings are not known. Its mode is the policy's
+// evaluationFailure.
 var policyNotEvaluated = Rule{
 	ID:              "policy-not-evaluated",
 	Title:           "Rego of a policy could not be evaluated",
@@ -11,12 +11,12 @@ var policyNotEvaluated = Rule{
 	DefaultMode:     Warn,
 	DefaultModeNote: "the policy's evaluationFailure: Deny, Warn, or Ignore for audit",
 	Kinds:           Kinds,
-	What: "Rego of a SourceIPPolicy, or of the built-in rules, ended in an error, ran out of time, or gave a result that the contract " +
-		"does not allow. Other policies and all other rules ran.",
-	Why: "A rule that could not run must not look like one that found nothing. The author of the policy decides what it means for the " +
-		"request: evaluationFailure Deny, Warn or Ignore.",
-	Remedy: "Mend the module that the message names. The dry-run binary exits with 2 until it is.",
-	Exempt: "When one odd object trips a policy that is right for all others, until the policy is mended.",
+	What: "Rego of a SourceIPPolicy, or of the built-in rules, ended in an error, ran out of time, or returned a result " +
+		"that the contract does not allow. Other policies and all other rules were evaluated.",
+	Why: "A rule that could not be evaluated must not look like one that found nothing. The author of the policy " +
+		"decides what it means for the request: evaluationFailure Deny, Warn or Ignore.",
+	Remedy: "Fix the module that the message names. The dry-run binary exits with 2 until then.",
+	Exempt: "When a policy fails only for one unusual object, until the policy is fixed.",
 	Since:  "All versions.",
 	Sources: []string{
 		"https://www.openpolicyagent.org/docs/policy-language",
@@ -30,7 +30,7 @@ func checkPolicyNotEvaluated(r *run) []result {
 		results = append(results, result{
 			Finding: Finding{
 				Message: fmt.Sprintf("%s not evaluated: %.160s", policyName(fault.Policy), fault.Err),
-				Fix:     "mend the Rego module that the message names",
+				Fix:     "fix the Rego module that the message names",
 			},
 			mode: fault.mode,
 		})

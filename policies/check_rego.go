@@ -5,10 +5,14 @@ import (
 	"strings"
 )
 
-// checkRego returns the check of a rule that is a built-in module of Rego: what the module found.
-func checkRego(id string) func(*run) []result {
+// checkRego returns the check of a rule that is a built-in module of Rego. needsRelated is the rule's NeedsRelated: the
+// module reads the Services that ask to share an address.
+func checkRego(id string, needsRelated bool) func(*run) []result {
 	return func(r *run) []result {
 		var results []result
+		if needsRelated && r.Related.View == ViewNone && r.Object.Service != nil && len(sharingPairs(r.Object.Service)) > 0 {
+			results = append(results, result{unseen: unseen{servicesSharing, "they can"}})
+		}
 		for _, answer := range r.answers {
 			if answer.Policy != "" {
 				continue
@@ -26,7 +30,7 @@ func checkRego(id string) func(*run) []result {
 	}
 }
 
-// repairOf is the repair that a module's finding asks for; nil if it asks for none.
+// repairOf returns the repair that a finding of a module asks for; nil if it asks for none.
 func (r *run) repairOf(found HouseFinding) []PatchOperation {
 	switch {
 	case found.Unwanted:

@@ -5,31 +5,35 @@ import (
 	"slices"
 )
 
-// proxiedLabels are on Services that a controller makes for an Ingress or a Gateway, without a selector where a proxy on every node
-// takes the traffic itself, as Cilium's does. Their endpoints are made up, and the health check succeeds on every node (cilium
-// v1.20.2, pkg/loadbalancer/healthserver/healthserver.go:327 and operator/pkg/model/translation).
-var proxiedLabels = []string{"cilium.io/ingress", "io.cilium.gateway/owning-gateway", "gateway.networking.k8s.io/gateway-name"}
+// proxiedLabels are the labels of Services that a controller makes for an Ingress or a Gateway. Such a Service has no
+// selector if a proxy on every node handles its traffic, as with Cilium: its endpoints are placeholders, and its health
+// check succeeds on every node (cilium v1.20.2, pkg/loadbalancer/healthserver/healthserver.go:327 and
+// operator/pkg/model/translation).
+var proxiedLabels = []string{
+	"cilium.io/ingress", "io.cilium.gateway/owning-gateway", "gateway.networking.k8s.io/gateway-name",
+}
 
-// selectorlessLocal finds Local Services whose endpoints somebody writes by hand, unless all of them name their node.
+// selectorlessLocal finds Local Services without a selector, unless all of their endpoints name a node.
 //
-// Fields: spec.selector and what makes the Service Local; of EndpointSlices, and of Endpoints where there are none, nodeName.
-// A cluster's are not looked up: there it says what must hold. metadata.labels tell what a proxy takes.
+// Fields: spec.selector, metadata.labels and what makes the Service Local; nodeName in EndpointSlices or, if there are
+// none, in Endpoints. Those of a cluster are not looked up; there the message says what must hold.
 var selectorlessLocal = Rule{
 	ID:           "selectorless-local",
-	Title:        "Local Service whose endpoints may be on no node",
+	Title:        "Local Service whose endpoints may not be on any node",
 	Severity:     SeverityWarning,
 	DefaultMode:  Warn,
 	Kinds:        []string{kindService},
 	NeedsRelated: true,
-	What: "A Service has externalTrafficPolicy Local and no selector, and its EndpointSlices are not among the files, or have endpoints " +
-		"without a nodeName. One that a controller made for an Ingress or a Gateway, whose traffic a proxy on each node takes, is left alone.",
-	Why: "Under Local a node hands a packet from outside only to endpoints whose nodeName is its own. For a Service without a selector " +
-		"nobody fills in nodeName, and an address outside the cluster has no node at all: every node then drops the packet, and the " +
-		"health check fails on all of them.",
-	Remedy: "Set externalTrafficPolicy: Cluster; or, where the endpoints are on nodes of the cluster, write nodeName on each of them, and " +
-		"give the EndpointSlices to the dry-run binary together with the Service.",
-	Exempt: "When a controller writes the EndpointSlices, and nodeName with them.",
-	Since:  "All versions. An Endpoints object is mirrored into EndpointSlices, nodeName included.",
+	What: "A Service has externalTrafficPolicy Local and no selector, and its EndpointSlices are not among the files, " +
+		"or some of their endpoints have no nodeName. A Service that a controller makes for an Ingress or a Gateway, whose " +
+		"traffic a proxy on each node handles, is not reported.",
+	Why: "With Local, a node sends external traffic only to endpoints whose nodeName is its own. For a Service without " +
+		"a selector, Kubernetes does not set nodeName, and an address outside the cluster has no node at all. Every node " +
+		"then drops the packets, and the health check fails on all of them.",
+	Remedy: "Set externalTrafficPolicy: Cluster. If the endpoints are on nodes of the cluster, set nodeName on each of " +
+		"them, and give the EndpointSlices to the dry-run binary together with the Service.",
+	Exempt: "When a controller writes the EndpointSlices and sets nodeName in them.",
+	Since:  "All versions. An Endpoints object is mirrored into EndpointSlices, including nodeName.",
 	Sources: []string{
 		"https://kubernetes.io/docs/concepts/services-networking/service/#services-without-selectors",
 		"https://kubernetes.io/docs/reference/kubernetes-api/service-resources/endpoint-slice-v1/",
@@ -47,7 +51,7 @@ func checkSelectorlessLocal(r *run) []result {
 	if slices.ContainsFunc(proxiedLabels, proxied) {
 		return nil
 	}
-	message := "Local without a selector drops all traffic, unless each endpoint has the nodeName of its node"
+	message := "Local without a selector drops all traffic unless each endpoint has a nodeName"
 	switch count, withoutNode := r.endpoints(); {
 	case count > 0 && withoutNode == 0:
 		return nil
@@ -57,12 +61,12 @@ func checkSelectorlessLocal(r *run) []result {
 	return []result{{Finding: Finding{
 		Path:    "/spec/externalTrafficPolicy",
 		Message: message,
-		Fix:     "write nodeName on each endpoint, or set externalTrafficPolicy: Cluster",
+		Fix:     "set nodeName on each endpoint, or set externalTrafficPolicy: Cluster",
 	}}}
 }
 
-// endpoints counts the endpoints of the Service that were seen, and those of them without a node. Endpoints count where there
-// are no EndpointSlices: in an export of a cluster there are both, and the ones mirror the others.
+// endpoints returns the number of endpoints of the Service, and of those without a node. Endpoints objects count only
+// if there are no EndpointSlices: an export of a cluster has both, and one mirrors the other.
 func (r *run) endpoints() (count, withoutNode int) {
 	for _, fromSlices := range []bool{true, false} {
 		for _, e := range r.Related.Endpoints {

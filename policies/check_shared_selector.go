@@ -9,29 +9,30 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// sharedSelector finds workloads behind one Local Service that are spread without regard to each other.
+// sharedSelector finds workloads behind one Local Service that are not spread together.
 //
-// Fields: of the Services, spec.selector and what makes them Local; of the workloads, spec.replicas, and of spec.template what spreads
-// the pods by hostname. A workload that uses the template of another is one with it. One that is scaled to zero, and that nothing
-// scales, has no pods to count: an idle half of a blue/green pair is silent until both run. A bare Pod is nobody's neighbour, and so is
-// not told of its own.
+// Fields: of the Services, spec.selector and what makes them Local; of the workloads, spec.replicas, and of
+// spec.template what spreads the pods by hostname. A workload that uses the template of another counts as one with it.
+// A workload that is scaled to zero and has no autoscaler has no pods to count: the idle half of a blue-green pair is
+// not reported until both run. Pods without an owner are not seen next to others, so the rule does not apply to them.
 var sharedSelector = Rule{
 	ID:            "shared-selector",
-	Title:         "Workloads behind one Local Service are spread each for itself",
+	Title:         "Workloads behind one Local Service are spread separately",
 	Severity:      SeverityInfo,
 	DefaultMode:   Audit,
 	Kinds:         kindNames(func(k WorkloadKind) bool { return k.Kind != podKind }),
 	NeedsRelated:  true,
 	NeedsReplicas: true,
-	What: "A Local Service selects the pods of more than one workload, such as a stable and a canary Deployment, and nothing spreads them " +
-		"together: no constraint or anti-affinity on kubernetes.io/hostname counts the pods of all of them. It is said of each " +
-		"workload whose own does not. Pods that a DaemonSet, or a pin to one node, places are to be counted by the others.",
-	Why: "The load balancer shares traffic evenly among nodes that have any pod of the Service, whoever made it. Two workloads, each spread " +
-		"perfectly for itself, may both have their odd pod on one node, and a lone canary pod on a node of its own gets the share " +
-		"of a whole node.",
-	Remedy: "In each workload, let the labelSelector of the spread constraint be the Service's selector, and leave out matchLabelKeys, which " +
-		"would count the pods of one revision of one workload only.",
-	Exempt: "When the workloads are together for the time of a rollout only.",
+	What: "A Local Service selects the pods of more than one workload, such as a stable and a canary Deployment, and " +
+		"nothing spreads them together: no constraint or anti-affinity on kubernetes.io/hostname counts the pods of all of " +
+		"them. Each workload whose own constraint does not is reported. If a DaemonSet, or a pin to one node, places the " +
+		"pods of one workload, the others must count them.",
+	Why: "The load balancer sends each node that has any pod of the Service the same share of the traffic, whichever " +
+		"workload made the pod. Two workloads that are each spread perfectly may both have their odd pod on the same node, " +
+		"and a single canary pod on a node of its own gets the share of a whole node.",
+	Remedy: "In each workload, use the Service's selector as the labelSelector of the spread constraint, and leave out " +
+		"matchLabelKeys, which would only count the pods of one revision of one workload.",
+	Exempt: "When the workloads exist together only during a rollout.",
 	Since:  "All versions.",
 	Sources: []string{
 		"https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/#spread-constraint-definition",
@@ -43,7 +44,8 @@ var sharedSelector = Rule{
 
 func checkSharedSelector(r *run) []result {
 	workload := r.Object.Workload
-	if workload == nil || workload.Kind == podKind || len(r.behind) == 0 || r.Related.idle(workload) || r.Cluster.eligibleInTime(workload) == 1 {
+	if workload == nil || workload.Kind == podKind || len(r.behind) == 0 || r.Related.idle(workload) ||
+		r.Cluster.eligibleInTime(workload) == 1 {
 		return nil
 	}
 	var services []*corev1.Service
@@ -60,25 +62,22 @@ func checkSharedSelector(r *run) []result {
 	}
 	slices.SortFunc(others, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
 	others = slices.CompactFunc(others, func(a, b *Workload) bool { return a.Ref == b.Ref })
-	verb := "selects"
-	if len(services) > 1 {
-		verb = "select"
-	}
 	because := serviceRefs(services)
 	for _, other := range others {
 		because = append(because, other.Ref)
 	}
 	return []result{{Finding: Finding{
 		Path: workload.podPath() + "/topologySpreadConstraints",
-		Message: fmt.Sprintf("Local %s also %s pods of %s, and nothing spreads them together",
-			serviceNames(services), verb, firstOf(len(others), func(i int) string { return others[i].String() })),
-		Fix:     "spread by the Service's selector on kubernetes.io/hostname, without matchLabelKeys",
+		Message: fmt.Sprintf("%s %s Local %s, but not its spread",
+			firstOf(len(others), func(i int) string { return others[i].Kind + " " + others[i].Name }),
+			verb(len(others), "shares", "share"), serviceNames(services)),
+		Fix:     "spread both by the Service's selector on kubernetes.io/hostname, without matchLabelKeys",
 		Because: because,
 	}}}
 }
 
-// spreadTogether tells whether a workload does its part to be spread together with the others behind a Service. What places its own
-// pods without a choice leaves that to the others.
+// spreadTogether reports whether a workload is spread together with the others behind a Service, as far as its own
+// template is concerned. If the scheduler has no choice for its pods, that is up to the others.
 func spreadTogether(workload *Workload, others []*Workload, namespace Namespace) bool {
 	isPlaced := func(w *Workload) bool {
 		return w.Kind == daemonSetKind || spreadingOf(w, namespace).Spreading == SpreadPinned
@@ -90,11 +89,14 @@ func spreadTogether(workload *Workload, others []*Workload, namespace Namespace)
 	return !slices.ContainsFunc(others, func(w *Workload) bool { return !isPlaced(w) && !countsAll(w, all, namespace) })
 }
 
-// countsAll tells whether what keeps a workload's pods on different nodes counts those of all workloads of a namespace.
+// countsAll reports whether a constraint or term that keeps a workload's pods on different nodes also counts the pods
+// of all these workloads.
 func countsAll(workload *Workload, all []*Workload, namespace Namespace) bool {
 	selectsAll := func(selector *metav1.LabelSelector) bool {
 		s, err := metav1.LabelSelectorAsSelector(selector)
-		return err == nil && !slices.ContainsFunc(all, func(w *Workload) bool { return !s.Matches(labels.Set(w.Template.Labels)) })
+		return err == nil && !slices.ContainsFunc(all, func(w *Workload) bool {
+			return !s.Matches(labels.Set(w.Template.Labels))
+		})
 	}
 	pod, own := workload.Template.Spec, podLabelsOf(workload)
 	return slices.ContainsFunc(pod.TopologySpreadConstraints, func(c corev1.TopologySpreadConstraint) bool {

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -8,9 +9,10 @@ import (
 
 // singleReplicaLocal finds a single pod behind a Local Service.
 //
-// Fields: of the Services what makes them Local and whom they select; of the workload spec.replicas, or what an autoscaler allows.
-// Nothing is found where another workload behind the same Service has pods too, nor where all pods have the same node to run on, on
-// which the successor of a pod serves at once; nor on kinds of which others of the same could be behind it unseen.
+// Fields: of the Services what makes them Local and which pods they select; of the workload spec.replicas, or the range
+// of an autoscaler. Nothing is found if another workload behind the same Service has pods too; nor if the pods can only
+// run on one node, where the successor of a pod serves at once; nor for kinds whose other objects behind the Service
+// are not seen.
 var singleReplicaLocal = Rule{
 	ID:            "single-replica-local",
 	Title:         "A single pod behind a Local Service",
@@ -19,12 +21,12 @@ var singleReplicaLocal = Rule{
 	Kinds:         kindNames(func(k WorkloadKind) bool { return k.Kind != daemonSetKind && k.Door == Everywhere }),
 	NeedsRelated:  true,
 	NeedsReplicas: true,
-	What:          "A Local Service selects the pods of one workload only, which never has more than one.",
-	Why: "One node serves all traffic, and the others fail the load balancer's health check. When the pod moves in a rollout or a drain, " +
-		"the old node drops packets until its check fails, and the new one gets none until its check succeeds. With Cluster every node " +
-		"would have passed them on.",
-	Remedy: "Run two replicas or more and spread them over nodes.",
-	Exempt: "When the program can only run once, and the gap is accepted.",
+	What:          "A Local Service selects the pods of one workload only, which never has more than one pod.",
+	Why: "One node serves all traffic, and the others fail the load balancer's health check. When the pod moves in a " +
+		"rollout or a drain, the old node drops packets until its check fails, and the new node gets none until its check " +
+		"succeeds. With Cluster, every node would forward them.",
+	Remedy: "Run two or more replicas and spread them over nodes.",
+	Exempt: "When only one instance of the program can run, and the gap is acceptable.",
 	Since:  "All versions.",
 	Sources: []string{
 		"https://kubernetes.io/docs/reference/networking/virtual-ips/#external-traffic-policy",
@@ -35,15 +37,17 @@ var singleReplicaLocal = Rule{
 
 func checkSingleReplicaLocal(r *run) []result {
 	w := r.Object.Workload
-	if w == nil || w.kind().Door != Everywhere || r.replicas.most != 1 || r.Cluster.eligibleInTime(w) == 1 || spreadingOf(w, r.Namespace).Spreading == SpreadPinned {
+	if w == nil || w.kind().Door != Everywhere || r.replicas.most != 1 || r.Cluster.eligibleInTime(w) == 1 ||
+		spreadingOf(w, r.Namespace).Spreading == SpreadPinned {
 		return nil
 	}
 	services := slices.DeleteFunc(r.localServices(), func(s *corev1.Service) bool {
 		return len(behind([]*corev1.Service{s}, r.behind, r.Object)) > 0
 	})
 	if len(services) == 0 {
-		return nil
+		return r.noLocalService()
 	}
-	message := "a single pod is behind Local " + serviceNames(services) + ": a rollout or drain can be an outage"
-	return []result{r.makerResult("/spec/replicas", message, "run two replicas or more, spread over nodes", services)}
+	message := fmt.Sprintf("Local %s %s one pod: moving it can cause an outage",
+		serviceNames(services), verb(len(services), "has", "have"))
+	return []result{r.makerResult("/spec/replicas", message, "run two or more replicas, spread over nodes", services)}
 }

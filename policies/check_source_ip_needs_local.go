@@ -11,29 +11,33 @@ import (
 	"github.com/sourceward/sourceward/api/v1alpha1"
 )
 
-// sourceIPNeedsLocal finds a Service that asks for the source IP, by annotation, and is not Local.
+// sourceIPNeedsLocal finds a Service for which an annotation or a policy asks for the source IP, and which is not
+// Local.
 //
-// Fields: metadata.annotations, by Rego; spec.type, spec.externalTrafficPolicy. Precedence: our own
-// opt-out; a load balancer that Local would break; a hard reason; one that keeps the source IP, or
-// hides it, whatever the policy; a soft reason.
+// Fields: metadata.annotations, read by Rego; spec.type, spec.externalTrafficPolicy. The first of these decides: our
+// own opt-out; a load balancer that Local would break; a hard reason; a load balancer that keeps or hides the source IP
+// whatever the traffic policy; a soft reason.
 var sourceIPNeedsLocal = Rule{
-	ID:              "source-ip-needs-local",
-	Title:           "Source IP is asked for, and the traffic policy is Cluster",
-	Severity:        SeverityWarning,
-	DefaultMode:     Warn,
-	DefaultModeNote: "mutate if the reason is hard or our own annotation; deny if it is hard and the policy may not be patched",
-	Kinds:           []string{kindService},
-	Fixable:         true,
-	Mutable:         true,
-	What: "An annotation on a LoadBalancer or NodePort Service, or a policy's require_local rule, asks for something that works " +
-		"only with externalTrafficPolicy Local, and the policy is Cluster, written or by default.",
-	Why: "With Cluster, the node that receives a packet may hand it to a pod on another node, and replaces the client's address " +
-		"with its own so that the answer finds its way back. The pod sees a node. With Local it answers the client itself.",
-	Remedy: "Set externalTrafficPolicy: Local, and spread the pods over the nodes; or remove the annotation. " +
-		"sourceward.dev/source-ip: ignore says that this Service is meant to be as it is.",
-	Exempt: "When something that Sourceward does not know keeps the source IP, such as a load balancer in DSR mode. " +
-		"Better: say so once, in a keeps_source_ip rule.",
-	Since: "All versions. A policy that somebody wrote is never overridden, only warned about or refused.",
+	ID:          "source-ip-needs-local",
+	Title:       "A Service asks for the source IP, but its traffic policy is Cluster",
+	Severity:    SeverityWarning,
+	DefaultMode: Warn,
+	DefaultModeNote: "mutate if the reason is hard or is our own annotation; deny if it is hard and the traffic policy " +
+		"must not be changed",
+	Kinds:   []string{kindService},
+	Fixable: true,
+	Mutable: true,
+	What: "An annotation on a LoadBalancer or NodePort Service, or a require_local rule of a policy, asks for something " +
+		"that works only with externalTrafficPolicy Local, and the traffic policy is Cluster, written or by default.",
+	Why: "With Cluster, the node that receives a packet may forward it to a pod on another node. It then replaces the " +
+		"client's address with its own, so that the reply takes the same way back. The pod sees the address of a node. " +
+		"With Local, the pod sees the client's address and replies to the client directly.",
+	Remedy: "Set externalTrafficPolicy: Local and spread the pods over nodes, or remove the annotation. If the Service " +
+		"should stay as it is, set the annotation sourceward.dev/source-ip: ignore.",
+	Exempt: "When something that Sourceward does not know about keeps the source IP, such as a load balancer in DSR " +
+		"mode. It is better to say so once, in a keeps_source_ip rule.",
+	Since: "All versions. A traffic policy that is written in a manifest is never overridden. It causes a warning or a " +
+		"denial instead.",
 	Sources: []string{
 		"https://kubernetes.io/docs/tutorials/services/source-ip/",
 		"https://kubernetes.io/docs/reference/networking/virtual-ips/#external-traffic-policy",
@@ -55,8 +59,8 @@ func checkSourceIPNeedsLocal(r *run) []result {
 		return []result{{
 			Finding: Finding{
 				Path:    pointer("metadata", "annotations", v1alpha1.AnnotationSourceIP),
-				Message: fmt.Sprintf("annotation %s has no value %.40q", v1alpha1.AnnotationSourceIP, wish),
-				Fix:     fmt.Sprintf("write %s or %s", v1alpha1.SourceIPPreserve, v1alpha1.SourceIPIgnore),
+				Message: fmt.Sprintf("annotation %s has the invalid value %s", v1alpha1.AnnotationSourceIP, quoted(wish)),
+				Fix:     fmt.Sprintf("set it to %s or %s", v1alpha1.SourceIPPreserve, v1alpha1.SourceIPIgnore),
 			},
 			mode: Warn,
 		}}
@@ -64,9 +68,9 @@ func checkSourceIPNeedsLocal(r *run) []result {
 		return []result{{
 			Finding: Finding{
 				Path: pointer("metadata", "annotations", v1alpha1.AnnotationSourceIP),
-				Message: fmt.Sprintf("annotation %s=%s has no effect on type %s, which no client outside reaches",
+				Message: fmt.Sprintf("annotation %s=%s has no effect on type %s",
 					v1alpha1.AnnotationSourceIP, wish, serviceType(service)),
-				Fix: "set type LoadBalancer, or remove the annotation",
+				Fix: "set type LoadBalancer or NodePort, or remove the annotation",
 			},
 			mode: Warn,
 		}}
@@ -98,26 +102,25 @@ func checkSourceIPNeedsLocal(r *run) []result {
 	if reason.Annotation != "" {
 		found.Fix += ", or remove annotation " + reason.Annotation
 	}
+	found.Message += ", but externalTrafficPolicy is Cluster"
 	switch r.explicit {
 	case ExplicitWritten:
-		found.Message += ", but externalTrafficPolicy is written Cluster"
+		found.Message += " (written)"
 	case ExplicitDefaulted:
-		found.Message += ", but externalTrafficPolicy is Cluster by default"
-	default:
-		found.Message += ", but externalTrafficPolicy is Cluster"
+		found.Message += " (default)"
 	}
 	switch {
 	case vetoed:
 		found.Fix += "; not repaired, since " + veto.Message
 	case r.explicit != ExplicitWritten:
 		found.repair = []PatchOperation{{Op: "add", Path: path, Value: string(corev1.ServiceExternalTrafficPolicyLocal)}}
-		// Nobody knows whether an unknown value is meant. It is free to be set only at the beginning.
+		// The owner may have written a value whose origin is unknown. Only a new Service may be changed.
 		found.unpatchable = r.explicit == ExplicitUnknown && r.Operation == Update
 	}
 	return []result{found}
 }
 
-// reasonsForLocal are all reasons why the Service should be Local, the hard ones first.
+// reasonsForLocal returns all reasons why the Service should be Local, the hard ones first.
 func (r *run) reasonsForLocal() []RequireLocal {
 	var reasons []RequireLocal
 	for _, answer := range r.answers {
@@ -129,7 +132,7 @@ func (r *run) reasonsForLocal() []RequireLocal {
 		}
 	}
 	slices.SortStableFunc(reasons, func(a, b RequireLocal) int {
-		// Our own annotation comes before other soft reasons: it decides the mode.
+		// Our own annotation comes before other soft reasons, since it decides the mode.
 		return cmp.Or(
 			cmp.Compare(rank(a), rank(b)),
 			strings.Compare(a.Annotation, b.Annotation),

@@ -7,12 +7,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// spreadDecaysOnRollout finds a spread constraint that counts the pods of a former revision together with the new ones.
+// spreadDecaysOnRollout finds a spread constraint that counts the pods of the old revision together with the new ones.
 //
-// Fields: of the Services what makes them Local and whom they select; of the workload spec.replicas, spec.strategy and
-// spec.template.spec.topologySpreadConstraints. Nothing is found where old pods go before new ones come, so that there are never more
-// than wanted, nor where a host port or a required anti-affinity spreads the pods anyway. Where several workloads share a Service the
-// label would hide the others' pods.
+// Fields: of the Services what makes them Local and which pods they select; of the workload spec.replicas,
+// spec.strategy and spec.template.spec.topologySpreadConstraints. Nothing is found if old pods are removed before new
+// ones are made, so that there are never more than the replicas; nor if a host port or a required anti-affinity spreads
+// the pods anyway; nor if several workloads share a Service, since the label would leave out the pods of the others.
 var spreadDecaysOnRollout = Rule{
 	ID:            "spread-decays-on-rollout",
 	Title:         "Spread that is lost with every rollout",
@@ -22,15 +22,18 @@ var spreadDecaysOnRollout = Rule{
 	NeedsRelated:  true,
 	NeedsReplicas: true,
 	Fixable:       true,
-	What: "A workload alone behind a Local Service is spread by a constraint on kubernetes.io/hostname whose matchLabelKeys lack the label " +
-		"of a revision (pod-template-hash of a Deployment or CloneSet, rollouts-pod-template-hash of a Rollout), and its rollouts " +
-		"make new pods before old ones go.",
-	Why: "The constraint is looked at when a pod is placed, with the old pods still there. The new ones go where the old ones leave room, " +
-		"not where they are even among themselves. When the old ones are gone, three pods may be left as 2/1/0, and Local gives the lone " +
-		"pod half of the traffic. Nothing moves them until the next rollout.",
-	Remedy: "Add matchLabelKeys: [pod-template-hash] to the constraint, of a Rollout rollouts-pod-template-hash; or set maxSurge 0.",
-	Exempt: "When something else evens the pods out after a rollout, such as the descheduler.",
-	Since:  "From 1.27 on, with the gate MatchLabelKeysInPodTopologySpread, which is on by default; before, there was no remedy.",
+	What: "Only one workload is behind a Local Service, and a constraint on kubernetes.io/hostname spreads its pods. " +
+		"The matchLabelKeys of that constraint lack the label of a revision (pod-template-hash of a Deployment or " +
+		"CloneSet, rollouts-pod-template-hash of a Rollout), and rollouts make new pods before old ones are removed.",
+	Why: "The scheduler evaluates the constraint when it places a pod, while the old pods still exist. New pods go " +
+		"where the old ones leave room, not where they are even among themselves. After the old pods are gone, three pods " +
+		"may be placed 2/1/0, and with Local the single pod gets half of the traffic. Nothing moves them until the next " +
+		"rollout.",
+	Remedy: "Add matchLabelKeys: [pod-template-hash] to the constraint (for a Rollout, rollouts-pod-template-hash); or " +
+		"set maxSurge 0.",
+	Exempt: "When something evens out the pods after a rollout, such as the descheduler.",
+	Since: "From 1.27 on, with the feature gate MatchLabelKeysInPodTopologySpread, which is on by default; earlier " +
+		"versions have no remedy.",
 	Sources: []string{
 		"https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/#spread-constraint-definition",
 		"https://github.com/kubernetes/kubernetes/issues/98215",
@@ -41,7 +44,8 @@ var spreadDecaysOnRollout = Rule{
 
 func checkSpreadDecaysOnRollout(r *run) []result {
 	w := r.Object.Workload
-	if w == nil || r.replicas.most < 2 || r.Cluster.eligibleInTime(w) == 1 || !r.Cluster.Version.atLeast(spreadMatchLabelsVersion) {
+	if w == nil || r.replicas.most < 2 || r.Cluster.eligibleInTime(w) == 1 ||
+		!r.Cluster.Version.atLeast(spreadMatchLabelsVersion) {
 		return nil
 	}
 	update, label := r.maker().Update, r.revisionLabel()
@@ -58,7 +62,10 @@ func checkSpreadDecaysOnRollout(r *run) []result {
 		return nil
 	}
 	services := r.evenServices()
-	if len(services) == 0 || len(behind(services, r.behind, r.Object)) > 0 {
+	if len(services) == 0 {
+		return r.noLocalService()
+	}
+	if len(behind(services, r.behind, r.Object)) > 0 {
 		return nil
 	}
 
@@ -70,7 +77,7 @@ func checkSpreadDecaysOnRollout(r *run) []result {
 	return []result{{
 		Finding: Finding{
 			Path:    path,
-			Message: fmt.Sprintf("spread constraint #%d counts old pods with new ones: a rollout leaves them uneven", found),
+			Message: fmt.Sprintf("spread constraint #%d counts old and new pods together: a rollout leaves them uneven", found),
 			Fix:     fmt.Sprintf("add %s to its matchLabelKeys", label),
 			Because: serviceRefs(services),
 		},
@@ -78,8 +85,8 @@ func checkSpreadDecaysOnRollout(r *run) []result {
 	}}
 }
 
-// decaying is the index of the first constraint that spreads a workload's pods strongly, but counts those of all revisions together;
-// -1 if there is none, or if another one counts those of one revision.
+// decaying returns the index of the first constraint that spreads the pods strongly but counts those of all revisions
+// together; -1 if there is none, or if another constraint counts the pods of each revision by themselves.
 func decaying(w *Workload, label string) int {
 	found := -1
 	for i, constraint := range w.Template.Spec.TopologySpreadConstraints {
@@ -87,7 +94,7 @@ func decaying(w *Workload, label string) int {
 			constraintProblem(constraint.LabelSelector, constraint.MatchLabelKeys, podLabelsOf(w)) != "" {
 			continue
 		}
-		// The API server refuses a key that stands in both.
+		// The API server rejects a key that is in both.
 		if slices.Contains(constraint.MatchLabelKeys, label) || mentions(constraint.LabelSelector, label) {
 			return -1
 		}

@@ -7,21 +7,24 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// unknownTrafficPolicy finds a traffic policy that does not exist, on a Service that may have one.
+// unknownTrafficPolicy finds a traffic policy with an invalid value, on a Service that may have one.
 //
-// Fields: spec.externalTrafficPolicy. Values that pass: absent, Cluster, Local, in this case.
+// Fields: spec.externalTrafficPolicy. Valid values: absent, Cluster, Local; they are case-sensitive.
 var unknownTrafficPolicy = Rule{
 	ID:          "unknown-traffic-policy",
-	Title:       "Traffic policy that does not exist",
+	Title:       "Traffic policy with an invalid value",
 	Severity:    SeverityError,
 	DefaultMode: Deny,
 	Kinds:       []string{kindService},
 	Fixable:     true,
-	What:        "spec.externalTrafficPolicy is neither Cluster nor Local. Case matters: local is no value.",
-	Why: "The API server refuses the object: Unsupported value, supported values: \"Cluster\", \"Local\". " +
-		"Until that is mended, the Service that runs keeps its old policy.",
-	Remedy: "Write Local to keep the client's source IP, or Cluster to reach pods on every node.",
-	Exempt: "Never: the API server refuses the object whatever the annotation says.",
+
+	RefusedByServer: true,
+	What: "spec.externalTrafficPolicy is neither Cluster nor Local. The values are case-sensitive: local is " +
+		"not valid.",
+	Why: "The API server rejects the object: Unsupported value, supported values: \"Cluster\", \"Local\". Until that is " +
+		"fixed, the running Service keeps its old traffic policy.",
+	Remedy: "Set Local to keep the client's source IP, or Cluster to reach pods on every node.",
+	Exempt: "Never: the API server rejects the object whatever the annotation says.",
 	Since:  "All versions.",
 	Sources: []string{
 		"https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-v1/#ServiceSpec",
@@ -40,16 +43,17 @@ func checkUnknownTrafficPolicy(r *run) []result {
 		"", corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal,
 	}
 	found := result{Finding: Finding{
-		Path:    "/spec/externalTrafficPolicy",
-		Message: fmt.Sprintf("externalTrafficPolicy %s does not exist (want Cluster or Local; case matters)", trafficPolicy(service)),
-		Fix:     "write Local to keep the client's source IP, or Cluster",
+		Path: "/spec/externalTrafficPolicy",
+		Message: fmt.Sprintf("externalTrafficPolicy %s is not valid (want Cluster or Local; case matters)",
+			trafficPolicy(service)),
+		Fix: "set Local to keep the client's source IP, or Cluster",
 	}}
 	for _, k := range known {
 		switch {
 		case policy == k:
 			return nil
 		case strings.EqualFold(string(policy), string(k)):
-			found.Fix = "write " + string(k)
+			found.Fix = "set " + string(k)
 			found.repair = []PatchOperation{{Op: "add", Path: found.Path, Value: string(k)}}
 		}
 	}

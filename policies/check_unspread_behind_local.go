@@ -8,10 +8,10 @@ import (
 
 // unspreadBehindLocal finds workloads behind a Local Service whose pods may share a node.
 //
-// Fields: of the Services, spec.selector and what makes them Local; of the workload, spec.replicas,
-// spec.selector and spec.template. What counts as spread is spreadingOf's to say.
-// It is reported once, on the workload. Only where a Service becomes Local, or selects others, in a
-// cluster, is it reported on the Service: its workloads are not under review then.
+// Fields: of the Services, spec.selector and what makes them Local; of the workload, spec.replicas, spec.selector and
+// spec.template. spreadingOf decides what counts as spread. A finding is reported once, on the workload. In a cluster
+// it is reported on the Service if the request makes the Service Local or changes its selector, since its workloads are
+// not under review then.
 var unspreadBehindLocal = Rule{
 	ID:            "unspread-behind-local",
 	Title:         "Pods behind a Local Service may share a node",
@@ -22,17 +22,19 @@ var unspreadBehindLocal = Rule{
 	NeedsReplicas: true,
 	Fixable:       true,
 	Mutable:       true,
-	What: "A Local Service selects the pods of a workload with two replicas or more, and nothing keeps them on different nodes: " +
-		"no spread constraint on kubernetes.io/hostname that counts them, no such anti-affinity, no host port.",
-	Why: "The load balancer shares traffic evenly among nodes, and each node hands its share to its own pods only. Three pods on one " +
-		"node and one on another get 17 % each and 50 %. The scheduler's default tolerates such a placement.",
-	Remedy: "Add a topology spread constraint on kubernetes.io/hostname with maxSkew 1, the workload's own labels, and " +
-		"the matchLabelKeys of its kind, so that it holds through rollouts (pod-template-hash for a Deployment or a CloneSet, " +
-		"rollouts-pod-template-hash for a Rollout, none for a StatefulSet); or pod anti-affinity. A first constraint " +
-		"switches off the scheduler's own soft spread over zones: where nodes carry zone labels, add one on " +
-		"topology.kubernetes.io/zone as well.",
-	Exempt: "When the load balancer weighs nodes by their pods or sends traffic to pods past the nodes, or one node receives all traffic anyway. " +
-		"Better: say so once, in spec.loadBalancers of a SourceIPPolicy.",
+	What: "A Local Service selects the pods of a workload with two or more replicas, and nothing keeps them on " +
+		"different nodes: no spread constraint on kubernetes.io/hostname that counts them, no such anti-affinity, and no " +
+		"host port.",
+	Why: "The load balancer sends each node the same share of the traffic, and each node sends its share to its own " +
+		"pods only. If three pods are on one node and one is on another, each of the three gets 17 % and the one gets 50 " +
+		"%. The default scheduler allows such a placement.",
+	Remedy: "Add a topology spread constraint on kubernetes.io/hostname with maxSkew 1, a labelSelector for the " +
+		"workload's own pods, and the matchLabelKeys of its kind, so that the spread survives rollouts (pod-template-hash " +
+		"for a Deployment or a CloneSet, rollouts-pod-template-hash for a Rollout, none for a StatefulSet); or add pod " +
+		"anti-affinity. The first constraint switches off the scheduler's default soft spread over zones: if your nodes " +
+		"have zone labels, add one on topology.kubernetes.io/zone as well.",
+	Exempt: "When the load balancer weights nodes by their pods, or sends traffic to pods directly, or sends all " +
+		"traffic to one node anyway. It is better to say so once, in spec.loadBalancers of a SourceIPPolicy.",
 	Since: "All versions; matchLabelKeys from 1.27 on.",
 	Sources: []string{
 		"https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/",
@@ -46,20 +48,35 @@ func checkUnspreadBehindLocal(r *run) []result {
 	if r.Object.Service != nil {
 		return checkUnspreadService(r)
 	}
+	if unseen := r.unseenSpread(); unseen != nil {
+		return unseen
+	}
 	found := r.unspread()
 	if found == nil || found.ineffective != nil {
 		return nil
 	}
-	path, fix := constraintsPath, "add a spread constraint on kubernetes.io/hostname that selects the pods' own labels"
+	path, fix := constraintsPath, "add a spread constraint on kubernetes.io/hostname for the pods' own labels"
 	if found.strategy == v1alpha1.StrategyPodAntiAffinity {
-		path, fix = affinityPath, "add pod anti-affinity on kubernetes.io/hostname that selects the pods' own labels"
+		path, fix = affinityPath, "add pod anti-affinity on kubernetes.io/hostname for the pods' own labels"
 	}
-	message := fmt.Sprintf("pods behind Local %s are not spread by hostname: %s", serviceNames(found.services), r.load())
-	return []result{found.result(r, path, message, fix)}
+	message := fmt.Sprintf("pods of Local %s may share a node", serviceNames(found.services))
+	if pods := r.replicas.most; pods > 2 { // Two pods get the same share on one node as on two.
+		worst := worstOverload(pods)
+		message += fmt.Sprintf(": up to %.3gx load", worst)
+		if nodes := r.Cluster.eligible(r.Object.Workload); nodes > 0 {
+			if best := spreadOverload(pods, nodes); best > 1 && best < worst {
+				fix += fmt.Sprintf(" (then %.3gx)", best)
+			}
+		}
+	}
+	return []result{found.finding(r, path, message, fix)}
 }
 
-// checkUnspreadService is the form on the Service. The workloads' repairs are not its to carry.
+// checkUnspreadService reports on the Service. Such a finding has no repair: the workloads are not under review.
 func checkUnspreadService(r *run) []result {
+	if unseen := r.unseenSpread(); unseen != nil {
+		return unseen
+	}
 	if r.Related.View != ViewCluster || !r.needsSpread() {
 		return nil
 	}
@@ -72,35 +89,12 @@ func checkUnspreadService(r *run) []result {
 	if len(unspread) == 0 {
 		return nil
 	}
-	who, verb := firstOf(len(unspread), func(i int) string { return unspread[i].String() }), "is"
-	if len(unspread) > 1 {
-		verb = "are"
-	}
 	return []result{{Finding: Finding{
-		Path:    "/spec/externalTrafficPolicy",
-		Message: fmt.Sprintf("%s behind this Local Service %s not spread by hostname", who, verb),
-		Fix:     "add a spread constraint on kubernetes.io/hostname to each of them",
+		Path: "/spec/externalTrafficPolicy",
+		Message: fmt.Sprintf("pods of %s, behind it, may share a node",
+			firstOf(len(unspread), func(i int) string { return unspread[i].String() })),
+		Fix: "add a spread constraint on kubernetes.io/hostname to " +
+			verb(len(unspread), "its pod template", "each of their pod templates"),
 		Because: unspread,
 	}}}
-}
-
-// needsSpread tells whether the request is what makes the pods behind a Service want to be spread.
-func (r *run) needsSpread() bool {
-	_, spreadNever := verdict(r.answers, VerdictUseless, VerdictWeighted, VerdictSingleAnnouncer)
-	return r.becameLocal() && !spreadNever && r.Cluster.Nodes != 1
-}
-
-// load says what may become of the traffic.
-func (r *run) load() string {
-	if r.replicas.most == 2 {
-		return "they may all share one node"
-	}
-	worst := worstOverload(r.replicas.most)
-	load := fmt.Sprintf("up to %.3gx load on one pod", worst)
-	if nodes := r.Cluster.eligible(r.Object.Workload); nodes > 0 {
-		if spread := spreadOverload(r.replicas.most, nodes); spread > 1 && spread < worst {
-			load += fmt.Sprintf(" (%.3gx if spread over %d nodes)", spread, nodes)
-		}
-	}
-	return load
 }

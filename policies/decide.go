@@ -4,18 +4,18 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strings"
 )
 
 // Decide finds what is wrong with in.Object and how to repair it.
 //
-// What a webhook repairs is repaired before anything else is judged, unless in.Object is Final. So the findings are those whose
-// repair a webhook applies, and what is wrong with the object that these repairs leave, as who is asked about that one finds it.
+// Repairs that a webhook applies come first. Unless in.Final is set, all other findings are those of the repaired
+// object, so that a validating webhook, which sees that one, finds the same. The Decision holds both.
 //
-// It reads nothing but its arguments and changes none of them; equal arguments give equal results,
-// whatever the order of the related objects. The error is non-nil when a rule could not be
-// evaluated, and then is of type Faults; the Decision then still holds what did run and a finding about what did not.
-// A denial is a finding, never an error. A workload that is Controlled has no findings. rules must not be nil.
+// Decide reads only its arguments and changes none of them. Equal arguments give equal results, whatever the order of
+// the related objects. rules must not be nil. A workload that is Controlled has no findings.
+//
+// The error is non-nil if a rule could not be evaluated; it is then of type [Faults], and the Decision holds the
+// findings of all other rules and one that reports the fault. A denial is a finding, never an error.
 func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Decision, error) {
 	if in.Object.Workload != nil && in.Object.Workload.Controlled {
 		return Decision{}, nil
@@ -25,7 +25,7 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 	if mutations := decision.Mutations(); len(mutations) > 0 && !in.Final {
 		repaired, err := in.Object.Patched(mutations)
 		if err != nil {
-			panic(err) // The repairs of a rule are built on the object.
+			panic(err) // Rules make repairs that apply to the object.
 		}
 		in.Object = repaired
 		r = newRun(ctx, in, rules, settings, r)
@@ -42,7 +42,7 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 	return decision, faults
 }
 
-// decide is Decide of the object as it is.
+// decide runs the catalogue and the policies' own rules over the object, without repairing it first.
 func (r *run) decide() Decision {
 	var decision Decision
 	for _, rule := range catalogue {
@@ -50,22 +50,33 @@ func (r *run) decide() Decision {
 			continue
 		}
 		for _, result := range rule.check(r) {
-			if slices.ContainsFunc(decision.Findings, func(f Finding) bool { return f.Rule == rule.yieldsTo && f.Path == result.Path }) {
-				continue
-			}
 			result.Rule = rule.ID
 			result.Severity = rule.Severity
 			result.mode = r.settings.modeOf(rule, cmp.Or(result.mode, rule.DefaultMode))
-			r.settle(&decision, result, rule.Mutable)
+			switch {
+			case result.mode == off || decision.has(rule.yieldsTo, result.Path):
+			case result.unseen != (unseen{}):
+				r.unseen = append(r.unseen, result.unseen)
+			default:
+				r.settle(&decision, result, rule.Mutable)
+			}
 		}
 	}
 	for _, result := range r.houseFindings() {
-		r.settle(&decision, result, false)
+		if result.mode != off {
+			r.settle(&decision, result, false)
+		}
 	}
 	return decision
 }
 
-// then is the whole decision about an object that d repairs, where after is what was decided about the repaired one.
+// has reports whether d has a finding of a rule on a path.
+func (d Decision) has(rule, path string) bool {
+	return slices.ContainsFunc(d.Findings, func(f Finding) bool { return f.Rule == rule && f.Path == path })
+}
+
+// then returns the decision about an object that the repairs of d change: what d repairs, and after, the decision about
+// the repaired object.
 func (d Decision) then(after Decision) Decision {
 	for _, finding := range d.Findings {
 		if finding.Mode == Mutate && finding.Exempt == nil {
@@ -84,30 +95,29 @@ func (d Decision) then(after Decision) Decision {
 	return after
 }
 
-// result is a finding before its mode is settled.
+// result is what a check returns: a finding before its mode is settled or, if unseen is set, what the check could not
+// see.
 type result struct {
 	Finding
-	// mode is the mode. As a check gives it, it counts where no policy sets one, and empty is the
-	// rule's default.
+	// mode is the mode if no policy sets one; empty for the rule's default.
 	mode Mode
-	// hard tells that the reason is hard: where the repair may not be applied, the request is refused.
+	// hard is true if the request is to be refused where the repair may not be applied.
 	hard bool
-	// repair mends it; nil where nothing does.
+	// repair holds the operations that fix it; nil for none.
 	repair []PatchOperation
-	// unpatchable tells that a webhook may not apply the repair, though a person may.
+	// unpatchable is true if a webhook must not apply the repair, though a person may.
 	unpatchable bool
+	// unseen names what the check needed to see and could not. All other fields are then zero.
+	unseen unseen
 }
 
-// settle makes the mode one that can be kept, looks for an exemption, and adds the result to the
+// settle turns a mode that cannot be carried out into one that can, looks for an exemption, and adds the result to the
 // decision.
 func (r *run) settle(decision *Decision, result result, mutable bool) {
 	finding := result.Finding
 	finding.Object = r.Object.Ref
 	finding.Mode = result.mode
-	switch {
-	case finding.Mode == off:
-		return
-	case finding.Mode == Mutate && (!mutable || result.repair == nil || result.unpatchable):
+	if finding.Mode == Mutate && (!mutable || result.repair == nil || result.unpatchable) {
 		finding.Mode = Warn
 		if result.hard {
 			finding.Mode = Deny
@@ -115,7 +125,7 @@ func (r *run) settle(decision *Decision, result result, mutable bool) {
 	}
 	slices.SortFunc(finding.Because, Ref.compare)
 	for _, text := range []*string{&finding.Message, &finding.Fix, &finding.Path} {
-		*text = strings.Map(printable, *text)
+		*text = Printable(*text)
 	}
 
 	exempt, problem := exemption(r.Input, r.settings.Exemptions, finding.Rule)

@@ -39,6 +39,6 @@ func ExampleDecide() {
 	}
 	// Output:
 	// deny local-on-cluster-ip Service edge/admin
-	// remove externalTrafficPolicy, or set type LoadBalancer
+	// remove externalTrafficPolicy, or set type LoadBalancer or NodePort
 	// remove /spec/externalTrafficPolicy
 }

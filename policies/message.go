@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// serviceNames is "Service edge/a" or "Services edge/a and 3 more".
+// serviceNames returns "Service edge/a" or "Services edge/a and 3 more".
 func serviceNames(services []*corev1.Service) string {
 	noun := "Service "
 	if len(services) > 1 {
@@ -19,7 +19,12 @@ func serviceNames(services []*corev1.Service) string {
 	})
 }
 
-// firstOf names the first of n things, and tells how many more there are: messages stay short.
+// containerNames returns "container web" or "container web and 1 more".
+func containerNames(containers []container) string {
+	return "container " + firstOf(len(containers), func(i int) string { return containers[i].Name })
+}
+
+// firstOf returns the name of the first of n things and the number of the others, to keep messages short.
 func firstOf(n int, name func(int) string) string {
 	if n == 1 {
 		return name(0)
@@ -27,14 +32,20 @@ func firstOf(n int, name func(int) string) string {
 	return fmt.Sprintf("%s and %d more", name(0), n-1)
 }
 
+// plural returns "1 pod" or "3 pods".
 func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return fmt.Sprintf("%d %s", n, verb(n, noun, noun+"s"))
 }
 
-// pointer is the JSON Pointer with these parts.
+// verb returns the form of a word for n things.
+func verb(n int, one, several string) string {
+	if n == 1 {
+		return one
+	}
+	return several
+}
+
+// pointer returns the JSON Pointer with these parts.
 func pointer(parts ...string) string {
 	escape := strings.NewReplacer("~", "~0", "/", "~1")
 	var path strings.Builder
@@ -44,16 +55,20 @@ func pointer(parts ...string) string {
 	return path.String()
 }
 
-// trafficPolicy is the policy as messages show it: quoted unless it is one of the two that exist.
+// maxQuoted is how many characters of a value that is not valid a message quotes.
+const maxQuoted = 20
+
+// trafficPolicy returns the traffic policy of a Service, quoted unless it is a valid one.
 func trafficPolicy(service *corev1.Service) string {
 	switch policy := service.Spec.ExternalTrafficPolicy; policy {
 	case corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal:
 		return string(policy)
 	default:
-		return fmt.Sprintf("%.40q", string(policy))
+		return quoted(string(policy))
 	}
 }
 
+// serviceType returns the type of a Service, quoted unless it is one that has no health check port.
 func serviceType(service *corev1.Service) string {
 	switch t := service.Spec.Type; t {
 	case "":
@@ -61,24 +76,35 @@ func serviceType(service *corev1.Service) string {
 	case corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort, corev1.ServiceTypeExternalName:
 		return string(t)
 	default:
-		return fmt.Sprintf("%.40q", string(t))
+		return quoted(string(t))
 	}
 }
 
-// containerNames is "container web has" or "container web and 1 more have".
-func containerNames(containers []container) string {
-	verb := "has"
-	if len(containers) > 1 {
-		verb = "have"
+func quoted(value string) string { return fmt.Sprintf("%q", Shorten(value, maxQuoted)) }
+
+const ellipsis = "…"
+
+// Shorten returns text in at most most bytes: if it is longer, an ellipsis replaces its middle. most must be at least
+// 4. Text that is not valid UTF-8 is returned without the bytes that are not.
+func Shorten(text string, most int) string {
+	text = strings.ToValidUTF8(text, "")
+	if len(text) <= most {
+		return text
 	}
-	return "container " + firstOf(len(containers), func(i int) string { return containers[i].Name }) + " " + verb
+	kept := most - len(ellipsis)
+	// A character that is cut in two is left out.
+	begin := strings.ToValidUTF8(text[:kept-kept/2], "")
+	end := strings.ToValidUTF8(text[len(text)-kept/2:], "")
+	return begin + ellipsis + end
 }
 
-// printable keeps control characters, which an annotation may bring, out of what people read: they would reach a terminal,
-// and a client drops a warning that has any.
-func printable(r rune) rune {
-	if unicode.IsControl(r) {
-		return ' '
-	}
-	return r
+// Printable returns text with a space for each control character. An annotation may hold such characters; a terminal
+// would obey them, and a client drops a warning that has any.
+func Printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
 }

@@ -18,7 +18,7 @@ var regoRules = []Rule{
 		Exempt:       "When the check asks something else that knows where the pods are.",
 		Since:        "All versions.",
 		Sources:      []string{"https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/annotations/#healthcheck-protocol", "https://github.com/kubernetes/cloud-provider-openstack/blob/master/docs/openstack-cloud-controller-manager/expose-applications-using-loadbalancer-type-service.md"},
-		check:        checkRego("health-check-overridden"),
+		check:        checkRego("health-check-overridden", false),
 	},
 	{
 		ID:           "legacy-annotation",
@@ -34,7 +34,7 @@ var regoRules = []Rule{
 		Exempt:       "Never needed; the annotation does nothing.",
 		Since:        "1.7.",
 		Sources:      []string{"https://github.com/kubernetes/kubernetes/blob/v1.6.13/pkg/api/service/annotations.go", "https://github.com/kubernetes/kubernetes/issues/50977"},
-		check:        checkRego("legacy-annotation"),
+		check:        checkRego("legacy-annotation", false),
 	},
 	{
 		ID:           "local-forbidden",
@@ -50,7 +50,7 @@ var regoRules = []Rule{
 		Exempt:       "When the Services may well have different addresses.",
 		Since:        "All versions.",
 		Sources:      []string{"https://metallb.universe.tf/usage/#ip-address-sharing", "https://github.com/kube-vip/kube-vip/blob/018c5d9fcf026038b484d5d75e1475aa0399c9df/pkg/services/processor.go"},
-		check:        checkRego("local-forbidden"),
+		check:        checkRego("local-forbidden", true),
 	},
 	{
 		ID:           "local-has-no-effect",
@@ -66,7 +66,7 @@ var regoRules = []Rule{
 		Exempt:       "When clients use the node ports too, and those are meant to be Local.",
 		Since:        "All versions.",
 		Sources:      []string{"https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/nlb/", "https://docs.cilium.io/en/stable/network/kubernetes/kubeproxy-free/"},
-		check:        checkRego("local-has-no-effect"),
+		check:        checkRego("local-has-no-effect", false),
 	},
 	{
 		ID:           "local-hides-source-ip",
@@ -82,7 +82,7 @@ var regoRules = []Rule{
 		Exempt:       "When Local is meant to save a hop, or the PROXY protocol is enabled for all load balancers at once.",
 		Since:        "All versions.",
 		Sources:      []string{"https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt"},
-		check:        checkRego("local-hides-source-ip"),
+		check:        checkRego("local-hides-source-ip", false),
 	},
 	{
 		ID:           "node-ports-disabled",
@@ -98,7 +98,7 @@ var regoRules = []Rule{
 		Exempt:       "When another controller than the annotations tell of is in charge.",
 		Since:        "All versions; the field is there from 1.20 on.",
 		Sources:      []string{"https://kubernetes.io/docs/concepts/services-networking/service/#load-balancer-nodeport-allocation"},
-		check:        checkRego("node-ports-disabled"),
+		check:        checkRego("node-ports-disabled", false),
 	},
 	{
 		ID:           "proxy-protocol-breaks-health-check",
@@ -114,7 +114,7 @@ var regoRules = []Rule{
 		Exempt:       "When the load balancer checks another port, by annotation.",
 		Since:        "All versions.",
 		Sources:      []string{"https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/nlb/", "https://github.com/kubernetes/ingress-nginx/issues/6263"},
-		check:        checkRego("proxy-protocol-breaks-health-check"),
+		check:        checkRego("proxy-protocol-breaks-health-check", false),
 	},
 	{
 		ID:           "single-announcer",
@@ -130,7 +130,7 @@ var regoRules = []Rule{
 		Exempt:       "When one node's pods are meant to serve all clients.",
 		Since:        "All versions.",
 		Sources:      []string{"https://metallb.universe.tf/usage/#local-traffic-policy", "https://kube-vip.io/docs/usage/kubernetes-services/"},
-		check:        checkRego("single-announcer"),
+		check:        checkRego("single-announcer", false),
 	},
 	{
 		ID:           "weighted-needs-local",
@@ -147,6 +147,6 @@ var regoRules = []Rule{
 		Since:        "All versions.",
 		Sources:      []string{"https://cloud.google.com/kubernetes-engine/docs/concepts/service-load-balancer", "https://cloud.tencent.com/document/product/457/51258"},
 		yieldsTo:     "source-ip-needs-local",
-		check:        checkRego("weighted-needs-local"),
+		check:        checkRego("weighted-needs-local", false),
 	},
 }

@@ -7,8 +7,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// maker is who makes the pods of the workload under review, and replaces them: who uses its template in the place of its own, else
-// itself.
+// maker returns the workload that makes and replaces the pods of the one under review: the one that uses its template,
+// or else the workload itself.
 func (r *run) maker() *Workload {
 	if users := r.Related.users(r.Object.Workload); len(users) > 0 {
 		return users[0]
@@ -16,11 +16,12 @@ func (r *run) maker() *Workload {
 	return r.Object.Workload
 }
 
-// revisionLabel is the label that tells the pods of one revision of the workload from those of another; empty for none.
+// revisionLabel returns the label whose value differs between the pods of two revisions of the workload; empty for
+// none.
 func (r *run) revisionLabel() string { return r.maker().kind().RevisionLabel }
 
-// makerResult is a finding about a field by which the workload behind Local Services decides how many pods there are, or how they are
-// replaced. Where another one uses its template, it is that one's field, and the finding has no path.
+// makerResult returns a finding about a field that sets the number of pods behind Local Services, or how they are
+// replaced. If another workload uses the template, the field is in that workload, and the finding has no path.
 func (r *run) makerResult(path, message, fix string, services []*corev1.Service) result {
 	found := result{Finding: Finding{Path: path, Message: message, Fix: fix, Because: serviceRefs(services)}}
 	if maker := r.maker(); maker != r.Object.Workload {
@@ -31,40 +32,42 @@ func (r *run) makerResult(path, message, fix string, services []*corev1.Service)
 	return found
 }
 
-// UpdateStrategy is how a workload replaces its pods when its template changes. The zero value is for kinds that never do.
+// UpdateStrategy is how a workload replaces its pods when its template changes. The zero value is that of kinds which
+// never replace them.
 type UpdateStrategy struct {
 	Type UpdateType
-	// MaxUnavailable and MaxSurge are how many pods may be missing, and how many there may be beyond the wanted number,
-	// while they are replaced.
+	// MaxUnavailable is how many pods may be missing during a rollout, MaxSurge how many there may be in addition to
+	// the replicas. Each is a number or a percentage of the replicas.
 	MaxUnavailable, MaxSurge intstr.IntOrString
-	// floor tells that at least one pod is replaced where both come to none, and up that what may be missing is rounded up where
-	// there is no surge: each kind has its own way.
+	// floor is true if one pod may be missing where both numbers round to 0. up is true if MaxUnavailable is rounded up
+	// where there is no surge.
 	floor, up bool
-	// byTraffic tells that new pods come as traffic is moved to them, whatever its numbers say, and atOnce that all of them are
-	// there before the first old one goes.
+	// byTraffic is true if new pods are made as traffic is shifted to them, whatever the numbers say. atOnce is true if
+	// all of them are made before the first old one is removed.
 	byTraffic, atOnce bool
-	// paused tells that nothing is replaced until somebody goes on with it, and partitioned that some pods stay as they are.
+	// paused is true if rollouts wait until a user resumes them, partitioned if some pods keep the old template.
 	paused, partitioned bool
 }
 
-// UpdateType is the way in which pods are replaced.
+// UpdateType names a way to replace pods.
 type UpdateType string
 
-// The types. The zero value means never.
+// The update types. The zero value means never.
 const (
 	// UpdateRolling replaces some pods at a time.
 	UpdateRolling UpdateType = "RollingUpdate"
 	// UpdateRecreate removes all pods before it makes the first new one.
 	UpdateRecreate UpdateType = "Recreate"
-	// UpdateOnDelete leaves it to those who delete pods.
+	// UpdateOnDelete replaces a pod only after a user has deleted it.
 	UpdateOnDelete UpdateType = "OnDelete"
 )
 
-// limits returns how many of these pods may be missing at a time, and how many there may be beyond them.
-// Sources: kubernetes v1.37.1, pkg/controller/deployment/util/deployment_util.go ResolveFenceposts, pkg/controller/daemon/util and
-// pkg/controller/statefulset/stateful_set_utils.go; kruise v1.8.0, apis/apps/v1alpha1/cloneset_types.go.
+// limits returns how many of the replicas may be missing at a time, and how many pods there may be in addition.
+// Sources: kubernetes v1.37.1, pkg/controller/deployment/util/deployment_util.go ResolveFenceposts,
+// pkg/controller/daemon/util and pkg/controller/statefulset/stateful_set_utils.go;
+// kruise v1.8.0, apis/apps/v1alpha1/cloneset_types.go.
 func (u UpdateStrategy) limits(replicas int) (unavailable, surge int) {
-	// What does not parse the API server refuses.
+	// The API server refuses values that do not parse.
 	surge, _ = intstr.GetScaledValueFromIntOrPercent(&u.MaxSurge, replicas, true)
 	unavailable, _ = intstr.GetScaledValueFromIntOrPercent(&u.MaxUnavailable, replicas, u.up && surge == 0)
 	if u.floor && unavailable == 0 && surge == 0 {
@@ -73,18 +76,23 @@ func (u UpdateStrategy) limits(replicas int) (unavailable, surge int) {
 	return unavailable, surge
 }
 
-// waits tells whether none of these pods goes before a further one is ready.
+// waits reports whether a rollout removes no pod before an additional one is ready.
 func (u UpdateStrategy) waits(replicas int) bool {
 	unavailable, surge := u.limits(replicas)
 	return u.Type == UpdateRolling && unavailable == 0 && surge > 0
 }
 
+// What keeps two pods off the same node, in the words of messages.
 const (
 	hostPort             = "a hostPort"
 	requiredAntiAffinity = "required anti-affinity"
 )
 
-// stuckRollout tells, in words, which rollouts of pods that need a node each cannot end, and whether there is no other; empty for none.
+// stuckRollout returns which rollouts cannot complete if each pod needs a node of its own, for example
+//
+//	rollouts of 3 pods get stuck on 3 nodes
+//
+// and whether every rollout is one of them. It returns the empty string if all can complete.
 func (r *run) stuckRollout() (text string, certain bool) {
 	w, update := r.Object.Workload, r.maker().Update
 	least, most := r.replicas.least, r.replicas.most
@@ -94,7 +102,7 @@ func (r *run) stuckRollout() (text string, certain bool) {
 	}
 	switch {
 	case w.Kind == daemonSetKind:
-		// There is a pod on each node before the rollout begins.
+		// Each node has a pod before the rollout begins.
 		if !update.waits(1) {
 			return "", false
 		}
@@ -109,7 +117,7 @@ func (r *run) stuckRollout() (text string, certain bool) {
 		}
 		return fmt.Sprintf("rollouts of %d pods get stuck on %d nodes or fewer", most, few), false
 	default:
-		// enough is the fewest pods that leave too few of these nodes free.
+		// enough returns the smallest number of pods that leaves too few of the nodes free.
 		enough := func(nodes int) int {
 			if update.atOnce {
 				return nodes/2 + 1

@@ -8,81 +8,88 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Rule is one rule of the catalogue: all that is known of it, and how it is checked.
+// Rule is one rule of the catalogue: its documentation, its place among the other rules, and its check.
 type Rule struct {
 	// ID is kebab-case and never changes once released.
 	ID string `json:"id"`
-	// Title is a few words.
+	// Title is a short phrase, for tables and lists.
 	Title string `json:"title"`
-	// Severity is how bad a finding is.
+	// Severity says how bad a finding is, whatever its mode.
 	Severity Severity `json:"severity"`
-	// DefaultMode is what a finding does where no policy says otherwise; DefaultModeNote tells when
-	// it is another.
+	// DefaultMode is the mode of a finding if no policy sets one. DefaultModeNote says when a finding has another
+	// mode; it is empty if there is no such case.
 	DefaultMode     Mode   `json:"defaultMode"`
 	DefaultModeNote string `json:"defaultModeNote,omitempty"`
-	// Kinds are the kinds of objects that it has findings on.
+	// Kinds lists the kinds of objects that the rule reports on.
 	Kinds []string `json:"kinds"`
-	// NeedsRelated tells that it looks at neighbours.
+	// NeedsRelated is true if the rule reads related objects.
 	NeedsRelated bool `json:"needsRelated"`
-	// NeedsReplicas tells that a finding depends on how many pods there are to be, so that a request
-	// to scale is judged by it.
+	// NeedsReplicas is true if a finding depends on the number of replicas. Requests to scale are judged by these rules.
 	NeedsReplicas bool `json:"needsReplicas"`
-	// Fixable tells that findings may carry a repair, Mutable that a webhook may apply it.
+	// Fixable is true if a finding may carry a repair, Mutable if a webhook may apply that repair.
 	Fixable bool `json:"fixable"`
 	Mutable bool `json:"mutable"`
+	// RefusedByServer is true if the API server itself refuses such an object, after it has called mutating webhooks
+	// and before it calls validating ones. Only a mutating webhook can explain the refusal.
+	RefusedByServer bool `json:"refusedByServer"`
 
-	// What tells what is found, Why what happens to the packets, Remedy how to mend it, Exempt when
-	// an exemption is right, and Since from which server version this holds. One paragraph each.
+	// What says what is found, Why what happens to the traffic, Remedy how to fix it, Exempt when an exemption is
+	// right, and Since from which version of Kubernetes on the rule applies. Each is one paragraph.
 	What   string `json:"what"`
 	Why    string `json:"why"`
 	Remedy string `json:"remedy"`
 	Exempt string `json:"exempt"`
 	Since  string `json:"since"`
-	// Sources are where it can be read up.
+	// Sources are links to documentation and source code.
 	Sources []string `json:"sources"`
 
-	// follows is the id of the rule whose mode it has where policies set that one and not its own; empty for none.
+	// follows is the id of the rule whose mode applies if policies set that mode and not this rule's own; empty for none.
 	follows string
-	// yieldsTo is the id of the rule before it that says all there is to say of a field of which both find something; empty for
-	// none.
+	// yieldsTo is the id of an earlier rule. A finding is dropped if that rule has one on the same path; empty for none.
 	yieldsTo string
-	check    func(*run) []result
+	// check returns what is wrong with the object of a run.
+	check func(*run) []result
 }
 
-// review is one run of Decide: its arguments, and what several rules ask of them.
+// run is one run of the catalogue over one object. It holds the arguments of Decide, the neighbours of the object and
+// the answers of Rego. Checks read it; only the faults and the cached results change while it lasts.
 type run struct {
 	Input
 	ctx      context.Context
 	rules    Rules
 	settings Settings
 
-	// answers are what Rego says of the object.
+	// answers holds the answers of Rego for the object.
 	answers []Answer
-	// faults are the answers that could not be had, each policy's once.
+	// faults holds the answers that failed, at most one for each policy.
 	faults []fault
-	// explicit tells how the traffic policy of a Service came to be.
+	// unseen holds what the checks needed and could not see, in the order of the catalogue.
+	unseen []unseen
+	// explicit says whether the traffic policy of a Service is written, defaulted or unknown.
 	explicit Explicit
-	// selecting are, for a workload, the Services that select its pods, by name.
+	// selecting holds the Services that select the pods of a workload, sorted by name; for a Service, the Service itself.
 	selecting []*corev1.Service
-	// sharing are, for a Service, the others that ask to share its address, by namespace and name.
+	// sharing holds the other Services that ask to share the address of a Service, sorted by namespace and name.
 	sharing []*corev1.Service
-	// behind are, for a Service, the workloads whose pods it selects, and, for a workload, the others
-	// behind the same Services; sorted.
+	// behind holds the workloads whose pods a Service selects or, for a workload, the others behind the same Services;
+	// sorted.
 	behind []*Workload
-	// replicas is how few and how many pods a workload may have.
+	// replicas is the number of pods that a workload may have.
 	replicas replicaRange
-	// even is what evenServices worked out, if evenKnown.
+	// even is the cached result of evenServices, valid if evenKnown.
 	evenKnown bool
 	even      []*corev1.Service
-	// missed tells that a rule asked for the Local Services in front of the object when they could not be seen.
-	missed bool
-	// unspreadFound is what unspread worked out, if unspreadKnown.
+	// unspreadFound is the cached result of unspread, valid if unspreadKnown.
 	unspreadKnown bool
 	unspreadFound *unspread
 }
 
-// newRun asks Rego about the object. former is the review of the object before it was repaired, if it was: what failed then
-// is not asked again, since it would take all its time once more, and what it answered counts.
+// unseen names related objects that could not be looked up, and the question that a check can therefore not answer.
+type unseen struct{ objects, question string }
+
+// newRun returns a run over in.Object, for which Rego has been asked. former is the run over the object before it was
+// repaired, or nil. A policy that failed in former is not asked again, since it would fail once more after as long a
+// time; its answers from former count.
 func newRun(ctx context.Context, in Input, rules Rules, settings Settings, former *run) *run {
 	r := &run{Input: in, ctx: ctx, rules: rules, settings: settings, explicit: ExplicitUnknown}
 	if in.Object.Service != nil {
@@ -104,26 +111,11 @@ func newRun(ctx context.Context, in Input, rules Rules, settings Settings, forme
 		slices.SortFunc(r.selecting, compareServices)
 	}
 	r.behind = behind(r.selecting, in.Related.Workloads, in.Object)
-	if former != nil {
-		r.faults = slices.Clone(former.faults)
-	}
-	r.answers = rules.Evaluate(ctx, r.document(), r.sound(settings.Applied))
-	if former != nil {
-		for _, answer := range former.answers {
-			if answer.Policy != "" && r.failed(answer.Policy) {
-				r.answers = append(r.answers, answer)
-			}
-		}
-	}
-	for _, answer := range r.answers {
-		if answer.Err != nil {
-			r.fault(answer, settings)
-		}
-	}
+	r.ask(former)
 	return r
 }
 
-// behind returns the workloads other than the object whose pods one of the Services selects, sorted.
+// behind returns the workloads other than the object whose pods any of the Services selects, sorted.
 func behind(services []*corev1.Service, workloads []*Workload, object *Object) []*Workload {
 	var found []*Workload
 	for _, workload := range workloads {
@@ -136,15 +128,32 @@ func behind(services []*corev1.Service, workloads []*Workload, object *Object) [
 	return found
 }
 
-// localServices are, for a workload, the Local Services that select its pods, by name. Rules ask for them last, when all depends on
-// them: where they could not be seen, neighboursUnknown tells that somebody asked.
+// localServices returns the Local Services that select the pods of a workload, sorted by name. A check asks for them
+// last, when all its other conditions hold, and returns noLocalService if there are none.
 func (r *run) localServices() []*corev1.Service {
-	r.missed = r.missed || r.Related.View == ViewNone && r.Object.Workload != nil
-	return slices.DeleteFunc(slices.Clone(r.selecting), func(s *corev1.Service) bool { return !isLocal(s, r.Cluster.Version) })
+	return slices.DeleteFunc(slices.Clone(r.selecting), func(s *corev1.Service) bool {
+		return !isLocal(s, r.Cluster.Version)
+	})
 }
 
-// evenServices are those of the localServices whose load balancer shares traffic evenly among nodes: it neither weighs them by their
-// pods, nor sends all to one of them, nor goes past them to the pods.
+// noLocalService is the result of a check of a workload that has no Local Service in front of it: nothing, or what
+// could not be seen if the Services could not be looked up.
+func (r *run) noLocalService() []result {
+	if r.Related.View != ViewNone || r.Object.Workload == nil {
+		return nil
+	}
+	return []result{{unseen: unseen{servicesInFront, "it suits a Local one"}}}
+}
+
+// The related objects that unseen names.
+const (
+	servicesInFront = "the Services in front of it"
+	workloadsBehind = "the workloads behind it"
+	servicesSharing = "the Services that ask to share its address"
+)
+
+// evenServices returns the localServices whose load balancer sends each node the same share of the traffic: it does not
+// weight nodes by their pods, send everything to one node, or bypass the nodes and send traffic to pods.
 func (r *run) evenServices() []*corev1.Service {
 	if !r.evenKnown {
 		r.evenKnown = true
@@ -156,8 +165,8 @@ func (r *run) evenServices() []*corev1.Service {
 	return r.even
 }
 
-// becameLocal tells whether this request is what makes clients of a Service meet a Local policy:
-// its creation, its change to Local, or a change of whom it selects.
+// becameLocal reports whether the request makes a Service Local for its pods: it creates a Local Service, changes a
+// Service to Local, or changes the selector of one.
 func (r *run) becameLocal() bool {
 	service := r.Object.Service
 	if !isLocal(service, r.Cluster.Version) {
@@ -170,8 +179,8 @@ func (r *run) becameLocal() bool {
 	return !isLocal(old, r.Cluster.Version) || !reflect.DeepEqual(podSelector(old), podSelector(service))
 }
 
-// templateChanged tells whether the request rolls the workload out anyway, so that a repair of its
-// template costs no rollout of its own.
+// templateChanged reports whether the request causes a rollout anyway, so that a repair of the template does not cause
+// one of its own.
 func (r *run) templateChanged() bool {
 	if r.Operation == Create {
 		return true
@@ -187,8 +196,8 @@ func template(content map[string]any) any {
 	return spec["template"]
 }
 
-// isOnEachNode tells whether a DaemonSet behind the Service runs a pod on every node, so that no node drops what is Local. Taints do not
-// count: who keeps pods away from a node seldom sends clients there.
+// isOnEachNode reports whether a DaemonSet behind the Service runs a pod on every node, so that no node drops traffic.
+// Taints do not count: clients are seldom sent to nodes that repel pods.
 func (r *run) isOnEachNode() bool {
 	return slices.ContainsFunc(r.behind, func(w *Workload) bool {
 		return w.Kind == daemonSetKind && !choosesNodes(w.Template.Spec)

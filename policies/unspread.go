@@ -6,20 +6,21 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// unspread is a workload behind Local Services whose pods may share a node.
+// unspread is a workload behind Local Services whose pods may share a node. Two rules report it: ineffective-spread if
+// a constraint only looks as if it spread the pods, else unspread-behind-local.
 type unspread struct {
-	// services are the Local Services that suffer from it, by name.
+	// services holds the Local Services in front of it that share traffic evenly among nodes, sorted by name.
 	services []*corev1.Service
-	// ineffective is what looks as if it spread them.
+	// ineffective is the constraint that looks as if it spread the pods; nil for none.
 	ineffective *ineffective
-	// repair mends it; problem says why there is none.
+	// repair holds the operations that spread the pods. If it is empty, problem says why.
 	repair  []PatchOperation
 	problem string
-	// strategy is the means of the repair.
+	// strategy is the strategy of the repair.
 	strategy Strategy
 }
 
-// unspread returns nil for a workload that is not behind a Local Service, or that is spread.
+// unspread returns nil if the object is not a workload behind a Local Service, or if its pods are spread.
 func (r *run) unspread() *unspread {
 	if !r.unspreadKnown {
 		r.unspreadKnown = true
@@ -29,8 +30,11 @@ func (r *run) unspread() *unspread {
 }
 
 func (r *run) findUnspread() *unspread {
-	spreading, could := r.couldBeUnspread()
-	if !could {
+	if r.Object.Workload == nil {
+		return nil
+	}
+	spreading, may := mayShareNode(r.Object.Workload, r.replicas, r.Namespace, r.Cluster)
+	if !may {
 		return nil
 	}
 	services := r.evenServices()
@@ -44,47 +48,69 @@ func (r *run) findUnspread() *unspread {
 	return found
 }
 
-// couldBeUnspread tells, without a look at the neighbours, whether the object is a workload whose
-// pods may share a node. One node, where somebody told so, leaves nothing to spread over; of those that are there now, some may be
-// cordoned or yet to come, and a template is not repaired again.
-func (r *run) couldBeUnspread() (spreading, bool) {
-	if r.Object.Workload == nil || r.replicas.most < 2 || r.Cluster.Nodes == 1 {
-		return spreading{}, false
-	}
-	s := spreadingOf(r.Object.Workload, r.Namespace)
-	return s, !s.kept()
-}
-
-// LacksLocalService tells whether one more Local Service in in.Related could ask for the pods of a workload to be spread: they
-// may share a node, and no Service that is known to select them is Local. What else a Service could ask for can wait for the next
-// audit, since no webhook repairs it. It reads Object, Namespace, Related and Cluster.
-func LacksLocalService(in Input) bool {
-	r := &run{Input: in}
-	if in.Object.Workload == nil || len(in.Object.Workload.Template.Labels) == 0 {
-		return false // No Service selects it.
-	}
-	r.replicas = replicasOf(in.Object.Workload, in.Related)
-	if _, could := r.couldBeUnspread(); !could {
-		return false
-	}
-	return !slices.ContainsFunc(in.Related.Services, func(s *corev1.Service) bool {
-		return Selects(s, in.Object.Workload) && isLocal(s, in.Cluster.Version)
-	})
-}
-
-// result is the finding, whichever of the two rules makes it.
-func (u *unspread) result(r *run, path, message, fix string) result {
+// finding returns the result of either rule.
+func (u *unspread) finding(r *run, path, message, fix string) result {
 	if u.problem != "" {
 		fix += "; not repaired, since " + u.problem
 	}
 	because := serviceRefs(u.services)
 	if maker := r.maker(); maker != r.Object.Workload {
-		because = append(because, maker.Ref) // whose revisions the repair tells apart
+		because = append(because, maker.Ref) // The repair names the label of its revisions.
 	}
 	return result{
 		Finding: Finding{Path: path, Message: message, Fix: fix, Because: because},
 		repair:  u.repair,
-		// A change of the template rolls the workload out, which an unrelated request must not do.
+		// A change of the template causes a rollout, which a request about something else must not do.
 		unpatchable: !r.templateChanged(),
 	}
+}
+
+// unseenSpread is the result of both rules where related objects could not be looked up: what could not be seen, if
+// they could have made a finding. The number of replicas does not count, since an autoscaler may not have been seen
+// either.
+func (r *run) unseenSpread() []result {
+	const question = "its pods are spread"
+	switch {
+	case r.Related.View != ViewNone:
+		return nil
+	case r.Object.Workload != nil && r.Cluster.Nodes != 1 && !spreadingOf(r.Object.Workload, r.Namespace).kept():
+		return []result{{unseen: unseen{servicesInFront, question}}}
+	case r.Object.Service != nil && r.needsSpread():
+		return []result{{unseen: unseen{workloadsBehind, question}}}
+	default:
+		return nil
+	}
+}
+
+// needsSpread reports whether the request makes it necessary to spread the pods behind a Service.
+func (r *run) needsSpread() bool {
+	_, spreadNever := verdict(r.answers, VerdictUseless, VerdictWeighted, VerdictSingleAnnouncer)
+	return r.becameLocal() && !spreadNever && r.Cluster.Nodes != 1
+}
+
+// LacksLocalService reports whether one more Local Service in in.Related could lead to a repair of the workload under
+// review: its pods may share a node, and none of the Services that select them is Local. What else a Service could lead
+// to is not repaired by a webhook. It reads Object, Namespace, Related and Cluster.
+func LacksLocalService(in Input) bool {
+	w := in.Object.Workload
+	if w == nil || len(w.Template.Labels) == 0 {
+		return false // No Service selects its pods.
+	}
+	if _, may := mayShareNode(w, replicasOf(w, in.Related), in.Namespace, in.Cluster); !may {
+		return false
+	}
+	return !slices.ContainsFunc(in.Related.Services, func(s *corev1.Service) bool {
+		return Selects(s, w) && isLocal(s, in.Cluster.Version)
+	})
+}
+
+// mayShareNode reports, without looking at related objects, whether pods of a workload may share a node, and how they
+// are spread. A cluster that is said to have one node leaves nothing to spread over. Nodes that are known by themselves
+// do not count: some may be cordoned or join later, and a template is not repaired again.
+func mayShareNode(w *Workload, pods replicaRange, namespace Namespace, cluster Cluster) (spreading, bool) {
+	if pods.most < 2 || cluster.Nodes == 1 {
+		return spreading{}, false
+	}
+	s := spreadingOf(w, namespace)
+	return s, !s.kept()
 }

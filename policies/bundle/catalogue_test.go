@@ -111,7 +111,7 @@ func writeRule(t *testing.T, page *bytes.Buffer, file string, of *ast.Annotation
 	fmt.Fprintf(
 		page,
 		"{\nID: %q,\nTitle: %q,\nSeverity: %q,\nDefaultMode: %q,\nKinds: %#v,\nNeedsRelated: %t,\nFixable: %t,\n"+
-			"What: %q,\nWhy: %q,\nRemedy: %q,\nExempt: %q,\nSince: %q,\nSources: %#v,\n%scheck: checkRego(%q),\n},\n",
+			"What: %q,\nWhy: %q,\nRemedy: %q,\nExempt: %q,\nSince: %q,\nSources: %#v,\n%scheck: checkRego(%q, %t),\n},\n",
 		id,
 		of.Title,
 		text("severity"),
@@ -127,6 +127,7 @@ func writeRule(t *testing.T, page *bytes.Buffer, file string, of *ast.Annotation
 		sources,
 		yieldsTo,
 		id,
+		flag("related"),
 	)
 }
 
