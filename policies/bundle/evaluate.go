@@ -223,7 +223,7 @@ var memberKeys = map[string]string{
 }
 
 // read decodes one member of a rule's set into the answer. It is strict: anything that the contract does not allow is
-// an an error. It is not ignored.
+// an error, and is never ignored.
 func (r rule) read(member any, answer *policies.Answer) error {
 	switch r.word {
 	case "require_local":

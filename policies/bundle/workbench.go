@@ -212,8 +212,8 @@ func (w *Workbench) packageOf(r rule) string {
 	return ""
 }
 
-// pretty formats a trace. It keeps the main events in the policy's own modules, without backtracking and without the steps
-// of print().
+// pretty formats a trace. It keeps the main events in the policy's own modules, without backtracking and without the
+// steps of print().
 func (w *Workbench) pretty(events []*topdown.Event) string {
 	shown := []topdown.Op{topdown.EnterOp, topdown.EvalOp, topdown.ExitOp, topdown.FailOp, topdown.NoteOp}
 	prints := map[string]bool{}
