@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestBuiltins lists the functions that modules have, so that a new version of OPA shows what it brings.
+// TestBuiltins lists the functions that modules can call, so that an upgrade of OPA shows which ones it adds.
 func TestBuiltins(t *testing.T) {
 	t.Parallel()
 	c := capabilities()
@@ -16,13 +16,13 @@ func TestBuiltins(t *testing.T) {
 	for _, builtin := range c.Builtins {
 		names = append(names, builtin.Name)
 		if builtin.IsNondeterministic() {
-			t.Errorf("%s may answer differently another time", builtin.Name)
+			t.Errorf("%s is not deterministic", builtin.Name)
 		}
 	}
 	slices.Sort(names)
 	golden(t, "testdata/builtins.txt", strings.Join(names, "\n")+"\n")
 
-	// Nil would allow every host.
+	// A nil list would allow every host.
 	if diff := cmp.Diff([]string{}, c.AllowNet); diff != "" {
 		t.Errorf("AllowNet mismatch (-want +got):\n%s", diff)
 	}

@@ -10,26 +10,26 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// Catalogue describes the rules that a policy's own Rego declares, in the order of Rules, by the METADATA of their packages
-// and of their sets. What METADATA has no words for is empty.
+// Catalogue returns descriptions of the rules that a policy's own Rego declares, in the order of Rules. They come from
+// the METADATA of the packages and of the sets. Fields that have no METADATA are empty.
 func (p *Policy) Catalogue() []policies.Rule {
 	if p.module == nil {
 		return nil
 	}
 	var parsed []*ast.Module
 	for _, source := range p.Spec.Rego {
-		if m, problems := parse(source); problems == nil { // as there are none where it compiled
+		if m, problems := parse(source); problems == nil { // There are none, since the policy compiled.
 			parsed = append(parsed, m)
 		}
 	}
 	annotations, errs := ast.BuildAnnotationSet(parsed)
 	if errs != nil {
-		return nil // as above
+		return nil // As above.
 	}
 	var rules []policies.Rule
 	for _, id := range p.Rules {
 		described := policies.Rule{ID: id, Kinds: policies.Kinds, Sources: []string{}}
-		// The order of the sets is that of their modes, deny before warn.
+		// p.module.rules lists deny before warn, so the stricter one sets the default mode.
 		for _, r := range p.module.rules {
 			if ruleID(r.module) == id {
 				p.describe(&described, r)
@@ -74,7 +74,8 @@ func (p *Policy) Catalogue() []policies.Rule {
 	return rules
 }
 
-// describe adds to a rule what is known from one of its sets, and what the policy says of its mode.
+// describe sets the severity and the default mode of a rule from one of its sets, with a note about the mode that the
+// policy sets.
 func (p *Policy) describe(described *policies.Rule, r rule) {
 	mode, severity := policies.Deny, policies.SeverityError
 	switch {
@@ -90,7 +91,7 @@ func (p *Policy) describe(described *policies.Rule, r rule) {
 	if described.DefaultMode == "" {
 		described.DefaultMode, described.Severity = mode, severity
 	} else {
-		notes = append(notes, "warn if it is in the set warn")
+		notes = append(notes, "warn for findings of the set warn")
 	}
 	for _, set := range p.Spec.Rules {
 		if set.ID == described.ID {

@@ -18,9 +18,9 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// TestRegoRulesAreThoseOfTheMetadata generates the part of the catalogue that is written in Rego from the METADATA of the
-// modules, and compares it with the one that package policies has.
-func TestRegoRulesAreThoseOfTheMetadata(t *testing.T) {
+// TestRegoRulesMatchTheMetadata generates the catalogue's entries of rules in Rego from the METADATA of the modules,
+// and compares them with those in package policies.
+func TestRegoRulesMatchTheMetadata(t *testing.T) {
 	modules := parsed(t)
 	annotations, errs := ast.BuildAnnotationSet(slices.Collect(maps.Values(modules)))
 	if errs != nil {
@@ -29,7 +29,8 @@ func TestRegoRulesAreThoseOfTheMetadata(t *testing.T) {
 	var page bytes.Buffer
 	page.WriteString(
 		"// Code generated from the METADATA of policies/bundle/sourceward/rules by make generate; DO NOT EDIT.\n\n" +
-			"package policies\n\n// regoRules are the rules of the catalogue that are modules of Rego, by id.\nvar regoRules = []Rule{\n",
+			"package policies\n\n// regoRules holds the rules of the catalogue that are Rego modules, sorted by id.\n" +
+			"var regoRules = []Rule{\n",
 	)
 	for _, file := range slices.Sorted(maps.Keys(modules)) {
 		module := modules[file]
@@ -59,11 +60,11 @@ func TestRegoRulesAreThoseOfTheMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(generated), string(got)); diff != "" {
-		t.Errorf("%s is not that of the METADATA; run make generate (-want +got):\n%s", target, diff)
+		t.Errorf("%s does not match the METADATA; run make generate (-want +got):\n%s", target, diff)
 	}
 }
 
-// writeRule writes the catalogue's entry of a module whose sets are words, and holds its METADATA to be complete.
+// writeRule writes the catalogue's entry of a module that has the sets in words. It reports missing METADATA.
 func writeRule(t *testing.T, page *bytes.Buffer, file string, of *ast.Annotations, words map[string]bool) {
 	t.Helper()
 	text := func(key string) string {
@@ -83,8 +84,7 @@ func writeRule(t *testing.T, page *bytes.Buffer, file string, of *ast.Annotation
 	}
 	mode := policies.Mode(strings.ToLower(text("mode")))
 	if !slices.Contains([]policies.Mode{policies.Deny, policies.Warn, policies.Audit}, mode) ||
-		words["deny"] != (mode == policies.Deny) ||
-		words["deny"] == words["warn"] {
+		words["deny"] != (mode == policies.Deny) || words["deny"] == words["warn"] {
 		t.Errorf("%s: custom.mode is %s; want Deny and a set deny, or else Warn or Audit and a set warn", file, mode)
 	}
 	var kinds []string
@@ -100,7 +100,7 @@ func writeRule(t *testing.T, page *bytes.Buffer, file string, of *ast.Annotation
 		t.Errorf("%s: METADATA has no custom.kinds, or no related_resources", file)
 	}
 	id := ruleID(path.Base(path.Dir(file)))
-	// The rule that says all there is to say where both find something, if there is one.
+	// The rule whose finding replaces this rule's finding if both have one.
 	yieldsTo := ""
 	if rule, ok := of.Custom["yields_to"].(string); ok {
 		if _, known := policies.RuleByID(rule); !known {
@@ -108,30 +108,16 @@ func writeRule(t *testing.T, page *bytes.Buffer, file string, of *ast.Annotation
 		}
 		yieldsTo = fmt.Sprintf("yieldsTo: %q,\n", rule)
 	}
-	fmt.Fprintf(
-		page,
+	fmt.Fprintf(page,
 		"{\nID: %q,\nTitle: %q,\nSeverity: %q,\nDefaultMode: %q,\nKinds: %#v,\nNeedsRelated: %t,\nFixable: %t,\n"+
 			"What: %q,\nWhy: %q,\nRemedy: %q,\nExempt: %q,\nSince: %q,\nSources: %#v,\n%scheck: checkRego(%q, %t),\n},\n",
-		id,
-		of.Title,
-		text("severity"),
-		mode,
-		kinds,
-		flag("related"),
-		flag("repairs"),
-		oneLine(of.Description),
-		text("why"),
-		text("remedy"),
-		text("exempt"),
-		text("since"),
-		sources,
-		yieldsTo,
-		id,
-		flag("related"),
+		id, of.Title, text("severity"), mode, kinds, flag("related"), flag("repairs"),
+		oneLine(of.Description), text("why"), text("remedy"), text("exempt"), text("since"), sources, yieldsTo,
+		id, flag("related"),
 	)
 }
 
-func TestCatalogueOfAPolicyHasAllThatItsMetadataSays(t *testing.T) {
+func TestCatalogueOfAPolicyHasItsMetadata(t *testing.T) {
 	t.Parallel()
 	policy := policyWith("corp", "")
 	policy.Spec.Rego[0].Module = `# METADATA
@@ -145,7 +131,7 @@ func TestCatalogueOfAPolicyHasAllThatItsMetadataSays(t *testing.T) {
 #   why: |
 #     Because
 #     of it.
-#   remedy: Mend it.
+#   remedy: Fix it.
 #   exempt: Never.
 #   since: "1.30"
 package sourceward.custom.corp
@@ -157,8 +143,9 @@ warn contains {"message": "no"} if input.facts.local
 		t.Fatal(problems)
 	}
 	want := []policies.Rule{{
-		ID: "corp", Title: "Corporate", Severity: policies.SeverityInfo, DefaultMode: policies.Warn, Kinds: []string{"Service"},
-		What: "What is found.", Why: "Because of it.", Remedy: "Mend it.", Exempt: "Never.", Since: "1.30",
+		ID: "corp", Title: "Corporate", Severity: policies.SeverityInfo, DefaultMode: policies.Warn,
+		Kinds: []string{"Service"},
+		What:  "What is found.", Why: "Because of it.", Remedy: "Fix it.", Exempt: "Never.", Since: "1.30",
 		Sources: []string{"https://example.com/rules"},
 	}}
 	if diff := cmp.Diff(want, compiled.Catalogue(), cmpopts.IgnoreUnexported(policies.Rule{})); diff != "" {

@@ -22,35 +22,35 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// Set is compiled policies: what they set, and their Rego beside the built-in modules. It implements policies.Rules and
-// is safe for concurrent use.
+// A Set holds compiled policies: their settings, and their Rego modules together with the built-in ones.
+// It implements policies.Rules and is safe for concurrent use.
 type Set struct {
-	// Policies are the ones for policies.Resolve.
+	// Policies are the policies of the set, to be passed to policies.Resolve.
 	Policies policies.Policies
 
 	builtin *module
-	custom  map[string]*module // by policy
+	custom  map[string]*module // by the name of the policy
 }
 
-// Policy is a policy that compiled.
+// A Policy is a SourceIPPolicy that compiled without errors.
 type Policy struct {
-	// SourceIPPolicy has its defaults.
+	// SourceIPPolicy is the policy with its defaults set.
 	v1alpha1.SourceIPPolicy
 	// Rules are the ids of the rules that its own modules declare, sorted.
 	Rules []string
 
-	module *module // nil if it has none
+	module *module // nil if the policy has no Rego
 }
 
-// Error is one thing that is wrong with a policy.
+// An Error is one problem of one policy.
 type Error struct {
-	// Index is the number of the policy in what was compiled, from 0; Policy is its name.
+	// Index is the position of the policy in the list that was compiled, from 0; Policy is its name.
 	Index  int
 	Policy string
 	// Path is the JSON Pointer of the field of the policy.
 	Path string
-	// Module is the name of the Rego module, and Row and Column are the place in it, from 1; empty
-	// and 0 where it is not about a place in Rego.
+	// Module is the name of the Rego module, and Row and Column are the position in it, from 1.
+	// They are empty and 0 if the problem has no position in Rego.
 	Module      string
 	Row, Column int
 	// Line is the text of that row.
@@ -70,9 +70,9 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("SourceIPPolicy %s: %s:%d:%d: %s", policy, e.Module, e.Row, e.Column, e.Message)
 }
 
-// Detail is Error and, below it, the line of the module with a mark under the column.
+// Detail returns the text of Error and, below it, the line of the module with a mark under the column.
 func (e *Error) Detail() string {
-	const longest = 160 // what still fits where people read it
+	const longest = 160 // A longer line would wrap, and the mark would be in the wrong place.
 	if e.Line == "" || len(e.Line) > longest {
 		return e.Error()
 	}
@@ -80,7 +80,7 @@ func (e *Error) Detail() string {
 	before := []rune(e.Line)
 	before = before[:min(e.Column-1, len(before))]
 	for i, r := range before {
-		if r != '\t' { // which is as wide as it is above
+		if r != '\t' { // A tab is as wide here as in the line above.
 			before[i] = ' '
 		}
 	}
@@ -88,36 +88,37 @@ func (e *Error) Detail() string {
 }
 
 const (
-	// CompileTimeout bounds the compilation of one policy. One takes some ten milliseconds.
+	// CompileTimeout bounds the compilation of one policy, which usually takes about ten milliseconds.
 	CompileTimeout = 3 * time.Second
-	// maxNesting bounds how deep comprehensions are within each other: each two levels more take OPA's compiler eight
-	// times as long.
+	// maxNesting bounds how deep comprehensions may be nested: every two levels more take OPA's compiler eight times as
+	// long.
 	maxNesting = 8
 )
 
-// contract are the rules that a module may define for Sourceward to read, each a partial set.
+// contract lists the rules of a module that Sourceward reads. Each must be a partial set.
 var contract = []string{"require_local", "keeps_source_ip", "deny", "warn", "spread"}
 
-// aboutKinds are the kinds of the objects that a rule of the contract says something of, where it is not about all.
+// aboutKinds lists the kinds of objects that a rule of the contract applies to. The other rules apply to all kinds.
 var aboutKinds = map[string][]string{
 	"require_local": {"Service"}, "keeps_source_ip": {"Service"},
 	"spread": policies.SpreadKinds,
 }
 
-// Compiler compiles policies, each apart from the others. It is safe for concurrent use.
+// A Compiler compiles policies, each independently of the others. It is safe for concurrent use.
 type Compiler struct {
 	embedded
 	store   storage.Store
 	builtin *module
 }
 
-// NewCompiler compiles the built-in modules.
+// NewCompiler compiles the built-in modules and returns a Compiler that adds them to every Set.
 func NewCompiler() *Compiler {
 	e, err := load()
 	if err != nil {
-		panic(err) // The modules are part of this package, and its tests load them.
+		panic(err) // The modules are embedded in this package, and its tests load them.
 	}
-	c := &Compiler{embedded: e, store: inmem.NewFromObjectWithOpts(e.data, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))}
+	store := inmem.NewFromObjectWithOpts(e.data, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
+	c := &Compiler{embedded: e, store: store}
 	builtin, errs := c.compile(e.rules)
 	if errs != nil {
 		panic(errors.Join(asErrors(errs)...))
@@ -126,7 +127,7 @@ func NewCompiler() *Compiler {
 	return c
 }
 
-// Set is the set of some policies, in any order. No two of them may have the same name.
+// Set returns the Set of the given policies, which may be in any order. No two of them may have the same name.
 func (c *Compiler) Set(compiled []*Policy) *Set {
 	set := &Set{builtin: c.builtin, custom: map[string]*module{}}
 	list := make([]v1alpha1.SourceIPPolicy, len(compiled))
@@ -138,14 +139,14 @@ func (c *Compiler) Set(compiled []*Policy) *Set {
 	}
 	var err error
 	if set.Policies, err = policies.NewPolicies(list); err != nil {
-		panic(err) // They were validated.
+		panic(err) // Compile has validated the policies.
 	}
 	return set
 }
 
-// Compile checks policies and compiles their modules.
-// A policy that is wrong is left out, with an Error for each thing that is wrong with it, in the
-// order of the policies; all others are in the Set, which is never nil.
+// Compile validates policies and compiles their modules.
+// It returns one Error for each problem, in the order of the policies. The Set, which is never nil, holds all policies
+// without problems.
 func Compile(list []v1alpha1.SourceIPPolicy) (*Set, []*Error) {
 	c := NewCompiler()
 	var compiled []*Policy
@@ -176,17 +177,17 @@ func asErrors(errs []*Error) []error {
 	return list
 }
 
-// Providers are the names that spec.loadBalancers may give, sorted.
+// Providers returns the provider names that spec.loadBalancers accepts, sorted.
 func Providers() []string {
 	e, err := load()
 	if err != nil {
-		panic(err) // As in Compile.
+		panic(err) // As in NewCompiler.
 	}
 	return e.providers()
 }
 
-// Compile checks a policy and compiles its modules. The policy is nil when there are errors, of which there is one for
-// each thing that is wrong with it. It returns in time: what takes longer than CompileTimeout is an error too.
+// Compile validates a policy and compiles its modules. It returns one Error for each problem, and a nil Policy if there
+// are any. A compilation that does not end within CompileTimeout is an Error too.
 func (c *Compiler) Compile(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
 	type outcome struct {
 		policy   *Policy
@@ -197,10 +198,10 @@ func (c *Compiler) Compile(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		result := refused("the compiler of Rego did not come to an end; write it in another way")
+		result := refused("the Rego compiler stopped without a result; write the modules in another way")
 		defer func() {
 			if p := recover(); p != nil {
-				result = refused("the compiler of Rego panicked (%.160s); write it in another way", oneLine(fmt.Sprint(p)))
+				result = refused("the Rego compiler panicked (%.160s); write the modules in another way", oneLine(fmt.Sprint(p)))
 			}
 			done <- result
 		}()
@@ -213,7 +214,7 @@ func (c *Compiler) Compile(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
 	select {
 	case result = <-done:
 	case <-timeout.C:
-		result = refused("to compile the modules takes longer than %s; write less, or nest less", CompileTimeout)
+		result = refused("compiling the modules takes longer than %s; make them shorter, or nest less deeply", CompileTimeout)
 	}
 	for _, p := range result.problems {
 		p.Policy = policy.Name
@@ -235,7 +236,10 @@ func (c *Compiler) check(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
 		if compiled.module != nil {
 			compiled.Rules = compiled.module.declared()
 		}
-		problems = append(checkRules(policy.Spec.Rules, compiled.Rules, compiled.module != nil), checkProviders(policy.Spec.LoadBalancers, c.providers())...)
+		problems = append(
+			checkRules(policy.Spec.Rules, compiled.Rules, compiled.module != nil),
+			checkProviders(policy.Spec.LoadBalancers, c.providers())...,
+		)
 	}
 	if problems != nil {
 		return nil, problems
@@ -251,10 +255,11 @@ func checkRules(modes []v1alpha1.RuleMode, declared []string, hasRego bool) []*E
 		switch {
 		case !known && !slices.Contains(declared, mode.ID):
 			problems = append(problems, &Error{Path: path + "/id", Message: fmt.Sprintf(
-				`spec.rules[%d].id: there is no rule %q; "sourceward rules" lists them%s`, i, mode.ID, ownRules(declared, hasRego))})
+				`spec.rules[%d].id: there is no rule %q; the nearest are %s; "sourceward rules" lists all%s`,
+				i, mode.ID, strings.Join(nearest(mode.ID, append(ruleIDs(), declared...), 3), ", "), ownRules(declared, hasRego))})
 		case mode.ID == "policy-not-evaluated":
 			problems = append(problems, &Error{Path: path + "/id", Message: fmt.Sprintf(
-				"spec.rules[%d].id: the mode of policy-not-evaluated is spec.evaluationFailure; set that", i)})
+				"spec.rules[%d].id: policy-not-evaluated takes its mode from spec.evaluationFailure; set that field instead", i)})
 		case mode.Mode == v1alpha1.ModeMutate && !rule.Mutable:
 			problems = append(problems, &Error{Path: path + "/mode", Message: fmt.Sprintf(
 				"spec.rules[%d].mode: %s cannot be repaired at admission; use Off, Audit, Warn or Deny", i, mode.ID)})
@@ -263,14 +268,24 @@ func checkRules(modes []v1alpha1.RuleMode, declared []string, hasRego bool) []*E
 	return problems
 }
 
+// ruleIDs returns the ids of the catalogue.
+func ruleIDs() []string {
+	var ids []string
+	for _, rule := range policies.Catalogue() {
+		ids = append(ids, rule.ID)
+	}
+	return ids
+}
+
+// ownRules returns the end of a message about an unknown rule: which rules the policy declares itself.
 func ownRules(declared []string, hasRego bool) string {
 	switch {
 	case !hasRego:
 		return ""
 	case len(declared) == 0:
-		return ", and this policy's Rego declares none, which only deny and warn do"
+		return "; this policy's Rego declares no rule: only deny and warn declare one"
 	default:
-		return ", and this policy's Rego declares " + strings.Join(declared, ", ")
+		return "; this policy's Rego declares " + strings.Join(declared, ", ")
 	}
 }
 
@@ -315,7 +330,7 @@ func (c *Compiler) modules(sources []v1alpha1.RegoModule) (*module, []*Error) {
 	}
 	if problems == nil && len(compiled.rules) == 0 {
 		problems = append(problems, &Error{Module: sources[0].Name, Row: 1, Column: 1,
-			Message: "the modules define none of " + strings.Join(contract, ", ") + ", so they say nothing; define one"})
+			Message: "the modules define none of " + strings.Join(contract, ", ") + ", so they have no effect; define one"})
 	}
 	for _, p := range problems {
 		p.Path = fmt.Sprintf("/spec/rego/%d/module", at[p.Module])
@@ -326,8 +341,8 @@ func (c *Compiler) modules(sources []v1alpha1.RegoModule) (*module, []*Error) {
 	return compiled, problems
 }
 
-// checkModule checks what the compiler does not know: the package, and that what Sourceward reads
-// are partial sets. Anything else would be passed over in silence.
+// checkModule checks what the compiler does not know: that the package is sourceward.custom.<name>, and that the rules
+// of the contract are partial sets. Sourceward would silently ignore anything else.
 func checkModule(name string, m *ast.Module) []*Error {
 	problem := func(location *ast.Location, format string, args ...any) *Error {
 		return &Error{Module: name, Row: location.Row, Column: location.Col, Message: fmt.Sprintf(format, args...)}
@@ -338,22 +353,25 @@ func checkModule(name string, m *ast.Module) []*Error {
 	}
 	var problems []*Error
 	if _, clash := policies.RuleByID(id); clash {
-		problems = append(problems, problem(m.Package.Location, "the package is named like the built-in rule %s; rename it", id))
+		problems = append(problems, problem(m.Package.Location,
+			"the package has the name of the built-in rule %s; rename it", id))
 	}
 	for _, rule := range m.Rules {
-		// A set below the name, such as deny.x, would be an object and not the set that is read.
+		// A set below the name, such as deny.x, would make deny an object instead of the set that Sourceward reads.
 		partialSet := rule.Head.RuleKind() == ast.MultiValue && len(rule.Head.Ref()) == 1
 		if word := ruleName(rule); slices.Contains(contract, word) && !partialSet {
-			problems = append(problems, problem(rule.Location, "%s must be a partial set; write: %s contains reason if { ... }", word, word))
+			problems = append(problems, problem(rule.Location,
+				"%s must be a partial set; write: %s contains reason if { ... }", word, word))
 		}
 		if depth := nesting(rule); depth > maxNesting {
-			problems = append(problems, problem(rule.Location, "comprehensions are %d deep within each other, want at most %d; give the inner ones names", depth, maxNesting))
+			problems = append(problems, problem(rule.Location,
+				"comprehensions are nested %d deep, want at most %d; move the inner ones to rules of their own", depth, maxNesting))
 		}
 	}
 	return problems
 }
 
-// nesting is how deep closures, which comprehensions and every are, lie within each other.
+// nesting returns how deep closures (comprehensions and every) are nested in an AST node.
 func nesting(of any) int {
 	deepest := 0
 	ast.WalkClosures(of, func(closure any) bool {
@@ -366,8 +384,8 @@ func nesting(of any) int {
 	return deepest
 }
 
-// compile compiles modules together with the library, and prepares the query for all that they
-// define of the contract.
+// compile compiles modules together with the library, and prepares the queries for the rules of the contract that they
+// define.
 func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 	all := maps.Clone(c.lib)
 	maps.Copy(all, modules)
@@ -379,14 +397,20 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 	if unread := unreadSets(compiler.Modules, modules); unread != nil {
 		return nil, unread
 	}
-	compiled := &module{questions: map[string]question{}, verdicts: map[string]question{}, slots: make(chan struct{}, maxEvaluations)}
+	compiled := &module{
+		questions: map[string]question{}, verdicts: map[string]question{}, slots: make(chan struct{}, maxEvaluations),
+	}
 	kinds := map[string][]string{} // by module
+	inPackage := func(name, message string) []*Error {
+		at := modules[name].Package.Location
+		return []*Error{{Module: name, Row: at.Row, Column: at.Col, Message: message}}
+	}
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		m := modules[name]
 		severity, err1 := severityOf(compiler, m)
 		ofKinds, err2 := kindsOf(compiler, m)
 		if err := cmp.Or(err1, err2); err != nil {
-			return nil, []*Error{{Module: name, Row: m.Package.Location.Row, Column: m.Package.Location.Col, Message: err.Error()}}
+			return nil, inPackage(name, err.Error())
 		}
 		kinds[lastElement(m.Package)] = ofKinds
 		for _, word := range contract {
@@ -395,10 +419,11 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 			about := aboutKinds[word]
 			isAsked := func(kind string) bool { return slices.Contains(about, kind) }
 			if defined && about != nil && ofKinds != nil && !slices.ContainsFunc(ofKinds, isAsked) {
-				return nil, []*Error{{Module: name, Row: m.Package.Location.Row, Column: m.Package.Location.Col, Message: fmt.Sprintf(
-					"%s is about a %s, which METADATA custom.kinds leaves out, so it would never fire; add %[2]s to it", word, about[0])}}
+				return nil, inPackage(name, fmt.Sprintf(
+					"%s applies to a %s, which METADATA custom.kinds omits, so it would never fire; add %[2]s to custom.kinds",
+					word, about[0]))
 			}
-			// Several modules may share a package, and then define one set together.
+			// Modules that share a package define one set together.
 			if defined && !slices.Contains(compiled.rules, r) {
 				compiled.rules = append(compiled.rules, r)
 			}
@@ -431,7 +456,7 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 	return compiled, nil
 }
 
-// prepare makes the question for some rules of modules that compiled.
+// prepare returns the question that evaluates some rules of compiled modules.
 func (c *Compiler) prepare(compiler *ast.Compiler, rules []rule, modules map[string]*ast.Module) (question, error) {
 	if len(rules) == 0 {
 		return question{}, nil
@@ -445,14 +470,14 @@ func (c *Compiler) prepare(compiler *ast.Compiler, rules []rule, modules map[str
 	return question{rules, prepared}, err
 }
 
-// unreadSets finds sets that neither Sourceward nor another rule reads: a name of the contract that is
-// misspelt would otherwise be a rule that never fires.
+// unreadSets returns an Error for each set that neither Sourceward nor another rule reads. A misspelled name of the
+// contract would otherwise be a rule that never fires.
 func unreadSets(all, modules map[string]*ast.Module) []*Error {
 	read := map[string]bool{}
 	for _, m := range all {
 		for _, rule := range m.Rules {
 			ast.WalkRefs(rule, func(ref ast.Ref) bool {
-				// What lies below a set is a read of the set, and a package that is read as a whole of all.
+				// A reference below a set reads the set, and a reference to a package reads all of its sets.
 				prefix := ref.ConstantPrefix()
 				read[prefix[:min(len(prefix), len(m.Package.Path)+1)].String()] = true
 				return false
@@ -475,7 +500,7 @@ func unreadSets(all, modules map[string]*ast.Module) []*Error {
 	return unread
 }
 
-// newCompiler returns the compiler of all modules: strict, hermetic, and knowing what input is.
+// newCompiler returns the compiler for all modules: strict, hermetic, and with the schema of input.
 func newCompiler() *ast.Compiler {
 	return ast.NewCompiler().
 		WithCapabilities(capabilities()).
@@ -492,25 +517,25 @@ func lastElement(p *ast.Package) string {
 	return string(name)
 }
 
-// isBuiltin tells whether a package is of a built-in rule.
+// isBuiltin reports whether a package is that of a built-in rule.
 func isBuiltin(p *ast.Package) bool {
 	return strings.HasPrefix(p.Path.String(), "data.sourceward.rules.")
 }
 
-// customRule is the rule id of a user's package sourceward.custom.<name>.
-func customRule(p *ast.Package) (string, bool) {
+// customRule returns the rule id of a user's package sourceward.custom.<name>. ok is false for any other package.
+func customRule(p *ast.Package) (id string, ok bool) {
 	if len(p.Path) != 4 || !strings.HasPrefix(p.Path.String(), "data.sourceward.custom.") {
 		return "", false
 	}
 	return ruleID(lastElement(p)), true
 }
 
-// ruleID is a package's name in the form of rule ids.
+// ruleID returns the rule id for the last element of a package.
 func ruleID(element string) string { return strings.ReplaceAll(element, "_", "-") }
 
 func ruleName(rule *ast.Rule) string { return rule.Head.Ref()[0].String() }
 
-// custom reads a key below custom of a package's METADATA.
+// custom returns the value of custom.<key> in a package's METADATA.
 func custom(compiler *ast.Compiler, m *ast.Module, key string) (value any, ok bool) {
 	annotations := compiler.GetAnnotationSet().GetPackageScope(m.Package)
 	if annotations == nil {
@@ -520,7 +545,7 @@ func custom(compiler *ast.Compiler, m *ast.Module, key string) (value any, ok bo
 	return value, ok
 }
 
-// severityOf reads custom.severity from a package's METADATA; empty if there is none.
+// severityOf returns custom.severity of a package's METADATA, or "" if it is absent.
 func severityOf(compiler *ast.Compiler, m *ast.Module) (policies.Severity, error) {
 	value, ok := custom(compiler, m, "severity")
 	if !ok {
@@ -533,7 +558,7 @@ func severityOf(compiler *ast.Compiler, m *ast.Module) (policies.Severity, error
 	return policies.Severity(text), nil
 }
 
-// kindsOf reads custom.kinds from a package's METADATA: the kinds of objects that its rules are asked about, nil for all.
+// kindsOf returns custom.kinds of a package's METADATA: the kinds of objects that its rules apply to, or nil for all.
 func kindsOf(compiler *ast.Compiler, m *ast.Module) ([]string, error) {
 	value, ok := custom(compiler, m, "kinds")
 	if !ok {
@@ -546,12 +571,13 @@ func kindsOf(compiler *ast.Compiler, m *ast.Module) ([]string, error) {
 	}
 	unknown := func(kind string) bool { return !slices.Contains(policies.Kinds, kind) }
 	if len(kinds) == 0 || slices.ContainsFunc(kinds, unknown) {
-		return nil, fmt.Errorf("METADATA custom.kinds %s is not a list of some of %s", jsonText(value), joined(policies.Kinds))
+		return nil, fmt.Errorf("METADATA custom.kinds %s must be a list of one or more of %s",
+			jsonText(value), joined(policies.Kinds))
 	}
 	return kinds, nil
 }
 
-// regoErrors takes OPA's errors apart, in the order of their places.
+// regoErrors splits an error of OPA into its problems, sorted by position.
 func regoErrors(err error) []*Error {
 	var list ast.Errors
 	if !errors.As(err, &list) {
@@ -565,7 +591,8 @@ func regoErrors(err error) []*Error {
 	for _, e := range list {
 		problem := &Error{Message: oneLine(e.Message) + remedy(e)}
 		if e.Location != nil {
-			problem.Module, problem.Row, problem.Column = e.Location.File, e.Location.Row, max(e.Location.Col, 1) // 0 is the end of the line before
+			problem.Module, problem.Row = e.Location.File, e.Location.Row
+			problem.Column = max(e.Location.Col, 1) // 0 is the end of the line before.
 		}
 		problems = append(problems, problem)
 	}
@@ -575,7 +602,7 @@ func regoErrors(err error) []*Error {
 	return problems
 }
 
-// remedy says what to do about an error of OPA, which says what is wrong.
+// remedy returns how to fix an error of OPA, to be appended to its message; empty if there is no advice.
 func remedy(e *ast.Error) string {
 	switch detail := e.Details.(type) {
 	case *ast.RefErrInvalidDetail:
@@ -587,7 +614,7 @@ func remedy(e *ast.Error) string {
 			return "; want one of " + closest(want, unquoted(detail.Ref[detail.Pos].Value))
 		}
 		if types.Compare(detail.Want, types.N) == 0 {
-			return fmt.Sprintf("; the keys of %v are numbers, want %[1]v[_]", detail.Ref[:detail.Pos])
+			return fmt.Sprintf("; the keys of %v are numbers, write %[1]v[_]", detail.Ref[:detail.Pos])
 		}
 	case *ast.RefErrUnsupportedDetail:
 		switch detail.Have.(type) {
@@ -595,36 +622,38 @@ func remedy(e *ast.Error) string {
 			return fmt.Sprintf("; %v is a %v and has no fields", detail.Ref[:detail.Pos+1], detail.Have)
 		}
 	case *ast.UnificationErrDetail:
-		return fmt.Sprintf("; a %v is never a %v, compare what has one type", detail.Left, detail.Right)
+		return fmt.Sprintf("; a %v never equals a %v, compare values of the same type", detail.Left, detail.Right)
 	case *ast.ArgErrDetail:
-		return "; " + oneLine(strings.Join(detail.Lines(), ", ")) + "; give it what it wants"
+		return "; " + oneLine(strings.Join(detail.Lines(), ", ")) + "; pass arguments of the types it wants"
 	}
 	function, undefined := strings.CutPrefix(e.Message, "undefined function ")
 	_, ofOPA := ast.BuiltinMap[function]
 	switch {
 	case ofOPA:
-		return "; do without it: modules have no functions that reach outside, depend on time or chance, read keys or code, or make much of little"
+		return "; remove it: modules cannot use functions that reach outside, depend on time or chance, " +
+			"read keys or code, or make huge results from small arguments"
 	case undefined:
-		return "; check its spelling: modules see the functions of OPA, of data.sourceward.lib and of their own policy"
+		return "; check its spelling: modules can call the functions of OPA, of data.sourceward.lib and of their own policy"
 	case strings.HasPrefix(e.Message, "`contains` keyword is required"):
-		return "; write NAME contains VALUE in the place of NAME[VALUE]"
+		return "; write NAME contains VALUE instead of NAME[VALUE]"
 	case strings.HasPrefix(e.Message, "`if` keyword is required"):
 		return "; write if before the {"
 	case e.Message == "package expected", e.Message == "empty module":
 		return "; begin with package sourceward.custom.<name>"
 	case strings.HasPrefix(e.Message, "yaml: "):
-		return "; METADATA must be YAML"
+		return "; METADATA must be valid YAML"
 	case strings.HasSuffix(e.Message, " unused"):
 		return "; remove it"
 	case strings.HasSuffix(e.Message, " is unsafe"):
-		return `; give it a value, with := or some ... in; or, if it is part of a key, write that as labels["my-key"]`
+		return `; assign it a value, with := or some ... in; or, if it is part of a key, write labels["my-key"]`
 	case strings.HasSuffix(e.Message, " assigned above"), strings.HasSuffix(e.Message, " declared above"):
 		return "; choose another name, or compare with =="
 	case strings.HasPrefix(e.Message, "unexpected and token"), strings.HasPrefix(e.Message, "unexpected or token"),
 		e.Message == "var cannot be used for rule name", strings.HasPrefix(e.Message, "rule must have value assignment"):
-		return "; check the syntax there: conditions that must all hold stand one below the other within { }, and alternatives are rules of the same name"
+		return "; check the syntax there: put conditions that must all hold on lines of their own within { }, " +
+			"and write alternatives as rules of the same name"
 	case strings.Contains(e.Message, " is recursive: "):
-		return "; do without recursion, by a comprehension, every, or walk"
+		return "; use a comprehension, every, or walk instead of recursion"
 	case e.Code == ast.ParseErr:
 		return syntaxRemedy(e)
 	default:
@@ -632,32 +661,41 @@ func remedy(e *ast.Error) string {
 	}
 }
 
-// syntaxRemedy says what to do about a text that is not Rego.
+// syntaxRemedy returns how to fix a text that does not parse as Rego.
 func syntaxRemedy(e *ast.Error) string {
-	detail, _ := e.Details.(*ast.ParserErrorDetail)
+	line, rest := "", "" // the line, and the part of it that begins at the error
+	if detail, ok := e.Details.(*ast.ParserErrorDetail); ok {
+		line, rest = detail.Line, detail.Line[min(detail.Idx, len(detail.Line)):]
+	}
 	switch {
 	case strings.HasPrefix(e.Message, "unexpected eof token"):
 		return "; close each {, ( and [, or complete the last line"
-	case detail != nil && strings.HasPrefix(e.Message, "unexpected minus token") && strings.HasPrefix(detail.Line, "package "):
-		return "; write _ for - in the name of a package"
-	case detail != nil && e.Message == "illegal token" && strings.HasPrefix(detail.Line[min(detail.Idx, len(detail.Line)):], "'"):
-		return "; write texts in double quotes or backquotes"
+	case strings.HasPrefix(e.Message, "unexpected minus token") && strings.HasPrefix(line, "package "):
+		return "; write _ instead of - in the name of a package"
+	case e.Message == "illegal token" && strings.HasPrefix(rest, "'"):
+		return "; put strings in double quotes or backquotes"
 	default:
 		return "; check the syntax there"
 	}
 }
 
-// closest lists names, or, of many, those that are spelt most like a word.
+// closest lists all names if they are few, and otherwise the ones that are spelled most like a word.
 func closest(names []string, word string) string {
 	const most = 10
 	if len(names) <= most {
 		return strings.Join(names, ", ")
 	}
-	slices.SortStableFunc(names, func(a, b string) int {
+	const shown = 5
+	return fmt.Sprintf("%s, or %d others", strings.Join(nearest(word, names, shown), ", "), len(names)-shown)
+}
+
+// nearest returns the n names that are spelled most like a word, nearest first. Equally near names keep their order.
+func nearest(word string, names []string, n int) []string {
+	sorted := slices.Clone(names)
+	slices.SortStableFunc(sorted, func(a, b string) int {
 		return cmp.Compare(levenshtein.ComputeDistance(a, word), levenshtein.ComputeDistance(b, word))
 	})
-	const shown = 5
-	return fmt.Sprintf("%s, or %d others", strings.Join(names[:shown], ", "), len(names)-shown)
+	return sorted[:min(n, len(sorted))]
 }
 
 func unquoted(value ast.Value) string { return strings.Trim(value.String(), `"`) }
@@ -675,7 +713,7 @@ func words[T ~string](values []T) []string {
 	return words
 }
 
-// pointer turns the path of a field error, spec.rules[0].id, into a JSON Pointer.
+// pointer converts the path of a field error, such as spec.rules[0].id, into a JSON Pointer.
 func pointer(field string) string {
 	return "/" + strings.NewReplacer(".", "/", "[", "/", "]", "").Replace(field)
 }

@@ -15,9 +15,8 @@ import (
 	"github.com/sourceward/sourceward/api/v1alpha1"
 )
 
-// TestCompileSaysWhatIsWrong compiles the policies of testdata/compile/<case>, each of which has a
-// fault, together with one that has none.
-func TestCompileSaysWhatIsWrong(t *testing.T) {
+// TestCompileErrors compiles the invalid policies of testdata/compile/<case>, each together with a valid one.
+func TestCompileErrors(t *testing.T) {
 	t.Parallel()
 	cases, err := filepath.Glob("testdata/compile/*/policy.yaml")
 	if err != nil || len(cases) == 0 {
@@ -41,13 +40,13 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 			)
 			answers := set.Evaluate(t.Context(), service(t), applied("healthy"))
 			if !healthy || len(answers) != 2 || len(answers[1].Deny) != 1 {
-				t.Errorf("the healthy policy beside it does not answer: %+v", answers)
+				t.Errorf("the healthy policy gives no denial: %+v", answers)
 			}
 		})
 	}
 }
 
-func TestCompileKeepsWhatIsRightWithItsDefaults(t *testing.T) {
+func TestCompileKeepsValidPoliciesWithTheirDefaults(t *testing.T) {
 	t.Parallel()
 	settings := v1alpha1.SourceIPPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: "settings"},
@@ -87,7 +86,7 @@ func readPolicies(t testing.TB, path string) []v1alpha1.SourceIPPolicy {
 	return list
 }
 
-// golden compares got with a file, or with -update writes the file.
+// golden compares got with a file. With -update it writes the file.
 func golden(t testing.TB, path, got string) {
 	t.Helper()
 	if *update {
@@ -105,8 +104,7 @@ func golden(t testing.TB, path, got string) {
 	}
 }
 
-// policyWith is a policy with one module, package sourceward.custom.<name>, in name.rego. Its rules
-// begin in row 3.
+// policyWith returns a policy with one module name.rego, of package sourceward.custom.<name>. The rules begin in row 3.
 func policyWith(name, rules string) v1alpha1.SourceIPPolicy {
 	return v1alpha1.SourceIPPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: name},

@@ -26,7 +26,7 @@ const (
 	providersSchemaPath = "schema/providers.json"
 )
 
-// providerTable is the form of the provider table, which says itself what it means.
+// providerTable is the Go type of the provider table, whose head documents the fields.
 type providerTable struct {
 	ParsedAsTrue []string               `json:"parsed_as_true"`
 	Aliases      map[string]string      `json:"aliases"`
@@ -53,21 +53,33 @@ type row struct {
 	Message  string            `json:"message"`
 	Source   string            `json:"source"`
 
-	// Where it is in the table: one of these.
+	// The key of the row in the table: one of these.
 	annotation, class, loadBalancer string
 }
 
 type says struct {
-	RequireLocal      policies.Strength  `json:"require_local,omitempty" jsonschema:"enum=hard,enum=soft"`
-	Verdict           string             `json:"verdict,omitempty" jsonschema:"enum=effective,enum=preserved,enum=proxy,enum=useless,enum=lost,enum=opt-out,enum=forbidden,enum=weighted,enum=single-announcer,enum=neutral"`
-	RevealBy          string             `json:"reveal_by,omitempty"`
-	BreaksHealthCheck bool               `json:"breaks_health_check,omitempty"`
-	SharesAddress     string             `json:"shares_address,omitempty" jsonschema:"enum=anywhere,enum=namespace,enum=address"`
-	Needs             *annotationValue   `json:"needs,omitempty"`
-	UnknownValue      *unknownValue      `json:"unknown_value,omitempty"`
-	HealthCheck       *healthCheckRemedy `json:"health_check,omitempty"`
-	NeedsNodePorts    bool               `json:"needs_node_ports,omitempty"`
-	Legacy            string             `json:"legacy,omitempty"`
+	RequireLocal      policies.Strength `json:"require_local,omitempty" jsonschema:"enum=hard,enum=soft"`
+	Verdict           rowVerdict        `json:"verdict,omitempty"`
+	RevealBy          string            `json:"reveal_by,omitempty"`
+	BreaksHealthCheck bool              `json:"breaks_health_check,omitempty"`
+
+	SharesAddress string `json:"shares_address,omitempty" jsonschema:"enum=anywhere,enum=namespace,enum=address"`
+
+	Needs          *annotationValue   `json:"needs,omitempty"`
+	UnknownValue   *unknownValue      `json:"unknown_value,omitempty"`
+	HealthCheck    *healthCheckRemedy `json:"health_check,omitempty"`
+	NeedsNodePorts bool               `json:"needs_node_ports,omitempty"`
+	Legacy         string             `json:"legacy,omitempty"`
+}
+
+// rowVerdict is a verdict of the provider table.
+type rowVerdict string
+
+func (rowVerdict) JSONSchema() *jsonschema.Schema {
+	return &jsonschema.Schema{Type: "string", Enum: []any{
+		"effective", "preserved", "proxy", "useless", "lost", "opt-out",
+		"forbidden", "weighted", "single-announcer", "neutral",
+	}}
 }
 
 type annotationValue struct {
@@ -91,7 +103,7 @@ type condition struct {
 	Type        string             `json:"type,omitempty"`
 }
 
-// conditionOrName is a condition, or the name of one of the table.
+// conditionOrName is a condition, or the name of a condition in the table.
 type conditionOrName struct {
 	name string
 	condition
@@ -104,7 +116,7 @@ func (c *conditionOrName) UnmarshalJSON(text []byte) error {
 	return yaml.UnmarshalStrict(text, &c.condition)
 }
 
-// alternatives are what the condition may be met by.
+// alternatives returns the alternatives of the condition. It holds if one of them holds.
 func (c conditionOrName) alternatives(table providerTable) []condition {
 	if c.name != "" {
 		return table.Conditions[c.name]
@@ -140,7 +152,7 @@ type member struct {
 var (
 	kebabCase     = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 	annotationKey = regexp.MustCompile(`^[a-z0-9.-]+/[a-zA-Z0-9._-]*\*?$`)
-	// clause goes on after "annotation a=b".
+	// clause matches a message, which continues after "annotation a=b".
 	clause = regexp.MustCompile(`^[a-z].*[^.]$`)
 )
 
@@ -162,7 +174,7 @@ func readProviders(t testing.TB) providerTable {
 	return table
 }
 
-// all are the rows of the three parts of the table.
+// all returns the rows of the three parts of the table.
 func (t providerTable) all() []row {
 	var rows []row
 	add := func(entries map[string]entry, place func(*row, string)) {
@@ -179,9 +191,9 @@ func (t providerTable) all() []row {
 	return rows
 }
 
-// TestProviderTableHasItsSchema generates the JSON schema of the provider table, which editors may use, and holds the table
-// against it.
-func TestProviderTableHasItsSchema(t *testing.T) {
+// TestProviderTableMatchesItsSchema generates the JSON schema of the provider table, which editors may use, and
+// validates the table against it.
+func TestProviderTableMatchesItsSchema(t *testing.T) {
 	t.Parallel()
 	schema, err := json.MarshalIndent(reflectSchema(&providerTable{}), "", "  ")
 	if err != nil {
@@ -205,7 +217,7 @@ func TestProviderTableHasItsSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	if bindings := results[0].Bindings; bindings["valid"] != true {
-		t.Errorf("%s is not of its schema: %v", providersPath, bindings["problems"])
+		t.Errorf("%s does not match its schema: %v", providersPath, bindings["problems"])
 	}
 }
 
@@ -215,18 +227,18 @@ func TestProviderTableIsWellFormed(t *testing.T) {
 	named := func(name string) bool { return len(table.Annotations[name].Rows) > 0 }
 	for old, name := range table.Aliases {
 		if !annotationKey.MatchString(old) || named(old) || !named(name) {
-			t.Errorf("aliases: %s is no annotation, or has rows of its own, or %s has none", old, name)
+			t.Errorf("aliases: %s is not an annotation, or has rows of its own, or %s has none", old, name)
 		}
 	}
 	for prefix, name := range table.Prefixes {
 		if !named(name) || strings.HasSuffix(name, "*") && prefix+"*" != name {
-			t.Errorf("prefixes: %s has no rows, or is not what begins with %s", name, prefix)
+			t.Errorf("prefixes: %s has no rows, or does not match the prefix %s", name, prefix)
 		}
 	}
 	rows := table.all()
 	for _, provider := range slices.Concat(table.AnyType, table.WithoutClass) {
 		if !slices.ContainsFunc(rows, func(r row) bool { return r.Provider == provider }) {
-			t.Errorf("any_type or without_class: no row is of %s", provider)
+			t.Errorf("any_type or without_class: no row has the provider %s", provider)
 		}
 	}
 	for name, alternatives := range table.Conditions {
@@ -234,7 +246,7 @@ func TestProviderTableIsWellFormed(t *testing.T) {
 			return slices.ContainsFunc(slices.Concat(r.With, r.Unless), func(c conditionOrName) bool { return c.name == name })
 		})
 		if !used || len(alternatives) == 0 {
-			t.Errorf("conditions: nobody uses %s, or it has no alternatives", name)
+			t.Errorf("conditions: no row uses %s, or it has no alternatives", name)
 		}
 		for _, condition := range alternatives {
 			if problem := condition.problem(); problem != "" {
@@ -254,7 +266,7 @@ func TestProviderTableIsWellFormed(t *testing.T) {
 	}
 }
 
-func TestProvidersAreTheNamesOfTheTable(t *testing.T) {
+func TestProvidersReturnsTheNamesOfTheTable(t *testing.T) {
 	t.Parallel()
 	want := slices.Sorted(maps.Keys(readProviders(t).Names))
 	if diff := cmp.Diff(want, Providers()); diff != "" {
@@ -262,7 +274,7 @@ func TestProvidersAreTheNamesOfTheTable(t *testing.T) {
 	}
 }
 
-// TestSharedAddresses holds what package policies counts as sharers of an address against the rows that share one.
+// TestSharedAddresses compares policies.AsksToShareAddress with the rows that share an address.
 func TestSharedAddresses(t *testing.T) {
 	t.Parallel()
 	table := readProviders(t)
@@ -296,7 +308,7 @@ func TestSharedAddresses(t *testing.T) {
 	}
 }
 
-// problems are what is wrong with a row.
+// problems returns what is wrong with a row.
 func (r row) problems(table providerTable) []string {
 	var problems []string
 	check := func(ok bool, problem string) {
@@ -308,12 +320,12 @@ func (r row) problems(table providerTable) []string {
 	check(err == nil && source.Scheme == "https" && source.Host != "", "source is not an https URL")
 	check(kebabCase.MatchString(r.ID), "id is not kebab-case")
 	check(kebabCase.MatchString(r.Provider), "provider is not kebab-case")
-	check(clause.MatchString(r.Message), "message does not go on after \"annotation a=b\"")
-	check(r.Says.RequireLocal != "" || r.Says.Verdict != "", "it says nothing")
-	check((r.Value != nil) == (r.annotation != ""), "an annotation has a value, and nothing else has")
-	check(r.annotation == "" || annotationKey.MatchString(r.annotation), "the annotation is none")
+	check(clause.MatchString(r.Message), "message does not continue \"annotation a=b\"")
+	check(r.Says.RequireLocal != "" || r.Says.Verdict != "", "says has neither require_local nor verdict")
+	check((r.Value != nil) == (r.annotation != ""), "value is missing, or the row is not of an annotation")
+	check(r.annotation == "" || annotationKey.MatchString(r.annotation), "the annotation is not a valid name")
 	check(r.loadBalancer == "" || kebabCase.MatchString(r.loadBalancer), "the name is not kebab-case")
-	check(r.Value == nil || r.Value.matchers() == 1 && !r.Value.Absent, "value has not one matcher")
+	check(r.Value == nil || r.Value.matchers() == 1 && !r.Value.Absent, "value does not have exactly one matcher")
 	check(r.Says.RevealBy == "" || r.Says.Verdict == "proxy", "reveal_by without verdict proxy")
 	check(!r.Says.BreaksHealthCheck || r.Says.Verdict == "forbidden", "breaks_health_check without verdict forbidden")
 	for _, condition := range slices.Concat(r.With, r.Unless) {
@@ -326,25 +338,27 @@ func (r row) problems(table providerTable) []string {
 	return problems
 }
 
-// problem is what is wrong with a condition; or empty.
+// problem returns what is wrong with a condition, or an empty string.
 func (c condition) problem() string {
 	if len(c.Annotations) == 0 && c.Class == nil && c.Type == "" {
 		return "a condition is empty"
 	}
 	for annotation, wanted := range c.Annotations {
 		if !annotationKey.MatchString(annotation) || wanted.matchers() == 0 {
-			return "the annotation of a condition is none, or has no matcher"
+			return "the annotation of a condition is not a valid name, or has no matcher"
 		}
 	}
 	return ""
 }
 
-// matchers is the number of matchers that are set as they may be.
+// matchers returns the number of matchers that are set and valid.
 func (m matcher) matchers() int {
 	n := 0
 	for _, set := range []bool{
 		len(m.OneOf) > 0,
-		len(m.OneOfAnyCase) > 0 && !slices.ContainsFunc(m.OneOfAnyCase, func(s string) bool { return s != strings.ToLower(s) }),
+		len(m.OneOfAnyCase) > 0 && !slices.ContainsFunc(m.OneOfAnyCase, func(s string) bool {
+			return s != strings.ToLower(s)
+		}),
 		len(m.NoneOf) > 0,
 		m.Anything,
 		m.Absent,
@@ -359,7 +373,7 @@ func (m matcher) matchers() int {
 	return n
 }
 
-// someService is as much of a Service as the table reads.
+// someService holds the parts of a Service that the table reads.
 type someService struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Class       string            `json:"class,omitempty"`
@@ -367,14 +381,14 @@ type someService struct {
 	Provider    string            `json:"provider,omitempty"`
 }
 
-// example is a Service for which a row holds.
+// example returns a Service that a row matches.
 func (r row) example(table providerTable) someService {
 	s := someService{Annotations: map[string]string{}, Class: r.class, Provider: r.loadBalancer}
 	if r.annotation != "" {
 		s.Annotations[exampleKey(table, r.annotation)] = r.Value.example()
 	}
 	for _, with := range r.With {
-		// An alternative that agrees with what the row itself is about.
+		// Use the first alternative that does not contradict the row itself.
 		for _, alternative := range with.alternatives(table) {
 			if agreed, ok := s.with(alternative); ok {
 				s = agreed
@@ -385,8 +399,8 @@ func (r row) example(table providerTable) someService {
 	return s
 }
 
-// with is the Service with what an alternative asks for, unless it has something else there.
-func (s someService) with(alternative condition) (someService, bool) {
+// with returns the Service changed so that an alternative holds. ok is false if the two contradict each other.
+func (s someService) with(alternative condition) (changed someService, ok bool) {
 	s.Annotations = maps.Clone(s.Annotations)
 	if class := alternative.Class; class != nil {
 		if s.Class != "" && s.Class != *class {
@@ -409,13 +423,13 @@ func (s someService) with(alternative condition) (someService, bool) {
 	return s, true
 }
 
-// accepts tells of the simple matchers, which conditions use, whether they accept a value.
+// accepts reports whether a matcher accepts a value. It supports only the simple matchers, which conditions use.
 func (m matcher) accepts(value string) bool {
 	return m.Anything || slices.Contains(m.OneOf, value) || slices.Contains(m.OneOfAnyCase, strings.ToLower(value)) ||
 		m.NoneOf != nil && !slices.Contains(m.NoneOf, value)
 }
 
-// exampleKey is an annotation of an entry of the table, which may be for all that begin with a prefix.
+// exampleKey returns an annotation for an entry of the table, which may apply to all annotations with a prefix.
 func exampleKey(table providerTable, annotation string) string {
 	for prefix, name := range table.Prefixes {
 		if name == annotation && strings.HasSuffix(name, "*") {
@@ -425,7 +439,7 @@ func exampleKey(table providerTable, annotation string) string {
 	return annotation
 }
 
-// example is a value that the matcher accepts, as hard to accept as can be.
+// example returns a value that the matcher accepts, and that is hard to parse.
 func (m matcher) example() string {
 	switch {
 	case m.OneOf != nil:
@@ -445,7 +459,7 @@ func (m matcher) example() string {
 	}
 }
 
-// counterexamples are values that the matcher does not accept.
+// counterexamples returns values that the matcher does not accept.
 func (m matcher) counterexamples() []string {
 	switch {
 	case m.NoneOf != nil:
@@ -471,7 +485,7 @@ func (m matcher) counterexamples() []string {
 	}
 }
 
-// nearly are Services like the example for which the row does not hold, by what they lack or have too much.
+// nearly returns Services that differ from the example in one thing, so that the row does not match, by the difference.
 func (r row) nearly(table providerTable) map[string]someService {
 	services := map[string]someService{}
 	change := func(sentence string, tweak func(*someService)) {
@@ -484,10 +498,10 @@ func (r row) nearly(table providerTable) map[string]someService {
 	switch {
 	case r.annotation != "":
 		change("without the annotation", func(s *someService) { delete(s.Annotations, key) })
-		change(
-			"with a longer name",
-			func(s *someService) { s.Annotations["x"+key] = s.Annotations[key]; delete(s.Annotations, key) },
-		)
+		change("with a longer name", func(s *someService) {
+			s.Annotations["x"+key] = s.Annotations[key]
+			delete(s.Annotations, key)
+		})
 		for _, value := range slices.DeleteFunc(r.Value.counterexamples(), r.Value.accepts) {
 			change(fmt.Sprintf("with value %q", value), func(s *someService) { s.Annotations[key] = value })
 		}
@@ -511,7 +525,7 @@ func (r row) nearly(table providerTable) map[string]someService {
 	return services
 }
 
-// object is the Service with a traffic policy; none is that it has none.
+// object returns the Service with a traffic policy, or without one if it is empty.
 func (s someService) object(t testing.TB, trafficPolicy string) *policies.Object {
 	t.Helper()
 	annotations := map[string]any{}
@@ -533,11 +547,12 @@ func (s someService) object(t testing.TB, trafficPolicy string) *policies.Object
 		spec["externalTrafficPolicy"] = trafficPolicy
 	}
 	return object(t, map[string]any{
-		"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "web", "annotations": annotations}, "spec": spec,
+		"apiVersion": "v1", "kind": "Service",
+		"metadata": map[string]any{"name": "web", "annotations": annotations}, "spec": spec,
 	})
 }
 
-// decide is what the built-in rules find, one line each: rule, mode, message, and whether it is repaired.
+// decide returns the findings of the built-in rules.
 func (s someService) decide(t testing.TB, set *Set, trafficPolicy string) []policies.Finding {
 	t.Helper()
 	in := policies.Input{
@@ -556,15 +571,16 @@ func (s someService) decide(t testing.TB, set *Set, trafficPolicy string) []poli
 	return decision.Findings
 }
 
-// rowCase is an entry of testdata/rows.yaml: a Service for which the row holds, and what is found of it without and with Local.
+// rowCase is an entry of testdata/rows.yaml: a Service that the row matches, and its findings without and with Local.
 type rowCase struct {
 	Service someService `json:"service"`
 	Unset   []string    `json:"unset,omitempty"`
 	Local   []string    `json:"local,omitempty"`
 }
 
-// TestEveryRow generates, for each row of the table, a Service for which it holds, and those for which it nearly holds.
-// What is found of the first is in testdata/rows.yaml, which -update writes; TestRowsAgainstTheOracle says that it is right.
+// TestEveryRow generates, for each row of the table, a Service that the row matches, and several that it almost
+// matches. testdata/rows.yaml holds the findings of the first, and -update writes it. TestRowsAgainstTheOracle checks
+// these findings.
 func TestEveryRow(t *testing.T) {
 	t.Parallel()
 	matching := matchingRows(t)
@@ -581,11 +597,11 @@ func TestEveryRow(t *testing.T) {
 	for _, row := range table.all() {
 		s := row.example(table)
 		if got := matching(t, s); !slices.Contains(got, row.ID) {
-			t.Errorf("%s does not hold for %s, but %v", row.ID, jsonText(s), got)
+			t.Errorf("%s does not match %s; the matching rows are %v", row.ID, jsonText(s), got)
 		}
 		for sentence, s := range row.nearly(table) {
 			if got := matching(t, s); slices.Contains(got, row.ID) {
-				t.Errorf("%s holds %s: %s", row.ID, sentence, jsonText(s))
+				t.Errorf("%s matches a Service %s: %s", row.ID, sentence, jsonText(s))
 			}
 		}
 		cases[row.ID] = rowCase{s, lines(s.decide(t, set, "")), lines(s.decide(t, set, "Local"))}
@@ -594,16 +610,12 @@ func TestEveryRow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(
-		t,
-		"testdata/rows.yaml",
-		"# For each row of sourceward/providers/data.yaml, a Service for which it holds, and what is found of it. By make generate.\n"+string(
-			text,
-		),
-	)
+	const head = "# For each row of sourceward/providers/data.yaml, a Service that it matches, and the findings. " +
+		"Written by make generate.\n"
+	golden(t, "testdata/rows.yaml", head+string(text))
 }
 
-// TestAliasesAndPrefixes: an annotation that another has replaced counts where that is not written too.
+// TestAliasesAndPrefixes checks that an alias counts if the newer annotation is absent, and that prefixes match.
 func TestAliasesAndPrefixes(t *testing.T) {
 	t.Parallel()
 	table := readProviders(t)
@@ -615,27 +627,27 @@ func TestAliasesAndPrefixes(t *testing.T) {
 		s.Annotations[old] = s.Annotations[name]
 		delete(s.Annotations, name)
 		if got := matching(t, s); !slices.Contains(got, row.ID) {
-			t.Errorf("%s does not hold for %s, but %v", row.ID, jsonText(s), got)
+			t.Errorf("%s does not match %s; the matching rows are %v", row.ID, jsonText(s), got)
 		}
 		if row.Value.Anything || row.Value.NoneOf != nil {
 			continue
 		}
 		s.Annotations[name] = "other"
 		if got := matching(t, s); slices.Contains(got, row.ID) {
-			t.Errorf("%s holds for %s, where the newer annotation says something else", row.ID, jsonText(s))
+			t.Errorf("%s matches %s, although the newer annotation has another value", row.ID, jsonText(s))
 		}
 	}
 	for prefix, name := range table.Prefixes {
 		row := table.Annotations[name].Rows[0]
 		s := someService{Annotations: map[string]string{prefix + "80": row.Value.example()}}
 		if got := matching(t, s); len(row.With) == 0 && !slices.Contains(got, row.ID) {
-			t.Errorf("%s does not hold for %s, but %v", row.ID, jsonText(s), got)
+			t.Errorf("%s does not match %s; the matching rows are %v", row.ID, jsonText(s), got)
 		}
 	}
 }
 
-// matchingRows returns a function that gives the ids of the rows that hold for a Service. Some rows say nothing, so that
-// findings do not tell.
+// matchingRows returns a function that returns the ids of the rows that match a Service. Findings do not show these
+// ids, since some rows cause none.
 func matchingRows(t testing.TB) func(testing.TB, someService) []string {
 	t.Helper()
 	embedded, err := load()

@@ -11,8 +11,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/loader"
 )
 
-// files are the embedded modules, their tests and the data, where path, package and name are the
-// same word.
+// files holds the embedded modules, their tests and the data. The path of a module matches its package.
 //
 //go:embed sourceward
 var files embed.FS
@@ -22,8 +21,8 @@ var files embed.FS
 //go:embed schema/input.json
 var schema []byte
 
-// kindsSchema is the JSON schema of those of policies.Kinds that are Kubernetes' own, generated from its Go types: a property for
-// each kind.
+// kindsSchema is a JSON schema with one property for each of policies.Kinds that is built into Kubernetes, generated
+// from the Go types of Kubernetes.
 //
 //go:embed schema/kinds.json
 var kindsSchema []byte
@@ -35,15 +34,15 @@ const (
 	providersKey = "providers"
 )
 
-// embedded is what is in files, less the tests.
+// embedded holds the parsed contents of files, without the tests.
 type embedded struct {
-	// lib are the modules that other modules import, rules those that answer; by path.
+	// lib holds the modules that other modules import, and rules those that Sourceward evaluates, by path.
 	lib, rules map[string]*ast.Module
-	// data is the document data, as far as it is not made by rules.
+	// data is the part of the document data that does not come from rules.
 	data map[string]any
 }
 
-// load reads the embedded files. The error is non-nil only if they are broken, which a test excludes.
+// load parses the embedded files. The error is non-nil only if they are invalid, which a test rules out.
 func load() (embedded, error) {
 	loaded, err := loader.NewFileLoader().
 		WithFS(files).
@@ -67,7 +66,7 @@ func load() (embedded, error) {
 	return e, nil
 }
 
-// providers are the names of load balancers that the provider table knows, sorted.
+// providers returns the names of load balancers in the provider table, sorted.
 func (e embedded) providers() []string {
 	sourceward, _ := e.data["sourceward"].(map[string]any)
 	table, _ := sourceward[providersKey].(map[string]any)

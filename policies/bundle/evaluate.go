@@ -21,33 +21,34 @@ import (
 )
 
 const (
-	// EvaluationTimeout bounds the evaluation of one policy's modules for one object, in wall-clock time,
-	// beside what the context allows. One takes well under a millisecond; webhooks are given three seconds. One
-	// that never ends takes memory until then, some 200 MiB in a second.
+	// EvaluationTimeout bounds the evaluation of one policy's modules for one object, in wall-clock time. The context's
+	// deadline may bound it further. An evaluation usually takes well under a millisecond, and the API server gives a
+	// webhook three seconds. An evaluation that never ends allocates about 200 MiB a second until it is stopped.
 	EvaluationTimeout = 250 * time.Millisecond
-	// shareOfTime is the part of the time that the context allows which one policy may use up, so that many that take too
-	// long leave enough to all others.
+	// shareOfTime divides the time left until the context's deadline: one policy may use up to an eighth of it, so that
+	// several slow policies leave enough time for all others.
 	shareOfTime = 8
-	// maxEvaluations bounds how many evaluations of one policy's modules are under way at a time. It bounds what they hold
-	// of memory, and of processors, if they do not end.
+	// maxEvaluations bounds the concurrent evaluations of one policy's modules, and so the memory and CPU that they use
+	// if they never end.
 	maxEvaluations = 2
-	// MaxReasons bounds how many members one set may have, for one object.
+	// MaxReasons bounds the number of members of one set for one object.
 	MaxReasons = 100
-	// MaxText bounds each text of a member, in bytes. A warning is cut at 120 characters, an Event at 1 024.
+	// MaxText bounds each text of a member, in bytes. A warning holds 120 characters, and an Event 1 024.
 	MaxText = 1024
 )
 
-// module is the compiled modules of one policy.
+// module holds the compiled modules of one policy.
 type module struct {
 	rules []rule
-	// questions are what is asked about an object, by its kind; what is asked about a kind that is not there is under "".
-	// verdicts are the part of them that is asked about a neighbour.
+	// questions holds the question for an object under review, by its kind; the one under "" is for all other kinds.
+	// verdicts holds the question for a neighbor, which covers keeps_source_ip only.
 	questions, verdicts map[string]question
-	// slots are taken by evaluations that are under way.
+	// slots holds one element for each running evaluation.
 	slots chan struct{}
 }
 
-// question asks for all rules at once: one array, in their order. Without rules it asks for nothing.
+// question is a prepared query that evaluates several rules at once, into one array in the order of the rules.
+// A question without rules evaluates nothing.
 type question struct {
 	rules    []rule
 	prepared rego.PreparedEvalQuery
@@ -55,15 +56,15 @@ type question struct {
 
 // rule is one partial set of the contract in one module.
 type rule struct {
-	// module is the last element of its package, word its name.
+	// module is the last element of the package, and word the name of the rule.
 	module, word string
-	// severity is what the package's METADATA says; or empty.
+	// severity is custom.severity of the package's METADATA, or empty.
 	severity policies.Severity
-	// builtin tells that the module is one of ours.
+	// builtin is true if the module is embedded in Sourceward.
 	builtin bool
 }
 
-// declared are the ids of the modules that have findings of their own, sorted.
+// declared returns the ids of the rules that the modules declare, by a set deny or warn, sorted.
 func (m *module) declared() []string {
 	var ids []string
 	for _, r := range m.rules {
@@ -75,7 +76,7 @@ func (m *module) declared() []string {
 	return ids
 }
 
-// query is the Rego of a question.
+// query returns the Rego query of a question.
 func query(rules []rule, modules map[string]*ast.Module) string {
 	packages := map[string]string{}
 	for _, module := range modules {
@@ -89,7 +90,9 @@ func query(rules []rule, modules map[string]*ast.Module) string {
 }
 
 // Evaluate implements policies.Rules.
-func (s *Set) Evaluate(ctx context.Context, document policies.Document, applied []policies.AppliedPolicy) []policies.Answer {
+func (s *Set) Evaluate(
+	ctx context.Context, document policies.Document, applied []policies.AppliedPolicy,
+) []policies.Answer {
 	answers := []policies.Answer{s.builtin.evaluateHere(ctx, document)}
 	for _, policy := range applied {
 		if m, ok := s.custom[policy.Name]; ok {
@@ -101,7 +104,7 @@ func (s *Set) Evaluate(ctx context.Context, document policies.Document, applied 
 	return answers
 }
 
-// evaluateHere evaluates modules that are known to end.
+// evaluateHere evaluates the built-in modules, which are known to terminate.
 func (m *module) evaluateHere(ctx context.Context, document policies.Document) policies.Answer {
 	asked := m.asked(document)
 	if len(asked.rules) == 0 {
@@ -110,7 +113,7 @@ func (m *module) evaluateHere(ctx context.Context, document policies.Document) p
 	return asked.evaluate(ctx, inputOf(document, document.Parameters))
 }
 
-// asked is the question about the object of a document.
+// asked returns the question for the object of a document.
 func (m *module) asked(document policies.Document) question {
 	questions := m.questions
 	if document.Neighbour {
@@ -122,9 +125,11 @@ func (m *module) asked(document policies.Document) question {
 	return questions[""]
 }
 
-// evaluateInTime evaluates modules whose author may have written anything. It returns in time, even if they do not end:
-// OPA looks at the time between its steps, and not within one.
-func (m *module) evaluateInTime(ctx context.Context, document policies.Document, parameters map[string]any) policies.Answer {
+// evaluateInTime evaluates the modules of a user, which may not terminate. It returns in time even then: OPA checks the
+// context between its steps, but not within a step, so the evaluation runs in a goroutine of its own.
+func (m *module) evaluateInTime(
+	ctx context.Context, document policies.Document, parameters map[string]any,
+) policies.Answer {
 	asked := m.asked(document)
 	if len(asked.rules) == 0 {
 		return policies.Answer{}
@@ -133,15 +138,17 @@ func (m *module) evaluateInTime(ctx context.Context, document policies.Document,
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(deadline)/shareOfTime)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the evaluation took longer than %s", limit.Round(time.Millisecond)))
+	cause := fmt.Errorf("the evaluation took longer than %s", limit.Round(time.Millisecond))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, cause)
 	defer cancel()
 	if ctx.Err() != nil {
-		return policies.Answer{Err: fmt.Errorf("the evaluation was not begun: %w", context.Cause(ctx))}
+		return policies.Answer{Err: fmt.Errorf("the evaluation was not started: %w", context.Cause(ctx))}
 	}
 	select {
 	case m.slots <- struct{}{}:
 	case <-ctx.Done():
-		return policies.Answer{Err: fmt.Errorf("the evaluation was not begun: %d others of this policy did not end", maxEvaluations)}
+		return policies.Answer{Err: fmt.Errorf(
+			"the evaluation was not started: %d others of this policy are still running", maxEvaluations)}
 	}
 	value := inputOf(document, parameters)
 	answered := make(chan policies.Answer, 1)
@@ -153,13 +160,13 @@ func (m *module) evaluateInTime(ctx context.Context, document policies.Document,
 	case answer := <-answered:
 		return answer
 	case <-ctx.Done():
-		// It ends a moment later, or after one long step.
+		// The goroutine ends a moment later, or after one long step.
 		return policies.Answer{Err: fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx))}
 	}
 }
 
-// evaluate asks the question about an input. Of modules that fail it returns the denials that they did give, and the
-// error: an object must not be let in for being worse.
+// evaluate evaluates the question for an input. If a module fails, the answer holds the denials found so far and the
+// error: an object must not be admitted because a denied one makes a module fail as well.
 func (q question) evaluate(ctx context.Context, value ast.Value) (answer policies.Answer) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -175,8 +182,8 @@ func (q question) evaluate(ctx context.Context, value ast.Value) (answer policie
 
 func (q question) answer(ctx context.Context, value ast.Value) (answer policies.Answer, err error) {
 	if ctx.Err() != nil {
-		// OPA notices that only when it has evaluated for a while.
-		return answer, fmt.Errorf("the evaluation was not begun: %w", context.Cause(ctx))
+		// OPA would notice this only after evaluating for a while.
+		return answer, fmt.Errorf("the evaluation was not started: %w", context.Cause(ctx))
 	}
 	results, err := q.prepared.Eval(ctx, rego.EvalParsedInput(value), rego.EvalSortSets(true))
 	if err != nil {
@@ -186,14 +193,15 @@ func (q question) answer(ctx context.Context, value ast.Value) (answer policies.
 		return answer, fmt.Errorf("%s", oneLine(err.Error()))
 	}
 	if len(results) != 1 {
-		return answer, fmt.Errorf("the evaluation gave %d results", len(results))
+		return answer, fmt.Errorf("the evaluation gave %d results; want 1", len(results))
 	}
 	reasons, _ := results[0].Bindings["reasons"].([]any)
 	var first error
 	for i, r := range q.rules {
 		members, _ := reasons[i].([]any)
 		if len(members) > MaxReasons {
-			first = cmp.Or(first, fmt.Errorf("%s.%s: gave %d reasons; want at most %d", r.module, r.word, len(members), MaxReasons))
+			first = cmp.Or(first, fmt.Errorf(
+				"%s.%s: the set has %d members; want at most %d", r.module, r.word, len(members), MaxReasons))
 			members = members[:MaxReasons]
 		}
 		for _, member := range members {
@@ -205,7 +213,7 @@ func (q question) answer(ctx context.Context, value ast.Value) (answer policies.
 	return answer, first
 }
 
-// memberKeys are the keys that a member of each set may have, as messages list them.
+// memberKeys holds the keys that a member of each set may have, in the form in which messages list them.
 var memberKeys = map[string]string{
 	"require_local":   "message, annotation, value, strength",
 	"keeps_source_ip": "message, annotation, value, verdict",
@@ -214,8 +222,8 @@ var memberKeys = map[string]string{
 	"spread":          "message, strategy, whenUnsatisfiable, maxSkew",
 }
 
-// read decodes one member of a rule's set, strictly: what the contract does not allow is a fault and
-// not a reason that says less.
+// read decodes one member of a rule's set into the answer. It is strict: anything that the contract does not allow is
+// an error, and is never ignored.
 func (r rule) read(member any, answer *policies.Answer) error {
 	switch r.word {
 	case "require_local":
@@ -223,7 +231,8 @@ func (r rule) read(member any, answer *policies.Answer) error {
 		if err := decode(member, &reason, memberKeys[r.word]); err != nil {
 			return err
 		}
-		if err := oneOf("strength", reason.Strength, []policies.Strength{policies.StrengthHard, policies.StrengthSoft}); err != nil {
+		strengths := []policies.Strength{policies.StrengthHard, policies.StrengthSoft}
+		if err := oneOf("strength", reason.Strength, strengths); err != nil {
 			return err
 		}
 		answer.RequireLocal = append(answer.RequireLocal, reason)
@@ -243,13 +252,15 @@ func (r rule) read(member any, answer *policies.Answer) error {
 		if err := decode(member, &wish, memberKeys[r.word]); err != nil {
 			return err
 		}
-		if err := oneOf("strategy", wish.Strategy, append([]policies.Strategy{""}, v1alpha1.SpreadStrategies...)); err != nil {
+		strategies := append([]policies.Strategy{""}, v1alpha1.SpreadStrategies...)
+		if err := oneOf("strategy", wish.Strategy, strategies); err != nil {
 			return err
 		}
-		if err := oneOf("whenUnsatisfiable", wish.WhenUnsatisfiable, append([]policies.WhenUnsatisfiable{""}, v1alpha1.WhenUnsatisfiables...)); err != nil {
+		unsatisfiables := append([]policies.WhenUnsatisfiable{""}, v1alpha1.WhenUnsatisfiables...)
+		if err := oneOf("whenUnsatisfiable", wish.WhenUnsatisfiable, unsatisfiables); err != nil {
 			return err
 		}
-		// A key that is written wishes something, and 0 would wish nothing.
+		// An absent maxSkew is decoded as 0 and leaves the choice to the settings. One that is written must be valid.
 		if object, _ := member.(map[string]any); wish.MaxSkew < 1 && object["maxSkew"] != nil {
 			return fmt.Errorf("maxSkew %d must be at least 1", wish.MaxSkew)
 		}
@@ -266,7 +277,7 @@ func (r rule) read(member any, answer *policies.Answer) error {
 		}
 		err := needMessage(&finding.Message)
 		if err != nil {
-			finding.Message = "no message was given"
+			finding.Message = "the module gave no message"
 		}
 		if finding.Path != "" && !strings.HasPrefix(finding.Path, "/") {
 			err, finding.Path = fmt.Errorf("path %q must be a JSON Pointer such as /spec/type", finding.Path), ""
@@ -276,21 +287,21 @@ func (r rule) read(member any, answer *policies.Answer) error {
 		if r.word == "warn" {
 			list = &answer.Warn
 		}
-		// What is denied stays denied, even without a good word.
+		// A denial counts even if its message or path is invalid.
 		*list = append(*list, finding)
 		return err
 	}
 }
 
-// decode reads a member into a struct with the allowed keys, which are listed as the message lists them.
+// decode decodes a member into a struct. allowed is an entry of memberKeys.
 func decode(member, into any, allowed string) error {
 	object, ok := member.(map[string]any)
 	text := jsonText(shortened(member))
 	gave := fmt.Sprintf("gave %.80s; want an object with %s", text, allowed)
 	for _, key := range slices.Sorted(maps.Keys(object)) {
-		// encoding/json would take Message for message.
+		// encoding/json would accept Message for message.
 		if !slices.Contains(strings.Split(allowed, ", "), key) {
-			return fmt.Errorf("there is no key %.80s: %s", oneLine(key), gave)
+			return fmt.Errorf("unknown key %.80s: %s", oneLine(key), gave)
 		}
 	}
 	err := json.Unmarshal([]byte(text), into)
@@ -303,7 +314,7 @@ func decode(member, into any, allowed string) error {
 	return nil
 }
 
-// wantedOf says what the value of a key of a member must be.
+// wantedOf describes the values that a key of a member accepts.
 func wantedOf(key string) string {
 	switch allowed, isWord := memberWords[key]; {
 	case isWord:
@@ -311,11 +322,12 @@ func wantedOf(key string) string {
 	case key == "maxSkew":
 		return "a whole number of at least 1"
 	default:
-		return "a text"
+		return "a string"
 	}
 }
 
-// shortened is a member whose texts are no longer than MaxText. One that is must not cost its author's denial.
+// shortened cuts the texts of a member to MaxText. A long text, which may come from the object under review, must not
+// make the denial invalid.
 func shortened(member any) any {
 	object, _ := member.(map[string]any)
 	for key, value := range object {
@@ -335,24 +347,26 @@ func jsonText(value any) string {
 	return string(text)
 }
 
-// needMessage makes a message one line, and refuses an empty one.
+// needMessage joins the lines of a message. It returns an error if the message is empty.
 func needMessage(message *string) error {
 	*message = oneLine(*message)
 	if *message == "" {
-		return fmt.Errorf("gave a reason without a message")
+		return errors.New("gave a member without a message")
 	}
 	return nil
 }
 
 func oneOf[T ~string](name string, value T, allowed []T) error {
 	if !slices.Contains(allowed, value) {
-		return fmt.Errorf("%s %q is not one of %s", name, string(value), joined(slices.DeleteFunc(slices.Clone(allowed), func(v T) bool { return v == "" })))
+		named := slices.DeleteFunc(slices.Clone(allowed), func(v T) bool { return v == "" })
+		return fmt.Errorf("%s %q is not one of %s", name, string(value), joined(named))
 	}
 	return nil
 }
 
-// inputOf is input for a policy with these parameters. It is converted into OPA's types as far as it is looked at, which for
-// most is little. What lies within is plain, as OPA wants it that gives all of it to a function.
+// inputOf returns input for a policy with the given parameters. OPA converts to its own types only the parts that a
+// module reads, which for most modules is little. The values within are plain Go values, because OPA converts all of
+// them at once if a module passes input to a function.
 func inputOf(d policies.Document, parameters map[string]any) ast.Value {
 	document := map[string]any{
 		"operation": string(d.Operation),
@@ -361,7 +375,7 @@ func inputOf(d policies.Document, parameters map[string]any) ast.Value {
 			"name": d.Namespace.Name, "labels": orEmpty(d.Namespace.Labels), "annotations": orEmpty(d.Namespace.Annotations),
 		},
 		"related": map[string]any{
-			// No neighbours are an empty list: count(null) would be a fault.
+			// Without neighbors this is an empty list, since count(null) would be an error.
 			"services":  append([]*corev1.Service{}, d.Related.Services...),
 			"workloads": append([]*policies.Workload{}, d.Related.Workloads...),
 			"view":      string(d.Related.View),

@@ -17,7 +17,7 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// object is a Service or a Deployment.
+// object returns an object with the given content.
 func object(t testing.TB, content map[string]any) *policies.Object {
 	t.Helper()
 	object, err := policies.NewObject(content)
@@ -27,7 +27,7 @@ func object(t testing.TB, content map[string]any) *policies.Object {
 	return object
 }
 
-// service is the creation of a Service of which the built-in modules have one thing to say.
+// service returns the document for the creation of a Service for which the built-in modules give one reason.
 func service(t testing.TB) policies.Document {
 	t.Helper()
 	return policies.Document{
@@ -47,8 +47,8 @@ func service(t testing.TB) policies.Document {
 	}
 }
 
-// ofBuiltins is what they say of it.
-func ofBuiltins() policies.Answer {
+// builtinAnswer returns the answer of the built-in modules for service.
+func builtinAnswer() policies.Answer {
 	return policies.Answer{RequireLocal: []policies.RequireLocal{{
 		Module:     "source_ip_annotation",
 		Message:    "annotation sourceward.dev/source-ip=preserve asks for the client's address",
@@ -58,7 +58,7 @@ func ofBuiltins() policies.Answer {
 	}}}
 }
 
-// applied are policies without parameters that match the object.
+// applied returns policies without parameters, as if they matched the object.
 func applied(names ...string) []policies.AppliedPolicy {
 	list := make([]policies.AppliedPolicy, len(names))
 	for i, name := range names {
@@ -67,7 +67,7 @@ func applied(names ...string) []policies.AppliedPolicy {
 	return list
 }
 
-// compiled is the Set of policies that have no fault.
+// compiled returns the Set of valid policies.
 func compiled(t testing.TB, list ...v1alpha1.SourceIPPolicy) *Set {
 	t.Helper()
 	set, errs := Compile(list)
@@ -77,7 +77,7 @@ func compiled(t testing.TB, list ...v1alpha1.SourceIPPolicy) *Set {
 	return set
 }
 
-// fault is an error with the given text, for comparison.
+// fault returns an error with the given text, for comparison.
 func fault(text string) error { return errors.New(text) }
 
 var sameText = cmp.Comparer(func(a, b error) bool {
@@ -94,7 +94,7 @@ func TestEvaluateReadsTheContract(t *testing.T) {
 		rules string
 		want  policies.Answer
 	}{
-		"nothing to say": {
+		"nothing found": {
 			`deny contains {"message": "no"} if input.object.kind == "Deployment"`,
 			policies.Answer{},
 		},
@@ -110,13 +110,15 @@ func TestEvaluateReadsTheContract(t *testing.T) {
 				{Module: "corp", Message: "m", Annotation: "a", Value: "b", Verdict: policies.VerdictSingleAnnouncer},
 			}},
 		},
-		"a wish for the spread": {
-			`spread contains {"message": "m", "strategy": "PodAntiAffinity", "whenUnsatisfiable": "DoNotSchedule", "maxSkew": 2}`,
+		"a spread": {
+			`spread contains {
+	"message": "m", "strategy": "PodAntiAffinity", "whenUnsatisfiable": "DoNotSchedule", "maxSkew": 2,
+}`,
 			policies.Answer{Spread: []policies.SpreadWish{
 				{Module: "corp", Message: "m", Strategy: "PodAntiAffinity", WhenUnsatisfiable: "DoNotSchedule", MaxSkew: 2},
 			}},
 		},
-		"a wish that leaves all to the settings": {
+		"a spread that leaves everything to the settings": {
 			`spread contains {"message": "m", "strategy": ""}`,
 			policies.Answer{Spread: []policies.SpreadWish{{Module: "corp", Message: "m"}}},
 		},
@@ -132,7 +134,7 @@ warn contains {"message": "w"}`,
 				Warn: []policies.HouseFinding{denial("w")},
 			},
 		},
-		"texts are one line": {
+		"texts are joined to one line": {
 			`deny contains {"message": " a\nb\t c\r\n", "fix": "d\ne"}`,
 			policies.Answer{Deny: []policies.HouseFinding{{Rule: "corp", Message: "a b c", Fix: "d e"}}},
 		},
@@ -141,12 +143,12 @@ warn contains {"message": "w"}`,
 deny contains {"message": "old"} if input.old`,
 			policies.Answer{Deny: []policies.HouseFinding{denial("new")}},
 		},
-		"what another policy defines is undefined": {
+		"rules of another policy are undefined": {
 			`deny contains {"message": "seen"} if count(data.sourceward.custom.other.deny) > 0
 deny contains {"message": "not seen"} if not data.sourceward.custom.other`,
 			policies.Answer{Deny: []policies.HouseFinding{denial("not seen")}},
 		},
-		"neighbours have the form of their kind": {
+		"neighbors have the fields of their kind": {
 			`deny contains {"message": w.metadata.name} if {
 	some w in input.related.workloads
 	w.kind == "Deployment"
@@ -159,7 +161,7 @@ deny contains {"message": s.metadata.name} if {
 }`,
 			policies.Answer{Deny: []policies.HouseFinding{denial("backend"), denial("neighbour")}},
 		},
-		"the library and the provider table are there": {
+		"the library and the provider table are available": {
 			`import data.sourceward.lib.rows
 
 deny contains {"message": m.row.id} if some m in rows.holding`,
@@ -171,7 +173,7 @@ deny contains {"message": m.row.id} if some m in rows.holding`,
 			t.Parallel()
 			set := compiled(t, policyWith("corp", test.rules), policyWith("other", `deny contains {"message": "other"}`))
 			test.want.Policy = "corp"
-			want := []policies.Answer{ofBuiltins(), test.want}
+			want := []policies.Answer{builtinAnswer(), test.want}
 			if diff := cmp.Diff(want, set.Evaluate(t.Context(), service(t), applied("corp"))); diff != "" {
 				t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
 			}
@@ -179,7 +181,7 @@ deny contains {"message": m.row.id} if some m in rows.holding`,
 	}
 }
 
-// TestFaultsAreAnswers evaluates modules that fail at run time, between two that do not.
+// TestFaultsAreAnswers evaluates a module that fails, between two that do not fail.
 func TestFaultsAreAnswers(t *testing.T) {
 	t.Parallel()
 	const (
@@ -191,50 +193,52 @@ func TestFaultsAreAnswers(t *testing.T) {
 			`deny contains {"message": "no"} if 1 / (input.facts.replicas - 3) > 0`,
 			"corp.rego:3: eval_builtin_error: div: divide by zero",
 		},
-		"a built-in function and a type that it does not take": {
+		"a wrong type for a built-in function": {
 			`deny contains {"message": "no"} if startswith(input.object.metadata, "w")`,
 			"corp.rego:3: eval_type_error: startswith: operand 1 must be string but got object",
 		},
 		"a complete rule with two values": {
 			"deny contains {\"message\": name}\n\nname := \"a\"\n\nname := \"b\"",
-			"corp.rego:7: eval_conflict_error: rule data.sourceward.custom.corp.name produced conflicting values: \"a\" at corp.rego:5 \"b\" at corp.rego:7",
+			`corp.rego:7: eval_conflict_error: rule data.sourceward.custom.corp.name produced conflicting values: ` +
+				`"a" at corp.rego:5 "b" at corp.rego:7`,
 		},
 		"a function with two values": {
 			"deny contains {\"message\": name(1)}\n\nname(_) := \"a\"\n\nname(_) := \"b\"",
-			"corp.rego:7: eval_conflict_error: function data.sourceward.custom.corp.name produced conflicting values for the same inputs: \"a\" at corp.rego:5 \"b\" at corp.rego:7",
+			`corp.rego:7: eval_conflict_error: function data.sourceward.custom.corp.name produced conflicting values ` +
+				`for the same inputs: "a" at corp.rego:5 "b" at corp.rego:7`,
 		},
-		"a reason that is a text": {`deny contains "no"`, `corp.deny: gave "no"` + finding},
-		"a reason that is a list": {`warn contains ["no"]`, `corp.warn: gave ["no"]` + finding},
-		"a reason that is null":   {`warn contains null`, `corp.warn: gave null` + finding},
-		"a long reason that is no object": {
+		"a member that is a string": {`deny contains "no"`, `corp.deny: gave "no"` + finding},
+		"a member that is a list":   {`warn contains ["no"]`, `corp.warn: gave ["no"]` + finding},
+		"a member that is null":     {`warn contains null`, `corp.warn: gave null` + finding},
+		"a long member that is not an object": {
 			`deny contains numbers.range(1, 90)`,
 			`corp.deny: gave [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,3` + finding,
 		},
 		"a key that does not exist": {
 			`deny contains {"msg": "no"}`,
-			`corp.deny: there is no key msg: gave {"msg":"no"}` + finding,
+			`corp.deny: unknown key msg: gave {"msg":"no"}` + finding,
 		},
 		"a key in upper case": {
 			`deny contains {"Message": "no"}`,
-			`corp.deny: there is no key Message: gave {"Message":"no"}` + finding,
+			`corp.deny: unknown key Message: gave {"Message":"no"}` + finding,
 		},
 		"a key of another rule": {
 			`require_local contains {"message": "m", "strength": "hard", "path": "/spec"}`,
-			`corp.require_local: there is no key path: gave {"message":"m","path":"/spec","strength":"hard"}` + reason,
+			`corp.require_local: unknown key path: gave {"message":"m","path":"/spec","strength":"hard"}` + reason,
 		},
-		"a message that is a number": {`deny contains {"message": 1}`, `corp.deny: message 1 must be a text`},
-		"no message":                 {`deny contains {"path": "/spec"}`, "corp.deny: gave a reason without a message"},
-		"a message of white space":   {`warn contains {"message": " \n"}`, "corp.warn: gave a reason without a message"},
+		"a message that is a number": {`deny contains {"message": 1}`, `corp.deny: message 1 must be a string`},
+		"no message":                 {`deny contains {"path": "/spec"}`, "corp.deny: gave a member without a message"},
+		"a message of white space":   {`warn contains {"message": " \n"}`, "corp.warn: gave a member without a message"},
 		"no message for Local": {
 			`require_local contains {"strength": "soft"}`,
-			"corp.require_local: gave a reason without a message",
+			"corp.require_local: gave a member without a message",
 		},
 		"no message for a verdict": {
 			`keeps_source_ip contains {"verdict": "proxy"}`,
-			"corp.keeps_source_ip: gave a reason without a message",
+			"corp.keeps_source_ip: gave a member without a message",
 		},
-		"no message for a spread": {`spread contains {"maxSkew": 1}`, "corp.spread: gave a reason without a message"},
-		"a path that is no JSON Pointer": {
+		"no message for a spread": {`spread contains {"maxSkew": 1}`, "corp.spread: gave a member without a message"},
+		"a path that is not a JSON Pointer": {
 			`deny contains {"message": "no", "path": "spec.type"}`,
 			`corp.deny: path "spec.type" must be a JSON Pointer such as /spec/type`,
 		},
@@ -248,7 +252,8 @@ func TestFaultsAreAnswers(t *testing.T) {
 		},
 		"a verdict that does not exist": {
 			`keeps_source_ip contains {"message": "m", "verdict": "kept"}`,
-			`corp.keeps_source_ip: verdict "kept" is not one of preserved, proxy, useless, forbidden, weighted, single-announcer`,
+			`corp.keeps_source_ip: verdict "kept" is not one of ` +
+				`preserved, proxy, useless, forbidden, weighted, single-announcer`,
 		},
 		"a strategy that does not exist": {
 			`spread contains {"message": "m", "strategy": "Zone"}`,
@@ -266,28 +271,29 @@ func TestFaultsAreAnswers(t *testing.T) {
 			`spread contains {"message": "m", "maxSkew": 0}`,
 			"corp.spread: maxSkew 0 must be at least 1",
 		},
-		"a maxSkew that is not whole": {
+		"a maxSkew that is not a whole number": {
 			`spread contains {"message": "m", "maxSkew": 1.5}`,
 			"corp.spread: maxSkew 1.5 must be a whole number of at least 1",
 		},
-		"a maxSkew that is a text": {
+		"a maxSkew that is a string": {
 			`spread contains {"message": "m", "maxSkew": "2"}`,
 			`corp.spread: maxSkew "2" must be a whole number of at least 1`,
 		},
-		"a verdict with a type that has none": {
+		"a verdict that is a list": {
 			`keeps_source_ip contains {"message": "m", "verdict": ["proxy"]}`,
-			`corp.keeps_source_ip: verdict ["proxy"] must be one of preserved, proxy, useless, forbidden, weighted, single-announcer`,
+			`corp.keeps_source_ip: verdict ["proxy"] must be one of ` +
+				`preserved, proxy, useless, forbidden, weighted, single-announcer`,
 		},
-		"one good reason does not save others": {
+		"a valid member next to an invalid one": {
 			`deny contains {"message": "no"}` + "\n\nwarn contains 1",
 			`corp.warn: gave 1` + finding,
 		},
 	}
-	// What is denied stays denied.
+	// Denials count in spite of faults.
 	stay := map[string][]policies.HouseFinding{
-		"no message":                           {{Rule: "corp", Message: "no message was given", Path: "/spec"}},
-		"one good reason does not save others": {denial("no")},
-		"a path that is no JSON Pointer":       {denial("no")},
+		"no message":                            {{Rule: "corp", Message: "the module gave no message", Path: "/spec"}},
+		"a valid member next to an invalid one": {denial("no")},
+		"a path that is not a JSON Pointer":     {denial("no")},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -297,7 +303,7 @@ func TestFaultsAreAnswers(t *testing.T) {
 				policyWith("corp", test.rules),
 				policyWith("after", `deny contains {"message": "after"}`))
 			want := []policies.Answer{
-				ofBuiltins(),
+				builtinAnswer(),
 				{Policy: "before", Deny: []policies.HouseFinding{{Rule: "before", Message: "before"}}},
 				{Policy: "corp", Deny: stay[name], Err: fault(test.want)},
 				{Policy: "after", Deny: []policies.HouseFinding{{Rule: "after", Message: "after"}}},
@@ -310,12 +316,12 @@ func TestFaultsAreAnswers(t *testing.T) {
 	}
 }
 
-// TestAnEvaluationThatDoesNotEndIsStopped needs no clock of its own: without the deadline it would
-// run for years.
+// TestAnEvaluationThatDoesNotEndIsStopped does not measure the time: without the deadline it would run for years.
 func TestAnEvaluationThatDoesNotEndIsStopped(t *testing.T) {
 	t.Parallel()
 	set := compiled(t, policyWith("corp", `deny contains {"message": "no"} if {
-	count([1 | some x in numbers.range(1, 10000); some y in numbers.range(1, 10000); some z in numbers.range(1, 10000); x * y * z < 0]) > 0
+	ns := numbers.range(1, 10000)
+	count([1 | some x in ns; some y in ns; some z in ns; x * y * z < 0]) > 0
 }`))
 	got := set.Evaluate(t.Context(), service(t), applied("corp"))[1]
 	want := policies.Answer{
@@ -327,17 +333,15 @@ func TestAnEvaluationThatDoesNotEndIsStopped(t *testing.T) {
 	}
 }
 
-// TestSlowPoliciesLeaveTimeToOthers: however many use up what they may, those after them are asked.
+// TestSlowPoliciesLeaveTimeToOthers evaluates several policies that use up their time, and then one that does not.
 func TestSlowPoliciesLeaveTimeToOthers(t *testing.T) {
 	t.Parallel()
 	var list []v1alpha1.SourceIPPolicy
 	var names []string
 	for i := range 6 {
 		names = append(names, fmt.Sprintf("slow%d", i))
-		list = append(
-			list,
-			policyWith(names[i], `deny contains {"message": "no"} if count([x | some x in numbers.range(1, 1000000000)]) > 1`),
-		)
+		rules := `deny contains {"message": "no"} if count([x | some x in numbers.range(1, 1000000000)]) > 1`
+		list = append(list, policyWith(names[i], rules))
 	}
 	names = append(names, "corp")
 	set := compiled(t, append(list, policyWith("corp", `deny contains {"message": "no"}`))...)
@@ -352,7 +356,7 @@ func TestSlowPoliciesLeaveTimeToOthers(t *testing.T) {
 	}
 	want := policies.Answer{Policy: "corp", Deny: []policies.HouseFinding{denial("no")}}
 	if diff := cmp.Diff(want, answers[7], sameText); diff != "" {
-		t.Errorf("the last one mismatch (-want +got):\n%s", diff)
+		t.Errorf("Answer of the last policy mismatch (-want +got):\n%s", diff)
 	}
 }
 
@@ -365,8 +369,9 @@ func TestAPanicIsAFault(t *testing.T) {
 	}
 }
 
-// TestWorseObjectsAreDeniedToo: who writes the object has a hand in what is said of it.
-func TestWorseObjectsAreDeniedToo(t *testing.T) {
+// TestDenialsCountInSpiteOfFaults evaluates modules that deny an object, but would also fail for it, for example
+// because of a long annotation. The author of the object could otherwise evade the denial by making the module fail.
+func TestDenialsCountInSpiteOfFaults(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("é", MaxText)
 	tests := map[string]struct {
@@ -374,22 +379,21 @@ func TestWorseObjectsAreDeniedToo(t *testing.T) {
 		denials      int
 		message      string
 	}{
-		"a long text": {
+		"a long message": {
 			`deny contains {"message": concat(" ", ["owner", input.parameters.long]), "fix": input.parameters.long}`, "", 1,
 			"owner " + long[:MaxText-len("owner …")-1] + "…",
 		},
-		"too many reasons": {
+		"too many members": {
 			`deny contains {"message": sprintf("%03d", [x])} if some x in numbers.range(1, 101)`,
-			"corp.deny: gave 101 reasons; want at most 100", MaxReasons, "001",
+			"corp.deny: the set has 101 members; want at most 100", MaxReasons, "001",
 		},
-		"a fault beside it": {
-			`deny contains {"message": "no"}` + "\n\n" + `spread contains {"maxSkew": 1}`, "corp.spread: gave a reason without a message", 1, "no",
+		"a fault in another set": {
+			`deny contains {"message": "no"}` + "\n\n" + `spread contains {"maxSkew": 1}`,
+			"corp.spread: gave a member without a message", 1, "no",
 		},
-		"an empty text": {
+		"an empty message": {
 			`deny contains {"message": input.parameters.empty}`,
-			"corp.deny: gave a reason without a message",
-			1,
-			"no message was given",
+			"corp.deny: gave a member without a message", 1, "the module gave no message",
 		},
 	}
 	for name, test := range tests {
@@ -408,13 +412,13 @@ func TestWorseObjectsAreDeniedToo(t *testing.T) {
 	}
 }
 
-func TestNothingIsEvaluatedWhenTheTimeIsUp(t *testing.T) {
+func TestNothingIsEvaluatedAfterTheDeadline(t *testing.T) {
 	t.Parallel()
 	set := compiled(t, policyWith("corp", `deny contains {"message": "no"}`))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	notBegun := fault("the evaluation was not begun: context canceled")
-	want := []policies.Answer{{Err: notBegun}, {Policy: "corp", Err: notBegun}}
+	notStarted := fault("the evaluation was not started: context canceled")
+	want := []policies.Answer{{Err: notStarted}, {Policy: "corp", Err: notStarted}}
 	if diff := cmp.Diff(want, set.Evaluate(ctx, service(t), applied("corp")), sameText); diff != "" {
 		t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
 	}
@@ -425,7 +429,7 @@ func TestEachPolicySeesItsOwnParameters(t *testing.T) {
 	rules := `deny contains {"message": json.marshal(input.parameters)}`
 	set := compiled(t, policyWith("a", rules), policyWith("b", rules), policyWith("c", rules))
 	want := []policies.Answer{
-		ofBuiltins(),
+		builtinAnswer(),
 		{Policy: "a", Deny: []policies.HouseFinding{{Rule: "a", Message: `{"only":"a"}`}}},
 		{Policy: "b", Deny: []policies.HouseFinding{{Rule: "b", Message: `{"list":[1,{"x":true}],"only":"b"}`}}},
 		{Policy: "c", Deny: []policies.HouseFinding{{Rule: "c", Message: `{}`}}},
@@ -441,7 +445,7 @@ func TestEachPolicySeesItsOwnParameters(t *testing.T) {
 	}
 }
 
-func TestModulesOfOnePackageAnswerOnce(t *testing.T) {
+func TestModulesOfOnePackageAreMerged(t *testing.T) {
 	t.Parallel()
 	policy := policyWith("corp", `deny contains {"message": "b"}`)
 	policy.Spec.Rego = append(policy.Spec.Rego,
@@ -472,17 +476,16 @@ greeting := "hello"
 	}
 }
 
-// TestKindsAreWhatModulesAreAskedAbout holds that METADATA custom.kinds chooses the objects that a module is asked about.
-func TestKindsAreWhatModulesAreAskedAbout(t *testing.T) {
+// TestKindsSelectTheObjectsOfAModule checks that a module is evaluated only for objects of the kinds in METADATA
+// custom.kinds.
+func TestKindsSelectTheObjectsOfAModule(t *testing.T) {
 	t.Parallel()
 	policy := policyWith("corp", `deny contains {"message": "all"}`)
 	for _, kinds := range []string{"Service", "Deployment", "Service, Deployment"} {
 		name := strings.ToLower(strings.ReplaceAll(kinds, ", ", "_"))
-		policy.Spec.Rego = append(
-			policy.Spec.Rego,
-			v1alpha1.RegoModule{Name: name + ".rego", Module: "# METADATA\n# custom: {kinds: [" + kinds +
-				"]}\npackage sourceward.custom." + name + "\n\ndeny contains {\"message\": input.object.kind}\n"},
-		)
+		policy.Spec.Rego = append(policy.Spec.Rego, v1alpha1.RegoModule{Name: name + ".rego", Module: fmt.Sprintf(
+			"# METADATA\n# custom: {kinds: [%s]}\npackage sourceward.custom.%s\n\n"+
+				"deny contains {\"message\": input.object.kind}\n", kinds, name)})
 	}
 	deployment := service(t)
 	deployment.Object = object(t, map[string]any{"apiVersion": "apps/v1", "kind": "Deployment",
@@ -492,7 +495,7 @@ func TestKindsAreWhatModulesAreAskedAbout(t *testing.T) {
 		builtin  policies.Answer
 		rules    []string
 	}{
-		"a Service":    {service(t), ofBuiltins(), []string{"corp", "service", "service-deployment"}},
+		"a Service":    {service(t), builtinAnswer(), []string{"corp", "service", "service-deployment"}},
 		"a Deployment": {deployment, policies.Answer{}, []string{"corp", "deployment", "service-deployment"}},
 	}
 	set := compiled(t, policy)
@@ -514,30 +517,46 @@ func TestKindsAreWhatModulesAreAskedAbout(t *testing.T) {
 	}
 }
 
-// TestRelatedIsThereForWhoReadsIt gives each rule the neighbour, which is converted when it is read, and wants its name,
-// whatever the way to it.
-func TestRelatedIsThereForWhoReadsIt(t *testing.T) {
+// TestRelatedCanBeReadInEveryWay reads the name of a neighbor, which OPA converts only when it is read, in every way
+// that Rego has.
+func TestRelatedCanBeReadInEveryWay(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
-		"a reference":           `deny contains {"message": s.metadata.name} if some s in input.related.services`,
-		"a key in brackets":     `deny contains {"message": s.metadata.name} if some s in input["related"].services`,
-		"a key in a variable":   `deny contains {"message": s.metadata.name} if { key := "related"; some s in input[key].services }`,
-		"any key":               `deny contains {"message": s.metadata.name} if { some key; some s in input[key].services }`,
-		"an alias":              `deny contains {"message": s.metadata.name} if { document := input; some s in document.related.services }`,
-		"an import":             "import input as document\n\n" + `deny contains {"message": s.metadata.name} if some s in document.related.services`,
-		"an import of related":  "import input.related as neighbours\n\n" + `deny contains {"message": s.metadata.name} if some s in neighbours.services`,
-		"an argument":           "deny contains {\"message\": name(input)}\n\nname(document) := document.related.services[0].metadata.name",
-		"an argument in a list": "deny contains {\"message\": name([input])}\n\nname(list) := list[0].related.services[0].metadata.name",
-		"a function of OPA":     `deny contains {"message": object.get(input, ["related", "services", 0, "metadata", "name"], "none")}`,
-		"walk":                  `deny contains {"message": name} if walk(input, [["related", "services", 0, "metadata", "name"], name])`,
-		"a comprehension":       `deny contains {"message": concat("", [s.metadata.name | some s in input.related.services])}`,
-		"another rule":          "deny contains {\"message\": name}\n\nname := neighbours[0].metadata.name\n\nneighbours := input.related.services",
-		"with another object":   "deny contains {\"message\": m} if some m in names with input.object as {}\n\nnames contains input.related.services[_].metadata.name",
-		"with input as input":   "deny contains {\"message\": m} if some m in names with input as object.union(input, {\"object\": {}})\n\nnames contains input.related.services[_].metadata.name",
-		"every":                 `deny contains {"message": "neighbour"} if every s in input.related.services { s.metadata.name == "neighbour" }`,
-		"a template":            `deny contains {"message": $"{input.related.services[0].metadata.name}"}`,
-		"all of it as text":     `deny contains {"message": json.unmarshal(json.marshal(input)).related.services[0].metadata.name}`,
-		"nobody":                `deny contains {"message": "neighbour"} if input.object.metadata.name == "web"`,
+		"a reference":       `deny contains {"message": s.metadata.name} if some s in input.related.services`,
+		"a key in brackets": `deny contains {"message": s.metadata.name} if some s in input["related"].services`,
+		"a key in a variable": `deny contains {"message": s.metadata.name} if ` +
+			`{ key := "related"; some s in input[key].services }`,
+		"any key": `deny contains {"message": s.metadata.name} if { some key; some s in input[key].services }`,
+		"an alias": `deny contains {"message": s.metadata.name} if ` +
+			`{ document := input; some s in document.related.services }`,
+		"an import": "import input as document\n\n" +
+			`deny contains {"message": s.metadata.name} if some s in document.related.services`,
+		"an import of related": "import input.related as neighbours\n\n" +
+			`deny contains {"message": s.metadata.name} if some s in neighbours.services`,
+		"an argument": "deny contains {\"message\": name(input)}\n\n" +
+			"name(document) := document.related.services[0].metadata.name",
+		"an argument in a list": "deny contains {\"message\": name([input])}\n\n" +
+			"name(list) := list[0].related.services[0].metadata.name",
+		"a function of OPA": `deny contains {"message": ` +
+			`object.get(input, ["related", "services", 0, "metadata", "name"], "none")}`,
+		"walk": `deny contains {"message": name} if ` +
+			`walk(input, [["related", "services", 0, "metadata", "name"], name])`,
+		"a comprehension": `deny contains {"message": ` +
+			`concat("", [s.metadata.name | some s in input.related.services])}`,
+		"another rule": "deny contains {\"message\": name}\n\n" +
+			"name := neighbours[0].metadata.name\n\n" +
+			"neighbours := input.related.services",
+		"with another object": "deny contains {\"message\": m} if some m in names with input.object as {}\n\n" +
+			"names contains input.related.services[_].metadata.name",
+		"with input as input": "deny contains {\"message\": m} if " +
+			"some m in names with input as object.union(input, {\"object\": {}})\n\n" +
+			"names contains input.related.services[_].metadata.name",
+		"every": `deny contains {"message": "neighbour"} if ` +
+			`every s in input.related.services { s.metadata.name == "neighbour" }`,
+		"a template": `deny contains {"message": $"{input.related.services[0].metadata.name}"}`,
+		"the whole input as JSON": `deny contains {"message": ` +
+			`json.unmarshal(json.marshal(input)).related.services[0].metadata.name}`,
+		"not at all": `deny contains {"message": "neighbour"} if input.object.metadata.name == "web"`,
 	}
 	for name, rules := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -551,9 +570,9 @@ func TestRelatedIsThereForWhoReadsIt(t *testing.T) {
 	}
 }
 
-// TestInputIsTheDocument compares the input, which is put together by hand for speed, with what
-// policies.Document and the parameters are in JSON.
-func TestInputIsTheDocument(t *testing.T) {
+// TestInputMatchesTheDocument compares the input, which is assembled by hand for speed, with the JSON of
+// policies.Document and the parameters.
+func TestInputMatchesTheDocument(t *testing.T) {
 	t.Parallel()
 	everything := policies.Document{
 		Operation: policies.Update,
@@ -571,7 +590,7 @@ func TestInputIsTheDocument(t *testing.T) {
 		},
 		Cluster: policies.ClusterDocument{Nodes: 4, Version: "1.37"},
 	}
-	// Nil maps and lists are empty ones: null would be a fault of the functions that take them.
+	// Nil maps and lists become empty ones, since functions fail for null.
 	nothing := policies.Document{Object: service(t).Object}
 	empty := nothing
 	empty.Namespace = policies.NamespaceDocument{Labels: map[string]string{}, Annotations: map[string]string{}}
@@ -594,14 +613,14 @@ func TestInputIsTheDocument(t *testing.T) {
 			}
 			got := inputOf(test.in, test.parameters)
 			if want.Compare(got) != 0 {
-				t.Errorf("value() mismatch (-want +got):\n%s", cmp.Diff(want.String(), got.String()))
+				t.Errorf("inputOf() mismatch (-want +got):\n%s", cmp.Diff(want.String(), got.String()))
 			}
 		})
 	}
 }
 
-// TestEvaluateAlwaysAnswersTheSame evaluates one document over and over, in several goroutines at once.
-func TestEvaluateAlwaysAnswersTheSame(t *testing.T) {
+// TestEvaluateIsDeterministic evaluates one document many times, in several goroutines at once.
+func TestEvaluateIsDeterministic(t *testing.T) {
 	t.Parallel()
 	set := compiled(t,
 		policyWith("a", `deny contains {"message": m} if some m in {"x", "y", "z"} | object.keys(input.object)`),

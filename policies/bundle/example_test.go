@@ -18,7 +18,7 @@ func ExampleCompile() {
 			Name: "corp.rego",
 			Module: `package sourceward.custom.no_node_port
 
-deny contains {"message": "type NodePort is not for us", "path": "/spec/type"} if input.object.spec.type == "NodePort"
+deny contains {"message": "type NodePort is not allowed", "path": "/spec/type"} if input.object.spec.type == "NodePort"
 `,
 		}}},
 	}})
@@ -26,22 +26,20 @@ deny contains {"message": "type NodePort is not for us", "path": "/spec/type"} i
 		fmt.Println(err)
 	}
 	service, err := policies.NewObject(map[string]any{
-		"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "web"}, "spec": map[string]any{"type": "NodePort"},
+		"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "web"},
+		"spec": map[string]any{"type": "NodePort"},
 	})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	answers := set.Evaluate(
-		context.Background(),
-		policies.Document{Object: service},
-		[]policies.AppliedPolicy{{Name: "corp"}},
-	)
+	applied := []policies.AppliedPolicy{{Name: "corp"}}
+	answers := set.Evaluate(context.Background(), policies.Document{Object: service}, applied)
 	for _, answer := range answers {
 		for _, finding := range answer.Deny {
 			fmt.Printf("%s: %s: %s\n", finding.Rule, finding.Path, finding.Message)
 		}
 	}
 	// Output:
-	// no-node-port: /spec/type: type NodePort is not for us
+	// no-node-port: /spec/type: type NodePort is not allowed
 }

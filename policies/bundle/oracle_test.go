@@ -11,21 +11,21 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// fact is something that an annotation, a class or a name tells of a load balancer.
+// fact is something that an annotation, a class or a name reveals about a load balancer.
 type fact string
 
 const (
-	hard, soft, ours                         fact = "hard", "soft", "ours" // who asks for Local
-	proxy, terminates                        fact = "proxy", "terminates"  // the address is in a header; it is in none
+	hard, soft, ours                         fact = "hard", "soft", "ours" // the reasons for Local
+	proxy, terminates                        fact = "proxy", "terminates"  // with and without a header with the address
 	preserved, useless, lost, optOut         fact = "preserved", "useless", "lost", "opt-out"
 	forbidden, refused, breaksCheck          fact = "forbidden", "refused", "breaks-check"
 	weighted, weightedAlone, weightedUnknown fact = "weighted", "weighted-alone", "weighted-unknown"
 	single, overrides, legacy                fact = "single", "overrides", "legacy"
-	anyType                                  fact = "any-type" // it is not about load balancers only
+	anyType                                  fact = "any-type" // also in effect without a load balancer
 )
 
-// oracle is the provider knowledge a second time: written in Go, from the providers' documents and not from the provider
-// table, with what each tells of a Service.
+// oracle holds the provider knowledge a second time. It was written in Go from the documentation of the providers, and
+// not from the provider table. Each entry lists the facts about a Service for which it holds.
 var oracle = []struct {
 	facts []fact
 	holds func(someService) bool
@@ -44,11 +44,8 @@ var oracle = []struct {
 	{[]fact{proxy}, all(noClass, anyCase("oci-network-load-balancer.oraclecloud.com/is-ppv2-enabled", "true"), ociNLB)},
 	{
 		[]fact{proxy},
-		all(
-			noClass,
-			is("service.beta.kubernetes.io/oci-load-balancer-connection-proxy-protocol-version", "1", "2"),
-			not(ociNLB),
-		),
+		all(noClass, is("service.beta.kubernetes.io/oci-load-balancer-connection-proxy-protocol-version", "1", "2"),
+			not(ociNLB)),
 	},
 	{[]fact{terminates}, all(noClass, anyCase(ociType, "lb"))},
 	{[]fact{terminates}, all(noClass, named("oci-lb"), not(ociNLB))},
@@ -74,12 +71,8 @@ var oracle = []struct {
 	},
 	{
 		[]fact{forbidden, breaksCheck},
-		all(
-			awsTargetGroups,
-			awsAttribute("proxy_protocol_v2.enabled", func(v string) bool { return v == "true" }),
-			not(awsPods),
-			not(filled(aws+"healthcheck-port")),
-		),
+		all(awsTargetGroups, awsAttribute("proxy_protocol_v2.enabled", func(v string) bool { return v == "true" }),
+			not(awsPods), not(filled(aws+"healthcheck-port"))),
 	},
 	{
 		[]fact{overrides},
@@ -95,10 +88,8 @@ var oracle = []struct {
 	{[]fact{hard, weighted}, is("networking.gke.io/weighted-load-balancing", "pods-per-node")},
 	{
 		[]fact{weightedUnknown},
-		all(
-			has("networking.gke.io/weighted-load-balancing"),
-			not(is("networking.gke.io/weighted-load-balancing", "pods-per-node")),
-		),
+		all(has("networking.gke.io/weighted-load-balancing"),
+			not(is("networking.gke.io/weighted-load-balancing", "pods-per-node"))),
 	},
 	{[]fact{useless, anyType}, all(nodePort, func(s someService) bool {
 		return strings.Contains(s.Annotations["cloud.google.com/neg"], `"ingress": true`)
@@ -109,10 +100,8 @@ var oracle = []struct {
 
 	{
 		[]fact{proxy, overrides},
-		all(
-			anyCase("service.beta.kubernetes.io/azure-pls-create", "true"),
-			anyCase("service.beta.kubernetes.io/azure-pls-proxy-protocol", "true"),
-		),
+		all(anyCase("service.beta.kubernetes.io/azure-pls-create", "true"),
+			anyCase("service.beta.kubernetes.io/azure-pls-proxy-protocol", "true")),
 	},
 
 	{[]fact{single}, named("metallb-l2", "kube-vip-arp", "cilium-l2", "keepalived")},
@@ -135,11 +124,8 @@ var oracle = []struct {
 	{[]fact{proxy}, all(noClass, truth("load-balancer.hetzner.cloud/uses-proxyprotocol"))},
 	{
 		[]fact{terminates},
-		all(
-			noClass,
-			has("load-balancer.hetzner.cloud/uses-proxyprotocol"),
-			not(truth("load-balancer.hetzner.cloud/uses-proxyprotocol")),
-		),
+		all(noClass, has("load-balancer.hetzner.cloud/uses-proxyprotocol"),
+			not(truth("load-balancer.hetzner.cloud/uses-proxyprotocol"))),
 	},
 	{[]fact{terminates}, all(noClass, named("hetzner"))},
 
@@ -153,19 +139,13 @@ var oracle = []struct {
 
 	{
 		[]fact{proxy},
-		all(
-			noClass,
-			filled("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v1"),
-			not(is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v1", "false")),
-		),
+		all(noClass, filled("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v1"),
+			not(is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v1", "false"))),
 	},
 	{
 		[]fact{proxy},
-		all(
-			noClass,
-			filled("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v2"),
-			not(is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v2", "false")),
-		),
+		all(noClass, filled("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v2"),
+			not(is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v2", "false"))),
 	},
 	{[]fact{terminates}, all(noClass, is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v1", "false"))},
 	{[]fact{terminates}, all(noClass, is("service.beta.kubernetes.io/scw-loadbalancer-proxy-protocol-v2", "false"))},
@@ -184,19 +164,13 @@ var oracle = []struct {
 	{[]fact{proxy}, is(alibaba+"proxy-protocol", "on")},
 	{
 		[]fact{soft},
-		all(
-			class("alibabacloud.com/nlb"),
-			anyCase(alibaba+"preserve-client-ip", "on"),
-			not(is("service.beta.kubernetes.io/backend-type", "eni")),
-		),
+		all(class("alibabacloud.com/nlb"), anyCase(alibaba+"preserve-client-ip", "on"),
+			not(is("service.beta.kubernetes.io/backend-type", "eni"))),
 	},
 	{
 		[]fact{preserved},
-		all(
-			class("alibabacloud.com/nlb"),
-			anyCase(alibaba+"preserve-client-ip", "on"),
-			is("service.beta.kubernetes.io/backend-type", "eni"),
-		),
+		all(class("alibabacloud.com/nlb"), anyCase(alibaba+"preserve-client-ip", "on"),
+			is("service.beta.kubernetes.io/backend-type", "eni")),
 	},
 
 	{[]fact{useless}, is("service.cloud.tencent.com/direct-access", "true")},
@@ -292,10 +266,10 @@ func nodePort(s someService) bool { return s.Type == "NodePort" }
 
 func ociNLB(s someService) bool { return anyCase(ociType, "nlb")(s) }
 
-// awsCloudNLB: the cloud controller manager's.
+// awsCloudNLB reports whether the cloud controller manager manages a network load balancer.
 func awsCloudNLB(s someService) bool { return noClass(s) && is(aws+"type", "nlb")(s) }
 
-// awsController tells whether the AWS Load Balancer Controller is in charge.
+// awsController reports whether the AWS Load Balancer Controller manages the Service.
 func awsController(s someService) bool {
 	if s.Class != "" {
 		return s.Class == "service.k8s.aws/nlb" || s.Class == "eks.amazonaws.com/nlb"
@@ -310,7 +284,8 @@ func awsController(s someService) bool {
 	}
 }
 
-// awsPods tells whether the AWS Load Balancer Controller sends traffic to pods. Of EKS Auto Mode nobody knows the default.
+// awsPods reports whether the AWS Load Balancer Controller sends traffic to pods. The default of EKS Auto Mode is not
+// documented.
 func awsPods(s someService) bool {
 	if class("eks.amazonaws.com/nlb")(s) && !has(aws+"nlb-target-type")(s) {
 		return true
@@ -318,7 +293,7 @@ func awsPods(s someService) bool {
 	return awsController(s) && (noClass(s) && is(aws+"type", "nlb-ip")(s) || is(aws+"nlb-target-type", "ip")(s))
 }
 
-// awsTargetGroups tells whether there are target groups: not those of a classic load balancer, or of somebody else's.
+// awsTargetGroups reports whether the load balancer has target groups: not if it is a classic one, or not of AWS.
 func awsTargetGroups(s someService) bool {
 	return awsController(s) || awsCloudNLB(s) || noClass(s) && !has(aws+"type")(s)
 }
@@ -344,8 +319,9 @@ func octavia(s someService) bool {
 	return named("octavia")(s)
 }
 
-// expected is what the built-in rules are to find of a Service, "<mode> <rule>" each, sorted. The precedence of who asks for
-// Local and who does not: forbidden, hard, a verdict that vetoes, soft. What is repaired to Local is judged as Local.
+// expected returns the expected findings of the built-in rules for a Service, as "<mode> <rule>", sorted. The
+// precedence of reasons for and against Local is: forbidden, hard, a verdict that vetoes Local, soft. A Service that is
+// repaired to Local is checked as a Local one.
 func expected(s someService, trafficPolicy string) []string {
 	balancer, local, written := s.Type == "", trafficPolicy == "Local", trafficPolicy == "Cluster"
 	found, effective := map[fact]bool{}, map[fact]bool{}
@@ -393,8 +369,8 @@ func expected(s someService, trafficPolicy string) []string {
 	return findings
 }
 
-// TestRowsAgainstTheOracle holds the decision about every Service that one row, and that any two rows of the provider table
-// are about, against the oracle.
+// TestRowsAgainstTheOracle compares the findings for examples of every row of the provider table, and of every two
+// rows, with the oracle.
 func TestRowsAgainstTheOracle(t *testing.T) {
 	t.Parallel()
 	table := readProviders(t)
@@ -405,16 +381,16 @@ func TestRowsAgainstTheOracle(t *testing.T) {
 	for _, row := range rows {
 		examples, names = append(examples, row.example(table)), append(names, row.ID)
 	}
-	// What no row is about, and decides about all of them.
+	// Settings that no row covers, and that affect all rows.
 	examples = append(examples, someService{Annotations: map[string]string{"sourceward.dev/source-ip": "ignore"}},
 		someService{Class: "example.com/other"}, someService{Type: "NodePort"})
-	names = append(names, "our opt-out", "a class that is somebody else's", "a node port")
+	names = append(names, "our opt-out", "a class of another controller", "a node port")
 	decided, conflicts, disagreements := 0, 0, 0
 	for i := range examples {
 		for j := i; j < len(examples); j++ {
 			s, ok := examples[i].and(examples[j])
 			if !ok {
-				conflicts++ // no Service can be an example of both
+				conflicts++ // No Service can be an example of both.
 				continue
 			}
 			for _, trafficPolicy := range []string{"", "Cluster", "Local"} {
@@ -435,33 +411,20 @@ func TestRowsAgainstTheOracle(t *testing.T) {
 			}
 		}
 	}
-	t.Logf(
-		"%d rows: %d decisions about one row or two, %d pairs that exclude each other, %d disagreements",
-		len(rows),
-		decided,
-		conflicts,
-		disagreements,
-	)
+	t.Logf("%d rows: %d decisions about one row or two, %d pairs that exclude each other, %d disagreements",
+		len(rows), decided, conflicts, disagreements)
 }
 
-// and is the Service that is as both are, unless they contradict each other.
-func (s someService) and(other someService) (someService, bool) {
-	both := someService{Annotations: maps.Clone(s.Annotations)}
-	ok := true
+// and returns a Service with the settings of both. ok is false if they contradict each other.
+func (s someService) and(other someService) (both someService, ok bool) {
+	both, ok = someService{Annotations: maps.Clone(s.Annotations)}, true
 	one := func(a, b string) string {
 		ok = ok && (a == b || a == "" || b == "")
 		return a + strings.TrimPrefix(b, a)
 	}
-	both.Class, both.Type, both.Provider = one(
-		s.Class,
-		other.Class,
-	), one(
-		s.Type,
-		other.Type,
-	), one(
-		s.Provider,
-		other.Provider,
-	)
+	both.Class = one(s.Class, other.Class)
+	both.Type = one(s.Type, other.Type)
+	both.Provider = one(s.Provider, other.Provider)
 	for key, value := range other.Annotations {
 		if former, taken := both.Annotations[key]; taken && former != value {
 			return both, false

@@ -17,7 +17,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/util/channel"
 )
 
-// regoSources are the embedded modules and their tests, by path.
+// regoSources returns the texts of the embedded modules and their tests, by path.
 func regoSources(t testing.TB) map[string]string {
 	t.Helper()
 	sources := map[string]string{}
@@ -35,7 +35,7 @@ func regoSources(t testing.TB) map[string]string {
 	return sources
 }
 
-// parsed are the embedded modules with their tests, by path.
+// parsed returns the embedded modules and their tests, by path.
 func parsed(t testing.TB) map[string]*ast.Module {
 	t.Helper()
 	modules := map[string]*ast.Module{}
@@ -53,8 +53,7 @@ func parsed(t testing.TB) map[string]*ast.Module {
 
 func isTest(path string) bool { return strings.HasSuffix(path, testSuffix) }
 
-// TestRego runs the tests beside the modules, compiled as policies are, and wants them to reach
-// every line.
+// TestRego runs the Rego tests of the modules, compiled like policies. They must evaluate every line.
 func TestRego(t *testing.T) {
 	t.Parallel()
 	embedded, err := load()
@@ -82,12 +81,12 @@ func TestRego(t *testing.T) {
 			for name, result := range test.SubResults.Iter {
 				t.Run(strings.Join(name, "/"), func(t *testing.T) {
 					if result.Fail {
-						t.Errorf("%s: this case of %s does not hold", test.Location, test.Name)
+						t.Errorf("%s: this case of %s fails", test.Location, test.Name)
 					}
 				})
 			}
 			if !test.Pass() {
-				t.Errorf("%s: %s does not hold; %v\n%s", test.Location, test.Name, test.Error, test.Output)
+				t.Errorf("%s: %s fails; %v\n%s", test.Location, test.Name, test.Error, test.Output)
 			}
 		})
 	}
@@ -108,7 +107,7 @@ func TestRego(t *testing.T) {
 	t.Logf("%d tests cover %d of %d lines of Rego", len(tests), covered, all)
 }
 
-// TestRegoIsFormatted holds the form of opa fmt; with -update it writes it.
+// TestRegoIsFormatted checks that the modules are formatted as opa fmt does it. With -update it formats them.
 func TestRegoIsFormatted(t *testing.T) {
 	t.Parallel()
 	for path, source := range regoSources(t) {
@@ -124,12 +123,12 @@ func TestRegoIsFormatted(t *testing.T) {
 			continue
 		}
 		if diff := cmp.Diff(string(formatted), source); diff != "" {
-			t.Errorf("%s is not as opa fmt writes it; run make generate (-want +got):\n%s", path, diff)
+			t.Errorf("%s is not formatted as opa fmt does it; run make generate (-want +got):\n%s", path, diff)
 		}
 	}
 }
 
-// TestRegoIsDocumented wants METADATA of each package and of each rule that others may use.
+// TestRegoIsDocumented checks that each package, and each rule that other modules may use, has METADATA.
 func TestRegoIsDocumented(t *testing.T) {
 	t.Parallel()
 	modules := parsed(t)
@@ -145,10 +144,9 @@ func TestRegoIsDocumented(t *testing.T) {
 			t.Errorf("%s: package %s has no METADATA with title and description", path, packageName(module.Package))
 		}
 		for _, rule := range module.Rules {
-			described := slices.ContainsFunc(
-				annotations.GetRuleScope(rule),
-				func(a *ast.Annotations) bool { return a.Description != "" },
-			)
+			described := slices.ContainsFunc(annotations.GetRuleScope(rule), func(a *ast.Annotations) bool {
+				return a.Description != ""
+			})
 			if name := ruleName(rule); !strings.HasPrefix(name, "_") && !described {
 				t.Errorf("%s: %s has no METADATA with description; write it, or name it _%s", rule.Location, name, name)
 			}

@@ -21,18 +21,17 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files")
 
-// TestSchemaIsThatOfTheGoTypes generates the schema of input and compares it with the one that
-// modules are compiled against.
-func TestSchemaIsThatOfTheGoTypes(t *testing.T) {
+// TestSchemaMatchesTheGoTypes generates the schema of input, and compares it with the embedded one.
+func TestSchemaMatchesTheGoTypes(t *testing.T) {
 	object := &jsonschema.Schema{Type: "object", AdditionalProperties: jsonschema.TrueSchema}
 	reflector := jsonschema.Reflector{
 		Anonymous:      true,
 		ExpandedStruct: true,
 		DoNotReference: true,
 		Mapper: func(t reflect.Type) *jsonschema.Schema {
-			// Kubernetes objects are open: a cluster may know fields that we do not.
+			// Kubernetes objects are open: a newer cluster may have more fields.
 			switch t {
 			case reflect.TypeFor[policies.Object](), reflect.TypeFor[map[string]any](),
 				reflect.TypeFor[corev1.Service](), reflect.TypeFor[policies.Workload]():
@@ -44,14 +43,14 @@ func TestSchemaIsThatOfTheGoTypes(t *testing.T) {
 	matches(t, "schema/input.json", reflector.Reflect(&policies.Document{}), schema)
 }
 
-// TestSchemaOfKindsIsThatOfTheGoTypes does the same for the kinds that input.object may be of.
-func TestSchemaOfKindsIsThatOfTheGoTypes(t *testing.T) {
+// TestSchemaOfKindsMatchesTheGoTypes does the same for the kinds of input.object.
+func TestSchemaOfKindsMatchesTheGoTypes(t *testing.T) {
 	text := &jsonschema.Schema{Type: "string"}
 	reflector := jsonschema.Reflector{
 		Anonymous:      true,
 		ExpandedStruct: true,
 		Mapper: func(t reflect.Type) *jsonschema.Schema {
-			// What these are in JSON, only their own code knows.
+			// The JSON of these types is defined by their own marshalers.
 			switch t {
 			case reflect.TypeFor[metav1.Time](), reflect.TypeFor[metav1.MicroTime]():
 				return text
@@ -72,17 +71,17 @@ func TestSchemaOfKindsIsThatOfTheGoTypes(t *testing.T) {
 	}{}
 	matches(t, "schema/kinds.json", reflector.Reflect(kinds), kindsSchema)
 	for _, kind := range policies.WorkloadKinds {
-		isCustom := slices.ContainsFunc(
-			policies.WorkloadKinds,
-			func(k policies.WorkloadKind) bool { return k.Kind == kind.Kind && k.Custom },
-		)
+		isCustom := slices.ContainsFunc(policies.WorkloadKinds, func(k policies.WorkloadKind) bool {
+			return k.Kind == kind.Kind && k.Custom
+		})
 		if _, ok := reflect.TypeOf(kinds).FieldByName(kind.Kind); ok == isCustom {
-			t.Errorf("schema/kinds.json has %s: %t; a kind that is never custom has its Go type in the test", kind.Kind, ok)
+			t.Errorf("schema/kinds.json has %s: %t; this test must list the Go types of all kinds that are never custom",
+				kind.Kind, ok)
 		}
 	}
 }
 
-// matches compares a generated schema with the embedded one, or with -update writes it.
+// matches compares a generated schema with the embedded one. With -update it writes the schema.
 func matches(t *testing.T, path string, generated *jsonschema.Schema, have []byte) {
 	t.Helper()
 	want, err := json.MarshalIndent(generated, "", "  ")
@@ -97,10 +96,7 @@ func matches(t *testing.T, path string, generated *jsonschema.Schema, have []byt
 		return
 	}
 	if !bytes.Equal(have, want) {
-		t.Errorf(
-			"%s is not that of the Go types; run make generate (-want +got):\n%s",
-			path,
-			cmp.Diff(string(want), string(have)),
-		)
+		t.Errorf("%s does not match the Go types; run make generate (-want +got):\n%s",
+			path, cmp.Diff(string(want), string(have)))
 	}
 }

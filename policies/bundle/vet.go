@@ -16,27 +16,29 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// PackageOf is the last element of the package of a rule, which is its id with _ for -. ok is false if that is a keyword of
-// Rego.
+// PackageOf returns the last element of the package of a rule: the rule's id with _ instead of -. ok is false if that
+// name is a keyword of Rego.
 func PackageOf(id string) (name string, ok bool) {
 	name = strings.ReplaceAll(id, "-", "_")
 	return name, !ast.IsKeywordInRegoVersion(name, ast.RegoV1)
 }
 
-// Vet returns what an author should mend before a policy ships: all that Compile refuses, and beside it METADATA that is
-// missing, rules that nothing refers to, text that is not as Format writes it, and tests that do not compile. tests are
-// the files of its Rego tests, and reformat is what to do about what Format would change. An error about a test has an
-// empty Path.
+// Vet returns the problems that an author should fix before a policy ships: everything that Compile rejects, and also
+// missing METADATA, rules that nothing refers to, text that Format would change, and tests that do not compile. tests
+// holds the policy's Rego tests. reformat is the advice in messages about formatting. The Path of an error in a test is
+// empty.
 func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModule, reformat string) []*Error {
 	_, problems := c.Compile(policy)
-	isAboutRego := func(e *Error) bool { return e.Module != "" }
-	if problems != nil && !slices.ContainsFunc(problems, isAboutRego) && len(policy.Spec.Rego) > 0 {
-		// Its fields are wrong, and so its modules were not looked at.
-		alone := v1alpha1.SourceIPPolicy{ObjectMeta: metav1.ObjectMeta{Name: "alone"}, Spec: v1alpha1.SourceIPPolicySpec{Rego: policy.Spec.Rego}}
-		_, ofRego := c.Compile(alone)
-		problems = append(problems, slices.DeleteFunc(ofRego, func(e *Error) bool { return !isAboutRego(e) })...)
+	isInRego := func(e *Error) bool { return e.Module != "" }
+	if problems != nil && !slices.ContainsFunc(problems, isInRego) && len(policy.Spec.Rego) > 0 {
+		// Compile stopped at invalid fields of the policy, so compile its modules without them.
+		alone := v1alpha1.SourceIPPolicy{
+			ObjectMeta: metav1.ObjectMeta{Name: "alone"}, Spec: v1alpha1.SourceIPPolicySpec{Rego: policy.Spec.Rego},
+		}
+		_, inRego := c.Compile(alone)
+		problems = append(problems, slices.DeleteFunc(inRego, func(e *Error) bool { return !isInRego(e) })...)
 	}
-	broken := slices.ContainsFunc(problems, isAboutRego)
+	broken := slices.ContainsFunc(problems, isInRego)
 	modules := map[string]*ast.Module{}
 	for i, source := range policy.Spec.Rego {
 		of := style(source, reformat, modules)
@@ -50,7 +52,8 @@ func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModu
 		problems = append(problems, of...)
 	}
 	if len(modules) == len(policy.Spec.Rego) {
-		lints := slices.Concat(c.further(modules, problems), undocumented(modules), c.unreferred(modules), faultyMembers(modules), neverHolding(modules))
+		lints := slices.Concat(c.further(modules, problems), undocumented(modules), c.unreferred(modules),
+			faultyMembers(modules), neverHolding(modules))
 		for _, e := range lints {
 			i := slices.IndexFunc(policy.Spec.Rego, func(m v1alpha1.RegoModule) bool { return m.Name == e.Module })
 			e.Path, e.Line = fmt.Sprintf("/spec/rego/%d/module", i), textRow(policy.Spec.Rego[i].Module, e.Row)
@@ -80,7 +83,7 @@ func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModu
 	return problems
 }
 
-// parse parses a module, in Rego v1.
+// parse parses a module as Rego v1.
 func parse(source v1alpha1.RegoModule) (*ast.Module, []*Error) {
 	m, err := ast.ParseModuleWithOpts(source.Name, source.Module, ast.ParserOptions{
 		RegoVersion: ast.RegoV1, Capabilities: capabilities(), ProcessAnnotation: true,
@@ -97,7 +100,7 @@ func parse(source v1alpha1.RegoModule) (*ast.Module, []*Error) {
 	return nil, problems
 }
 
-// inSources gives errors the text of their lines, and the name of the file to those that have none.
+// inSources sets the Line of each error, and the Module of errors that have none. It returns problems.
 func inSources(problems []*Error, sources []v1alpha1.RegoModule) []*Error {
 	for _, e := range problems {
 		for _, source := range sources {
@@ -109,7 +112,7 @@ func inSources(problems []*Error, sources []v1alpha1.RegoModule) []*Error {
 	return problems
 }
 
-// textRow is a row of a text, counted from 1; empty if it has no such row.
+// textRow returns a row of a text, counted from 1, or "" if there is no such row.
 func textRow(text string, number int) string {
 	lines := strings.Split(text, "\n")
 	if number < 1 || number > len(lines) {
@@ -118,7 +121,8 @@ func textRow(text string, number int) string {
 	return lines[number-1]
 }
 
-// style parses a file into modules, and tells if it is not formatted. What does not parse is not its matter.
+// style parses a file into a map, and returns an error if the file is not formatted. It returns nil for a file that
+// does not parse.
 func style(source v1alpha1.RegoModule, reformat string, into map[string]*ast.Module) []*Error {
 	m, problems := parse(source)
 	if problems != nil {
@@ -134,10 +138,11 @@ func style(source v1alpha1.RegoModule, reformat string, into map[string]*ast.Mod
 	for at < len(got)-1 && at < len(want)-1 && got[at] == want[at] {
 		at++
 	}
-	return []*Error{{Module: source.Name, Row: at + 1, Column: 1, Line: got[at], Message: "this is not as opa fmt writes it; " + reformat}}
+	message := "this is not formatted as opa fmt does it; " + reformat
+	return []*Error{{Module: source.Name, Row: at + 1, Column: 1, Line: got[at], Message: message}}
 }
 
-// older tells that a module is Rego v0; nil if it is not.
+// older returns an error if a module is Rego v0, and nil otherwise.
 func older(source v1alpha1.RegoModule, reformat string) *Error {
 	_, problems := parse(source)
 	if problems == nil {
@@ -147,7 +152,7 @@ func older(source v1alpha1.RegoModule, reformat string) *Error {
 		return nil
 	}
 	first := *problems[0]
-	first.Message = "this is Rego v0, and must be v1; " + reformat
+	first.Message = "this is Rego v0, but must be v1; " + reformat
 	return &first
 }
 
@@ -156,8 +161,8 @@ func isV0(source v1alpha1.RegoModule) bool {
 	return err == nil
 }
 
-// Format is the text of a module as opa fmt writes it, in Rego v1 also where it was v0. The errors say why it cannot be
-// parsed as either.
+// Format returns the text of a module as opa fmt writes it, in Rego v1. The module may be v0. The errors are non-nil if
+// it parses as neither.
 func Format(source v1alpha1.RegoModule) (string, []*Error) {
 	m, problems := parse(source)
 	if problems != nil {
@@ -167,23 +172,25 @@ func Format(source v1alpha1.RegoModule) (string, []*Error) {
 		}
 		m = older
 	}
-	// opa fmt keeps import rego.v1 in what is v1.
-	formatted, err := format.AstWithOpts(m, format.Opts{RegoVersion: ast.RegoV1, DropRedundantDirectiveImports: problems != nil})
+	// Like opa fmt, keep import rego.v1 in a module that is v1 already.
+	options := format.Opts{RegoVersion: ast.RegoV1, DropRedundantDirectiveImports: problems != nil}
+	formatted, err := format.AstWithOpts(m, options)
 	if err == nil {
 		_, again := parse(v1alpha1.RegoModule{Name: source.Name, Module: string(formatted)})
 		if again == nil {
 			return string(formatted), nil
 		}
 	}
-	if problems == nil { // It is Rego v1, and the formatter fails.
+	if problems == nil { // The module is Rego v1, and the formatter failed.
 		problems = inSources(regoErrors(err), []v1alpha1.RegoModule{source})
 	}
 	return "", problems
 }
 
-// further finds what is wrong beside what was told: OPA's compiler stops at the first stage that finds anything. It compiles
-// what is left without the rules that are wrong, as far as these are of the contract, on which no other depends.
-func (c *Compiler) further(modules map[string]*ast.Module, told []*Error) []*Error {
+// further returns errors in addition to those already reported: OPA's compiler stops at the first stage that finds any.
+// It compiles the modules again without the rules that have errors. It leaves out only rules of the contract, since no
+// other rule depends on those.
+func (c *Compiler) further(modules map[string]*ast.Module, reported []*Error) []*Error {
 	var found []*Error
 	left := maps.Clone(modules)
 	for {
@@ -192,14 +199,14 @@ func (c *Compiler) further(modules map[string]*ast.Module, told []*Error) []*Err
 			rest := m.Copy()
 			rest.Rules = slices.DeleteFunc(rest.Rules, func(rule *ast.Rule) bool {
 				last := rule.Location.Row + strings.Count(string(rule.Location.Text), "\n")
-				return slices.Contains(contract, ruleName(rule)) && slices.ContainsFunc(told, func(e *Error) bool {
+				return slices.Contains(contract, ruleName(rule)) && slices.ContainsFunc(reported, func(e *Error) bool {
 					return e.Module == name && rule.Location.Row <= e.Row && e.Row <= last
 				})
 			})
 			removed = removed || len(rest.Rules) < len(m.Rules)
 			left[name] = rest
 			if nesting(rest) > maxNesting {
-				return found // The compiler might not come to an end.
+				return found // The compiler might not terminate.
 			}
 		}
 		if !removed {
@@ -211,20 +218,25 @@ func (c *Compiler) further(modules map[string]*ast.Module, told []*Error) []*Err
 		if compiler.Compile(all); !compiler.Failed() {
 			return found
 		}
-		// An import may have been for a rule that was removed.
-		told = slices.DeleteFunc(regoErrors(compiler.Errors), func(e *Error) bool { return strings.HasPrefix(e.Message, "import ") })
-		found = append(found, told...)
+		// An import may be unused now only because its rule was removed.
+		reported = slices.DeleteFunc(regoErrors(compiler.Errors), func(e *Error) bool {
+			return strings.HasPrefix(e.Message, "import ")
+		})
+		found = append(found, reported...)
 	}
 }
 
-// undocumented tells which packages have no METADATA with title and description, and which rules of the contract have
-// none with a description: they are what explain and reviewers read.
+// undocumented returns an error for each package without a title or description in its METADATA, and for each rule of
+// the contract without a description. explain shows them, and reviewers read them.
 func undocumented(modules map[string]*ast.Module) []*Error {
 	annotations, errs := ast.BuildAnnotationSet(slices.Collect(maps.Values(modules)))
 	if errs != nil {
-		return nil // Compile tells.
+		return nil // Compile reports these errors.
 	}
 	var problems []*Error
+	report := func(name string, at *ast.Location, format string, args ...any) {
+		problems = append(problems, &Error{Module: name, Row: at.Row, Column: at.Col, Message: fmt.Sprintf(format, args...)})
+	}
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		m := modules[name]
 		own := annotations.GetPackageScope(m.Package)
@@ -233,8 +245,8 @@ func undocumented(modules map[string]*ast.Module) []*Error {
 			missing bool
 		}{{"title", own == nil || own.Title == ""}, {"description", own == nil || own.Description == ""}} {
 			if key.missing {
-				problems = append(problems, &Error{Module: name, Row: m.Package.Location.Row, Column: m.Package.Location.Col, Message: fmt.Sprintf(
-					`the package has no METADATA with a %s; write "# METADATA" and "# %[1]s: ..." above it`, key.name)})
+				report(name, m.Package.Location,
+					`the package has no METADATA with a %s; write "# METADATA" and "# %[1]s: ..." above it`, key.name)
 			}
 		}
 		for _, word := range contract {
@@ -245,40 +257,42 @@ func undocumented(modules map[string]*ast.Module) []*Error {
 				}
 			}
 			described := slices.ContainsFunc(rules, func(rule *ast.Rule) bool {
-				return slices.ContainsFunc(annotations.GetRuleScope(rule), func(a *ast.Annotations) bool { return a.Description != "" })
+				return slices.ContainsFunc(annotations.GetRuleScope(rule), func(a *ast.Annotations) bool {
+					return a.Description != ""
+				})
 			})
 			if len(rules) > 0 && !described {
-				problems = append(problems, &Error{Module: name, Row: rules[0].Location.Row, Column: rules[0].Location.Col, Message: fmt.Sprintf(
-					`%s has no METADATA with a description; write "# METADATA" and "# description: ..." above it`, word)})
+				report(name, rules[0].Location,
+					`%s has no METADATA with a description; write "# METADATA" and "# description: ..." above it`, word)
 			}
 		}
 	}
 	return problems
 }
 
-// unreferred tells which rules of the modules nothing refers to, but for the contract's, and for the sets that Compile
-// tells of.
+// unreferred returns an error for each rule that nothing refers to, and for each reference to data that does not exist.
+// It leaves out the rules of the contract, and the sets that Compile reports.
 func (c *Compiler) unreferred(modules map[string]*ast.Module) []*Error {
 	compiler := c.resolve(modules)
 	if compiler == nil {
-		return nil // Compile tells.
+		return nil // Compile reports why.
 	}
 	var problems []*Error
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
-		problems = append(problems, absent(compiler, modules[name], name, "so this never holds; modules")...)
+		problems = append(problems, absent(compiler, modules[name], name, "so this is always undefined; modules")...)
 	}
 	referred := referredIn(compiler, modules)
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		m := modules[name]
 		whole := m.Package.Path.String()
-		told := map[string]bool{}
+		reported := map[string]bool{}
 		for _, rule := range m.Rules {
 			word := ruleName(rule)
-			ofCompile := rule.Head.RuleKind() == ast.MultiValue && !strings.HasPrefix(word, "_")
-			if told[word] || ofCompile || slices.Contains(contract, word) || referred[whole+"."+word] {
+			byCompile := rule.Head.RuleKind() == ast.MultiValue && !strings.HasPrefix(word, "_")
+			if reported[word] || byCompile || slices.Contains(contract, word) || referred[whole+"."+word] {
 				continue
 			}
-			told[word] = true
+			reported[word] = true
 			problems = append(problems, &Error{Module: name, Row: rule.Location.Row, Column: rule.Location.Col,
 				Message: fmt.Sprintf("nothing refers to %s; remove it", word)})
 		}
@@ -286,7 +300,8 @@ func (c *Compiler) unreferred(modules map[string]*ast.Module) []*Error {
 	return problems
 }
 
-// resolve compiles modules together with the library as far as their references are in full; nil if they do not compile.
+// resolve compiles modules together with the library up to the stage that resolves references to full paths. It returns
+// nil if they do not compile.
 func (c *Compiler) resolve(modules map[string]*ast.Module) *ast.Compiler {
 	compiler := newCompiler().WithStrict(false).WithOnlyStagesUpTo(ast.StageResolveRefs)
 	all := maps.Clone(c.lib)
@@ -297,7 +312,7 @@ func (c *Compiler) resolve(modules map[string]*ast.Module) *ast.Compiler {
 	return compiler
 }
 
-// referredIn are the paths that modules refer to.
+// referredIn returns the paths that modules refer to.
 func referredIn(compiler *ast.Compiler, modules map[string]*ast.Module) map[string]bool {
 	referred := map[string]bool{}
 	for name := range modules {
@@ -306,32 +321,35 @@ func referredIn(compiler *ast.Compiler, modules map[string]*ast.Module) map[stri
 			for n := range prefix {
 				referred[prefix[:n+1].String()] = true
 			}
-			referred[ref.String()] = true // a package that is read as a whole
+			referred[ref.String()] = true // A module may read a package as a whole.
 			return false
 		})
 	}
 	return referred
 }
 
-// absent tells which data a module imports or refers to that is not there; what it imports is told where it does that, and
-// no more where it is used. consequence says what comes of it, and who asks.
+// absent returns an error for each import of, and each reference to, data that does not exist. It reports an import
+// once, and not where the imported data is used. consequence continues the message after the path, up to the subject of
+// "can read".
 func absent(compiler *ast.Compiler, m *ast.Module, name, consequence string) []*Error {
 	var problems []*Error
 	var imports []ast.Ref
 	check := func(ref ast.Ref) bool {
 		prefix := ref.ConstantPrefix()
-		if !strings.HasPrefix(prefix.String(), "data.") || isThere(compiler, prefix) || slices.ContainsFunc(imports, prefix.HasPrefix) {
+		if !strings.HasPrefix(prefix.String(), "data.") || exists(compiler, prefix) ||
+			slices.ContainsFunc(imports, prefix.HasPrefix) {
 			return false
 		}
-		at := prefix[len(prefix)-1].Location // Terms that stand for an import have one place for all its uses.
+		at := prefix[len(prefix)-1].Location // The other terms of an imported path have the location of the import.
 		problems = append(problems, &Error{Module: name, Row: at.Row, Column: at.Col, Message: fmt.Sprintf(
-			"there is no %v, %s see the rules of their own policy, those of data.sourceward.lib, and data.sourceward.providers", prefix, consequence)})
+			"there is no %v, %s can read the rules of their own policy, data.sourceward.lib and data.sourceward.providers",
+			prefix, consequence)})
 		return false
 	}
-	for _, imported := range m.Imports { // which the compiler drops when they are resolved
+	for _, imported := range m.Imports { // The compiled modules have no imports: the compiler drops them.
 		path, _ := imported.Path.Value.(ast.Ref)
-		told := len(problems)
-		if check(path); len(problems) > told {
+		reported := len(problems)
+		if check(path); len(problems) > reported {
 			imports = append(imports, path)
 		}
 	}
@@ -339,8 +357,8 @@ func absent(compiler *ast.Compiler, m *ast.Module, name, consequence string) []*
 	return problems
 }
 
-// isThere tells whether rules or data are at a path, or on the way to it or below it.
-func isThere(compiler *ast.Compiler, path ast.Ref) bool {
+// exists reports whether a path names, contains or lies within a rule or the provider table.
+func exists(compiler *ast.Compiler, path ast.Ref) bool {
 	table := ast.MustParseRef("data.sourceward." + providersKey)
 	if path.HasPrefix(table) || table.HasPrefix(path) {
 		return true
@@ -358,8 +376,8 @@ func isThere(compiler *ast.Compiler, path ast.Ref) bool {
 	return false
 }
 
-// faultyMembers tells which members of the contract's sets, as far as they are written out, would be faults when they are
-// given: it reads the object in a rule's head, or the one that its body assigns to the name in the head.
+// faultyMembers returns an error for each member of the contract's sets that would fail at evaluation. It checks
+// members that are object literals: in the head of a rule, or assigned in its body to the variable in the head.
 func faultyMembers(modules map[string]*ast.Module) []*Error {
 	var problems []*Error
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
@@ -373,12 +391,13 @@ func faultyMembers(modules map[string]*ast.Module) []*Error {
 				if at == nil {
 					at = rule.Location
 				}
-				problems = append(problems, &Error{Module: name, Row: at.Row, Column: at.Col, Message: fmt.Sprintf(format, args...)})
+				message := fmt.Sprintf(format, args...)
+				problems = append(problems, &Error{Module: name, Row: at.Row, Column: at.Col, Message: message})
 			}
 			object, isObject := member.Value.(ast.Object)
 			if !isObject {
 				if isText(member) {
-					problem(member.Location, `%s gives a text; give an object with %s: {"message": ...}`, ruleName(rule), keys)
+					problem(member.Location, `%s contains a string; want an object with %s: {"message": ...}`, ruleName(rule), keys)
 				}
 				continue
 			}
@@ -388,12 +407,12 @@ func faultyMembers(modules map[string]*ast.Module) []*Error {
 				word, isConstant := key.Value.(ast.String)
 				given[string(word)] = true
 				isKey := slices.Contains(strings.Split(keys, ", "), string(word))
-				open = open || !isKey // which may be a misspelt one
+				open = open || !isKey // It may be a misspelled key, so do not report a missing one as well.
 				text, isText := value.Value.(ast.String)
 				wanted, isWord := memberWords[string(word)]
 				switch {
 				case isConstant && !isKey:
-					problem(key.Location, "a member of %s has no key %s; want one of %s", ruleName(rule), string(word), keys)
+					problem(key.Location, "a member of %s cannot have the key %s; want one of %s", ruleName(rule), string(word), keys)
 				case isText && isWord && !slices.Contains(wanted, string(text)):
 					problem(value.Location, "%s %s is not one of %s", string(word), text, strings.Join(wanted, ", "))
 				case isText && word == "path" && text != "" && !strings.HasPrefix(string(text), "/"):
@@ -412,14 +431,14 @@ func faultyMembers(modules map[string]*ast.Module) []*Error {
 	return problems
 }
 
-// isSkew tells whether a value is a whole number of at least 1.
+// isSkew reports whether a value is a whole number of at least 1.
 func isSkew(value ast.Value) bool {
 	number, _ := value.(ast.Number)
 	n, whole := number.Int()
 	return whole && n >= 1
 }
 
-// memberWords are the words that a key of a member may have as its value.
+// memberWords holds, for the keys of members that accept only some words, those words.
 var memberWords = map[string][]string{
 	"strength":          {string(policies.StrengthHard), string(policies.StrengthSoft)},
 	"verdict":           words(policies.Verdicts),
@@ -427,7 +446,8 @@ var memberWords = map[string][]string{
 	"whenUnsatisfiable": words(v1alpha1.WhenUnsatisfiables),
 }
 
-// written is the term that a rule adds to its set, where the head names what the body assigns.
+// written returns the term that a rule adds to its set. If the head is a variable, that is the term that the body
+// assigns to it.
 func written(rule *ast.Rule) *ast.Term {
 	name, ok := rule.Head.Key.Value.(ast.Var)
 	for _, expr := range rule.Body {
@@ -438,7 +458,7 @@ func written(rule *ast.Rule) *ast.Term {
 	return rule.Head.Key
 }
 
-// isText tells whether a term is, whatever its variables are, no object but a text.
+// isText reports whether a term is a string for all values of its variables.
 func isText(term *ast.Term) bool {
 	switch value := term.Value.(type) {
 	case ast.String:
@@ -449,21 +469,24 @@ func isText(term *ast.Term) bool {
 	return false
 }
 
-// neverHolding tells which rules ask for an object of a kind that is never judged.
+// neverHolding returns an error for each rule that compares input.object.kind with a kind that is never checked.
 func neverHolding(modules map[string]*ast.Module) []*Error {
 	var problems []*Error
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		for _, rule := range modules[name].Rules {
 			if kind := guardOf(rule); kind != "" && !slices.Contains(policies.Kinds, kind) {
-				problems = append(problems, &Error{Module: name, Row: rule.Location.Row, Column: rule.Location.Col, Message: fmt.Sprintf(
-					"input.object.kind is never %s, so this never holds; want one of %s", kind, strings.Join(policies.Kinds, ", "))})
+				message := fmt.Sprintf("input.object.kind is never %s, so this rule never fires; want one of %s",
+					kind, strings.Join(policies.Kinds, ", "))
+				problems = append(problems, &Error{
+					Module: name, Row: rule.Location.Row, Column: rule.Location.Col, Message: message,
+				})
 			}
 		}
 	}
 	return problems
 }
 
-// vetTests tells what is wrong with tests that can be parsed, as are the modules that they are about.
+// vetTests returns the problems of tests. The tests and the modules that they test have been parsed.
 func (c *Compiler) vetTests(all map[string]*ast.Module, tests []v1alpha1.RegoModule) []*Error {
 	problems := c.absentForTests(all, tests)
 	if problems == nil {
@@ -471,7 +494,7 @@ func (c *Compiler) vetTests(all map[string]*ast.Module, tests []v1alpha1.RegoMod
 	}
 	compiler := c.resolve(all)
 	if compiler == nil {
-		return problems // compileTests tells.
+		return problems // compileTests reports why.
 	}
 	referred := referredIn(compiler, all)
 	for _, source := range tests {
@@ -480,29 +503,33 @@ func (c *Compiler) vetTests(all map[string]*ast.Module, tests []v1alpha1.RegoMod
 			word := ruleName(rule)
 			runs := strings.HasPrefix(word, tester.TestPrefix) || strings.HasPrefix(word, tester.SkipTestPrefix)
 			if !runs && !strings.HasPrefix(word, "_") && !referred[m.Package.Path.String()+"."+word] {
-				problems = append(problems, &Error{Module: source.Name, Row: rule.Location.Row, Column: rule.Location.Col,
-					Message: fmt.Sprintf("nothing runs %s or refers to it; begin its name with %s, or remove it", word, tester.TestPrefix)})
+				message := fmt.Sprintf("nothing runs %s or refers to it; begin its name with %s, or remove it",
+					word, tester.TestPrefix)
+				problems = append(problems, &Error{
+					Module: source.Name, Row: rule.Location.Row, Column: rule.Location.Col, Message: message,
+				})
 			}
 		}
 	}
 	return inSources(problems, tests)
 }
 
-// absentForTests tells what tests import or refer to that is not there: OPA says of the one what follows from it, and of the
-// other nothing.
+// absentForTests returns an error for each import of, and each reference to, data that does not exist. OPA reports only
+// consequences of such an import, and does not report such a reference at all.
 func (c *Compiler) absentForTests(all map[string]*ast.Module, tests []v1alpha1.RegoModule) []*Error {
 	compiler := c.resolve(all)
 	if compiler == nil {
-		return nil // compileTests tells.
+		return nil // compileTests reports why.
 	}
 	var problems []*Error
 	for _, source := range tests {
-		problems = append(problems, absent(compiler, all[source.Name], source.Name, "so a test of it tells nothing; tests")...)
+		found := absent(compiler, all[source.Name], source.Name, "so a test of it proves nothing; tests")
+		problems = append(problems, found...)
 	}
 	return inSources(problems, tests)
 }
 
-// compileTests compiles tests together with the modules that they are about.
+// compileTests compiles tests together with the modules that they test, and returns the errors in the tests.
 func (c *Compiler) compileTests(all map[string]*ast.Module, tests []v1alpha1.RegoModule) []*Error {
 	compiler := newCompiler().WithEnablePrintStatements(true)
 	together := maps.Clone(c.lib)

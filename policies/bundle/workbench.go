@@ -24,27 +24,28 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// Workbench is one policy as its author looks at it: its rules one by one, with what they print and which of their lines
-// were evaluated. It is made by Compiler.Workbench, and is not safe for concurrent use.
+// A Workbench evaluates one policy for its author: rule by rule, with the output of print() and with coverage.
+// It is returned by Compiler.Workbench, and is not safe for concurrent use.
 type Workbench struct {
 	compiler *Compiler
 	policy   *Policy
 	set      *Set
-	// modules are the policy's own, printing the same compiled with the library so that print() has an effect.
+	// modules holds the policy's own modules. printing holds them compiled with the library, and with print() enabled.
 	modules  map[string]*ast.Module
 	printing *ast.Compiler
 	coverage *cover.Cover
 	asks     []policies.Document
 }
 
-// Workbench compiles a policy. The errors are those of Compile.
+// Workbench compiles a policy and returns a Workbench for it. The errors are those of Compile.
 func (c *Compiler) Workbench(policy v1alpha1.SourceIPPolicy) (*Workbench, []*Error) {
 	compiled, problems := c.Compile(policy)
 	if problems != nil {
 		return nil, problems
 	}
 	w := &Workbench{
-		compiler: c, policy: compiled, set: c.Set([]*Policy{compiled}), coverage: cover.New(), modules: map[string]*ast.Module{},
+		compiler: c, policy: compiled, set: c.Set([]*Policy{compiled}),
+		coverage: cover.New(), modules: map[string]*ast.Module{},
 	}
 	for _, source := range compiled.Spec.Rego {
 		if w.modules[source.Name], problems = parse(source); problems != nil {
@@ -60,11 +61,14 @@ func (c *Compiler) Workbench(policy v1alpha1.SourceIPPolicy) (*Workbench, []*Err
 	return w, nil
 }
 
-// Policies are this policy alone, for policies.Resolve.
+// Policies returns this policy alone, for policies.Resolve.
 func (w *Workbench) Policies() policies.Policies { return w.set.Policies }
 
-// Evaluate implements policies.Rules with this policy alone, as a Set does, and remembers what was asked of it.
-func (w *Workbench) Evaluate(ctx context.Context, document policies.Document, applied []policies.AppliedPolicy) []policies.Answer {
+// Evaluate implements policies.Rules like a Set that holds only this policy. It records the documents that it is called
+// with, for Asks.
+func (w *Workbench) Evaluate(
+	ctx context.Context, document policies.Document, applied []policies.AppliedPolicy,
+) []policies.Answer {
 	for _, policy := range applied {
 		if policy.Name == w.policy.Name {
 			own := document
@@ -75,17 +79,17 @@ func (w *Workbench) Evaluate(ctx context.Context, document policies.Document, ap
 	return w.set.Evaluate(ctx, document, applied)
 }
 
-// Asks are the documents that were asked about since the last call, with the policy's own Parameters, in order. The first of
-// a decision is about the object under review, and those after it about Services that its pods are behind. There is none if
-// the policy does not match the object.
+// Asks returns the documents for which Evaluate was called since the last call of Asks, in order, with the policy's own
+// Parameters. The first document of a decision holds the object under review. The next ones hold the Services that
+// select its pods. There are none if the policy does not match the object.
 func (w *Workbench) Asks() []policies.Document {
 	asks := w.asks
 	w.asks = nil
 	return asks
 }
 
-// Input is what modules see as input, as JSON would hold it: maps, lists, strings, numbers.
-// The error is non-nil when the document cannot be turned into it.
+// Input returns the document that modules see as input, in the types of JSON: maps, lists, strings, numbers.
+// The error is non-nil if the document cannot be converted.
 func (w *Workbench) Input(ask policies.Document) (any, error) {
 	document, err := ast.JSON(inputOf(ask, ask.Parameters))
 	if err != nil {
@@ -94,25 +98,25 @@ func (w *Workbench) Input(ask policies.Document) (any, error) {
 	return document, util.RoundTrip(&document)
 }
 
-// Outcome is what one rule of the contract gave.
+// An Outcome is the result of evaluating one rule of the contract.
 type Outcome struct {
-	// Module is the last element of the package, and Rule one of the contract's words.
+	// Module is the last element of the package, and Rule the name of the rule, such as deny.
 	Module, Rule string
-	// Skipped tells that METADATA custom.kinds leaves the kind of the object out.
+	// Skipped is true if METADATA custom.kinds does not list the kind of the object.
 	Skipped bool
 	// Reasons are the members of the set, sorted.
 	Reasons []any
-	// Printed is what print() wrote, in order.
+	// Printed is the output of print(), in order.
 	Printed []Print
-	// Fault says why the rule could not be evaluated, or that a member is not as the contract wants it; else nil.
+	// Fault is non-nil if the rule could not be evaluated, or if a member violates the contract.
 	Fault error
-	// Trace is OPA's trace of the policy's own modules, if it was asked for.
+	// Trace is OPA's trace of the policy's own modules, if it was requested.
 	Trace string
 }
 
-// Print is what one call of print() wrote.
+// A Print is the output of one call of print().
 type Print struct {
-	// Module is the name of the module, and Row the row in it.
+	// Module is the name of the module, and Row the row of the call in it.
 	Module string
 	Row    int
 	Text   string
@@ -127,8 +131,8 @@ func (p *prints) Print(at print.Context, text string) error {
 	return nil
 }
 
-// Outcomes evaluates each rule of the contract on its own, and counts the lines that were evaluated.
-// The error is non-nil when the document cannot be turned into input.
+// Outcomes evaluates each rule of the contract on its own, and adds the evaluated lines to the coverage.
+// The error is non-nil if a rule cannot be prepared for evaluation.
 func (w *Workbench) Outcomes(ctx context.Context, ask policies.Document, trace bool) ([]Outcome, error) {
 	if w.policy.module == nil {
 		return nil, nil
@@ -150,14 +154,16 @@ func (w *Workbench) Outcomes(ctx context.Context, ask policies.Document, trace b
 
 func (w *Workbench) evaluate(ctx context.Context, r rule, ask policies.Document, trace bool, outcome *Outcome) error {
 	value := inputOf(ask, ask.Parameters)
-	ctx, cancel := context.WithTimeoutCause(ctx, tracedTimeout, fmt.Errorf("the evaluation took longer than %s", tracedTimeout))
+	cause := fmt.Errorf("the evaluation took longer than %s", tracedTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, tracedTimeout, cause)
 	defer cancel()
 	prepared, err := w.prepare(w.printing, r)
 	if err != nil {
 		return err
 	}
 	options := []rego.EvalOption{
-		rego.EvalParsedInput(value), rego.EvalSortSets(true), rego.EvalPrintHook((*prints)(&outcome.Printed)), rego.EvalQueryTracer(w.coverage),
+		rego.EvalParsedInput(value), rego.EvalSortSets(true),
+		rego.EvalPrintHook((*prints)(&outcome.Printed)), rego.EvalQueryTracer(w.coverage),
 	}
 	var events topdown.BufferTracer
 	if trace {
@@ -178,7 +184,7 @@ func (w *Workbench) evaluate(ctx context.Context, r rule, ask policies.Document,
 		outcome.Reasons, _ = results[0].Bindings["reasons"].([]any)
 	}
 	if len(outcome.Reasons) > MaxReasons {
-		outcome.Fault = fmt.Errorf("gave %d reasons; want at most %d", len(outcome.Reasons), MaxReasons)
+		outcome.Fault = fmt.Errorf("the set has %d members; want at most %d", len(outcome.Reasons), MaxReasons)
 	}
 	for _, member := range outcome.Reasons {
 		outcome.Fault = cmp.Or(outcome.Fault, r.read(member, &policies.Answer{}))
@@ -186,10 +192,10 @@ func (w *Workbench) evaluate(ctx context.Context, r rule, ask policies.Document,
 	return nil
 }
 
-// tracedTimeout bounds an evaluation that is watched, which takes many times as long as one that is not.
+// tracedTimeout bounds an evaluation with coverage or a trace, which takes many times as long as one without.
 const tracedTimeout = 20 * EvaluationTimeout
 
-// prepare prepares the question for one rule.
+// prepare prepares the query for one rule.
 func (w *Workbench) prepare(compiler *ast.Compiler, r rule) (rego.PreparedEvalQuery, error) {
 	return rego.New(
 		rego.Compiler(compiler), rego.Store(w.compiler.store), rego.StrictBuiltinErrors(true),
@@ -206,7 +212,8 @@ func (w *Workbench) packageOf(r rule) string {
 	return ""
 }
 
-// pretty is a trace less what is not in the policy's own modules, the ways back, and the steps of print itself.
+// pretty formats a trace. It keeps the main events in the policy's own modules, without backtracking and without the
+// steps of print().
 func (w *Workbench) pretty(events []*topdown.Event) string {
 	shown := []topdown.Op{topdown.EnterOp, topdown.EvalOp, topdown.ExitOp, topdown.FailOp, topdown.NoteOp}
 	prints := map[string]bool{}
@@ -229,24 +236,26 @@ func (w *Workbench) pretty(events []*topdown.Event) string {
 	return text.String()
 }
 
-// TestResult is what came of one Rego test.
+// A TestResult is the result of one Rego test.
 type TestResult struct {
-	// Name is the name of the test with the last element of its package, corp_test.test_it.
+	// Name is the name of the test after the last element of its package, such as corp_test.test_it.
 	Name string
-	// File is the name of the file that it is in, and Row and Column its place.
+	// File is the name of the file of the test, and Row and Column the position in it. For a failed test they are the
+	// position of the failure, if that is known.
 	File        string
 	Row, Column int
-	// Skipped tells that its name begins with todo_.
+	// Skipped is true if the name of the test begins with todo_.
 	Skipped bool
-	// Failure says in one line why it failed; empty if it did not.
+	// Failure describes in one line why the test failed. It is empty if the test passed.
 	Failure string
-	// Printed is what print() wrote, as lines.
+	// Printed is the output of print(), as lines.
 	Printed string
 }
 
-// Test runs the Rego tests in files whose full name, such as data.sourceward.custom.corp_test.test_it, matches a regular
-// expression, sorted by place. Tests see the policy's own modules, the library and the data of the providers, and have the
-// functions that modules have. The errors are those of tests that do not compile. Lines that they evaluate are counted.
+// Test runs the Rego tests whose full name, such as data.sourceward.custom.corp_test.test_it, matches the regular
+// expression run, and returns their results, sorted by position. Tests can read the policy's own modules, the library
+// and the provider table, and can call the same functions as modules. The lines that they evaluate are added to the
+// coverage. The errors are non-nil if the tests do not compile.
 func (w *Workbench) Test(ctx context.Context, tests []v1alpha1.RegoModule, run string) ([]TestResult, []*Error) {
 	all := maps.Clone(w.compiler.lib)
 	maps.Copy(all, w.modules)
@@ -276,18 +285,20 @@ func (w *Workbench) Test(ctx context.Context, tests []v1alpha1.RegoModule, run s
 	results := []TestResult{}
 	for _, result := range channel.Collect(found) {
 		at := TestResult{
-			Name: lastOf(result.Package) + "." + result.Name, File: result.Location.File, Row: result.Location.Row, Column: result.Location.Col,
+			Name: lastOf(result.Package) + "." + result.Name,
+			File: result.Location.File, Row: result.Location.Row, Column: result.Location.Col,
 			Skipped: result.Skip, Printed: string(result.Output),
 		}
 		switch {
 		case result.Error != nil:
 			at.Failure = oneLine(result.Error.Error())
-			if fault, ok := errors.AsType[*topdown.Error](result.Error); ok && fault.Location != nil && fault.Location.File != "" {
+			fault, ok := errors.AsType[*topdown.Error](result.Error)
+			if ok && fault.Location != nil && fault.Location.File != "" {
 				at.File, at.Row, at.Column = fault.Location.File, fault.Location.Row, fault.Location.Col
 				at.Failure = oneLine(fault.Message)
 			}
 		case result.Fail:
-			at.Failure = notHolding
+			at.Failure = failing
 			var cases []string
 			for name, sub := range result.SubResults.Iter {
 				if sub.Fail && len(sub.SubResults) == 0 {
@@ -295,7 +306,7 @@ func (w *Workbench) Test(ctx context.Context, tests []v1alpha1.RegoModule, run s
 				}
 			}
 			if cases != nil {
-				at.Failure = "it does not hold for " + strings.Join(cases, ", ")
+				at.Failure = "the test fails for " + strings.Join(cases, ", ")
 			}
 		}
 		results = append(results, at)
@@ -307,14 +318,14 @@ func (w *Workbench) Test(ctx context.Context, tests []v1alpha1.RegoModule, run s
 	return results, nil
 }
 
-// whyFailed runs the tests that failed once more, traced, and tells which expression failed.
+// whyFailed runs the failed tests again with a trace, and adds to their results the expression that failed.
 func (w *Workbench) whyFailed(ctx context.Context, runner *tester.Runner, results []TestResult) {
 	if !slices.ContainsFunc(results, func(r TestResult) bool { return r.Failure != "" }) {
 		return
 	}
 	found, err := runner.EnableTracing(true).RunTests(ctx, nil)
 	if err != nil {
-		return // It has compiled before.
+		return // This cannot happen: the tests compiled before.
 	}
 	failed := map[string]*ast.Location{}
 	for _, result := range channel.Collect(found) {
@@ -323,17 +334,17 @@ func (w *Workbench) whyFailed(ctx context.Context, runner *tester.Runner, result
 		}
 	}
 	for i, r := range results {
-		if at := failed[r.Name]; r.Failure == notHolding && at != nil {
+		if at := failed[r.Name]; r.Failure == failing && at != nil {
 			results[i].Row, results[i].Column = at.Row, at.Col
-			results[i].Failure = "this does not hold: " + oneLine(string(at.Text))
+			results[i].Failure = "this is false or undefined: " + oneLine(string(at.Text))
 		}
 	}
 }
 
-// notHolding is the failure of a test of which no more is known.
-const notHolding = "it does not hold"
+// failing is the Failure of a test if the expression that failed is not known.
+const failing = "the test fails"
 
-// lastFailure is where, in the text of a rule, an evaluation failed at last; nil if it did not.
+// lastFailure returns the position in a rule of the last expression that failed, or nil.
 func lastFailure(trace []*topdown.Event, rule *ast.Location) *ast.Location {
 	last := rule.Row + strings.Count(string(rule.Text), "\n")
 	for _, event := range slices.Backward(trace) {
@@ -347,16 +358,16 @@ func lastFailure(trace []*topdown.Event, rule *ast.Location) *ast.Location {
 
 func lastOf(path string) string { return path[strings.LastIndex(path, ".")+1:] }
 
-// Coverage is how much of one module was evaluated, by Test and Outcomes.
+// Coverage is the part of one module that Test and Outcomes have evaluated.
 type Coverage struct {
-	// Module is its name.
+	// Module is the name of the module.
 	Module string
-	// Lines is the number of lines that can be evaluated, and Missed are the rows of those that were not, sorted.
+	// Lines is the number of lines that can be evaluated. Missed holds the rows of the lines that were not, sorted.
 	Lines  int
 	Missed []int
 }
 
-// Coverage returns that of the policy's modules, by name.
+// Coverage returns the coverage of each of the policy's modules, sorted by name.
 func (w *Workbench) Coverage() []Coverage {
 	report := w.coverage.Report(w.modules)
 	var all []Coverage
@@ -377,17 +388,17 @@ func (w *Workbench) Coverage() []Coverage {
 	return all
 }
 
-// Cost is what one rule costs for one object, on the average.
+// A Cost is the average cost of one evaluation of a rule.
 type Cost struct {
-	// Module and Rule are those of an Outcome; both are empty for the whole policy as a webhook evaluates it.
+	// Module and Rule are those of an Outcome. Both are empty for the whole policy as the webhook evaluates it.
 	Module, Rule string
-	// Nanoseconds, Allocations and Bytes are those of one evaluation.
+	// Nanoseconds, Allocations and Bytes are the averages for one evaluation.
 	Nanoseconds, Allocations, Bytes int64
 }
 
-// Costs measures each rule of the contract over documents, and then the whole policy. progress is called before each
-// measurement, of which each takes about a second. Rules that are not asked about any of the documents are left out.
-// The error is non-nil when one of them cannot be evaluated.
+// Costs measures the evaluation of each rule of the contract for documents, and then that of the whole policy. Each
+// measurement takes about a second, and progress is called before it. Rules that apply to none of the documents are
+// left out. The error is non-nil if an evaluation fails.
 func (w *Workbench) Costs(ctx context.Context, asks []policies.Document, progress func(done, all int)) ([]Cost, error) {
 	m := w.policy.module
 	if m == nil {
@@ -397,7 +408,7 @@ func (w *Workbench) Costs(ctx context.Context, asks []policies.Document, progres
 	all := maps.Clone(w.compiler.lib)
 	maps.Copy(all, w.modules)
 	if shipped.Compile(all); shipped.Failed() {
-		return nil, shipped.Errors // which Compile excludes
+		return nil, shipped.Errors // Compile has ruled this out.
 	}
 	var costs []Cost
 	for i, r := range m.rules {
@@ -439,7 +450,8 @@ func (w *Workbench) Costs(ctx context.Context, asks []policies.Document, progres
 	return append(costs, whole), nil
 }
 
-// measure is the cost of a function that is given a number that grows. The error is the first of its own.
+// measure returns the cost of a function, which it calls with 0, 1, 2 and so on. The error is the first one that the
+// function returns.
 func measure(evaluate func(n int) error) (Cost, error) {
 	var first error
 	result := testing.Benchmark(func(b *testing.B) {

@@ -11,7 +11,7 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// printing has a rule for Services that prints, one for workloads, and a line that is never reached.
+// printing returns a policy with a rule for Services that calls print(), and a rule for Pods.
 func printing() v1alpha1.SourceIPPolicy {
 	return policyWith("corp", `deny contains {"message": "no"} if {
 	print("kind", input.object.kind)
@@ -24,7 +24,7 @@ warn contains {"message": "never"} if {
 }`)
 }
 
-// ask is what Decide asks of a policy about a Service.
+// ask evaluates the policy for a Service, as Decide does, and returns the document.
 func ask(t *testing.T, w *Workbench) policies.Document {
 	t.Helper()
 	answers := w.Evaluate(t.Context(), service(t), applied("corp"))
@@ -35,7 +35,7 @@ func ask(t *testing.T, w *Workbench) policies.Document {
 	return asks[0]
 }
 
-func TestPrintHasAnEffectForAuthorsOnly(t *testing.T) {
+func TestPrintWorksOnlyInAWorkbench(t *testing.T) {
 	t.Parallel()
 	set, problems := Compile([]v1alpha1.SourceIPPolicy{printing()})
 	if problems != nil {
@@ -66,13 +66,14 @@ func TestPrintHasAnEffectForAuthorsOnly(t *testing.T) {
 	}
 }
 
-func TestLinesThatNothingEvaluatedAreCounted(t *testing.T) {
+func TestCoverageCountsLinesThatWereNotEvaluated(t *testing.T) {
 	t.Parallel()
 	w, problems := NewCompiler().Workbench(printing())
 	if problems != nil {
 		t.Fatal(problems)
 	}
-	if diff := cmp.Diff([]Coverage{{Module: "corp.rego", Lines: 6, Missed: []int{3, 4, 5, 8, 9, 10}}}, w.Coverage()); diff != "" {
+	want := []Coverage{{Module: "corp.rego", Lines: 6, Missed: []int{3, 4, 5, 8, 9, 10}}}
+	if diff := cmp.Diff(want, w.Coverage()); diff != "" {
 		t.Errorf("Coverage() before any evaluation mismatch (-want +got):\n%s", diff)
 	}
 	if _, err := w.Outcomes(t.Context(), ask(t, w), false); err != nil {
@@ -91,7 +92,7 @@ test_pod if count(data.sourceward.custom.corp.warn) == 1 with input.object.kind 
 	}
 }
 
-func TestAPolicyThatDoesNotApplyIsNotAsked(t *testing.T) {
+func TestAsksAreEmptyIfThePolicyDoesNotApply(t *testing.T) {
 	t.Parallel()
 	w, problems := NewCompiler().Workbench(printing())
 	if problems != nil {
@@ -124,21 +125,20 @@ func TestInputIsWhatModulesSee(t *testing.T) {
 	if diff := cmp.Diff(seen, jsonText(whole["facts"])); diff != "" {
 		t.Errorf("Input() mismatch (-input.facts +Input):\n%s", diff)
 	}
-	if got := slices.Sorted(maps.Keys(whole)); !slices.Equal(
-		got,
-		[]string{"cluster", "facts", "namespace", "object", "operation", "parameters", "related"},
-	) {
-		t.Errorf("Input() has the keys %s", got)
+	want := []string{"cluster", "facts", "namespace", "object", "operation", "parameters", "related"}
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(whole))); diff != "" {
+		t.Errorf("keys of Input() mismatch (-want +got):\n%s", diff)
 	}
 }
 
-func TestFormattingTwiceIsFormattingOnce(t *testing.T) {
+func TestFormatIsIdempotent(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
-		"v1":                "package sourceward.custom.corp\n\ndeny contains   {\"message\": \"no\"} if   true # why\n",
-		"v0":                "package sourceward.custom.corp\n\nimport future.keywords.in\n\n# why\ndeny[x] { x := {\"message\": \"no\"}; \"a\" in input.object }\n",
-		"v1 that says so":   "package sourceward.custom.corp\n\nimport rego.v1\n\ndeny contains 1 if true\n",
-		"a rule without if": "package sourceward.custom.corp\n\ndefault a = 1\n\nf(x) = y { y := x }\n",
+		"v1": "package sourceward.custom.corp\n\ndeny contains   {\"message\": \"no\"} if   true # why\n",
+		"v0": "package sourceward.custom.corp\n\nimport future.keywords.in\n\n" +
+			"# why\ndeny[x] { x := {\"message\": \"no\"}; \"a\" in input.object }\n",
+		"v1 with its import": "package sourceward.custom.corp\n\nimport rego.v1\n\ndeny contains 1 if true\n",
+		"a rule without if":  "package sourceward.custom.corp\n\ndefault a = 1\n\nf(x) = y { y := x }\n",
 	} {
 		once, problems := Format(v1alpha1.RegoModule{Name: "corp.rego", Module: text})
 		if problems != nil {

@@ -1,12 +1,12 @@
 # METADATA
 # title: Annotation example.com/client-address
-# description: The annotation of our charts for what must see the client's address.
+# description: Our charts set this annotation on Services that need the client's address.
 # custom:
 #   kinds: [Service]
 package sourceward.custom.client_address
 
 # METADATA
-# description: Fires where the annotation is needed. The reason is hard, so the webhook sets Local, or refuses.
+# description: Fires if the value is needed. The reason is hard, so the webhook sets Local, or rejects the Service.
 require_local contains reason if {
 	value := input.object.metadata.annotations[_annotation]
 	value == "needed"
@@ -14,7 +14,7 @@ require_local contains reason if {
 		"strength": "hard",
 		"annotation": _annotation,
 		"value": value,
-		"message": sprintf("annotation %s=%s needs the client's address", [_annotation, value]),
+		"message": sprintf("annotation %s=%s asks for the client's address", [_annotation, value]),
 	}
 }
 

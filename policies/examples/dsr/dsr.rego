@@ -1,6 +1,6 @@
 # METADATA
 # title: Direct server return
-# description: Nodes of this cluster answer the client themselves, so pods see its address whatever the traffic policy.
+# description: Nodes of this cluster reply to clients directly, so pods see client addresses with either traffic policy.
 # related_resources:
 #   - ref: https://docs.cilium.io/en/stable/network/kubernetes/kubeproxy-free/#direct-server-return-dsr
 # custom:
@@ -8,8 +8,8 @@
 package sourceward.custom.dsr
 
 # METADATA
-# description: Holds for every Service.
+# description: Applies to every Service.
 keeps_source_ip contains {
 	"verdict": "preserved",
-	"message": "this cluster answers clients by direct server return",
+	"message": "this cluster replies to clients by direct server return",
 }

@@ -1,8 +1,8 @@
 # METADATA
-# title: Address that anybody may take
+# title: External IPs redirect traffic
 # description: |
-#   Whoever may write a Service may take traffic for any address by spec.externalIPs. This warns, so that reviewers see
-#   it.
+#   Anyone who can write a Service can redirect the traffic for any IP address with spec.externalIPs. This rule warns,
+#   so that reviewers notice it.
 # related_resources:
 #   - ref: https://github.com/kubernetes/kubernetes/issues/97076
 # custom:
@@ -17,9 +17,9 @@ warn contains finding if {
 	not address in _before
 
 	finding := {
-		"message": sprintf("the cluster takes all traffic for %s to this Service", [address]),
+		"message": sprintf("external IP %s makes the cluster send all traffic for this address to this Service", [address]),
 		"path": sprintf("/spec/externalIPs/%d", [i]),
-		"fix": "use type LoadBalancer, which asks for an address that is yours",
+		"fix": "use type LoadBalancer, which allocates an address",
 	}
 }
 

@@ -2,12 +2,12 @@ package sourceward.custom.external_ips_test
 
 import data.sourceward.custom.external_ips
 
-test_each_address_has_its_place if {
+test_each_address_has_its_path if {
 	paths := {finding.path | some finding in external_ips.warn} with input as {"object": _service(["192.0.2.1", "192.0.2.2"])}
 	paths == {"/spec/externalIPs/0", "/spec/externalIPs/1"}
 }
 
-test_what_was_there_is_not_told_again if {
+test_an_existing_address_is_not_reported_again if {
 	found := external_ips.warn with input as {
 		"object": _service(["192.0.2.1", "192.0.2.2"]),
 		"old": _service(["192.0.2.1"]),

@@ -1,6 +1,6 @@
 # METADATA
 # title: No NodePort in production
-# description: A node port leads around the load balancer, and is open on every node.
+# description: A node port bypasses the load balancer, and is open on every node.
 # custom:
 #   kinds: [Service]
 package sourceward.custom.no_node_port
@@ -11,7 +11,7 @@ deny contains finding if {
 	input.object.spec.type == "NodePort"
 
 	finding := {
-		"message": "production has no node ports",
+		"message": "type NodePort is not allowed in production",
 		"path": "/spec/type",
 		"fix": "set type LoadBalancer",
 	}

@@ -1,25 +1,25 @@
 # METADATA
-# title: Source ranges that are not ours
+# title: Source ranges that are not allowed
 # description: spec.loadBalancerSourceRanges admits clients outside of parameters.ranges.
 # custom:
 #   kinds: [Service]
 package sourceward.custom.source_ranges
 
 # METADATA
-# description: Fires for each range that lies in none of parameters.ranges.
+# description: Fires for each range that is not within one of parameters.ranges.
 deny contains finding if {
 	some i, range in input.object.spec.loadBalancerSourceRanges
-	not _ours(range)
+	not _allowed(range)
 
 	finding := {
-		"message": sprintf("%s is in none of the ranges %s", [range, concat(", ", input.parameters.ranges)]),
+		"message": sprintf("source range %s is not within the allowed ranges %s", [range, concat(", ", input.parameters.ranges)]),
 		"path": sprintf("/spec/loadBalancerSourceRanges/%d", [i]),
-		"fix": "narrow it, or ask for the range in the policy",
+		"fix": "narrow the range, or have it added to the policy",
 	}
 }
 
-_ours(range) if {
-	net.cidr_is_valid(range) # what is not would be a fault below
-	some ours in input.parameters.ranges
-	net.cidr_contains(ours, range)
+_allowed(range) if {
+	net.cidr_is_valid(range) # cidr_contains would fail for an invalid range
+	some allowed in input.parameters.ranges
+	net.cidr_contains(allowed, range)
 }

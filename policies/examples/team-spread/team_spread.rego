@@ -1,18 +1,18 @@
 # METADATA
-# title: Each team's way to spread
-# description: The label team of the Namespace says how hard the pods behind a Local Service are to be spread.
+# title: Spreading by team
+# description: The label team of the Namespace decides how strictly the pods behind a Local Service are spread.
 # custom:
 #   kinds: [Deployment]
 package sourceward.custom.team_spread
 
 # METADATA
-# description: One wish for a Deployment in a Namespace of a team that has one.
-spread contains object.union(_wishes[team], {"message": sprintf("team %s wants it so", [team])}) if {
+# description: One spread for each Deployment in a Namespace of a listed team.
+spread contains object.union(_spreads[team], {"message": sprintf("team %s has chosen this spread", [team])}) if {
 	team := input.namespace.labels.team
 }
 
-_wishes := {
-	# Rather a pod that waits than two on a node.
+_spreads := {
+	# Rather leave a pod pending than run two on one node.
 	"payments": {"whenUnsatisfiable": "DoNotSchedule"},
 	"search": {"whenUnsatisfiable": "ScheduleAnyway", "maxSkew": 2},
 }

@@ -1,35 +1,35 @@
 # METADATA
 # title: Rows of the provider table
-# description: Finds the rows of data.sourceward.providers that hold for the Service under review.
+# description: Finds the rows of data.sourceward.providers that match the Service under review.
 # custom:
 #   kinds: [Service]
 package sourceward.lib.rows
 
 # METADATA
 # description: |
-#   The rows that hold for the Service, each as {row, subject}: subject names what made it hold,
-#   {annotation, value}, {class} or {provider}.
+#   The matches for the Service, each as {row, subject}. The subject is what the row matches: {annotation, value},
+#   {class} or {provider}.
 holding := {match |
 	some match in _matching
 	not _ruled_out(match.row)
 }
 
 # METADATA
-# description: The rows that hold and say something under a key, for example require_local.
+# description: The matches whose row has a key in says, such as require_local.
 saying(key) := {match |
 	some match in _sayings[key]
 	not _ruled_out(match.row)
 }
 
 # METADATA
-# description: The rows that hold and have one of these verdicts.
+# description: The matches whose row has one of these verdicts.
 judging(verdicts) := {match |
 	some match in _sayings.verdict
 	match.row.says.verdict in verdicts
 	not _ruled_out(match.row)
 }
 
-# What is asked for more than once is sorted once.
+# A complete rule, so that OPA builds and sorts the sets only once.
 _sayings := _saying
 
 _saying[key] contains match if {
@@ -39,24 +39,24 @@ _saying[key] contains match if {
 
 # METADATA
 # description: |
-#   Whether a match tells how traffic comes to the Service. What is written for a load balancer tells nothing of a
-#   Service that has none.
+#   True if a match affects the traffic of the Service. An annotation for a load balancer has no effect on a Service of
+#   another type.
 in_effect(_) if input.object.spec.type == "LoadBalancer"
 
 # METADATA
-# description: The providers whose annotations count on Services of any type.
+# description: True for providers whose annotations have an effect on Services of any type.
 in_effect(match) if match.row.provider in _table.any_type
 
 # METADATA
-# description: Whether the Service is meant to be as it is, whatever becomes of the client's address.
+# description: True if the Service opts out of keeping the client's address.
 ignored if input.object.metadata.annotations["sourceward.dev/source-ip"] == "ignore"
 
 # METADATA
-# description: A match as the beginning of a message, for example annotation a=b asks for the client's address.
-sentence(match) := concat(" ", [_subject(match), match.row.message])
+# description: A match as a clause of a message, such as annotation a=b asks for the client's address.
+sentence(match) := concat(" ", [subject(match), match.row.message])
 
 # METADATA
-# description: One of several sentences that come to the same, and how many more there are.
+# description: The first of several sentences with the same consequence, and how many more there are.
 one_of(sentences) := concat("", [min(sentences), _more(count(sentences) - 1)])
 
 _more(0) := ""
@@ -67,10 +67,10 @@ _more(n) := sprintf(" (and %d more)", [n]) if n > 0
 # description: The JSON Pointer of an annotation.
 pointer(annotation) := concat("/", ["/metadata/annotations", replace(replace(annotation, "~", "~0"), "/", "~1")])
 
-# The provider table as one value: to look things up in it costs less than in the store, step by step.
+# The provider table as one value. Looking up a key in it costs less than in the store.
 _table := data.sourceward.providers
 
-# The rows whose annotation has a matching value, or whose class or name is the Service's.
+# The rows whose annotation has a matching value, or whose class or name is that of the Service, before with and unless.
 _matching := (_by_annotation | _by_class) | _by_provider
 
 _by_annotation contains match if {
@@ -94,17 +94,17 @@ _accepted(row, value) if {
 	_accepts(matcher, wanted, value)
 }
 
-# The annotations that the table knows by another name: by that of the one which has replaced it, unless that is there too
-# and so comes first,
+# The annotations that have the rows of another name of the table, as [annotation, name]. An annotation that another one
+# has replaced has the rows of the newer one. If the Service has both, only the newer one counts.
 _other_names contains [annotation, name] if {
 	some annotation in (object.keys(_annotations) & object.keys(_table.aliases))
 	name := _table.aliases[annotation]
 	not _annotations[name]
 }
 
-# and by that of all which begin as it does.
+# An annotation that begins with a prefix of the table has the rows of that prefix.
 _other_names contains [annotation, name] if {
-	# Most Services have none, which one look tells.
+	# Most Services have no such annotation, and then this call is all that it costs.
 	strings.any_prefix_match(object.keys(_annotations), object.keys(_table.prefixes))
 	some annotation, _ in _annotations
 	some prefix, name in _table.prefixes
@@ -130,7 +130,7 @@ _annotations := annotations if {
 	is_object(annotations)
 }
 
-# What else is on the Service, or is not, so that the row says nothing of it.
+# Rows that do not apply because of another annotation, the class or the type of the Service.
 _ruled_out(row) if {
 	some condition in row["with"]
 	not _holds(condition)
@@ -143,7 +143,7 @@ _ruled_out(row) if {
 
 _ruled_out(row) if row.provider in _left_to_others
 
-# The providers whose controllers pass over the Service.
+# The providers whose controllers ignore a Service with a class.
 _left_to_others := {provider | some provider in _table.without_class} if _class != ""
 
 _holds(condition) if {
@@ -203,7 +203,7 @@ _accepts("item", wanted, value) if {
 
 _accepts("attribute", wanted, value) if _attributes(value)[wanted.name] in wanted.one_of
 
-# The attributes of a list name=setting,... by name. Of two with one name the last counts.
+# The attributes of a list name=setting,... by name. If a name occurs twice, the last one counts.
 _attributes(value) := object.union_n([{trim_space(name): trim_space(setting)} |
 	some attribute in split(value, ",")
 	[name, setting] := split(attribute, "=")
@@ -217,15 +217,21 @@ _accepts("json", wanted, value) if {
 
 _member(key, value) := json.unmarshal(value)[key] if json.is_valid(value)
 
-_subject(match) := sprintf("annotation %s=%s", [match.subject.annotation, _shown(match)]) if {
+# METADATA
+# description: The subject of a match as a message names it, such as annotation a=b or load balancer class c.
+subject(match) := sprintf("annotation %s=%s", [match.subject.annotation, _shown(match)]) if {
 	match.subject.annotation
 } else := sprintf("load balancer class %s", [match.subject.class]) if {
 	match.subject.class
 } else := sprintf("load balancer %s", [match.subject.provider])
 
-# Of a list of attributes, the one that matters; of a long value, the beginning.
+# The value of an annotation as a message shows it: of a list of attributes, the one that matches. A long value is
+# shortened in the middle.
 _shown(match) := concat("=", [name, _attributes(match.subject.value)[name]]) if {
 	name := match.row.value.attribute.name
 } else := match.subject.value if {
-	count(match.subject.value) <= 40
-} else := concat("", [substring(match.subject.value, 0, 40), "..."])
+	count(match.subject.value) <= 24
+} else := concat("...", [
+	substring(match.subject.value, 0, 11),
+	substring(match.subject.value, count(match.subject.value) - 10, -1),
+])

@@ -2,38 +2,38 @@ package sourceward.lib.rows_test
 
 import data.sourceward.lib.rows
 
-test_a_matcher_accepts_and_refuses[matcher] if {
+test_a_matcher_accepts_and_rejects[matcher] if {
 	some matcher, values in {
-		{"one_of": ["a", "b"]}: {"accepts": {"a", "b"}, "refuses": {"A", "ab", " a", ""}},
-		{"one_of": [""]}: {"accepts": {""}, "refuses": {"a", " "}},
-		{"one_of_any_case": ["nlb"]}: {"accepts": {"nlb", "NLB", "Nlb"}, "refuses": {"lb", "nlb-ip", " nlb", ""}},
-		{"none_of": ["a", ""]}: {"accepts": {"b", "A", " "}, "refuses": {"a", ""}},
-		{"anything": true}: {"accepts": {"a", ""}, "refuses": {1, true, ["a"], {"a": "b"}, null}},
-		{"item": "a"}: {"accepts": {"a", "b,a", " a , b", "a,a"}, "refuses": {"ab", "b", "A", "a b", ""}},
+		{"one_of": ["a", "b"]}: {"accepts": {"a", "b"}, "rejects": {"A", "ab", " a", ""}},
+		{"one_of": [""]}: {"accepts": {""}, "rejects": {"a", " "}},
+		{"one_of_any_case": ["nlb"]}: {"accepts": {"nlb", "NLB", "Nlb"}, "rejects": {"lb", "nlb-ip", " nlb", ""}},
+		{"none_of": ["a", ""]}: {"accepts": {"b", "A", " "}, "rejects": {"a", ""}},
+		{"anything": true}: {"accepts": {"a", ""}, "rejects": {1, true, ["a"], {"a": "b"}, null}},
+		{"item": "a"}: {"accepts": {"a", "b,a", " a , b", "a,a"}, "rejects": {"ab", "b", "A", "a b", ""}},
 		{"attribute": {"name": "a.enabled", "one_of": ["true", "1"]}}: {
 			"accepts": {"a.enabled=true", "b=c,a.enabled=1", " a.enabled = true , b=c", "b,a.enabled=true"},
-			"refuses": {"a.enabled=false", "a.enabled", "a.enabled=true=true", "ba.enabled=true", "a.enabled=True", ""},
+			"rejects": {"a.enabled=false", "a.enabled", "a.enabled=true=true", "ba.enabled=true", "a.enabled=True", ""},
 		},
 		{"json": {"key": "a", "one_of": [true, "yes"]}}: {
 			"accepts": {`{"a": true}`, `{"b": 1, "a": "yes"}`},
-			"refuses": {`{"a": false}`, `{"a": "true"}`, `{"b": true}`, `{"a": true`, `["a"]`, `"a"`, "null", "a", ""},
+			"rejects": {`{"a": false}`, `{"a": "true"}`, `{"b": true}`, `{"a": true`, `["a"]`, `"a"`, "null", "a", ""},
 		},
-		{"json": {"key": "a"}}: {"accepts": {`{"a": {}}`, `{"a": false}`, `{"a": null}`}, "refuses": {"{}", `["a"]`, "a", ""}},
+		{"json": {"key": "a"}}: {"accepts": {`{"a": {}}`, `{"a": false}`, `{"a": null}`}, "rejects": {"{}", `["a"]`, "a", ""}},
 	}
 	accepted := {value |
-		some value in (values.accepts | values.refuses)
+		some value in (values.accepts | values.rejects)
 		_ids([{"id": "one", "value": matcher}], {"a": value}) == {"one"}
 	}
 	accepted == values.accepts
 }
 
-test_a_match_names_what_made_it_hold if {
+test_a_match_names_its_subject if {
 	row := {"id": "one", "provider": "p", "value": {"anything": true}}
 	rows.holding == {{"row": row, "subject": {"annotation": "a", "value": "x"}}} with input as _service({"a": "x"})
 		with data.sourceward.providers as _table([row])
 }
 
-test_with_and_unless_are_both_kept[sentence] if {
+test_with_and_unless_must_both_hold[sentence] if {
 	row := {
 		"id": "one",
 		"value": {"anything": true},
@@ -50,12 +50,12 @@ test_with_and_unless_are_both_kept[sentence] if {
 	_ids([row], case.annotations) == case.ids
 }
 
-test_a_condition_may_be_of_several_kinds[sentence] if {
+test_a_condition_checks_annotations_class_and_type[sentence] if {
 	some sentence, case in {
 		"absent, and it is": {"condition": _no_b, "object": {}, "holds": true},
 		"absent, and it has a value": {"condition": _no_b, "object": {"metadata": {"annotations": {"b": "x"}}}, "holds": false},
 		"absent, and it is empty": {"condition": _no_b, "object": {"metadata": {"annotations": {"b": ""}}}, "holds": false},
-		"a value, and it is no text": {
+		"a value, and it is not a string": {
 			"condition": {"annotations": {"b": {"none_of": ["x"]}}},
 			"object": {"metadata": {"annotations": {"b": 1}}},
 			"holds": false,
@@ -76,7 +76,7 @@ test_a_condition_may_be_of_several_kinds[sentence] if {
 			"holds": true,
 		},
 		"a name, and half of an alternative holds": {"condition": "named", "object": {"spec": {"type": "NodePort"}}, "holds": false},
-		"a name that is not there": {"condition": "other", "object": {"spec": {"loadBalancerClass": "c"}}, "holds": false},
+		"a name that does not exist": {"condition": "other", "object": {"spec": {"loadBalancerClass": "c"}}, "holds": false},
 	}
 	named := {"named": [{"class": "c"}, {"type": "NodePort", "annotations": {"b": {"one_of": ["x"]}}}]}
 	document := {"object": object.union({"metadata": {"annotations": {"a": "x"}}}, case.object)}
@@ -89,7 +89,7 @@ test_a_condition_may_be_of_several_kinds[sentence] if {
 	{match.row.id | some match in matches} == {id | id := {true: "with", false: "unless"}[case.holds]}
 }
 
-test_an_alias_counts_where_what_has_replaced_it_is_not[sentence] if {
+test_an_alias_counts_if_the_newer_annotation_is_absent[sentence] if {
 	some sentence, case in {
 		"the alias alone": {"annotations": {"old": "x"}, "subjects": {["old", "x"]}},
 		"the newer alone": {"annotations": {"a": "x"}, "subjects": {["a", "x"]}},
@@ -100,7 +100,7 @@ test_an_alias_counts_where_what_has_replaced_it_is_not[sentence] if {
 	_subjects(case.annotations) == case.subjects
 }
 
-test_a_prefix_counts_beside_its_own_name[sentence] if {
+test_a_prefix_counts_in_addition_to_the_whole_name[sentence] if {
 	some sentence, case in {
 		"for one port": {"annotations": {"a.80": "x"}, "subjects": {["a.80", "x"]}},
 		"for one port and for all": {"annotations": {"a.80": "x", "a": "y"}, "subjects": {["a.80", "x"], ["a", "y"]}},
@@ -111,14 +111,14 @@ test_a_prefix_counts_beside_its_own_name[sentence] if {
 	_subjects(case.annotations) == case.subjects
 }
 
-test_a_class_and_a_name_have_their_rows[sentence] if {
+test_a_class_and_a_name_have_rows[sentence] if {
 	some sentence, case in {
 		"a class": {"spec": {"loadBalancerClass": "c"}, "provider": "", "subjects": {{"class": "c"}}},
 		"a name": {"spec": {}, "provider": "n", "subjects": {{"provider": "n"}}},
 		"both": {"spec": {"loadBalancerClass": "c"}, "provider": "n", "subjects": {{"class": "c"}, {"provider": "n"}}},
 		"neither": {"spec": {}, "provider": "", "subjects": set()},
 		"others": {"spec": {"loadBalancerClass": "n"}, "provider": "c", "subjects": set()},
-		"a class that is no text": {"spec": {"loadBalancerClass": ["c"]}, "provider": "", "subjects": set()},
+		"a class that is not a string": {"spec": {"loadBalancerClass": ["c"]}, "provider": "", "subjects": set()},
 	}
 	matches := rows.holding with input as {"object": {"spec": case.spec}, "facts": {"provider": case.provider}}
 		with data.sourceward.providers as object.union(_table([]), {
@@ -128,7 +128,7 @@ test_a_class_and_a_name_have_their_rows[sentence] if {
 	{match.subject | some match in matches} == case.subjects
 }
 
-test_a_class_leaves_the_service_to_others[sentence] if {
+test_some_providers_ignore_a_service_with_a_class[sentence] if {
 	some sentence, case in {
 		"no class": {"spec": {}, "ids": {"leaves", "stays"}},
 		"a class": {"spec": {"loadBalancerClass": "c"}, "ids": {"stays"}},
@@ -140,12 +140,12 @@ test_a_class_leaves_the_service_to_others[sentence] if {
 	{match.row.id | some match in matches} == case.ids
 }
 
-test_what_is_written_for_a_load_balancer_has_no_effect_without_one[sentence] if {
+test_annotations_for_a_load_balancer_have_no_effect_without_one[sentence] if {
 	some sentence, case in {
 		"a load balancer": {"spec": {"type": "LoadBalancer"}, "ids": {"leaves", "stays"}},
 		"a node port": {"spec": {"type": "NodePort"}, "ids": {"stays"}},
 		"no type, which is a cluster IP": {"spec": {"externalIPs": ["203.0.113.7"]}, "ids": {"stays"}},
-		"a type that is no text": {"spec": {"type": ["LoadBalancer"]}, "ids": {"stays"}},
+		"a type that is not a string": {"spec": {"type": ["LoadBalancer"]}, "ids": {"stays"}},
 		"no spec": {"spec": null, "ids": {"stays"}},
 	}
 	document := {"object": {"metadata": {"annotations": {"a": "x"}}, "spec": case.spec}}
@@ -156,7 +156,7 @@ test_what_is_written_for_a_load_balancer_has_no_effect_without_one[sentence] if 
 	ids == case.ids
 }
 
-test_annotations_that_are_none_have_no_rows[sentence] if {
+test_invalid_annotations_have_no_rows[sentence] if {
 	some sentence, document in {
 		"no annotations": _service({}),
 		"annotations that are null": _service(null),
@@ -168,13 +168,13 @@ test_annotations_that_are_none_have_no_rows[sentence] if {
 	rows.holding == set() with input as document with data.sourceward.providers as _table([{"id": "one", "value": {"anything": true}}])
 }
 
-test_a_sentence_begins_with_what_made_the_row_hold[sentence] if {
-	forty := "0123456789012345678901234567890123456789"
+test_a_sentence_begins_with_the_subject_of_the_match[sentence] if {
+	longest := "012345678901234567890123"
 	some sentence, subject in {
 		"annotation a=x does it": {"annotation": "a", "value": "x"},
 		"annotation a= does it": {"annotation": "a", "value": ""},
-		sprintf("annotation a=%s does it", [forty]): {"annotation": "a", "value": forty},
-		sprintf("annotation a=%s... does it", [forty]): {"annotation": "a", "value": concat("", [forty, "0"])},
+		sprintf("annotation a=%s does it", [longest]): {"annotation": "a", "value": longest},
+		"annotation a=01234567890...5678901234 does it": {"annotation": "a", "value": concat("", [longest, "4"])},
 		"load balancer class c does it": {"class": "c"},
 		"load balancer n does it": {"provider": "n"},
 	}
@@ -189,7 +189,7 @@ test_a_sentence_shows_one_attribute_of_a_list if {
 	rows.sentence(match) == "annotation a=b=1 does it"
 }
 
-test_of_several_sentences_the_first_is_told[sentence] if {
+test_of_several_sentences_the_first_is_shown[sentence] if {
 	some sentence, sentences in {
 		"a": {"a"},
 		"a (and 1 more)": {"b", "a"},
@@ -209,7 +209,7 @@ _of_two_providers := _table([
 
 _service(annotations) := {"object": {"metadata": {"annotations": annotations}}}
 
-# A table with rows of the annotation a, which has replaced old and may be for one port.
+# A table with rows for the annotation a, which has the alias old and the prefix "a.".
 _table(list) := {
 	"annotations": {"a": {"rows": list}},
 	"aliases": {"old": "a"},
@@ -221,18 +221,18 @@ _table(list) := {
 	"any_type": [],
 }
 
-# The ids of the rows that hold for annotations.
+# The ids of the rows that match annotations.
 _ids(list, annotations) := {match.row.id | some match in matches} if {
 	matches := rows.holding with input as _service(annotations) with data.sourceward.providers as _table(list)
 }
 
-# The annotations, with their values, that make a row for any value hold.
+# The annotations, with their values, that a row for any value matches.
 _subjects(annotations) := {[match.subject.annotation, match.subject.value] | some match in matches} if {
 	list := [{"id": "one", "value": {"anything": true}}]
 	matches := rows.holding with input as _service(annotations) with data.sourceward.providers as _table(list)
 }
 
-test_who_ignores_the_source_ip_says_so if {
+test_a_service_may_ignore_the_source_ip if {
 	rows.ignored with input as _service({"sourceward.dev/source-ip": "ignore"})
 	not rows.ignored with input as _service({"sourceward.dev/source-ip": "preserve"})
 	not rows.ignored with input as _service({})

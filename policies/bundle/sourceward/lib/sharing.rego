@@ -1,41 +1,41 @@
 # METADATA
 # title: Services that share an address
-# description: Finds the Services that would have one address with the Service under review.
+# description: Finds the Services that would share an address with the Service under review.
 # custom:
 #   kinds: [Service]
 package sourceward.lib.sharing
 
 # METADATA
 # description: |
-#   Of the Services that ask by the same annotation, those which the controller would give the same address; how is
-#   what the row says of shares_address.
+#   The related Services with the same sharing annotation that the controller would give the same address; how is the
+#   value of shares_address in the row.
 sharers(how) := {other |
 	some other in input.related.services
 	_meets(how, other)
 	not _apart(other)
 }
 
-# Whether the controller would give the other Service, which has the same annotation, the same address.
+# True if the controller would give the other Service, which has the same annotation, the same address.
 _meets("anywhere", _)
 
 _meets("namespace", other) if other.metadata.namespace == input.object.metadata.namespace
 
 _meets("namespace", other) if {
-	_lets_in(input.object, other.metadata.namespace)
-	_lets_in(other, input.object.metadata.namespace)
+	_admits(input.object, other.metadata.namespace)
+	_admits(other, input.object.metadata.namespace)
 }
 
 _meets("address", other) if count(_addresses(input.object) & _addresses(other)) > 0
 
-# Cilium shares an address with other namespaces where both Services say so.
+# Cilium shares an address across namespaces if both Services allow it.
 # https://docs.cilium.io/en/stable/network/lb-ipam/#sharing-keys
-_lets_in(service, namespace) if {
+_admits(service, namespace) if {
 	names := ["lbipam.cilium.io/sharing-cross-namespace", "io.cilium/lb-ipam-sharing-cross-namespace"]
 	some allowed in _listed(service, names)
 	allowed in {namespace, "*"}
 }
 
-# Whether the two have different addresses anyway.
+# True if the two Services have different addresses in any case.
 _apart(other) if {
 	object.get(input.object.spec, "loadBalancerClass", null) != object.get(other.spec, "loadBalancerClass", null)
 }
@@ -46,7 +46,7 @@ _apart(other) if {
 	count(_addresses(input.object) & _addresses(other)) == 0
 }
 
-# The addresses that a Service asks for by name.
+# The addresses that a Service requests explicitly.
 _addresses(service) := _listed(service, [
 	"metallb.io/loadBalancerIPs",
 	"metallb.universe.tf/loadBalancerIPs",
@@ -54,7 +54,7 @@ _addresses(service) := _listed(service, [
 	"io.cilium/lb-ipam-ips",
 ]) | {address | address := service.spec.loadBalancerIP; address != ""}
 
-# What stands in the lists of some annotations.
+# The items of the comma-separated lists in some annotations.
 _listed(service, names) := {trim_space(item) |
 	some name in names
 	list := service.metadata.annotations[name]

@@ -1,8 +1,8 @@
 # METADATA
 # title: The health check of a Local Service is replaced
 # description: |
-#   A Service is Local, and an annotation gives its load balancer a health check that does not tell nodes with
-#   pods from nodes without, or none.
+#   A Service is Local, and an annotation gives its load balancer no health check, or one that does not distinguish
+#   nodes with pods from nodes without.
 # related_resources:
 #   - ref: https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/annotations/#healthcheck-protocol
 #   - ref: https://github.com/kubernetes/cloud-provider-openstack/blob/master/docs/openstack-cloud-controller-manager/expose-applications-using-loadbalancer-type-service.md
@@ -12,27 +12,27 @@
 #   kinds: [Service]
 #   repairs: true
 #   why: |
-#     Under Local, kube-proxy answers on the health check node port whether a node has ready pods. A load
-#     balancer that asks something else may keep sending traffic to nodes without pods, which drop it.
+#     With Local, kube-proxy reports on the health check node port whether a node has ready pods. A load balancer
+#     that checks something else may keep sending traffic to nodes without pods, which drop it.
 #   remedy: Remove the annotation, or enable the check that the finding names.
-#   exempt: When the check asks something else that knows where the pods are.
+#   exempt: When the other check also knows which nodes have pods.
 #   since: All versions.
 package sourceward.rules.health_check_overridden
 
 import data.sourceward.lib.rows
 
 # METADATA
-# description: One finding for each other check, however many annotations tell of it.
+# description: One finding for each replaced check, even if several annotations replace it.
 warn contains object.union(finding, _repair(check)) if {
 	some [path, check], sentences in _checks
 	finding := {
 		"path": path,
-		"message": sprintf("nodes without pods may get traffic, and drop it: %s", [min(sentences)]),
+		"message": sprintf("nodes without pods may drop traffic: %s", [min(sentences)]),
 		"fix": check.fix,
 	}
 }
 
-# What is said of each check that is not Local's, by the annotation that is wrong or missing.
+# The sentences about each check other than Local's, by the annotation that is wrong or missing.
 _checks[[path, check]] contains rows.sentence(match) if {
 	input.facts.local
 	some match in rows.saying("health_check")
@@ -42,7 +42,7 @@ _checks[[path, check]] contains rows.sentence(match) if {
 	path := rows.pointer(object.get(check, "annotation", object.get(match.subject, "annotation", "")))
 }
 
-# Local's own port may be named, too.
+# An annotation may also name the Service's own health check node port.
 _is_ours(match) if match.subject.value == format_int(input.object.spec.healthCheckNodePort, 10)
 
 _repair(check) := {"want": check.value} if check.value

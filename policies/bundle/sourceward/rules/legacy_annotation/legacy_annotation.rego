@@ -1,6 +1,6 @@
 # METADATA
-# title: Annotations from before the field
-# description: A Service has an annotation that became a field in Kubernetes 1.7 and has had no effect since.
+# title: An annotation that Kubernetes has ignored since 1.7
+# description: A Service has an annotation that became a field in Kubernetes 1.7, and has been ignored since.
 # related_resources:
 #   - ref: https://github.com/kubernetes/kubernetes/blob/v1.6.13/pkg/api/service/annotations.go
 #   - ref: https://github.com/kubernetes/kubernetes/issues/50977
@@ -10,10 +10,10 @@
 #   kinds: [Service]
 #   repairs: true
 #   why: |
-#     Until 1.6 these annotations were how a Service asked for the client's address. The API server keeps them
-#     and nobody reads them, so a Service that relies on them silently loses the source IP.
+#     Until 1.6, a Service asked for the client's address with these annotations. The API server still stores them, but
+#     no component reads them, so a Service that relies on them silently loses the source IP.
 #   remedy: Remove the annotation, and set the field that the finding names.
-#   exempt: Never needed; the annotation does nothing.
+#   exempt: Never needed; the annotation has no effect.
 #   since: 1.7.
 package sourceward.rules.legacy_annotation
 
@@ -27,13 +27,13 @@ warn contains finding if {
 	instead := match.row.says.legacy
 	finding := {
 		"path": rows.pointer(match.subject.annotation),
-		"message": rows.sentence(match),
+		"message": sprintf("%s stopped working in Kubernetes 1.7", [rows.subject(match)]),
 		"fix": _fix(instead),
 		"unwanted": true,
 	}
 }
 
-_fix(instead) := sprintf("remove it; it is now written as %s", [instead]) if input.facts.externally_accessible
+_fix(instead) := sprintf("remove it, and set %s", [instead]) if input.facts.externally_accessible
 
-# Where no client comes from outside, the API server refuses the fields.
+# The API server rejects the fields on a Service that is not reachable from outside the cluster.
 _fix(_) := "remove it" if not input.facts.externally_accessible

@@ -1,8 +1,9 @@
 # METADATA
-# title: The load balancer's controller refuses Local
+# title: The load balancer's controller rejects Local
 # description: |
-#   A Service is Local and has an annotation that its load balancer's controller accepts only with Cluster, or
-#   asks for one address together with another Service that selects other pods.
+#   A Service is Local and has an annotation that its load balancer's controller accepts only with Cluster. Or it
+#   asks to share an address with another Service, and the two differ in traffic policy or, if both are Local, in
+#   selector.
 # related_resources:
 #   - ref: https://metallb.universe.tf/usage/#ip-address-sharing
 #   - ref: https://github.com/kube-vip/kube-vip/blob/018c5d9fcf026038b484d5d75e1475aa0399c9df/pkg/services/processor.go
@@ -12,13 +13,13 @@
 #   kinds: [Service]
 #   related: true
 #   why: |
-#     Under Local a node answers for an address only if it has pods of the Service. Two Services with different
-#     pods cannot agree on the nodes of one address, and the Services of one lease cannot either: the
-#     controller leaves the Service without an address, or gives it another one.
+#     With Local, only nodes with pods of the Service answer for its address. Two Services with different pods need
+#     different nodes, so they cannot share an address, and they cannot share a kube-vip lease either. The controller
+#     leaves the Service without an address, or gives it another one.
 #   remedy: |
-#     Set externalTrafficPolicy: Cluster, on both Services where two share an address; or give both the same
-#     policy and selector; or do not share.
-#   exempt: When the Services may well have different addresses.
+#     Set externalTrafficPolicy: Cluster. If two Services share an address, set it on both, or give both the same
+#     policy and selector, or do not share the address.
+#   exempt: When it does not matter that the Services get different addresses.
 #   since: All versions.
 package sourceward.rules.local_forbidden
 
@@ -26,7 +27,7 @@ import data.sourceward.lib.rows
 import data.sourceward.lib.sharing
 
 # METADATA
-# description: One finding for each annotation that goes with Cluster only.
+# description: One finding for each annotation that works only with Cluster.
 deny contains finding if {
 	input.facts.local
 	some match in rows.judging({"forbidden"})
@@ -40,7 +41,7 @@ deny contains finding if {
 }
 
 # METADATA
-# description: One finding for each Service with which this one cannot share an address.
+# description: One finding for each Service that this one asks to share an address with, but cannot.
 deny contains finding if {
 	some match in rows.saying("shares_address")
 	rows.in_effect(match)
@@ -48,11 +49,11 @@ deny contains finding if {
 	difference := _difference(other.spec)
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
-		"message": sprintf("%s with Service %s/%s, which %s; only Cluster Services, and Local ones with the same selector, can share", [
-			rows.sentence(match),
+		"message": sprintf("cannot share an IP with Service %s/%s, which %s (%s)", [
 			other.metadata.namespace,
 			other.metadata.name,
 			difference,
+			rows.subject(match),
 		]),
 		"fix": "set externalTrafficPolicy: Cluster on both, or give both the same policy and selector",
 		"because": [{
@@ -64,7 +65,7 @@ deny contains finding if {
 	}
 }
 
-# How another Service is unlike this one, so that the two cannot share: under Cluster, any two can.
+# The difference because of which two Services cannot share an address. Two Cluster Services always can.
 _difference(other) := "is Local" if {
 	not _local(input.object.spec)
 	_local(other)

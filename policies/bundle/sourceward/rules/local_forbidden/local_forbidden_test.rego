@@ -2,15 +2,15 @@ package sourceward.rules.local_forbidden_test
 
 import data.sourceward.rules.local_forbidden as rule
 
-test_the_controller_takes_only_cluster if {
+test_the_controller_accepts_only_cluster if {
 	rule.deny == {{
 		"path": "/spec/externalTrafficPolicy",
-		"message": "annotation kube-vip.io/leaseName=edge is refused by kube-vip unless the policy is Cluster",
+		"message": "annotation kube-vip.io/leaseName=edge is rejected by kube-vip unless the policy is Cluster",
 		"fix": "set externalTrafficPolicy: Cluster, or remove annotation kube-vip.io/leaseName",
 	}} with input as _document(_service("web", {"kube-vip.io/leaseName": "edge"}, {"externalTrafficPolicy": "Local"}), [])
 }
 
-test_what_has_a_rule_of_its_own_is_left_to_it if {
+test_annotations_with_a_rule_of_their_own_are_left_to_it if {
 	rule.deny == set() with input as _document(
 		_service(
 			"web", {"service.beta.kubernetes.io/aws-load-balancer-proxy-protocol": "*"},
@@ -24,25 +24,25 @@ test_local_and_cluster_cannot_share if {
 	rule.deny == {{
 		"path": "/spec/externalTrafficPolicy",
 		"message": concat(" ", [
-			"annotation metallb.io/allow-shared-ip=edge asks to share an address with Service edge/dns, which is Cluster;",
-			"only Cluster Services, and Local ones with the same selector, can share",
+			"cannot share an IP with Service edge/dns, which is Cluster",
+			"(annotation metallb.io/allow-shared-ip=edge)",
 		]),
 		"fix": "set externalTrafficPolicy: Cluster on both, or give both the same policy and selector",
 		"because": [{"apiVersion": "v1", "kind": "Service", "namespace": "edge", "name": "dns"}],
 	}} with input as _document(_shared("web", {"externalTrafficPolicy": "Local"}), [_shared("dns", {})])
 }
 
-test_the_difference_is_told[difference] if {
+test_the_message_names_the_difference[difference] if {
 	web := {"selector": {"app": "web"}}
 	some difference, specs in {
 		"is Cluster": [object.union(web, _local), object.union(web, {"externalTrafficPolicy": "Cluster"})],
 		"is Local": [web, object.union(web, _local)],
 		"selects other pods": [object.union(web, _local), object.union({"selector": {"app": "dns"}}, _local)],
 	}
-	{finding.message | some finding in rule.deny} == {sprintf("%s %s; %s", [
-		"annotation metallb.io/allow-shared-ip=edge asks to share an address with Service edge/dns, which",
+	{finding.message | some finding in rule.deny} == {sprintf("%s %s %s", [
+		"cannot share an IP with Service edge/dns, which",
 		difference,
-		"only Cluster Services, and Local ones with the same selector, can share",
+		"(annotation metallb.io/allow-shared-ip=edge)",
 	])} with input as _document(_shared("web", specs[0]), [_shared("dns", specs[1])])
 }
 
@@ -58,28 +58,28 @@ test_each_other_service_is_a_finding if {
 	names == {"dns", "mail"}
 }
 
-test_they_do_not_meet[sentence] if {
+test_services_that_do_not_conflict[sentence] if {
 	some sentence, case in {
-		"nobody else": {"one": _shared("web", _local), "others": []},
+		"no other Service": {"one": _shared("web", _local), "others": []},
 		"both are Cluster": {"one": _shared("web", {"selector": {"app": "web"}}), "others": [_shared("dns", {"selector": {"app": "dns"}})]},
 		"both are Local with one selector": {"one": _shared("web", _local), "others": [_shared("dns", _local)]},
-		"they ask for different addresses": {
+		"the Services request different addresses": {
 			"one": _shared("web", object.union(_local, {"loadBalancerIP": "192.0.2.1"})),
 			"others": [_shared("dns", {"loadBalancerIP": "192.0.2.2"})],
 		},
-		"they ask for different addresses by field and annotation": {
+		"the Services request different addresses by field and annotation": {
 			"one": _shared("web", object.union(_local, {"loadBalancerIP": "192.0.2.1"})),
 			"others": [object.union(_shared("dns", {}), {"metadata": {"annotations": {"metallb.io/loadBalancerIPs": "192.0.2.2, 2001:db8::2"}}})],
 		},
 		"their controllers are different": {"one": _shared("web", object.union(_local, {"loadBalancerClass": "c"})), "others": [_shared("dns", {})]},
-		"the annotation is no text": {"one": _service("web", {"metallb.io/allow-shared-ip": true}, _local), "others": [_shared("dns", {})]},
+		"the annotation is not a string": {"one": _service("web", {"metallb.io/allow-shared-ip": true}, _local), "others": [_shared("dns", {})]},
 		"no annotation": {"one": _service("web", {}, _local), "others": [_shared("dns", {})]},
-		"it has no load balancer": {"one": _shared("web", object.union(_local, {"type": "NodePort"})), "others": [_shared("dns", {})]},
+		"the Service has no load balancer": {"one": _shared("web", object.union(_local, {"type": "NodePort"})), "others": [_shared("dns", {})]},
 		"Cilium's keys in two namespaces": {
 			"one": _service("web", {"lbipam.cilium.io/sharing-key": "edge"}, _local),
 			"others": [_in("dns", _service("dns", {"lbipam.cilium.io/sharing-key": "edge"}, {}))],
 		},
-		"one of Cilium's keys does not let the other in": {
+		"one of Cilium's keys does not admit the other namespace": {
 			"one": _service("web", {"lbipam.cilium.io/sharing-key": "edge", "lbipam.cilium.io/sharing-cross-namespace": "*"}, _local),
 			"others": [_in("dns", _service(
 				"dns",
@@ -87,7 +87,7 @@ test_they_do_not_meet[sentence] if {
 				{},
 			))],
 		},
-		"Antrea gives each its own": {
+		"Antrea gives each Service its own address": {
 			"one": _service("web", {"service.antrea.io/allow-shared-load-balancer-ip": "true"}, _local),
 			"others": [_service("dns", {"service.antrea.io/allow-shared-load-balancer-ip": "true"}, {})],
 		},
@@ -95,10 +95,10 @@ test_they_do_not_meet[sentence] if {
 	rule.deny == set() with input as _document(case.one, case.others)
 }
 
-test_they_meet[sentence] if {
+test_services_that_conflict[sentence] if {
 	some sentence, case in {
-		"one asks for an address": {"one": _shared("web", object.union(_local, {"loadBalancerIP": "192.0.2.1"})), "others": [_shared("dns", {})]},
-		"they ask for one address, by list and field": {
+		"only one Service requests an address": {"one": _shared("web", object.union(_local, {"loadBalancerIP": "192.0.2.1"})), "others": [_shared("dns", {})]},
+		"the Services request the same address, by list and field": {
 			"one": object.union(_shared("web", _local), {"metadata": {"annotations": {"metallb.io/loadBalancerIPs": "2001:db8::1, 192.0.2.1"}}}),
 			"others": [_shared("dns", {"loadBalancerIP": "192.0.2.1"})],
 		},
@@ -107,7 +107,7 @@ test_they_meet[sentence] if {
 			"one": _service("web", {"lbipam.cilium.io/sharing-key": "edge"}, _local),
 			"others": [_service("dns", {"lbipam.cilium.io/sharing-key": "edge"}, {})],
 		},
-		"Cilium's keys let each other in": {
+		"Cilium's keys admit each other's namespace": {
 			"one": _service("web", {"lbipam.cilium.io/sharing-key": "edge", "lbipam.cilium.io/sharing-cross-namespace": "*"}, _local),
 			"others": [_in("dns", _service(
 				"dns",
@@ -115,7 +115,7 @@ test_they_meet[sentence] if {
 				{},
 			))],
 		},
-		"Antrea is asked for one address": {
+		"Antrea is asked for the same address": {
 			"one": _service(
 				"web", {"service.antrea.io/allow-shared-load-balancer-ip": "true"},
 				object.union(_local, {"loadBalancerIP": "192.0.2.1"}),

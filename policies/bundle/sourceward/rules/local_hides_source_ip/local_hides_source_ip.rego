@@ -1,8 +1,8 @@
 # METADATA
 # title: Local alone does not show the client's address
 # description: |
-#   A Service is Local behind a load balancer that ends the client's connection, and nothing is enabled that
-#   tells pods the client's address.
+#   A Service is Local behind a load balancer that terminates the client's connection, and no annotation makes the
+#   load balancer send the client's address to the pods.
 # related_resources:
 #   - ref: https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt
 #     description: The PROXY protocol.
@@ -11,11 +11,11 @@
 #   mode: Warn
 #   kinds: [Service]
 #   why: |
-#     Local keeps the source address of packets, and these come from the load balancer: the client's
-#     connection ends there. Only a header that the load balancer adds can tell the client's address.
+#     Local keeps the source address of packets. But the client's connection ends at the load balancer, so the
+#     packets come from there. Pods can see the client's address only in a header that the load balancer adds.
 #   remedy: |
-#     Enable the PROXY protocol by the annotation that the finding names, and in what listens in the pods; or
-#     set externalTrafficPolicy: Cluster, if the address is not needed.
+#     Enable the PROXY protocol with the annotation that the finding names, and in the server in the pods. If the
+#     address is not needed, set externalTrafficPolicy: Cluster.
 #   exempt: When Local is meant to save a hop, or the PROXY protocol is enabled for all load balancers at once.
 #   since: All versions.
 package sourceward.rules.local_hides_source_ip
@@ -23,27 +23,27 @@ package sourceward.rules.local_hides_source_ip
 import data.sourceward.lib.rows
 
 # METADATA
-# description: One finding for each way to have the address told, where no annotation makes the load balancer tell it.
+# description: One finding for each annotation that would make the load balancer send the address, unless one does.
 warn contains finding if {
 	input.facts.local
 	not rows.ignored
-	count(_told) == 0
+	count(_revealed) == 0
 	some reveal_by, sentences in _hidden
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
-		"message": sprintf("Local alone does not show pods the client's address: %s", [rows.one_of(sentences)]),
-		"fix": sprintf("enable the PROXY protocol, by %s and in the pods; or set externalTrafficPolicy: Cluster", [reveal_by]),
+		"message": sprintf("pods do not see the client's address: %s", [rows.one_of(sentences)]),
+		"fix": sprintf("enable the PROXY protocol with %s and in the pods, or set externalTrafficPolicy: Cluster", [reveal_by]),
 	}
 }
 
-# What is said of load balancers that end connections, by what would make them tell the address.
+# The sentences about load balancers that terminate connections, by what would make them send the address.
 _hidden[match.row.says.reveal_by] contains rows.sentence(match) if {
 	some match in rows.saying("reveal_by")
 	rows.in_effect(match)
 }
 
-# What tells the client's address in a header.
-_told contains match.row.id if {
+# The rows whose load balancer sends the client's address in a header.
+_revealed contains match.row.id if {
 	some match in rows.judging({"proxy"})
 	rows.in_effect(match)
 	not match.row.says.reveal_by

@@ -1,8 +1,8 @@
 # METADATA
-# title: The load balancer needs node ports, and there are none
+# title: The load balancer needs node ports that the Service does not have
 # description: |
-#   A LoadBalancer Service sets allocateLoadBalancerNodePorts to false, has a port without a node port, and its
-#   load balancer sends traffic to node ports.
+#   A LoadBalancer Service sets allocateLoadBalancerNodePorts: false and has a port without a node port, but its load
+#   balancer sends traffic to node ports.
 # related_resources:
 #   - ref: https://kubernetes.io/docs/concepts/services-networking/service/#load-balancer-nodeport-allocation
 # custom:
@@ -10,21 +10,23 @@
 #   mode: Warn
 #   kinds: [Service]
 #   why: |
-#     Not every load balancer can address pods or the Service's own address. One that addresses nodes has no
-#     port to send to, and its controller reports an error, or skips the port without a word.
-#   remedy: "Remove allocateLoadBalancerNodePorts: false, or write the node ports; or use a load balancer that reaches pods."
-#   exempt: When another controller than the annotations tell of is in charge.
-#   since: All versions; the field is there from 1.20 on.
+#     Not every load balancer can send traffic to pods, or to the Service's own address. One that sends it to nodes has
+#     no port to send it to. Its controller reports an error, or silently skips the port.
+#   remedy: |
+#     Remove allocateLoadBalancerNodePorts: false, or set the node ports, or use a load balancer that reaches pods
+#     directly.
+#   exempt: When a different controller from the one that the annotations suggest manages the load balancer.
+#   since: All versions; the field exists since 1.20.
 package sourceward.rules.node_ports_disabled
 
 import data.sourceward.lib.rows
 
 # METADATA
-# description: A port has no node port, and something tells of a load balancer which sends traffic there.
+# description: One finding if a port has no node port, and the load balancer sends traffic to node ports.
 warn contains {
 	"path": "/spec/allocateLoadBalancerNodePorts",
-	"message": sprintf("port %d has no node port, and %s", [min(_without_node_port), rows.one_of(_needs)]),
-	"fix": "remove allocateLoadBalancerNodePorts: false, or write nodePort",
+	"message": sprintf("port %d gets no traffic without a node port: %s", [min(_without_node_port), rows.one_of(_needs)]),
+	"fix": "remove allocateLoadBalancerNodePorts: false, or set nodePort",
 } if {
 	input.object.spec.allocateLoadBalancerNodePorts == false
 }

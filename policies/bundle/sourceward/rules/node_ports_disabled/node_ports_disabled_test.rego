@@ -6,16 +6,16 @@ test_a_port_has_no_node_port if {
 	rule.warn == {{
 		"path": "/spec/allocateLoadBalancerNodePorts",
 		"message": concat(" ", [
-			"port 80 has no node port, and annotation service.beta.kubernetes.io/aws-load-balancer-type=nlb",
+			"port 80 gets no traffic without a node port: annotation service.beta.kubernetes.io/aws-load-balancer-type=nlb",
 			"sends traffic to node ports",
 		]),
-		"fix": "remove allocateLoadBalancerNodePorts: false, or write nodePort",
+		"fix": "remove allocateLoadBalancerNodePorts: false, or set nodePort",
 	}} with input as _service({"allocateLoadBalancerNodePorts": false, "ports": [{"port": 443}, {"port": 80}]})
 }
 
 test_several_reasons_are_one_finding if {
 	{finding.message | some finding in rule.warn} == {concat(" ", [
-		"port 443 has no node port, and annotation service.beta.kubernetes.io/aws-load-balancer-type=nlb",
+		"port 443 gets no traffic without a node port: annotation service.beta.kubernetes.io/aws-load-balancer-type=nlb",
 		"sends traffic to node ports (and 1 more)",
 	])} with input as object.union(
 		_service({"allocateLoadBalancerNodePorts": false, "ports": [{"port": 443}]}),
@@ -23,7 +23,7 @@ test_several_reasons_are_one_finding if {
 	)
 }
 
-test_a_node_port_of_zero_is_none if {
+test_a_node_port_of_zero_is_missing if {
 	count(rule.warn) == 1 with input as _service({
 		"allocateLoadBalancerNodePorts": false,
 		"ports": [{"port": 443, "nodePort": 30443}, {"port": 80, "nodePort": 0}],
@@ -36,17 +36,17 @@ test_nothing_is_found_otherwise[sentence] if {
 		"the field is absent": _service({"ports": ports}),
 		"node ports are allocated": _service({"allocateLoadBalancerNodePorts": true, "ports": ports}),
 		"the field is null": _service({"allocateLoadBalancerNodePorts": null, "ports": ports}),
-		"the field is no boolean": _service({"allocateLoadBalancerNodePorts": "false", "ports": ports}),
-		"all node ports are written": _service({"allocateLoadBalancerNodePorts": false, "ports": [{"port": 443, "nodePort": 30443}]}),
+		"the field is not a boolean": _service({"allocateLoadBalancerNodePorts": "false", "ports": ports}),
+		"all node ports are set": _service({"allocateLoadBalancerNodePorts": false, "ports": [{"port": 443, "nodePort": 30443}]}),
 		"there are no ports": _service({"allocateLoadBalancerNodePorts": false}),
-		"the ports are no list": _service({"allocateLoadBalancerNodePorts": false, "ports": 443}),
-		"it is no load balancer": _service({"type": "NodePort", "allocateLoadBalancerNodePorts": false, "ports": ports}),
-		"it is left to another controller": _service({
+		"the ports are not a list": _service({"allocateLoadBalancerNodePorts": false, "ports": 443}),
+		"the type is not LoadBalancer": _service({"type": "NodePort", "allocateLoadBalancerNodePorts": false, "ports": ports}),
+		"another controller manages the Service": _service({
 			"loadBalancerClass": "example.com/lb",
 			"allocateLoadBalancerNodePorts": false,
 			"ports": ports,
 		}),
-		"nothing tells of the load balancer": {
+		"nothing identifies the load balancer": {
 			"object": {"spec": {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "ports": ports}},
 			"facts": {"provider": ""},
 		},

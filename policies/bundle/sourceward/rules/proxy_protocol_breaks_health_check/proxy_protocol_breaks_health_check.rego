@@ -1,8 +1,8 @@
 # METADATA
 # title: PROXY protocol breaks the health check of a Local Service
 # description: |
-#   A Service is Local, its load balancer checks nodes at the health check node port, and sends the PROXY
-#   protocol's header there too.
+#   A Service is Local, and its load balancer checks nodes at the health check node port, but sends the header of the
+#   PROXY protocol there as well.
 # related_resources:
 #   - ref: https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/nlb/
 #   - ref: https://github.com/kubernetes/ingress-nginx/issues/6263
@@ -11,23 +11,23 @@
 #   mode: Deny
 #   kinds: [Service]
 #   why: |
-#     With Local, the load balancer asks kube-proxy on each node whether it has pods. kube-proxy's answer is
-#     HTTP and knows no PROXY header, so every node fails the check and none gets traffic.
+#     With Local, the load balancer asks kube-proxy on each node over HTTP whether the node has pods. kube-proxy does
+#     not understand the PROXY header, so every node fails the check, and no node gets traffic.
 #   remedy: |
-#     Send traffic to pods, by ip targets, or set externalTrafficPolicy: Cluster; either way the PROXY protocol
-#     still tells the client's address.
-#   exempt: When the load balancer checks another port, by annotation.
+#     Use IP targets, which send traffic directly to pods, or set externalTrafficPolicy: Cluster. The PROXY protocol
+#     passes the client's address in both cases.
+#   exempt: When an annotation makes the load balancer check another port.
 #   since: All versions.
 package sourceward.rules.proxy_protocol_breaks_health_check
 
 import data.sourceward.lib.rows
 
 # METADATA
-# description: An annotation puts the PROXY header into the health check.
+# description: One finding if an annotation adds the PROXY header to the health check.
 deny contains {
 	"path": "/spec/externalTrafficPolicy",
-	"message": rows.one_of(_breaking),
-	"fix": "use ip targets, or set externalTrafficPolicy: Cluster",
+	"message": sprintf("all nodes fail the health check: %s", [rows.one_of(_breaking)]),
+	"fix": "use IP targets, or set externalTrafficPolicy: Cluster",
 } if {
 	input.facts.local
 }

@@ -6,17 +6,19 @@ test_the_header_goes_to_instance_targets if {
 	rule.deny == {{
 		"path": "/spec/externalTrafficPolicy",
 		"message": concat(" ", [
+			"all nodes fail the health check:",
 			"annotation service.beta.kubernetes.io/aws-load-balancer-target-group-attributes=proxy_protocol_v2.enabled=true",
-			"makes every instance target fail its health check under Local",
+			"sends the PROXY header to the health check of instance targets",
 		]),
-		"fix": "use ip targets, or set externalTrafficPolicy: Cluster",
+		"fix": "use IP targets, or set externalTrafficPolicy: Cluster",
 	}} with input as _service(true, "service.k8s.aws/nlb", {_attributes: "proxy_protocol_v2.enabled=true"})
 }
 
 test_several_annotations_are_one_finding if {
 	{finding.message | some finding in rule.deny} == {concat(" ", [
+		"all nodes fail the health check:",
 		"annotation service.beta.kubernetes.io/aws-load-balancer-proxy-protocol-per-target-group=80, 443",
-		"makes instance targets fail their health check under Local (and 2 more)",
+		"sends the PROXY header to the health check of instance targets (and 2 more)",
 	])} with input as _service(true, "service.k8s.aws/nlb", {
 		_attributes: "proxy_protocol_v2.enabled=true",
 		"service.beta.kubernetes.io/aws-load-balancer-proxy-protocol": "*",
@@ -26,12 +28,12 @@ test_several_annotations_are_one_finding if {
 
 test_nothing_is_found_otherwise[sentence] if {
 	some sentence, document in {
-		"it is not Local": _service(false, "service.k8s.aws/nlb", {_attributes: "proxy_protocol_v2.enabled=true"}),
+		"the Service is not Local": _service(false, "service.k8s.aws/nlb", {_attributes: "proxy_protocol_v2.enabled=true"}),
 		"the header is off": _service(true, "service.k8s.aws/nlb", {_attributes: "proxy_protocol_v2.enabled=false"}),
-		"the value is no text": _service(true, "service.k8s.aws/nlb", {_attributes: {"proxy_protocol_v2.enabled": true}}),
+		"the value is not a string": _service(true, "service.k8s.aws/nlb", {_attributes: {"proxy_protocol_v2.enabled": true}}),
 		"no annotation": _service(true, "service.k8s.aws/nlb", {}),
 		"ip targets": _service(true, "service.k8s.aws/nlb", {_attributes: "proxy_protocol_v2.enabled=true", _targets: "ip"}),
-		"the check asks another port": _service(true, "service.k8s.aws/nlb", {
+		"the check uses another port": _service(true, "service.k8s.aws/nlb", {
 			_attributes: "proxy_protocol_v2.enabled=true",
 			"service.beta.kubernetes.io/aws-load-balancer-healthcheck-port": "traffic-port",
 		}),

@@ -1,8 +1,8 @@
 # METADATA
 # title: One node receives all traffic
 # description: |
-#   A Service is Local behind a load balancer that announces its address from one node at a time, as a policy
-#   says in spec.loadBalancers.
+#   A Service is Local behind a load balancer that announces its address from one node at a time, according to
+#   spec.loadBalancers of a policy.
 # related_resources:
 #   - ref: https://metallb.universe.tf/usage/#local-traffic-policy
 #   - ref: https://kube-vip.io/docs/usage/kubernetes-services/
@@ -11,9 +11,11 @@
 #   mode: Audit
 #   kinds: [Service]
 #   why: |
-#     All clients reach the announcing node, and under Local only the pods on that node serve them. More pods on
-#     other nodes take over when it fails, and share no load.
-#   remedy: "Set externalTrafficPolicy: Cluster to use all pods, or announce by BGP to use all nodes; else size one node's pods for all traffic."
+#     All clients reach the announcing node, and with Local only the pods on that node serve them. Pods on other
+#     nodes take over if it fails, but share no load.
+#   remedy: |
+#     Set externalTrafficPolicy: Cluster to use all pods, or announce by BGP to use all nodes. Otherwise size the pods
+#     of one node for all traffic.
 #   exempt: When one node's pods are meant to serve all clients.
 #   since: All versions.
 package sourceward.rules.single_announcer
@@ -29,6 +31,6 @@ warn contains finding if {
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
 		"message": rows.sentence(match),
-		"fix": "announce by BGP, or set externalTrafficPolicy: Cluster, for pods on other nodes to share the load",
+		"fix": "announce by BGP, or set externalTrafficPolicy: Cluster, so that pods on other nodes share the load",
 	}
 }

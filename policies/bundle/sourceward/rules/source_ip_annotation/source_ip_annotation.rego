@@ -1,8 +1,8 @@
 # METADATA
 # title: Source IP annotations
 # description: |
-#   Reads from a Service's annotations, from its load balancer class, and from what a policy says of its
-#   load balancer, what becomes of the client's address.
+#   Determines whether the client's address reaches the pods, from a Service's annotations, from its load balancer class,
+#   and from spec.loadBalancers of a policy.
 # related_resources:
 #   - ref: https://kubernetes.io/docs/tutorials/services/source-ip/
 #     description: How the traffic policy decides what the pod sees.
@@ -25,7 +25,9 @@ require_local contains reason if {
 }
 
 # METADATA
-# description: One reason for each thing that keeps the source IP without Local, or makes Local or spreading pointless.
+# description: |
+#   One reason for each annotation, class or load balancer that keeps the source IP without Local, or makes Local or
+#   spreading pointless.
 keeps_source_ip contains reason if {
 	some match in rows.judging(object.keys(_verdicts))
 	reason := object.union(_annotation(match), {
@@ -35,7 +37,7 @@ keeps_source_ip contains reason if {
 }
 
 # METADATA
-# description: One reason for each Service that could no longer share the address of this one, were it Local.
+# description: One reason for each Service that could no longer share its address with this one if this one were Local.
 keeps_source_ip contains reason if {
 	some match in rows.saying("shares_address")
 	rows.in_effect(match)
@@ -43,7 +45,7 @@ keeps_source_ip contains reason if {
 	not _could_share(other.spec)
 	reason := object.union(_annotation(match), {
 		"verdict": "forbidden",
-		"message": sprintf("%s with Service %s/%s, which it could not with Local", [
+		"message": sprintf("%s with Service %s/%s, which is impossible with Local", [
 			rows.sentence(match),
 			other.metadata.namespace,
 			other.metadata.name,
@@ -56,8 +58,8 @@ _could_share(other) if {
 	object.get(other, "selector", {}) == object.get(input.object.spec, "selector", {})
 }
 
-# The verdicts of rows that keep Local from being forced, or pods from being spread. Who declines the
-# client's address is shown the load balancer's.
+# The verdict of keeps_source_ip for each verdict of a row that prevents forcing Local or spreading pods. The pods of a
+# Service that opts out of the client's address see the load balancer's.
 _verdicts := {
 	"preserved": "preserved",
 	"proxy": "proxy",

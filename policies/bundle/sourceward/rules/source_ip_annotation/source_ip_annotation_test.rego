@@ -2,18 +2,18 @@ package sourceward.rules.source_ip_annotation_test
 
 import data.sourceward.rules.source_ip_annotation as rule
 
-test_a_soft_annotation_is_a_wish if {
+test_our_own_annotation_is_a_soft_reason if {
 	rule.require_local == {_preserve} with input as _service({"sourceward.dev/source-ip": "preserve"})
 	rule.keeps_source_ip == set() with input as _service({"sourceward.dev/source-ip": "preserve"})
 }
 
-test_a_row_may_be_a_need_and_a_verdict if {
+test_a_row_may_give_a_reason_and_a_verdict if {
 	weighted := {
 		"annotation": "networking.gke.io/weighted-load-balancing",
 		"value": "pods-per-node",
 		"message": concat(" ", [
 			"annotation networking.gke.io/weighted-load-balancing=pods-per-node",
-			"weighs nodes by their pods, only with Local",
+			"weights nodes by their number of pods only with Local",
 		]),
 	}
 	service := _service({"networking.gke.io/weighted-load-balancing": "pods-per-node"})
@@ -32,13 +32,13 @@ test_each_annotation_gives_its_own_reason if {
 		"annotation": "kube-vip.io/egress",
 		"value": "true",
 		"strength": "hard",
-		"message": "annotation kube-vip.io/egress=true needs the pod on the node that holds the address, so Local",
+		"message": "annotation kube-vip.io/egress=true requires Local, so that the pod's node holds the address",
 	}} with input as service
 	rule.keeps_source_ip == {{
 		"annotation": "service.cilium.io/forwarding-mode",
 		"value": "dsr",
 		"verdict": "preserved",
-		"message": "annotation service.cilium.io/forwarding-mode=dsr keeps the client's address by direct server return",
+		"message": "annotation service.cilium.io/forwarding-mode=dsr preserves the client's address by direct server return",
 	}} with input as service
 }
 
@@ -46,11 +46,11 @@ test_a_provider_gives_a_reason_without_annotation if {
 	rule.require_local == set() with input as _behind("metallb-l2")
 	rule.keeps_source_ip == {{
 		"verdict": "single-announcer",
-		"message": "load balancer metallb-l2 announces the address from one node, whose pods alone get traffic under Local",
+		"message": "load balancer metallb-l2 announces the address from one node: with Local, only its pods get traffic",
 	}} with input as _behind("metallb-l2")
 }
 
-test_of_a_list_of_attributes_the_message_shows_one if {
+test_the_message_shows_only_the_matching_attribute_of_a_list if {
 	name := "service.beta.kubernetes.io/aws-load-balancer-target-group-attributes"
 	value := "stickiness.enabled=true, preserve_client_ip.enabled=false"
 	rule.keeps_source_ip == {{
@@ -61,27 +61,27 @@ test_of_a_list_of_attributes_the_message_shows_one if {
 	}} with input as _service({name: value})
 }
 
-test_a_long_value_is_cut_in_the_message_only[length] if {
+test_a_long_value_is_shortened_in_the_message_only[length] if {
 	name := "oci-network-load-balancer.oraclecloud.com/is-preserve-source"
 	some length, shown in {
-		40: "0123456789012345678901234567890123456789",
-		41: "0123456789012345678901234567890123456789...",
+		24: "012345678901234567890123",
+		25: "01234567890...5678901234",
 	}
-	value := substring("01234567890123456789012345678901234567890", 0, length)
+	value := substring("0123456789012345678901234", 0, length)
 	rule.require_local == {{
 		"annotation": name,
 		"value": value,
 		"strength": "hard",
-		"message": sprintf("annotation %s=%s is refused by the OCI controller without Local", [name, shown]),
+		"message": sprintf("annotation %s=%s is rejected by the OCI controller without Local", [name, shown]),
 	}} with input as _service({name: value, "oci.oraclecloud.com/load-balancer-type": "nlb"})
 }
 
-test_nothing_is_said_of_anything_else[sentence] if {
+test_other_services_give_no_reasons[sentence] if {
 	some sentence, document in {
 		"no annotations": _service({}),
-		"annotations of others": _service({"team": "edge"}),
+		"other annotations": _service({"team": "edge"}),
 		"an annotation without a value": _service({"sourceward.dev/source-ip": null}),
-		"an annotation with a value that is no text": _service({"kube-vip.io/egress": true}),
+		"an annotation with a value that is not a string": _service({"kube-vip.io/egress": true}),
 		"annotations that are null": _service(null),
 		"annotations that are a list": _service([]),
 		"no metadata": {"object": {"kind": "Service"}, "facts": {"provider": ""}},
@@ -134,7 +134,7 @@ test_a_shared_address_forbids_local[sentence] if {
 			"verdict": "forbidden",
 			"message": concat(" ", [
 				"annotation metallb.io/allow-shared-ip=k asks to share an address",
-				"with Service edge/b, which it could not with Local",
+				"with Service edge/b, which is impossible with Local",
 			]),
 		}
 	}

@@ -1,9 +1,9 @@
 # METADATA
 # title: Weighted load balancing without Local
 # description: |
-#   An annotation asks the load balancer to weigh nodes by their pods, and the Service is not Local, or another
-#   annotation that it needs is missing, or its value is not one that the controller knows. That the Service is not
-#   Local is for source-ip-needs-local to say, unless that rule has nothing to say or is off.
+#   An annotation asks the load balancer to weight nodes by their number of pods. But the Service is not Local, or
+#   another annotation that it requires is missing, or the controller does not know the value. If the Service is not
+#   Local, source-ip-needs-local reports that instead, unless that rule is off or finds nothing.
 # related_resources:
 #   - ref: https://cloud.google.com/kubernetes-engine/docs/concepts/service-load-balancer
 #   - ref: https://cloud.tencent.com/document/product/457/51258
@@ -14,9 +14,10 @@
 #   repairs: true
 #   yields_to: source-ip-needs-local
 #   why: |
-#     With Cluster every node passes traffic on to all pods, so there is nothing to weigh: the annotation has no
-#     effect, and nobody says so.
-#   remedy: "Set externalTrafficPolicy: Local and what else the finding names; or remove the annotation."
+#     With Cluster, every node forwards traffic to all pods, so weights would make no difference. The annotation has no
+#     effect, and the controller does not report that.
+#   remedy: |
+#     Set externalTrafficPolicy: Local, or the annotation or value that the finding names. Or remove the annotation.
 #   exempt: Never needed; remove the annotation.
 #   since: All versions.
 package sourceward.rules.weighted_needs_local
@@ -24,7 +25,7 @@ package sourceward.rules.weighted_needs_local
 import data.sourceward.lib.rows
 
 # METADATA
-# description: The Service is not Local.
+# description: One finding for each annotation without effect because the Service is not Local.
 warn contains object.union(finding, _repair) if {
 	not input.facts.local
 	not rows.ignored
@@ -33,54 +34,54 @@ warn contains object.union(finding, _repair) if {
 	match.subject.annotation
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
-		"message": sprintf("%s, so it has no effect", [rows.sentence(match)]),
+		"message": sprintf("%s has no effect without Local", [rows.subject(match)]),
 		"fix": sprintf("set externalTrafficPolicy: Local, or remove annotation %s", [match.subject.annotation]),
 	}
 }
 
 # METADATA
-# description: Another annotation is missing, or has another value.
+# description: One finding for each annotation without effect because another one is missing, or has another value.
 warn contains finding if {
 	some match in rows.saying("needs")
 	rows.in_effect(match)
 	needed := match.row.says.needs
 	finding := {
 		"path": rows.pointer(needed.annotation),
-		"message": sprintf("%s, so it has no effect", [rows.sentence(match)]),
+		"message": rows.sentence(match),
 		"fix": sprintf("add annotation %s: %q", [needed.annotation, needed.value]),
 		"want": needed.value,
 	}
 }
 
 # METADATA
-# description: The value is not one that the controller knows, but another is meant.
+# description: One finding for each value that the controller does not know, if another value is meant.
 warn contains finding if {
 	some match in rows.saying("unknown_value")
 	rows.in_effect(match)
 	wanted := match.row.says.unknown_value.instead
 	finding := {
 		"path": rows.pointer(match.subject.annotation),
-		"message": sprintf("%s, so it has no effect", [rows.sentence(match)]),
-		"fix": sprintf("write %s, or remove the annotation", [wanted]),
+		"message": rows.sentence(match),
+		"fix": sprintf("set it to %s, or remove the annotation", [wanted]),
 		"want": wanted,
 	}
 }
 
 # METADATA
-# description: The value is not one that the controller knows, and none is meant.
+# description: One finding for each value that the controller does not know, if no weights are meant.
 warn contains finding if {
 	some match in rows.saying("unknown_value")
 	rows.in_effect(match)
 	match.row.says.unknown_value == {}
 	finding := {
 		"path": rows.pointer(match.subject.annotation),
-		"message": sprintf("%s, so it has no effect", [rows.sentence(match)]),
+		"message": rows.sentence(match),
 		"fix": "remove the annotation",
 		"unwanted": true,
 	}
 }
 
-# A policy that somebody wrote is theirs to change.
+# Never change a traffic policy that the owner of the Service has written.
 _repair := {"want": "Local"} if input.facts.explicit != "written"
 
 _repair := {} if input.facts.explicit == "written"
