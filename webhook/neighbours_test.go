@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/go-logr/logr/testr"
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -230,56 +227,6 @@ func TestRelated(t *testing.T) {
 	}
 }
 
-func TestLookUpsAreBounded(t *testing.T) {
-	t.Parallel()
-	t.Run("in time", func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, func(t *testing.T) {
-			n, registry := newTestNeighbours(t, &fakeReader{}, &fakeReader{hang: true})
-			start := time.Now()
-			related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: workloadObject("web")})
-			if took := time.Since(start); related.View != policies.ViewNone || took != lookupTimeout {
-				t.Errorf("a look-up that hangs gives view %q after %s, want none after %s", related.View, took, lookupTimeout)
-			}
-			countLookups(t, registry, "failed")
-		})
-	})
-	t.Run("in number", func(t *testing.T) {
-		t.Parallel()
-		live := &fakeReader{}
-		n, registry := newTestNeighbours(t, &fakeReader{}, live)
-		for range maxLookups {
-			n.lookups <- struct{}{}
-		}
-		related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: workloadObject("web")})
-		if related.View != policies.ViewNone || live.asked > 0 {
-			t.Errorf("one look-up too many gives view %q, and asks %d times", related.View, live.asked)
-		}
-		countLookups(t, registry, "busy")
-	})
-}
-
-func countLookups(t *testing.T, registry *prometheus.Registry, outcome string) {
-	t.Helper()
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, family := range families {
-		if family.GetName() != "sourceward_lookups_total" {
-			continue
-		}
-		for _, metric := range family.GetMetric() {
-			for _, label := range metric.GetLabel() {
-				if label.GetName() == "outcome" && label.GetValue() == outcome && metric.GetCounter().GetValue() == 1 {
-					return
-				}
-			}
-		}
-	}
-	t.Errorf("no look-up is counted as %s", outcome)
-}
-
 func TestNamespace(t *testing.T) {
 	t.Parallel()
 	edge := corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "edge", Labels: map[string]string{"team": "edge"}}}
@@ -306,46 +253,6 @@ func TestNamespace(t *testing.T) {
 				t.Errorf("Namespace() asked %d times, want %d, mismatch (-want +got):\n%s", test.live.asked, test.asked, diff)
 			}
 		})
-	}
-}
-
-// TestReductions: what enters a cache holds what the rules read and nothing else.
-func TestReductions(t *testing.T) {
-	t.Parallel()
-	meta := metav1.ObjectMeta{
-		Namespace: "edge", Name: "web", UID: "u", ResourceVersion: "7", Labels: map[string]string{"a": "b"},
-		Annotations:   map[string]string{corev1.LastAppliedConfigAnnotation: "{}", "c": "d"},
-		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
-	}
-	wantMeta := metav1.ObjectMeta{
-		Namespace: "edge", Name: "web", ResourceVersion: "7", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"},
-	}
-	deployment := &appsv1.Deployment{ObjectMeta: meta, Status: appsv1.DeploymentStatus{Replicas: 3}}
-	deployment.Spec.Template.Spec.Containers = []corev1.Container{
-		{Name: "web", Image: "web", Env: []corev1.EnvVar{{Name: "SECRET"}}},
-	}
-	wantWorkload := policies.NewWorkload(deployment)
-	wantTemplate := corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web"}}}}
-	got, err := reduced(deployment)
-	held, _ := got.(*cached)
-	if err != nil || held == nil || held.Name != "web" || held.ResourceVersion != "7" || held.ManagedFields != nil {
-		t.Errorf("Deployment is cached as %+v, error %v", got, err)
-	} else if diff := cmp.Diff(any(wantWorkload), held.neighbour, cmpopts.IgnoreUnexported(policies.UpdateStrategy{})); diff != "" {
-		t.Errorf("Deployment mismatch (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff(wantTemplate, wantWorkload.Template); diff != "" {
-		t.Errorf("template mismatch (-want +got):\n%s", diff)
-	}
-	service := &corev1.Service{
-		ObjectMeta: meta,
-		Status: corev1.ServiceStatus{
-			LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}},
-		},
-	}
-	wantService := &corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: wantMeta}
-	got, err = reduced(service)
-	if diff := cmp.Diff(any(wantService), got); err != nil || diff != "" {
-		t.Errorf("Service mismatch (-want +got), error %v:\n%s", err, diff)
 	}
 }
 

@@ -90,14 +90,6 @@ func newPolicySource(ctx context.Context, reader cache.Cache, metrics *Metrics, 
 	return p, err
 }
 
-// notify makes who waits for a channel of capacity one look again. Several changes are one.
-func notify(waiting chan<- struct{}) {
-	select {
-	case waiting <- struct{}{}:
-	default:
-	}
-}
-
 // NeedLeaderElection implements manager.LeaderElectionRunnable: every replica decides.
 func (*policySource) NeedLeaderElection() bool { return false }
 

@@ -7,16 +7,13 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -24,7 +21,6 @@ import (
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
-	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/review"
 )
 
@@ -47,16 +43,6 @@ type Options struct {
 	DNSNames            []string
 	// MutatingConfiguration and ValidatingConfiguration are the names of the webhook configurations.
 	MutatingConfiguration, ValidatingConfiguration string
-}
-
-// certificates are what the endpoints are served with.
-type certificates interface {
-	manager.Runnable
-	GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// Ready tells why the API server cannot call yet.
-	Ready(*http.Request) error
-	// NotAfter is the end of the certificate that is served, or zero.
-	NotAfter() time.Time
 }
 
 // Run serves until ctx ends, and then answers what is under way.
@@ -155,50 +141,6 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	return mgr.Start(ctx)
-}
-
-func newCertificates(options Options) (certificates, error) {
-	if options.CertDir != "" {
-		return NewFileCertificates(options.CertDir)
-	}
-	return NewSelfManaged(SelfManagedOptions{
-		Config: options.Config, Log: options.Log.WithName("certificates"),
-		SecretNamespace: options.Namespace, SecretName: options.CASecret,
-		DNSNames:     options.DNSNames,
-		MutatingName: options.MutatingConfiguration, ValidatingName: options.ValidatingConfiguration,
-	})
-}
-
-func newNeighbours(ctx context.Context, mgr manager.Manager, options Options, counters *Metrics) (*neighbours, error) {
-	live, err := client.New(options.Config, client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient()})
-	if err != nil {
-		return nil, err
-	}
-	asked, err := discovery.NewDiscoveryClientForConfigAndClient(options.Config, mgr.GetHTTPClient())
-	if err != nil {
-		return nil, err
-	}
-	n := &neighbours{
-		index:     policies.NewIndex(policies.ViewCluster),
-		admitted:  newAdmitted(clock.RealClock{}),
-		reader:    mgr.GetCache(),
-		live:      live,
-		lookups:   make(chan struct{}, maxLookups),
-		metrics:   counters,
-		log:       options.Log.WithName("neighbours"),
-		discovery: asked,
-		kinds:     kinds(),
-		informers: mgr.GetCache(),
-	}
-	for _, w := range n.kinds {
-		if w.versions != nil {
-			continue
-		}
-		if err := n.watch(ctx, w); err != nil {
-			return nil, fmt.Errorf("watch %ss: %w", w.name, err)
-		}
-	}
-	return n, n.observe()
 }
 
 func splitAddress(address string) (host string, port int, err error) {
