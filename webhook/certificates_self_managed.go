@@ -107,16 +107,12 @@ func (s *SelfManaged) Start(ctx context.Context) error {
 	// Buffered, because both drop what they cannot send: one unread word that there is news is enough.
 	rotated, changed := make(chan struct{}, 1), make(chan struct{}, 1)
 	s.authority.WatchRotation(rotated)
-	notify := func(any) {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	}
 	var synced []cache.InformerSynced
 	for _, c := range s.configurations {
 		handler, err := c.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: notify, UpdateFunc: func(_, object any) { notify(object) }, DeleteFunc: notify,
+			AddFunc:    func(any) { notify(changed) },
+			UpdateFunc: func(any, any) { notify(changed) },
+			DeleteFunc: func(any) { notify(changed) },
 		})
 		if err != nil {
 			return fmt.Errorf("watch %s %q: %w", c.kind, c.name, err)

@@ -1,9 +1,10 @@
 package webhook
 
-// notify makes who waits for a channel of capacity one look again. Several changes are one.
-func notify(waiting chan<- struct{}) {
+// notify wakes up the receiver of a channel of capacity one. It never blocks: notifications that have not been received yet
+// count as one.
+func notify(receiver chan<- struct{}) {
 	select {
-	case waiting <- struct{}{}:
+	case receiver <- struct{}{}:
 	default:
 	}
 }
