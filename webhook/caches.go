@@ -14,23 +14,23 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// cacheOptions are what is cached, and how much of each object.
+// cacheOptions returns the options of the manager's cache, which keeps only the parts of an object that are read.
 func cacheOptions() cache.Options {
 	return cache.Options{
 		DefaultTransform: reduced,
 		ByObject: map[client.Object]cache.ByObject{
-			// Read at each request, and never changed.
+			// Namespaces are read for each request and never modified, so that no copy is needed.
 			&corev1.Namespace{}:        {UnsafeDisableDeepCopy: new(true)},
 			&v1alpha1.SourceIPPolicy{}: {Transform: cache.TransformStripManagedFields()},
 		},
 	}
 }
 
-// cached is what the cache holds of an object that only the index reads.
+// cached is the cache entry of an object that only the index reads.
 type cached struct {
-	metav1.ObjectMeta // name and version
+	metav1.ObjectMeta // namespace, name and resourceVersion
 	ref               policies.Ref
-	// neighbour is a *policies.Workload or a policies.Autoscaler, or an error if it is not to be read as one.
+	// neighbour is a *policies.Workload or a policies.Autoscaler, or the error if the object could not be read.
 	neighbour any
 }
 
@@ -41,7 +41,8 @@ func newCached(object metav1.Object, ref policies.Ref, neighbour any) *cached {
 	}
 }
 
-// reduced is made before an object enters the cache, so that what is not needed is never kept.
+// reduced is the transform of the cache. It returns the parts of an object that are read, so that the rest is never
+// kept in memory.
 func reduced(object any) (any, error) {
 	switch o := object.(type) {
 	case *corev1.Service:
@@ -62,10 +63,11 @@ func reduced(object any) (any, error) {
 	if workload := policies.NewWorkload(object); workload != nil {
 		return newCached(object.(metav1.Object), workload.Ref, workload), nil
 	}
-	return object, nil // It was reduced before, or is deleted.
+	return object, nil // It was reduced before, or is a toolscache.DeletedFinalStateUnknown.
 }
 
-// reducedCustom reduces what has no type here. What cannot be read is kept as that: it must not keep the others from being read.
+// reducedCustom reduces an object that has no Go type here. It keeps the error of an object that cannot be read,
+// because an error of the transform would keep all other objects of the kind from being read.
 func reducedCustom(o *unstructured.Unstructured) (any, error) {
 	ref := policies.Ref{APIVersion: o.GetAPIVersion(), Kind: o.GetKind(), Namespace: o.GetNamespace(), Name: o.GetName()}
 	var neighbour any
@@ -77,22 +79,23 @@ func reducedCustom(o *unstructured.Unstructured) (any, error) {
 	} else {
 		object, err := policies.NewObject(o.Object)
 		if neighbour = err; err == nil {
-			workload := ofOneVersion(object.Workload)
+			workload := inFirstVersion(object.Workload)
 			neighbour, ref = workload, workload.Ref
 		}
 	}
 	return newCached(o, ref, neighbour), nil
 }
 
-// ofOneVersion is a workload by the first version of its kind: what is admitted and what is watched may come in different ones.
-func ofOneVersion(workload *policies.Workload) *policies.Workload {
-	of := *workload
-	kind, _ := policies.WorkloadKindOf(of.APIVersion, of.Kind)
-	of.APIVersion = kind.APIVersion()
-	return &of
+// inFirstVersion returns a copy of workload with the first version of its kind, since requests and watches may use
+// different versions.
+func inFirstVersion(workload *policies.Workload) *policies.Workload {
+	converted := *workload
+	kind, _ := policies.WorkloadKindOf(converted.APIVersion, converted.Kind)
+	converted.APIVersion = kind.APIVersion()
+	return &converted
 }
 
-// refOf is the name of an object that is in the index; that of another kind is in no index.
+// refOf returns the reference of an object of a kind that is in the index, and the zero Ref for other kinds.
 func refOf(object any) policies.Ref {
 	switch o := object.(type) {
 	case *corev1.Service:
@@ -104,11 +107,11 @@ func refOf(object any) policies.Ref {
 	}
 }
 
-// observe adds the metrics of what is cached.
+// observe registers the metrics of the caches.
 func (n *neighbours) observe() error {
 	var errs []error
 	for _, w := range n.kinds {
-		errs = append(errs, n.metrics.observe("sourceward_cache_objects", "Objects in memory, by kind.",
+		errs = append(errs, n.metrics.observe("sourceward_cache_objects", "Objects in the cache, by kind.",
 			prometheus.Labels{"kind": w.name}, func() float64 { return float64(w.count.Load()) }))
 	}
 	return errors.Join(errs...)

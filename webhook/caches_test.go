@@ -12,7 +12,7 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// TestReductions: what enters a cache holds what the rules read and nothing else.
+// TestReductions checks that a cached object holds what the rules read and nothing else.
 func TestReductions(t *testing.T) {
 	t.Parallel()
 	meta := metav1.ObjectMeta{
@@ -21,7 +21,8 @@ func TestReductions(t *testing.T) {
 		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
 	}
 	wantMeta := metav1.ObjectMeta{
-		Namespace: "edge", Name: "web", ResourceVersion: "7", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"},
+		Namespace: "edge", Name: "web", ResourceVersion: "7",
+		Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"},
 	}
 	deployment := &appsv1.Deployment{ObjectMeta: meta, Status: appsv1.DeploymentStatus{Replicas: 3}}
 	deployment.Spec.Template.Spec.Containers = []corev1.Container{
@@ -31,9 +32,10 @@ func TestReductions(t *testing.T) {
 	wantTemplate := corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web"}}}}
 	got, err := reduced(deployment)
 	held, _ := got.(*cached)
+	ignored := cmpopts.IgnoreUnexported(policies.UpdateStrategy{})
 	if err != nil || held == nil || held.Name != "web" || held.ResourceVersion != "7" || held.ManagedFields != nil {
 		t.Errorf("Deployment is cached as %+v, error %v", got, err)
-	} else if diff := cmp.Diff(any(wantWorkload), held.neighbour, cmpopts.IgnoreUnexported(policies.UpdateStrategy{})); diff != "" {
+	} else if diff := cmp.Diff(any(wantWorkload), held.neighbour, ignored); diff != "" {
 		t.Errorf("Deployment mismatch (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(wantTemplate, wantWorkload.Template); diff != "" {

@@ -8,16 +8,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 )
 
-// certificates are what the endpoints are served with.
+// certificates provides the serving certificate of the endpoints.
 type certificates interface {
 	manager.Runnable
 	GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// Ready tells why the API server cannot call yet.
+	// Ready returns an error while API servers cannot call the endpoints.
 	Ready(*http.Request) error
-	// NotAfter is the end of the certificate that is served, or zero.
+	// NotAfter returns when the certificate that is served expires; zero if there is none.
 	NotAfter() time.Time
 }
 
+// newCertificates returns the certificates in options.CertDir, or self-managed ones if it is empty.
 func newCertificates(options Options) (certificates, error) {
 	if options.CertDir != "" {
 		return NewFileCertificates(options.CertDir)

@@ -48,7 +48,7 @@ func TestFileCertificates(t *testing.T) {
 	}
 
 	write(second)
-	// What Start does when the files change; that it does is certwatcher's own test.
+	// Start does this when the files change, which certwatcher tests itself.
 	if err := c.watcher.ReadCertificate(); err != nil {
 		t.Fatal(err)
 	}

@@ -20,36 +20,39 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// caLife is how long a CA lives; the authority makes the next after two thirds.
+// caLife is the lifetime of a CA. The authority creates the next one after two thirds of it.
 const caLife = 365 * 24 * time.Hour
 
-// errNoCertificate is what a client and a readiness probe are told before the first leaf.
-var errNoCertificate = errors.New("no serving certificate yet: the Secret of the CA or the webhook configurations have not been read")
+// errNoCertificate is the error of GetCertificate and Ready before the first leaf.
+var errNoCertificate = errors.New(
+	"no serving certificate yet: the Secret of the CA or the webhook configurations have not been read")
 
-// SelfManagedOptions say where the CA is kept, whom its certificates name, and who is to trust it. All are required.
+// SelfManagedOptions configures SelfManaged: where the CA is kept, the names that its certificates are valid for, and
+// the webhook configurations that trust it. All fields except Log are required.
 type SelfManagedOptions struct {
-	// Config is how the API server is reached. It is copied; its limits of requests are replaced by smaller ones.
+	// Config describes how to reach the API server. It is copied, and its rate limits are replaced by lower ones.
 	Config *rest.Config
-	// Log takes the log, the authority's and the watches' included. The zero Logger discards it.
+	// Log receives all messages, including those of the authority and the watches. The zero Logger discards them.
 	Log logr.Logger
 
-	// SecretNamespace and SecretName are the Secret of the CA, which all replicas share. It is created if it is absent.
+	// SecretNamespace and SecretName name the Secret of the CA, which all replicas share. It is created if it does not
+	// exist.
 	SecretNamespace, SecretName string
 
-	// DNSNames are what API servers call the webhook: "<service>.<namespace>.svc", or the host of a URL.
+	// DNSNames are the names by which API servers call the webhook: "<service>.<namespace>.svc", or the host of a URL.
 	DNSNames []string
 
-	// MutatingName and ValidatingName are the webhook configurations whose caBundle is written, in all of their webhooks.
-	// Either may come, go and come back at any time.
+	// MutatingName and ValidatingName name the webhook configurations. caBundle is written in all of their webhooks.
+	// Either configuration may be created, deleted and created again at any time.
 	MutatingName, ValidatingName string
 }
 
-// SelfManaged is a serving certificate that needs nobody: a CA in a Secret, kept and rotated by cert-manager's authority, a
-// leaf of it for this replica alone, and caBundle in the webhook configurations.
+// SelfManaged provides a serving certificate without help from outside: a CA in a Secret, which cert-manager's
+// authority stores and rotates, a leaf of that CA for this replica alone, and caBundle in the webhook configurations.
 //
-// A new CA does not interrupt calls. Each replica adds it to caBundle, where those that may still be in use stay, and goes
-// on serving its former leaf until it has seen the new CA in every webhook of both configurations for caGrace. A leaf
-// that has expired is replaced at once, and so is one by another of the same CA.
+// A new CA does not interrupt calls. Each replica adds it to caBundle, which keeps the CAs that may still be in use,
+// and continues to serve its former leaf until it has seen the new CA in every webhook of both configurations for
+// caGrace. A leaf that has expired is replaced at once, and so is a leaf that is renewed under the same CA.
 type SelfManaged struct {
 	options        SelfManagedOptions
 	client         kubernetes.Interface
@@ -60,27 +63,28 @@ type SelfManaged struct {
 	served    atomic.Pointer[leaf]
 	announced atomic.Bool
 
-	// What follows belongs to the goroutine of keep.
+	// Only the goroutine of keep uses the fields below.
 
 	succession succession
-	// outdated is whether the CA is no longer that of the newest leaf.
+	// outdated is true if the CA has changed since the newest leaf was issued.
 	outdated bool
 }
 
-// NewSelfManaged returns what serves once it is started.
-// The error is non-nil if an option is missing or Config is unusable; no request is made yet.
+// NewSelfManaged returns a SelfManaged that serves once it is started. The error is non-nil if an option is missing
+// or Config cannot be used; no request is made yet.
 func NewSelfManaged(options SelfManagedOptions) (*SelfManaged, error) {
 	if options.Config == nil || options.SecretNamespace == "" || options.SecretName == "" || len(options.DNSNames) == 0 ||
 		options.MutatingName == "" || options.ValidatingName == "" {
-		return nil, errors.New("self-managed certificates need an API server, a Secret, a DNS name and two webhook configurations")
+		return nil, errors.New(
+			"self-managed certificates need an API server, a Secret, a DNS name and two webhook configurations")
 	}
 	config := rest.CopyConfig(options.Config)
-	// Two managers of one caBundle would answer each other for ever. These are client-go's defaults, which
-	// controller-runtime lifts: such a quarrel must not become the API server's.
+	// Two managers that write the same caBundle would overwrite each other forever. These limits protect the API server
+	// from such a conflict. They are client-go's defaults, which controller-runtime removes.
 	config.QPS, config.Burst, config.RateLimiter = rest.DefaultQPS, rest.DefaultBurst, nil
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("make a client: %w", err)
+		return nil, fmt.Errorf("create a client: %w", err)
 	}
 	return &SelfManaged{
 		options: options,
@@ -98,13 +102,14 @@ func NewSelfManaged(options SelfManagedOptions) (*SelfManaged, error) {
 	}, nil
 }
 
-// NeedLeaderElection is false: every replica serves, and every replica writes caBundle.
+// NeedLeaderElection implements manager.LeaderElectionRunnable. It returns false, because every replica serves and
+// every replica writes caBundle.
 func (s *SelfManaged) NeedLeaderElection() bool { return false }
 
-// Start keeps the certificate and caBundle until ctx ends. It may be called once.
-// The error is non-nil if a part could not start. Requests that fail are logged and made again.
+// Start implements manager.Runnable. It keeps the certificate and caBundle up to date until ctx ends. It may be
+// called once. The error is non-nil if a part could not start. Requests that fail are logged and retried.
 func (s *SelfManaged) Start(ctx context.Context) error {
-	// Buffered, because both drop what they cannot send: one unread word that there is news is enough.
+	// Buffered, because both senders drop what they cannot send: one pending notification is enough.
 	rotated, changed := make(chan struct{}, 1), make(chan struct{}, 1)
 	s.authority.WatchRotation(rotated)
 	var synced []cache.InformerSynced
@@ -135,7 +140,7 @@ func (s *SelfManaged) Start(ctx context.Context) error {
 		})
 	}
 	group.Go(func() error {
-		// Before it knows what the configurations say, a replica cannot tell whether it is trusted.
+		// A replica does not know whether it is trusted until the configurations are cached.
 		if cache.WaitForCacheSync(ctx.Done(), synced...) {
 			s.keep(ctx, rotated, changed)
 		}
@@ -144,8 +149,9 @@ func (s *SelfManaged) Start(ctx context.Context) error {
 	return group.Wait()
 }
 
-// GetCertificate is for tls.Config. It reads one atomic pointer.
-// The error is non-nil until there is a certificate. One that has expired is still returned: the client says it best.
+// GetCertificate is a callback for tls.Config. It reads one atomic pointer. The error is non-nil until there is a
+// certificate. A certificate that has expired is still returned, because the error that the client then reports is
+// the clearest.
 func (s *SelfManaged) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	served := s.served.Load()
 	if served == nil {
@@ -154,12 +160,13 @@ func (s *SelfManaged) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, er
 	return served.certificate, nil
 }
 
-// Ready is a healthz.Checker. The error is nil while an unexpired certificate is served, once every webhook of the two
-// configurations has trusted it.
+// Ready is a healthz.Checker. The error is nil while an unexpired certificate is served, provided that every webhook
+// of the two configurations has trusted a certificate of this replica at least once.
 //
-// That it was trusted is asked once: of the certificates that follow it is a condition, and a configuration that
-// somebody breaks later would take every replica out of service, for the other configuration as well. One that does not
-// exist has no webhook to wait for, so that the configurations may be installed before, with or after the replicas.
+// It is enough to have been trusted once. Later certificates are not served before they are trusted, and a
+// configuration that breaks later would otherwise take every replica out of service, for the other configuration as
+// well. A configuration that does not exist has no webhooks to wait for, so that the configurations may be installed
+// before, with or after the replicas.
 func (s *SelfManaged) Ready(*http.Request) error {
 	served := s.served.Load()
 	switch {
@@ -168,12 +175,12 @@ func (s *SelfManaged) Ready(*http.Request) error {
 	case served.expired(s.now()):
 		return fmt.Errorf("the serving certificate expired at %s", served.notAfter().Format(time.RFC3339))
 	case !s.announced.Load():
-		return errors.New("the CA of the serving certificate is not yet in caBundle of every webhook")
+		return errors.New("the CA of the serving certificate is not in the caBundle of every webhook yet")
 	}
 	return nil
 }
 
-// NotAfter is when the certificate now served expires; zero if there is none.
+// NotAfter returns when the certificate that is served expires; zero if there is none.
 func (s *SelfManaged) NotAfter() time.Time {
 	served := s.served.Load()
 	if served == nil {
@@ -182,9 +189,10 @@ func (s *SelfManaged) NotAfter() time.Time {
 	return served.notAfter()
 }
 
-// keep looks after the certificates at each piece of news, and when time alone changes something.
+// keep calls look after each notification, and when time alone may have changed something.
 func (s *SelfManaged) keep(ctx context.Context, rotated, changed <-chan struct{}) {
-	// Not exact, so that a machine that was suspended, whose timers stood still, is not late by more than the longest wait.
+	// These intervals replace a timer for the exact time of the next change: timers stand still while a machine is
+	// suspended, and an interval delays the change by at most its own length.
 	const waiting, idle = time.Second, time.Minute
 	retry := wait.Backoff{Duration: time.Second, Factor: 2, Steps: 7, Cap: time.Minute}
 	backoff := retry
@@ -205,7 +213,7 @@ func (s *SelfManaged) keep(ctx context.Context, rotated, changed <-chan struct{}
 			next = waiting
 		}
 		if err := s.look(ctx); err != nil && ctx.Err() == nil {
-			s.options.Log.Error(err, "Certificates are not as they should be, trying again")
+			s.options.Log.Error(err, "certificates not updated; retrying")
 			next = backoff.Step()
 		} else {
 			backoff = retry
@@ -214,9 +222,9 @@ func (s *SelfManaged) keep(ctx context.Context, rotated, changed <-chan struct{}
 	}
 }
 
-// look brings leaf and caBundle up to date. The error is non-nil if a part of that failed; the others are done.
+// look brings the leaf and caBundle up to date. The error is non-nil if a step failed; the other steps are done.
 func (s *SelfManaged) look(ctx context.Context) error {
-	// A request that hangs must not put off a leaf that waits, or one that expires.
+	// A request that hangs must delay neither a leaf that waits nor the replacement of one that expires.
 	const timeout = 10 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -226,8 +234,8 @@ func (s *SelfManaged) look(ctx context.Context) error {
 	if s.outdated || s.succession.renewalDue(now) {
 		switch l, err := s.issue(ctx); {
 		case errors.Is(err, errReplaced):
-			// The authority is about to learn of it, and to tell.
-			s.options.Log.V(2).Info("The CA has been replaced meanwhile")
+			// The authority is about to see the new CA, and then sends on rotated.
+			s.options.Log.V(2).Info("CA was replaced while a certificate was issued")
 		case err != nil:
 			errs = append(errs, fmt.Errorf("issue a serving certificate: %w", err))
 		default:
@@ -249,7 +257,7 @@ func (s *SelfManaged) look(ctx context.Context) error {
 			announced, nextAnnounced = false, false
 			continue
 		}
-		// What is written below counts when the watch brings it back.
+		// A patch that is made below counts once the watch delivers its result.
 		announced = announced && t.includes(served)
 		nextAnnounced = nextAnnounced && t.includes(newest)
 		if err := s.announce(ctx, c, t, now, served, newest); err != nil {
@@ -264,31 +272,34 @@ func (s *SelfManaged) look(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// announce lets every webhook of c, whose state is t, trust the CAs in serving.
-func (s *SelfManaged) announce(ctx context.Context, c configuration, t trust, now time.Time, serving ...*x509.Certificate) error {
+// announce makes every webhook of c, whose state is t, trust the CAs in serving.
+func (s *SelfManaged) announce(
+	ctx context.Context, c configuration, t trust, now time.Time, serving ...*x509.Certificate,
+) error {
 	patch, err := t.announcement(now, serving)
 	if err != nil || patch == nil {
 		return err
 	}
 	for _, w := range t.webhooks {
 		if w.garbage != 0 {
-			s.options.Log.Info("Dropping from caBundle what is no certificate", "kind", c.kind, "name", c.name, "webhook", w.name, "blocks", w.garbage)
+			s.options.Log.Info("removing blocks that are not certificates from caBundle",
+				"kind", c.kind, "name", c.name, "webhook", w.name, "blocks", w.garbage)
 		}
 	}
 	err = c.patch(ctx, patch)
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		// Somebody was faster. The watch is about to say what they did.
-		s.options.Log.V(2).Info("The configuration has changed meanwhile", "kind", c.kind, "name", c.name)
+		// Another client was faster. The watch is about to deliver its change.
+		s.options.Log.V(2).Info("configuration was changed by another client", "kind", c.kind, "name", c.name)
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("write caBundle of %s %q: %w", c.kind, c.name, err)
 	}
-	s.options.Log.Info("Wrote caBundle", "kind", c.kind, "name", c.name)
+	s.options.Log.Info("wrote caBundle", "kind", c.kind, "name", c.name)
 	return nil
 }
 
-// publish lets handshakes have the leaf that is to be served.
+// publish makes GetCertificate return the leaf that is to be served.
 func (s *SelfManaged) publish() {
 	l := s.succession.served
 	former := s.served.Swap(l)
@@ -301,5 +312,5 @@ func (s *SelfManaged) publish() {
 		x := former.certificate.Leaf
 		log = log.WithValues("formerSerial", x.SerialNumber, "formerNotAfter", x.NotAfter, "sameCA", l.ca.Equal(former.ca))
 	}
-	log.Info("Serving a new certificate")
+	log.Info("serving a new certificate")
 }

@@ -29,8 +29,9 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 )
 
-// TestSelfManaged lives through weeks of a replica, on the fake clock of a bubble: only there does a test see that all of it
-// happens in time and without a handshake. The long times pass while the machine sleeps, and its timers with it.
+// TestSelfManaged runs a replica for weeks on the fake clock of a synctest bubble. No other test shows that
+// everything happens in time and without a handshake. During the long waits the machine is suspended, and timers do
+// not advance.
 func TestSelfManaged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -40,12 +41,12 @@ func TestSelfManaged(t *testing.T) {
 		ca := &fakeAuthority{t: t, secrets: client.CoreV1().Secrets("ns"), now: now}
 		s := startSelfManaged(t, client, ca, logr.Discard())
 		after := func(d time.Duration) {
-			time.Sleep(d) // of the bubble, which has no clock but this
+			time.Sleep(d) // on the clock of the bubble
 			synctest.Wait()
 		}
 		sleep := func(d time.Duration) {
 			asleep.Add(int64(d))
-			after(time.Minute) // the longest until it is noticed
+			after(time.Minute) // the longest that keep waits
 		}
 		ready := func(want bool) {
 			t.Helper()
@@ -53,7 +54,7 @@ func TestSelfManaged(t *testing.T) {
 				t.Errorf("Ready() = %v, want ready: %t", err, want)
 			}
 		}
-		// serving returns the leaf that is served and holds it to be one of the CA with this serial.
+		// serving returns the leaf that is served. It must be signed by the CA with this serial.
 		serving := func(serial int) *x509.Certificate {
 			t.Helper()
 			got, err := s.GetCertificate(nil)
@@ -61,14 +62,14 @@ func TestSelfManaged(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := got.Leaf.CheckSignatureFrom(ca.cas[serial-1]); err != nil {
-				t.Errorf("what is served is no leaf of CA %d: %v", serial, err)
+				t.Errorf("the leaf that is served is not signed by CA %d: %v", serial, err)
 			}
 			if !got.Leaf.NotAfter.Equal(s.NotAfter()) {
 				t.Errorf("NotAfter() = %v, want that of the leaf, %v", s.NotAfter(), got.Leaf.NotAfter)
 			}
 			return got.Leaf
 		}
-		// trusted holds every webhook to trust the CAs with these serials, in this order.
+		// trusted checks that every webhook trusts the CAs with these serials, in this order.
 		trusted := func(want ...int64) {
 			t.Helper()
 			for _, c := range s.configurations {
@@ -94,7 +95,7 @@ func TestSelfManaged(t *testing.T) {
 		}
 		ready(false)
 
-		// Nobody calls as long as there is no configuration, so that a replica may be ready.
+		// Without a configuration no API server calls, so the replica may be ready.
 		ca.rotate()
 		ca.learn()
 		after(0)
@@ -102,11 +103,13 @@ func TestSelfManaged(t *testing.T) {
 		ready(true)
 
 		mutating, validating := webhookConfigurations()
+		mutatingClient := client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+		validatingClient := client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
 		create := func() {
-			if _, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(t.Context(), mutating, metav1.CreateOptions{}); err != nil {
+			if _, err := mutatingClient.Create(t.Context(), mutating, metav1.CreateOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Create(t.Context(), validating, metav1.CreateOptions{}); err != nil {
+			if _, err := validatingClient.Create(t.Context(), validating, metav1.CreateOptions{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -135,14 +138,14 @@ func TestSelfManaged(t *testing.T) {
 		after(3 * time.Second)
 		serving(2)
 
-		// A configuration that comes back in the middle of one.
+		// A configuration that is created again in the middle of a rotation.
 		ca.rotate()
 		ca.learn()
 		after(caGrace - time.Second)
-		if err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(t.Context(), "m", metav1.DeleteOptions{}); err != nil {
+		if err := mutatingClient.Delete(t.Context(), "m", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		if err := client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Delete(t.Context(), "v", metav1.DeleteOptions{}); err != nil {
+		if err := validatingClient.Delete(t.Context(), "v", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		create()
@@ -153,12 +156,12 @@ func TestSelfManaged(t *testing.T) {
 		serving(3)
 		ready(true)
 
-		// The Secret has a CA of which the authority has not heard when it signs.
+		// The authority has not seen the CA in the Secret yet when it signs.
 		ca.rotate()
 		former := serving(3)
 		sleep(leafLife / 3 * 2)
 		if serving(3) != former {
-			t.Error("a leaf is taken into use whose CA is no longer in the Secret")
+			t.Error("a leaf is served whose CA is no longer in the Secret")
 		}
 		trusted(3, 2)
 		ca.learn()
@@ -170,12 +173,12 @@ func TestSelfManaged(t *testing.T) {
 		trusted(4)
 		serving(4)
 		if left := s.NotAfter().Sub(now()); left < leafLife-time.Minute {
-			t.Errorf("%s are left of the leaf's life: it has not been renewed", left)
+			t.Errorf("the leaf expires in %s: it has not been renewed", left)
 		}
 	})
 }
 
-// TestAnnounceAfterAConflict is about a replica that writes between another's look and its patch.
+// TestAnnounceAfterAConflict has another replica write caBundle after this one has read it and before its patch.
 func TestAnnounceAfterAConflict(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -207,7 +210,7 @@ func TestAnnounceAfterAConflict(t *testing.T) {
 		)
 		log := funcr.New(func(_, line string) {
 			if strings.Contains(line, `"error"=`) {
-				t.Errorf("a conflict is told as an error: %s", line)
+				t.Errorf("a conflict is logged as an error: %s", line)
 			}
 		}, funcr.Options{})
 		s := startSelfManaged(t, client, ca, log)
@@ -221,7 +224,7 @@ func TestAnnounceAfterAConflict(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !state.includes(theirs) || !state.includes(ca.cas[0]) {
-			t.Error("caBundle lacks a CA of the two that wrote at the same time")
+			t.Error("caBundle lacks one of the two CAs that were written at the same time")
 		}
 	})
 }
@@ -233,16 +236,16 @@ func TestReady(t *testing.T) {
 		served    *leaf
 		announced bool
 		now       time.Time
-		want      string // empty if it is
+		want      string // part of the error; empty if the replica is ready
 	}{
-		"a replica without a leaf is not": {
+		"a replica without a leaf is not ready": {
 			announced: true,
 			now:       epoch,
 			want:      "no serving certificate yet",
 		},
-		"a replica whose CA was never in caBundle is not": {served: l, now: epoch, want: "not yet in caBundle"},
-		"a replica is to the last second of its leaf":     {served: l, announced: true, now: epoch},
-		"a replica whose leaf has expired is not, and may tell": {
+		"a replica whose CA was never in caBundle is not ready": {served: l, now: epoch, want: "not in the caBundle"},
+		"a replica is ready until the last second of its leaf":  {served: l, announced: true, now: epoch},
+		"a replica whose leaf has expired is not ready": {
 			served:    l,
 			announced: true,
 			now:       epoch.Add(time.Second),
@@ -298,7 +301,7 @@ func selfManagedOptions() SelfManagedOptions {
 	}
 }
 
-// startSelfManaged starts a replica that reads and writes client and whose CA is ca. The test's end stops it.
+// startSelfManaged starts a replica that reads and writes client and whose CA is ca. It stops when the test ends.
 func startSelfManaged(t *testing.T, client kubernetes.Interface, ca *fakeAuthority, log logr.Logger) *SelfManaged {
 	t.Helper()
 	options := selfManagedOptions()
@@ -320,7 +323,9 @@ func startSelfManaged(t *testing.T, client kubernetes.Interface, ca *fakeAuthori
 	return s
 }
 
-func webhookConfigurations() (*admissionregistrationv1.MutatingWebhookConfiguration, *admissionregistrationv1.ValidatingWebhookConfiguration) {
+func webhookConfigurations() (
+	*admissionregistrationv1.MutatingWebhookConfiguration, *admissionregistrationv1.ValidatingWebhookConfiguration,
+) {
 	return &admissionregistrationv1.MutatingWebhookConfiguration{
 			ObjectMeta: metav1.ObjectMeta{Name: "m"},
 			Webhooks:   []admissionregistrationv1.MutatingWebhook{{Name: "a"}},
@@ -330,15 +335,15 @@ func webhookConfigurations() (*admissionregistrationv1.MutatingWebhookConfigurat
 		}
 }
 
-// fakeAuthority rotates when it is told to, and learns of what is in the Secret when it is told to.
+// fakeAuthority creates a CA when rotate is called, and signs with it once learn is called.
 type fakeAuthority struct {
 	t       *testing.T
 	secrets corev1client.SecretInterface
 	now     func() time.Time
 
-	cas     []*x509.Certificate // all there were, and their keys
+	cas     []*x509.Certificate // all CAs so far, with their keys
 	keys    []*ecdsa.PrivateKey
-	known   int // index of the one that signs
+	known   int // index of the CA that signs
 	watcher chan<- struct{}
 }
 
@@ -380,7 +385,7 @@ func (f *fakeAuthority) rotate() {
 	}
 }
 
-// learn makes it sign with the CA that is in the Secret, and tell.
+// learn makes the authority sign with the CA that is in the Secret, and notify its watcher.
 func (f *fakeAuthority) learn() {
 	f.known = len(f.cas) - 1
 	f.watcher <- struct{}{}

@@ -15,31 +15,34 @@ import (
 )
 
 const (
-	// versionInterval is how often the version of the API server is read again: it may be upgraded. discoveryInterval is how
-	// often it is asked which custom kinds it has; an answer takes it no time.
+	// versionInterval is how often the version of the API server is read again, since it may be upgraded.
+	// discoveryInterval is how often the API server is asked which custom kinds it serves, which costs it next to
+	// nothing.
 	versionInterval   = time.Hour
 	discoveryInterval = 10 * time.Second
 	// customPatience is how long a replica that starts waits for the objects of a custom kind.
 	customPatience = 30 * time.Second
 )
 
-// NeedLeaderElection implements manager.LeaderElectionRunnable: every replica decides.
+// NeedLeaderElection implements manager.LeaderElectionRunnable. It returns false, because every replica answers
+// requests.
 func (*neighbours) NeedLeaderElection() bool { return false }
 
-// Start reads now and then what the API server is and what it has, until ctx ends.
+// Start implements manager.Runnable. It reads the version and the custom kinds of the API server at intervals until
+// ctx ends.
 func (n *neighbours) Start(ctx context.Context) error {
 	var versionRead time.Time
 	for {
 		interval := discoveryInterval
 		err := n.discoverCustom(ctx)
 		if err != nil {
-			n.log.Error(err, "kinds of the API server not read")
+			n.log.Error(err, "custom kinds not discovered; retrying")
 		}
 		n.discovered.Store(n.discovered.Load() || err == nil)
 		if time.Since(versionRead) >= versionInterval {
 			versionErr := n.readVersion()
 			if versionErr != nil {
-				n.log.Error(versionErr, "version of the API server not read")
+				n.log.Error(versionErr, "version of the API server not read; retrying")
 			} else {
 				versionRead = time.Now()
 			}
@@ -56,8 +59,8 @@ func (n *neighbours) Start(ctx context.Context) error {
 	}
 }
 
-// discoverCustom watches the custom kinds that the cluster has by now, and no longer those that it has no more. The error is
-// non-nil when the API server does not tell.
+// discoverCustom watches the custom kinds that the cluster serves, and stops watching those that it no longer serves.
+// The error is non-nil if this failed for some kinds; it is done for the others.
 func (n *neighbours) discoverCustom(ctx context.Context) error {
 	var errs []error
 	for _, w := range n.kinds {
@@ -71,18 +74,18 @@ func (n *neighbours) discoverCustom(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// follow watches a custom kind in the version in which the cluster has it.
+// follow watches a custom kind in the version that the cluster serves, and stops watching any other version.
 func (n *neighbours) follow(ctx context.Context, w *watched) error {
 	served, err := n.served(w)
 	if err != nil {
 		return err
 	}
 	if w.object != nil && (served == nil || *served != w.object.GetObjectKind().GroupVersionKind()) {
-		n.log.Info("kind is gone", "kind", w.name)
+		n.log.Info("kind is no longer served; stopped watching it", "kind", w.name)
 		if err := n.informers.RemoveInformer(ctx, w.object); err != nil {
 			return err
 		}
-		// Nobody tells of the objects that went with it, and what was told of them before may be on its way.
+		// No watch delivers the deletion of the objects of this kind, and earlier events may not be handled yet.
 		w.end()
 		w.synced.Store(nil)
 		w.object = nil
@@ -100,11 +103,11 @@ func (n *neighbours) follow(ctx context.Context, w *watched) error {
 		w.object = nil
 		return err
 	}
-	n.log.Info("kind is watched", "kind", w.name, "apiVersion", served.GroupVersion().String())
+	n.log.Info("started watching kind", "kind", w.name, "apiVersion", served.GroupVersion().String())
 	return nil
 }
 
-// served is the first of its versions in which the cluster has a kind; nil if it has none of them.
+// served returns the first of w.versions in which the cluster serves the kind; nil if it serves none of them.
 func (n *neighbours) served(w *watched) (*schema.GroupVersionKind, error) {
 	for _, version := range w.versions {
 		resources, err := n.discovery.ServerResourcesForGroupVersion(version.String())
@@ -130,8 +133,9 @@ func (n *neighbours) readVersion() error {
 	}
 	version, err := policies.ParseVersion(info.GitVersion)
 	if err != nil {
-		// One that was built without saying what it is.
-		n.log.Error(err, "version of the API server not understood: taken to be the newest that is known", "newest", policies.Newest.String())
+		// The API server was built without version information.
+		n.log.Error(err, "version of the API server not understood; assuming the newest known version",
+			"newest", policies.Newest.String())
 		version = policies.Newest
 	}
 	n.version.Store(&version)

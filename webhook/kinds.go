@@ -14,26 +14,30 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// watched is a kind of objects that is cached.
+// watched is a kind of object that is cached.
 type watched struct {
-	// name is the kind, with its group where it is custom.
+	// name is the kind, followed by its group if it is custom, such as Rollout.argoproj.io.
 	kind, name string
-	// versions are those that a cluster may have; nil for a kind that each cluster has.
+	// versions are the versions in which a cluster may serve the kind; nil for a kind that every cluster serves.
 	versions []schema.GroupVersion
-	// object is one of the kind, as the cache wants to be asked; nil for a custom kind that is not watched.
+	// object is an empty object of the kind, as the cache expects it; nil for a custom kind that is not watched.
 	object client.Object
 
 	count atomic.Int64
-	// mu is held while what a watch tells is taken. end makes the watch tell nothing more; it is nil before there is one.
+	// mu is held while an event of the watch is handled. end makes the handlers ignore all further events; it is nil
+	// before the first watch.
 	mu  sync.Mutex
 	end func()
-	// synced tells whether all that there was when the watch began is in the index. It is nil while there is no watch.
+	// synced reports whether all objects that existed when the watch began are in the index. It is nil while there is no
+	// watch.
 	synced atomic.Pointer[func() bool]
-	// until is when a custom kind is no longer waited for: one that cannot be listed must not stop all others.
+	// until is when Ready stops waiting for a custom kind: one that cannot be listed must not keep the replica from
+	// serving.
 	until atomic.Pointer[time.Time]
 }
 
-// kinds are all that is cached but policies. Custom ones are watched as soon as the cluster has them.
+// kinds returns all kinds that are cached, except SourceIPPolicy. Custom kinds are watched once the cluster serves
+// them.
 func kinds() []*watched {
 	all := []*watched{
 		{kind: "Namespace", name: "Namespace", object: &corev1.Namespace{}},

@@ -18,7 +18,7 @@ import (
 
 // leaf is a serving certificate and the CA that signed it.
 type leaf struct {
-	certificate *tls.Certificate // its Leaf is set
+	certificate *tls.Certificate // with its Leaf set
 	ca          *x509.Certificate
 }
 
@@ -26,23 +26,25 @@ func (l *leaf) notAfter() time.Time { return l.certificate.Leaf.NotAfter }
 
 func (l *leaf) expired(now time.Time) bool { return now.After(l.notAfter()) }
 
-// certificateAuthority is what is used of authority.DynamicAuthority.
+// certificateAuthority is the part of authority.DynamicAuthority that is used here.
 type certificateAuthority interface {
 	Run(ctx context.Context) error
-	// WatchRotation makes it send on the channel, unless that is full, whenever the CA is another; the first is one, too.
+	// WatchRotation registers a channel on which the authority sends whenever it sees a new CA, the first one included.
+	// It does not send if the channel is full.
 	WatchRotation(chan<- struct{})
-	// Sign sets the life of the template and returns the certificate, signed with the CA that the authority last saw.
+	// Sign sets the validity of template and returns the certificate, signed with the CA that the authority saw last.
 	Sign(template *x509.Certificate) (*x509.Certificate, error)
 }
 
-// errReplaced is why a leaf of the CA that the authority knows is of no use.
-var errReplaced = errors.New("the CA that signed is no longer in the Secret")
+// errReplaced is returned by issue if the authority does not know the CA in the Secret yet.
+var errReplaced = errors.New("the CA that signed the certificate is no longer in the Secret")
 
-// issue makes a leaf of the CA that is in the Secret. The error is errReplaced if the authority does not know that one yet.
+// issue returns a new leaf of the CA that is in the Secret. The error is errReplaced if the authority does not know
+// that CA yet.
 //
-// The authority signs with the CA that it last saw, and does not tell which one that was. The Secret is read after the
-// signature: it names the CA, and a leaf of one that is no longer there is refused. So no leaf begins to live later than
-// the successor of its CA, which is what caRetention counts on.
+// The authority signs with the CA that it saw last, and does not say which one that was. The Secret, which is read
+// after signing, says which CA is the current one; a leaf of any other CA is rejected. So the lifetime of a leaf
+// never begins after its CA has been replaced, which caRetention relies on.
 func (s *SelfManaged) issue(ctx context.Context) (*leaf, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -58,7 +60,8 @@ func (s *SelfManaged) issue(ctx context.Context) (*leaf, error) {
 	if err != nil {
 		return nil, err
 	}
-	secret, err := s.client.CoreV1().Secrets(s.options.SecretNamespace).Get(ctx, s.options.SecretName, metav1.GetOptions{})
+	secrets := s.client.CoreV1().Secrets(s.options.SecretNamespace)
+	secret, err := secrets.Get(ctx, s.options.SecretName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, errReplaced
 	}

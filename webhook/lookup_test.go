@@ -33,7 +33,7 @@ func TestLookUpsAreBounded(t *testing.T) {
 		}
 		related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: workloadObject("web")})
 		if related.View != policies.ViewNone || live.asked > 0 {
-			t.Errorf("one look-up too many gives view %q, and asks %d times", related.View, live.asked)
+			t.Errorf("a look-up beyond the limit gives view %q and asks %d times, want none and 0", related.View, live.asked)
 		}
 		countLookups(t, registry, "busy")
 	})

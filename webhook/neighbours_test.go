@@ -20,7 +20,7 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// fakeReader is an API server, or a cache, that holds Services and Namespaces.
+// fakeReader is an API server or a cache that holds Services and Namespaces.
 type fakeReader struct {
 	services   []corev1.Service
 	namespaces []corev1.Namespace
@@ -121,28 +121,26 @@ func TestRelated(t *testing.T) {
 		object            *policies.Object
 		want              want
 	}{
-		"what the index knows needs no look-up": {
+		"a Service in the index needs no look-up": {
 			indexed: []*policies.Object{serviceObject(shared)}, operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster, Services: []string{"web"}},
 		},
-		"what this replica has just admitted needs none either": {
+		"a Service that this replica has just admitted needs no look-up": {
 			admitted: []*policies.Object{serviceObject(shared)}, operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster, Services: []string{"web"}},
 		},
-		"a workload that nobody selects is looked up once": {
-			live: fakeReader{
-				services: []corev1.Service{shared, localService("api", "api")},
-			}, operation: policies.Create, object: workloadObject("web"),
+		"Services are looked up once for a workload that none selects": {
+			live:      fakeReader{services: []corev1.Service{shared, localService("api", "api")}},
+			operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster, Services: []string{"web"}, Asked: 1},
 		},
-		"a Service that is looked up brings the workloads behind it": {
+		"a Service that is looked up adds the workloads behind it": {
 			indexed: []*policies.Object{workloadObject("stable")},
-			live: fakeReader{
-				services: []corev1.Service{shared},
-			}, operation: policies.Create, object: workloadObject("canary"),
-			want: want{View: policies.ViewCluster, Services: []string{"web"}, Others: []string{"stable of 3"}, Asked: 1},
+			live:    fakeReader{services: []corev1.Service{shared}}, operation: policies.Create,
+			object: workloadObject("canary"),
+			want:   want{View: policies.ViewCluster, Services: []string{"web"}, Others: []string{"stable of 3"}, Asked: 1},
 		},
-		"a Service inside the cluster does not hide the Local one beside it": {
+		"a ClusterIP Service that selects the workload does not prevent the look-up": {
 			indexed:   []*policies.Object{serviceObject(inside)},
 			live:      fakeReader{services: []corev1.Service{shared}},
 			operation: policies.Create, object: workloadObject("web"),
@@ -152,26 +150,25 @@ func TestRelated(t *testing.T) {
 			operation: policies.Create, object: single,
 			want: want{View: policies.ViewCluster},
 		},
-		"a Service that no longer selects the workload is no neighbour": {
-			indexed: []*policies.Object{
-				serviceObject(shared),
-			}, admitted: []*policies.Object{serviceObject(localService("web", "other"))},
+		"a Service that no longer selects the workload is not a neighbour": {
+			indexed:   []*policies.Object{serviceObject(shared)},
+			admitted:  []*policies.Object{serviceObject(localService("web", "other"))},
 			operation: policies.Update, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster},
 		},
-		"a look-up that finds nothing is an answer": {
+		"a look-up that finds nothing leaves the view complete": {
 			operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster, Asked: 1},
 		},
-		"a look-up that fails is no view": {
+		"a look-up that fails gives no view": {
 			live: fakeReader{err: errors.New("connection refused")}, operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewNone, Asked: 1},
 		},
-		"an update is not looked up: the watches have had their time": {
+		"an update needs no look-up, since the watches have caught up": {
 			operation: policies.Update, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster},
 		},
-		"a Service is not looked up": {
+		"a Service needs no look-up": {
 			indexed: []*policies.Object{workloadObject("web")}, operation: policies.Create, object: serviceObject(shared),
 			want: want{View: policies.ViewCluster, Others: []string{"web of 3"}},
 		},
@@ -179,13 +176,13 @@ func TestRelated(t *testing.T) {
 			admitted: []*policies.Object{workloadObject("web")}, operation: policies.Create, object: serviceObject(shared),
 			want: want{View: policies.ViewCluster, Others: []string{"web of 3"}},
 		},
-		"what was admitted last is the truth, once": {
+		"admitted objects replace those in the index": {
 			indexed:  []*policies.Object{serviceObject(localService("web", "other")), workloadObject("canary")},
 			admitted: []*policies.Object{serviceObject(shared), canary},
 			object:   workloadObject("web"), operation: policies.Create,
 			want: want{View: policies.ViewCluster, Services: []string{"web"}, Others: []string{"canary of 9"}},
 		},
-		"who was admitted is not its own neighbour": {
+		"an admitted workload is not its own neighbour": {
 			indexed: []*policies.Object{serviceObject(shared)}, admitted: []*policies.Object{workloadObject("web")},
 			object: workloadObject("web"), operation: policies.Update,
 			want: want{View: policies.ViewCluster, Services: []string{"web"}},
@@ -213,14 +210,9 @@ func TestRelated(t *testing.T) {
 				t.Errorf("Related() mismatch (-want +got):\n%s", diff)
 			}
 			if test.live.asked > 0 {
-				if raw := test.live.options.AsListOptions(); raw.ResourceVersion != "0" ||
-					raw.FieldSelector != "spec.type!=ClusterIP" ||
-					test.live.options.Namespace != "edge" {
-					t.Errorf(
-						"asked for %+v in %q: a read that waits for etcd, or that lists too much",
-						raw,
-						test.live.options.Namespace,
-					)
+				raw, namespace := test.live.options.AsListOptions(), test.live.options.Namespace
+				if raw.ResourceVersion != "0" || raw.FieldSelector != "spec.type!=ClusterIP" || namespace != "edge" {
+					t.Errorf("asked for %+v in %q: a read that waits for etcd, or that lists too much", raw, namespace)
 				}
 			}
 		})
@@ -237,7 +229,7 @@ func TestNamespace(t *testing.T) {
 	}{
 		"cached":                         {cached: fakeReader{namespaces: []corev1.Namespace{edge}}},
 		"created a moment ago":           {live: fakeReader{namespaces: []corev1.Namespace{edge}}, asked: 1},
-		"not there":                      {assumed: true, asked: 1},
+		"absent":                         {assumed: true, asked: 1},
 		"the API server does not answer": {live: fakeReader{err: errors.New("connection refused")}, assumed: true, asked: 1},
 	}
 	for name, test := range tests {
@@ -247,7 +239,8 @@ func TestNamespace(t *testing.T) {
 			got := n.Namespace(t.Context(), "edge")
 			want := policies.Namespace{Name: "edge", Labels: edge.Labels}
 			if test.assumed {
-				want = policies.Namespace{Name: "edge", Labels: map[string]string{corev1.LabelMetadataName: "edge"}, Assumed: true}
+				labels := map[string]string{corev1.LabelMetadataName: "edge"}
+				want = policies.Namespace{Name: "edge", Labels: labels, Assumed: true}
 			}
 			if diff := cmp.Diff(want, got); diff != "" || test.live.asked != test.asked {
 				t.Errorf("Namespace() asked %d times, want %d, mismatch (-want +got):\n%s", test.live.asked, test.asked, diff)
@@ -256,7 +249,7 @@ func TestNamespace(t *testing.T) {
 	}
 }
 
-// A kind whose watch has not told of all there is is not taken to be absent in silence.
+// TestUnseen checks that a kind whose watch has not delivered all existing objects yet is reported as unseen.
 func TestUnseen(t *testing.T) {
 	t.Parallel()
 	n, _ := newTestNeighbours(t, &fakeReader{}, &fakeReader{})
@@ -276,7 +269,8 @@ func TestUnseen(t *testing.T) {
 	}
 }
 
-// What this replica has admitted is seen at every moment, also at the one in which a watch tells of it.
+// TestRelatedWhileWatched checks that an object that this replica has admitted is seen at every moment, including the
+// one in which a watch delivers it.
 func TestRelatedWhileWatched(t *testing.T) {
 	t.Parallel()
 	stable, canary, service := workloadObject("stable"), workloadObject("canary"), localService("web", "web")
@@ -284,16 +278,16 @@ func TestRelatedWhileWatched(t *testing.T) {
 		n, _ := newTestNeighbours(t, &fakeReader{}, &fakeReader{})
 		n.index.PutService(&service)
 		n.Admitted(stable)
-		told := make(chan struct{})
+		delivered := make(chan struct{})
 		go func() {
-			defer close(told)
+			defer close(delivered)
 			n.index.PutWorkload(stable.Workload)
 			n.admitted.forget(stable.Ref)
 		}()
 		related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: canary})
-		<-told
+		<-delivered
 		if len(related.Workloads) != 1 {
-			t.Fatalf("at the %d. time %d workloads are beside, want 1", i+1, len(related.Workloads))
+			t.Fatalf("in run %d Related() has %d workloads, want 1", i+1, len(related.Workloads))
 		}
 	}
 }

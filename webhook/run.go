@@ -24,20 +24,20 @@ import (
 	"github.com/sourceward/sourceward/policies/review"
 )
 
-// Options are what a replica is told. All are required but where it says otherwise.
+// Options configures a replica. All fields are required unless their comment says otherwise.
 type Options struct {
-	// Config is how the API server is reached.
+	// Config describes how to reach the API server.
 	Config *rest.Config
-	// Log takes the log.
+	// Log receives all messages.
 	Log logr.Logger
 
-	// BindAddress, MetricsBindAddress and ProbeBindAddress are host:port of the endpoints, of /metrics,
-	// and of /healthz and /readyz. An empty host means all addresses; "0" for the metrics means none.
+	// BindAddress, MetricsBindAddress and ProbeBindAddress are the host:port of the endpoints, of /metrics, and of
+	// /healthz and /readyz. An empty host means all addresses. MetricsBindAddress "0" disables /metrics.
 	BindAddress, MetricsBindAddress, ProbeBindAddress string
 
-	// CertDir is a folder with tls.crt and tls.key, which are read again when they change. Empty means
-	// that the webhook makes its certificates itself, for DNSNames, with the CA in the Secret CASecret of
-	// Namespace, and tells the API server of it in the two configurations.
+	// CertDir is a directory with tls.crt and tls.key, which are read again when they change. If it is empty, the
+	// webhook issues certificates for DNSNames itself, with the CA in the Secret CASecret in Namespace, and writes that
+	// CA into caBundle of the two configurations.
 	CertDir             string
 	Namespace, CASecret string
 	DNSNames            []string
@@ -45,8 +45,8 @@ type Options struct {
 	MutatingConfiguration, ValidatingConfiguration string
 }
 
-// Run serves until ctx ends, and then answers what is under way.
-// The error is non-nil when it could not start, or one of its parts failed.
+// Run serves until ctx ends, and then answers in-flight requests before it returns. The error is non-nil if the
+// replica could not start, or if one of its parts failed.
 func Run(ctx context.Context, options Options) error {
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {
@@ -87,7 +87,7 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	err = counters.observe("sourceward_certificate_expiry_timestamp_seconds",
-		"End of the serving certificate, in Unix time; 0 while there is none.", nil,
+		"Expiry of the serving certificate, in Unix time; 0 while there is none.", nil,
 		func() float64 {
 			if end := certs.NotAfter(); !end.IsZero() {
 				return float64(end.Unix())
@@ -110,7 +110,8 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	status := &statusWriter{
-		source: source, client: mgr.GetClient(), recorder: mgr.GetEventRecorder("sourceward"), log: options.Log.WithName("status"),
+		source: source, client: mgr.GetClient(), recorder: mgr.GetEventRecorder("sourceward"),
+		log: options.Log.WithName("status"),
 	}
 	for _, part := range []manager.Runnable{certs, around, source, status} {
 		if err := mgr.Add(part); err != nil {
@@ -118,7 +119,7 @@ func Run(ctx context.Context, options Options) error {
 		}
 	}
 
-	// The manager runs a server from when it is first asked for it.
+	// The manager runs its webhook server only if GetWebhookServer was called.
 	server = mgr.GetWebhookServer()
 	for _, endpoint := range review.Endpoints {
 		server.Register("/"+string(endpoint), &Handler{

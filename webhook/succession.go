@@ -4,21 +4,22 @@ import (
 	"time"
 )
 
-// caGrace is how long a CA has been in the configurations before a leaf of it is served. API servers learn of
-// configurations by watches like ours, which normally lag by milliseconds; the rest is for one that is busy or restarts.
+// caGrace is how long a CA must have been in the configurations before a leaf of it is served. API servers learn of
+// configurations through watches like ours, which normally lag by milliseconds; the rest is for an API server that is
+// busy or restarting.
 const caGrace = 10 * time.Second
 
-// succession is the leaf that is served and the one that will be. The zero value has neither.
+// succession is the leaf that is served and the one that will replace it. The zero value has neither.
 type succession struct {
 	served *leaf
-	// next has another CA than served, and waits until that is trusted; nil if nothing waits.
+	// next is signed by another CA than served, and waits until that CA is trusted; nil if no leaf waits.
 	next *leaf
-	// trustedSince is when the CA of next was seen to be trusted, without a gap since; zero if it is not.
+	// trustedSince is since when the CA of next has been trusted without a gap; zero if it is not trusted.
 	trustedSince time.Time
 }
 
-// offer makes l the newest leaf. It is served at once if its CA is that of the leaf now served, or if there is none or
-// only an expired one: then nothing better exists.
+// offer makes l the newest leaf. l is served at once if it is of the same CA as the leaf that is served, or if that
+// leaf has expired or does not exist: no better leaf could be served meanwhile.
 func (s *succession) offer(l *leaf, now time.Time) {
 	if s.served == nil || s.served.expired(now) || s.served.ca.Equal(l.ca) {
 		*s = succession{served: l}
@@ -30,7 +31,8 @@ func (s *succession) offer(l *leaf, now time.Time) {
 	s.next = l
 }
 
-// advance serves what waits, if its time has come. trusted is whether API servers are told to trust its CA.
+// advance serves next if its time has come. trusted is true if every webhook of the configurations trusts the CA of
+// next.
 func (s *succession) advance(now time.Time, trusted bool) {
 	switch {
 	case s.next == nil:
@@ -53,7 +55,7 @@ func (s *succession) newest() *leaf {
 	return s.served
 }
 
-// renewalDue is whether two thirds of the newest leaf's life are over. Without a leaf nothing is due.
+// renewalDue reports whether two thirds of the lifetime of the newest leaf are over. It is false without a leaf.
 func (s *succession) renewalDue(now time.Time) bool {
 	newest := s.newest()
 	if newest == nil {

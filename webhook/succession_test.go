@@ -10,26 +10,10 @@ import (
 func TestSuccession(t *testing.T) {
 	t.Parallel()
 	key := newKey(t)
-	first, second, third := newCA(
-		t,
-		key,
-		caCommonName,
-		1,
-		epoch,
-	), newCA(
-		t,
-		key,
-		caCommonName,
-		2,
-		epoch.Add(day),
-	), newCA(
-		t,
-		key,
-		caCommonName,
-		3,
-		epoch.Add(2*day),
-	)
-	// A leaf is named by its CA and its birth.
+	first := newCA(t, key, caCommonName, 1, epoch)
+	second := newCA(t, key, caCommonName, 2, epoch.Add(day))
+	third := newCA(t, key, caCommonName, 3, epoch.Add(2*day))
+	// born returns a leaf of a CA that is valid from epoch plus at.
 	born := func(ca *x509.Certificate, at time.Duration) *leaf {
 		return &leaf{
 			ca:          ca,
@@ -39,7 +23,7 @@ func TestSuccession(t *testing.T) {
 	a, a2, b, b2, c := born(first, 0), born(first, 5*day), born(second, day), born(second, 6*day), born(third, 2*day)
 	names := map[*leaf]string{a: "a", a2: "a2", b: "b", b2: "b2", c: "c", nil: ""}
 
-	// One thing that happens at a time, and what is served from then on.
+	// event is an offer or a call of advance, and the leaf that is served from then on.
 	type event struct {
 		at      time.Duration
 		offer   *leaf
@@ -64,12 +48,12 @@ func TestSuccession(t *testing.T) {
 			{at: day + 12*s - 1, trusted: true, want: a},
 			{at: day + 12*s, trusted: true, want: b},
 		},
-		"a leaf of a CA that nobody trusts waits for days": {
+		"a leaf of a CA that is not trusted waits for days": {
 			{offer: a, want: a},
 			{at: day, offer: b, want: a},
 			{at: 6 * day, want: a},
 		},
-		"a gap in the trust begins the grace again": {
+		"a gap in the trust restarts the grace": {
 			{offer: a, want: a},
 			{at: day, offer: b, want: a},
 			{at: day, trusted: true, want: a},
@@ -78,13 +62,13 @@ func TestSuccession(t *testing.T) {
 			{at: day + 20*s, trusted: true, want: a},
 			{at: day + 21*s, trusted: true, want: b},
 		},
-		"an expired leaf gives way to one that nobody trusts yet": {
+		"an expired leaf is replaced by one that is not trusted yet": {
 			{offer: a, want: a},
 			{at: day, offer: b, want: a},
 			{at: leafLife, want: a},
 			{at: leafLife + s, want: b},
 		},
-		"an expired leaf gives way at once to a new one": {
+		"an expired leaf is replaced at once by a new one": {
 			{offer: a, want: a},
 			{at: leafLife + s, offer: b2, want: b2},
 		},
@@ -166,7 +150,7 @@ func TestRenewalDue(t *testing.T) {
 			at:         leafLife / 3 * 2,
 			want:       true,
 		},
-		"a leaf is not renewed before": {
+		"a leaf is not renewed earlier": {
 			succession: succession{served: born(first, 0)},
 			at:         leafLife/3*2 - 1,
 		},

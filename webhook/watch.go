@@ -10,7 +10,8 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// watch fills the index from a cache that was made with cacheOptions. The error is non-nil when the API server cannot be asked.
+// watch starts to watch a kind in n.informers, a cache that was made with cacheOptions, and updates the index with
+// each event. The error is non-nil if the API server does not answer or does not serve the kind.
 func (n *neighbours) watch(ctx context.Context, w *watched) error {
 	informer, err := n.informers.GetInformer(ctx, w.object, cache.BlockUntilSynced(false))
 	if err != nil {
@@ -55,7 +56,7 @@ func (n *neighbours) watch(ctx context.Context, w *watched) error {
 	return nil
 }
 
-// put takes what a watch tells of.
+// put stores an object that a watch has delivered.
 func (n *neighbours) put(object any) {
 	switch o := object.(type) {
 	case *corev1.Service:
@@ -69,14 +70,14 @@ func (n *neighbours) put(object any) {
 		case policies.Autoscaler:
 			n.index.PutAutoscaler(neighbour)
 		case error:
-			n.log.Error(neighbour, "object not read: it is taken to be absent", "object", o.ref.String())
+			n.log.Error(neighbour, "object not read; treating it as absent", "object", o.ref.String())
 			n.index.Delete(o.ref)
 		}
 	}
 	n.admitted.forget(refOf(object))
 }
 
-// remove takes back what put took.
+// remove undoes put for an object that is deleted.
 func (n *neighbours) remove(object any) {
 	if node, ok := object.(*corev1.Node); ok {
 		n.nodes.remove(node.Name)
