@@ -9,23 +9,23 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// admittedFor is how long an admitted object is remembered if no watch tells of it: it was refused after
-// all, by a later webhook, or the watch is late. Watches are late by milliseconds.
+// admittedFor is how long an admitted object is remembered if no watch delivers it: either a later webhook rejected
+// it, or the watch lags. Watches normally lag by milliseconds.
 const admittedFor = 5 * time.Second
 
-// maxAdmitted bounds how many objects are remembered. Watches tell of thousands in a second; what is beyond is left to the
-// look-up.
+// maxAdmitted bounds how many objects are remembered. Watches deliver thousands of objects in a second; objects
+// beyond the bound are left to the look-up.
 const maxAdmitted = 10_000
 
-// admitted remembers what this replica has just let in, until the watches tell of it: who applies a
-// Service and then the Deployment behind it is faster than they are.
+// admitted remembers the objects that this replica has just admitted until the watches deliver them: a client that
+// applies a Service and then the Deployment behind it is faster than the watches.
 type admitted struct {
 	clock clock.PassiveClock
 
 	mu         sync.Mutex
 	namespaces map[string]map[policies.Ref]admission
 	count      int
-	// sweep is when to look for what no watch told of.
+	// sweep is when add next removes the objects that have expired.
 	sweep time.Time
 }
 
@@ -38,7 +38,8 @@ func newAdmitted(clock clock.PassiveClock) *admitted {
 	return &admitted{clock: clock, namespaces: map[string]map[policies.Ref]admission{}}
 }
 
-// add remembers an object, unless there are too many.
+// add remembers object and forgets its former version. If maxAdmitted other objects are remembered already, it only
+// forgets the former version.
 func (a *admitted) add(object *policies.Object) {
 	now := a.clock.Now()
 	a.mu.Lock()
@@ -64,7 +65,7 @@ func (a *admitted) add(object *policies.Object) {
 	a.namespaces[object.Namespace][object.Ref] = admission{object, now.Add(admittedFor)}
 }
 
-// forget is told of what a watch tells.
+// forget removes an object once a watch has delivered it or its deletion.
 func (a *admitted) forget(ref policies.Ref) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -82,7 +83,7 @@ func (a *admitted) remove(namespace string, ref policies.Ref) {
 	}
 }
 
-// in returns what is remembered of a Namespace, in any order.
+// in returns the objects that are remembered in a namespace, in any order.
 func (a *admitted) in(namespace string) []*policies.Object {
 	now := a.clock.Now()
 	a.mu.Lock()

@@ -10,7 +10,7 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-func TestAdmittedIsRememberedUntilAWatchTellsOfIt(t *testing.T) {
+func TestAdmittedIsRememberedUntilAWatchDeliversIt(t *testing.T) {
 	t.Parallel()
 	clock := clocktesting.NewFakeClock(time.Date(2026, time.December, 1, 0, 0, 0, 0, time.UTC))
 	a := newAdmitted(clock)
@@ -29,33 +29,33 @@ func TestAdmittedIsRememberedUntilAWatchTellsOfIt(t *testing.T) {
 	a.forget(object("edge", "api").Ref)
 	a.forget(object("edge", "never-seen").Ref)
 	if count("edge") != 1 {
-		t.Errorf("remembers %d, want the one of which no watch told", count("edge"))
+		t.Errorf("remembers %d, want only the one that no watch has delivered", count("edge"))
 	}
 
 	clock.Step(admittedFor)
 	if count("edge") != 1 {
-		t.Error("what is as old as allowed is forgotten")
+		t.Error("an object is forgotten before admittedFor is over")
 	}
 	clock.Step(time.Nanosecond)
 	if count("edge") != 0 {
-		t.Error("what was refused after all is remembered for ever")
+		t.Error("an object that a later webhook rejected is remembered forever")
 	}
-	// Only that of the Namespace that is written now would be seen otherwise.
+	// add removes the expired objects of all Namespaces, not only of the one that it adds to.
 	a.add(object("other", "web"))
 	if len(a.namespaces) != 1 {
-		t.Errorf("%d Namespaces are kept, want only the one that was written last", len(a.namespaces))
+		t.Errorf("%d Namespaces are kept, want only the one that was added last", len(a.namespaces))
 	}
 	for i := range maxAdmitted + 1 {
 		a.add(object("other", fmt.Sprint(i)))
 	}
 	if count("other") != maxAdmitted || a.count != maxAdmitted {
-		t.Errorf("remembers %d, and counts %d, want no more than %d", count("other"), a.count, maxAdmitted)
+		t.Errorf("remembers %d and counts %d, want %d", count("other"), a.count, maxAdmitted)
 	}
 	for i := range maxAdmitted {
 		a.forget(object("other", fmt.Sprint(i)).Ref)
 	}
 	a.forget(object("other", "web").Ref)
 	if a.count != 0 || len(a.namespaces) != 0 {
-		t.Errorf("%d are left, want none", a.count)
+		t.Errorf("%d objects are left, want none", a.count)
 	}
 }

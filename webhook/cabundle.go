@@ -21,19 +21,21 @@ import (
 )
 
 const (
-	// caCommonName is the whole subject of our CAs. It tells them from those that others put into a caBundle.
+	// caCommonName is the whole subject of our CAs. It distinguishes them from CAs that others put into a caBundle.
 	caCommonName = "sourceward-ca"
 
-	// leafLife is how long a serving certificate lives; it is renewed after two thirds.
+	// leafLife is the lifetime of a serving certificate, which is renewed after two thirds of it.
 	leafLife = 7 * 24 * time.Hour
 
-	// caRetention is how long a CA stays in caBundle after it has a successor. No leaf of the former CA is taken into
-	// use once the successor is in the Secret (see issue), so that leafLife is enough; the day is for clocks that differ.
+	// caRetention is how long a CA stays in caBundle after it has a successor. No leaf of the former CA is accepted once
+	// the successor is in the Secret (see issue), so leafLife would be enough; the extra day allows for clocks that
+	// differ.
 	caRetention = leafLife + 24*time.Hour
 )
 
-// parseBundle reads the certificates that an API server would find in a caBundle, and counts the PEM blocks in which it
-// would find none. Text outside of blocks is a comment. A bundle that is not PEM at all counts as one such block.
+// parseBundle returns the certificates that an API server would find in a caBundle, and the number of PEM blocks in
+// which it would find none. Text outside of blocks is a comment. A bundle that is not empty and has no block counts
+// as one such block.
 func parseBundle(bundle []byte) (cas []*x509.Certificate, garbage int) {
 	rest := bundle
 	for {
@@ -42,7 +44,7 @@ func parseBundle(bundle []byte) (cas []*x509.Certificate, garbage int) {
 			break
 		}
 		ca, err := x509.ParseCertificate(block.Bytes)
-		// A block with headers is none to x509.CertPool.
+		// x509.CertPool skips blocks with headers.
 		if err != nil || block.Type != "CERTIFICATE" || len(block.Headers) != 0 {
 			garbage++
 			continue
@@ -55,13 +57,13 @@ func parseBundle(bundle []byte) (cas []*x509.Certificate, garbage int) {
 	return cas, garbage
 }
 
-// unionCAs is what a caBundle has to hold at the time now, newest first: every CA of live, which is what it held, and of
-// serving, which are those that the caller serves or is about to. Left out is what nobody can be serving: a CA that has
-// expired, and one of ours in live, not in serving, that has had a successor of ours for longer than caRetention.
-// CAs that others put into live stay until they expire or are taken out.
+// unionCAs returns what a caBundle must contain at the time now, newest first. live is what the caBundle contains;
+// serving is the CAs whose leaves the caller serves or is about to serve. The union of both leaves out the CAs that
+// no replica can be serving: CAs that have expired, and each of our CAs in live, but not in serving, that has had a
+// successor of ours for longer than caRetention. CAs that others put into live stay until they expire or are removed.
 //
-// The answer does not depend on the order of the arguments, nor on duplicates. Replicas that see the same live agree on it
-// as soon as live holds what each of them serves.
+// The result depends neither on the order of the arguments nor on duplicates. Replicas that see the same live agree
+// on the result as soon as live contains what each of them serves.
 func unionCAs(now time.Time, live, serving []*x509.Certificate) []*x509.Certificate {
 	union := slices.Concat(live, serving)
 	slices.SortFunc(union, func(a, b *x509.Certificate) int {
@@ -70,7 +72,7 @@ func unionCAs(now time.Time, live, serving []*x509.Certificate) []*x509.Certific
 	union = slices.CompactFunc(union, (*x509.Certificate).Equal)
 
 	ours := func(ca *x509.Certificate) bool { return ca.Subject.String() == "CN="+caCommonName }
-	var successor time.Time // the birth of the newest of ours that has been there for caRetention
+	var successor time.Time // NotBefore of our newest CA that is older than caRetention
 	for _, ca := range union {
 		if ours(ca) && now.Sub(ca.NotBefore) > caRetention && ca.NotBefore.After(successor) {
 			successor = ca.NotBefore
@@ -82,7 +84,7 @@ func unionCAs(now time.Time, live, serving []*x509.Certificate) []*x509.Certific
 	})
 }
 
-// encodeBundle is the PEM of cas, in their order.
+// encodeBundle returns cas in PEM, in the same order.
 func encodeBundle(cas []*x509.Certificate) []byte {
 	var bundle []byte
 	for _, ca := range cas {
@@ -91,7 +93,7 @@ func encodeBundle(cas []*x509.Certificate) []byte {
 	return bundle
 }
 
-// configuration is one webhook configuration, watched by its name so that RBAC can name it.
+// configuration is one webhook configuration. It is watched by name, so that RBAC can be limited to that name.
 type configuration struct {
 	kind, name string
 	informer   cache.SharedIndexInformer
@@ -110,25 +112,29 @@ func newConfigurations(client kubernetes.Interface, mutatingName, validatingName
 	return []configuration{
 		{
 			kind: "MutatingWebhookConfiguration", name: mutatingName,
-			informer: admissioninformers.NewFilteredMutatingWebhookConfigurationInformer(client, noResync, nil, only(mutatingName)),
+			informer: admissioninformers.NewFilteredMutatingWebhookConfigurationInformer(
+				client, noResync, nil, only(mutatingName)),
 			patch: func(ctx context.Context, patch []byte) error {
-				_, err := registrations.MutatingWebhookConfigurations().Patch(ctx, mutatingName, types.StrategicMergePatchType, patch, options)
+				_, err := registrations.MutatingWebhookConfigurations().Patch(
+					ctx, mutatingName, types.StrategicMergePatchType, patch, options)
 				return err
 			},
 		},
 		{
 			kind: "ValidatingWebhookConfiguration", name: validatingName,
-			informer: admissioninformers.NewFilteredValidatingWebhookConfigurationInformer(client, noResync, nil, only(validatingName)),
+			informer: admissioninformers.NewFilteredValidatingWebhookConfigurationInformer(
+				client, noResync, nil, only(validatingName)),
 			patch: func(ctx context.Context, patch []byte) error {
-				_, err := registrations.ValidatingWebhookConfigurations().Patch(ctx, validatingName, types.StrategicMergePatchType, patch, options)
+				_, err := registrations.ValidatingWebhookConfigurations().Patch(
+					ctx, validatingName, types.StrategicMergePatchType, patch, options)
 				return err
 			},
 		},
 	}
 }
 
-// read returns what the configuration makes API servers trust, as of the last event of its watch.
-// One that does not exist has no webhooks.
+// read returns what the configuration makes API servers trust, as of the last event of its watch. A configuration
+// that does not exist has no webhooks.
 func (c configuration) read() (trust, error) {
 	object, exists, err := c.informer.GetStore().GetByKey(c.name)
 	if err != nil || !exists {
@@ -167,21 +173,22 @@ type webhookTrust struct {
 	name    string
 	bundle  []byte
 	cas     []*x509.Certificate
-	garbage int // blocks of bundle that are no certificate
+	garbage int // blocks of bundle that are not certificates
 }
 
-// includes is whether every webhook trusts ca. Where there is no webhook nobody needs to.
+// includes reports whether every webhook trusts ca. It is true if there are no webhooks.
 func (t trust) includes(ca *x509.Certificate) bool {
 	return !slices.ContainsFunc(t.webhooks, func(w webhookTrust) bool { return !slices.ContainsFunc(w.cas, ca.Equal) })
 }
 
-// announcement returns the patch after which every webhook trusts the union of what any of them trusted before and of
-// serving; nil if that is so already.
+// announcement returns the patch that makes every webhook trust the union of serving and of what any webhook trusted
+// before; nil if every caBundle is that union already.
 //
-// It is a strategic merge patch and not server-side apply, because whoever applies a part of an entry owns the entry: when
-// it later leaves the manifests of somebody who also applies on the server, a stub of it stays behind, nothing but its name
-// and our caBundle, and their apply is refused as invalid. An update owns caBundle and nothing else. The resourceVersion
-// makes it fail with a conflict if the configuration is no longer the one that the union was made from.
+// The patch is a strategic merge patch and not server-side apply, because a manager that applies a part of a list
+// entry owns the entry. When the entry later disappears from the manifests of another manager that also uses
+// server-side apply, a stub with nothing but its name and our caBundle stays behind, and the apply of that manager is
+// rejected as invalid. An update owns caBundle and nothing else. The resourceVersion makes the patch fail with a
+// conflict if the configuration has changed since the union was computed.
 func (t trust) announcement(now time.Time, serving []*x509.Certificate) ([]byte, error) {
 	var live []*x509.Certificate
 	for _, w := range t.webhooks {
@@ -207,7 +214,7 @@ func (t trust) announcement(now time.Time, serving []*x509.Certificate) ([]byte,
 	}
 	patch.Metadata.ResourceVersion = t.resourceVersion
 	for _, w := range t.webhooks {
-		// All of them and in their order, because the order of a patch becomes the order of the list.
+		// The patch has all webhooks in their order, because its order becomes the order of the list.
 		patch.Webhooks = append(patch.Webhooks, webhook{Name: w.name, ClientConfig: clientConfig{CABundle: bundle}})
 	}
 	return json.Marshal(patch)

@@ -22,10 +22,10 @@ import (
 
 const day = 24 * time.Hour
 
-// epoch is when the first CA of a test is born.
+// epoch is NotBefore of the first CA of a test.
 var epoch = time.Date(2027, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// newKey is a key for all CAs of a test: nothing tells two CAs by their keys.
+// newKey returns a key that all CAs of a test may share: nothing distinguishes CAs by their keys.
 func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -35,13 +35,9 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 	return key
 }
 
-// newCA is a CA with this subject, that lives for a year from notBefore.
+// newCA returns a CA with this subject that is valid for caLife from notBefore.
 func newCA(
-	t testing.TB,
-	key *ecdsa.PrivateKey,
-	commonName string,
-	serial int64,
-	notBefore time.Time,
+	t testing.TB, key *ecdsa.PrivateKey, commonName string, serial int64, notBefore time.Time,
 ) *x509.Certificate {
 	t.Helper()
 	template := &x509.Certificate{
@@ -82,13 +78,13 @@ func TestUnionCAs(t *testing.T) {
 		live, serving, want string        // names of cas
 	}{
 		"an empty bundle gets the CA that is served": {at: 0, serving: "first", want: "first"},
-		"a new CA joins the former, newest first": {
+		"a new CA is added before the former one": {
 			at:      second,
 			live:    "first",
 			serving: "second",
 			want:    "second first",
 		},
-		"what another replica serves stays": {
+		"the CA that another replica serves stays": {
 			at:      second,
 			live:    "first",
 			serving: "second second",
@@ -100,19 +96,19 @@ func TestUnionCAs(t *testing.T) {
 			serving: "first",
 			want:    "second first",
 		},
-		"two rotations in a row leave all three": {
+		"two rotations in a row keep all three CAs": {
 			at:      101 * day,
 			live:    "second first",
 			serving: "third first",
 			want:    "third second first",
 		},
-		"duplicates go": {
+		"duplicates are removed": {
 			at:      second,
 			live:    "first second first",
 			serving: "second first",
 			want:    "second first",
 		},
-		"a former CA stays as long as a leaf of it may live": {
+		"a former CA stays as long as a leaf of it may be valid": {
 			at:      second + leafLife,
 			live:    "second first",
 			serving: "second",
@@ -124,13 +120,13 @@ func TestUnionCAs(t *testing.T) {
 			serving: "second",
 			want:    "second first",
 		},
-		"a former CA goes after its retention": {
+		"a former CA is removed after its retention": {
 			at:      retired,
 			live:    "second first",
 			serving: "second",
 			want:    "second",
 		},
-		"a former CA goes where its successor is not yet in the bundle": {
+		"a former CA is removed even if its successor is not in the bundle yet": {
 			at:      retired,
 			live:    "first",
 			serving: "second",
@@ -142,50 +138,50 @@ func TestUnionCAs(t *testing.T) {
 			serving: "first",
 			want:    "second first",
 		},
-		"a newer CA does not shelter those whose retention is over": {
+		"the newest CA does not prolong the retention of older ones": {
 			at:      retired,
 			live:    "third second first",
 			serving: "third",
 			want:    "third second",
 		},
-		"of two CAs of the same second neither is the successor": {
+		"of two CAs with the same NotBefore neither is the successor": {
 			at:      200 * day,
 			live:    "twin third",
 			serving: "third",
 			want:    "third twin",
 		},
-		"an expired CA goes": {
+		"an expired CA is removed": {
 			at:      caLife + time.Second,
 			live:    "first",
 			serving: "second",
 			want:    "second",
 		},
-		"an expired CA goes even if it is served: no leaf outlives it": {at: caLife + time.Second, serving: "first"},
-		"a CA is not expired in its last second":                       {at: caLife, live: "first", want: "first"},
-		"a CA by a clock that is ahead stays": {
+		"an expired CA is removed even if it is served": {at: caLife + time.Second, serving: "first"},
+		"a CA is not expired in its last second":        {at: caLife, live: "first", want: "first"},
+		"a CA that is not valid yet stays, since clocks differ": {
 			at:      second - time.Hour,
 			live:    "second",
 			serving: "first",
 			want:    "second first",
 		},
-		"a CA of somebody else stays, however old ours are": {
+		"a foreign CA stays, however old ours are": {
 			at:      50 * day,
 			live:    "theirs",
 			serving: "first",
 			want:    "first theirs",
 		},
-		"a CA of somebody else retires none of ours": {
+		"a foreign CA is not a successor of ours": {
 			at:   80 * day,
 			live: "later first",
 			want: "later first",
 		},
-		"a CA of somebody else goes when it expires": {
+		"a foreign CA is removed when it has expired": {
 			at:      caLife,
 			live:    "theirs",
 			serving: "second",
 			want:    "second",
 		},
-		"nothing comes of nothing": {},
+		"without any CA the bundle is empty": {},
 	}
 	for sentence, tt := range tests {
 		t.Run(sentence, func(t *testing.T) {
@@ -224,17 +220,17 @@ func TestParseBundle(t *testing.T) {
 		want    []*x509.Certificate
 		garbage int
 	}{
-		"an absent bundle is no garbage": {},
-		"a bundle is read in its order": {
+		"an absent bundle is not garbage": {},
+		"certificates are returned in the order of the bundle": {
 			bundle: encodeBundle([]*x509.Certificate{second, first}),
 			want:   []*x509.Certificate{second, first},
 		},
-		"comments between certificates are no garbage": {
+		"comments between certificates are not garbage": {
 			bundle: slices.Concat([]byte("# ours\n"), encodeBundle([]*x509.Certificate{first}), []byte("\n# end\n")),
 			want:   []*x509.Certificate{first},
 		},
 		"text that is not PEM is garbage": {bundle: []byte("to be injected"), garbage: 1},
-		"a certificate that does not parse hides no other": {
+		"a certificate that does not parse does not hide the next one": {
 			bundle:  slices.Concat(block("CERTIFICATE", nil, []byte("x")), encodeBundle([]*x509.Certificate{first})),
 			want:    []*x509.Certificate{first},
 			garbage: 1,
@@ -252,7 +248,7 @@ func TestParseBundle(t *testing.T) {
 			if !slices.EqualFunc(tt.want, got, (*x509.Certificate).Equal) || garbage != tt.garbage {
 				t.Errorf("parseBundle() = %d certificates, %d garbage; want %d, %d", len(got), garbage, len(tt.want), tt.garbage)
 			}
-			// The reader that counts.
+			// API servers read the bundle with x509.CertPool.
 			theirs := x509.NewCertPool()
 			theirs.AppendCertsFromPEM(tt.bundle)
 			ours := x509.NewCertPool()
@@ -282,11 +278,11 @@ func TestAnnouncement(t *testing.T) {
 			serving: first,
 			want:    bundles{"a": bundle(first), "b": bundle(first)},
 		},
-		"nothing is written where all is said": {
+		"nothing is written if every bundle is complete": {
 			live:    bundles{"a": bundle(second, first), "b": bundle(second, first)},
 			serving: first,
 		},
-		"a webhook that was added learns all": {
+		"a webhook that was added gets the bundle": {
 			live:    bundles{"a": bundle(second, first), "b": ""},
 			serving: second,
 			want:    bundles{"a": bundle(second, first), "b": bundle(second, first)},
@@ -296,17 +292,17 @@ func TestAnnouncement(t *testing.T) {
 			serving: first,
 			want:    bundles{"a": bundle(second, first), "b": bundle(second, first)},
 		},
-		"another order is put right": {
+		"another order is corrected": {
 			live:    bundles{"a": bundle(first, second)},
 			serving: second,
 			want:    bundles{"a": bundle(second, first)},
 		},
-		"garbage goes": {
+		"garbage is removed": {
 			live:    bundles{"a": bundle(first) + "Cg==\n-----BEGIN X-----\n-----END X-----\n"},
 			serving: first,
 			want:    bundles{"a": bundle(first)},
 		},
-		"a configuration that is not there gets none": {serving: first},
+		"a configuration that does not exist gets no patch": {serving: first},
 	}
 	for sentence, tt := range tests {
 		t.Run(sentence, func(t *testing.T) {
@@ -323,7 +319,7 @@ func TestAnnouncement(t *testing.T) {
 			}
 			var got bundles
 			if patch != nil {
-				// The API's own type reads it, so that a misspelt field is missed.
+				// The API's own type decodes the patch, so that a misspelt field fails the test.
 				var c admissionregistrationv1.ValidatingWebhookConfiguration
 				if err := json.Unmarshal(patch, &c); err != nil {
 					t.Fatal(err)
@@ -343,25 +339,17 @@ func TestAnnouncement(t *testing.T) {
 	}
 }
 
-// FuzzCABundle holds for any bundle: no panic, no CA lost that may be served, the same answer whatever the order, and none
-// to write once it is written.
+// FuzzCABundle checks that for every bundle nothing panics, no CA is lost whose leaf may be served, the result does
+// not depend on the order, and a bundle that was written is not written again.
 func FuzzCABundle(f *testing.F) {
 	key := newKey(f)
 	pool := []*x509.Certificate{
-		newCA(
-			f,
-			key,
-			caCommonName,
-			1,
-			epoch,
-		), newCA(f, key, caCommonName, 2, epoch.Add(day)), newCA(f, key, caCommonName, 3, epoch.Add(10*day)),
-		newCA(
-			f,
-			key,
-			caCommonName,
-			4,
-			epoch.Add(10*day),
-		), newCA(f, key, caCommonName, 5, epoch.Add(300*day)), newCA(f, key, "example.com", 6, epoch.Add(5*day)),
+		newCA(f, key, caCommonName, 1, epoch),
+		newCA(f, key, caCommonName, 2, epoch.Add(day)),
+		newCA(f, key, caCommonName, 3, epoch.Add(10*day)),
+		newCA(f, key, caCommonName, 4, epoch.Add(10*day)),
+		newCA(f, key, caCommonName, 5, epoch.Add(300*day)),
+		newCA(f, key, "example.com", 6, epoch.Add(5*day)),
 	}
 	f.Add([]byte{0, 1, 2}, []byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"), uint16(11), uint8(2))
 	f.Add([]byte{5, 4, 3, 2, 1, 0}, []byte("\x00"), uint16(366), uint8(0))
@@ -376,10 +364,10 @@ func FuzzCABundle(f *testing.F) {
 
 		got := unionCAs(now, live, serving)
 		if !slices.Equal(before, live) {
-			t.Error("the union has changed its argument")
+			t.Error("unionCAs() has changed its argument")
 		}
 		for _, ca := range slices.Concat(live, serving) {
-			// The last leaf of ours was signed when its successor came. Of others nothing is known.
+			// The last leaf of one of our CAs was signed before its successor came. Nothing is known about foreign CAs.
 			succeeded := slices.ContainsFunc(slices.Concat(live, serving), func(other *x509.Certificate) bool {
 				return other.Subject.String() == ca.Subject.String() && other.NotBefore.After(ca.NotBefore) &&
 					now.Sub(other.NotBefore) > leafLife
@@ -408,7 +396,7 @@ func FuzzCABundle(f *testing.F) {
 		w.cas = unionCAs(now, w.cas, serving)
 		w.bundle = encodeBundle(w.cas)
 		if patch, err := (trust{webhooks: []webhookTrust{w}}).announcement(now, serving); err != nil || patch != nil {
-			t.Errorf("what was written is written again: %s, %v", patch, err)
+			t.Errorf("a bundle that was written is written again: %s, %v", patch, err)
 		}
 	})
 }

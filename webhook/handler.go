@@ -22,20 +22,20 @@ import (
 )
 
 const (
-	// maxBody is more than any review that an API server sends: two objects of at most 3 MiB, which is
-	// what it accepts from a client, and a little.
+	// maxBody is more than any review that an API server sends: two objects of at most 3 MiB each, which is what it
+	// accepts from a client, and some overhead.
 	maxBody = 7 << 20
-	// answerTimeout bounds one answer, and the arrival of its request. The API server's clock runs for the
-	// timeoutSeconds of the configurations, which are 3, and has begun before: what could not be evaluated by then
-	// is to be told in time.
+	// answerTimeout bounds the time for receiving one request and answering it. The API server waits for the
+	// timeoutSeconds of the configurations, which is 3, and starts to count earlier. The answer must arrive in time even
+	// if it reports rules that could not be evaluated.
 	answerTimeout = 2500 * time.Millisecond
 )
 
-// Handler answers one endpoint. All fields are required.
+// Handler answers the requests of one endpoint. All fields are required.
 //
-// It is not controller-runtime's, which answers whatever goes wrong with 200 and "not allowed": that is a
-// denial, which no failurePolicy overrules. Here what could not be read is 400 and a fault is 500, and
-// the configuration's failurePolicy decides.
+// It does not use controller-runtime's handler, which answers every error with status 200 and "not allowed". That is
+// a denial, which no failurePolicy overrides. A Handler answers a request that cannot be read with 400 and an
+// internal error with 500, so that the failurePolicy of the configuration decides.
 type Handler struct {
 	Endpoint   review.Endpoint
 	Neighbours Neighbours
@@ -45,33 +45,34 @@ type Handler struct {
 	Log        logr.Logger
 }
 
-// Neighbours is what a Handler asks of the cluster: from memory, but for bounded look-ups.
+// Neighbours provides what a Handler must know of the cluster. It answers from memory, except for bounded look-ups.
 type Neighbours interface {
-	// Ready tells why it cannot be asked yet.
+	// Ready returns an error until the caches have synced.
 	Ready() error
-	// Namespace never fails: one that cannot be seen is Assumed.
+	// Namespace never fails: a Namespace that cannot be read is returned as Assumed.
 	Namespace(ctx context.Context, name string) policies.Namespace
-	// Related has ViewNone where the neighbours of in.Object cannot be seen. in lacks Related and Now.
+	// Related returns the neighbours of in.Object, with ViewNone if they cannot be seen. in.Related and in.Now are not
+	// set yet.
 	Related(ctx context.Context, in policies.Input) policies.Related
-	// Workload is nil if it is not known.
+	// Workload returns the workload with this reference, or nil if it is not known.
 	Workload(ref policies.Ref) *policies.Workload
-	// Cluster is what is known of the cluster.
+	// Cluster returns the nodes and the version of the cluster, as far as they are known.
 	Cluster() policies.Cluster
-	// Admitted is told of each object that was let in.
+	// Admitted records an object that was admitted and is about to be stored.
 	Admitted(object *policies.Object)
 }
 
-// Policies is what a Handler asks of the SourceIPPolicies.
+// Policies provides what a Handler must know of the SourceIPPolicies.
 type Policies interface {
-	// Ready tells why it cannot be asked yet.
+	// Ready returns an error until the policies are compiled.
 	Ready() error
-	// Set is what is in force now.
+	// Set returns the policies that are in force now. It may be called once Ready has returned nil.
 	Set() *bundle.Set
-	// Check tells what is wrong with a policy that is not in force yet.
+	// Check returns the problems of a policy that is not in force yet, or nil if it compiles.
 	Check(policy v1alpha1.SourceIPPolicy) []*bundle.Error
 }
 
-// failure is an answer on the level of HTTP.
+// failure is an error that is answered with an HTTP status of its own.
 type failure struct {
 	code int
 	err  error
@@ -82,19 +83,20 @@ func (f *failure) Error() string { return f.err.Error() }
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := h.Clock.Now()
-	// The server ends the contexts of its requests as soon as it shuts down, and then waits for their
-	// answers. An answer that is under way is to be the right one.
+	// The server cancels the contexts of its requests as soon as it shuts down, and then waits for their answers.
+	// In-flight requests must still get the right answer.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), answerTimeout)
 	defer cancel()
 
-	// Not every writer can; the server's can.
+	// Not every ResponseWriter supports deadlines; the server's does.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(answerTimeout))
 
 	result, err := h.answer(ctx, w, r)
 	duration := h.Clock.Since(start)
-	told := []any{
-		"endpoint", h.Endpoint, "uid", short(string(result.request.UID)), "operation", short(string(result.request.Operation)),
-		"object", result.object, "dryRun", isDryRun(result.request), "duration", duration.String(),
+	keysAndValues := []any{
+		"endpoint", h.Endpoint, "uid", short(string(result.request.UID)),
+		"operation", short(string(result.request.Operation)), "object", result.object,
+		"dryRun", isDryRun(result.request), "duration", duration.String(),
 	}
 	if err != nil {
 		code := http.StatusInternalServerError
@@ -102,7 +104,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			code = f.code
 		}
 		h.Metrics.failed(h.Endpoint, code)
-		h.Log.Error(err, "request not answered", append(told, "code", code)...)
+		h.Log.Error(err, "request not answered", append(keysAndValues, "code", code)...)
 		http.Error(w, err.Error(), code)
 		return
 	}
@@ -112,11 +114,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		level = 2
 	}
 	if log := h.Log.V(level); log.Enabled() {
-		rules := make([]string, len(result.said))
-		for i, f := range result.said {
+		rules := make([]string, len(result.returned))
+		for i, f := range result.returned {
 			rules[i] = f.Rule
 		}
-		log.Info("request answered", append(told, "outcome", result.outcome, "rules", rules)...)
+		log.Info("request answered", append(keysAndValues, "outcome", result.outcome, "rules", rules)...)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if _, err := w.Write(result.body); err != nil {
@@ -124,20 +126,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// result is an answer, and what is told of it.
+// result is an answer, and what is logged and counted about it.
 type result struct {
 	request *admissionv1.AdmissionRequest
 	object  string
 	outcome review.Outcome
-	// said and exempt are the findings that were told, and those that an exemption kept from it.
-	said, exempt []policies.Finding
-	// faults are what could not be evaluated.
+	// returned are the findings in the answer, exempt those that an exemption left out of it.
+	returned, exempt []policies.Finding
+	// faults are the policies whose Rego could not be evaluated.
 	faults policies.Faults
 	body   []byte
 }
 
-// answer reads a review and writes the answer. The error is a *failure, or a fault of ours; the result then tells what
-// is known of the request, and is never nil.
+// answer reads a review and encodes the answer. The error is a *failure, or an internal error, which includes panics.
+// The result is never nil; in case of an error it holds what is known of the request.
 func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, r *http.Request) (res *result, err error) {
 	res = &result{request: &admissionv1.AdmissionRequest{}, outcome: review.Allowed}
 	defer func() {
@@ -162,12 +164,12 @@ func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, r *http.Req
 	answer := admissionv1.AdmissionReview{Response: response}
 	answer.SetGroupVersionKind(admissionv1.SchemeGroupVersion.WithKind("AdmissionReview"))
 	if res.body, err = json.Marshal(answer); err != nil {
-		return res, fmt.Errorf("write answer: %w", err)
+		return res, fmt.Errorf("encode answer: %w", err)
 	}
 	return res, nil
 }
 
-// readReview reads the body. The error is a *failure.
+// readReview returns the request in the body. The error is a *failure.
 func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionRequest, error) {
 	bad := func(code int, format string, args ...any) (*admissionv1.AdmissionRequest, error) {
 		return nil, &failure{code, fmt.Errorf(format, args...)}
@@ -175,8 +177,9 @@ func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionR
 	if r.Method != http.MethodPost {
 		return bad(http.StatusMethodNotAllowed, "method %.20q: want POST", r.Method)
 	}
-	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
-		return bad(http.StatusUnsupportedMediaType, "content type %.40q: want application/json", r.Header.Get("Content-Type"))
+	contentType := r.Header.Get("Content-Type")
+	if mediaType, _, err := mime.ParseMediaType(contentType); err != nil || mediaType != "application/json" {
+		return bad(http.StatusUnsupportedMediaType, "content type %.40q: want application/json", contentType)
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
@@ -193,7 +196,8 @@ func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionR
 		return bad(http.StatusBadRequest, "read AdmissionReview: %w", err)
 	}
 	if want := admissionv1.SchemeGroupVersion.WithKind("AdmissionReview"); in.GroupVersionKind() != want {
-		return bad(http.StatusBadRequest, "got %.40q of %.40q: want AdmissionReview of %q", in.Kind, in.APIVersion, want.GroupVersion())
+		return bad(http.StatusBadRequest, "got %.40q of %.40q: want AdmissionReview of %q",
+			in.Kind, in.APIVersion, want.GroupVersion())
 	}
 	if in.Request == nil {
 		return bad(http.StatusBadRequest, "AdmissionReview has no request")
@@ -201,7 +205,7 @@ func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionR
 	return in.Request, nil
 }
 
-// respond decides, and notes in res what is told of it.
+// respond decides on the request, and stores in res what is logged and counted about it.
 func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.AdmissionResponse, error) {
 	if h.Endpoint == review.ValidatePolicy {
 		return h.respondPolicy(res)
@@ -223,17 +227,17 @@ func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.Admiss
 	settings := policies.Resolve(set.Policies, in.Object, in.Namespace)
 	decision, err := policies.Decide(ctx, in, set, settings)
 	if err != nil {
-		// The decision says so too, in the mode that the policy wants.
+		// The decision also has a finding for it, in the mode that the policy configures.
 		h.Log.Error(err, "rules not evaluated", "endpoint", h.Endpoint, "uid", res.request.UID, "object", res.object)
 		res.faults, _ = errors.AsType[policies.Faults](err)
 	}
 	if review.IsScale(res.request) {
-		res.said = review.SaidOfScale(decision)
+		res.returned = review.SaidOfScale(decision)
 		response, outcome := review.RespondScale(decision)
 		res.outcome = outcome
 		return response, nil
 	}
-	res.said, res.exempt = review.Said(h.Endpoint, decision), review.Exempt(h.Endpoint, decision)
+	res.returned, res.exempt = review.Said(h.Endpoint, decision), review.Exempt(h.Endpoint, decision)
 	response, outcome, err := review.Respond(h.Endpoint, decision)
 	res.outcome = outcome
 	if err == nil && h.Endpoint == review.Validate && response.Allowed && !isDryRun(res.request) {
@@ -242,7 +246,7 @@ func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.Admiss
 	return response, err
 }
 
-// respondPolicy tells what is wrong with a policy.
+// respondPolicy rejects a policy that does not compile, and says why.
 func (h *Handler) respondPolicy(res *result) (*admissionv1.AdmissionResponse, error) {
 	policy, err := review.ReadPolicy(res.request)
 	if err != nil {
@@ -259,9 +263,11 @@ func (h *Handler) respondPolicy(res *result) (*admissionv1.AdmissionResponse, er
 	return response, nil
 }
 
-// input is everything that the decision is made of. known is false for a scale of which there is nothing to say: to no
-// more replicas, or of a workload that this replica has not seen.
-func (h *Handler) input(ctx context.Context, request *admissionv1.AdmissionRequest) (in policies.Input, known bool, err error) {
+// input collects everything that the decision depends on. known is false for a scale that needs no decision: one that
+// adds no replicas, or whose workload is not known to this replica.
+func (h *Handler) input(
+	ctx context.Context, request *admissionv1.AdmissionRequest,
+) (in policies.Input, known bool, err error) {
 	if ref, isScale := review.ScaleOf(request); isScale {
 		workload := h.Neighbours.Workload(ref)
 		if workload == nil {
@@ -293,7 +299,7 @@ func requestObject(request *admissionv1.AdmissionRequest) string {
 	return policies.Ref{Kind: short(request.Kind.Kind), Namespace: short(request.Namespace), Name: short(name)}.String()
 }
 
-// short cuts what is told of a request that anybody could have sent. What an API server sends is never as long.
+// short truncates text of a request, which any client may have sent. API servers never send longer text.
 func short(text string) string {
 	const most = 253 // the longest name of an object
 	return text[:min(len(text), most)]

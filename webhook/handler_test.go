@@ -27,7 +27,7 @@ import (
 	"github.com/sourceward/sourceward/webhook"
 )
 
-// fakeNeighbours is a cluster that holds what a test says.
+// fakeNeighbours is a cluster with the neighbours that a test sets.
 type fakeNeighbours struct {
 	related  policies.Related
 	workload *policies.Workload
@@ -54,7 +54,7 @@ func (f *fakeNeighbours) Admitted(object *policies.Object) {
 	f.admitted = append(f.admitted, object.Ref)
 }
 
-// fakePolicies are the built-in rules and nothing else.
+// fakePolicies holds a set that a test has compiled.
 type fakePolicies struct{ set *bundle.Set }
 
 func (fakePolicies) Ready() error       { return nil }
@@ -65,9 +65,7 @@ func (fakePolicies) Check(policy v1alpha1.SourceIPPolicy) []*bundle.Error {
 }
 
 func newHandler(
-	t testing.TB,
-	endpoint review.Endpoint,
-	neighbours webhook.Neighbours,
+	t testing.TB, endpoint review.Endpoint, neighbours webhook.Neighbours,
 ) (*webhook.Handler, *prometheus.Registry) {
 	t.Helper()
 	set, problems := bundle.Compile(nil)
@@ -90,8 +88,10 @@ func newHandler(
 }
 
 const (
-	clusterIPLocal = `{"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"edge"},"spec":{"type":"ClusterIP","externalTrafficPolicy":"Local"}}`
-	loadBalancer   = `{"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"edge"},"spec":{"type":"LoadBalancer","externalTrafficPolicy":"Cluster"}}`
+	clusterIPLocal = `{"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"edge"},` +
+		`"spec":{"type":"ClusterIP","externalTrafficPolicy":"Local"}}`
+	loadBalancer = `{"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"edge"},` +
+		`"spec":{"type":"LoadBalancer","externalTrafficPolicy":"Cluster"}}`
 )
 
 func reviewOf(kind, operation, object, rest string) string {
@@ -104,8 +104,8 @@ func reviewOf(kind, operation, object, rest string) string {
 		`"},"namespace":"edge","name":"web","operation":"` + operation + `"` + rest + `,"object":` + object + `}}`
 }
 
-// TestBadRequests holds that whatever is sent is answered, never with a denial that nobody decided, and
-// that the next request is answered as if nothing had been.
+// TestBadRequests checks that every request is answered, never with a denial that was not decided, and that the next
+// request is answered as usual.
 func TestBadRequests(t *testing.T) {
 	t.Parallel()
 	const allowed = `"allowed":true`
@@ -148,7 +148,7 @@ func TestBadRequests(t *testing.T) {
 			code: http.StatusBadRequest,
 			says: "Service edge/web: read object: /spec/type: want a string",
 		},
-		"an update without the former": {
+		"an update without the old object": {
 			body: reviewOf("Service", "UPDATE", loadBalancer, ""),
 			code: http.StatusBadRequest,
 			says: "read oldObject",
@@ -274,8 +274,8 @@ func TestFaultsAreNotDenials(t *testing.T) {
 	}
 }
 
-// TestShutdownDoesNotChangeAnAnswer: the server ends the contexts of requests when it begins to stop, and an answer under way
-// must still be the decision.
+// TestShutdownDoesNotChangeAnAnswer: the server cancels the contexts of requests when it begins to shut down, and the
+// answer to an in-flight request must still be the decision.
 func TestShutdownDoesNotChangeAnAnswer(t *testing.T) {
 	t.Parallel()
 	handler, _ := newHandler(t, review.Mutate, &fakeNeighbours{})
@@ -295,17 +295,19 @@ func TestShutdownDoesNotChangeAnAnswer(t *testing.T) {
 	}
 }
 
-func TestAdmittedIsWhatValidateLetsInForGood(t *testing.T) {
+func TestOnlyWhatValidateAdmitsIsRemembered(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		endpoint   review.Endpoint
 		body       string
 		remembered bool
 	}{
-		"let in":                {review.Validate, reviewOf("Service", "CREATE", loadBalancer, ""), true},
-		"a dry run":             {review.Validate, reviewOf("Service", "CREATE", loadBalancer, `,"dryRun":true`), false},
-		"refused":               {review.Validate, reviewOf("Service", "CREATE", clusterIPLocal, ""), false},
-		"not yet the last word": {review.Mutate, reviewOf("Service", "CREATE", loadBalancer, ""), false},
+		"an admitted object": {review.Validate, reviewOf("Service", "CREATE", loadBalancer, ""), true},
+		"a dry run": {
+			review.Validate, reviewOf("Service", "CREATE", loadBalancer, `,"dryRun":true`), false,
+		},
+		"a denied object":               {review.Validate, reviewOf("Service", "CREATE", clusterIPLocal, ""), false},
+		"an object that /mutate admits": {review.Mutate, reviewOf("Service", "CREATE", loadBalancer, ""), false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -329,10 +331,12 @@ func TestMetrics(t *testing.T) {
 	handler, registry := newHandler(t, review.Mutate, &fakeNeighbours{})
 	post(t, handler, reviewOf("Service", "CREATE", clusterIPLocal, ""))
 	post(t, handler, reviewOf("Service", "CREATE", loadBalancer, ""))
-	const want = `# HELP sourceward_decisions_total Findings that were told, by endpoint, rule and mode. Both endpoints may tell the same one.
+	const want = "# HELP sourceward_decisions_total Findings returned to clients, by endpoint, rule and mode. " +
+		"Both endpoints may return the same finding." + `
 # TYPE sourceward_decisions_total counter
 sourceward_decisions_total{endpoint="mutate",mode="deny",rule="local-on-cluster-ip"} 1
-# HELP sourceward_requests_total Admission requests that were answered, by endpoint and what the answer does.
+# HELP sourceward_requests_total Admission requests answered, by endpoint and outcome: ` +
+		`allowed, warned, mutated or denied.
 # TYPE sourceward_requests_total counter
 sourceward_requests_total{endpoint="mutate",outcome="allowed"} 1
 sourceward_requests_total{endpoint="mutate",outcome="denied"} 1
@@ -347,7 +351,9 @@ sourceward_requests_total{endpoint="validate-policy",outcome="denied"} 0
 sourceward_requests_total{endpoint="validate-policy",outcome="mutated"} 0
 sourceward_requests_total{endpoint="validate-policy",outcome="warned"} 0
 `
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "sourceward_decisions_total", "sourceward_requests_total"); err != nil {
+	err := testutil.GatherAndCompare(
+		registry, strings.NewReader(want), "sourceward_decisions_total", "sourceward_requests_total")
+	if err != nil {
 		t.Error(err)
 	}
 	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
@@ -355,25 +361,31 @@ sourceward_requests_total{endpoint="validate-policy",outcome="warned"} 0
 	}
 }
 
-func TestPoliciesAreRefusedWhereTheyWouldNotCompile(t *testing.T) {
+func policyReview(operation, object string) string {
+	return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u1","kind":` +
+		`{"group":"sourceward.dev","version":"v1alpha1","kind":"SourceIPPolicy"},` +
+		`"name":"corp","operation":"` + operation + `","object":` + object + `}}`
+}
+
+func TestPoliciesThatDoNotCompileAreDenied(t *testing.T) {
 	t.Parallel()
 	policy := func(operation, metadata, module string) string {
 		object := `{"apiVersion":"sourceward.dev/v1alpha1","kind":"SourceIPPolicy","metadata":{"name":"corp"` + metadata +
 			`},"spec":{"rego":[{"name":"corp.rego","module":"package sourceward.custom.corp\n\n` + module + `"}]}}`
-		return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u1","kind":{"group":"sourceward.dev",` +
-			`"version":"v1alpha1","kind":"SourceIPPolicy"},"name":"corp","operation":"` + operation + `","object":` + object + `}}`
+		return policyReview(operation, object)
 	}
 	const broken = `deny contains {\"message\": input.objcet.kind}`
-	const why = "SourceIPPolicy corp: corp.rego:3:27: undefined ref: input.objcet.kind; want one of cluster, facts, namespace, object, old, " +
-		"operation, parameters, related\n  3 | deny contains {\"message\": input.objcet.kind}\n    |                           ^"
+	const why = "SourceIPPolicy corp: corp.rego:3:27: undefined ref: input.objcet.kind; want one of cluster, facts, " +
+		"namespace, object, old, operation, parameters, related\n" +
+		"  3 | deny contains {\"message\": input.objcet.kind}\n    |                           ^"
 	tests := map[string]struct{ body, refused string }{
-		"one that compiles":          {policy("CREATE", "", `deny contains {\"message\": input.object.kind}`), ""},
-		"one that does not":          {policy("CREATE", "", broken), why},
-		"a change that does not":     {policy("UPDATE", "", broken), why},
-		"one that is on its way out": {policy("UPDATE", `,"deletionTimestamp":"2026-12-01T00:00:00Z"`, broken), ""},
-		"one that is deleted":        {policy("DELETE", "", broken), ""},
-		"what is no policy":          {reviewOf("Service", "CREATE", clusterIPLocal, ""), ""},
-		"a policy that is not itself": {
+		"a policy that compiles":         {policy("CREATE", "", `deny contains {\"message\": input.object.kind}`), ""},
+		"a policy that does not compile": {policy("CREATE", "", broken), why},
+		"a change that does not compile": {policy("UPDATE", "", broken), why},
+		"a policy that is being deleted": {policy("UPDATE", `,"deletionTimestamp":"2026-12-01T00:00:00Z"`, broken), ""},
+		"a policy that is deleted":       {policy("DELETE", "", broken), ""},
+		"an object of another kind":      {reviewOf("Service", "CREATE", clusterIPLocal, ""), ""},
+		"a subresource of a policy": {
 			strings.Replace(policy("UPDATE", "", broken), `"name":"corp","operation"`, `"subResource":"status","operation"`, 1),
 			"",
 		},
@@ -394,7 +406,7 @@ func TestPoliciesAreRefusedWhereTheyWouldNotCompile(t *testing.T) {
 	}
 }
 
-func TestAnEmptyMatchIsWarnedAbout(t *testing.T) {
+func TestAnEmptyMatchGetsAWarning(t *testing.T) {
 	t.Parallel()
 	handler, _ := newHandler(t, review.ValidatePolicy, &fakeNeighbours{})
 	for spec, want := range map[string][]string{
@@ -403,12 +415,7 @@ func TestAnEmptyMatchIsWarnedAbout(t *testing.T) {
 		`{"match":{"excludeNamespaces":["edge"]}}`: nil,
 		`{"match":{"objectSelector":{}}}`:          nil,
 	} {
-		got := post(
-			t,
-			handler,
-			`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u1","kind":{"group":"sourceward.dev",`+
-				`"version":"v1alpha1","kind":"SourceIPPolicy"},"name":"corp","operation":"CREATE","object":{"metadata":{"name":"corp"},"spec":`+spec+`}}}`,
-		)
+		got := post(t, handler, policyReview("CREATE", `{"metadata":{"name":"corp"},"spec":`+spec+`}`))
 		if diff := cmp.Diff(want, got.Warnings); diff != "" || !got.Allowed {
 			t.Errorf("%s: allowed: %t, warnings (-want +got):\n%s", spec, got.Allowed, diff)
 		}
@@ -428,34 +435,30 @@ func TestExemptionsAndFailuresAreCounted(t *testing.T) {
 		t.Fatal(problems)
 	}
 	handler.Policies = fakePolicies{set}
-	got := post(
-		t,
-		handler,
-		reviewOf(
-			"Service",
-			"CREATE",
-			`{"metadata":{"name":"web","annotations":{"exempt.sourceward.dev/local-on-cluster-ip":"moves soon"}},`+
-				`"spec":{"type":"ClusterIP","externalTrafficPolicy":"Local"}}`,
-			"",
-		),
-	)
+	exempt := `{"metadata":{"name":"web","annotations":{"exempt.sourceward.dev/local-on-cluster-ip":"moves soon"}},` +
+		`"spec":{"type":"ClusterIP","externalTrafficPolicy":"Local"}}`
+	got := post(t, handler, reviewOf("Service", "CREATE", exempt, ""))
 	if !got.Allowed || len(got.Warnings) == 0 ||
 		!strings.HasPrefix(got.Warnings[0], "policy-not-evaluated: SourceIPPolicy corp not evaluated: ") {
 		t.Errorf("allowed: %t, %+v, with warnings %q", got.Allowed, got.Result, got.Warnings)
 	}
-	const want = `# HELP sourceward_exemptions_total Findings that would have been told, but for an exemption, by endpoint and rule.
+	const want = "# HELP sourceward_exemptions_total " +
+		"Findings left out of answers because of an exemption, by endpoint and rule." + `
 # TYPE sourceward_exemptions_total counter
 sourceward_exemptions_total{endpoint="validate",rule="local-on-cluster-ip"} 1
-# HELP sourceward_policy_failures_total Decisions for which the Rego of a SourceIPPolicy, or of the built-in rules (empty), could not be evaluated.
+# HELP sourceward_policy_failures_total ` +
+		`Decisions for which Rego could not be evaluated, by SourceIPPolicy; empty for the built-in rules.
 # TYPE sourceward_policy_failures_total counter
 sourceward_policy_failures_total{policy="corp"} 1
 `
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "sourceward_exemptions_total", "sourceward_policy_failures_total"); err != nil {
+	err := testutil.GatherAndCompare(
+		registry, strings.NewReader(want), "sourceward_exemptions_total", "sourceward_policy_failures_total")
+	if err != nil {
 		t.Error(err)
 	}
 }
 
-// FuzzServeHTTP holds that no body panics, and that none is refused without a reason.
+// FuzzServeHTTP checks that no body causes an internal error, such as a panic.
 func FuzzServeHTTP(f *testing.F) {
 	f.Add([]byte(reviewOf("Service", "CREATE", clusterIPLocal, "")))
 	f.Add([]byte(reviewOf("Deployment", "CREATE", `{"metadata":{"name":"web"},"spec":{"template":null}}`, "")))

@@ -15,10 +15,10 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-var update = flag.Bool("update", false, "write the files of config that are made of the kinds of workloads")
+var update = flag.Bool("update", false, "write the files of config that are generated from the kinds of workloads")
 
-// TestManifestsNameTheKindsOfWorkloads generates what markers cannot: the rules and permissions for policies.WorkloadKinds and
-// policies.AutoscalerKinds.
+// TestManifestsNameTheKindsOfWorkloads generates the manifests that markers cannot express: the rules and permissions
+// for policies.WorkloadKinds and policies.AutoscalerKinds.
 func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 	t.Parallel()
 	var repaired, judged, scales, permissions []any
@@ -30,17 +30,15 @@ func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 	for _, kind := range policies.WorkloadKinds {
 		rule := func(resource string, operations ...string) map[string]any {
 			return map[string]any{
-				"apiGroups": []string{
-					kind.Group,
-				}, "apiVersions": kind.Versions, "resources": []string{resource}, "operations": operations,
+				"apiGroups": []string{kind.Group}, "apiVersions": kind.Versions,
+				"resources": []string{resource}, "operations": operations,
 			}
 		}
 		if kind.Door != policies.FilesOnly {
 			judged = append(judged, rule(kind.Resource, "CREATE", "UPDATE"))
-			if slices.ContainsFunc(
-				policies.Catalogue(),
-				func(r policies.Rule) bool { return r.Mutable && slices.Contains(r.Kinds, kind.Kind) },
-			) {
+			if slices.ContainsFunc(policies.Catalogue(), func(r policies.Rule) bool {
+				return r.Mutable && slices.Contains(r.Kinds, kind.Kind)
+			}) {
 				repaired = append(repaired, rule(kind.Resource, "CREATE", "UPDATE"))
 			}
 		}
@@ -64,16 +62,21 @@ func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 	metadata := func(name string) map[string]any { return map[string]any{"name": name} }
 	for path, document := range map[string]any{
 		"webhook/workloads_mutating_patch.yaml": map[string]any{
-			"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration", "metadata": metadata("sourceward"),
+			"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+			"metadata": metadata("sourceward"),
 			"webhooks": webhooks(map[string][]any{"workloads.mutate.sourceward.dev": repaired}),
 		},
 		"webhook/workloads_validating_patch.yaml": map[string]any{
-			"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": metadata("sourceward"),
-			"webhooks": webhooks(map[string][]any{"workloads.validate.sourceward.dev": judged, "scale.validate.sourceward.dev": scales}),
+			"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+			"metadata": metadata("sourceward"),
+			"webhooks": webhooks(map[string][]any{
+				"workloads.validate.sourceward.dev": judged, "scale.validate.sourceward.dev": scales,
+			}),
 		},
 		"rbac/workloads_role.yaml": map[string]any{
-			"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": metadata("sourceward-webhook-workloads"),
-			"rules": permissions,
+			"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+			"metadata": metadata("sourceward-webhook-workloads"),
+			"rules":    permissions,
 		},
 	} {
 		text, err := yaml.Marshal(document)
@@ -91,12 +94,8 @@ func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 			continue
 		}
 		if have, err := os.ReadFile(file); err != nil || !bytes.Equal(have, text) {
-			t.Errorf(
-				"%s is not what the kinds say (%v); run make generate (-want +got):\n%s",
-				file,
-				err,
-				cmp.Diff(string(text), string(have)),
-			)
+			t.Errorf("%s is not up to date (%v); run make generate (-want +got):\n%s",
+				file, err, cmp.Diff(string(text), string(have)))
 		}
 	}
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/sourceward/sourceward/policies/review"
 )
 
-// Metrics are what Prometheus reads. No names of objects are labels, but for those of policies and their rules, which are few and forgotten with them.
+// Metrics holds the Prometheus metrics of a replica. Labels hold no names of objects, except those of policies and
+// their rules, which are few and are removed with the policy.
 type Metrics struct {
 	registerer prometheus.Registerer
 
@@ -22,29 +23,29 @@ type Metrics struct {
 	lookups        *prometheus.CounterVec
 }
 
-// NewMetrics registers the counters. The error is non-nil when one of their names is taken.
+// NewMetrics registers the metrics. The error is non-nil if one of their names is taken.
 func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{
 		registerer: registerer,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sourceward_requests_total",
-			Help: "Admission requests that were answered, by endpoint and what the answer does.",
+			Help: "Admission requests answered, by endpoint and outcome: allowed, warned, mutated or denied.",
 		}, []string{"endpoint", "outcome"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sourceward_request_failures_total",
-			Help: "Admission requests that could not be answered, by endpoint and HTTP status; the failurePolicy decided.",
+			Help: "Admission requests that could not be answered, by endpoint and HTTP status. The failurePolicy decided them.",
 		}, []string{"endpoint", "code"}),
 		findings: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sourceward_decisions_total",
-			Help: "Findings that were told, by endpoint, rule and mode. Both endpoints may tell the same one.",
+			Help: "Findings returned to clients, by endpoint, rule and mode. Both endpoints may return the same finding.",
 		}, []string{"endpoint", "rule", "mode"}),
 		exemptions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sourceward_exemptions_total",
-			Help: "Findings that would have been told, but for an exemption, by endpoint and rule.",
+			Help: "Findings left out of answers because of an exemption, by endpoint and rule.",
 		}, []string{"endpoint", "rule"}),
 		policyFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sourceward_policy_failures_total",
-			Help: "Decisions for which the Rego of a SourceIPPolicy, or of the built-in rules (empty), could not be evaluated.",
+			Help: "Decisions for which Rego could not be evaluated, by SourceIPPolicy; empty for the built-in rules.",
 		}, []string{"policy"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sourceward_request_duration_seconds",
@@ -53,15 +54,17 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 		}, []string{"endpoint"}),
 		lookups: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sourceward_lookups_total",
-			Help: "Look-ups of what the caches did not have, by resource and outcome: found, absent, failed or busy.",
+			Help: "Look-ups of objects that were not cached, by resource and outcome: found, absent, failed or busy.",
 		}, []string{"resource", "outcome"}),
 	}
-	for _, collector := range []prometheus.Collector{m.requests, m.failures, m.findings, m.exemptions, m.policyFailures, m.duration, m.lookups} {
+	for _, collector := range []prometheus.Collector{
+		m.requests, m.failures, m.findings, m.exemptions, m.policyFailures, m.duration, m.lookups,
+	} {
 		if err := registerer.Register(collector); err != nil {
 			return nil, err
 		}
 	}
-	// What has not happened yet is 0 and not absent, so that a rate over it is right from the start.
+	// A series starts at 0 and not with its first event, so that a rate over it is right from the start.
 	for _, endpoint := range review.Endpoints {
 		m.duration.WithLabelValues(string(endpoint))
 		for _, outcome := range review.Outcomes {
@@ -71,15 +74,16 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 	return m, nil
 }
 
-// observe registers a gauge that is read at each scrape. The error is non-nil when the name is taken.
+// observe registers a gauge that is read at each scrape. The error is non-nil if the name is taken.
 func (m *Metrics) observe(name, help string, labels prometheus.Labels, value func() float64) error {
-	return m.registerer.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value))
+	options := prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}
+	return m.registerer.Register(prometheus.NewGaugeFunc(options, value))
 }
 
 func (m *Metrics) answered(endpoint review.Endpoint, r *result, duration time.Duration) {
 	m.requests.WithLabelValues(string(endpoint), string(r.outcome)).Inc()
 	m.duration.WithLabelValues(string(endpoint)).Observe(duration.Seconds())
-	for _, f := range r.said {
+	for _, f := range r.returned {
 		m.findings.WithLabelValues(string(endpoint), f.Rule, string(f.Mode)).Inc()
 	}
 	for _, f := range r.exempt {
@@ -90,10 +94,10 @@ func (m *Metrics) answered(endpoint review.Endpoint, r *result, duration time.Du
 	}
 }
 
-// policies is told of the policies that are gone, and of those that are there. What has not failed yet is 0, and what is gone
-// is forgotten, with the rules that it declared.
-func (m *Metrics) policies(gone map[string]compiledPolicy, there []compiledPolicy) {
-	for name, policy := range gone {
+// policies removes the series of policies that were deleted, with those of the rules that they declared, and starts
+// the failures of current policies at 0.
+func (m *Metrics) policies(deleted map[string]compiledPolicy, current []compiledPolicy) {
+	for name, policy := range deleted {
 		m.policyFailures.DeleteLabelValues(name)
 		if policy.inForce == nil {
 			continue
@@ -103,7 +107,7 @@ func (m *Metrics) policies(gone map[string]compiledPolicy, there []compiledPolic
 			m.exemptions.DeletePartialMatch(prometheus.Labels{"rule": rule})
 		}
 	}
-	for _, policy := range there {
+	for _, policy := range current {
 		m.policyFailures.WithLabelValues(policy.name)
 	}
 }

@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/go-logr/logr/testr"
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -23,7 +20,7 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// fakeReader is an API server, or a cache, that holds Services and Namespaces.
+// fakeReader is an API server or a cache that holds Services and Namespaces.
 type fakeReader struct {
 	services   []corev1.Service
 	namespaces []corev1.Namespace
@@ -124,28 +121,26 @@ func TestRelated(t *testing.T) {
 		object            *policies.Object
 		want              want
 	}{
-		"what the index knows needs no look-up": {
+		"a Service in the index needs no look-up": {
 			indexed: []*policies.Object{serviceObject(shared)}, operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster, Services: []string{"web"}},
 		},
-		"what this replica has just admitted needs none either": {
+		"a Service that this replica has just admitted needs no look-up": {
 			admitted: []*policies.Object{serviceObject(shared)}, operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster, Services: []string{"web"}},
 		},
-		"a workload that nobody selects is looked up once": {
-			live: fakeReader{
-				services: []corev1.Service{shared, localService("api", "api")},
-			}, operation: policies.Create, object: workloadObject("web"),
+		"Services are looked up once for a workload that none selects": {
+			live:      fakeReader{services: []corev1.Service{shared, localService("api", "api")}},
+			operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster, Services: []string{"web"}, Asked: 1},
 		},
-		"a Service that is looked up brings the workloads behind it": {
+		"a Service that is looked up adds the workloads behind it": {
 			indexed: []*policies.Object{workloadObject("stable")},
-			live: fakeReader{
-				services: []corev1.Service{shared},
-			}, operation: policies.Create, object: workloadObject("canary"),
-			want: want{View: policies.ViewCluster, Services: []string{"web"}, Others: []string{"stable of 3"}, Asked: 1},
+			live:    fakeReader{services: []corev1.Service{shared}}, operation: policies.Create,
+			object: workloadObject("canary"),
+			want:   want{View: policies.ViewCluster, Services: []string{"web"}, Others: []string{"stable of 3"}, Asked: 1},
 		},
-		"a Service inside the cluster does not hide the Local one beside it": {
+		"a ClusterIP Service that selects the workload does not prevent the look-up": {
 			indexed:   []*policies.Object{serviceObject(inside)},
 			live:      fakeReader{services: []corev1.Service{shared}},
 			operation: policies.Create, object: workloadObject("web"),
@@ -155,26 +150,25 @@ func TestRelated(t *testing.T) {
 			operation: policies.Create, object: single,
 			want: want{View: policies.ViewCluster},
 		},
-		"a Service that no longer selects the workload is no neighbour": {
-			indexed: []*policies.Object{
-				serviceObject(shared),
-			}, admitted: []*policies.Object{serviceObject(localService("web", "other"))},
+		"a Service that no longer selects the workload is not a neighbour": {
+			indexed:   []*policies.Object{serviceObject(shared)},
+			admitted:  []*policies.Object{serviceObject(localService("web", "other"))},
 			operation: policies.Update, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster},
 		},
-		"a look-up that finds nothing is an answer": {
+		"a look-up that finds nothing leaves the view complete": {
 			operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster, Asked: 1},
 		},
-		"a look-up that fails is no view": {
+		"a look-up that fails gives no view": {
 			live: fakeReader{err: errors.New("connection refused")}, operation: policies.Create, object: workloadObject("web"),
 			want: want{View: policies.ViewNone, Asked: 1},
 		},
-		"an update is not looked up: the watches have had their time": {
+		"an update needs no look-up, since the watches have caught up": {
 			operation: policies.Update, object: workloadObject("web"),
 			want: want{View: policies.ViewCluster},
 		},
-		"a Service is not looked up": {
+		"a Service needs no look-up": {
 			indexed: []*policies.Object{workloadObject("web")}, operation: policies.Create, object: serviceObject(shared),
 			want: want{View: policies.ViewCluster, Others: []string{"web of 3"}},
 		},
@@ -182,13 +176,13 @@ func TestRelated(t *testing.T) {
 			admitted: []*policies.Object{workloadObject("web")}, operation: policies.Create, object: serviceObject(shared),
 			want: want{View: policies.ViewCluster, Others: []string{"web of 3"}},
 		},
-		"what was admitted last is the truth, once": {
+		"admitted objects replace those in the index": {
 			indexed:  []*policies.Object{serviceObject(localService("web", "other")), workloadObject("canary")},
 			admitted: []*policies.Object{serviceObject(shared), canary},
 			object:   workloadObject("web"), operation: policies.Create,
 			want: want{View: policies.ViewCluster, Services: []string{"web"}, Others: []string{"canary of 9"}},
 		},
-		"who was admitted is not its own neighbour": {
+		"an admitted workload is not its own neighbour": {
 			indexed: []*policies.Object{serviceObject(shared)}, admitted: []*policies.Object{workloadObject("web")},
 			object: workloadObject("web"), operation: policies.Update,
 			want: want{View: policies.ViewCluster, Services: []string{"web"}},
@@ -216,68 +210,13 @@ func TestRelated(t *testing.T) {
 				t.Errorf("Related() mismatch (-want +got):\n%s", diff)
 			}
 			if test.live.asked > 0 {
-				if raw := test.live.options.AsListOptions(); raw.ResourceVersion != "0" ||
-					raw.FieldSelector != "spec.type!=ClusterIP" ||
-					test.live.options.Namespace != "edge" {
-					t.Errorf(
-						"asked for %+v in %q: a read that waits for etcd, or that lists too much",
-						raw,
-						test.live.options.Namespace,
-					)
+				raw, namespace := test.live.options.AsListOptions(), test.live.options.Namespace
+				if raw.ResourceVersion != "0" || raw.FieldSelector != "spec.type!=ClusterIP" || namespace != "edge" {
+					t.Errorf("asked for %+v in %q: a read that waits for etcd, or that lists too much", raw, namespace)
 				}
 			}
 		})
 	}
-}
-
-func TestLookUpsAreBounded(t *testing.T) {
-	t.Parallel()
-	t.Run("in time", func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, func(t *testing.T) {
-			n, registry := newTestNeighbours(t, &fakeReader{}, &fakeReader{hang: true})
-			start := time.Now()
-			related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: workloadObject("web")})
-			if took := time.Since(start); related.View != policies.ViewNone || took != lookupTimeout {
-				t.Errorf("a look-up that hangs gives view %q after %s, want none after %s", related.View, took, lookupTimeout)
-			}
-			countLookups(t, registry, "failed")
-		})
-	})
-	t.Run("in number", func(t *testing.T) {
-		t.Parallel()
-		live := &fakeReader{}
-		n, registry := newTestNeighbours(t, &fakeReader{}, live)
-		for range maxLookups {
-			n.lookups <- struct{}{}
-		}
-		related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: workloadObject("web")})
-		if related.View != policies.ViewNone || live.asked > 0 {
-			t.Errorf("one look-up too many gives view %q, and asks %d times", related.View, live.asked)
-		}
-		countLookups(t, registry, "busy")
-	})
-}
-
-func countLookups(t *testing.T, registry *prometheus.Registry, outcome string) {
-	t.Helper()
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, family := range families {
-		if family.GetName() != "sourceward_lookups_total" {
-			continue
-		}
-		for _, metric := range family.GetMetric() {
-			for _, label := range metric.GetLabel() {
-				if label.GetName() == "outcome" && label.GetValue() == outcome && metric.GetCounter().GetValue() == 1 {
-					return
-				}
-			}
-		}
-	}
-	t.Errorf("no look-up is counted as %s", outcome)
 }
 
 func TestNamespace(t *testing.T) {
@@ -290,7 +229,7 @@ func TestNamespace(t *testing.T) {
 	}{
 		"cached":                         {cached: fakeReader{namespaces: []corev1.Namespace{edge}}},
 		"created a moment ago":           {live: fakeReader{namespaces: []corev1.Namespace{edge}}, asked: 1},
-		"not there":                      {assumed: true, asked: 1},
+		"absent":                         {assumed: true, asked: 1},
 		"the API server does not answer": {live: fakeReader{err: errors.New("connection refused")}, assumed: true, asked: 1},
 	}
 	for name, test := range tests {
@@ -300,7 +239,8 @@ func TestNamespace(t *testing.T) {
 			got := n.Namespace(t.Context(), "edge")
 			want := policies.Namespace{Name: "edge", Labels: edge.Labels}
 			if test.assumed {
-				want = policies.Namespace{Name: "edge", Labels: map[string]string{corev1.LabelMetadataName: "edge"}, Assumed: true}
+				labels := map[string]string{corev1.LabelMetadataName: "edge"}
+				want = policies.Namespace{Name: "edge", Labels: labels, Assumed: true}
 			}
 			if diff := cmp.Diff(want, got); diff != "" || test.live.asked != test.asked {
 				t.Errorf("Namespace() asked %d times, want %d, mismatch (-want +got):\n%s", test.live.asked, test.asked, diff)
@@ -309,47 +249,7 @@ func TestNamespace(t *testing.T) {
 	}
 }
 
-// TestReductions: what enters a cache holds what the rules read and nothing else.
-func TestReductions(t *testing.T) {
-	t.Parallel()
-	meta := metav1.ObjectMeta{
-		Namespace: "edge", Name: "web", UID: "u", ResourceVersion: "7", Labels: map[string]string{"a": "b"},
-		Annotations:   map[string]string{corev1.LastAppliedConfigAnnotation: "{}", "c": "d"},
-		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
-	}
-	wantMeta := metav1.ObjectMeta{
-		Namespace: "edge", Name: "web", ResourceVersion: "7", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"},
-	}
-	deployment := &appsv1.Deployment{ObjectMeta: meta, Status: appsv1.DeploymentStatus{Replicas: 3}}
-	deployment.Spec.Template.Spec.Containers = []corev1.Container{
-		{Name: "web", Image: "web", Env: []corev1.EnvVar{{Name: "SECRET"}}},
-	}
-	wantWorkload := policies.NewWorkload(deployment)
-	wantTemplate := corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web"}}}}
-	got, err := reduced(deployment)
-	held, _ := got.(*cached)
-	if err != nil || held == nil || held.Name != "web" || held.ResourceVersion != "7" || held.ManagedFields != nil {
-		t.Errorf("Deployment is cached as %+v, error %v", got, err)
-	} else if diff := cmp.Diff(any(wantWorkload), held.neighbour, cmpopts.IgnoreUnexported(policies.UpdateStrategy{})); diff != "" {
-		t.Errorf("Deployment mismatch (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff(wantTemplate, wantWorkload.Template); diff != "" {
-		t.Errorf("template mismatch (-want +got):\n%s", diff)
-	}
-	service := &corev1.Service{
-		ObjectMeta: meta,
-		Status: corev1.ServiceStatus{
-			LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}},
-		},
-	}
-	wantService := &corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: wantMeta}
-	got, err = reduced(service)
-	if diff := cmp.Diff(any(wantService), got); err != nil || diff != "" {
-		t.Errorf("Service mismatch (-want +got), error %v:\n%s", err, diff)
-	}
-}
-
-// A kind whose watch has not told of all there is is not taken to be absent in silence.
+// TestUnseen checks that a kind whose watch has not delivered all existing objects yet is reported as unseen.
 func TestUnseen(t *testing.T) {
 	t.Parallel()
 	n, _ := newTestNeighbours(t, &fakeReader{}, &fakeReader{})
@@ -369,7 +269,8 @@ func TestUnseen(t *testing.T) {
 	}
 }
 
-// What this replica has admitted is seen at every moment, also at the one in which a watch tells of it.
+// TestRelatedWhileWatched checks that an object that this replica has admitted is seen at every moment, including the
+// one in which a watch delivers it.
 func TestRelatedWhileWatched(t *testing.T) {
 	t.Parallel()
 	stable, canary, service := workloadObject("stable"), workloadObject("canary"), localService("web", "web")
@@ -377,16 +278,16 @@ func TestRelatedWhileWatched(t *testing.T) {
 		n, _ := newTestNeighbours(t, &fakeReader{}, &fakeReader{})
 		n.index.PutService(&service)
 		n.Admitted(stable)
-		told := make(chan struct{})
+		delivered := make(chan struct{})
 		go func() {
-			defer close(told)
+			defer close(delivered)
 			n.index.PutWorkload(stable.Workload)
 			n.admitted.forget(stable.Ref)
 		}()
 		related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: canary})
-		<-told
+		<-delivered
 		if len(related.Workloads) != 1 {
-			t.Fatalf("at the %d. time %d workloads are beside, want 1", i+1, len(related.Workloads))
+			t.Fatalf("in run %d Related() has %d workloads, want 1", i+1, len(related.Workloads))
 		}
 	}
 }

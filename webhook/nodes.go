@@ -11,19 +11,21 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// nodes are the nodes of the cluster as the watch tells of them. The zero value has none.
+// nodes holds the nodes of the cluster, as a watch delivers them. The zero value has none.
 type nodes struct {
 	mu     sync.Mutex
 	byName map[string]*corev1.Node
-	// built is what known returned last; nil once the nodes have changed.
+	// built is the last result of known; nil after a change.
 	built *policies.Nodes
 }
 
-// put adds a ReducedNode. Most of what a watch tells of nodes is that they are alive, which changes nothing.
+// put adds a node that policies.ReducedNode returned. Most events of a node only report that it is alive, and change
+// nothing here.
 func (n *nodes) put(node *corev1.Node) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if former, ok := n.byName[node.Name]; ok && reflect.DeepEqual(former.Labels, node.Labels) && reflect.DeepEqual(former.Spec, node.Spec) {
+	former, ok := n.byName[node.Name]
+	if ok && reflect.DeepEqual(former.Labels, node.Labels) && reflect.DeepEqual(former.Spec, node.Spec) {
 		return
 	}
 	if n.byName == nil {
@@ -39,7 +41,7 @@ func (n *nodes) remove(name string) {
 	n.built = nil
 }
 
-// known returns all nodes; nil while there are none.
+// known returns all nodes, or nil while there are none.
 func (n *nodes) known() *policies.Nodes {
 	n.mu.Lock()
 	defer n.mu.Unlock()

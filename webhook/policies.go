@@ -17,8 +17,8 @@ import (
 	"github.com/sourceward/sourceward/policies/bundle"
 )
 
-// policySource keeps the cluster's SourceIPPolicies compiled. They are compiled off the path of requests, each when it
-// changes; requests that are under way keep the set that they began with.
+// policySource keeps the cluster's SourceIPPolicies compiled. It compiles a policy when it changes and not during a
+// request. In-flight requests keep the set that they started with.
 type policySource struct {
 	compiler *bundle.Compiler
 	reader   cache.Cache
@@ -27,26 +27,26 @@ type policySource struct {
 
 	changed chan struct{}
 	current atomic.Pointer[compiledPolicies]
-	// told is sent to when current has changed.
-	told chan struct{}
+	// recompiled is notified when current has changed.
+	recompiled chan struct{}
 }
 
-// compiledPolicies is one state of all policies.
+// compiledPolicies is the state of all policies at one moment.
 type compiledPolicies struct {
 	set *bundle.Set
 	// policies are sorted by name.
 	policies []compiledPolicy
 }
 
-// compiledPolicy is what became of one generation of a policy.
+// compiledPolicy is the result of compiling one generation of a policy.
 type compiledPolicy struct {
 	name       string
 	uid        types.UID
 	generation int64
-	// problems are why this generation does not compile; nil if it does.
+	// problems are the reasons why this generation does not compile; nil if it does.
 	problems []*bundle.Error
-	// inForce is this generation or, if it does not compile, the last one that did since this process began; nil if
-	// none did.
+	// inForce is this generation if it compiles, else the last generation that has compiled since this process started;
+	// nil if none has.
 	inForce           *bundle.Policy
 	inForceGeneration int64
 }
@@ -54,8 +54,8 @@ type compiledPolicy struct {
 // The states of a policy.
 const (
 	stateReady    = "ready"    // this generation is in force
-	stateStale    = "stale"    // a former one is
-	stateNotReady = "notready" // none is
+	stateStale    = "stale"    // an earlier generation is in force
+	stateNotReady = "notready" // no generation is in force
 )
 
 var policyStates = []string{stateReady, stateStale, stateNotReady}
@@ -71,12 +71,14 @@ func (p compiledPolicy) state() string {
 	}
 }
 
-// newPolicySource watches the policies of a cache that is not started yet.
-// The error is non-nil when the cluster does not have the kind SourceIPPolicy.
-func newPolicySource(ctx context.Context, reader cache.Cache, metrics *Metrics, log logr.Logger) (*policySource, error) {
+// newPolicySource returns a source that watches the policies in reader, a cache that has not been started yet. The
+// error is non-nil if the cluster does not serve the kind SourceIPPolicy.
+func newPolicySource(
+	ctx context.Context, reader cache.Cache, metrics *Metrics, log logr.Logger,
+) (*policySource, error) {
 	p := &policySource{
 		compiler: bundle.NewCompiler(), reader: reader, metrics: metrics, log: log,
-		changed: make(chan struct{}, 1), told: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), recompiled: make(chan struct{}, 1),
 	}
 	informer, err := reader.GetInformer(ctx, &v1alpha1.SourceIPPolicy{}, cache.BlockUntilSynced(false))
 	if err != nil {
@@ -90,18 +92,11 @@ func newPolicySource(ctx context.Context, reader cache.Cache, metrics *Metrics, 
 	return p, err
 }
 
-// notify makes who waits for a channel of capacity one look again. Several changes are one.
-func notify(waiting chan<- struct{}) {
-	select {
-	case waiting <- struct{}{}:
-	default:
-	}
-}
-
-// NeedLeaderElection implements manager.LeaderElectionRunnable: every replica decides.
+// NeedLeaderElection implements manager.LeaderElectionRunnable. It returns false, because every replica answers
+// requests.
 func (*policySource) NeedLeaderElection() bool { return false }
 
-// Start compiles what changes, until ctx ends.
+// Start implements manager.Runnable. It compiles policies when they change, until ctx ends.
 func (p *policySource) Start(ctx context.Context) error {
 	if !p.reader.WaitForCacheSync(ctx) {
 		return ctx.Err()
@@ -119,7 +114,7 @@ func (p *policySource) Start(ctx context.Context) error {
 	}
 }
 
-// compile brings current up to date, if there is anything new.
+// compile brings current up to date, if a policy has changed.
 func (p *policySource) compile(ctx context.Context) error {
 	var list v1alpha1.SourceIPPolicyList
 	if err := p.reader.List(ctx, &list); err != nil {
@@ -154,13 +149,14 @@ func (p *policySource) compile(ctx context.Context) error {
 	}
 	next.set = p.compiler.Set(inForce)
 	p.current.Store(next)
-	notify(p.told)
+	notify(p.recompiled)
 	p.metrics.policies(former, next.policies)
 	p.log.Info("policies in force", "policies", len(inForce), "of", len(next.policies))
 	return nil
 }
 
-// compileOne compiles a new generation. last is what is known of a former one, if it is one of the same policy.
+// compileOne compiles a new generation of a policy. last is the former state of the policy with this name; its
+// generation in force is kept only if it belongs to the same policy, by UID.
 func (p *policySource) compileOne(policy v1alpha1.SourceIPPolicy, last compiledPolicy) compiledPolicy {
 	next := compiledPolicy{name: policy.Name, uid: policy.UID, generation: policy.Generation}
 	next.inForce, next.problems = p.compiler.Compile(policy)
@@ -177,7 +173,7 @@ func (p *policySource) compileOne(policy v1alpha1.SourceIPPolicy, last compiledP
 	return next
 }
 
-// Set implements Policies. It must not be called before Ready is nil.
+// Set implements Policies. It must not be called before Ready returns nil.
 func (p *policySource) Set() *bundle.Set { return p.current.Load().set }
 
 // Check implements Policies.
@@ -189,17 +185,17 @@ func (p *policySource) Check(policy v1alpha1.SourceIPPolicy) []*bundle.Error {
 // Ready implements Policies.
 func (p *policySource) Ready() error {
 	if p.current.Load() == nil {
-		return errors.New("policies are not compiled")
+		return errors.New("policies are not compiled yet")
 	}
 	return nil
 }
 
-// observe adds the metrics of the policies.
+// observe registers the metrics of the policies.
 func (p *policySource) observe() error {
 	var errs []error
 	for _, state := range policyStates {
 		errs = append(errs, p.metrics.observe("sourceward_policies",
-			"SourceIPPolicies, by state: ready, stale (a former generation is in force) or notready (none is).",
+			"SourceIPPolicies, by state: ready, stale (an earlier generation is in force) or notready (none is in force).",
 			prometheus.Labels{"state": state}, func() float64 {
 				count := 0
 				if current := p.current.Load(); current != nil {

@@ -7,16 +7,13 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -24,24 +21,23 @@ import (
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
-	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/review"
 )
 
-// Options are what a replica is told. All are required but where it says otherwise.
+// Options configures a replica. All fields are required unless their comment says otherwise.
 type Options struct {
-	// Config is how the API server is reached.
+	// Config describes how to reach the API server.
 	Config *rest.Config
-	// Log takes the log.
+	// Log receives all messages.
 	Log logr.Logger
 
-	// BindAddress, MetricsBindAddress and ProbeBindAddress are host:port of the endpoints, of /metrics,
-	// and of /healthz and /readyz. An empty host means all addresses; "0" for the metrics means none.
+	// BindAddress, MetricsBindAddress and ProbeBindAddress are the host:port of the endpoints, of /metrics, and of
+	// /healthz and /readyz. An empty host means all addresses. MetricsBindAddress "0" disables /metrics.
 	BindAddress, MetricsBindAddress, ProbeBindAddress string
 
-	// CertDir is a folder with tls.crt and tls.key, which are read again when they change. Empty means
-	// that the webhook makes its certificates itself, for DNSNames, with the CA in the Secret CASecret of
-	// Namespace, and tells the API server of it in the two configurations.
+	// CertDir is a directory with tls.crt and tls.key, which are read again when they change. If it is empty, the
+	// webhook issues certificates for DNSNames itself, with the CA in the Secret CASecret in Namespace, and writes that
+	// CA into caBundle of the two configurations.
 	CertDir             string
 	Namespace, CASecret string
 	DNSNames            []string
@@ -49,18 +45,8 @@ type Options struct {
 	MutatingConfiguration, ValidatingConfiguration string
 }
 
-// certificates are what the endpoints are served with.
-type certificates interface {
-	manager.Runnable
-	GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// Ready tells why the API server cannot call yet.
-	Ready(*http.Request) error
-	// NotAfter is the end of the certificate that is served, or zero.
-	NotAfter() time.Time
-}
-
-// Run serves until ctx ends, and then answers what is under way.
-// The error is non-nil when it could not start, or one of its parts failed.
+// Run serves until ctx ends, and then answers in-flight requests before it returns. The error is non-nil if the
+// replica could not start, or if one of its parts failed.
 func Run(ctx context.Context, options Options) error {
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {
@@ -101,7 +87,7 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	err = counters.observe("sourceward_certificate_expiry_timestamp_seconds",
-		"End of the serving certificate, in Unix time; 0 while there is none.", nil,
+		"Expiry of the serving certificate, in Unix time; 0 while there is none.", nil,
 		func() float64 {
 			if end := certs.NotAfter(); !end.IsZero() {
 				return float64(end.Unix())
@@ -124,7 +110,8 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	status := &statusWriter{
-		source: source, client: mgr.GetClient(), recorder: mgr.GetEventRecorder("sourceward"), log: options.Log.WithName("status"),
+		source: source, client: mgr.GetClient(), recorder: mgr.GetEventRecorder("sourceward"),
+		log: options.Log.WithName("status"),
 	}
 	for _, part := range []manager.Runnable{certs, around, source, status} {
 		if err := mgr.Add(part); err != nil {
@@ -132,7 +119,7 @@ func Run(ctx context.Context, options Options) error {
 		}
 	}
 
-	// The manager runs a server from when it is first asked for it.
+	// The manager runs its webhook server only if GetWebhookServer was called.
 	server = mgr.GetWebhookServer()
 	for _, endpoint := range review.Endpoints {
 		server.Register("/"+string(endpoint), &Handler{
@@ -155,50 +142,6 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	return mgr.Start(ctx)
-}
-
-func newCertificates(options Options) (certificates, error) {
-	if options.CertDir != "" {
-		return NewFileCertificates(options.CertDir)
-	}
-	return NewSelfManaged(SelfManagedOptions{
-		Config: options.Config, Log: options.Log.WithName("certificates"),
-		SecretNamespace: options.Namespace, SecretName: options.CASecret,
-		DNSNames:     options.DNSNames,
-		MutatingName: options.MutatingConfiguration, ValidatingName: options.ValidatingConfiguration,
-	})
-}
-
-func newNeighbours(ctx context.Context, mgr manager.Manager, options Options, counters *Metrics) (*neighbours, error) {
-	live, err := client.New(options.Config, client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient()})
-	if err != nil {
-		return nil, err
-	}
-	asked, err := discovery.NewDiscoveryClientForConfigAndClient(options.Config, mgr.GetHTTPClient())
-	if err != nil {
-		return nil, err
-	}
-	n := &neighbours{
-		index:     policies.NewIndex(policies.ViewCluster),
-		admitted:  newAdmitted(clock.RealClock{}),
-		reader:    mgr.GetCache(),
-		live:      live,
-		lookups:   make(chan struct{}, maxLookups),
-		metrics:   counters,
-		log:       options.Log.WithName("neighbours"),
-		discovery: asked,
-		kinds:     kinds(),
-		informers: mgr.GetCache(),
-	}
-	for _, w := range n.kinds {
-		if w.versions != nil {
-			continue
-		}
-		if err := n.watch(ctx, w); err != nil {
-			return nil, fmt.Errorf("watch %ss: %w", w.name, err)
-		}
-	}
-	return n, n.observe()
 }
 
 func splitAddress(address string) (host string, port int, err error) {

@@ -20,33 +20,35 @@ import (
 )
 
 const (
-	// statusRetry is how soon a status that could not be written is tried again; each time it is twice as late, up to
-	// maxStatusRetry. statusTimeout bounds one write.
+	// statusRetry is the delay after which a status that could not be written is written again. It doubles with each
+	// failure, up to maxStatusRetry. statusTimeout bounds one write.
 	statusRetry    = 500 * time.Millisecond
 	maxStatusRetry = time.Minute
 	statusTimeout  = 5 * time.Second
-	// maxConditionMessage and maxEventNote are the bounds of the API server (k8s.io/apimachinery v0.37.1,
-	// meta/v1 Condition; k8s.io/api v0.37.1, events/v1 Event).
+	// maxConditionMessage and maxEventNote are limits of the API server (k8s.io/apimachinery v0.37.1, meta/v1 Condition;
+	// k8s.io/api v0.37.1, events/v1 Event).
 	maxConditionMessage = 32768
 	maxEventNote        = 1024
 )
 
-// statusWriter writes what became of policies into their status, and tells of changes in Events.
+// statusWriter writes the result of compiling policies into their status, and records an Event when it changes.
 //
-// All replicas do so. Where they know the same they write the same, and the resourceVersion lets the first of them win: the
-// others find what they would have written, and only who has written a change tells of it.
+// All replicas do so. Replicas that know the same write the same, and because of the resourceVersion only the first
+// of them succeeds. The others then find the status as they would have written it, and only the replica that has
+// written a change records an Event.
 type statusWriter struct {
 	source *policySource
-	// client reads from memory and writes to the API server.
+	// client reads from the cache and writes to the API server.
 	client   client.Client
 	recorder events.EventRecorder
 	log      logr.Logger
 }
 
-// NeedLeaderElection implements manager.LeaderElectionRunnable: see above.
+// NeedLeaderElection implements manager.LeaderElectionRunnable. It returns false, because every replica writes.
 func (*statusWriter) NeedLeaderElection() bool { return false }
 
-// Start writes whenever policies were compiled, until ctx ends.
+// Start implements manager.Runnable. It writes the status of all policies whenever they were compiled, until ctx
+// ends.
 func (s *statusWriter) Start(ctx context.Context) error {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
@@ -55,7 +57,7 @@ func (s *statusWriter) Start(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-s.source.told:
+		case <-s.source.recompiled:
 		case <-retry.C:
 		}
 		current := s.source.current.Load()
@@ -66,7 +68,7 @@ func (s *statusWriter) Start(ctx context.Context) error {
 		for _, compiled := range current.policies {
 			err := s.write(ctx, compiled)
 			if err != nil && !apierrors.IsConflict(err) && ctx.Err() == nil {
-				s.log.Error(err, "status not written", "policy", compiled.name)
+				s.log.Error(err, "status not written; retrying", "policy", compiled.name)
 			}
 			failed = failed || err != nil
 		}
@@ -79,8 +81,8 @@ func (s *statusWriter) Start(ctx context.Context) error {
 	}
 }
 
-// write writes the status of one policy if it is not there already. The error is a conflict where the policy is newer than
-// what is in memory.
+// write writes the status of one policy unless it is up to date. The error is a conflict if the policy is newer than
+// the one in the cache.
 func (s *statusWriter) write(ctx context.Context, compiled compiledPolicy) error {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
@@ -89,7 +91,7 @@ func (s *statusWriter) write(ctx context.Context, compiled compiledPolicy) error
 		return client.IgnoreNotFound(err)
 	}
 	if policy.UID != compiled.uid || policy.Generation != compiled.generation {
-		return nil // There is a newer one, of which we are told when it is compiled.
+		return nil // A newer generation is written once it is compiled.
 	}
 	before := policy.Status.DeepCopy()
 	compiled.status(&policy.Status)
@@ -100,12 +102,12 @@ func (s *statusWriter) write(ctx context.Context, compiled compiledPolicy) error
 		return client.IgnoreNotFound(err)
 	}
 	if !sameState(before.Conditions, policy.Status.Conditions) {
-		s.tell(&policy)
+		s.record(&policy)
 	}
 	return nil
 }
 
-// sameState tells whether conditions say the same but for the generation that is in force.
+// sameState reports whether the conditions are the same, apart from the generation that is in force.
 func sameState(before, after []metav1.Condition) bool {
 	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionDegraded} {
 		was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
@@ -117,33 +119,38 @@ func sameState(before, after []metav1.Condition) bool {
 	return true
 }
 
-// tell makes the Event of a new state.
-func (s *statusWriter) tell(policy *v1alpha1.SourceIPPolicy) {
+// record records an Event for the new state of a policy.
+func (s *statusWriter) record(policy *v1alpha1.SourceIPPolicy) {
 	ready := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionReady)
 	degraded := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionDegraded)
 	if ready.Status == metav1.ConditionTrue {
 		s.recorder.Eventf(policy, nil, corev1.EventTypeNormal, ready.Reason, "Compile", "%s", ready.Message)
 		return
 	}
-	s.recorder.Eventf(policy, nil, corev1.EventTypeWarning, degraded.Reason, "Compile", "%s", upTo(maxEventNote, degraded.Message+": "+ready.Message))
+	note := upTo(maxEventNote, degraded.Message+": "+ready.Message)
+	s.recorder.Eventf(policy, nil, corev1.EventTypeWarning, degraded.Reason, "Compile", "%s", note)
 }
 
-// status sets what is said of a policy.
+// status sets the fields of status from p.
 func (p compiledPolicy) status(status *v1alpha1.SourceIPPolicyStatus) {
 	ready := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonCompiled,
 		Message: fmt.Sprintf("generation %d is in force", p.generation),
 	}
 	degraded := metav1.Condition{
-		Type: v1alpha1.ConditionDegraded, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonCompiled, Message: ready.Message,
+		Type: v1alpha1.ConditionDegraded, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonCompiled,
+		Message: ready.Message,
 	}
 	if p.problems != nil {
-		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v1alpha1.ReasonCompileFailed, describe(p.problems)
+		ready.Status, ready.Reason = metav1.ConditionFalse, v1alpha1.ReasonCompileFailed
+		ready.Message = describe(p.problems)
 		degraded.Status, degraded.Reason = metav1.ConditionTrue, v1alpha1.ReasonNotInForce
-		degraded.Message = fmt.Sprintf("generation %d does not compile, and none that did is known: nothing of this policy is in force", p.generation)
+		degraded.Message = fmt.Sprintf("generation %d does not compile, and no earlier generation that compiles is known: "+
+			"nothing of this policy is in force", p.generation)
 		if p.inForce != nil {
 			degraded.Reason = v1alpha1.ReasonFormerInForce
-			degraded.Message = fmt.Sprintf("generation %d does not compile: generation %d is in force", p.generation, p.inForceGeneration)
+			degraded.Message = fmt.Sprintf("generation %d does not compile: generation %d is in force",
+				p.generation, p.inForceGeneration)
 		}
 	}
 	status.ObservedGeneration = p.generation
@@ -157,7 +164,7 @@ func (p compiledPolicy) status(status *v1alpha1.SourceIPPolicyStatus) {
 	}
 }
 
-// describe is all problems of a policy, each with the line that it is about.
+// describe returns the text of all problems of a policy, each with the line of the module that has it.
 func describe(problems []*bundle.Error) string {
 	texts := make([]string, len(problems))
 	for i, problem := range problems {
@@ -166,6 +173,7 @@ func describe(problems []*bundle.Error) string {
 	return upTo(maxConditionMessage, strings.Join(texts, "\n"))
 }
 
+// upTo returns text in at most that many bytes. If it has to cut the text, it ends with an ellipsis.
 func upTo(most int, text string) string {
 	const ellipsis = "…"
 	if len(text) <= most {

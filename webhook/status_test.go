@@ -12,7 +12,7 @@ import (
 	"github.com/sourceward/sourceward/policies/bundle"
 )
 
-func TestStatusTellsWhatIsInForce(t *testing.T) {
+func TestStatusReportsWhatIsInForce(t *testing.T) {
 	t.Parallel()
 	problems := []*bundle.Error{
 		{Policy: "corp", Module: "corp.rego", Row: 2, Column: 1, Line: "deny := true", Message: "deny must be a partial set"},
@@ -35,24 +35,21 @@ func TestStatusTellsWhatIsInForce(t *testing.T) {
 				condition("Degraded", metav1.ConditionFalse, "Compiled", "generation 5 is in force"),
 			}},
 		},
-		"a former generation does": {
+		"an earlier generation compiles": {
 			compiledPolicy{generation: 5, inForce: former, inForceGeneration: 3, problems: problems},
 			v1alpha1.SourceIPPolicyStatus{ObservedGeneration: 5, Rules: []string{"corp"}, Conditions: []metav1.Condition{
 				condition("Ready", metav1.ConditionFalse, "CompileFailed", why),
-				condition(
-					"Degraded",
-					metav1.ConditionTrue,
-					"FormerInForce",
-					"generation 5 does not compile: generation 3 is in force",
-				),
+				condition("Degraded", metav1.ConditionTrue, "FormerInForce",
+					"generation 5 does not compile: generation 3 is in force"),
 			}},
 		},
-		"none does": {
+		"no generation compiles": {
 			compiledPolicy{generation: 5, problems: problems},
 			v1alpha1.SourceIPPolicyStatus{ObservedGeneration: 5, Conditions: []metav1.Condition{
 				condition("Ready", metav1.ConditionFalse, "CompileFailed", why),
 				condition("Degraded", metav1.ConditionTrue, "NotInForce",
-					"generation 5 does not compile, and none that did is known: nothing of this policy is in force"),
+					"generation 5 does not compile, and no earlier generation that compiles is known: "+
+						"nothing of this policy is in force"),
 			}},
 		},
 	}
@@ -73,7 +70,7 @@ func TestStatusTellsWhatIsInForce(t *testing.T) {
 	}
 }
 
-// TestStatusFitsIntoItsBounds holds what an API server would refuse otherwise.
+// TestStatusFitsIntoItsBounds checks a limit beyond which an API server rejects the status.
 func TestStatusFitsIntoItsBounds(t *testing.T) {
 	t.Parallel()
 	compiled := compiledPolicy{generation: 1}
@@ -84,11 +81,7 @@ func TestStatusFitsIntoItsBounds(t *testing.T) {
 	compiled.status(&status)
 	message := status.Conditions[0].Message
 	if len(message) > maxConditionMessage || !strings.HasSuffix(message, "é…") {
-		t.Errorf(
-			"a message has %d bytes and ends with %q, want at most %d",
-			len(message),
-			message[len(message)-10:],
-			maxConditionMessage,
-		)
+		t.Errorf("a message has %d bytes and ends with %q, want at most %d",
+			len(message), message[len(message)-10:], maxConditionMessage)
 	}
 }

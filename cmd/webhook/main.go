@@ -1,5 +1,5 @@
-// Command sourceward-webhook answers an API server's admission requests about Services and the workloads
-// behind them.
+// Command sourceward-webhook answers an API server's admission requests for Services, the workloads behind them, and
+// SourceIPPolicies.
 package main
 
 import (
@@ -42,8 +42,8 @@ func command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sourceward-webhook",
 		Short: "Admission webhook for externalTrafficPolicy: Local, and for the workloads behind it",
-		Long: "sourceward-webhook serves /mutate and /validate over TLS to an API server, /metrics, and /healthz and /readyz.\n" +
-			"It stops on SIGTERM, when what is under way is answered.",
+		Long: "sourceward-webhook serves /mutate, /validate and /validate-policy over TLS to an API server.\n" +
+			"It also serves /metrics, and /healthz and /readyz. On SIGTERM it answers in-flight requests and then stops.",
 		Version:       version,
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
@@ -51,18 +51,29 @@ func command() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig `FILE` of the cluster (default: that of the pod)")
-	flags.StringVar(&options.BindAddress, "bind-address", ":9443", "`HOST:PORT` of /mutate and /validate")
-	flags.StringVar(&options.MetricsBindAddress, "metrics-bind-address", ":8080", "`HOST:PORT` of /metrics; 0 for none")
-	flags.StringVar(&options.ProbeBindAddress, "health-probe-bind-address", ":8081", "`HOST:PORT` of /healthz and /readyz")
-	flags.StringVar(&options.CertDir, "cert-dir", "", "`DIR` with tls.crt and tls.key, read again when they change (default: certificates of its own making)")
-	flags.StringVar(&options.Namespace, "namespace", "sourceward-system", "`NAMESPACE` of the Secret that holds the CA")
-	flags.StringVar(&options.CASecret, "ca-secret", "sourceward-ca", "`NAME` of the Secret that holds the CA, shared by all replicas")
-	flags.StringSliceVar(&options.DNSNames, "dns-name", nil, "`NAME` by which the API server calls (default: sourceward-webhook.NAMESPACE.svc)")
-	flags.StringVar(&options.MutatingConfiguration, "mutating-configuration", "sourceward", "`NAME` of the MutatingWebhookConfiguration")
-	flags.StringVar(&options.ValidatingConfiguration, "validating-configuration", "sourceward", "`NAME` of the ValidatingWebhookConfiguration")
-	flags.Int8VarP(&verbosity, "verbosity", "v", 1, "log `LEVEL`: 0 faults, 1 also what was denied, mutated or warned about, 2 every request")
-	// With files there is nothing to be made.
+	flags.StringVar(&kubeconfig, "kubeconfig", "",
+		"kubeconfig `FILE` of the cluster (default: the service account of the pod)")
+	flags.StringVar(&options.BindAddress, "bind-address", ":9443",
+		"`HOST:PORT` of /mutate, /validate and /validate-policy")
+	flags.StringVar(&options.MetricsBindAddress, "metrics-bind-address", ":8080",
+		"`HOST:PORT` of /metrics; 0 disables it")
+	flags.StringVar(&options.ProbeBindAddress, "health-probe-bind-address", ":8081",
+		"`HOST:PORT` of /healthz and /readyz")
+	flags.StringVar(&options.CertDir, "cert-dir", "",
+		"`DIR` with tls.crt and tls.key, read again when they change (default: self-managed certificates)")
+	flags.StringVar(&options.Namespace, "namespace", "sourceward-system",
+		"`NAMESPACE` of the Secret that holds the CA")
+	flags.StringVar(&options.CASecret, "ca-secret", "sourceward-ca",
+		"`NAME` of the Secret that holds the CA, shared by all replicas")
+	flags.StringSliceVar(&options.DNSNames, "dns-name", nil,
+		"DNS `NAME` by which the API server calls the webhook (default: sourceward-webhook.NAMESPACE.svc)")
+	flags.StringVar(&options.MutatingConfiguration, "mutating-configuration", "sourceward",
+		"`NAME` of the MutatingWebhookConfiguration")
+	flags.StringVar(&options.ValidatingConfiguration, "validating-configuration", "sourceward",
+		"`NAME` of the ValidatingWebhookConfiguration")
+	flags.Int8VarP(&verbosity, "verbosity", "v", 1,
+		"log `LEVEL` of requests: 0 those that fail, 1 also those that are denied, mutated or warned about, 2 all")
+	// With --cert-dir the webhook issues no certificates and writes no configurations.
 	for _, flag := range []string{"dns-name", "ca-secret", "mutating-configuration", "validating-configuration"} {
 		cmd.MarkFlagsMutuallyExclusive("cert-dir", flag)
 	}
@@ -75,19 +86,19 @@ func command() *cobra.Command {
 		}
 		config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 		if err != nil {
-			return fmt.Errorf("cluster: %w", err)
+			return fmt.Errorf("load cluster configuration: %w", err)
 		}
 		config.UserAgent = "sourceward-webhook/" + version
-		// The API server's own priority and fairness bounds us; a second limit would only delay a look-up
-		// beyond the time that it is worth.
+		// The API server limits our requests by priority and fairness. A second limit would only delay look-ups until they
+		// are of no more use.
 		config.QPS = -1
 		options.Config = config
 
 		logger, err := newLogger(verbosity)
 		if err != nil {
-			return fmt.Errorf("log: %w", err)
+			return fmt.Errorf("create logger: %w", err)
 		}
-		defer logger.Sync() //nolint:errcheck // There is nowhere left to tell it.
+		defer logger.Sync() //nolint:errcheck // There is nowhere left to report the error.
 		options.Log = zapr.NewLogger(logger)
 		logf.SetLogger(options.Log)
 		klog.SetLogger(options.Log.WithName("client-go"))
@@ -102,19 +113,19 @@ func command() *cobra.Command {
 	return cmd
 }
 
-// newLogger writes a JSON object for each line to the standard error. logr's V(n) is zap's level -n.
+// newLogger returns a logger that writes one JSON object per line to standard error. logr's V(n) is zap's level -n.
 func newLogger(verbosity int8) (*zap.Logger, error) {
 	config := zap.NewProductionConfig()
 	config.Level = zap.NewAtomicLevelAt(zapcore.Level(-verbosity))
 	config.EncoderConfig.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 	config.EncoderConfig.EncodeLevel = levelName
-	config.DisableStacktrace = true // an error says what was being done
-	// A line that is left out is a request that nobody can find again.
+	config.DisableStacktrace = true // the error says what failed
+	// No sampling: a request whose line is dropped cannot be found again.
 	config.Sampling = nil
 	return config.Build()
 }
 
-// levelName is info for all levels of verbosity: that is what they are to who reads them.
+// levelName writes info for every level of verbosity, because readers of the log need no other distinction.
 func levelName(level zapcore.Level, to zapcore.PrimitiveArrayEncoder) {
 	zapcore.LowercaseLevelEncoder(max(level, zapcore.InfoLevel), to)
 }
