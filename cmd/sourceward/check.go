@@ -5,15 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/bundle"
 	"github.com/sourceward/sourceward/policies/manifest"
@@ -72,20 +69,6 @@ func checkCommand(s streams) *cobra.Command {
 	complete(cmd, "fail-on", append(modeNames(), never)...)
 	complete(cmd, "color", colorAuto, colorAlways, colorNever)
 	return cmd
-}
-
-// complete lets the shell complete a flag by fixed words.
-func complete(cmd *cobra.Command, flag string, words ...string) {
-	// The error is non-nil only for a flag that the command does not have.
-	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
-}
-
-func modeNames() []string {
-	names := make([]string, len(policies.Modes))
-	for i, mode := range policies.Modes {
-		names[i] = string(mode)
-	}
-	return names
 }
 
 // check runs the command. Its error is errFindings, errReported, or a mistake in the command line.
@@ -193,156 +176,4 @@ func (f checkFlags) validate() error {
 		}
 	}
 	return nil
-}
-
-// loadPolicies reads and compiles policies. Those that are wrong are left out and told of. A provider
-// that is named is the word of one more policy, which comes before all others.
-func loadPolicies(paths []string, provider string) (*bundle.Set, []*manifest.Error) {
-	loaded, problems := manifest.LoadPolicies(paths)
-	rules, wrong := compile(loaded)
-	if provider != "" {
-		var err error
-		rules.Policies, err = policies.NewPolicies(slices.AppendSeq([]v1alpha1.SourceIPPolicy{{Spec: v1alpha1.SourceIPPolicySpec{
-			Priority:      math.MaxInt32,
-			LoadBalancers: &v1alpha1.LoadBalancers{Default: provider},
-		}}}, rules.Policies.All()))
-		if err != nil {
-			panic(err) // They were ready before.
-		}
-	}
-	for _, w := range wrong {
-		problems = append(problems, placed(loaded, w))
-	}
-	return rules, problems
-}
-
-// compile is bundle.Compile of policies that were read from files.
-func compile(loaded []*manifest.Policy) (*bundle.Set, []*bundle.Error) {
-	list := make([]v1alpha1.SourceIPPolicy, len(loaded))
-	for i, policy := range loaded {
-		list[i] = policy.SourceIPPolicy
-	}
-	return bundle.Compile(list)
-}
-
-// placed is what compile found wrong, with its place in a file.
-func placed(loaded []*manifest.Policy, wrong *bundle.Error) *manifest.Error {
-	policy := loaded[wrong.Index]
-	return &manifest.Error{File: policy.File(), Position: policy.Position(wrong.Path, wrong.Row), Message: wrong.Error()}
-}
-
-// checkRun is what a check decides by.
-type checkRun struct {
-	rules     *bundle.Set
-	manifests *manifest.Manifests
-	cluster   policies.Cluster
-	now       time.Time
-}
-
-// report judges all objects: the Services first, so that workloads are judged behind Services as a
-// webhook would have changed them. The error is non-nil only when the run was interrupted.
-func (c *checkRun) report(ctx context.Context, progress *progress) (*report, error) {
-	report := newReport(c.manifests)
-	judged := 0
-	for _, services := range []bool{true, false} {
-		for _, object := range c.manifests.Objects {
-			if (object.Service != nil) != services {
-				continue
-			}
-			progress.judged(judged, len(c.manifests.Objects))
-			judged++
-			if ctx.Err() != nil {
-				return nil, errReported
-			}
-			if err := c.judge(ctx, object, report); err != nil {
-				report.addErrors([]*manifest.Error{{
-					File:     object.Document.File,
-					Position: object.Position(""),
-					Message:  fmt.Sprintf("%s: %s; mend the policy", object.Ref, strings.ReplaceAll(err.Error(), "\n", "; ")),
-				}})
-			}
-		}
-	}
-	report.sort()
-	return report, nil
-}
-
-// judge adds the decision about an object to the report. The error is non-nil when a rule could not be
-// evaluated.
-func (c *checkRun) judge(ctx context.Context, object *manifest.Object, report *report) error {
-	settings := policies.Resolve(c.rules.Policies, object.Object, c.manifests.Namespace(object.Namespace))
-	decision, err := policies.Decide(ctx, c.manifests.Input(object, c.cluster, c.now), c.rules, settings)
-	report.add(object, decision)
-	if mutations := decision.Mutations(); object.Service != nil && len(mutations) > 0 {
-		err = errors.Join(err, c.manifests.Admit(object, mutations))
-	}
-	return err
-}
-
-// unknownNamespaces tells, once, of policies that select Namespaces by labels that no file gave.
-func (c *checkRun) unknownNamespaces() []string {
-	var selecting []string
-	for policy := range c.rules.Policies.All() {
-		if match := policy.Spec.Match; match != nil && policies.AsksForLabels(match.NamespaceSelector) {
-			selecting = append(selecting, policy.Name)
-		}
-	}
-	if selecting == nil {
-		return nil
-	}
-	var missing []string
-	for _, object := range c.manifests.Objects {
-		if !c.manifests.HasNamespace(object.Namespace) && !slices.Contains(missing, object.Namespace) {
-			missing = append(missing, object.Namespace)
-		}
-	}
-	if missing == nil {
-		return nil
-	}
-	slices.Sort(missing)
-	who := fmt.Sprintf("policy %s selects", selecting[0])
-	if len(selecting) > 1 {
-		who = fmt.Sprintf("policies %s select", strings.Join(selecting, ", "))
-	}
-	return []string{fmt.Sprintf("%s by labels of Namespaces, and no manifest gives those of %s; add it with --context",
-		who, strings.Join(missing, ", "))}
-}
-
-// output is one -o.
-type output struct {
-	format string
-	// file is empty for the standard output.
-	file string
-}
-
-// parseOutputs reads the values of -o, each FORMAT or FORMAT=FILE.
-func parseOutputs(values []string, formats ...string) ([]output, error) {
-	var outputs []output
-	for _, value := range values {
-		format, file, named := strings.Cut(value, "=")
-		switch {
-		case !slices.Contains(formats, format):
-			return nil, fmt.Errorf("--output %q is not one of %s", format, strings.Join(formats, ", "))
-		case named && file == "":
-			return nil, fmt.Errorf("--output %q names no file; write %s=FILE, or %[2]s alone", value, format)
-		case slices.ContainsFunc(outputs, func(o output) bool { return o.file == file }):
-			return nil, fmt.Errorf("--output %q goes where another report goes; write %s=FILE", value, format)
-		}
-		outputs = append(outputs, output{format, file})
-	}
-	return outputs, nil
-}
-
-// write writes a report to where the output goes.
-func (o output) write(stdout io.Writer, report func(io.Writer) error) (err error) {
-	w := stdout
-	if o.file != "" {
-		file, err := os.Create(o.file)
-		if err != nil {
-			return fmt.Errorf("write the report: %w", err)
-		}
-		defer func() { err = errors.Join(err, file.Close()) }()
-		w = file
-	}
-	return report(w)
 }

@@ -11,8 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sourceward/sourceward/policies"
-	"github.com/sourceward/sourceward/policies/bundle"
-	"github.com/sourceward/sourceward/policies/manifest"
 )
 
 func rulesCommand(s streams) *cobra.Command {
@@ -41,34 +39,6 @@ func rulesCommand(s streams) *cobra.Command {
 	cmd.Flags().StringArrayVar(&paths, "policy", nil, "`PATH` of a file or directory with SourceIPPolicy objects; repeatable")
 	complete(cmd, "output", "text", "json", "markdown")
 	return cmd
-}
-
-// ownRules are the rules that policies declare, by policy. The error is errReported if one cannot be read or compiled, which
-// is told.
-func ownRules(s streams, paths []string) ([]policies.Rule, error) {
-	if len(paths) == 0 {
-		return nil, nil
-	}
-	loaded, problems := manifest.LoadPolicies(paths)
-	compiler := bundle.NewCompiler()
-	var rules []policies.Rule
-	for i, policy := range loaded {
-		compiled, wrong := compiler.Compile(policy.SourceIPPolicy)
-		for _, w := range wrong {
-			w.Index = i
-			problems = append(problems, placed(loaded, w))
-		}
-		if compiled != nil {
-			rules = append(rules, compiled.Catalogue()...)
-		}
-	}
-	for _, e := range problems {
-		fmt.Fprintf(s.err, "error: %s\n", printable(e.Error()))
-	}
-	if problems != nil {
-		return rules, errReported
-	}
-	return rules, nil
 }
 
 func writeRulesText(w io.Writer, rules []policies.Rule) error {

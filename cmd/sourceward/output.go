@@ -1,0 +1,49 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+)
+
+// output is one -o.
+type output struct {
+	format string
+	// file is empty for the standard output.
+	file string
+}
+
+// parseOutputs reads the values of -o, each FORMAT or FORMAT=FILE.
+func parseOutputs(values []string, formats ...string) ([]output, error) {
+	var outputs []output
+	for _, value := range values {
+		format, file, named := strings.Cut(value, "=")
+		switch {
+		case !slices.Contains(formats, format):
+			return nil, fmt.Errorf("--output %q is not one of %s", format, strings.Join(formats, ", "))
+		case named && file == "":
+			return nil, fmt.Errorf("--output %q names no file; write %s=FILE, or %[2]s alone", value, format)
+		case slices.ContainsFunc(outputs, func(o output) bool { return o.file == file }):
+			return nil, fmt.Errorf("--output %q goes where another report goes; write %s=FILE", value, format)
+		}
+		outputs = append(outputs, output{format, file})
+	}
+	return outputs, nil
+}
+
+// write writes a report to where the output goes.
+func (o output) write(stdout io.Writer, report func(io.Writer) error) (err error) {
+	w := stdout
+	if o.file != "" {
+		file, err := os.Create(o.file)
+		if err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		w = file
+	}
+	return report(w)
+}
