@@ -169,11 +169,13 @@ func (f checkFlags) validate() error {
 	}{
 		{"--fail-on", f.failOn, append(modeNames(), never)},
 		{"--color", f.color, []string{colorAuto, colorAlways, colorNever}},
-		{"--provider", f.provider, append([]string{""}, bundle.Providers()...)},
 	} {
 		if !slices.Contains(flag.allowed, flag.value) {
-			return fmt.Errorf("%s %q is not one of %s", flag.name, flag.value, strings.TrimPrefix(strings.Join(flag.allowed, ", "), ", "))
+			return notOneOf(flag.name, flag.value, flag.allowed)
 		}
+	}
+	if providers := bundle.Providers(); f.provider != "" && !slices.Contains(providers, f.provider) {
+		return notOneOf("--provider", f.provider, providers)
 	}
 	return nil
 }

@@ -71,8 +71,10 @@ func (f explainFlags) validate(settings bool, args []string) error {
 		return errors.New("--settings needs the object; write -f PATH with its manifest, or --cluster")
 	case !settings && (f.cluster || ofFiles):
 		return errors.New("-f, --exclude and --cluster are for --settings; write --settings KIND/NAMESPACE/NAME")
-	case !settings && len(args) != 1:
-		return fmt.Errorf("name one rule: %s", strings.Join(ruleIDs(), ", "))
+	case !settings && len(args) == 0:
+		return errors.New(`name a rule, such as unspread-behind-local; "sourceward rules" lists all rules`)
+	case !settings && len(args) > 1:
+		return fmt.Errorf(`explain takes one rule, not %d; "sourceward rules" lists all rules`, len(args))
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/sourceward/sourceward/policies"
@@ -22,8 +21,12 @@ func explainRule(s streams, id string, paths []string) error {
 		}
 	}
 	if pages == nil && told == nil {
-		slices.Sort(ids)
-		return fmt.Errorf("there is no rule %q; the rules are %s", id, strings.Join(slices.Compact(ids), ", "))
+		list := "sourceward rules"
+		for _, path := range paths {
+			list += " --policy " + path
+		}
+		return fmt.Errorf("there is no rule %q; the nearest are %s; %q lists all rules",
+			id, strings.Join(nearest(id, ids), ", "), list)
 	}
 	_, err := io.WriteString(s.out, strings.Join(pages, "\n"))
 	return errors.Join(err, told)

@@ -23,7 +23,7 @@ func parseOutputs(values []string, formats ...string) ([]output, error) {
 		format, file, named := strings.Cut(value, "=")
 		switch {
 		case !slices.Contains(formats, format):
-			return nil, fmt.Errorf("--output %q is not one of %s", format, strings.Join(formats, ", "))
+			return nil, notOneOf("--output", format, formats)
 		case named && file == "":
 			return nil, fmt.Errorf("--output %q names no file; write %s=FILE, or %[2]s alone", value, format)
 		case slices.ContainsFunc(outputs, func(o output) bool { return o.file == file }):

@@ -29,7 +29,7 @@ func rulesCommand(s streams) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			write, ok := writers[format]
 			if !ok {
-				return fmt.Errorf("--output %q is not one of text, json, markdown", format)
+				return notOneOf("--output", format, []string{"text", "json", "markdown"})
 			}
 			own, err := ownRules(s, paths)
 			return errors.Join(write(s.out, append(policies.Catalogue(), own...)), err)
