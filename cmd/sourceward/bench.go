@@ -13,11 +13,15 @@ import (
 func policyBenchCommand(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "bench PATH...",
-		Short: "Measure what the rules of policies cost",
-		Long: "Measure each rule of the modules over the objects of the policy's cases: the mean time, allocations and bytes of one\n" +
-			"evaluation for one object, the most costly rule first, and at last those of the whole policy as the webhook evaluates it,\n" +
-			"which includes making its input. Each takes about a second.\n\n" +
-			"Exit codes: 0 measured, 2 could not, or not all of it.",
+		Short: "Measure what each rule of a policy costs",
+		Long: "Measure the time, the allocations and the bytes that one evaluation of a rule\n" +
+			"takes for one object, averaged over the objects of the policy's cases. The most\n" +
+			"expensive rule comes first. The last line is the whole policy as the webhook\n" +
+			"evaluates it, which includes building the input. Each line takes about a second\n" +
+			"to measure.\n\n" +
+			"Exit codes:\n" +
+			"  0  measured\n" +
+			"  2  could not measure everything",
 		Example: "  sourceward policy bench no-node-port",
 		Args:    somePaths,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -43,7 +47,8 @@ func policyBenchCommand(s streams) *cobra.Command {
 					if cost.Module == "" {
 						name = "the whole policy"
 					}
-					row(out, policy.Name, name, strconv.FormatInt(cost.Nanoseconds, 10), strconv.FormatInt(cost.Allocations, 10), strconv.FormatInt(cost.Bytes, 10))
+					row(out, policy.Name, name, strconv.FormatInt(cost.Nanoseconds, 10),
+						strconv.FormatInt(cost.Allocations, 10), strconv.FormatInt(cost.Bytes, 10))
 				}
 			}
 			if err := out.Flush(); err != nil {

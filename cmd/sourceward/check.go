@@ -16,10 +16,10 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// never is the --fail-on with which nothing fails.
+// never is the value of --fail-on with which no finding fails the run.
 const never = "never"
 
-// checkFlags are the flags of check as they are given.
+// checkFlags holds the flags of check as they were given.
 type checkFlags struct {
 	outputs     []string
 	policies    []string
@@ -38,13 +38,19 @@ func checkCommand(s streams) *cobra.Command {
 	var flags checkFlags
 	cmd := &cobra.Command{
 		Use:   "check [PATH|-]...",
-		Short: "Judge manifests",
-		Long: "Judge the Services and workloads in files and directories (by default the current one; - is the standard\n" +
-			"input) as the webhook would if they were created, with all that is given as their neighbours.\n\n" +
-			"Exit codes: 0 clean, 1 findings at or above --fail-on, 2 could not run, or not all of it.",
+		Short: "Check the Services and workloads in manifests",
+		Long: "Check the Services and workloads in manifests. Each object gets the findings\n" +
+			"that it would get from the webhook if it were created in a cluster that holds\n" +
+			"all other objects in the manifests.\n\n" +
+			"A PATH is a YAML or JSON file, a directory, or - for standard input. The default\n" +
+			"is the current directory.\n\n" +
+			"Exit codes:\n" +
+			"  0  no findings at or above --fail-on\n" +
+			"  1  findings at or above --fail-on\n" +
+			"  2  could not run, or could not check everything",
 		Example: "  sourceward check deploy/\n" +
-			"  sourceward check --policy policies/ --context cluster-wide/ -o text -o json=report.json apps/\n" +
-			"  helm template . | sourceward check -",
+			"  helm template . | sourceward check -\n" +
+			"  sourceward check --policy policies/ --context cluster-wide/ -o text -o json=report.json apps/",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				args = []string{"."}
@@ -53,17 +59,24 @@ func checkCommand(s streams) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVarP(&flags.outputs, "output", "o", []string{"text"}, "`FORMAT[=FILE]` of the report: text or json; repeatable")
-	f.StringArrayVar(&flags.policies, "policy", nil, "file or directory with SourceIPPolicy objects; repeatable")
-	f.StringArrayVar(&flags.context, "context", nil, "file or directory whose objects are neighbours but not judged; repeatable")
-	f.StringArrayVar(&flags.exclude, "exclude", nil, "`GLOB` of files and directories to leave out; repeatable")
-	f.IntVar(&flags.nodes, "nodes", 0, "number of nodes that may run the pods; 0 if not known")
-	f.StringVar(&flags.kubeVersion, "kube-version", policies.Newest.String(), "version of the API server")
-	f.StringVar(&flags.provider, "provider", "", "load balancer of Services that do not tell: "+strings.Join(bundle.Providers(), ", "))
-	f.StringVar(&flags.failOn, "fail-on", string(policies.Deny), "fail on findings of this mode or above: deny, mutate, warn, audit or never")
-	f.BoolVar(&flags.diff, "diff", false, "show what the webhook would change, as a unified diff")
-	f.StringVar(&flags.color, "color", colorAuto, "colour in text: auto, always or never")
-	f.BoolVarP(&flags.quiet, "quiet", "q", false, "print findings and errors only: no summary, no notes")
+	f.StringArrayVarP(&flags.outputs, "output", "o", []string{"text"},
+		"write the report as `FORMAT[=FILE]`, where FORMAT is text or json; repeatable")
+	f.StringArrayVar(&flags.policies, "policy", nil,
+		"apply the SourceIPPolicy objects in `PATH`, a file or directory; repeatable")
+	f.StringArrayVar(&flags.context, "context", nil,
+		"read related objects from `PATH`, a file or directory, without checking them; repeatable")
+	f.StringArrayVar(&flags.exclude, "exclude", nil, "skip files and directories that match `GLOB`; repeatable")
+	f.IntVar(&flags.nodes, "nodes", 0,
+		"`NUMBER` of nodes that can run the pods; 0 means the Nodes in the manifests and in --context, if any")
+	f.StringVar(&flags.kubeVersion, "kube-version", policies.Newest.String(), "check for an API server of this `VERSION`")
+	f.StringVar(&flags.provider, "provider", "",
+		"`PROVIDER` of the load balancers, unless a policy names another for their class; one of\n"+
+			strings.TrimSpace(wrap(strings.Join(bundle.Providers(), ", "), "", 80)))
+	f.StringVar(&flags.failOn, "fail-on", string(policies.Deny),
+		"exit with 1 on findings at or above this `MODE`: deny, mutate, warn, audit; or never")
+	f.BoolVar(&flags.diff, "diff", false, "also show the changes that the webhook would make, as a unified diff")
+	f.StringVar(&flags.color, "color", colorAuto, "color the text: `WHEN` is auto, always or never")
+	f.BoolVarP(&flags.quiet, "quiet", "q", false, "print only findings and errors: no summary, no notes")
 	complete(cmd, "output", "text", "json")
 	complete(cmd, "provider", bundle.Providers()...)
 	complete(cmd, "fail-on", append(modeNames(), never)...)
@@ -71,14 +84,14 @@ func checkCommand(s streams) *cobra.Command {
 	return cmd
 }
 
-// check runs the command. Its error is errFindings, errReported, or a mistake in the command line.
+// check runs the command. The error is errFindings, errReported, or describes a mistake in the command line.
 func check(ctx context.Context, s streams, flags checkFlags, paths []string) error {
 	outputs, err := parseOutputs(flags.outputs, "text", "json")
 	if err != nil {
 		return err
 	}
 	if flags.diff && !slices.ContainsFunc(outputs, func(o output) bool { return o.format == "text" }) {
-		return errors.New("--diff goes with --output text; the JSON report holds the patches")
+		return errors.New("--diff needs --output text; the JSON report lists the patches")
 	}
 	cluster, err := flags.cluster()
 	if err != nil {
@@ -110,14 +123,14 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 	report, err := run.report(ctx, progress)
 	progress.done()
 	if err != nil {
-		fmt.Fprintln(s.err, "error: interrupted; nothing is reported")
+		fmt.Fprintln(s.err, "error: interrupted; no report was written")
 		return err
 	}
 	report.addErrors(problems)
 	report.addErrors(manifests.Errors)
 	if len(report.Errors) == 0 && manifests.Documents+manifests.Partial == 0 {
 		report.addErrors([]*manifest.Error{{Message: fmt.Sprintf(
-			"no Kubernetes object found in %s; give files or directories with manifests", strings.Join(paths, ", "))}})
+			"no Kubernetes object found in %s; name files or directories with manifests", strings.Join(paths, ", "))}})
 	}
 
 	if flags.diff {
@@ -157,7 +170,7 @@ func (f checkFlags) cluster() (policies.Cluster, error) {
 		return policies.Cluster{}, fmt.Errorf("--kube-version: %w", err)
 	}
 	if f.nodes < 0 {
-		return policies.Cluster{}, fmt.Errorf("--nodes %d is less than 0", f.nodes)
+		return policies.Cluster{}, fmt.Errorf("--nodes %d is negative; want 0 or more", f.nodes)
 	}
 	return policies.Cluster{Nodes: f.nodes, Version: version}, nil
 }

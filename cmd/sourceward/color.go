@@ -17,8 +17,8 @@ const (
 	colorNever  = "never"
 )
 
-// useColor tells whether to colour what is written to w. Auto means a terminal, unless NO_COLOR is
-// set (https://no-color.org).
+// useColor reports whether to color text written to w. With auto, it is true for a terminal, unless NO_COLOR is set
+// (https://no-color.org).
 func useColor(when string, w io.Writer) bool {
 	switch when {
 	case colorAlways:
@@ -35,7 +35,7 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// palette paints words, or leaves them as they are.
+// palette colors words, or returns them unchanged if it was made without color.
 type palette struct {
 	modes           map[policies.Mode]*color.Color
 	bold, dim       *color.Color

@@ -13,7 +13,7 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// evalFlags are the flags of policy eval as they are given.
+// evalFlags holds the flags of policy eval as they were given.
 type evalFlags struct {
 	files   []string
 	outputs []string
@@ -24,11 +24,18 @@ func policyEvalCommand(s streams) *cobra.Command {
 	var flags evalFlags
 	cmd := &cobra.Command{
 		Use:   "eval PATH... -f MANIFEST...",
-		Short: "Show what modules see of an object, print, and give",
-		Long: "For each Service and workload in the manifests, whose neighbours are all others there: the input that modules see, what\n" +
-			"each of their rules gives for it and prints (print(\"type\", input.object.spec.type) is shown here, by policy test beside\n" +
-			"what fails, and never by the webhook), and what is found with this policy alone.\n\n" +
-			"Exit codes: 0 evaluated, 2 could not, or not all of it.",
+		Short: "Show what the modules of a policy see, print and return",
+		Long: "Evaluate policies for the Services and workloads in manifests, and show for each\n" +
+			"object:\n\n" +
+			"  - the input that the modules see: the object, with the other objects in the\n" +
+			"    manifests as its neighbours\n" +
+			"  - what each rule prints and returns\n" +
+			"  - the findings with this policy alone\n\n" +
+			"To debug a rule, add print(\"type\", input.object.spec.type). This command shows\n" +
+			"the text, policy test shows it below a failure, and the webhook ignores it.\n\n" +
+			"Exit codes:\n" +
+			"  0  evaluated\n" +
+			"  2  could not evaluate everything",
 		Example: "  sourceward policy eval no-node-port -f no-node-port/cases/fires-in-production/\n" +
 			"  helm template . | sourceward policy eval no-node-port -f - --trace",
 		Args: somePaths,
@@ -37,21 +44,23 @@ func policyEvalCommand(s streams) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVarP(&flags.files, "filename", "f", nil, "`MANIFEST` file or directory, or - for the standard input; repeatable")
-	f.StringArrayVarP(&flags.outputs, "output", "o", []string{"text"}, "`FORMAT[=FILE]` of what is shown: text or json; repeatable")
-	f.BoolVar(&flags.trace, "trace", false, "show the steps of the evaluation of the policy's own modules")
+	f.StringArrayVarP(&flags.files, "filename", "f", nil,
+		"read objects from `MANIFEST`: a file, a directory, or - for standard input; repeatable")
+	f.StringArrayVarP(&flags.outputs, "output", "o", []string{"text"},
+		"write the result as `FORMAT[=FILE]`, where FORMAT is text or json; repeatable")
+	f.BoolVar(&flags.trace, "trace", false, "also show each step in the evaluation of the policy's own modules")
 	complete(cmd, "output", "text", "json")
 	return cmd
 }
 
-// policyEval runs the command. Its error is errReported, or a mistake in the command line.
+// policyEval runs the command. The error is errReported, or describes a mistake in the command line.
 func policyEval(ctx context.Context, s streams, flags evalFlags, paths []string) error {
 	outputs, err := parseOutputs(flags.outputs, "text", "json")
 	if err != nil {
 		return err
 	}
 	if len(flags.files) == 0 {
-		return errors.New("there is no object to evaluate; write -f MANIFEST")
+		return errors.New("there is no object to evaluate; add -f MANIFEST")
 	}
 	list, problems, ok := loadSuites(s, paths)
 	manifests, err := manifest.Load(manifest.Options{Paths: flags.files, Stdin: s.in})
@@ -60,7 +69,7 @@ func policyEval(ctx context.Context, s streams, flags evalFlags, paths []string)
 	}
 	if len(manifests.Objects) == 0 && len(manifests.Errors) == 0 {
 		manifests.Errors = append(manifests.Errors, &manifest.Error{Message: fmt.Sprintf(
-			"no Service or workload is in %s; give the file of one", strings.Join(flags.files, ", "))})
+			"no Service or workload found in %s; name a file that holds one", strings.Join(flags.files, ", "))})
 	}
 	for _, e := range manifests.Errors {
 		fmt.Fprintf(s.err, "error: %s\n", printable(e.Error()))
@@ -81,9 +90,12 @@ func policyEval(ctx context.Context, s streams, flags evalFlags, paths []string)
 			report = append(report, newEvaluation(of))
 			if of.Fault != nil {
 				faulty = true
-				fmt.Fprintf(s.err, "error: %s; mend the policy\n", printable((&manifest.Error{
-					File: of.Object.Document.File, Position: of.Object.Position(""), Message: fmt.Sprintf("%s: %s", of.Object.Ref, faultText(of.Fault)),
-				}).Error()))
+				fault := &manifest.Error{
+					File:     of.Object.Document.File,
+					Position: of.Object.Position(""),
+					Message:  fmt.Sprintf("%s: %s; fix the policy", of.Object.Ref, faultText(of.Fault)),
+				}
+				fmt.Fprintf(s.err, "error: %s\n", printable(fault.Error()))
 			}
 		}
 	}

@@ -12,45 +12,49 @@ import (
 	"github.com/sourceward/sourceward/policies/suite"
 )
 
-// evalReport is what policies made of objects, and the form of -o json.
+// evalReport is the result of policy eval, and the format of -o json: one evaluation for each policy and object.
 type evalReport []evaluation
 
-// evaluation is what one policy made of one object.
+// evaluation is the result of one policy for one object.
 type evaluation struct {
 	Policy string       `json:"policy"`
 	Object policies.Ref `json:"object"`
 	File   string       `json:"file"`
 	Line   int          `json:"line"`
-	// Matches tells whether the policy is about the object, and Why why. If not, there is no Input and there are no Rules.
+	// Matches is true if the policy matches the object. Why says why, or why not. Without a match, Input is null and Rules
+	// is empty.
 	Matches bool             `json:"matches"`
 	Why     string           `json:"why"`
 	Input   any              `json:"input"`
 	Rules   []evaluatedRule  `json:"rules"`
 	Found   []evaluatedFound `json:"findings"`
-	// Fault says why the decision could not be had in full; or empty.
+	// Fault says why the findings are incomplete; empty if they are complete.
 	Fault string `json:"fault"`
 }
 
-// evaluatedRule is what one rule of the contract gave.
+// evaluatedRule is the result of one set that a module defines, such as deny.
 type evaluatedRule struct {
 	Module string `json:"module"`
 	Rule   string `json:"rule"`
-	// Skipped tells that METADATA custom.kinds leaves the object's kind out.
-	Skipped bool      `json:"skipped"`
+	// Skipped is true if the rule was not evaluated because METADATA custom.kinds excludes the object's kind.
+	Skipped bool `json:"skipped"`
+	// Reasons are the members of the set.
 	Reasons []any     `json:"reasons"`
 	Printed []printed `json:"printed"`
-	Fault   string    `json:"fault"`
-	Trace   string    `json:"trace,omitempty"`
+	// Fault says why the evaluation failed; empty if it did not.
+	Fault string `json:"fault"`
+	// Trace is set only with --trace.
+	Trace string `json:"trace,omitempty"`
 }
 
-// printed is what print() wrote.
+// printed is the text of one call of print, with the place of the call.
 type printed struct {
 	File string `json:"file"`
 	Line int    `json:"line"`
 	Text string `json:"text"`
 }
 
-// evaluatedFound is a finding of the decision.
+// evaluatedFound is a finding, with the place of its field in the file.
 type evaluatedFound struct {
 	policies.Finding
 	Line   int `json:"line"`
@@ -60,7 +64,8 @@ type evaluatedFound struct {
 func newEvaluation(of suite.Evaluated) evaluation {
 	e := evaluation{
 		Policy: of.Policy, Object: of.Object.Ref, File: of.Object.Document.File, Line: of.Object.Position("").Line,
-		Matches: of.Matches, Why: of.Why, Input: of.Input, Rules: []evaluatedRule{}, Found: []evaluatedFound{}, Fault: faultText(of.Fault),
+		Matches: of.Matches, Why: of.Why, Input: of.Input, Rules: []evaluatedRule{}, Found: []evaluatedFound{},
+		Fault: faultText(of.Fault),
 	}
 	for _, outcome := range of.Outcomes {
 		rule := evaluatedRule{
@@ -86,16 +91,17 @@ func (r evalReport) writeJSON(w io.Writer) error {
 	return encoder.Encode(r)
 }
 
-// writeText writes what modules saw, gave and printed, and what is found.
+// writeText writes what the modules saw, printed and returned, and the findings.
 func (r evalReport) writeText(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	for i, e := range r {
 		if i > 0 {
 			fmt.Fprintln(out)
 		}
-		fmt.Fprintf(out, "%s:%d %s, policy %s\n", printable(e.File), e.Line, printable(e.Object.String()), printable(e.Policy))
+		fmt.Fprintf(out, "%s:%d %s, policy %s\n",
+			printable(e.File), e.Line, printable(e.Object.String()), printable(e.Policy))
 		if !e.Matches {
-			fmt.Fprintf(out, "the policy is not about it: %s\n", printable(e.Why))
+			fmt.Fprintf(out, "the policy does not match it: %s\n", printable(e.Why))
 		} else {
 			fmt.Fprintf(out, "input: %s\n", indented(e.Input))
 		}
@@ -125,7 +131,7 @@ func (r evaluatedRule) writeText(w io.Writer) {
 	}
 	name := r.Module + "." + r.Rule
 	if r.Skipped {
-		fmt.Fprintf(w, "%s is not asked: METADATA custom.kinds leaves this kind out\n", name)
+		fmt.Fprintf(w, "%s was not evaluated: METADATA custom.kinds excludes this kind\n", name)
 		return
 	}
 	fmt.Fprintf(w, "%s: %s\n", name, indented(r.Reasons))
@@ -134,7 +140,7 @@ func (r evaluatedRule) writeText(w io.Writer) {
 	}
 }
 
-// indented is a value as JSON. What is not to be printed is escaped in it.
+// indented returns a value as indented JSON. Characters that are not printable are escaped.
 func indented(value any) string {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)

@@ -10,7 +10,7 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// explainFlags are the flags of explain as they are given.
+// explainFlags holds the flags of explain as they were given.
 type explainFlags struct {
 	settings string
 	files    []string
@@ -23,11 +23,17 @@ func explainCommand(s streams) *cobra.Command {
 	var flags explainFlags
 	cmd := &cobra.Command{
 		Use:   "explain RULE | --settings KIND/NAMESPACE/NAME",
-		Short: "Explain a rule, or which policy set what for an object",
-		Long: "Explain a rule: what it finds, why it matters, how to mend it; with --policy also a rule that a policy declares. Or,\n" +
-			"with --settings, explain which SourceIPPolicy set what for a Service or workload, and why; the object, its Namespace\n" +
-			"and the policies come from manifests (-f) or from the cluster of your kubeconfig (--cluster).\n\n" +
-			"Exit codes: 0 explained, 2 could not, or not all of it.",
+		Short: "Explain a rule, or the settings of an object",
+		Long: "Explain a rule: what it finds, why that matters, how to fix it and when to\n" +
+			"exempt an object. With --policy, the rule can also be one that a policy declares\n" +
+			"in its own Rego.\n\n" +
+			"With --settings, explain the settings of a Service or workload instead: which\n" +
+			"SourceIPPolicy sets each of them, and why each policy matches the object or does\n" +
+			"not. The object, its Namespace and the policies come from manifests (-f and\n" +
+			"--policy) or from the cluster of your kubeconfig (--cluster).\n\n" +
+			"Exit codes:\n" +
+			"  0  explained\n" +
+			"  2  could not explain, or could not read everything",
 		Example: "  sourceward explain unspread-behind-local\n" +
 			"  sourceward explain no-node-port --policy policies/\n" +
 			"  sourceward explain --settings Deployment/edge/web -f deploy/ --policy policies/\n" +
@@ -45,32 +51,34 @@ func explainCommand(s streams) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&flags.settings, "settings", "",
-		"explain the settings of `KIND/NAMESPACE/NAME`; KIND/NAME is in Namespace default")
+		"explain the settings of the object `KIND/NAMESPACE/NAME`; NAMESPACE can be omitted if it is default")
 	f.StringArrayVarP(&flags.files, "filename", "f", nil,
-		"`PATH` of the object, its Namespace and policies: file, directory, or - for the standard input; repeatable")
-	f.StringArrayVar(&flags.policies, "policy", nil, "`PATH` of a file or directory with SourceIPPolicy objects; repeatable")
-	f.StringArrayVar(&flags.exclude, "exclude", nil, "`GLOB` of files and directories that -f leaves out; repeatable")
+		"read the object, its Namespace and policies from `PATH`: a file, directory or -; repeatable")
+	f.StringArrayVar(&flags.policies, "policy", nil,
+		"read SourceIPPolicy objects from `PATH`, a file or directory; repeatable")
+	f.StringArrayVar(&flags.exclude, "exclude", nil, "with -f, skip files and directories that match `GLOB`; repeatable")
 	f.BoolVar(&flags.cluster, "cluster", false,
 		"read the object, its Namespace and all policies from the cluster of your kubeconfig")
 	return cmd
 }
 
-// validate tells a mistake in the command line. settings tells whether there is --settings.
+// validate returns an error that describes a mistake in the command line. settings is true if --settings was given.
 func (f explainFlags) validate(settings bool, args []string) error {
 	_, isRule := policies.RuleByID(strings.Join(args, " "))
 	ofFiles := len(f.files)+len(f.exclude) > 0
 	switch {
 	case settings && isRule:
 		return fmt.Errorf(
-			"--settings is about an object, and %s is a rule; write explain %[1]s for its page, or leave it out", args[0])
+			"--settings explains an object, but %s is a rule; run \"sourceward explain %[1]s\", or remove the rule", args[0])
 	case settings && len(args) > 0:
-		return fmt.Errorf("--settings takes its files by -f; write -f %s", strings.Join(args, " -f "))
+		return fmt.Errorf("--settings reads files from -f; write -f %s", strings.Join(args, " -f "))
 	case settings && f.cluster && (ofFiles || len(f.policies) > 0):
-		return errors.New("--cluster reads all from the cluster; leave out -f, --policy and --exclude, or leave out --cluster")
+		return errors.New(
+			"--cluster reads everything from the cluster; remove -f, --policy and --exclude, or remove --cluster")
 	case settings && !f.cluster && len(f.files) == 0:
-		return errors.New("--settings needs the object; write -f PATH with its manifest, or --cluster")
+		return errors.New("--settings needs a place to find the object; add -f PATH with its manifest, or --cluster")
 	case !settings && (f.cluster || ofFiles):
-		return errors.New("-f, --exclude and --cluster are for --settings; write --settings KIND/NAMESPACE/NAME")
+		return errors.New("-f, --exclude and --cluster need --settings; add --settings KIND/NAMESPACE/NAME")
 	case !settings && len(args) == 0:
 		return errors.New(`name a rule, such as unspread-behind-local; "sourceward rules" lists all rules`)
 	case !settings && len(args) > 1:

@@ -9,10 +9,10 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// explainRule writes the pages of a rule: one, but where several policies declare a rule of that id. Its error is
-// errReported, or that there is no such rule.
+// explainRule writes the page of a rule, or several pages if several policies declare a rule with that id. The error is
+// errReported, or says that there is no such rule.
 func explainRule(s streams, id string, paths []string) error {
-	own, told := ownRules(s, paths)
+	own, ownErr := ownRules(s, paths)
 	var pages, ids []string
 	for _, rule := range append(policies.Catalogue(), own...) {
 		ids = append(ids, rule.ID)
@@ -20,7 +20,7 @@ func explainRule(s streams, id string, paths []string) error {
 			pages = append(pages, page(rule))
 		}
 	}
-	if pages == nil && told == nil {
+	if pages == nil && ownErr == nil {
 		list := "sourceward rules"
 		for _, path := range paths {
 			list += " --policy " + path
@@ -29,7 +29,7 @@ func explainRule(s streams, id string, paths []string) error {
 			id, strings.Join(nearest(id, ids), ", "), list)
 	}
 	_, err := io.WriteString(s.out, strings.Join(pages, "\n"))
-	return errors.Join(err, told)
+	return errors.Join(err, ownErr)
 }
 
 func ruleIDs() []string {
@@ -40,7 +40,7 @@ func ruleIDs() []string {
 	return ids
 }
 
-// page is the page of a rule.
+// page renders the documentation of a rule.
 func page(rule policies.Rule) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n\n", rule.ID, rule.Title)
@@ -50,10 +50,14 @@ func page(rule policies.Rule) string {
 	}
 	fmt.Fprintf(&b, "\n  found on  %s\n  repair    %s\n", strings.Join(rule.Kinds, ", "), repair(rule))
 	for _, section := range []struct{ title, text string }{
-		{"What", rule.What}, {"Why", rule.Why}, {"Remedy", rule.Remedy}, {"When to exempt", rule.Exempt}, {"Versions", rule.Since},
+		{"What", rule.What},
+		{"Why", rule.Why},
+		{"Remedy", rule.Remedy},
+		{"When to exempt", rule.Exempt},
+		{"Versions", rule.Since},
 	} {
-		if section.text != "" { // as METADATA of a policy's own rule has no words for all of them
-			fmt.Fprintf(&b, "\n%s\n%s", section.title, wrap(section.text, 96))
+		if section.text != "" { // METADATA of a policy's own rule does not have all of them.
+			fmt.Fprintf(&b, "\n%s\n%s", section.title, wrap(section.text, "  ", 96))
 		}
 	}
 	if len(rule.Sources) > 0 {

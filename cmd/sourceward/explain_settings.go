@@ -17,16 +17,16 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// parseSettings reads the object that --settings names, without its APIVersion.
+// parseSettings parses the value of --settings into a Ref without APIVersion.
 func parseSettings(text string) (policies.Ref, error) {
 	parts := strings.Split(text, "/")
 	if len(parts) < 2 || len(parts) > 3 || slices.Contains(parts, "") {
 		return policies.Ref{}, fmt.Errorf(
-			"--settings %q names no object; write KIND/NAMESPACE/NAME, such as Deployment/edge/web", text)
+			"--settings %q does not name an object; write KIND/NAMESPACE/NAME, such as Deployment/edge/web", text)
 	}
 	i := slices.IndexFunc(policies.Kinds, func(kind string) bool { return strings.EqualFold(kind, parts[0]) })
 	if i < 0 {
-		return policies.Ref{}, fmt.Errorf("--settings %q: the kind %s is not judged; want one of %s",
+		return policies.Ref{}, fmt.Errorf("--settings %q: Sourceward does not check kind %s; want one of %s",
 			text, parts[0], strings.Join(policies.Kinds, ", "))
 	}
 	ref := policies.Ref{Kind: policies.Kinds[i], Namespace: "default", Name: parts[len(parts)-1]}
@@ -36,27 +36,27 @@ func parseSettings(text string) (policies.Ref, error) {
 	return ref, nil
 }
 
-// subject is the object to be explained, and all that its settings come from.
+// subject is the object to explain, together with everything that determines its settings.
 type subject struct {
-	object    *policies.Object // nil if it is not there
+	object    *policies.Object // nil if it was not found
 	namespace policies.Namespace
 	policies  policies.Policies
-	// problems are why something is left out, and notes worth a word to a person.
+	// problems say what is missing from the explanation and why; they make the exit code 2. notes do not.
 	problems []problem
 	notes    []string
 }
 
-// problem is an error of one line, with more lines below it where it is about Rego.
+// problem is an error of one line. An error in Rego has the lines of code below it as detail.
 type problem struct{ line, detail string }
 
 func (s *subject) add(err error) { s.problems = append(s.problems, problem{line: err.Error()}) }
 
-// addPolicy tells that a policy does not compile. err is what is wrong, placed in its file if it has one.
+// addPolicy adds the problem that a policy does not compile. err is wrong with its place in a file, or wrong itself.
 func (s *subject) addPolicy(err error, wrong *bundle.Error) {
 	s.problems = append(s.problems, problem{err.Error(), strings.TrimPrefix(wrong.Detail(), wrong.Error())})
 }
 
-// explainSettings runs explain --settings. Its error is errReported, or a mistake in the command line.
+// explainSettings runs explain --settings. The error is errReported, or describes a mistake in the command line.
 func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
 	ref, err := parseSettings(flags.settings)
 	if err != nil {
@@ -89,7 +89,7 @@ func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
 	return nil
 }
 
-// subjectInFiles finds the object in files. The error is a mistake in the command line.
+// subjectInFiles reads the object from files. The error is non-nil only for a mistake in the command line.
 func subjectInFiles(s streams, flags explainFlags, ref policies.Ref) (*subject, error) {
 	manifests, err := manifest.Load(manifest.Options{Paths: flags.files, Exclude: flags.exclude, Stdin: s.in})
 	if err != nil {
@@ -118,7 +118,7 @@ func subjectInFiles(s streams, flags explainFlags, ref policies.Ref) (*subject, 
 		found.add(fmt.Errorf("%s is not in %s; check its kind, namespace and name, or add its file with -f",
 			ref, strings.Join(flags.files, ", ")))
 	case len(places) > 1:
-		found.notes = append(found.notes, fmt.Sprintf("%s is given more than once, in %s; the last one is explained",
+		found.notes = append(found.notes, fmt.Sprintf("%s is defined more than once, in %s; the last one is explained",
 			ref, strings.Join(places, ", ")))
 	}
 	return found, nil
@@ -134,13 +134,13 @@ func writeSettings(w io.Writer, of *subject, explanation policies.Explanation) e
 		own = labelText(of.object.Workload.Labels)
 	}
 	if of.namespace.Assumed {
-		namespace = "labels not known; add its manifest with -f"
+		namespace = "labels unknown; add its manifest with -f"
 	}
 	fmt.Fprintf(out, "%s (%s) in Namespace %s (%s)\n\n", printable(of.object.String()), printable(own),
 		printable(of.namespace.Name), printable(namespace))
 
 	if len(explanation.Policies) == 0 {
-		fmt.Fprintln(out, "There is no SourceIPPolicy: all settings are the built-in ones.")
+		fmt.Fprintln(out, "There is no SourceIPPolicy: all settings are built-in.")
 	} else if err := writePolicies(out, explanation.Policies); err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func writeSettings(w io.Writer, of *subject, explanation policies.Explanation) e
 		fmt.Fprintf(out, "  %s\n", note)
 	}
 	if rego := withRego(explanation.Policies); rego != nil && of.object.Workload != nil {
-		fmt.Fprintf(out, "\nA spread that the Rego of %s asks for counts before spread.* above.\n",
+		fmt.Fprintf(out, "\nA spread that the Rego of %s asks for overrides spread.* above.\n",
 			printable(strings.Join(rego, ", ")))
 	}
 	return out.Flush()
@@ -191,7 +191,7 @@ func writePolicies(w io.Writer, explained []policies.ExplainedPolicy) error {
 	return table.Flush()
 }
 
-// withRego are the policies that match and have modules.
+// withRego returns the names of the policies that match and have modules.
 func withRego(explained []policies.ExplainedPolicy) []string {
 	var names []string
 	for _, policy := range explained {
@@ -209,7 +209,7 @@ func valueText(value policies.ExplainedValue) string {
 	return value.Value
 }
 
-// from says who gives a value.
+// from returns the source of a value: built-in, or the name of a policy.
 func from(value policies.ExplainedValue) string {
 	switch {
 	case value.Policy == "":

@@ -6,7 +6,7 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// complete lets the shell complete a flag by fixed words.
+// complete makes the shell complete a flag from a fixed list of words.
 func complete(cmd *cobra.Command, flag string, words ...string) {
 	// The error is non-nil only for a flag that the command does not have.
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))

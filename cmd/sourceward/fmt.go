@@ -12,10 +12,13 @@ import (
 func policyFmtCommand(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "fmt PATH...",
-		Short: "Format the Rego of policies, and write it into their YAML",
-		Long: "Format the modules and tests of policies as opa fmt does, in Rego v1 also where they were v0, and write the text of each\n" +
-			"module into its policy. All else in the YAML stays as it is. The files that changed are listed.\n\n" +
-			"Exit codes: 0 formatted, 2 could not, or not all of it.",
+		Short: "Format the Rego of policies and copy it into their YAML",
+		Long: "Format the modules and tests of policies as opa fmt does, and convert Rego v0 to\n" +
+			"v1. Then copy each module into the YAML of its policy; everything else in the\n" +
+			"YAML stays the same. The command lists the files that changed.\n\n" +
+			"Exit codes:\n" +
+			"  0  formatted\n" +
+			"  2  could not format everything",
 		Example: "  sourceward policy fmt policies/",
 		Args:    somePaths,
 		RunE: func(_ *cobra.Command, args []string) error {

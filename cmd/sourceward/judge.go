@@ -13,7 +13,7 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// checkRun is what a check decides by.
+// checkRun holds the input of one run of check.
 type checkRun struct {
 	rules     *bundle.Set
 	manifests *manifest.Manifests
@@ -21,8 +21,9 @@ type checkRun struct {
 	now       time.Time
 }
 
-// report judges all objects: the Services first, so that workloads are judged behind Services as a
-// webhook would have changed them. The error is non-nil only when the run was interrupted.
+// report judges all objects and returns the findings. Services come first, so that each workload is judged behind
+// Services that already have the changes that the webhook would make. The error is non-nil only when the run was
+// interrupted.
 func (c *checkRun) report(ctx context.Context, progress *progress) (*report, error) {
 	report := newReport(c.manifests)
 	judged := 0
@@ -40,7 +41,7 @@ func (c *checkRun) report(ctx context.Context, progress *progress) (*report, err
 				report.addErrors([]*manifest.Error{{
 					File:     object.Document.File,
 					Position: object.Position(""),
-					Message:  fmt.Sprintf("%s: %s; mend the policy", object.Ref, strings.ReplaceAll(err.Error(), "\n", "; ")),
+					Message:  fmt.Sprintf("%s: %s; fix the policy", object.Ref, faultText(err)),
 				}})
 			}
 		}
@@ -49,8 +50,7 @@ func (c *checkRun) report(ctx context.Context, progress *progress) (*report, err
 	return report, nil
 }
 
-// judge adds the decision about an object to the report. The error is non-nil when a rule could not be
-// evaluated.
+// judge adds the decision about an object to the report. The error is non-nil when a rule could not be evaluated.
 func (c *checkRun) judge(ctx context.Context, object *manifest.Object, report *report) error {
 	settings := policies.Resolve(c.rules.Policies, object.Object, c.manifests.Namespace(object.Namespace))
 	decision, err := policies.Decide(ctx, c.manifests.Input(object, c.cluster, c.now), c.rules, settings)
@@ -61,7 +61,9 @@ func (c *checkRun) judge(ctx context.Context, object *manifest.Object, report *r
 	return err
 }
 
-// unknownNamespaces tells, once, of policies that select Namespaces by labels that no file gave.
+// unknownNamespaces returns one note if policies select Namespaces by labels that no manifest gives, for example
+//
+//	policy a selects Namespaces by label, but the labels of Namespace shop are unknown; add its manifest with --context
 func (c *checkRun) unknownNamespaces() []string {
 	var selecting []string
 	for policy := range c.rules.Policies.All() {
@@ -82,10 +84,14 @@ func (c *checkRun) unknownNamespaces() []string {
 		return nil
 	}
 	slices.Sort(missing)
-	who := fmt.Sprintf("policy %s selects", selecting[0])
+	selects, of, add := "policy %s selects", "Namespace %s", "add its manifest"
 	if len(selecting) > 1 {
-		who = fmt.Sprintf("policies %s select", strings.Join(selecting, ", "))
+		selects = "policies %s select"
 	}
-	return []string{fmt.Sprintf("%s by labels of Namespaces, and no manifest gives those of %s; add it with --context",
-		who, strings.Join(missing, ", "))}
+	if len(missing) > 1 {
+		of, add = "Namespaces %s", "add their manifests"
+	}
+	return []string{fmt.Sprintf(
+		selects+" Namespaces by label, but the labels of "+of+" are unknown; "+add+" with --context",
+		strings.Join(selecting, ", "), strings.Join(missing, ", "))}
 }

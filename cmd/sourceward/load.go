@@ -11,19 +11,20 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// loadPolicies reads and compiles policies. Those that are wrong are left out and told of. A provider
-// that is named is the word of one more policy, which comes before all others.
+// loadPolicies reads and compiles policies. It leaves out policies with errors, and returns the errors. A provider that
+// is not empty becomes one more policy, which takes precedence over all others.
 func loadPolicies(paths []string, provider string) (*bundle.Set, []*manifest.Error) {
 	loaded, problems := manifest.LoadPolicies(paths)
 	rules, wrong := compile(loaded)
 	if provider != "" {
 		var err error
-		rules.Policies, err = policies.NewPolicies(slices.AppendSeq([]v1alpha1.SourceIPPolicy{{Spec: v1alpha1.SourceIPPolicySpec{
+		first := v1alpha1.SourceIPPolicy{Spec: v1alpha1.SourceIPPolicySpec{
 			Priority:      math.MaxInt32,
 			LoadBalancers: &v1alpha1.LoadBalancers{Default: provider},
-		}}}, rules.Policies.All()))
+		}}
+		rules.Policies, err = policies.NewPolicies(slices.AppendSeq([]v1alpha1.SourceIPPolicy{first}, rules.Policies.All()))
 		if err != nil {
-			panic(err) // They were ready before.
+			panic(err) // All of these policies have compiled.
 		}
 	}
 	for _, w := range wrong {
@@ -32,7 +33,7 @@ func loadPolicies(paths []string, provider string) (*bundle.Set, []*manifest.Err
 	return rules, problems
 }
 
-// compile is bundle.Compile of policies that were read from files.
+// compile compiles policies that were read from files.
 func compile(loaded []*manifest.Policy) (*bundle.Set, []*bundle.Error) {
 	list := make([]v1alpha1.SourceIPPolicy, len(loaded))
 	for i, policy := range loaded {
@@ -41,14 +42,14 @@ func compile(loaded []*manifest.Policy) (*bundle.Set, []*bundle.Error) {
 	return bundle.Compile(list)
 }
 
-// placed is what compile found wrong, with its place in a file.
+// placed returns an error of compile with its place in a file.
 func placed(loaded []*manifest.Policy, wrong *bundle.Error) *manifest.Error {
 	policy := loaded[wrong.Index]
 	return &manifest.Error{File: policy.File(), Position: policy.Position(wrong.Path, wrong.Row), Message: wrong.Error()}
 }
 
-// ownRules are the rules that policies declare, by policy. The error is errReported if one cannot be read or compiled, which
-// is told.
+// ownRules returns the rules that the policies in paths declare, in the order of the policies. The error is errReported
+// if a policy cannot be read or compiled; ownRules has then written why.
 func ownRules(s streams, paths []string) ([]policies.Rule, error) {
 	if len(paths) == 0 {
 		return nil, nil

@@ -16,8 +16,9 @@ const (
 	maxNearest = 3
 )
 
-// nearest returns the names that are spelled most like word, at most maxNearest, the most similar first. Letter case does
-// not count. Names that are equally similar are in alphabetical order, and a name that is listed twice is returned once.
+// nearest returns the names that are spelled most like word, at most maxNearest, the most similar first. Letter case
+// does not count. Names that are equally similar are in alphabetical order, and a name that is listed twice is returned
+// once.
 func nearest(word string, names []string) []string {
 	word = strings.ToLower(word)
 	sorted := slices.Clone(names)

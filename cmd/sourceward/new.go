@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -12,13 +13,14 @@ import (
 func policyNewCommand(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "new NAME",
-		Short: "Make the folder of a policy, with a rule, its tests and its cases",
-		Long: "Make the folder NAME in the current one, with a policy of that name: a small rule to change into yours, its METADATA,\n" +
-			"its tests, and two cases. NAME is the id of the rule, such as no-node-port.",
+		Short: "Create a policy with a rule, its tests and its cases",
+		Long: "Create the folder NAME in the current directory, with a policy of that name. It\n" +
+			"holds a small rule for you to change, its METADATA, its Rego tests, and two\n" +
+			"cases. NAME is also the id of the rule, such as no-node-port.",
 		Example: "  sourceward policy new no-node-port",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return fmt.Errorf("name one policy, such as no-node-port")
+				return errors.New("name one policy, such as no-node-port")
 			}
 			return nil
 		},
@@ -34,9 +36,9 @@ func policyNewCommand(s streams) *cobra.Command {
 				fmt.Fprintln(out, path)
 			}
 			fmt.Fprintf(out, "\nNext:\n"+
-				"  sourceward policy test %[1]s    # after each change of the module, its tests or its cases\n"+
-				"  sourceward policy fmt %[1]s     # before it ships: writes the module into policy.yaml\n"+
-				"  sourceward policy vet %[1]s     # before it ships: says what is wrong\n"+
+				"  sourceward policy test %[1]s    # after each change to the module, its tests or its cases\n"+
+				"  sourceward policy fmt %[1]s     # before you ship it: copies the module into policy.yaml\n"+
+				"  sourceward policy vet %[1]s     # before you ship it: reports problems\n"+
 				"  kubectl apply -f %[1]s/policy.yaml\n", name)
 			return out.Flush()
 		},

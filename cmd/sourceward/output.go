@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// output is one -o.
+// output is one value of --output.
 type output struct {
 	format string
-	// file is empty for the standard output.
+	// file is empty for standard output.
 	file string
 }
 
-// parseOutputs reads the values of -o, each FORMAT or FORMAT=FILE.
+// parseOutputs parses the values of --output, each FORMAT or FORMAT=FILE.
 func parseOutputs(values []string, formats ...string) ([]output, error) {
 	var outputs []output
 	for _, value := range values {
@@ -25,16 +25,16 @@ func parseOutputs(values []string, formats ...string) ([]output, error) {
 		case !slices.Contains(formats, format):
 			return nil, notOneOf("--output", format, formats)
 		case named && file == "":
-			return nil, fmt.Errorf("--output %q names no file; write %s=FILE, or %[2]s alone", value, format)
+			return nil, fmt.Errorf("--output %q has no file name; write %s=FILE, or %[2]s alone", value, format)
 		case slices.ContainsFunc(outputs, func(o output) bool { return o.file == file }):
-			return nil, fmt.Errorf("--output %q goes where another report goes; write %s=FILE", value, format)
+			return nil, fmt.Errorf("--output %q writes to the same place as another report; write %s=FILE", value, format)
 		}
 		outputs = append(outputs, output{format, file})
 	}
 	return outputs, nil
 }
 
-// write writes a report to where the output goes.
+// write writes a report to the file of the output, or to stdout.
 func (o output) write(stdout io.Writer, report func(io.Writer) error) (err error) {
 	w := stdout
 	if o.file != "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -13,32 +14,38 @@ import (
 func policyCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
-		Short: "Write, vet and test a SourceIPPolicy with Rego of your own",
-		Long: "Write, vet and test a SourceIPPolicy with Rego of your own. A policy has a folder:\n\n" +
-			"  policy.yaml       what ships: kubectl apply -f it, or give it to check --policy\n" +
-			"  NAME.rego         its module, which you edit; policy fmt writes its text into policy.yaml\n" +
-			"  NAME_test.rego    Rego tests of it\n" +
-			"  cases/<sentence>/ an object.yaml, what else there is (old.yaml, related.yaml, cluster.yaml), and want.yaml: what is found\n\n" +
-			"A PATH is such a folder or one above, a file with a policy, or a .rego file.",
+		Short: "Write and test policies with Rego rules of your own",
+		Long: "Write and test SourceIPPolicy objects with Rego rules of your own. Each policy\n" +
+			"has a folder:\n\n" +
+			"  policy.yaml      the policy that you ship, for kubectl apply and check --policy\n" +
+			"  NAME.rego        the module that you edit; policy fmt copies it into policy.yaml\n" +
+			"  NAME_test.rego   Rego tests of the module\n" +
+			"  cases/*/         one folder for each case: object.yaml holds the object,\n" +
+			"                   want.yaml the expected findings and patches, and old.yaml,\n" +
+			"                   related.yaml and cluster.yaml hold what surrounds the object\n\n" +
+			"The commands below take such folders as PATH, or a folder above them, a file\n" +
+			"with a policy, or a .rego file.",
 		Example: "  sourceward policy new no-node-port\n" +
 			"  sourceward policy test no-node-port\n" +
 			"  sourceward policy vet policies/",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(policyNewCommand(s), policyVetCommand(s), policyTestCommand(s), policyEvalCommand(s), policyBenchCommand(s), policyFmtCommand(s))
+	cmd.AddCommand(policyNewCommand(s), policyVetCommand(s), policyTestCommand(s), policyEvalCommand(s),
+		policyBenchCommand(s), policyFmtCommand(s))
 	return cmd
 }
 
-// somePaths wants one path of a policy, or several.
+// somePaths requires at least one path.
 func somePaths(_ *cobra.Command, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("name the folder or file of a policy; sourceward policy new NAME makes one")
+		return errors.New(`name the folder or file of a policy; "sourceward policy new NAME" creates one`)
 	}
 	return nil
 }
 
-// loadSuites is suite.Load; what cannot be read is told. ok is false if there is nothing to go on with.
+// loadSuites calls suite.Load. It writes an error for each path that cannot be read or holds no policy; ok is then
+// false.
 func loadSuites(s streams, paths []string) (list []*suite.Policy, problems []suite.Problem, ok bool) {
 	list, problems, err := suite.Load(paths)
 	if err != nil {
@@ -49,7 +56,7 @@ func loadSuites(s streams, paths []string) (list []*suite.Policy, problems []sui
 	return list, problems, err == nil
 }
 
-// writeErrors tells why something could not be done.
+// writeErrors writes problems to standard error.
 func writeErrors(s streams, problems []suite.Problem) {
 	for i := range problems {
 		fmt.Fprint(s.err, "error: ")
@@ -57,22 +64,23 @@ func writeErrors(s streams, problems []suite.Problem) {
 	}
 }
 
-// writeProblem writes a problem and, below it, the line that it is about.
+// writeProblem writes a problem and, below it, the line of Rego that causes it.
 func writeProblem(w io.Writer, problem *suite.Problem) {
 	fmt.Fprintln(w, printable(problem.Error()))
 	writeDetail(w, problem.Detail())
 }
 
-// writeDetail writes a line of Rego and the mark below it, which keeps its place below what it marks.
+// writeDetail writes a line of Rego and the line with the mark below it. It replaces tabs, so that the mark stays in
+// its column.
 func writeDetail(w io.Writer, detail string) {
 	for line := range strings.Lines(detail) {
 		fmt.Fprintln(w, printable(strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "    ")))
 	}
 }
 
-// reported ends a command that has told what it could not do, unless all is well.
-func reported(well bool) error {
-	if well {
+// reported returns the error of a command that has written its errors: nil if there were none.
+func reported(ok bool) error {
+	if ok {
 		return nil
 	}
 	return errReported

@@ -9,8 +9,8 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// writeText writes the report for people: grouped by file, a finding with its place, mode, rule and
-// object, then what is wrong, which other objects it takes, and what to do.
+// writeText writes the report for people. Findings are grouped by file. Each has a line with its place, mode, rule and
+// object, and below it the message, the other objects that cause it, and the fix.
 func (r *report) writeText(w io.Writer, colored, quiet bool) error {
 	out := bufio.NewWriter(w)
 	p := newPalette(colored)
@@ -27,7 +27,8 @@ func (r *report) writeText(w io.Writer, colored, quiet bool) error {
 		if f.Exempt != nil {
 			mode = p.exempt.Sprint("exempt")
 		}
-		fmt.Fprintf(out, "  %s  %s  %s  %s\n", p.dim.Sprintf("%d:%d", f.Line, f.Column), mode, p.bold.Sprint(f.Rule), printable(f.Object.String()))
+		fmt.Fprintf(out, "  %s  %s  %s  %s\n",
+			p.dim.Sprintf("%d:%d", f.Line, f.Column), mode, p.bold.Sprint(f.Rule), printable(f.Object.String()))
 		fmt.Fprintf(out, "      %s\n", printable(f.Message))
 		if len(f.Because) > 0 {
 			fmt.Fprintf(out, "      because of %s\n", printable(refs(f.Because)))
@@ -65,7 +66,7 @@ func (r *report) writeText(w io.Writer, colored, quiet bool) error {
 	return out.Flush()
 }
 
-// line is the last line of the text: what was read, what was found, and how many errors there were.
+// line returns the last line of the text: the numbers of files, objects, findings and errors.
 func (s summary) line(p palette, errors int) string {
 	read := fmt.Sprintf("%s, %s (%s, %s)", count(s.Files, "file"), count(s.Objects, "object"),
 		count(s.Services, "Service"), count(s.Workloads, "workload"))

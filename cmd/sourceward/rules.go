@@ -22,7 +22,8 @@ func rulesCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
 		Short: "List the rules",
-		Long:  "List the built-in rules and, with --policy, those of the policies' own Rego, as their METADATA describes them.",
+		Long: "List the built-in rules. With --policy, also list the rules that policies\n" +
+			"declare in their own Rego, as the METADATA of the modules describes them.",
 		Example: "  sourceward rules\n" +
 			"  sourceward rules --policy policies/",
 		Args: cobra.NoArgs,
@@ -35,8 +36,9 @@ func rulesCommand(s streams) *cobra.Command {
 			return errors.Join(write(s.out, append(policies.Catalogue(), own...)), err)
 		},
 	}
-	cmd.Flags().StringVarP(&format, "output", "o", format, "`FORMAT` of the list: text, json or markdown")
-	cmd.Flags().StringArrayVar(&paths, "policy", nil, "`PATH` of a file or directory with SourceIPPolicy objects; repeatable")
+	cmd.Flags().StringVarP(&format, "output", "o", format, "write the list as `FORMAT`: text, json or markdown")
+	cmd.Flags().StringArrayVar(&paths, "policy", nil,
+		"read SourceIPPolicy objects from `PATH`, a file or directory; repeatable")
 	complete(cmd, "output", "text", "json", "markdown")
 	return cmd
 }
@@ -50,7 +52,7 @@ func writeRulesText(w io.Writer, rules []policies.Rule) error {
 	return table.Flush()
 }
 
-// repair says who may mend what a rule finds.
+// repair returns where the findings of a rule can be repaired.
 func repair(rule policies.Rule) string {
 	switch {
 	case rule.Mutable:

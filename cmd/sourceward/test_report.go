@@ -12,14 +12,14 @@ import (
 	"github.com/sourceward/sourceward/policies/suite"
 )
 
-// testReport is what came of the tests of some policies.
+// testReport holds the results of policy test.
 type testReport struct {
 	of []*suite.Tested
-	// problems kept others from being run.
+	// problems say why other tests and cases could not run.
 	problems []suite.Problem
 }
 
-// empty tells that there was nothing to run.
+// empty reports whether no test and no case ran.
 func (r *testReport) empty() bool {
 	return !slices.ContainsFunc(r.of, func(tested *suite.Tested) bool { return len(tested.Results) > 0 })
 }
@@ -36,7 +36,7 @@ func (r *testReport) failed() int {
 	return failed
 }
 
-// writeText writes what failed, in full, then what was not evaluated, and a summary.
+// writeText writes each failure in full, then the lines that were not evaluated, and a summary.
 func (r *testReport) writeText(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	tests, cases, skipped := 0, 0, 0
@@ -93,7 +93,7 @@ func (r *testReport) writeText(w io.Writer) error {
 	return out.Flush()
 }
 
-// failureDetail are the lines below a failure: what was printed, and how the decision differs.
+// failureDetail returns the lines below a failure: what was printed, and how the decision differs from want.yaml.
 func failureDetail(result suite.Result) []string {
 	var lines []string
 	for _, text := range result.Printed {

@@ -10,8 +10,8 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// printable shows what is not to be printed, such as line breaks and the escapes of terminals, as Go
-// writes it: what a manifest says must not look like what Sourceward says.
+// printable escapes characters that are not printable, such as line breaks and the control sequences of terminals, as
+// Go does: text from a manifest must not look like output of Sourceward.
 func printable(text string) string {
 	if !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return text
@@ -42,6 +42,7 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
+// faultText returns the text of an error in one line; empty for nil.
 func faultText(err error) string {
 	if err == nil {
 		return ""
@@ -49,21 +50,25 @@ func faultText(err error) string {
 	return strings.ReplaceAll(err.Error(), "\n", "; ")
 }
 
-// wrap breaks a paragraph into indented lines of at most width characters.
-func wrap(text string, width int) string {
+// wrap breaks a paragraph into lines of at most width bytes, each of which begins with indent.
+func wrap(text, indent string, width int) string {
 	var b strings.Builder
-	line := " "
+	line := indent
 	for word := range strings.FieldsSeq(text) {
-		if len(line)+1+len(word) > width {
+		switch {
+		case line == indent:
+			line += word
+		case len(line)+1+len(word) > width:
 			b.WriteString(line + "\n")
-			line = " "
+			line = indent + word
+		default:
+			line += " " + word
 		}
-		line += " " + word
 	}
 	return b.String() + line + "\n"
 }
 
-// row writes a row of a table, whose cells hold what people wrote.
+// row writes a row of a table. The cells may hold text from manifests.
 func row(w io.Writer, cells ...string) {
 	for i, cell := range cells {
 		cells[i] = printable(cell)

@@ -13,11 +13,18 @@ import (
 func policyVetCommand(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "vet PATH...",
-		Short: "Say what is wrong with policies, before the API server does",
-		Long: "Say what is wrong with policies: all that the webhook would refuse, and what their authors should mend besides:\n" +
-			"METADATA that is missing, rules and files that nobody uses, Rego that is not formatted or not that of the file beside\n" +
-			"the policy, tests that do not compile. Nothing is changed.\n\n" +
-			"Exit codes: 0 clean, 1 problems, 2 could not run, or not all of it.",
+		Short: "Report problems in policies before the API server does",
+		Long: "Report problems in policies, without changing a file. A problem is anything that\n" +
+			"the webhook would refuse, and also:\n\n" +
+			"  - missing METADATA\n" +
+			"  - rules and files that are not used\n" +
+			"  - Rego that is not formatted\n" +
+			"  - a module in the YAML that differs from the .rego file next to it\n" +
+			"  - tests that do not compile\n\n" +
+			"Exit codes:\n" +
+			"  0  no problems\n" +
+			"  1  problems\n" +
+			"  2  could not run, or could not read everything",
 		Example: "  sourceward policy vet policies/",
 		Args:    somePaths,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -33,7 +40,8 @@ func policyVetCommand(s streams) *cobra.Command {
 				tests += len(policy.Tests)
 			}
 			if len(list)+len(problems) > 0 {
-				fmt.Fprintf(out, "%s, %s, %s: %s\n", policyCount(len(list)), count(modules, "module"), count(tests, "test file"), problemCount(len(problems)))
+				fmt.Fprintf(out, "%s, %s, %s: %s\n", policyCount(len(list)),
+					count(modules, "module"), count(tests, "test file"), problemCount(len(problems)))
 			}
 			if err := out.Flush(); err != nil {
 				return err
