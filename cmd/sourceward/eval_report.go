@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -85,10 +84,7 @@ func newEvaluation(of suite.Evaluated) evaluation {
 }
 
 func (r evalReport) writeJSON(w io.Writer) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(r)
+	return encodeJSON(w, r)
 }
 
 // writeText writes what the modules saw, printed and returned, and the findings.
@@ -143,10 +139,7 @@ func (r evaluatedRule) writeText(w io.Writer) {
 // indented returns a value as indented JSON. Characters that are not printable are escaped.
 func indented(value any) string {
 	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(value); err != nil {
+	if err := encodeJSON(&text, value); err != nil {
 		return fmt.Sprint(value)
 	}
 	lines := strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -46,4 +47,12 @@ func (o output) write(stdout io.Writer, report func(io.Writer) error) (err error
 		w = file
 	}
 	return report(w)
+}
+
+// encodeJSON writes a value as indented JSON. It does not escape <, > and &, which messages contain.
+func encodeJSON(w io.Writer, value any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -65,10 +64,7 @@ func repair(rule policies.Rule) string {
 }
 
 func writeRulesJSON(w io.Writer, rules []policies.Rule) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(rules)
+	return encodeJSON(w, rules)
 }
 
 func writeRulesMarkdown(w io.Writer, rules []policies.Rule) error {
