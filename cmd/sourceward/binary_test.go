@@ -21,9 +21,9 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-var update = flag.Bool("update", false, "write what the binary says into stdout, stderr and code of the cases")
+var update = flag.Bool("update", false, "write the output of the binary into stdout, stderr and code of the cases")
 
-// binary is the dry-run binary, built by TestMain: only a process has streams and an exit code.
+// binary is the path of the dry-run binary. TestMain builds it, since only a process has streams and an exit code.
 var binary string
 
 func TestMain(m *testing.M) {
@@ -39,13 +39,13 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// result is what is seen of a process. The zero value is what is expected of one: silence.
+// result is the output and exit code of a process. The zero value is the default expectation: silence and 0.
 type result struct {
 	Stdout, Stderr string
 	Code           int
 }
 
-// command is the binary, about to run in a folder.
+// command returns a command that runs the binary in a folder.
 func command(t testing.TB, dir string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), binary, args...)
@@ -66,11 +66,11 @@ func run(t testing.TB, cmd *exec.Cmd) result {
 	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
-// TestCases runs the command line of each folder of testdata in it:
+// TestCases runs one command line in each folder of testdata. The folder holds:
 //
-//	args                  the words of the command line
+//	args                  the arguments, separated by spaces
 //	stdin                 the standard input
-//	stdout, stderr, code  what comes of it, by -update; nothing, nothing and 0 where there is no file
+//	stdout, stderr, code  the result, written by -update; a missing file means no output, or exit code 0
 func TestCases(t *testing.T) {
 	t.Parallel()
 	for _, dir := range cases(t) {
@@ -88,7 +88,7 @@ func TestCases(t *testing.T) {
 	}
 }
 
-// cases are the folders of testdata.
+// cases returns the folders of testdata.
 func cases(t *testing.T) []string {
 	t.Helper()
 	dirs, err := filepath.Glob("testdata/*")
@@ -100,8 +100,8 @@ func cases(t *testing.T) []string {
 
 func runCase(t *testing.T, dir string, args ...string) result {
 	t.Helper()
-	// Go reuses a test's result while the files that it read are the same. The binary reads these, so
-	// say that they count.
+	// Go caches the result of a test until a file that the test reads changes. The binary reads these files, and the cache
+	// does not see that; so read their metadata here.
 	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		_, statErr := os.Stat(path)
 		return errors.Join(err, statErr)
@@ -114,7 +114,7 @@ func runCase(t *testing.T, dir string, args ...string) result {
 	return run(t, cmd)
 }
 
-// content is the text of a case's file, empty if it is not there.
+// content returns the text of a file of a case, or "" if the file does not exist.
 func content(t testing.TB, dir, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(dir, name))
@@ -124,8 +124,8 @@ func content(t testing.TB, dir, name string) string {
 	return string(text)
 }
 
-// golden holds a text against a case's file, which is not there if the text is empty; with -update it
-// writes it.
+// golden compares a text with a file of a case. The file does not exist if the text is empty. With -update, golden
+// writes or removes the file first.
 func golden(t *testing.T, dir, name, got string) {
 	t.Helper()
 	path := filepath.Join(dir, name)
@@ -139,11 +139,11 @@ func golden(t *testing.T, dir, name, got string) {
 		}
 	}
 	if diff := cmp.Diff(content(t, dir, name), got); diff != "" {
-		t.Errorf("%s mismatch (-want +got); if it is meant, run go test ./cmd/sourceward -update:\n%s", name, diff)
+		t.Errorf("%s mismatch (-want +got); if this is intended, run go test ./cmd/sourceward -update:\n%s", name, diff)
 	}
 }
 
-// report is the report of -o json as it is promised. No key but exempt is ever left out.
+// report is the promised format of -o json. Only keys marked omitempty can be missing.
 type report struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
@@ -217,28 +217,28 @@ func TestJSONReportSaysWhatTheTextSays(t *testing.T) {
 			asJSON := slices.Concat(args, []string{"-o", "json"})
 			got := runCase(t, dir, asJSON...)
 			if diff := cmp.Diff(got, runCase(t, dir, asJSON...)); diff != "" {
-				t.Errorf("check is not the same twice (-first +second):\n%s", diff)
+				t.Errorf("two runs of check differ (-first +second):\n%s", diff)
 			}
 			if diff := cmp.Diff(result{Stdout: got.Stdout, Stderr: text.Stderr, Code: text.Code}, got); diff != "" {
 				t.Errorf("check -o json mismatch (-text +json):\n%s", diff)
 			}
 			if got.Stdout == "" && text.Stdout == "" {
-				return // The command line is wrong.
+				return // The case is about a mistake in the command line.
 			}
-			var told string
+			var written string
 			for _, e := range decodeReport(t, got.Stdout).Errors {
 				position := manifest.Position{Line: e.Line, Column: e.Column}
-				told += fmt.Sprintf("error: %s\n", &manifest.Error{File: e.File, Position: position, Message: e.Message})
+				written += fmt.Sprintf("error: %s\n", &manifest.Error{File: e.File, Position: position, Message: e.Message})
 			}
 			errs, _, _ := strings.Cut(got.Stderr, "note: ")
-			if diff := cmp.Diff(errs, told); diff != "" {
+			if diff := cmp.Diff(errs, written); diff != "" {
 				t.Errorf("errors mismatch (-stderr +json):\n%s", diff)
 			}
 		})
 	}
 }
 
-// decodeReport reads a report and sees that it has the promised keys, all of them, and no null.
+// decodeReport decodes a report. It fails the test unless the report has exactly the promised keys, and no null.
 func decodeReport(t testing.TB, text string) report {
 	t.Helper()
 	decoder := json.NewDecoder(strings.NewReader(text))
@@ -258,12 +258,12 @@ func decodeReport(t testing.TB, text string) report {
 		t.Errorf("report mismatch (-promised +got):\n%s", diff)
 	}
 	if strings.Contains(text, ": null") {
-		t.Errorf("the report has null where it promises a list:\n%s", text)
+		t.Errorf("the report has null instead of a list:\n%s", text)
 	}
 	return r
 }
 
-func TestFailOnIsTheLeastModeThatFails(t *testing.T) {
+func TestFailOnIsTheMildestModeThatFails(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		mode string
@@ -279,7 +279,8 @@ func TestFailOnIsTheLeastModeThatFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := write(t, map[string]string{
-				"game.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: game, annotations: {sourceward.dev/source-ip: preserve}}\n" +
+				"game.yaml": "apiVersion: v1\nkind: Service\n" +
+					"metadata: {name: game, annotations: {sourceward.dev/source-ip: preserve}}\n" +
 					"spec: {type: LoadBalancer, ports: [{port: 27015}]}\n",
 				"policy.yaml": "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIPPolicy\nmetadata: {name: edge}\n" +
 					"spec: {rules: [{id: source-ip-needs-local, mode: '" + test.mode + "'}]}\n",
@@ -295,7 +296,7 @@ func TestFailOnIsTheLeastModeThatFails(t *testing.T) {
 	}
 }
 
-// write makes a folder of files.
+// write creates a temporary folder with files.
 func write(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -318,7 +319,7 @@ spec:
     - port: 443
 `
 
-func TestKubeVersionIsReadInAllItsForms(t *testing.T) {
+func TestKubeVersionIsParsedInAllFormats(t *testing.T) {
 	t.Parallel()
 	// From 1.29 on, a ClusterIP Service with externalIPs may be Local.
 	dir := write(t, map[string]string{"web.yaml": denied + "  externalIPs: [192.0.2.1]\n"})
@@ -334,19 +335,19 @@ func TestKubeVersionIsReadInAllItsForms(t *testing.T) {
 	}
 }
 
-func TestColorIsForTerminalsUnlessItIsAskedFor(t *testing.T) {
+func TestColorOfPipesAndFlags(t *testing.T) {
 	t.Parallel()
 	dir := write(t, map[string]string{"web.yaml": denied})
 	tests := map[string]struct {
 		env, args []string
 		want      bool
 	}{
-		"a pipe is no terminal":             {want: false},
-		"auto is the default":               {args: []string{"--color", "auto"}, want: false},
-		"always colours a pipe":             {args: []string{"--color", "always"}, want: true},
-		"a flag is more than NO_COLOR":      {env: []string{"NO_COLOR=1"}, args: []string{"--color", "always"}, want: true},
-		"never is never":                    {args: []string{"--color", "never"}, want: false},
-		"the JSON report is never coloured": {args: []string{"--color", "always", "-o", "json"}, want: false},
+		"a pipe is not a terminal":         {want: false},
+		"auto is the default":              {args: []string{"--color", "auto"}, want: false},
+		"always colors a pipe":             {args: []string{"--color", "always"}, want: true},
+		"the flag overrides NO_COLOR":      {env: []string{"NO_COLOR=1"}, args: []string{"--color", "always"}, want: true},
+		"never colors nothing":             {args: []string{"--color", "never"}, want: false},
+		"the JSON report is never colored": {args: []string{"--color", "always", "-o", "json"}, want: false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -355,7 +356,7 @@ func TestColorIsForTerminalsUnlessItIsAskedFor(t *testing.T) {
 			cmd.Env = slices.Concat(os.Environ(), test.env)
 			got := run(t, cmd)
 			if colored := strings.Contains(got.Stdout, "\x1b["); colored != test.want || got.Code != 1 {
-				t.Errorf("coloured %t, want %t; exit code %d, want 1:\n%s", colored, test.want, got.Code, got.Stdout)
+				t.Errorf("colored = %t, want %t; exit code = %d, want 1:\n%s", colored, test.want, got.Code, got.Stdout)
 			}
 		})
 	}
@@ -370,7 +371,7 @@ func TestDiffAppliesAndLeavesNothingToMutate(t *testing.T) {
 	args := strings.Fields(content(t, dir, "args"))
 	_, diff, found := strings.Cut(run(t, command(t, dir, slices.Concat(args, []string{"--quiet"})...)).Stdout, "\n--- ")
 	if !found {
-		t.Fatal("there is no diff")
+		t.Fatal("check --diff shows no diff")
 	}
 	apply := exec.CommandContext(t.Context(), "git", "apply", "-p0", "-")
 	apply.Dir, apply.Stdin = dir, strings.NewReader("--- "+diff)
@@ -386,11 +387,12 @@ func TestDiffAppliesAndLeavesNothingToMutate(t *testing.T) {
 		}
 	}
 	if !slices.Equal(left, []string{string(policies.Deny)}) {
-		t.Errorf("the patched files have the findings %+v, want the one that no webhook repairs", patched.Findings)
+		t.Errorf("the patched files have the findings %+v, want only the one that the webhook does not repair",
+			patched.Findings)
 	}
 }
 
-func TestReportGoesToSeveralPlaces(t *testing.T) {
+func TestReportIsWrittenToSeveralOutputs(t *testing.T) {
 	t.Parallel()
 	dir := write(t, map[string]string{"web.yaml": denied})
 	got := run(t, command(t, dir, "check", "-o", "json=report.json", "-o", "text", "-o", "text=report.txt", "web.yaml"))
@@ -408,7 +410,7 @@ func TestReportThatCannotBeWrittenExits2(t *testing.T) {
 	t.Parallel()
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
-		t.Skip("no device is always full: ", err)
+		t.Skip("/dev/full cannot be opened: ", err)
 	}
 	defer func() { _ = full.Close() }()
 	dir := write(t, map[string]string{"web.yaml": denied})
@@ -430,7 +432,7 @@ func TestReportThatCannotBeWrittenExits2(t *testing.T) {
 	}
 }
 
-// TestFileThatCannotBeReadLeavesTheOthersJudged uses symbolic links: permissions do not bind root.
+// TestFileThatCannotBeReadLeavesTheOthersJudged uses symbolic links, since root can read files without permissions.
 func TestFileThatCannotBeReadLeavesTheOthersJudged(t *testing.T) {
 	t.Parallel()
 	const remedy = "; check the path and its permissions\n"
@@ -444,7 +446,7 @@ func TestFileThatCannotBeReadLeavesTheOthersJudged(t *testing.T) {
 			[]string{"."},
 			"error: link.yaml: cannot be read: no such file or directory" + remedy,
 		},
-		"a dangling link that is given": {
+		"a dangling link as an argument": {
 			"nowhere.yaml",
 			[]string{"link.yaml", "web.yaml"},
 			"error: link.yaml: cannot be read: no such file or directory" + remedy,
@@ -483,7 +485,8 @@ func TestEveryRuleIsListedAndExplained(t *testing.T) {
 		listed = append(listed, rule.ID)
 		page := run(t, command(t, "", "explain", rule.ID))
 		words := strings.Join(strings.Fields(page.Stdout), " ")
-		for _, text := range append(rule.Sources, rule.ID+": "+rule.Title, rule.What, rule.Why, rule.Remedy, rule.Exempt, rule.Since) {
+		texts := []string{rule.ID + ": " + rule.Title, rule.What, rule.Why, rule.Remedy, rule.Exempt, rule.Since}
+		for _, text := range append(texts, rule.Sources...) {
 			if text == "" || !strings.Contains(words, text) {
 				t.Errorf("explain %s does not say %q:\n%s", rule.ID, text, page.Stdout)
 			}
@@ -501,7 +504,7 @@ func TestEveryRuleIsListedAndExplained(t *testing.T) {
 	}
 }
 
-func TestVersionNamesWhatItWasCheckedAgainst(t *testing.T) {
+func TestVersionNamesKubernetesOPAAndGo(t *testing.T) {
 	t.Parallel()
 	got := run(t, command(t, "", "version"))
 	want := regexp.MustCompile(`^sourceward \S+ \(Kubernetes up to 1\.\d+, OPA v1\.\d+\.\d+, go1\.\S+\)\n$`)
@@ -510,14 +513,14 @@ func TestVersionNamesWhatItWasCheckedAgainst(t *testing.T) {
 	}
 }
 
-func TestCompletionOffersWhatFlagsTake(t *testing.T) {
+func TestCompletionOffersValuesOfFlags(t *testing.T) {
 	t.Parallel()
 	if got := run(t, command(t, "", "completion", "bash")); !strings.HasPrefix(got.Stdout, "# bash completion") ||
 		got.Stderr != "" ||
 		got.Code != 0 {
 		t.Errorf("completion bash gives %+v", got)
 	}
-	// What the script asks for when the tabulator is pressed; 4 is cobra's word for: no file names.
+	// The completion script runs this when the user presses Tab. 4 is cobra's ShellCompDirectiveNoFileComp.
 	want := "deny\nmutate\nwarn\naudit\nnever\n:4\n"
 	if diff := cmp.Diff(want, run(t, command(t, "", "__complete", "check", "--fail-on", "")).Stdout); diff != "" {
 		t.Errorf("completion of --fail-on mismatch (-want +got):\n%s", diff)

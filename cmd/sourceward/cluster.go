@@ -23,13 +23,14 @@ import (
 // clusterTimeout bounds each request of --cluster: a person waits for it.
 const clusterTimeout = 30 * time.Second
 
-// What --cluster reads beside the objects that are judged.
+// Resources that --cluster reads in addition to those of the judged kinds.
 var (
 	namespaceResource = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 	policyResource    = v1alpha1.GroupVersion.WithResource("sourceippolicies")
 )
 
-// judgedResource is the resource of one of policies.Kinds. Of kinds with the same name it is the one that Kubernetes brings.
+// judgedResource returns the resource of one of policies.Kinds. Of several kinds with the same name it returns the one
+// that is part of Kubernetes.
 func judgedResource(kind string) schema.GroupVersionResource {
 	i := slices.IndexFunc(policies.WorkloadKinds, func(k policies.WorkloadKind) bool { return k.Kind == kind })
 	if i < 0 {
@@ -39,28 +40,28 @@ func judgedResource(kind string) schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: k.Group, Version: k.Versions[0], Resource: k.Resource}
 }
 
-// cluster is the cluster of a kubeconfig.
+// cluster is a client for the cluster of a kubeconfig.
 type cluster struct {
 	dynamic.Interface
-	// host is its address, for messages.
+	// host is the address of the API server, for messages.
 	host string
 }
 
-// kubeconfigCluster is the cluster that kubectl would talk to. Nothing is asked of it yet.
-// The error is non-nil when there is no kubeconfig that names one.
+// kubeconfigCluster returns the cluster that kubectl would use, without sending a request to it. The error is non-nil
+// when no kubeconfig names a cluster.
 func kubeconfigCluster() (*cluster, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.WarnIfAllMissing = false // The error tells, in a line of ours.
+	rules.WarnIfAllMissing = false // The error below says so.
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	if clientcmd.IsEmptyConfig(err) {
-		return nil, fmt.Errorf("--cluster finds no cluster in %s; set KUBECONFIG, or choose a context",
+		return nil, fmt.Errorf("--cluster: no cluster found in %s; set KUBECONFIG, or select a context",
 			strings.Join(rules.Precedence, ", "))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("--cluster: %w", err)
 	}
 	config.Timeout = clusterTimeout
-	config.WarningHandler = rest.NoWarnings{} // Standard error is for what is wrong with the user's objects.
+	config.WarningHandler = rest.NoWarnings{} // Standard error is for problems of the user's objects.
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("--cluster: %w", err)
@@ -68,7 +69,7 @@ func kubeconfigCluster() (*cluster, error) {
 	return &cluster{client, config.Host}, nil
 }
 
-// subjectInCluster finds the object in the cluster of the kubeconfig. The error is that of kubeconfigCluster.
+// subjectInCluster reads the object from the cluster of the kubeconfig. The error is that of kubeconfigCluster.
 func subjectInCluster(ctx context.Context, ref policies.Ref) (*subject, error) {
 	cluster, err := kubeconfigCluster()
 	if err != nil {
@@ -76,18 +77,19 @@ func subjectInCluster(ctx context.Context, ref policies.Ref) (*subject, error) {
 	}
 	found := &subject{}
 	if err := cluster.read(ctx, ref, found); err != nil {
-		found.object = nil // It could only be explained by halves.
+		found.object = nil // An explanation would be incomplete.
 		found.add(err)
 	}
 	return found, nil
 }
 
-// read reads the object, its Namespace and all policies. The error is non-nil when one of them could not be read; a
-// policy that does not compile is a problem of the subject.
+// read fills in the object, its Namespace and all policies. The error is non-nil when one of them cannot be read. A
+// policy that does not compile becomes a problem of the subject instead.
 func (c *cluster) read(ctx context.Context, ref policies.Ref, found *subject) error {
 	object, err := c.Resource(judgedResource(ref.Kind)).Namespace(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("%s is not in the cluster at %s; check its kind, namespace and name, and the kubeconfig", ref, c.host)
+		return fmt.Errorf("%s is not in the cluster at %s; check its kind, namespace and name, and the kubeconfig",
+			ref, c.host)
 	}
 	if err != nil {
 		return fmt.Errorf("read %s from the cluster at %s: %w", ref, c.host, err)
@@ -108,7 +110,7 @@ func (c *cluster) read(ctx context.Context, ref policies.Ref, found *subject) er
 func (c *cluster) readPolicies(ctx context.Context, found *subject) error {
 	items, err := c.Resource(policyResource).List(ctx, metav1.ListOptions{})
 	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("the cluster at %s does not have the kind %s; install config/crd, or choose another cluster",
+		return fmt.Errorf("the cluster at %s does not serve the kind %s; install config/crd, or select another cluster",
 			c.host, v1alpha1.Kind)
 	}
 	if err != nil {
@@ -133,17 +135,18 @@ func (c *cluster) readPolicies(ctx context.Context, found *subject) error {
 	return nil
 }
 
-// notInForce tells why what is explained of a policy is not what the webhook does; empty if the webhook says that it is.
+// notInForce says why the webhook may not use this generation of a policy, so that the explanation may differ from what
+// the webhook does. It returns "" if the status says that this generation is in force.
 func notInForce(policy v1alpha1.SourceIPPolicy) string {
 	ready := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionReady)
 	switch degraded := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionDegraded); {
 	case ready == nil || ready.ObservedGeneration < policy.Generation:
-		return fmt.Sprintf("no webhook has told yet that generation %d is in force", policy.Generation)
+		return fmt.Sprintf("no webhook has reported yet that generation %d is in force", policy.Generation)
 	case ready.Status == metav1.ConditionTrue:
 		return ""
 	case degraded != nil:
-		return fmt.Sprintf("the webhook says that %s; what is told here may not be what it does", degraded.Message)
+		return fmt.Sprintf("the webhook reports that %s; it may use other settings than these", degraded.Message)
 	default:
-		return "the webhook says that it is not in force: " + ready.Reason
+		return "the webhook reports that it is not in force: " + ready.Reason
 	}
 }

@@ -17,12 +17,11 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// fakeAPIServer answers with the objects of files, each at its path, and with lists of SourceIPPolicies. All else is
-// not there. What is forbidden is so whether it is there or not.
+// fakeAPIServer serves the objects of files, and the list of SourceIPPolicies. Every other path is not found.
 type fakeAPIServer struct {
-	objects   map[string]map[string]any
-	policies  []any // nil if the kind is not there
-	forbidden string
+	objects   map[string]map[string]any // by path
+	policies  []any                     // nil if the kind is not served
+	forbidden string                    // a path that is forbidden, whether it exists or not
 }
 
 const fakePolicies = "/apis/sourceward.dev/v1alpha1/sourceippolicies"
@@ -84,7 +83,8 @@ func (s *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	code, answer := http.StatusOK, s.objects[r.URL.Path]
 	if r.URL.Path == fakePolicies && s.policies != nil {
 		answer = map[string]any{
-			"apiVersion": "sourceward.dev/v1alpha1", "kind": "SourceIPPolicyList", "metadata": map[string]any{}, "items": s.policies,
+			"apiVersion": "sourceward.dev/v1alpha1", "kind": "SourceIPPolicyList",
+			"metadata": map[string]any{}, "items": s.policies,
 		}
 	}
 	status := func(number int, reason, message string) {
@@ -101,10 +101,10 @@ func (s *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(answer) // The client says what it did not get.
+	_ = json.NewEncoder(w).Encode(answer) // The client reports an incomplete answer.
 }
 
-// explainInCluster runs explain --settings with a kubeconfig for a server. Its address is shown as HOST.
+// explainInCluster runs explain --settings with a kubeconfig for a server. In the result, HOST replaces its address.
 func explainInCluster(t testing.TB, handler http.Handler, settings string) result {
 	t.Helper()
 	server := httptest.NewServer(handler)
@@ -128,7 +128,7 @@ users: [{name: fake, user: {}}]
 	return got
 }
 
-func TestExplainSaysTheSameOfAClusterAsOfFiles(t *testing.T) {
+func TestExplainShowsTheSameForAClusterAsForFiles(t *testing.T) {
 	t.Parallel()
 	const dir = "testdata/settings-of-an-object-come-from-several-policies"
 	want := result{Stdout: content(t, dir, "stdout")}
@@ -143,7 +143,8 @@ func TestExplainReadsEveryJudgedKindFromACluster(t *testing.T) {
 	server := newFakeAPIServer(t, "testdata/settings-of-an-object-come-from-several-policies/apps/edge.yaml")
 	for _, kind := range policies.Kinds {
 		apiVersion := "v1"
-		if i := slices.IndexFunc(policies.WorkloadKinds, func(k policies.WorkloadKind) bool { return k.Kind == kind }); i >= 0 {
+		isKind := func(k policies.WorkloadKind) bool { return k.Kind == kind }
+		if i := slices.IndexFunc(policies.WorkloadKinds, isKind); i >= 0 {
 			apiVersion = policies.WorkloadKinds[i].APIVersion()
 		}
 		server.add(t, map[string]any{
@@ -157,7 +158,7 @@ func TestExplainReadsEveryJudgedKindFromACluster(t *testing.T) {
 	}
 }
 
-func TestExplainSaysWhatAClusterDoesNotGive(t *testing.T) {
+func TestExplainReportsWhatItCannotReadFromACluster(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		settings string
@@ -165,10 +166,12 @@ func TestExplainSaysWhatAClusterDoesNotGive(t *testing.T) {
 		want     string
 	}{
 		"an unknown object": {"Deployment/edge/mail", func(*fakeAPIServer) {},
-			"error: Deployment edge/mail is not in the cluster at HOST; check its kind, namespace and name, and the kubeconfig\n"},
+			"error: Deployment edge/mail is not in the cluster at HOST; " +
+				"check its kind, namespace and name, and the kubeconfig\n"},
 		"an object that may not be read": {
 			"Deployment/edge/web", func(s *fakeAPIServer) { s.forbidden = "/apis/apps/v1/namespaces/edge/deployments/web" },
-			"error: read Deployment edge/web from the cluster at HOST: /apis/apps/v1/namespaces/edge/deployments/web is forbidden\n",
+			"error: read Deployment edge/web from the cluster at HOST: " +
+				"/apis/apps/v1/namespaces/edge/deployments/web is forbidden\n",
 		},
 		"a Namespace that may not be read": {
 			"Deployment/edge/web", func(s *fakeAPIServer) { s.forbidden = "/api/v1/namespaces/edge" },
@@ -180,7 +183,7 @@ func TestExplainSaysWhatAClusterDoesNotGive(t *testing.T) {
 		},
 		"a cluster without the kind": {
 			"Deployment/edge/web", func(s *fakeAPIServer) { s.policies = nil },
-			"error: the cluster at HOST does not have the kind SourceIPPolicy; install config/crd, or choose another cluster\n",
+			"error: the cluster at HOST does not serve the kind SourceIPPolicy; install config/crd, or select another cluster\n",
 		},
 	}
 	for name, test := range tests {
@@ -195,7 +198,7 @@ func TestExplainSaysWhatAClusterDoesNotGive(t *testing.T) {
 	}
 }
 
-func TestExplainTellsWhatIsNotInForce(t *testing.T) {
+func TestExplainNotesPoliciesThatAreNotInForce(t *testing.T) {
 	t.Parallel()
 	const dir = "testdata/settings-leave-out-a-policy-that-does-not-compile"
 	const former = "generation 2 does not compile: generation 1 is in force"
@@ -204,23 +207,23 @@ func TestExplainTellsWhatIsNotInForce(t *testing.T) {
 		generation int64
 		want       string
 	}{
-		"a former generation is": {
+		"an older generation is in force": {
 			[]any{
 				condition("Ready", "False", "CompileFailed", "why"),
 				condition("Degraded", "True", "FormerInForce", former),
 			}, 0,
-			"the webhook says that " + former + "; what is told here may not be what it does",
+			"the webhook reports that " + former + "; it may use other settings than these",
 		},
-		"nobody has looked at it": {nil, 3, "no webhook has told yet that generation 3 is in force"},
-		"nobody has looked at it yet": {
+		"no webhook has seen the policy": {nil, 3, "no webhook has reported yet that generation 3 is in force"},
+		"no webhook has seen this generation": {
 			[]any{condition("Ready", "True", "Compiled", "generation 2 is in force")},
 			3,
-			"no webhook has told yet that generation 3 is in force",
+			"no webhook has reported yet that generation 3 is in force",
 		},
 		"a condition is missing": {
 			[]any{condition("Ready", "False", "CompileFailed", "why")},
 			0,
-			"the webhook says that it is not in force: CompileFailed",
+			"the webhook reports that it is not in force: CompileFailed",
 		},
 	}
 	for name, test := range tests {
@@ -241,7 +244,7 @@ func TestExplainTellsWhatIsNotInForce(t *testing.T) {
 			want := result{
 				Stdout: strings.Replace(
 					fromFiles.Stdout,
-					"labels not known; add its manifest with -f",
+					"labels unknown; add its manifest with -f",
 					"kubernetes.io/metadata.name=default",
 					1,
 				),
@@ -276,8 +279,9 @@ func TestExplainNeedsACluster(t *testing.T) {
 	cmd := command(t, t.TempDir(), "explain", "--settings", "Service/web", "--cluster")
 	cmd.Env = []string{"HOME=" + t.TempDir(), "KUBECONFIG=nowhere"}
 	want := result{
-		Stderr: "error: --cluster finds no cluster in nowhere; set KUBECONFIG, or choose a context; see sourceward explain --help\n",
-		Code:   2,
+		Stderr: "error: --cluster: no cluster found in nowhere; set KUBECONFIG, or select a context; " +
+			"see sourceward explain --help\n",
+		Code: 2,
 	}
 	if diff := cmp.Diff(want, run(t, cmd)); diff != "" {
 		t.Errorf("explain --cluster without a kubeconfig mismatch (-want +got):\n%s", diff)

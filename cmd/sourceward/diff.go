@@ -10,8 +10,8 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// diff gives the report a unified diff of all files that the webhook's patches would change. A change
-// that cannot be shown in the text of its file is one of the report's errors.
+// diff adds to the report a unified diff of all files that the webhook's patches would change. A change that cannot be
+// made in the text of its file becomes an error of the report.
 func (c *checkRun) diff(r *report) {
 	var diffs strings.Builder
 	for start := 0; start < len(r.Patches); {
@@ -21,7 +21,9 @@ func (c *checkRun) diff(r *report) {
 		for ; start < len(r.Patches) && r.Patches[start].File == file; start++ {
 			if p := r.Patches[start]; p.Mode == policies.Mutate {
 				patches = append(patches, p)
-				changes = append(changes, &manifest.Change{Index: p.source.Document.Index, At: p.source.At, Operations: p.Operations})
+				changes = append(changes, &manifest.Change{
+					Index: p.source.Document.Index, At: p.source.At, Operations: p.Operations,
+				})
 			}
 		}
 		before := c.manifests.Text(file)
@@ -31,7 +33,7 @@ func (c *checkRun) diff(r *report) {
 				r.addErrors([]*manifest.Error{{
 					File:     file,
 					Position: p.source.Position(p.Operations[0].Path),
-					Message:  fmt.Sprintf("the change of %s cannot be shown: %s", p.Object, change.Err),
+					Message:  fmt.Sprintf("the change to %s cannot be shown: %s", p.Object, change.Err),
 				}})
 			}
 		}

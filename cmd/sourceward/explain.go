@@ -1,25 +1,16 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
-	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/sourceward/sourceward/policies"
-	"github.com/sourceward/sourceward/policies/bundle"
-	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// explainFlags are the flags of explain as they are given.
+// explainFlags holds the flags of explain as they were given.
 type explainFlags struct {
 	settings string
 	files    []string
@@ -32,11 +23,17 @@ func explainCommand(s streams) *cobra.Command {
 	var flags explainFlags
 	cmd := &cobra.Command{
 		Use:   "explain RULE | --settings KIND/NAMESPACE/NAME",
-		Short: "Explain a rule, or which policy set what for an object",
-		Long: "Explain a rule: what it finds, why it matters, how to mend it; with --policy also a rule that a policy declares. Or,\n" +
-			"with --settings, explain which SourceIPPolicy set what for a Service or workload, and why; the object, its Namespace\n" +
-			"and the policies come from manifests (-f) or from the cluster of your kubeconfig (--cluster).\n\n" +
-			"Exit codes: 0 explained, 2 could not, or not all of it.",
+		Short: "Explain a rule, or the settings of an object",
+		Long: "Explain a rule: what it finds, why that matters, how to fix it and when to\n" +
+			"exempt an object. With --policy, the rule can also be one that a policy declares\n" +
+			"in its own Rego.\n\n" +
+			"With --settings, explain the settings of a Service or workload instead: which\n" +
+			"SourceIPPolicy sets each of them, and why each policy matches the object or does\n" +
+			"not. The object, its Namespace and the policies come from manifests (-f and\n" +
+			"--policy) or from the cluster of your kubeconfig (--cluster).\n\n" +
+			"Exit codes:\n" +
+			"  0  explained\n" +
+			"  2  could not explain, or could not read everything",
 		Example: "  sourceward explain unspread-behind-local\n" +
 			"  sourceward explain no-node-port --policy policies/\n" +
 			"  sourceward explain --settings Deployment/edge/web -f deploy/ --policy policies/\n" +
@@ -54,326 +51,38 @@ func explainCommand(s streams) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&flags.settings, "settings", "",
-		"explain the settings of `KIND/NAMESPACE/NAME`; KIND/NAME is in Namespace default")
+		"explain the settings of the object `KIND/NAMESPACE/NAME`; NAMESPACE can be omitted if it is default")
 	f.StringArrayVarP(&flags.files, "filename", "f", nil,
-		"`PATH` of the object, its Namespace and policies: file, directory, or - for the standard input; repeatable")
-	f.StringArrayVar(&flags.policies, "policy", nil, "`PATH` of a file or directory with SourceIPPolicy objects; repeatable")
-	f.StringArrayVar(&flags.exclude, "exclude", nil, "`GLOB` of files and directories that -f leaves out; repeatable")
+		"read the object, its Namespace and policies from `PATH`: a file, directory or -; repeatable")
+	f.StringArrayVar(&flags.policies, "policy", nil,
+		"read SourceIPPolicy objects from `PATH`, a file or directory; repeatable")
+	f.StringArrayVar(&flags.exclude, "exclude", nil, "with -f, skip files and directories that match `GLOB`; repeatable")
 	f.BoolVar(&flags.cluster, "cluster", false,
 		"read the object, its Namespace and all policies from the cluster of your kubeconfig")
 	return cmd
 }
 
-// explainRule writes the pages of a rule: one, but where several policies declare a rule of that id. Its error is
-// errReported, or that there is no such rule.
-func explainRule(s streams, id string, paths []string) error {
-	own, told := ownRules(s, paths)
-	var pages, ids []string
-	for _, rule := range append(policies.Catalogue(), own...) {
-		ids = append(ids, rule.ID)
-		if rule.ID == id {
-			pages = append(pages, page(rule))
-		}
-	}
-	if pages == nil && told == nil {
-		slices.Sort(ids)
-		return fmt.Errorf("there is no rule %q; the rules are %s", id, strings.Join(slices.Compact(ids), ", "))
-	}
-	_, err := io.WriteString(s.out, strings.Join(pages, "\n"))
-	return errors.Join(err, told)
-}
-
-func ruleIDs() []string {
-	var ids []string
-	for _, rule := range policies.Catalogue() {
-		ids = append(ids, rule.ID)
-	}
-	return ids
-}
-
-// validate tells a mistake in the command line. settings tells whether there is --settings.
+// validate returns an error that describes a mistake in the command line. settings is true if --settings was given.
 func (f explainFlags) validate(settings bool, args []string) error {
 	_, isRule := policies.RuleByID(strings.Join(args, " "))
 	ofFiles := len(f.files)+len(f.exclude) > 0
 	switch {
 	case settings && isRule:
 		return fmt.Errorf(
-			"--settings is about an object, and %s is a rule; write explain %[1]s for its page, or leave it out", args[0])
+			"--settings explains an object, but %s is a rule; run \"sourceward explain %[1]s\", or remove the rule", args[0])
 	case settings && len(args) > 0:
-		return fmt.Errorf("--settings takes its files by -f; write -f %s", strings.Join(args, " -f "))
+		return fmt.Errorf("--settings reads files from -f; write -f %s", strings.Join(args, " -f "))
 	case settings && f.cluster && (ofFiles || len(f.policies) > 0):
-		return errors.New("--cluster reads all from the cluster; leave out -f, --policy and --exclude, or leave out --cluster")
+		return errors.New(
+			"--cluster reads everything from the cluster; remove -f, --policy and --exclude, or remove --cluster")
 	case settings && !f.cluster && len(f.files) == 0:
-		return errors.New("--settings needs the object; write -f PATH with its manifest, or --cluster")
+		return errors.New("--settings needs a place to find the object; add -f PATH with its manifest, or --cluster")
 	case !settings && (f.cluster || ofFiles):
-		return errors.New("-f, --exclude and --cluster are for --settings; write --settings KIND/NAMESPACE/NAME")
-	case !settings && len(args) != 1:
-		return fmt.Errorf("name one rule: %s", strings.Join(ruleIDs(), ", "))
+		return errors.New("-f, --exclude and --cluster need --settings; add --settings KIND/NAMESPACE/NAME")
+	case !settings && len(args) == 0:
+		return errors.New(`name a rule, such as unspread-behind-local; "sourceward rules" lists all rules`)
+	case !settings && len(args) > 1:
+		return fmt.Errorf(`explain takes one rule, not %d; "sourceward rules" lists all rules`, len(args))
 	}
 	return nil
-}
-
-// parseSettings reads the object that --settings names, without its APIVersion.
-func parseSettings(text string) (policies.Ref, error) {
-	parts := strings.Split(text, "/")
-	if len(parts) < 2 || len(parts) > 3 || slices.Contains(parts, "") {
-		return policies.Ref{}, fmt.Errorf(
-			"--settings %q names no object; write KIND/NAMESPACE/NAME, such as Deployment/edge/web", text)
-	}
-	i := slices.IndexFunc(policies.Kinds, func(kind string) bool { return strings.EqualFold(kind, parts[0]) })
-	if i < 0 {
-		return policies.Ref{}, fmt.Errorf("--settings %q: the kind %s is not judged; want one of %s",
-			text, parts[0], strings.Join(policies.Kinds, ", "))
-	}
-	ref := policies.Ref{Kind: policies.Kinds[i], Namespace: "default", Name: parts[len(parts)-1]}
-	if len(parts) == 3 {
-		ref.Namespace = parts[1]
-	}
-	return ref, nil
-}
-
-// subject is the object to be explained, and all that its settings come from.
-type subject struct {
-	object    *policies.Object // nil if it is not there
-	namespace policies.Namespace
-	policies  policies.Policies
-	// problems are why something is left out, and notes worth a word to a person.
-	problems []problem
-	notes    []string
-}
-
-// problem is an error of one line, with more lines below it where it is about Rego.
-type problem struct{ line, detail string }
-
-func (s *subject) add(err error) { s.problems = append(s.problems, problem{line: err.Error()}) }
-
-// addPolicy tells that a policy does not compile. err is what is wrong, placed in its file if it has one.
-func (s *subject) addPolicy(err error, wrong *bundle.Error) {
-	s.problems = append(s.problems, problem{err.Error(), strings.TrimPrefix(wrong.Detail(), wrong.Error())})
-}
-
-// explainSettings runs explain --settings. Its error is errReported, or a mistake in the command line.
-func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
-	ref, err := parseSettings(flags.settings)
-	if err != nil {
-		return err
-	}
-	var of *subject
-	if flags.cluster {
-		of, err = subjectInCluster(ctx, ref)
-	} else {
-		of, err = subjectInFiles(s, flags, ref)
-	}
-	if err != nil {
-		return err
-	}
-	for _, p := range of.problems {
-		fmt.Fprintf(s.err, "error: %s\n", printable(p.line))
-		writeDetail(s.err, strings.TrimPrefix(p.detail, "\n"))
-	}
-	for _, note := range of.notes {
-		fmt.Fprintf(s.err, "note: %s\n", printable(note))
-	}
-	if of.object != nil {
-		if err := writeSettings(s.out, of, policies.Explain(of.policies, of.object, of.namespace)); err != nil {
-			return err
-		}
-	}
-	if len(of.problems) > 0 {
-		return errReported
-	}
-	return nil
-}
-
-// subjectInFiles finds the object in files. The error is a mistake in the command line.
-func subjectInFiles(s streams, flags explainFlags, ref policies.Ref) (*subject, error) {
-	manifests, err := manifest.Load(manifest.Options{Paths: flags.files, Exclude: flags.exclude, Stdin: s.in})
-	if err != nil {
-		return nil, fmt.Errorf("--exclude: %w", err)
-	}
-	found := &subject{namespace: manifests.Namespace(ref.Namespace)}
-	loaded, problems := manifests.Policies(flags.policies)
-	for _, e := range slices.Concat(manifests.Errors, problems) {
-		found.add(e)
-	}
-	set, wrong := compile(loaded)
-	found.policies = set.Policies
-	for _, w := range wrong {
-		found.addPolicy(placed(loaded, w), w)
-	}
-
-	var places []string
-	for _, object := range manifests.Objects {
-		if object.Kind == ref.Kind && object.Namespace == ref.Namespace && object.Name == ref.Name {
-			found.object = object.Object
-			places = append(places, fmt.Sprintf("%s:%d", object.Document.File, object.Position("").Line))
-		}
-	}
-	switch {
-	case found.object == nil:
-		found.add(fmt.Errorf("%s is not in %s; check its kind, namespace and name, or add its file with -f",
-			ref, strings.Join(flags.files, ", ")))
-	case len(places) > 1:
-		found.notes = append(found.notes, fmt.Sprintf("%s is given more than once, in %s; the last one is explained",
-			ref, strings.Join(places, ", ")))
-	}
-	return found, nil
-}
-
-// writeSettings writes an explanation as tables.
-func writeSettings(w io.Writer, of *subject, explanation policies.Explanation) error {
-	out := bufio.NewWriter(w)
-	namespace, own := labelText(of.namespace.Labels), ""
-	if of.object.Service != nil {
-		own = labelText(of.object.Service.Labels)
-	} else {
-		own = labelText(of.object.Workload.Labels)
-	}
-	if of.namespace.Assumed {
-		namespace = "labels not known; add its manifest with -f"
-	}
-	fmt.Fprintf(out, "%s (%s) in Namespace %s (%s)\n\n", printable(of.object.String()), printable(own),
-		printable(of.namespace.Name), printable(namespace))
-
-	if len(explanation.Policies) == 0 {
-		fmt.Fprintln(out, "There is no SourceIPPolicy: all settings are the built-in ones.")
-	} else if err := writePolicies(out, explanation.Policies); err != nil {
-		return err
-	}
-	fmt.Fprintln(out)
-
-	var notes []string
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "SETTING\tVALUE\tFROM\tINSTEAD OF")
-	for _, setting := range explanation.Settings {
-		value, instead := setting.Values[0], []string{}
-		for _, other := range setting.Values[1:] {
-			instead = append(instead, fmt.Sprintf("%s (%s)", valueText(other), from(other)))
-		}
-		row(table, setting.Name, valueText(value), from(value), orDash(strings.Join(instead, ", ")))
-		if setting.Note != "" {
-			notes = append(notes, fmt.Sprintf("%s: %s; %s", setting.Name, value.Value, setting.Note))
-		}
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	if notes != nil {
-		fmt.Fprintln(out, "\nBuilt-in modes that depend on the finding:")
-	}
-	for _, note := range notes {
-		fmt.Fprintf(out, "  %s\n", note)
-	}
-	if rego := withRego(explanation.Policies); rego != nil && of.object.Workload != nil {
-		fmt.Fprintf(out, "\nA spread that the Rego of %s asks for counts before spread.* above.\n",
-			printable(strings.Join(rego, ", ")))
-	}
-	return out.Flush()
-}
-
-func writePolicies(w io.Writer, explained []policies.ExplainedPolicy) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "POLICY\tPRIORITY\tMATCHES\tWHY\tREGO")
-	for _, policy := range explained {
-		matches, rego := "no", "-"
-		if policy.Matches {
-			matches = "yes"
-		}
-		if policy.Modules != nil {
-			rego = fmt.Sprintf("%s (evaluationFailure %s)", strings.Join(policy.Modules, ", "), policy.EvaluationFailure)
-		}
-		row(table, policy.Name, strconv.Itoa(int(policy.Priority)), matches, policy.Why, rego)
-	}
-	return table.Flush()
-}
-
-// withRego are the policies that match and have modules.
-func withRego(explained []policies.ExplainedPolicy) []string {
-	var names []string
-	for _, policy := range explained {
-		if policy.Matches && policy.Modules != nil {
-			names = append(names, policy.Name)
-		}
-	}
-	return names
-}
-
-// row writes a row of a table, whose cells hold what people wrote.
-func row(w io.Writer, cells ...string) {
-	for i, cell := range cells {
-		cells[i] = printable(cell)
-	}
-	fmt.Fprintln(w, strings.Join(cells, "\t"))
-}
-
-func valueText(value policies.ExplainedValue) string {
-	if value.Value == "" {
-		return "none"
-	}
-	return value.Value
-}
-
-// from says who gives a value.
-func from(value policies.ExplainedValue) string {
-	switch {
-	case value.Policy == "":
-		return "built-in"
-	case value.By != "":
-		return value.Policy + ", by " + value.By
-	default:
-		return value.Policy
-	}
-}
-
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
-}
-
-func labelText(of map[string]string) string {
-	if len(of) == 0 {
-		return "no labels"
-	}
-	return labels.FormatLabels(of)
-}
-
-// page is the page of a rule.
-func page(rule policies.Rule) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s\n\n", rule.ID, rule.Title)
-	fmt.Fprintf(&b, "  severity  %s\n  mode      %s", rule.Severity, rule.DefaultMode)
-	if rule.DefaultModeNote != "" {
-		fmt.Fprintf(&b, " (%s)", rule.DefaultModeNote)
-	}
-	fmt.Fprintf(&b, "\n  found on  %s\n  repair    %s\n", strings.Join(rule.Kinds, ", "), repair(rule))
-	for _, section := range []struct{ title, text string }{
-		{"What", rule.What}, {"Why", rule.Why}, {"Remedy", rule.Remedy}, {"When to exempt", rule.Exempt}, {"Versions", rule.Since},
-	} {
-		if section.text != "" { // as METADATA of a policy's own rule has no words for all of them
-			fmt.Fprintf(&b, "\n%s\n%s", section.title, wrap(section.text, 96))
-		}
-	}
-	if len(rule.Sources) > 0 {
-		fmt.Fprintf(&b, "\nSources\n")
-	}
-	for _, source := range rule.Sources {
-		fmt.Fprintf(&b, "  %s\n", source)
-	}
-	return b.String()
-}
-
-// wrap breaks a paragraph into indented lines of at most width characters.
-func wrap(text string, width int) string {
-	var b strings.Builder
-	line := " "
-	for word := range strings.FieldsSeq(text) {
-		if len(line)+1+len(word) > width {
-			b.WriteString(line + "\n")
-			line = " "
-		}
-		line += " " + word
-	}
-	return b.String() + line + "\n"
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/jstemmer/go-junit-report/v2/junit"
 )
 
-// writeJUnit writes the results as JUnit XML, a suite for each policy, and one of what kept others from being run. It has no times, so that it is the same twice.
+// writeJUnit writes the results as JUnit XML: one suite for each policy, and one for the problems. It has no times, so
+// that equal results give equal files.
 func (r *testReport) writeJUnit(w io.Writer) error {
 	var suites junit.Testsuites
 	for i, tested := range r.of {

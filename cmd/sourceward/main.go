@@ -1,5 +1,5 @@
-// Command sourceward judges Kubernetes manifests before they are merged, by the very decision that
-// the admission webhook makes in the cluster.
+// Command sourceward checks Kubernetes manifests before they are merged. It makes the same decisions as the admission
+// webhook makes in a cluster.
 package main
 
 import (
@@ -14,17 +14,17 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// The exit codes, for ever.
+// The exit codes are part of the interface: they never change.
 const (
 	exitClean    = 0 // nothing at or above --fail-on
 	exitFindings = 1 // findings at or above --fail-on
-	exitFault    = 2 // could not run, or not all of it
+	exitFault    = 2 // could not run, or could not check everything
 )
 
 func main() {
 	if os.Getenv("GOGC") == "" {
-		// Nearly all that a run reads it holds to its end. With less room for garbage than Go's default
-		// of 100, a run of many objects takes a fifth less memory, for a tenth more time.
+		// A run holds nearly everything that it reads until it ends. With 50 instead of Go's default of 100, a run
+		// with many objects takes a fifth less memory and a tenth more time.
 		debug.SetGCPercent(50)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -33,29 +33,41 @@ func main() {
 	os.Exit(code)
 }
 
-// streams are where a command reads and writes: the report goes to out and nothing else, and what is
-// for people to err.
+// streams holds the standard streams of a command. Only the report goes to out; errors, notes and progress go to err.
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
 }
 
-// errFindings ends a command that ran and found something to fail on.
-var errFindings = errors.New("findings")
+var (
+	// errFindings is returned by a command that ran and reported something to fail on.
+	errFindings = errors.New("findings")
+	// errReported is returned by a command that has already written its errors.
+	errReported = errors.New("reported")
+)
 
 // run executes a command line and returns its exit code.
 func run(ctx context.Context, args []string, s streams) int {
 	root := &cobra.Command{
 		Use:   "sourceward",
-		Short: "Keep the client's source IP: check externalTrafficPolicy and the workloads behind it",
-		Long: "Sourceward judges Services, and the workloads behind them, where externalTrafficPolicy: Local keeps the\n" +
-			"client's source IP, or breaks quietly. Exit codes: 0 clean, 1 findings, 2 could not run.",
+		Short: "Check externalTrafficPolicy on Services, and the workloads behind them",
+		Long: "Sourceward checks externalTrafficPolicy on Kubernetes Services, and the\n" +
+			"workloads behind them. It reports where Local is refused, has no effect or\n" +
+			"shares traffic unevenly, and where the client's source IP needs Local.\n\n" +
+			"Exit codes:\n" +
+			"  0  nothing to report\n" +
+			"  1  findings\n" +
+			"  2  could not run, or could not check everything",
+		Example: "  sourceward check deploy/                   # check the manifests in a directory\n" +
+			"  sourceward explain unspread-behind-local   # read about a rule\n" +
+			"  sourceward policy new no-node-port         # write a rule of your own",
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetHelpFunc(help)
 	root.SetArgs(args)
 	root.SetIn(s.in)
 	root.SetOut(s.out)
@@ -75,6 +87,3 @@ func run(ctx context.Context, args []string, s streams) int {
 		return exitFault
 	}
 }
-
-// errReported ends a command whose faults are already told.
-var errReported = errors.New("reported")

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// replaceIn replaces a text that is in a file.
+// replaceIn replaces the first occurrence of a text in a file.
 func replaceIn(t *testing.T, path, old, replacement string) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -18,7 +18,7 @@ func replaceIn(t *testing.T, path, old, replacement string) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(text), old) {
-		t.Fatalf("%s does not hold %q", path, old)
+		t.Fatalf("%s does not contain %q", path, old)
 	}
 	if err := os.WriteFile(path, []byte(strings.Replace(string(text), old, replacement, 1)), 0o600); err != nil {
 		t.Fatal(err)
@@ -40,25 +40,31 @@ no-node-port/no_node_port_test.rego
 no-node-port/policy.yaml
 
 Next:
-  sourceward policy test no-node-port    # after each change of the module, its tests or its cases
-  sourceward policy fmt no-node-port     # before it ships: writes the module into policy.yaml
-  sourceward policy vet no-node-port     # before it ships: says what is wrong
+  sourceward policy test no-node-port    # after each change to the module, its tests or its cases
+  sourceward policy fmt no-node-port     # before you ship it: copies the module into policy.yaml
+  sourceward policy vet no-node-port     # before you ship it: reports problems
   kubectl apply -f no-node-port/policy.yaml
 `}
 	if diff := cmp.Diff(want, made); diff != "" {
 		t.Fatalf("policy new mismatch (-want +got):\n%s", diff)
 	}
-	object := "no-node-port/cases/fires-in-production/"
+	object := "no-node-port/cases/fires-in-production/object.yaml"
+	related := "no-node-port/cases/fires-in-production/related.yaml"
 	for _, test := range []struct {
 		args string
 		want result
 	}{
 		{"policy vet no-node-port", result{Stdout: "1 policy, 1 module, 1 test file: no problems\n"}},
 		{"policy fmt no-node-port", result{}},
-		{"policy test no-node-port", result{Stdout: "no-node-port/no_node_port.rego: 9 of 9 lines\n1 policy, 3 tests, 2 cases: all passed\n"}},
-		{"check -q --fail-on warn --policy no-node-port --context " + object + "related.yaml " + object + "object.yaml", result{
-			Stdout: object + "object.yaml\n  7:3  warn  no-node-port  Service shop/web\n      type NodePort is not for environment production\n      fix: set type LoadBalancer\n",
-			Code:   1,
+		{"policy test no-node-port", result{
+			Stdout: "no-node-port/no_node_port.rego: 9 of 9 lines\n1 policy, 3 tests, 2 cases: all passed\n",
+		}},
+		{"check -q --fail-on warn --policy no-node-port --context " + related + " " + object, result{
+			Stdout: object + "\n" +
+				"  7:3  warn  no-node-port  Service shop/web\n" +
+				"      type NodePort is not for environment production\n" +
+				"      fix: set type LoadBalancer\n",
+			Code: 1,
 		}},
 	} {
 		if diff := cmp.Diff(test.want, run(t, command(t, dir, strings.Fields(test.args)...))); diff != "" {
@@ -67,19 +73,22 @@ Next:
 	}
 }
 
-func TestNewPolicyNeedsANameOfItsOwn(t *testing.T) {
+func TestNewPolicyNeedsAValidNewName(t *testing.T) {
 	t.Parallel()
 	dir := write(t, map[string]string{"taken": ""})
+	const notAName = "is no name for a rule; " +
+		"write at most 63 small letters and digits, with - between words, such as no-node-port"
 	for name, want := range map[string]string{
 		"taken":               "taken is there; choose another name, or remove it",
-		"NoNodePort":          `"NoNodePort" is no name for a rule; write at most 63 small letters and digits, with - between words, such as no-node-port`,
-		"../escape":           `"../escape" is no name for a rule; write at most 63 small letters and digits, with - between words, such as no-node-port`,
+		"NoNodePort":          `"NoNodePort" ` + notAName,
+		"../escape":           `"../escape" ` + notAName,
 		"local-on-cluster-ip": "local-on-cluster-ip is the name of a built-in rule; choose another",
 		"every":               "every means something else in Rego; choose another name",
 		"load-test":           "load-test means something else in Rego; choose another name",
 	} {
 		got := run(t, command(t, dir, "policy", "new", name))
-		if diff := cmp.Diff(result{Stderr: "error: " + want + "; see sourceward policy new --help\n", Code: 2}, got); diff != "" {
+		want := result{Stderr: "error: " + want + "; see sourceward policy new --help\n", Code: 2}
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("policy new %s mismatch (-want +got):\n%s", name, diff)
 		}
 	}
@@ -102,7 +111,7 @@ func TestFmtWritesModulesIntoTheirPolicyAndKeepsTheRest(t *testing.T) {
 		t.Errorf("policy.yaml mismatch (-want +got):\n%s", diff)
 	}
 
-	// Without the file beside it, the module is formatted where it is.
+	// Without a .rego file next to the policy, the module is formatted in the YAML.
 	if err := os.Remove(module); err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +125,11 @@ func TestFmtWritesModulesIntoTheirPolicyAndKeepsTheRest(t *testing.T) {
 	}
 }
 
-func TestFmtConvertsOlderRegoAndItsCommentsStay(t *testing.T) {
+// corpPolicy is a policy with the module corp.rego, without the text of the module.
+const corpPolicy = "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIPPolicy\nmetadata: {name: corp}\n" +
+	"spec:\n  rego:\n    - name: corp.rego\n"
+
+func TestFmtConvertsRegoV0AndKeepsComments(t *testing.T) {
 	t.Parallel()
 	const older = `# METADATA
 # title: Corporate
@@ -135,7 +148,7 @@ deny[finding] {
 }
 `
 	dir := write(t, map[string]string{
-		"policy.yaml": "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIPPolicy\nmetadata: {name: corp}\nspec:\n  rego:\n    - name: corp.rego\n      module: old # here\n",
+		"policy.yaml": corpPolicy + "      module: old # here\n",
 		"corp.rego":   older,
 	})
 	got := run(t, command(t, dir, "policy", "fmt", "."))
@@ -153,10 +166,10 @@ deny[finding] {
 	}
 }
 
-func TestFmtLeavesWhatItCannotParse(t *testing.T) {
+func TestFmtDoesNotChangeWhatItCannotParse(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{
-		"policy.yaml": "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIPPolicy\nmetadata: {name: corp}\nspec:\n  rego:\n    - name: corp.rego\n      module: |\n        package x\n",
+		"policy.yaml": corpPolicy + "      module: |\n        package x\n",
 		"corp.rego":   "package sourceward.custom.corp\n\ndeny contains x := y if {}\n",
 	}
 	dir := write(t, files)
@@ -173,7 +186,7 @@ func TestFmtLeavesWhatItCannotParse(t *testing.T) {
 	}
 }
 
-func TestUpdateWritesWhatIsFound(t *testing.T) {
+func TestUpdateWritesTheDecisionIntoWant(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	run(t, command(t, dir, "policy", "new", "corp"))
@@ -181,11 +194,13 @@ func TestUpdateWritesWhatIsFound(t *testing.T) {
 	before := content(t, dir, "corp/cases/fires-in-production/want.yaml")
 	replaceIn(t, want, "mode: warn", "mode: deny")
 	if got := run(t, command(t, dir, "policy", "test", "corp")); got.Code != 1 {
-		t.Errorf("policy test of a want.yaml that is wrong exits with %d, want 1", got.Code)
+		t.Errorf("policy test with a wrong want.yaml exits with %d, want 1", got.Code)
 	}
 	got := run(t, command(t, dir, "policy", "test", "corp", "--update"))
 	if diff := cmp.Diff(result{
-		Stdout: "corp/cases/fires-in-production/want.yaml: written\ncorp/corp.rego: 9 of 9 lines\n1 policy, 3 tests, 2 cases: all passed\n",
+		Stdout: "corp/cases/fires-in-production/want.yaml: written\n" +
+			"corp/corp.rego: 9 of 9 lines\n" +
+			"1 policy, 3 tests, 2 cases: all passed\n",
 	}, got); diff != "" {
 		t.Errorf("policy test --update mismatch (-want +got):\n%s", diff)
 	}

@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// progress shows on a terminal how far a long run is, and shows nothing anywhere else.
+// progress shows on a terminal how far a long run has come. It writes nothing to anything else.
 type progress struct {
 	w io.Writer
-	// next is when it may write again: never in the first half second, so that short runs stay still.
+	// next is the earliest time of the next write. The first is half a second after the start, so that short runs show
+	// nothing.
 	next  time.Time
 	shown bool
 }
@@ -24,7 +25,7 @@ func newProgress(w io.Writer) *progress {
 }
 
 func (p *progress) read(done, all int)   { p.show("reading", done, all, "files") }
-func (p *progress) judged(done, all int) { p.show("judging", done, all, "objects") }
+func (p *progress) judged(done, all int) { p.show("checking", done, all, "objects") }
 
 func (p *progress) measured(done, all int) { p.show("measuring", done, all, "rules") }
 
@@ -37,7 +38,7 @@ func (p *progress) show(verb string, done, all int, what string) {
 	fmt.Fprintf(p.w, "\r\x1b[K%s %d of %d %s", verb, done, all, what)
 }
 
-// done removes what was shown.
+// done removes the progress from the terminal.
 func (p *progress) done() {
 	if p.shown {
 		fmt.Fprint(p.w, "\r\x1b[K")

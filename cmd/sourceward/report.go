@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"io"
 	"slices"
 	"strings"
@@ -11,37 +10,39 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// report is what check found, and the form of -o json: stable and versioned. Fields are only ever
-// added to a version.
+// report is the result of check, and the format of -o json. The format is stable: within an apiVersion, fields are only
+// added. No list is null, and only a field marked omitempty can be missing.
 type report struct {
-	// APIVersion is report.sourceward.dev/v1, and Kind is Report.
+	// APIVersion is always report.sourceward.dev/v1, and Kind is always Report.
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
-	// Summary counts what was read and found.
+	// Summary counts the files, objects and findings.
 	Summary summary `json:"summary"`
 	// Findings are sorted by file, line, column, rule and message.
 	Findings []finding `json:"findings"`
-	// Errors are what could not be read, compiled or evaluated. If there are any, the exit code is 2.
+	// Errors lists everything that could not be read, compiled or evaluated. If it is not empty, the exit code is 2.
 	Errors []reportError `json:"errors"`
-	// Patches are the repairs of findings that are not exempt, each with its finding's mode. The
-	// webhook applies those of mode mutate.
+	// Patches holds the repairs of findings that are not exempt, each with the mode of its finding. The webhook applies
+	// those with mode mutate.
 	Patches []patch `json:"patches"`
 
-	// diff is what --diff shows, in text only.
+	// diff is the output of --diff. It is part of the text only.
 	diff string
 }
 
 // summary counts documents and findings.
 type summary struct {
-	// Files is the number of files read, and Objects that of Kubernetes objects in them, of which
-	// Services and Workloads are judged. Skipped are documents that are no Kubernetes object, or only
-	// a part of one, such as a kustomize patch.
-	Files     int `json:"files"`
-	Objects   int `json:"objects"`
+	// Files is the number of files read, without those of --context.
+	Files int `json:"files"`
+	// Objects is the number of Kubernetes objects in these files, of any kind.
+	Objects int `json:"objects"`
+	// Services and Workloads are the numbers of objects that were checked.
 	Services  int `json:"services"`
 	Workloads int `json:"workloads"`
-	Skipped   int `json:"skipped"`
-	// Findings by mode, and those that are exempt, which count nowhere else.
+	// Skipped is the number of documents that are not a Kubernetes object, or only a part of one, such as a kustomize
+	// patch.
+	Skipped int `json:"skipped"`
+	// Deny, Mutate, Warn and Audit are the numbers of findings by mode. A finding that is exempt counts only in Exempt.
 	Deny   int `json:"deny"`
 	Mutate int `json:"mutate"`
 	Warn   int `json:"warn"`
@@ -49,29 +50,37 @@ type summary struct {
 	Exempt int `json:"exempt"`
 }
 
-// finding is a finding of the decision, and where it is.
+// finding is one problem that one rule found in one object, with its place in a file.
 type finding struct {
-	Rule     string            `json:"rule"`
-	Mode     policies.Mode     `json:"mode"`
+	// Rule is the id of the rule.
+	Rule string `json:"rule"`
+	// Mode is what the webhook does because of the finding: deny, mutate, warn or audit.
+	Mode policies.Mode `json:"mode"`
+	// Severity is error, warning or info. It depends only on the rule.
 	Severity policies.Severity `json:"severity"`
-	Message  string            `json:"message"`
-	Fix      string            `json:"fix"`
-	Object   policies.Ref      `json:"object"`
+	// Message says what is wrong, in one line, without the rule and the object.
+	Message string `json:"message"`
+	// Fix says what to do, in one line; it may be empty.
+	Fix string `json:"fix"`
+	// Object is the object that has the problem.
+	Object policies.Ref `json:"object"`
 	// Path is the JSON Pointer of the field that is wrong or missing.
 	Path string `json:"path"`
-	// Line and Column, from 1, are those of the field, or of its nearest parent that is there.
+	// File, Line and Column are the place of the field or, if the field is missing, of its nearest existing parent. Line
+	// and Column start at 1.
 	File   string `json:"file"`
 	Line   int    `json:"line"`
 	Column int    `json:"column"`
-	// Because are the other objects without which it would not be a finding.
+	// Because lists the other objects without which the finding would not exist.
 	Because []policies.Ref `json:"because"`
-	// Exempt is set if an annotation exempts the object from the rule.
+	// Exempt is set if an annotation exempts the object from the rule. The finding then never fails the run.
 	Exempt *policies.Exemption `json:"exempt,omitempty"`
 }
 
 // reportError is something that could not be read, compiled or evaluated.
 type reportError struct {
-	// File is empty, and Line and Column are 0, where it is not about a file, or not about a place in it.
+	// File is empty if the error does not concern a file. Line and Column are 0 if it does not concern a place in the
+	// file.
 	File    string `json:"file"`
 	Line    int    `json:"line"`
 	Column  int    `json:"column"`
@@ -79,15 +88,19 @@ type reportError struct {
 }
 
 func (e reportError) String() string {
-	return (&manifest.Error{File: e.File, Position: manifest.Position{Line: e.Line, Column: e.Column}, Message: e.Message}).Error()
+	position := manifest.Position{Line: e.Line, Column: e.Column}
+	return (&manifest.Error{File: e.File, Position: position, Message: e.Message}).Error()
 }
 
 // patch is the repair of one finding.
 type patch struct {
-	Object     policies.Ref              `json:"object"`
-	File       string                    `json:"file"`
-	Rule       string                    `json:"rule"`
-	Mode       policies.Mode             `json:"mode"`
+	// Object is the object to patch, and File the file that holds it.
+	Object policies.Ref `json:"object"`
+	File   string       `json:"file"`
+	// Rule and Mode are those of the finding.
+	Rule string        `json:"rule"`
+	Mode policies.Mode `json:"mode"`
+	// Operations is a JSON Patch. The patches of one object are in the order in which to apply them.
 	Operations []policies.PatchOperation `json:"operations"`
 
 	source *manifest.Object
@@ -112,12 +125,13 @@ func newReport(m *manifest.Manifests) *report {
 	return r
 }
 
-// add takes over the decision about an object.
+// add adds the decision about an object to the report.
 func (r *report) add(object *manifest.Object, decision policies.Decision) {
 	for _, f := range decision.Findings {
 		position := object.Position(f.Path)
 		r.Findings = append(r.Findings, finding{
-			Rule: f.Rule, Mode: f.Mode, Severity: f.Severity, Message: f.Message, Fix: f.Fix, Object: f.Object, Path: f.Path,
+			Rule: f.Rule, Mode: f.Mode, Severity: f.Severity,
+			Message: f.Message, Fix: f.Fix, Object: f.Object, Path: f.Path,
 			File: object.Document.File, Line: position.Line, Column: position.Column,
 			Because: append([]policies.Ref{}, f.Because...),
 			Exempt:  f.Exempt,
@@ -126,12 +140,13 @@ func (r *report) add(object *manifest.Object, decision policies.Decision) {
 	}
 	for _, p := range decision.Patches {
 		r.Patches = append(r.Patches, patch{
-			Object: object.Ref, File: object.Document.File, Rule: p.Rule, Mode: p.Mode, Operations: p.Operations, source: object,
+			Object: object.Ref, File: object.Document.File,
+			Rule: p.Rule, Mode: p.Mode, Operations: p.Operations, source: object,
 		})
 	}
 }
 
-// count is the number in the summary that a finding adds to.
+// count returns the counter in the summary that a finding adds to.
 func (r *report) count(f policies.Finding) *int {
 	switch {
 	case f.Exempt != nil:
@@ -163,7 +178,7 @@ func (r *report) sort() {
 	slices.SortStableFunc(r.Patches, func(a, b patch) int { return strings.Compare(a.File, b.File) })
 }
 
-// fails tells whether a finding that is not exempt is at or above a mode.
+// fails reports whether a finding that is not exempt has the mode failOn or a stricter one. It is false for never.
 func (r *report) fails(failOn string) bool {
 	limit := slices.Index(policies.Modes, policies.Mode(failOn))
 	return slices.ContainsFunc(r.Findings, func(f finding) bool {
@@ -172,8 +187,5 @@ func (r *report) fails(failOn string) bool {
 }
 
 func (r *report) writeJSON(w io.Writer) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(r)
+	return encodeJSON(w, r)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sourceward/sourceward/policies"
-	"github.com/sourceward/sourceward/policies/bundle"
-	"github.com/sourceward/sourceward/policies/manifest"
 )
 
 func rulesCommand(s streams) *cobra.Command {
@@ -24,51 +21,25 @@ func rulesCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
 		Short: "List the rules",
-		Long:  "List the built-in rules and, with --policy, those of the policies' own Rego, as their METADATA describes them.",
+		Long: "List the built-in rules. With --policy, also list the rules that policies\n" +
+			"declare in their own Rego, as the METADATA of the modules describes them.",
 		Example: "  sourceward rules\n" +
 			"  sourceward rules --policy policies/",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			write, ok := writers[format]
 			if !ok {
-				return fmt.Errorf("--output %q is not one of text, json, markdown", format)
+				return notOneOf("--output", format, []string{"text", "json", "markdown"})
 			}
 			own, err := ownRules(s, paths)
 			return errors.Join(write(s.out, append(policies.Catalogue(), own...)), err)
 		},
 	}
-	cmd.Flags().StringVarP(&format, "output", "o", format, "`FORMAT` of the list: text, json or markdown")
-	cmd.Flags().StringArrayVar(&paths, "policy", nil, "`PATH` of a file or directory with SourceIPPolicy objects; repeatable")
+	cmd.Flags().StringVarP(&format, "output", "o", format, "write the list as `FORMAT`: text, json or markdown")
+	cmd.Flags().StringArrayVar(&paths, "policy", nil,
+		"read SourceIPPolicy objects from `PATH`, a file or directory; repeatable")
 	complete(cmd, "output", "text", "json", "markdown")
 	return cmd
-}
-
-// ownRules are the rules that policies declare, by policy. The error is errReported if one cannot be read or compiled, which
-// is told.
-func ownRules(s streams, paths []string) ([]policies.Rule, error) {
-	if len(paths) == 0 {
-		return nil, nil
-	}
-	loaded, problems := manifest.LoadPolicies(paths)
-	compiler := bundle.NewCompiler()
-	var rules []policies.Rule
-	for i, policy := range loaded {
-		compiled, wrong := compiler.Compile(policy.SourceIPPolicy)
-		for _, w := range wrong {
-			w.Index = i
-			problems = append(problems, placed(loaded, w))
-		}
-		if compiled != nil {
-			rules = append(rules, compiled.Catalogue()...)
-		}
-	}
-	for _, e := range problems {
-		fmt.Fprintf(s.err, "error: %s\n", printable(e.Error()))
-	}
-	if problems != nil {
-		return rules, errReported
-	}
-	return rules, nil
 }
 
 func writeRulesText(w io.Writer, rules []policies.Rule) error {
@@ -80,7 +51,7 @@ func writeRulesText(w io.Writer, rules []policies.Rule) error {
 	return table.Flush()
 }
 
-// repair says who may mend what a rule finds.
+// repair returns where the findings of a rule can be repaired.
 func repair(rule policies.Rule) string {
 	switch {
 	case rule.Mutable:
@@ -93,10 +64,7 @@ func repair(rule policies.Rule) string {
 }
 
 func writeRulesJSON(w io.Writer, rules []policies.Rule) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(rules)
+	return encodeJSON(w, rules)
 }
 
 func writeRulesMarkdown(w io.Writer, rules []policies.Rule) error {

@@ -9,12 +9,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// terminal is one end of a pseudoterminal.
+// terminal returns one end of a pseudoterminal.
 func terminal(t *testing.T) *os.File {
 	t.Helper()
 	file, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
-		t.Skip("no terminal can be had: ", err)
+		t.Skip("/dev/ptmx cannot be opened: ", err)
 	}
 	t.Cleanup(func() { _ = file.Close() })
 	return file
@@ -34,7 +34,7 @@ func TestAutoColorsATerminalUnlessNoColorIsSet(t *testing.T) {
 func TestProgressIsForTerminalsOnly(t *testing.T) {
 	t.Parallel()
 	if newProgress(terminal(t)).w == nil {
-		t.Error("a terminal shows no progress")
+		t.Error("progress is not shown on a terminal")
 	}
 	var out bytes.Buffer
 	p := newProgress(&out)
@@ -43,7 +43,7 @@ func TestProgressIsForTerminalsOnly(t *testing.T) {
 	p.judged(1, 2)
 	p.done()
 	if out.Len() > 0 {
-		t.Errorf("progress is written to what is no terminal: %q", &out)
+		t.Errorf("progress is written to something that is not a terminal: %q", &out)
 	}
 }
 
@@ -52,7 +52,7 @@ func TestProgressRemovesItself(t *testing.T) {
 	var out bytes.Buffer
 	p := &progress{w: &out}
 	p.read(1, 2)
-	p.judged(1, 2) // too soon after the last
+	p.judged(1, 2) // too soon after read
 	p.done()
 	if diff := cmp.Diff("\r\x1b[Kreading 1 of 2 files\r\x1b[K", out.String()); diff != "" {
 		t.Errorf("progress mismatch (-want +got):\n%s", diff)

@@ -10,13 +10,13 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// version is set by the linker.
+// version is set by the linker; see the Makefile.
 var version = "devel"
 
 func versionCommand(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Print the version, and those of what it was checked against",
+		Short: "Print the versions of sourceward, Kubernetes, OPA and Go",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintf(s.out, "sourceward %s (Kubernetes up to %s, OPA %s, %s)\n",
@@ -26,7 +26,7 @@ func versionCommand(s streams) *cobra.Command {
 	}
 }
 
-// moduleVersion is the version of a module that is built in.
+// moduleVersion returns the version of a module that is built into the binary.
 func moduleVersion(path string) string {
 	info, ok := debug.ReadBuildInfo()
 	if ok {

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/bundle"
+	"github.com/sourceward/sourceward/policies/manifest"
+)
+
+// parseSettings parses the value of --settings into a Ref without APIVersion.
+func parseSettings(text string) (policies.Ref, error) {
+	parts := strings.Split(text, "/")
+	if len(parts) < 2 || len(parts) > 3 || slices.Contains(parts, "") {
+		return policies.Ref{}, fmt.Errorf(
+			"--settings %q does not name an object; write KIND/NAMESPACE/NAME, such as Deployment/edge/web", text)
+	}
+	i := slices.IndexFunc(policies.Kinds, func(kind string) bool { return strings.EqualFold(kind, parts[0]) })
+	if i < 0 {
+		return policies.Ref{}, fmt.Errorf("--settings %q: Sourceward does not check kind %s; want one of %s",
+			text, parts[0], strings.Join(policies.Kinds, ", "))
+	}
+	ref := policies.Ref{Kind: policies.Kinds[i], Namespace: "default", Name: parts[len(parts)-1]}
+	if len(parts) == 3 {
+		ref.Namespace = parts[1]
+	}
+	return ref, nil
+}
+
+// subject is the object to explain, together with everything that determines its settings.
+type subject struct {
+	object    *policies.Object // nil if it was not found
+	namespace policies.Namespace
+	policies  policies.Policies
+	// problems say what is missing from the explanation and why; they make the exit code 2. notes do not.
+	problems []problem
+	notes    []string
+}
+
+// problem is an error of one line. An error in Rego has the lines of code below it as detail.
+type problem struct{ line, detail string }
+
+func (s *subject) add(err error) { s.problems = append(s.problems, problem{line: err.Error()}) }
+
+// addPolicy adds the problem that a policy does not compile. err is wrong with its place in a file, or wrong itself.
+func (s *subject) addPolicy(err error, wrong *bundle.Error) {
+	s.problems = append(s.problems, problem{err.Error(), strings.TrimPrefix(wrong.Detail(), wrong.Error())})
+}
+
+// explainSettings runs explain --settings. The error is errReported, or describes a mistake in the command line.
+func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
+	ref, err := parseSettings(flags.settings)
+	if err != nil {
+		return err
+	}
+	var of *subject
+	if flags.cluster {
+		of, err = subjectInCluster(ctx, ref)
+	} else {
+		of, err = subjectInFiles(s, flags, ref)
+	}
+	if err != nil {
+		return err
+	}
+	for _, p := range of.problems {
+		fmt.Fprintf(s.err, "error: %s\n", printable(p.line))
+		writeDetail(s.err, strings.TrimPrefix(p.detail, "\n"))
+	}
+	for _, note := range of.notes {
+		fmt.Fprintf(s.err, "note: %s\n", printable(note))
+	}
+	if of.object != nil {
+		if err := writeSettings(s.out, of, policies.Explain(of.policies, of.object, of.namespace)); err != nil {
+			return err
+		}
+	}
+	if len(of.problems) > 0 {
+		return errReported
+	}
+	return nil
+}
+
+// subjectInFiles reads the object from files. The error is non-nil only for a mistake in the command line.
+func subjectInFiles(s streams, flags explainFlags, ref policies.Ref) (*subject, error) {
+	manifests, err := manifest.Load(manifest.Options{Paths: flags.files, Exclude: flags.exclude, Stdin: s.in})
+	if err != nil {
+		return nil, fmt.Errorf("--exclude: %w", err)
+	}
+	found := &subject{namespace: manifests.Namespace(ref.Namespace)}
+	loaded, problems := manifests.Policies(flags.policies)
+	for _, e := range slices.Concat(manifests.Errors, problems) {
+		found.add(e)
+	}
+	set, wrong := compile(loaded)
+	found.policies = set.Policies
+	for _, w := range wrong {
+		found.addPolicy(placed(loaded, w), w)
+	}
+
+	var places []string
+	for _, object := range manifests.Objects {
+		if object.Kind == ref.Kind && object.Namespace == ref.Namespace && object.Name == ref.Name {
+			found.object = object.Object
+			places = append(places, fmt.Sprintf("%s:%d", object.Document.File, object.Position("").Line))
+		}
+	}
+	switch {
+	case found.object == nil:
+		found.add(fmt.Errorf("%s is not in %s; check its kind, namespace and name, or add its file with -f",
+			ref, strings.Join(flags.files, ", ")))
+	case len(places) > 1:
+		found.notes = append(found.notes, fmt.Sprintf("%s is defined more than once, in %s; the last one is explained",
+			ref, strings.Join(places, ", ")))
+	}
+	return found, nil
+}
+
+// writeSettings writes an explanation as tables.
+func writeSettings(w io.Writer, of *subject, explanation policies.Explanation) error {
+	out := bufio.NewWriter(w)
+	namespace, own := labelText(of.namespace.Labels), ""
+	if of.object.Service != nil {
+		own = labelText(of.object.Service.Labels)
+	} else {
+		own = labelText(of.object.Workload.Labels)
+	}
+	if of.namespace.Assumed {
+		namespace = "labels unknown; add its manifest with -f"
+	}
+	fmt.Fprintf(out, "%s (%s) in Namespace %s (%s)\n\n", printable(of.object.String()), printable(own),
+		printable(of.namespace.Name), printable(namespace))
+
+	if len(explanation.Policies) == 0 {
+		fmt.Fprintln(out, "There is no SourceIPPolicy: all settings are built-in.")
+	} else if err := writePolicies(out, explanation.Policies); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+
+	var notes []string
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "SETTING\tVALUE\tFROM\tINSTEAD OF")
+	for _, setting := range explanation.Settings {
+		value, instead := setting.Values[0], []string{}
+		for _, other := range setting.Values[1:] {
+			instead = append(instead, fmt.Sprintf("%s (%s)", valueText(other), from(other)))
+		}
+		row(table, setting.Name, valueText(value), from(value), orDash(strings.Join(instead, ", ")))
+		if setting.Note != "" {
+			notes = append(notes, fmt.Sprintf("%s: %s; %s", setting.Name, value.Value, setting.Note))
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if notes != nil {
+		fmt.Fprintln(out, "\nBuilt-in modes that depend on the finding:")
+	}
+	for _, note := range notes {
+		fmt.Fprintf(out, "  %s\n", note)
+	}
+	if rego := withRego(explanation.Policies); rego != nil && of.object.Workload != nil {
+		fmt.Fprintf(out, "\nA spread that the Rego of %s asks for overrides spread.* above.\n",
+			printable(strings.Join(rego, ", ")))
+	}
+	return out.Flush()
+}
+
+func writePolicies(w io.Writer, explained []policies.ExplainedPolicy) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "POLICY\tPRIORITY\tMATCHES\tWHY\tREGO")
+	for _, policy := range explained {
+		matches, rego := "no", "-"
+		if policy.Matches {
+			matches = "yes"
+		}
+		if policy.Modules != nil {
+			rego = fmt.Sprintf("%s (evaluationFailure %s)", strings.Join(policy.Modules, ", "), policy.EvaluationFailure)
+		}
+		row(table, policy.Name, strconv.Itoa(int(policy.Priority)), matches, policy.Why, rego)
+	}
+	return table.Flush()
+}
+
+// withRego returns the names of the policies that match and have modules.
+func withRego(explained []policies.ExplainedPolicy) []string {
+	var names []string
+	for _, policy := range explained {
+		if policy.Matches && policy.Modules != nil {
+			names = append(names, policy.Name)
+		}
+	}
+	return names
+}
+
+func valueText(value policies.ExplainedValue) string {
+	if value.Value == "" {
+		return "none"
+	}
+	return value.Value
+}
+
+// from returns the source of a value: built-in, or the name of a policy.
+func from(value policies.ExplainedValue) string {
+	switch {
+	case value.Policy == "":
+		return "built-in"
+	case value.By != "":
+		return value.Policy + ", by " + value.By
+	default:
+		return value.Policy
+	}
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+func labelText(of map[string]string) string {
+	if len(of) == 0 {
+		return "no labels"
+	}
+	return labels.FormatLabels(of)
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sourceward/sourceward/policies/suite"
+)
+
+func policyFmtCommand(s streams) *cobra.Command {
+	return &cobra.Command{
+		Use:   "fmt PATH...",
+		Short: "Format the Rego of policies and copy it into their YAML",
+		Long: "Format the modules and tests of policies as opa fmt does, and convert Rego v0 to\n" +
+			"v1. Then copy each module into the YAML of its policy; everything else in the\n" +
+			"YAML stays the same. The command lists the files that changed.\n\n" +
+			"Exit codes:\n" +
+			"  0  formatted\n" +
+			"  2  could not format everything",
+		Example: "  sourceward policy fmt policies/",
+		Args:    somePaths,
+		RunE: func(_ *cobra.Command, args []string) error {
+			list, problems, ok := loadSuites(s, args)
+			changed, unformatted, err := suite.Format(list)
+			if err != nil {
+				return err
+			}
+			problems = append(problems, unformatted...)
+			out := bufio.NewWriter(s.out)
+			for _, path := range changed {
+				fmt.Fprintln(out, printable(path))
+			}
+			if err := out.Flush(); err != nil {
+				return err
+			}
+			writeErrors(s, problems)
+			return reported(ok && len(problems) == 0)
+		},
+	}
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/bundle"
+	"github.com/sourceward/sourceward/policies/manifest"
+)
+
+// checkRun holds the input of one run of check.
+type checkRun struct {
+	rules     *bundle.Set
+	manifests *manifest.Manifests
+	cluster   policies.Cluster
+	now       time.Time
+}
+
+// report judges all objects and returns the findings. Services come first, so that each workload is judged behind
+// Services that already have the changes that the webhook would make. The error is non-nil only when the run was
+// interrupted.
+func (c *checkRun) report(ctx context.Context, progress *progress) (*report, error) {
+	report := newReport(c.manifests)
+	judged := 0
+	for _, services := range []bool{true, false} {
+		for _, object := range c.manifests.Objects {
+			if (object.Service != nil) != services {
+				continue
+			}
+			progress.judged(judged, len(c.manifests.Objects))
+			judged++
+			if ctx.Err() != nil {
+				return nil, errReported
+			}
+			if err := c.judge(ctx, object, report); err != nil {
+				report.addErrors([]*manifest.Error{{
+					File:     object.Document.File,
+					Position: object.Position(""),
+					Message:  fmt.Sprintf("%s: %s; fix the policy", object.Ref, faultText(err)),
+				}})
+			}
+		}
+	}
+	report.sort()
+	return report, nil
+}
+
+// judge adds the decision about an object to the report. The error is non-nil when a rule could not be evaluated.
+func (c *checkRun) judge(ctx context.Context, object *manifest.Object, report *report) error {
+	settings := policies.Resolve(c.rules.Policies, object.Object, c.manifests.Namespace(object.Namespace))
+	decision, err := policies.Decide(ctx, c.manifests.Input(object, c.cluster, c.now), c.rules, settings)
+	report.add(object, decision)
+	if mutations := decision.Mutations(); object.Service != nil && len(mutations) > 0 {
+		err = errors.Join(err, c.manifests.Admit(object, mutations))
+	}
+	return err
+}
+
+// unknownNamespaces returns one note if policies select Namespaces by labels that no manifest gives, for example
+//
+//	policy a selects Namespaces by label, but the labels of Namespace shop are unknown; add its manifest with --context
+func (c *checkRun) unknownNamespaces() []string {
+	var selecting []string
+	for policy := range c.rules.Policies.All() {
+		if match := policy.Spec.Match; match != nil && policies.AsksForLabels(match.NamespaceSelector) {
+			selecting = append(selecting, policy.Name)
+		}
+	}
+	if selecting == nil {
+		return nil
+	}
+	var missing []string
+	for _, object := range c.manifests.Objects {
+		if !c.manifests.HasNamespace(object.Namespace) && !slices.Contains(missing, object.Namespace) {
+			missing = append(missing, object.Namespace)
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	slices.Sort(missing)
+	selects, of, add := "policy %s selects", "Namespace %s", "add its manifest"
+	if len(selecting) > 1 {
+		selects = "policies %s select"
+	}
+	if len(missing) > 1 {
+		of, add = "Namespaces %s", "add their manifests"
+	}
+	return []string{fmt.Sprintf(
+		selects+" Namespaces by label, but the labels of "+of+" are unknown; "+add+" with --context",
+		strings.Join(selecting, ", "), strings.Join(missing, ", "))}
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/bundle"
+	"github.com/sourceward/sourceward/policies/manifest"
+)
+
+// loadPolicies reads and compiles policies. It leaves out policies with errors, and returns the errors. A provider that
+// is not empty becomes one more policy, which takes precedence over all others.
+func loadPolicies(paths []string, provider string) (*bundle.Set, []*manifest.Error) {
+	loaded, problems := manifest.LoadPolicies(paths)
+	rules, wrong := compile(loaded)
+	if provider != "" {
+		var err error
+		first := v1alpha1.SourceIPPolicy{Spec: v1alpha1.SourceIPPolicySpec{
+			Priority:      math.MaxInt32,
+			LoadBalancers: &v1alpha1.LoadBalancers{Default: provider},
+		}}
+		rules.Policies, err = policies.NewPolicies(slices.AppendSeq([]v1alpha1.SourceIPPolicy{first}, rules.Policies.All()))
+		if err != nil {
+			panic(err) // All of these policies have compiled.
+		}
+	}
+	for _, w := range wrong {
+		problems = append(problems, placed(loaded, w))
+	}
+	return rules, problems
+}
+
+// compile compiles policies that were read from files.
+func compile(loaded []*manifest.Policy) (*bundle.Set, []*bundle.Error) {
+	list := make([]v1alpha1.SourceIPPolicy, len(loaded))
+	for i, policy := range loaded {
+		list[i] = policy.SourceIPPolicy
+	}
+	return bundle.Compile(list)
+}
+
+// placed returns an error of compile with its place in a file.
+func placed(loaded []*manifest.Policy, wrong *bundle.Error) *manifest.Error {
+	policy := loaded[wrong.Index]
+	return &manifest.Error{File: policy.File(), Position: policy.Position(wrong.Path, wrong.Row), Message: wrong.Error()}
+}
+
+// ownRules returns the rules that the policies in paths declare, in the order of the policies. The error is errReported
+// if a policy cannot be read or compiled; ownRules has then written why.
+func ownRules(s streams, paths []string) ([]policies.Rule, error) {
+	if len(paths) == 0 {
+		return nil, nil
+	}
+	loaded, problems := manifest.LoadPolicies(paths)
+	compiler := bundle.NewCompiler()
+	var rules []policies.Rule
+	for i, policy := range loaded {
+		compiled, wrong := compiler.Compile(policy.SourceIPPolicy)
+		for _, w := range wrong {
+			w.Index = i
+			problems = append(problems, placed(loaded, w))
+		}
+		if compiled != nil {
+			rules = append(rules, compiled.Catalogue()...)
+		}
+	}
+	for _, e := range problems {
+		fmt.Fprintf(s.err, "error: %s\n", printable(e.Error()))
+	}
+	if problems != nil {
+		return rules, errReported
+	}
+	return rules, nil
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+)
+
+// output is one value of --output.
+type output struct {
+	format string
+	// file is empty for standard output.
+	file string
+}
+
+// parseOutputs parses the values of --output, each FORMAT or FORMAT=FILE.
+func parseOutputs(values []string, formats ...string) ([]output, error) {
+	var outputs []output
+	for _, value := range values {
+		format, file, named := strings.Cut(value, "=")
+		switch {
+		case !slices.Contains(formats, format):
+			return nil, notOneOf("--output", format, formats)
+		case named && file == "":
+			return nil, fmt.Errorf("--output %q has no file name; write %s=FILE, or %[2]s alone", value, format)
+		case slices.ContainsFunc(outputs, func(o output) bool { return o.file == file }):
+			return nil, fmt.Errorf("--output %q writes to the same place as another report; write %s=FILE", value, format)
+		}
+		outputs = append(outputs, output{format, file})
+	}
+	return outputs, nil
+}
+
+// write writes a report to the file of the output, or to stdout.
+func (o output) write(stdout io.Writer, report func(io.Writer) error) (err error) {
+	w := stdout
+	if o.file != "" {
+		file, err := os.Create(o.file)
+		if err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		w = file
+	}
+	return report(w)
+}
+
+// encodeJSON writes a value as indented JSON. It does not escape <, > and &, which messages contain.
+func encodeJSON(w io.Writer, value any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
