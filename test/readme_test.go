@@ -2,15 +2,18 @@ package test
 
 import (
 	"bytes"
-	"os"
+	"fmt"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/test/pages"
 )
 
@@ -93,15 +96,103 @@ func runShell(t *testing.T, line string) string {
 	return strings.TrimSuffix(stdout.String(), "\n")
 }
 
-// TestReadmeListsTheRules compares README's table with the one that the binary prints.
+// TestReadmeListsTheRules compares the table of README with the catalogue; with -update it writes the table.
 func TestReadmeListsTheRules(t *testing.T) {
+	var want strings.Builder
+	want.WriteString("| rule | default mode | finds |\n|---|---|---|\n")
+	for _, rule := range policies.Catalogue() {
+		mode := string(rule.DefaultMode)
+		if rule.DefaultModeNote != "" {
+			mode += " \\*"
+		}
+		fmt.Fprintf(&want, "| [`%s`](policies/README.md#%[1]s) | %s | %s |\n", rule.ID, mode, rule.Title)
+	}
+	generated(t, readme, "rules", want.String()+"\n")
+}
+
+// TestReadmeIsAFrontPage keeps README at 150 lines with some forty rules: a detail belongs on the page that is about
+// it.
+func TestReadmeIsAFrontPage(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile(readme)
-	if err != nil {
-		t.Fatal(err)
+	const limit = 110
+	before, rest, _ := strings.Cut(content(t, readme), "<!-- rules: make generate -->\n")
+	_, after, _ := strings.Cut(rest, "<!-- end of rules -->\n")
+	if lines := strings.Count(before+after, "\n"); lines > limit {
+		t.Errorf("README has %d lines without the table of rules, want at most %d", lines, limit)
 	}
-	table, _, _ := runBinary(t, "..", "rules", "-o", "markdown")
-	if !strings.Contains(string(text), string(table)) {
-		t.Errorf("README does not hold the table that sourceward rules -o markdown prints:\n%s", table)
+}
+
+// target is where a Markdown link leads, or an address in angle brackets.
+var target = regexp.MustCompile(`\]\([^)\s]*\)|<https?://[^>\s]*>`)
+
+// TestProse holds the prose of all pages to 120 columns: not tables and code, and not the targets of links.
+func TestProse(t *testing.T) {
+	t.Parallel()
+	const limit = 120
+	for _, path := range markdown(t) {
+		for number, line := range prose(content(t, path)) {
+			if strings.HasPrefix(line, "|") {
+				continue
+			}
+			if columns := utf8.RuneCountInString(target.ReplaceAllString(line, "]")); columns > limit {
+				t.Errorf("%s:%d has %d columns, want at most %d", path, number, columns, limit)
+			}
+		}
 	}
+}
+
+// prose yields the lines of a page that are outside of code blocks, with their numbers.
+func prose(page string) func(yield func(number int, line string) bool) {
+	return func(yield func(number int, line string) bool) {
+		code, number := false, 0
+		for line := range strings.Lines(page) {
+			number++
+			if strings.HasPrefix(line, "```") {
+				code = !code
+				continue
+			}
+			if !code && !yield(number, strings.TrimSuffix(line, "\n")) {
+				return
+			}
+		}
+	}
+}
+
+// TestLinks follows the links of all pages to files of the repository, and to headings in them.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	for _, path := range markdown(t) {
+		for number, line := range prose(content(t, path)) {
+			for _, link := range target.FindAllString(line, -1) {
+				link = strings.TrimSuffix(strings.TrimPrefix(link, "]("), ")")
+				if strings.Contains(link, "://") {
+					continue
+				}
+				file, heading, _ := strings.Cut(link, "#")
+				to := path
+				if file != "" {
+					to = filepath.Join(filepath.Dir(path), file)
+				}
+				if matches, err := filepath.Glob(to); err != nil || matches == nil {
+					t.Errorf("%s:%d: %s is not a file or folder", path, number, to)
+				} else if heading != "" && !headings(content(t, to))[heading] {
+					t.Errorf("%s:%d: %s has no heading #%s", path, number, to, heading)
+				}
+			}
+		}
+	}
+}
+
+var notInAnchor = regexp.MustCompile(`[^a-z0-9 _-]`)
+
+// headings returns the anchors that GitHub gives to the headings of a page.
+func headings(page string) map[string]bool {
+	anchors := map[string]bool{}
+	for _, line := range prose(page) {
+		if text := strings.TrimLeft(line, "#"); text != line && strings.HasPrefix(text, " ") {
+			text = notInAnchor.ReplaceAllString(strings.ToLower(strings.TrimSpace(text)), "")
+			anchors[strings.ReplaceAll(text, " ", "-")] = true
+		}
+	}
+	return anchors
 }
