@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
@@ -23,7 +24,8 @@ const (
 
 var covered = regexp.MustCompile(`: (\d+) of (\d+) lines`)
 
-// TestExamplesAreCleanAndCovered holds the examples of the guide to what it asks of its readers.
+// TestExamplesAreCleanAndCovered checks that the examples of the guide do what the guide asks of its readers: they pass
+// policy vet and policy test, each line is tested, and each has a case that fires and one that does not.
 func TestExamplesAreCleanAndCovered(t *testing.T) {
 	t.Parallel()
 	stdout, stderr, code := runBinary(t, examples, "policy", "vet", ".")
@@ -41,11 +43,11 @@ func TestExamplesAreCleanAndCovered(t *testing.T) {
 	modules = slices.DeleteFunc(modules, func(path string) bool { return strings.HasSuffix(path, "_test.rego") })
 	lines := covered.FindAllStringSubmatch(string(stdout), -1)
 	if len(lines) != len(modules) || len(modules) == 0 {
-		t.Errorf("policy test tells the coverage of %d modules, want %d", len(lines), len(modules))
+		t.Errorf("policy test reports the coverage of %d modules, want %d", len(lines), len(modules))
 	}
 	for _, line := range lines {
 		if line[1] != line[2] {
-			t.Errorf("not all is covered:\n%s", stdout)
+			t.Errorf("some lines are not covered:\n%s", stdout)
 		}
 	}
 	folders, err := os.ReadDir(examples)
@@ -60,28 +62,41 @@ func TestExamplesAreCleanAndCovered(t *testing.T) {
 	}
 }
 
-// quote is a file that the guide names, in a line of its own, and the block below it.
+// quote matches a line that is only a link to a file of an example, and the block below it.
 var quote = regexp.MustCompile("(?ms)^\\[[^\\]\n]+\\]\\((examples/[^)\n]+)\\):\n\n```(rego|yaml)\n(.*?)^```$")
 
-// TestGuideQuotesTheExamples: below a line that is a link to a file of an example, and a colon, stands the file, or lines of
-// it that follow each other.
+// TestGuideQuotesTheExamples checks the blocks below links to files of examples: each shows the file, or successive
+// lines of it. With -update it writes the blocks. Each example is shown.
 func TestGuideQuotesTheExamples(t *testing.T) {
-	t.Parallel()
 	text := content(t, guide)
 	quoted := map[string]bool{}
-	matches := quote.FindAllStringSubmatch(text, -1)
+	matches := quote.FindAllStringSubmatchIndex(text, -1)
 	if links := strings.Count(text, "](examples/"); links != len(matches) {
-		t.Errorf("the guide names %d files of examples, and shows %d", links, len(matches))
+		t.Errorf("the guide links to %d files of examples, and shows %d", links, len(matches))
 	}
-	for _, match := range matches {
-		file, language, block := match[1], match[2], match[3]
+	var updated strings.Builder
+	written := 0
+	for _, at := range matches {
+		file, language, block := text[at[2]:at[3]], text[at[4]:at[5]], text[at[6]:at[7]]
 		if filepath.Ext(file) != "."+language {
-			t.Errorf("%s stands in a block of %s", file, language)
+			t.Errorf("%s is shown in a block of %s", file, language)
 		}
-		if source := content(t, filepath.Join("../policies", file)); !strings.Contains("\n"+source, "\n"+block) {
-			t.Errorf("the guide shows of %s what is not in it (-file +guide):\n%s", file, cmp.Diff(source, block))
+		source := content(t, filepath.Join("../policies", file))
+		if *update {
+			block = successive(source, block)
 		}
+		if !strings.Contains("\n"+source, "\n"+block) {
+			t.Errorf("the guide shows lines of %s that are not in it (-file +guide):\n%s", file, cmp.Diff(source, block))
+		}
+		updated.WriteString(text[written:at[6]] + block)
+		written = at[7]
 		quoted[filepath.Dir(file)] = true
+	}
+	updated.WriteString(text[written:])
+	if *update && updated.String() != text {
+		if err := os.WriteFile(guide, []byte(updated.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	folders, err := os.ReadDir(examples)
 	if err != nil {
@@ -89,9 +104,27 @@ func TestGuideQuotesTheExamples(t *testing.T) {
 	}
 	for _, folder := range folders {
 		if !quoted["examples/"+folder.Name()] {
-			t.Errorf("the guide shows nothing of the example %s", folder.Name())
+			t.Errorf("the guide shows no file of the example %s", folder.Name())
 		}
 	}
+}
+
+// successive returns the lines of a file from the first one of a block to its last one. If the file does not have both,
+// it returns the block.
+func successive(source, block string) string {
+	if strings.Contains("\n"+source, "\n"+block) {
+		return block
+	}
+	lines, wanted := strings.SplitAfter(source, "\n"), strings.SplitAfter(strings.TrimSuffix(block, "\n"), "\n")
+	from := slices.Index(lines, wanted[0])
+	to := len(lines) - 1
+	for to >= 0 && strings.TrimSuffix(lines[to], "\n") != wanted[len(wanted)-1] {
+		to--
+	}
+	if from < 0 || to < from {
+		return block
+	}
+	return strings.Join(lines[from:to+1], "")
 }
 
 func content(t *testing.T, path string) string {
@@ -103,7 +136,8 @@ func content(t *testing.T, path string) string {
 	return string(text)
 }
 
-// TestGuideListsTheRules compares the part of the guide that describes the rules with the catalogue.
+// TestGuideListsTheRules compares the part of the guide that describes the rules with the catalogue; with -update it
+// writes that part.
 func TestGuideListsTheRules(t *testing.T) {
 	var want strings.Builder
 	for _, rule := range policies.Catalogue() {
@@ -118,25 +152,45 @@ func TestGuideListsTheRules(t *testing.T) {
 		case rule.Fixable:
 			repaired = "files"
 		}
-		fmt.Fprintf(
-			&want,
-			"### `%s`\n\n**%s.** Severity: %s. Default mode: %s. Repaired in: %s. Found on: %s.\n\n",
-			rule.ID,
-			rule.Title,
-			rule.Severity,
-			mode,
-			repaired,
-			strings.Join(rule.Kinds, ", "),
-		)
+		fmt.Fprintf(&want, "### `%s`\n\n", rule.ID)
+		want.WriteString(wrapped("", fmt.Sprintf("**%s.** Severity: %s. Default mode: %s. Repaired in: %s. Found on: %s.",
+			rule.Title, rule.Severity, mode, repaired, strings.Join(rule.Kinds, ", "))) + "\n")
 		for _, part := range []struct{ name, text string }{{"What", rule.What}, {"Why", rule.Why}, {"Remedy", rule.Remedy}} {
-			fmt.Fprintf(&want, "- %s: %s\n", part.name, part.text)
+			want.WriteString(wrapped("  ", "- "+part.name+": "+part.text))
 		}
 		want.WriteString("\n")
 	}
 	generated(t, guide, "rules", want.String())
 }
 
-// providerTable is what the guide shows of policies/bundle/sourceward/providers/data.yaml.
+// marker is a word that would begin a list, a heading or a quotation if a line began with it.
+var marker = regexp.MustCompile(` ([-+*>]|#+|\d+[.)])( |$)`)
+
+// wrapped breaks a paragraph into lines of at most 120 columns. All lines except the first are indented.
+func wrapped(indent, paragraph string) string {
+	const limit, joined = 120, "\x00"
+	// A marker stays on the line of the word before it.
+	paragraph = marker.ReplaceAllString(strings.Join(strings.Fields(paragraph), " "), joined+"$1$2")
+	var text strings.Builder
+	column := 0
+	for i, word := range strings.Fields(paragraph) {
+		width := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case column+1+width > limit:
+			text.WriteString("\n" + indent)
+			column = len(indent)
+		default:
+			text.WriteString(" ")
+			column++
+		}
+		text.WriteString(word)
+		column += width
+	}
+	return strings.ReplaceAll(text.String(), joined, " ") + "\n"
+}
+
+// providerTable is the part of policies/bundle/sourceward/providers/data.yaml that the guide shows.
 type providerTable struct {
 	Aliases     map[string]string        `json:"aliases"`
 	Prefixes    map[string]string        `json:"prefixes"`
@@ -167,7 +221,7 @@ type providerEntry struct {
 	} `json:"rows"`
 }
 
-// TestGuideListsTheLoadBalancers compares the tables of the guide with the provider table.
+// TestGuideListsTheLoadBalancers compares the tables of the guide with the provider table; with -update it writes them.
 func TestGuideListsTheLoadBalancers(t *testing.T) {
 	var table providerTable
 	if err := yaml.Unmarshal([]byte(content(t, "../policies/bundle/sourceward/providers/data.yaml")), &table); err != nil {
@@ -201,14 +255,14 @@ func TestGuideListsTheLoadBalancers(t *testing.T) {
 				for word, said := range map[string]bool{
 					"Local: " + row.Says.RequireLocal: row.Says.RequireLocal != "",
 					row.Says.Verdict:                  row.Says.Verdict != "",
-					"address not told yet":            row.Says.RevealBy != "",
+					"hides the address":               row.Says.RevealBy != "",
 					"breaks the health check":         row.Says.Breaks,
 					"shares an address":               row.Says.Shares != "",
 					"needs another annotation":        row.Says.Needs != nil,
 					"unknown value":                   row.Says.Unknown != nil,
 					"replaces Local's health check":   row.Says.HealthCheck != nil,
 					"needs node ports":                row.Says.NodePorts,
-					"has had no effect for long":      row.Says.Legacy != "",
+					"no longer has an effect":         row.Says.Legacy != "",
 				} {
 					if said {
 						says = append(says, word)
@@ -237,7 +291,7 @@ func TestGuideListsTheLoadBalancers(t *testing.T) {
 	generated(t, guide, "load balancers", want.String()+"\n")
 }
 
-// valueText is a matcher of the provider table in words.
+// valueText describes a matcher of the provider table in words.
 func valueText(t *testing.T, matcher map[string]any) string {
 	t.Helper()
 	list := func(of any) string {
@@ -275,20 +329,21 @@ func valueText(t *testing.T, matcher map[string]any) string {
 				strings.TrimSuffix(fmt.Sprintf("JSON with `%v`: %s", object["key"], list(object["one_of"])), ": "),
 			)
 		default:
-			t.Errorf("the guide has no words for a value that matches by %s", key)
+			t.Errorf("valueText cannot describe a value that matches by %s", key)
 		}
 	}
 	return strings.Join(words, " or ")
 }
 
-// generated compares the text between the markers of a name with what it should be; with -update it writes the text.
+// generated compares the text between the markers with a name with the text that belongs there; with -update it writes
+// that text.
 func generated(t *testing.T, path, name, want string) {
 	t.Helper()
 	begin, end := "<!-- "+name+": make generate -->\n", "<!-- end of "+name+" -->\n"
 	before, rest, ok1 := strings.Cut(content(t, path), begin)
 	got, after, ok2 := strings.Cut(rest, end)
 	if !ok1 || !ok2 {
-		t.Fatalf("%s has no %q … %q", path, begin, end)
+		t.Fatalf("%s does not have %q and %q below it", path, begin, end)
 	}
 	want = "\n" + want
 	if *update {
@@ -298,6 +353,6 @@ func generated(t *testing.T, path, name, want string) {
 		return
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("%s is not what its sources say of %s; run make generate (-want +got):\n%s", path, name, diff)
+		t.Errorf("%s has outdated %s; run make generate (-want +got):\n%s", path, name, diff)
 	}
 }

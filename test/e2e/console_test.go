@@ -1,25 +1,30 @@
 package e2e
 
 import (
-	"fmt"
+	"context"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/sourceward/sourceward/test/cluster"
+	"github.com/sourceward/sourceward/test/pages"
 	"github.com/sourceward/sourceward/test/sandbox"
 )
 
-var (
-	console = regexp.MustCompile("(?s)```console\n(.*?)```")
-	// age is the last column of a table, which tells how slow the machine is.
-	age = regexp.MustCompile(`(?m) \d+s$`)
-)
+// updatePages is not named update, because make generate would then run all tests of this package.
+var updatePages = flag.Bool("update-pages", false, "write the output of commands into the pages that show them")
+
+// age is the last column of a table, which depends on the speed of the machine.
+var age = regexp.MustCompile(`(?m) \d+s$`)
 
 // TestRollout runs the commands of api/README.md in the root of the repository.
 func TestRollout(t *testing.T) {
@@ -33,12 +38,15 @@ func TestAuthor(t *testing.T) {
 	runConsole(t, "policies/README.md", t.TempDir())
 }
 
-// runConsole runs the commands in the console blocks of a document, one after the other, in a folder and on a control
-// plane of their own, and compares what they print with what stands below them. A line that begins with > goes on with
-// the command before it. Blocks that run bin/sourceward need no cluster: test/readme_test.go runs those.
-func runConsole(t *testing.T, document, dir string) {
+// runConsole runs the commands in the console blocks of a page, one after the other, in a folder and on a control plane
+// of their own, and compares their output with the page; with -update-pages it writes the page. test/readme_test.go
+// runs the blocks that need no cluster.
+func runConsole(t *testing.T, path, dir string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("../..", document))
+	if !slices.Contains(pages.OnCluster, path) {
+		t.Fatalf("%s is not in pages.OnCluster, so that the tests in test do not expect its blocks to be run here", path)
+	}
+	page, err := pages.Read(filepath.Join("../..", path))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,45 +56,62 @@ func runConsole(t *testing.T, document, dir string) {
 		t.Fatal(err)
 	}
 	kubectl := e.Kubectl(t.Context())
+	environ := append(kubectl.Env, "PATH="+filepath.Dir(binary)+":"+filepath.Dir(kubectl.Path)+":"+os.Getenv("PATH"))
 	ran := 0
-	for _, block := range console.FindAllStringSubmatch(string(text), -1) {
-		if strings.HasPrefix(block[1], "$ bin/sourceward ") {
+	for _, block := range page.Blocks {
+		if block.Local() {
 			continue
 		}
-		for _, command := range strings.Split("\n"+block[1], "\n$ ")[1:] {
-			line, want, _ := strings.Cut(strings.TrimSuffix(command, "\n"), "\n")
-			for strings.HasPrefix(want, ">") {
-				var more string
-				more, want, _ = strings.Cut(want, "\n")
-				line += "\n" + strings.TrimPrefix(strings.TrimPrefix(more, ">"), " ")
-			}
+		for _, command := range block.Commands {
 			ran++
-			run := func() (bool, string) {
-				shell := exec.CommandContext(t.Context(), "bash", "-o", "pipefail", "-c", line)
-				shell.Dir = dir
-				shell.Env = append(kubectl.Env, "PATH="+filepath.Dir(binary)+":"+filepath.Dir(kubectl.Path)+":"+os.Getenv("PATH"))
-				out, err := shell.CombinedOutput()
-				if err != nil && shell.ProcessState == nil {
-					t.Fatal(err)
-				}
-				got := age.ReplaceAllString(strings.TrimSuffix(string(out), "\n"), " 5s")
-				return got == want, cmp.Diff(want, got)
-			}
-			if changesNothing(line) {
-				e.eventually(t, fmt.Sprintf("$ %s (-%s +got)", line, document), run)
-			} else if yes, diff := run(); !yes {
-				t.Errorf("$ %s (-%s +got):\n%s", line, document, diff)
+			got := outputOf(t, command, dir, environ)
+			if *updatePages {
+				command.Output = got
+			} else if diff := cmp.Diff(command.Output, got); diff != "" {
+				t.Errorf("%s shows another output of %s; if the new one is right, run go test ./test/e2e -run %s -update-pages "+
+					"(-page +command):\n%s", path, command.Line, t.Name(), diff)
 			}
 		}
 	}
 	if ran == 0 {
-		t.Errorf("%s shows no command", document)
+		t.Errorf("%s shows no command", path)
+	}
+	if err := page.Write(); err != nil {
+		t.Error(err)
 	}
 }
 
-// changesNothing tells which commands can be asked again until a policy is in force, which it is a moment later: those
-// that change nothing, however often they run.
-func changesNothing(command string) bool {
+// outputOf runs a command and returns what it prints, without the last newline. A command that only reads is run again
+// until it prints what the page shows, since a policy is in force only a moment after it was applied.
+func outputOf(t *testing.T, command *pages.Command, dir string, environ []string) string {
+	t.Helper()
+	run := func() string {
+		shell := exec.CommandContext(t.Context(), "bash", "-o", "pipefail", "-c", command.Line)
+		shell.Dir, shell.Env = dir, environ
+		out, err := shell.CombinedOutput()
+		if err != nil && shell.ProcessState == nil {
+			t.Fatal(err)
+		}
+		return age.ReplaceAllString(strings.TrimSuffix(string(out), "\n"), " 5s")
+	}
+	got := run()
+	if got == command.Output || !readsOnly(command.Line) {
+		return got
+	}
+	limit := patience
+	if *updatePages || t.Failed() {
+		limit = 5 * time.Second // The output on the page is perhaps never printed.
+	}
+	// The only error is that of the limit; the caller compares the last output.
+	_ = wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, limit, false, func(context.Context) (bool, error) {
+		got = run()
+		return got == command.Output, nil
+	})
+	return got
+}
+
+// readsOnly reports whether a command changes nothing, however often it runs.
+func readsOnly(command string) bool {
 	return strings.Contains(command, "--dry-run=server") || strings.HasPrefix(command, "kubectl get ") ||
 		strings.HasPrefix(command, "sourceward check ") || strings.HasPrefix(command, "sourceward explain ")
 }
