@@ -1,10 +1,15 @@
 package policies
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
+	"github.com/agnivade/levenshtein"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -98,13 +103,40 @@ func Shorten(text string, most int) string {
 	return begin + ellipsis + end
 }
 
-// Printable returns text with a space for each control character. An annotation may hold such characters; a terminal
-// would obey them, and a client drops a warning that has any.
+// Printable returns text in a form that is safe to print, whoever wrote it: a space for each white space character, and a
+// Go escape such as \x1b or \u202e for every other character that is not printable. A terminal would obey such characters,
+// and a client drops a warning that has any.
 func Printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
+	if !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
+		return text
+	}
+	var printable strings.Builder
+	for len(text) > 0 {
+		r, size := utf8.DecodeRuneInString(text)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&printable, `\x%02x`, text[0])
+		case unicode.IsSpace(r):
+			printable.WriteByte(' ')
+		case unicode.IsPrint(r):
+			printable.WriteRune(r)
+		default:
+			printable.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
 		}
-		return r
-	}, text)
+		text = text[size:]
+	}
+	return printable.String()
+}
+
+// Nearest returns the names that are spelled most like word, at most most of them, the most similar first. Letter case does
+// not count. Equally similar names are in alphabetical order, and a name that is listed twice is returned once.
+func Nearest(word string, names []string, most int) []string {
+	word = strings.ToLower(word)
+	distance := func(name string) int { return levenshtein.ComputeDistance(word, strings.ToLower(name)) }
+	sorted := slices.Clone(names)
+	slices.SortFunc(sorted, func(a, b string) int {
+		return cmp.Or(cmp.Compare(distance(a), distance(b)), strings.Compare(a, b))
+	})
+	sorted = slices.Compact(sorted)
+	return sorted[:min(most, len(sorted))]
 }

@@ -299,10 +299,10 @@ func requestObject(request *admissionv1.AdmissionRequest) string {
 	return policies.Ref{Kind: short(request.Kind.Kind), Namespace: short(request.Namespace), Name: short(name)}.String()
 }
 
-// short truncates text of a request, which any client may have sent. API servers never send longer text.
+// short shortens text of a request, which any client may have sent. API servers never send longer text.
 func short(text string) string {
 	const most = 253 // the longest name of an object
-	return text[:min(len(text), most)]
+	return policies.Shorten(text, most)
 }
 
 func isDryRun(request *admissionv1.AdmissionRequest) bool {

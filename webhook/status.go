@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/bundle"
 )
 
@@ -127,7 +128,7 @@ func (s *statusWriter) record(policy *v1alpha1.SourceIPPolicy) {
 		s.recorder.Eventf(policy, nil, corev1.EventTypeNormal, ready.Reason, "Compile", "%s", ready.Message)
 		return
 	}
-	note := upTo(maxEventNote, degraded.Message+": "+ready.Message)
+	note := policies.Shorten(degraded.Message+": "+ready.Message, maxEventNote)
 	s.recorder.Eventf(policy, nil, corev1.EventTypeWarning, degraded.Reason, "Compile", "%s", note)
 }
 
@@ -170,14 +171,5 @@ func describe(problems []*bundle.Error) string {
 	for i, problem := range problems {
 		texts[i] = problem.Detail()
 	}
-	return upTo(maxConditionMessage, strings.Join(texts, "\n"))
-}
-
-// upTo returns text in at most that many bytes. If it has to cut the text, it ends with an ellipsis.
-func upTo(most int, text string) string {
-	const ellipsis = "…"
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most-len(ellipsis)], "") + ellipsis
+	return policies.Shorten(strings.Join(texts, "\n"), maxConditionMessage)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/bundle"
 )
 
@@ -35,7 +36,7 @@ func policyBenchCommand(s streams) *cobra.Command {
 				progress.done()
 				problems = append(problems, wrong...)
 				if err != nil {
-					fmt.Fprintf(s.err, "error: %s\n", printable(err.Error()))
+					fmt.Fprintf(s.err, "error: %s\n", policies.Printable(err.Error()))
 					ok = false
 				}
 				if len(costs) > 0 && !measured {

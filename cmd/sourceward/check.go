@@ -138,11 +138,11 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 	}
 
 	for _, e := range report.Errors {
-		fmt.Fprintf(s.err, "error: %s\n", printable(e.String()))
+		fmt.Fprintf(s.err, "error: %s\n", policies.Printable(e.String()))
 	}
 	if !flags.quiet {
 		for _, note := range append(manifests.Notes, run.unknownNamespaces()...) {
-			fmt.Fprintf(s.err, "note: %s\n", printable(note))
+			fmt.Fprintf(s.err, "note: %s\n", policies.Printable(note))
 		}
 	}
 	for _, output := range outputs {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/bundle"
 	"github.com/sourceward/sourceward/policies/manifest"
 )
@@ -72,10 +73,10 @@ func policyEval(ctx context.Context, s streams, flags evalFlags, paths []string)
 			"no Service or workload found in %s; name a file that holds one", strings.Join(flags.files, ", "))})
 	}
 	for _, e := range manifests.Errors {
-		fmt.Fprintf(s.err, "error: %s\n", printable(e.Error()))
+		fmt.Fprintf(s.err, "error: %s\n", policies.Printable(e.Error()))
 	}
 	for _, note := range manifests.Notes {
-		fmt.Fprintf(s.err, "note: %s\n", printable(note))
+		fmt.Fprintf(s.err, "note: %s\n", policies.Printable(note))
 	}
 	report := evalReport{}
 	compiler := bundle.NewCompiler()
@@ -95,7 +96,7 @@ func policyEval(ctx context.Context, s streams, flags evalFlags, paths []string)
 					Position: of.Object.Position(""),
 					Message:  fmt.Sprintf("%s: %s; fix the policy", of.Object.Ref, faultText(of.Fault)),
 				}
-				fmt.Fprintf(s.err, "error: %s\n", printable(fault.Error()))
+				fmt.Fprintf(s.err, "error: %s\n", policies.Printable(fault.Error()))
 			}
 		}
 	}

@@ -95,9 +95,9 @@ func (r evalReport) writeText(w io.Writer) error {
 			fmt.Fprintln(out)
 		}
 		fmt.Fprintf(out, "%s:%d %s, policy %s\n",
-			printable(e.File), e.Line, printable(e.Object.String()), printable(e.Policy))
+			policies.Printable(e.File), e.Line, policies.Printable(e.Object.String()), policies.Printable(e.Policy))
 		if !e.Matches {
-			fmt.Fprintf(out, "the policy does not match it: %s\n", printable(e.Why))
+			fmt.Fprintf(out, "the policy does not match it: %s\n", policies.Printable(e.Why))
 		} else {
 			fmt.Fprintf(out, "input: %s\n", indented(e.Input))
 		}
@@ -112,7 +112,7 @@ func (r evalReport) writeText(w io.Writer) error {
 			if f.Exempt != nil {
 				mode = "exempt"
 			}
-			fmt.Fprintf(out, "%d:%d  %s  %s  %s\n", f.Line, f.Column, mode, f.Rule, printable(f.Message))
+			fmt.Fprintf(out, "%d:%d  %s  %s  %s\n", f.Line, f.Column, mode, f.Rule, policies.Printable(f.Message))
 		}
 	}
 	return out.Flush()
@@ -120,10 +120,10 @@ func (r evalReport) writeText(w io.Writer) error {
 
 func (r evaluatedRule) writeText(w io.Writer) {
 	for _, p := range r.Printed {
-		fmt.Fprintf(w, "print: %s:%d: %s\n", printable(p.File), p.Line, printable(p.Text))
+		fmt.Fprintf(w, "print: %s:%d: %s\n", policies.Printable(p.File), p.Line, policies.Printable(p.Text))
 	}
 	for line := range strings.Lines(r.Trace) {
-		fmt.Fprintf(w, "trace: %s\n", printable(strings.TrimSuffix(line, "\n")))
+		fmt.Fprintf(w, "trace: %s\n", policies.Printable(strings.TrimSuffix(line, "\n")))
 	}
 	name := r.Module + "." + r.Rule
 	if r.Skipped {
@@ -132,7 +132,7 @@ func (r evaluatedRule) writeText(w io.Writer) {
 	}
 	fmt.Fprintf(w, "%s: %s\n", name, indented(r.Reasons))
 	if r.Fault != "" {
-		fmt.Fprintf(w, "%s fails: %s\n", name, printable(r.Fault))
+		fmt.Fprintf(w, "%s fails: %s\n", name, policies.Printable(r.Fault))
 	}
 }
 
@@ -144,7 +144,7 @@ func indented(value any) string {
 	}
 	lines := strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n")
 	for i, line := range lines {
-		lines[i] = printable(line)
+		lines[i] = policies.Printable(line)
 	}
 	return strings.Join(lines, "\n")
 }

@@ -26,7 +26,7 @@ func explainRule(s streams, id string, paths []string) error {
 			list += " --policy " + path
 		}
 		return fmt.Errorf("there is no rule %q; the nearest are %s; %q lists all rules",
-			id, strings.Join(nearest(id, ids), ", "), list)
+			id, strings.Join(policies.Nearest(id, ids, maxNearest), ", "), list)
 	}
 	_, err := io.WriteString(s.out, strings.Join(pages, "\n"))
 	return errors.Join(err, ownErr)

@@ -72,11 +72,11 @@ func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
 		return err
 	}
 	for _, p := range of.problems {
-		fmt.Fprintf(s.err, "error: %s\n", printable(p.line))
+		fmt.Fprintf(s.err, "error: %s\n", policies.Printable(p.line))
 		writeDetail(s.err, strings.TrimPrefix(p.detail, "\n"))
 	}
 	for _, note := range of.notes {
-		fmt.Fprintf(s.err, "note: %s\n", printable(note))
+		fmt.Fprintf(s.err, "note: %s\n", policies.Printable(note))
 	}
 	if of.object != nil {
 		if err := writeSettings(s.out, of, policies.Explain(of.policies, of.object, of.namespace)); err != nil {
@@ -136,8 +136,8 @@ func writeSettings(w io.Writer, of *subject, explanation policies.Explanation) e
 	if of.namespace.Assumed {
 		namespace = "labels unknown; add its manifest with -f"
 	}
-	fmt.Fprintf(out, "%s (%s) in Namespace %s (%s)\n\n", printable(of.object.String()), printable(own),
-		printable(of.namespace.Name), printable(namespace))
+	fmt.Fprintf(out, "%s (%s) in Namespace %s (%s)\n\n", policies.Printable(of.object.String()), policies.Printable(own),
+		policies.Printable(of.namespace.Name), policies.Printable(namespace))
 
 	if len(explanation.Policies) == 0 {
 		fmt.Fprintln(out, "There is no SourceIPPolicy: all settings are built-in.")
@@ -170,7 +170,7 @@ func writeSettings(w io.Writer, of *subject, explanation policies.Explanation) e
 	}
 	if rego := withRego(explanation.Policies); rego != nil && of.object.Workload != nil {
 		fmt.Fprintf(out, "\nA spread that the Rego of %s asks for overrides spread.* above.\n",
-			printable(strings.Join(rego, ", ")))
+			policies.Printable(strings.Join(rego, ", ")))
 	}
 	return out.Flush()
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/suite"
 )
 
@@ -30,7 +31,7 @@ func policyFmtCommand(s streams) *cobra.Command {
 			problems = append(problems, unformatted...)
 			out := bufio.NewWriter(s.out)
 			for _, path := range changed {
-				fmt.Fprintln(out, printable(path))
+				fmt.Fprintln(out, policies.Printable(path))
 			}
 			if err := out.Flush(); err != nil {
 				return err

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/jstemmer/go-junit-report/v2/junit"
+
+	"github.com/sourceward/sourceward/policies"
 )
 
 // writeJUnit writes the results as JUnit XML: one suite for each policy, and one for the problems. It has no times, so
@@ -22,7 +24,7 @@ func (r *testReport) writeJUnit(w io.Writer) error {
 			case result.Failure != "":
 				place := result.Place
 				place.Message = result.Failure
-				test.Failure = &junit.Result{Message: printable(place.Error()), Data: strings.Join(failureDetail(result), "\n")}
+				test.Failure = &junit.Result{Message: policies.Printable(place.Error()), Data: strings.Join(failureDetail(result), "\n")}
 			}
 			of.AddTestcase(test)
 		}
@@ -31,7 +33,7 @@ func (r *testReport) writeJUnit(w io.Writer) error {
 	if len(r.problems) > 0 {
 		of := junit.Testsuite{Name: "problems", ID: len(r.of), Time: "0"}
 		for i := range r.problems {
-			message := printable(r.problems[i].Error())
+			message := policies.Printable(r.problems[i].Error())
 			of.AddTestcase(junit.Testcase{Name: message, Classname: "problems", Error: &junit.Result{Message: message}})
 		}
 		suites.AddSuite(of)

@@ -68,7 +68,7 @@ func ownRules(s streams, paths []string) ([]policies.Rule, error) {
 		}
 	}
 	for _, e := range problems {
-		fmt.Fprintf(s.err, "error: %s\n", printable(e.Error()))
+		fmt.Fprintf(s.err, "error: %s\n", policies.Printable(e.Error()))
 	}
 	if problems != nil {
 		return rules, errReported

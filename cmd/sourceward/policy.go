@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/suite"
 )
 
@@ -50,7 +51,7 @@ func loadSuites(s streams, paths []string) (list []*suite.Policy, problems []sui
 	list, problems, err := suite.Load(paths)
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
-			fmt.Fprintf(s.err, "error: %s\n", printable(strings.TrimSuffix(line, "\n")))
+			fmt.Fprintf(s.err, "error: %s\n", policies.Printable(strings.TrimSuffix(line, "\n")))
 		}
 	}
 	return list, problems, err == nil
@@ -66,7 +67,7 @@ func writeErrors(s streams, problems []suite.Problem) {
 
 // writeProblem writes a problem and, below it, the line of Rego that causes it.
 func writeProblem(w io.Writer, problem *suite.Problem) {
-	fmt.Fprintln(w, printable(problem.Error()))
+	fmt.Fprintln(w, policies.Printable(problem.Error()))
 	writeDetail(w, problem.Detail())
 }
 
@@ -74,7 +75,7 @@ func writeProblem(w io.Writer, problem *suite.Problem) {
 // its column.
 func writeDetail(w io.Writer, detail string) {
 	for line := range strings.Lines(detail) {
-		fmt.Fprintln(w, printable(strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "    ")))
+		fmt.Fprintln(w, policies.Printable(strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "    ")))
 	}
 }
 

@@ -21,25 +21,25 @@ func (r *report) writeText(w io.Writer, colored, quiet bool) error {
 				fmt.Fprintln(out)
 			}
 			file = f.File
-			fmt.Fprintln(out, p.heading.Sprint(printable(file)))
+			fmt.Fprintln(out, p.heading.Sprint(policies.Printable(file)))
 		}
 		mode := p.modes[f.Mode].Sprint(f.Mode)
 		if f.Exempt != nil {
 			mode = p.exempt.Sprint("exempt")
 		}
 		fmt.Fprintf(out, "  %s  %s  %s  %s\n",
-			p.dim.Sprintf("%d:%d", f.Line, f.Column), mode, p.bold.Sprint(f.Rule), printable(f.Object.String()))
-		fmt.Fprintf(out, "      %s\n", printable(f.Message))
+			p.dim.Sprintf("%d:%d", f.Line, f.Column), mode, p.bold.Sprint(f.Rule), policies.Printable(f.Object.String()))
+		fmt.Fprintf(out, "      %s\n", policies.Printable(f.Message))
 		if len(f.Because) > 0 {
-			fmt.Fprintf(out, "      because of %s\n", printable(refs(f.Because)))
+			fmt.Fprintf(out, "      because of %s\n", policies.Printable(refs(f.Because)))
 		}
 		switch {
 		case f.Exempt != nil && f.Exempt.Until != "":
-			fmt.Fprintf(out, "      exempt until %s: %s\n", f.Exempt.Until, printable(f.Exempt.Reason))
+			fmt.Fprintf(out, "      exempt until %s: %s\n", f.Exempt.Until, policies.Printable(f.Exempt.Reason))
 		case f.Exempt != nil:
-			fmt.Fprintf(out, "      exempt: %s\n", printable(f.Exempt.Reason))
+			fmt.Fprintf(out, "      exempt: %s\n", policies.Printable(f.Exempt.Reason))
 		case f.Fix != "":
-			fmt.Fprintf(out, "      fix: %s\n", printable(f.Fix))
+			fmt.Fprintf(out, "      fix: %s\n", policies.Printable(f.Fix))
 		}
 	}
 	if r.diff != "" {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aymanbagabas/go-udiff"
 
+	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/suite"
 )
 
@@ -51,7 +52,7 @@ func (r *testReport) writeText(w io.Writer) error {
 				tests++
 			}
 			if result.Updated {
-				fmt.Fprintf(out, "%s: written\n", printable(result.Place.File))
+				fmt.Fprintf(out, "%s: written\n", policies.Printable(result.Place.File))
 			}
 			if result.Failure == "" {
 				continue
@@ -61,7 +62,7 @@ func (r *testReport) writeText(w io.Writer) error {
 			if !result.IsCase() {
 				failure.Message = result.Name + ": " + result.Failure
 			}
-			fmt.Fprintln(out, printable(failure.Error()))
+			fmt.Fprintln(out, policies.Printable(failure.Error()))
 			for _, line := range failureDetail(result) {
 				fmt.Fprintf(out, "  %s\n", line)
 			}
@@ -69,7 +70,7 @@ func (r *testReport) writeText(w io.Writer) error {
 	}
 	for _, tested := range r.of {
 		for _, of := range tested.Coverage {
-			fmt.Fprintln(out, printable(of.String()))
+			fmt.Fprintln(out, policies.Printable(of.String()))
 		}
 	}
 	summary := fmt.Sprintf("%s, %s, %s: ", policyCount(len(r.of)), count(tests, "test"), count(cases, "case"))
@@ -97,11 +98,11 @@ func (r *testReport) writeText(w io.Writer) error {
 func failureDetail(result suite.Result) []string {
 	var lines []string
 	for _, text := range result.Printed {
-		lines = append(lines, "print: "+printable(text))
+		lines = append(lines, "print: "+policies.Printable(text))
 	}
 	if result.Want != result.Got {
 		for line := range strings.Lines(udiff.Unified("want", "got", result.Want, result.Got)) {
-			lines = append(lines, printable(strings.TrimSuffix(line, "\n")))
+			lines = append(lines, policies.Printable(strings.TrimSuffix(line, "\n")))
 		}
 	}
 	return lines

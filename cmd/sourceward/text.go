@@ -3,29 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/sourceward/sourceward/policies"
 )
-
-// printable escapes characters that are not printable, such as line breaks and the control sequences of terminals, as
-// Go does: text from a manifest must not look like output of Sourceward.
-func printable(text string) string {
-	if !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return text
-	}
-	var shown strings.Builder
-	for _, r := range text {
-		if unicode.IsPrint(r) {
-			shown.WriteRune(r)
-		} else {
-			shown.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
-		}
-	}
-	return shown.String()
-}
 
 func refs(list []policies.Ref) string {
 	names := make([]string, len(list))
@@ -71,7 +52,7 @@ func wrap(text, indent string, width int) string {
 // row writes a row of a table. The cells may hold text from manifests.
 func row(w io.Writer, cells ...string) {
 	for i, cell := range cells {
-		cells[i] = printable(cell)
+		cells[i] = policies.Printable(cell)
 	}
 	fmt.Fprintln(w, strings.Join(cells, "\t"))
 }

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agnivade/levenshtein"
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage"
@@ -256,7 +255,8 @@ func checkRules(modes []v1alpha1.RuleMode, declared []string, hasRego bool) []*E
 		case !known && !slices.Contains(declared, mode.ID):
 			problems = append(problems, &Error{Path: path + "/id", Message: fmt.Sprintf(
 				`spec.rules[%d].id: there is no rule %q; the nearest are %s; "sourceward rules" lists all%s`,
-				i, mode.ID, strings.Join(nearest(mode.ID, append(ruleIDs(), declared...), 3), ", "), ownRules(declared, hasRego))})
+				i, mode.ID, strings.Join(policies.Nearest(mode.ID, append(ruleIDs(), declared...), 3), ", "),
+				ownRules(declared, hasRego))})
 		case mode.ID == "policy-not-evaluated":
 			problems = append(problems, &Error{Path: path + "/id", Message: fmt.Sprintf(
 				"spec.rules[%d].id: policy-not-evaluated takes its mode from spec.evaluationFailure; set that field instead", i)})
@@ -686,16 +686,7 @@ func closest(names []string, word string) string {
 		return strings.Join(names, ", ")
 	}
 	const shown = 5
-	return fmt.Sprintf("%s, or %d others", strings.Join(nearest(word, names, shown), ", "), len(names)-shown)
-}
-
-// nearest returns the n names that are spelled most like a word, nearest first. Equally near names keep their order.
-func nearest(word string, names []string, n int) []string {
-	sorted := slices.Clone(names)
-	slices.SortStableFunc(sorted, func(a, b string) int {
-		return cmp.Compare(levenshtein.ComputeDistance(a, word), levenshtein.ComputeDistance(b, word))
-	})
-	return sorted[:min(n, len(sorted))]
+	return fmt.Sprintf("%s, or %d others", strings.Join(policies.Nearest(word, names, shown), ", "), len(names)-shown)
 }
 
 func unquoted(value ast.Value) string { return strings.Trim(value.String(), `"`) }

@@ -326,14 +326,13 @@ func wantedOf(key string) string {
 	}
 }
 
-// shortened cuts the texts of a member to MaxText. A long text, which may come from the object under review, must not
+// shortened shortens the texts of a member to MaxText. A long text, which may come from the object under review, must not
 // make the denial invalid.
 func shortened(member any) any {
 	object, _ := member.(map[string]any)
 	for key, value := range object {
 		if text, ok := value.(string); ok && len(text) > MaxText {
-			const ellipsis = "…"
-			object[key] = strings.ToValidUTF8(text[:MaxText-len(ellipsis)], "") + ellipsis
+			object[key] = policies.Shorten(text, MaxText)
 		}
 	}
 	return member
