@@ -45,7 +45,7 @@ func TestLoadPolicies(t *testing.T) {
 		want      []string
 		wantError []string
 	}{
-		"several documents, of which other objects are ignored": {
+		"several documents; other objects are ignored": {
 			files: map[string]string{
 				"a.yaml": edge + "---\n# none\n---\n" + service("web") + "---\n- a\n---\n" +
 					strings.Replace(edge, "edge", "other", 1),

@@ -14,7 +14,7 @@ deny contains finding if {
 	environment in input.parameters.environments
 
 	finding := {
-		"message": sprintf("type NodePort is not allowed in environment %s", [environment]),
+		"message": sprintf("NodePort is forbidden in environment %s", [environment]),
 		"path": "/spec/type",
 		"fix": "set type LoadBalancer",
 	}
