@@ -9,10 +9,10 @@ import (
 	"github.com/sourceward/sourceward/policies/bundle"
 )
 
-// Format formats the Rego of policies as opa fmt does, and converts Rego v0 to v1. It then copies the text of each
-// module that has a file into its policy; all other bytes of the YAML stay the same. It returns the sorted paths of the
-// files that changed, and a Problem for each module or test that cannot be parsed, which it does not change. The error
-// is non-nil when a file cannot be read or written.
+// Format formats the Rego of policies as opa fmt does, and converts Rego v0 to v1. It writes the text of each module or
+// test to its file, and that of each module into its policy too; all other bytes of the YAML stay the same. It returns
+// the sorted paths of the files that changed, and a Problem for each module or test that cannot be parsed, which it
+// does not change. The error is non-nil when a file cannot be read or written.
 func Format(list []*Policy) (changed []string, problems []Problem, err error) {
 	for _, p := range list {
 		var operations []policies.PatchOperation
