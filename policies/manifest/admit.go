@@ -6,9 +6,9 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// Admit lets the neighbours of an object see it as a webhook would have changed it. The object itself
-// stays as it was read.
-// The error is non-nil when the operations do not apply to the object.
+// Admit applies operations to a copy of o and makes the neighbours of o see that copy, as they would after a
+// mutating webhook has changed it. o itself does not change.
+// The error is non-nil when the operations cannot be applied to the object.
 func (m *Manifests) Admit(o *Object, operations []policies.PatchOperation) error {
 	admitted, err := o.Patched(operations)
 	if err != nil {

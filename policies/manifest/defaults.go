@@ -11,10 +11,10 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// setDefaults writes into a Service or a workload of Kubernetes' own kinds what an API server of this version would have
-// written before any webhook saw it, so that rules, and Rego, judge the same object in a file and in
-// a cluster. Values that the server allocates, such as clusterIP, stay absent, and so do the defaults of
-// volumes, of lifecycle hooks and of what CustomResourceDefinitions bring.
+// setDefaults sets the defaults that an API server of this version sets before it calls any webhook. It does so for
+// Services and for Kubernetes' own kinds of workloads, so that rules and Rego see the same object in a file and in a
+// cluster. It sets neither values that the server allocates, such as clusterIP, nor the defaults of volumes,
+// lifecycle hooks and custom resources.
 //
 // Source: kubernetes v1.37.1, pkg/apis/core/v1/defaults.go and pkg/apis/apps/v1/defaults.go.
 func setDefaults(content map[string]any, version policies.Version) {
@@ -41,7 +41,8 @@ func setDefaults(content map[string]any, version policies.Version) {
 		setPodDefaults(object(object(spec, "template"), "spec"))
 	case "apps/v1 DaemonSet":
 		set(spec, "revisionHistoryLimit", int64(10))
-		setStrategyDefaults(object(spec, "updateStrategy"), map[string]any{"maxUnavailable": int64(1), "maxSurge": int64(0)})
+		rolling := map[string]any{"maxUnavailable": int64(1), "maxSurge": int64(0)}
+		setStrategyDefaults(object(spec, "updateStrategy"), rolling)
 		setPodDefaults(object(object(spec, "template"), "spec"))
 	case "apps/v1 ReplicaSet":
 		set(spec, "replicas", int64(1))
@@ -49,7 +50,8 @@ func setDefaults(content map[string]any, version policies.Version) {
 	}
 }
 
-// setStrategyDefaults makes RollingUpdate, with these numbers, of a strategy that names no other.
+// setStrategyDefaults sets the type of a strategy to RollingUpdate if it has none. If the type is RollingUpdate, it
+// sets those of the numbers, keyed by field name, that are absent.
 func setStrategyDefaults(strategy, numbers map[string]any) {
 	set(strategy, "type", "RollingUpdate")
 	if strategy["type"] != "RollingUpdate" {
@@ -65,12 +67,14 @@ func setServiceDefaults(spec map[string]any, version policies.Version) {
 	set(spec, "type", string(corev1.ServiceTypeClusterIP))
 	set(spec, "sessionAffinity", string(corev1.ServiceAffinityNone))
 	if spec["sessionAffinity"] == string(corev1.ServiceAffinityClientIP) {
-		set(object(object(spec, "sessionAffinityConfig"), "clientIP"), "timeoutSeconds", int64(corev1.DefaultClientIPServiceAffinitySeconds))
+		clientIP := object(object(spec, "sessionAffinityConfig"), "clientIP")
+		set(clientIP, "timeoutSeconds", int64(corev1.DefaultClientIPServiceAffinitySeconds))
 	}
 	for _, port := range objects(spec["ports"]) {
 		set(port, "protocol", string(corev1.ProtocolTCP))
 		number, ok := port["port"].(int64)
-		if target := port["targetPort"]; ok && number <= math.MaxInt32 && (target == nil || target == "" || target == int64(0)) {
+		target := port["targetPort"]
+		if ok && number <= math.MaxInt32 && (target == nil || target == "" || target == int64(0)) {
 			port["targetPort"] = number
 		}
 	}
@@ -138,7 +142,8 @@ func setContainerDefaults(container map[string]any) {
 	}
 }
 
-// pullPolicy is Always for the tag latest, which is also that of an image without tag and digest.
+// pullPolicy returns Always for the tag latest, which is also the default of an image without a tag and a digest, and
+// IfNotPresent for any other image.
 func pullPolicy(image string) string {
 	name := image[strings.LastIndex(image, "/")+1:]
 	_, tag, tagged := strings.Cut(name, ":")
@@ -148,7 +153,7 @@ func pullPolicy(image string) string {
 	return string(corev1.PullAlways)
 }
 
-// set gives a member a value where it has none, or one that the API server takes for none.
+// set sets a member that is absent, or that has a value which the API server treats as absent: null or "".
 func set(object map[string]any, key string, value any) {
 	switch object[key] {
 	case nil, "":
@@ -156,8 +161,8 @@ func set(object map[string]any, key string, value any) {
 	}
 }
 
-// object returns the object at a key, which it makes if nothing is there. What is something else
-// stays as it is, for decoding to refuse.
+// object returns the object at a key, and creates it if the key is absent. It does not replace a value of another
+// type: decoding reports that one later.
 func object(parent map[string]any, key string) map[string]any {
 	switch child := parent[key].(type) {
 	case map[string]any:
@@ -171,7 +176,7 @@ func object(parent map[string]any, key string) map[string]any {
 	}
 }
 
-// objects are the elements of a list that are objects.
+// objects returns those elements of a list that are objects.
 func objects(list any) []map[string]any {
 	elements, _ := list.([]any)
 	var found []map[string]any

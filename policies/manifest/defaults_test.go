@@ -9,7 +9,7 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// content is the content of a text of one document.
+// content returns the content of a text that holds one document.
 func content(t testing.TB, text string) map[string]any {
 	t.Helper()
 	documents, errs := Parse("", []byte(text))
@@ -22,60 +22,64 @@ func content(t testing.TB, text string) map[string]any {
 func TestServiceGetsTheDefaultsOfTheAPIServer(t *testing.T) {
 	t.Parallel()
 	newest := policies.Newest
+	// Defaults of every Service but those of type ExternalName, unless it sets the fields itself.
+	const common = "sessionAffinity: None, internalTrafficPolicy: Cluster"
 	tests := map[string]struct {
 		version    policies.Version
 		spec, want string
 	}{
 		"no type is ClusterIP": {
-			newest, "{}", "{type: ClusterIP, sessionAffinity: None, internalTrafficPolicy: Cluster}",
+			newest, "{}", "{type: ClusterIP, " + common + "}",
 		},
-		"an empty value is none": {
-			newest, "{type: '', sessionAffinity: '', internalTrafficPolicy: null}", "{type: ClusterIP, sessionAffinity: None, internalTrafficPolicy: Cluster}",
+		"an empty value counts as absent": {
+			newest, "{type: '', sessionAffinity: '', internalTrafficPolicy: null}", "{type: ClusterIP, " + common + "}",
 		},
 		"NodePort has a traffic policy": {
-			newest, "{type: NodePort}", "{type: NodePort, sessionAffinity: None, internalTrafficPolicy: Cluster, externalTrafficPolicy: Cluster}",
+			newest, "{type: NodePort}", "{type: NodePort, " + common + ", externalTrafficPolicy: Cluster}",
 		},
 		"LoadBalancer has node ports too": {
 			newest, "{type: LoadBalancer}",
-			"{type: LoadBalancer, sessionAffinity: None, internalTrafficPolicy: Cluster, externalTrafficPolicy: Cluster, allocateLoadBalancerNodePorts: true}",
+			"{type: LoadBalancer, " + common + ", externalTrafficPolicy: Cluster, allocateLoadBalancerNodePorts: true}",
 		},
 		"ExternalName has no traffic policy at all": {
 			newest, "{type: ExternalName, externalName: a.example, externalIPs: [192.0.2.1]}",
 			"{type: ExternalName, externalName: a.example, externalIPs: [192.0.2.1], sessionAffinity: None}",
 		},
 		"a headless Service is like any ClusterIP": {
-			newest, "{clusterIP: None}", "{clusterIP: None, type: ClusterIP, sessionAffinity: None, internalTrafficPolicy: Cluster}",
+			newest, "{clusterIP: None}", "{clusterIP: None, type: ClusterIP, " + common + "}",
 		},
 		"ClusterIP with externalIPs has a traffic policy from 1.29 on": {
 			policies.Version{Major: 1, Minor: 29}, "{externalIPs: [192.0.2.1]}",
-			"{externalIPs: [192.0.2.1], type: ClusterIP, sessionAffinity: None, internalTrafficPolicy: Cluster, externalTrafficPolicy: Cluster}",
+			"{externalIPs: [192.0.2.1], type: ClusterIP, " + common + ", externalTrafficPolicy: Cluster}",
 		},
 		"ClusterIP with externalIPs has none on 1.28": {
 			policies.Version{Major: 1, Minor: 28}, "{externalIPs: [192.0.2.1]}",
-			"{externalIPs: [192.0.2.1], type: ClusterIP, sessionAffinity: None, internalTrafficPolicy: Cluster}",
+			"{externalIPs: [192.0.2.1], type: ClusterIP, " + common + "}",
 		},
 		"ClusterIP with an empty list of externalIPs has none": {
-			newest, "{externalIPs: []}", "{externalIPs: [], type: ClusterIP, sessionAffinity: None, internalTrafficPolicy: Cluster}",
+			newest, "{externalIPs: []}", "{externalIPs: [], type: ClusterIP, " + common + "}",
 		},
 		"ClientIP has a timeout": {
 			newest, "{sessionAffinity: ClientIP}",
-			"{type: ClusterIP, sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 10800}}, internalTrafficPolicy: Cluster}",
+			"{type: ClusterIP, sessionAffinity: ClientIP, " +
+				"sessionAffinityConfig: {clientIP: {timeoutSeconds: 10800}}, internalTrafficPolicy: Cluster}",
 		},
 		"a port has a protocol, and its own number as target": {
-			newest, "{ports: [{port: 80}, {port: 53, protocol: UDP, targetPort: dns}, {port: 1, targetPort: 0}, {port: 2, targetPort: ''}]}",
+			newest, "{ports: [{port: 80}, {port: 53, protocol: UDP, targetPort: dns}, " +
+				"{port: 1, targetPort: 0}, {port: 2, targetPort: ''}]}",
 			"{ports: [{port: 80, protocol: TCP, targetPort: 80}, {port: 53, protocol: UDP, targetPort: dns}, " +
 				"{port: 1, protocol: TCP, targetPort: 1}, {port: 2, protocol: TCP, targetPort: 2}], " +
-				"type: ClusterIP, sessionAffinity: None, internalTrafficPolicy: Cluster}",
+				"type: ClusterIP, " + common + "}",
 		},
-		"what is written stays": {
+		"values that are set stay": {
 			newest, "{type: LoadBalancer, sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 10}}, " +
 				"internalTrafficPolicy: Local, externalTrafficPolicy: Local, allocateLoadBalancerNodePorts: false}",
 			"{type: LoadBalancer, sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 10}}, " +
 				"internalTrafficPolicy: Local, externalTrafficPolicy: Local, allocateLoadBalancerNodePorts: false}",
 		},
-		"a traffic policy stays where it may not be": {
+		"a traffic policy stays where it is not allowed": {
 			newest, "{type: ClusterIP, externalTrafficPolicy: Local}",
-			"{type: ClusterIP, externalTrafficPolicy: Local, sessionAffinity: None, internalTrafficPolicy: Cluster}",
+			"{type: ClusterIP, externalTrafficPolicy: Local, " + common + "}",
 		},
 	}
 	for name, test := range tests {
@@ -113,7 +117,12 @@ spec:
         terminationMessagePath: /d
         terminationMessagePolicy: FallbackToLogsOnError
         ports: [{containerPort: 53, protocol: UDP}]
-        readinessProbe: {httpGet: {port: 1, path: /r, scheme: HTTPS}, timeoutSeconds: 2, periodSeconds: 2, successThreshold: 2, failureThreshold: 2}
+        readinessProbe:
+          httpGet: {port: 1, path: /r, scheme: HTTPS}
+          timeoutSeconds: 2
+          periodSeconds: 2
+          successThreshold: 2
+          failureThreshold: 2
 `
 
 const wholeService = `
@@ -133,51 +142,61 @@ func TestDeploymentGetsTheDefaultsOfTheAPIServer(t *testing.T) {
 	t.Parallel()
 	const defaulted = "replicas: 1, revisionHistoryLimit: 10, progressDeadlineSeconds: 600"
 	const rolling = "strategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 25%, maxSurge: 25%}}"
-	const pod = "restartPolicy: Always, dnsPolicy: ClusterFirst, schedulerName: default-scheduler, terminationGracePeriodSeconds: 30, securityContext: {}"
+	const pod = "restartPolicy: Always, dnsPolicy: ClusterFirst, schedulerName: default-scheduler, " +
+		"terminationGracePeriodSeconds: 30, securityContext: {}"
 	const message = "terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File"
-	const probe = "{httpGet: {port: 1, path: /, scheme: HTTP}, timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failureThreshold: 3}"
+	const probe = "{httpGet: {port: 1, path: /, scheme: HTTP}, " +
+		"timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failureThreshold: 3}"
+	const template = "template: {spec: {" + pod + "}}"
+	const deployment = "apiVersion: apps/v1, kind: Deployment"
 	tests := map[string]struct{ text, want string }{
 		"an empty template": {
-			"{apiVersion: apps/v1, kind: Deployment, spec: {template: {}}}",
-			"{apiVersion: apps/v1, kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + "}}}}",
+			"{" + deployment + ", spec: {template: {}}}",
+			"{" + deployment + ", spec: {" + defaulted + ", " + rolling + ", " + template + "}}",
 		},
-		"Recreate rolls nothing": {
-			"{apiVersion: apps/v1, kind: Deployment, spec: {strategy: {type: Recreate}, template: {}}}",
-			"{apiVersion: apps/v1, kind: Deployment, spec: {" + defaulted + ", strategy: {type: Recreate}, template: {spec: {" + pod + "}}}}",
+		"Recreate has no rolling update": {
+			"{" + deployment + ", spec: {strategy: {type: Recreate}, template: {}}}",
+			"{" + deployment + ", spec: {" + defaulted + ", strategy: {type: Recreate}, " + template + "}}",
 		},
 		"a service account has its old name too": {
-			"{apiVersion: apps/v1, kind: Deployment, spec: {template: {spec: {serviceAccountName: a}}}}",
-			"{apiVersion: apps/v1, kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + ", serviceAccountName: a, serviceAccount: a}}}}",
+			"{" + deployment + ", spec: {template: {spec: {serviceAccountName: a}}}}",
+			"{" + deployment + ", spec: {" + defaulted + ", " + rolling + ", " +
+				"template: {spec: {" + pod + ", serviceAccountName: a, serviceAccount: a}}}}",
 		},
 		"a service account by its old name has the new one": {
-			"{apiVersion: apps/v1, kind: Deployment, spec: {template: {spec: {serviceAccount: a}}}}",
-			"{apiVersion: apps/v1, kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + ", serviceAccountName: a, serviceAccount: a}}}}",
+			"{" + deployment + ", spec: {template: {spec: {serviceAccount: a}}}}",
+			"{" + deployment + ", spec: {" + defaulted + ", " + rolling + ", " +
+				"template: {spec: {" + pod + ", serviceAccountName: a, serviceAccount: a}}}}",
 		},
 		"containers of both kinds, their ports and probes": {
-			"{apiVersion: apps/v1, kind: Deployment, spec: {template: {spec: {containers: [{name: a, ports: [{containerPort: 80}], startupProbe: {httpGet: {port: 1}}}], initContainers: [{name: b}]}}}}",
-			"{apiVersion: apps/v1, kind: Deployment, spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + ", " +
-				"containers: [{name: a, ports: [{containerPort: 80, protocol: TCP}], startupProbe: " + probe + ", imagePullPolicy: Always, " + message + "}], " +
+			"{" + deployment + ", spec: {template: {spec: {containers: [{name: a, ports: [{containerPort: 80}], " +
+				"startupProbe: {httpGet: {port: 1}}}], initContainers: [{name: b}]}}}}",
+			"{" + deployment + ", spec: {" + defaulted + ", " + rolling + ", template: {spec: {" + pod + ", " +
+				"containers: [{name: a, ports: [{containerPort: 80, protocol: TCP}], startupProbe: " + probe + ", " +
+				"imagePullPolicy: Always, " + message + "}], " +
 				"initContainers: [{name: b, imagePullPolicy: Always, " + message + "}]}}}}",
 		},
-		"what is written stays": {wholeDeployment, wholeDeployment},
-		"a StatefulSet replaces one after the other": {
+		"values that are set stay": {wholeDeployment, wholeDeployment},
+		"a StatefulSet has a rolling update": {
 			"{apiVersion: apps/v1, kind: StatefulSet, spec: {template: {}}}",
-			"{apiVersion: apps/v1, kind: StatefulSet, spec: {replicas: 1, revisionHistoryLimit: 10, podManagementPolicy: OrderedReady, " +
+			"{apiVersion: apps/v1, kind: StatefulSet, " +
+				"spec: {replicas: 1, revisionHistoryLimit: 10, podManagementPolicy: OrderedReady, " +
 				"updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 0}}, " +
-				"persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: Retain}, template: {spec: {" + pod + "}}}}",
+				"persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: Retain}, " + template + "}}",
 		},
-		"a DaemonSet replaces one after the other": {
+		"a DaemonSet has a rolling update": {
 			"{apiVersion: apps/v1, kind: DaemonSet, spec: {template: {}}}",
 			"{apiVersion: apps/v1, kind: DaemonSet, spec: {revisionHistoryLimit: 10, " +
-				"updateStrategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 1, maxSurge: 0}}, template: {spec: {" + pod + "}}}}",
+				"updateStrategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 1, maxSurge: 0}}, " + template + "}}",
 		},
-		"a DaemonSet that replaces nothing": {
+		"a DaemonSet with OnDelete has no rolling update": {
 			"{apiVersion: apps/v1, kind: DaemonSet, spec: {updateStrategy: {type: OnDelete}, template: {}}}",
-			"{apiVersion: apps/v1, kind: DaemonSet, spec: {revisionHistoryLimit: 10, updateStrategy: {type: OnDelete}, template: {spec: {" + pod + "}}}}",
+			"{apiVersion: apps/v1, kind: DaemonSet, " +
+				"spec: {revisionHistoryLimit: 10, updateStrategy: {type: OnDelete}, " + template + "}}",
 		},
 		"a ReplicaSet": {
 			"{apiVersion: apps/v1, kind: ReplicaSet, spec: {template: {}}}",
-			"{apiVersion: apps/v1, kind: ReplicaSet, spec: {replicas: 1, template: {spec: {" + pod + "}}}}",
+			"{apiVersion: apps/v1, kind: ReplicaSet, spec: {replicas: 1, " + template + "}}",
 		},
 		"a Pod": {"{apiVersion: v1, kind: Pod, spec: {}}", "{apiVersion: v1, kind: Pod, spec: {" + pod + "}}"},
 		"other kinds stay": {
@@ -218,14 +237,17 @@ func TestPullPolicyIsAlwaysForLatest(t *testing.T) {
 	}
 }
 
-// TestDefaultsNeverReplaceAValueOfWhateverType puts values of all types in all places.
-func TestDefaultsNeverReplaceAValueOfWhateverType(t *testing.T) {
+// TestDefaultsNeverReplaceAValueOfAnyType puts values of all types in all places.
+func TestDefaultsNeverReplaceAValueOfAnyType(t *testing.T) {
 	t.Parallel()
+	values := []any{
+		nil, "", "text", int64(7), 1.5, true, []any{}, []any{nil, "text"}, map[string]any{}, map[string]any{"a": "b"},
+	}
 	for name, text := range map[string]string{"Service": wholeService, "Deployment": wholeDeployment} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			whole := content(t, text)
-			for _, odd := range []any{nil, "", "text", int64(7), 1.5, true, []any{}, []any{nil, "text"}, map[string]any{}, map[string]any{"a": "b"}} {
+			for _, odd := range values {
 				everywhere(whole, odd, func() {
 					got := runtime.DeepCopyJSON(whole)
 					setDefaults(got, policies.Newest)
@@ -235,7 +257,7 @@ func TestDefaultsNeverReplaceAValueOfWhateverType(t *testing.T) {
 					again := runtime.DeepCopyJSON(got)
 					setDefaults(again, policies.Newest)
 					if diff := cmp.Diff(got, again); diff != "" {
-						t.Errorf("setDefaults() is not the same twice (-once +twice):\n%s", diff)
+						t.Errorf("a second setDefaults() changes the object (-once +twice):\n%s", diff)
 					}
 				})
 			}
@@ -243,7 +265,7 @@ func TestDefaultsNeverReplaceAValueOfWhateverType(t *testing.T) {
 	}
 }
 
-// everywhere puts a value in each place below another in turn, and visits.
+// everywhere replaces each value below another one by odd, one at a time, and calls visit each time.
 func everywhere(value, odd any, visit func()) {
 	switch value := value.(type) {
 	case map[string]any:
@@ -263,7 +285,7 @@ func everywhere(value, odd any, visit func()) {
 	}
 }
 
-// holds tells whether a value has all that a part of it says. Null and the empty text say nothing.
+// holds reports whether a value has everything that is in part. Null and the empty string match anything.
 func holds(value, part any) bool {
 	switch part := part.(type) {
 	case nil:

@@ -1,5 +1,5 @@
-// Package manifest turns YAML and JSON files into objects that remember file, line and column, and
-// writes repairs back into the files with all the rest of their text kept.
+// Package manifest reads YAML and JSON files into objects that remember their file, line and column. It writes
+// repairs back into the files and keeps all other text as it was.
 package manifest
 
 import (
@@ -20,28 +20,28 @@ import (
 )
 
 const (
-	// maxExpanded bounds the values that aliases add to one document: far beyond any manifest, and
-	// little enough memory that a file made to explode (the "billion laughs") does no harm.
+	// maxExpanded bounds the number of values that aliases add to one document. It is far more than any manifest
+	// needs, and little enough memory that a "billion laughs" file, which is made to exhaust it, does no harm.
 	maxExpanded = 1_000_000
-	// maxDepth is where the JSON decoder of the API server gives up too. It also keeps aliases from
-	// chaining deep documents into one that overflows the stack.
+	// maxDepth bounds how deep values are nested. It is also the limit of the API server's JSON decoder. It also keeps
+	// aliases from combining deep values into one that overflows the stack.
 	maxDepth = 10_000
 )
 
-// Position is a place in a file. Line and Column count from 1, columns in characters; where a column
-// is not known it is 0, and the zero Position is the file as a whole.
+// Position is a place in a file. Line and Column count from 1; columns count characters. Column is 0 if it is not
+// known. The zero Position stands for the file as a whole.
 type Position struct{ Line, Column int }
 
-// Error is what is wrong at one place of a file.
+// Error is one problem at one place in a file.
 type Error struct {
-	// File is the name that Parse was given.
+	// File is the name that was passed to Parse.
 	File string
 	Position
-	// Message is one line: what is wrong and what to do about it.
+	// Message is one line that says what is wrong and how to fix it.
 	Message string
 }
 
-// Error is "file:line:column: message", without the parts that are not known.
+// Error returns "file:line:column: message". It omits the parts that are not known.
 func (e *Error) Error() string {
 	var place string
 	if e.File != "" {
@@ -60,28 +60,26 @@ func (e *Error) Error() string {
 
 // Document is one document of a YAML stream, or one object of a JSON file.
 type Document struct {
-	// File is the name that Parse was given.
+	// File is the name that was passed to Parse.
 	File string
-	// Index is the number of the document in its file, from 0, as Patch counts them. Empty documents
-	// count.
+	// Index is the number of the document in its file, counted from 0, as in Patch. Empty documents count.
 	Index int
-	// Content is what the API server would read, in the types string, bool, int64, float64, nil,
-	// []any and map[string]any. It is nil if the document is not a mapping.
+	// Content is the document as the API server would read it, in values of the types string, bool, int64, float64,
+	// nil, []any and map[string]any. It is nil if the document is not a mapping.
 	Content map[string]any
 
 	chunk chunk
 	last  *lastAsked
 }
 
-// lastAsked is the outline of the document that was asked for a Position last. The objects of a List
-// are asked for many, one after the other, and keeping the nodes of all documents would take more
-// memory than the documents.
+// lastAsked caches the outline of the document whose Position was called last. Callers look up many positions of one
+// document in a row, such as those of the objects of a List. Keeping the nodes of all documents would take more memory
+// than the documents themselves.
 type lastAsked struct{ atomic.Pointer[outline] }
 
-// Parse reads all documents of a file, YAML or JSON, with the meaning that kubectl gives them; file
-// only names it. A document that cannot be read is one Error and does not keep the others from being
-// read. A document of nothing but comments is neither. The documents refer to data, which must not
-// be changed as long as they are used.
+// Parse reads all documents of a YAML or JSON file as kubectl would. file is only the name for messages. For a document
+// that cannot be read it returns one Error, and reads the others. For a document that holds only comments it returns
+// nothing. The documents refer to data, which must not change while they are in use.
 func Parse(file string, data []byte) ([]*Document, []*Error) {
 	return parse(file, data, new(lastAsked))
 }
@@ -103,10 +101,10 @@ func parse(file string, data []byte, last *lastAsked) ([]*Document, []*Error) {
 	return documents, errs
 }
 
-// Position is where the value that a JSON Pointer (RFC 6901) names was written: the key of a member,
-// the element of a list. What came by an alias or a merge key is found where it is written out. For
-// a path that does not exist it is the place of the nearest ancestor that does; for "" it is the
-// start of the document, the first key.
+// Position returns the place of the value at a JSON Pointer (RFC 6901): that of its key in a mapping, or of the element
+// in a list. For a value that comes from an alias or a merge key, it returns the place where the value is written out.
+// For a path that does not exist, it returns the place of the nearest ancestor that does. For "" it returns the start
+// of the document, which is its first key.
 func (d *Document) Position(pointer string) Position {
 	outline := d.outline()
 	if outline == nil {
@@ -127,8 +125,8 @@ func (d *Document) Position(pointer string) Position {
 	return position(outline.lines, place)
 }
 
-// outline parses the document again, unless it is the one that was asked last. It is nil for a
-// Document that Parse did not make.
+// outline returns the outline of the document. It parses the document again, unless its outline is the cached one. It
+// returns nil for a Document that Parse did not create.
 func (d *Document) outline() *outline {
 	if d.last == nil {
 		return nil
@@ -145,14 +143,14 @@ func (d *Document) outline() *outline {
 	return o
 }
 
-// An outline tells where the values of a document were written.
+// An outline holds the places of the values of one document.
 type outline struct {
 	document *Document
 	root     *yaml.Node
 	lines    []Position
 }
 
-// line is the text of a line of the file, "" where the document has none.
+// line returns the text of a line of the file, or "" if that line is not part of the document.
 func (d *Document) line(number int) string {
 	number -= d.chunk.line
 	for line := range bytes.Lines(d.chunk.text) {
@@ -163,17 +161,17 @@ func (d *Document) line(number int) string {
 	return ""
 }
 
-// A chunk is the text of one document, with the comments, directives and marker that lead it in.
+// A chunk is the text of one document, with the comments, directives and marker before it.
 type chunk struct {
 	text  []byte
-	start int // bytes of the file before the text
-	line  int // lines of the file before the text
+	start int // number of bytes of the file before the text
+	line  int // number of lines of the file before the text
 }
 
 var byteOrderMark = []byte("\ufeff")
 
-// split cuts a stream into its documents before any is parsed, so that a broken one leaves the others
-// whole: at the markers, and before each JSON object but the first.
+// split splits a stream into its documents before it parses any, so that a broken document does not affect the others.
+// It splits at the markers, and before each JSON object except the first.
 func split(data []byte) []chunk {
 	var chunks []chunk
 	for _, c := range splitAtMarkers(data) {
@@ -182,11 +180,11 @@ func split(data []byte) []chunk {
 	return chunks
 }
 
-// splitAtMarkers goes line by line, as kubectl does.
+// splitAtMarkers splits a stream at its markers. It goes line by line, as kubectl does.
 func splitAtMarkers(data []byte) []chunk {
 	var chunks []chunk
 	var start, end, line, lines int
-	begun := false // there is a marker or some content; what comes before only leads it in
+	begun := false // the chunk has a marker or content; comments and directives alone do not begin a document
 	if bytes.HasPrefix(data, byteOrderMark) {
 		start, end = len(byteOrderMark), len(byteOrderMark)
 	}
@@ -217,11 +215,11 @@ func isMarker(line []byte, marker string) bool {
 	return ok && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0)
 }
 
-// objects cuts a chunk of nothing but JSON objects, each of which begins on a line of its own. Any other
-// chunk stays whole.
+// objects splits a chunk that holds only JSON objects, each of which begins on its own line. It returns any other chunk
+// whole.
 func (c chunk) objects() []chunk {
 	starts := []int{0}
-	end := 0 // of the last object
+	end := 0 // where the last object ends
 	for decoder := json.NewDecoder(bytes.NewReader(c.text)); ; {
 		var value json.RawMessage
 		err := decoder.Decode(&value)
@@ -252,7 +250,7 @@ func (c chunk) objects() []chunk {
 	return objects
 }
 
-// A lineReader hands out no more than one line at a time and thereby knows how far a parser has come.
+// A lineReader returns at most one line per read. It therefore knows how far a parser has read.
 type lineReader struct {
 	text []byte
 	at   int
@@ -271,12 +269,12 @@ func (r *lineReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// line is the number of the line, from 1, that was read last.
+// line returns the number, counted from 1, of the line that was read last.
 func (r *lineReader) line() int {
 	return bytes.Count(r.text[:max(r.at-1, 0)], []byte("\n")) + 1
 }
 
-// parse is the root node of the chunk, nil if there is none.
+// parse returns the root node of the chunk, or nil if the chunk is empty.
 func (c chunk) parse() (*yaml.Node, *Error) {
 	root, err := c.parseYAML()
 	if err != nil && json.Valid(bytes.TrimPrefix(c.text, []byte("---"))) {
@@ -291,14 +289,14 @@ var (
 	jsonEscape = regexp.MustCompile(`\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u[dD][89a-fA-F]..|\\.`)
 )
 
-// yamlString is a JSON string without the escapes that YAML lacks: \/ and the halves of a surrogate
-// pair. Spaces behind it take the room that is left, so that all else keeps its place.
+// yamlString rewrites the escapes of a JSON string that YAML lacks: \/ and surrogates. It pads the string with spaces
+// at its end, so that all other text keeps its place.
 func yamlString(text []byte) []byte {
 	replaced := jsonEscape.ReplaceAllFunc(text, func(escape []byte) []byte {
 		switch {
 		case escape[1] == '/':
 			return []byte("/")
-		case len(escape) == len(`\u0000`): // half a pair, which JSON reads as no character
+		case len(escape) == len(`\u0000`): // half of a surrogate pair, which JSON decodes as U+FFFD
 			return []byte(`\ufffd`)
 		case len(escape) == len(`\u0000\u0000`):
 			high, _ := strconv.ParseUint(string(escape[2:6]), 16, 16)
@@ -322,36 +320,36 @@ func (c chunk) parseYAML() (*yaml.Node, *Error) {
 	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
 		return nil, &Error{
 			Position: Position{Line: c.line + reader.line()},
-			Message:  "text follows the end of the document; put a line of --- between documents",
+			Message:  "text after the end of the document; put a line with --- between documents",
 		}
 	}
 	return document.Content[0], nil
 }
 
-// syntaxError words an error of the parser, which had come to a line of the chunk.
+// syntaxError turns an error of the parser into an Error. line is the line of the chunk that the parser read last.
 func (c chunk) syntaxError(err error, line int) *Error {
 	number, message := parserMessage(err)
-	// Where a token is missing the parser names the line on which the enclosing block began, less
-	// one; how far it has read is the line that is wrong, or the one after.
+	// If a token is missing, the parser reports the line before the one on which the enclosing block begins. The line
+	// that it read last is the wrong one or the one after it.
 	if number > 0 && !strings.HasPrefix(message, "did not find expected") {
 		line = min(line, number)
 	}
-	return &Error{Position: Position{Line: c.line + line}, Message: message + "; mend the YAML there or just above"}
+	return &Error{Position: Position{Line: c.line + line}, Message: message + "; fix the YAML on or just above this line"}
 }
 
 var parserError = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
-// parserMessage takes an error of the parser apart: its line, 0 if it has none, and its message.
+// parserMessage returns the line of a parser error, 0 if it has none, and its message without that line.
 func parserMessage(err error) (line int, message string) {
 	message = err.Error()
 	if match := parserError.FindStringSubmatch(message); match != nil {
 		line, _ = strconv.Atoi(match[1])
 		message = message[len(match[0]):]
 	}
-	return line, strings.ReplaceAll(message, "\n", " ") // it may quote a value
+	return line, strings.ReplaceAll(message, "\n", " ") // it may quote a value of several lines
 }
 
-// lineStarts are the places in the file at which the lines begin as the parser counts them.
+// lineStarts returns the places in the file where the lines of the chunk begin, as the parser counts lines.
 func (c chunk) lineStarts() []Position {
 	var starts []Position
 	before, start := 0, Position{Line: c.line + 1, Column: 1}
@@ -368,7 +366,7 @@ func (c chunk) lineStarts() []Position {
 	return starts
 }
 
-// position is the place of a node in a file whose lines begin where lineStarts says.
+// position returns the place of a node in a file. lines comes from lineStarts.
 func position(lines []Position, n *yaml.Node) Position {
 	start := lines[max(min(n.Line, len(lines)), 1)-1]
 	return Position{Line: start.Line, Column: start.Column + max(n.Column, 1) - 1}
@@ -376,8 +374,8 @@ func position(lines []Position, n *yaml.Node) Position {
 
 var lineBreak = regexp.MustCompile("\r\n|[\r\n\u0085\u2028\u2029]")
 
-// lineOffsets are the offsets of the lines as the parser counts them, which takes more characters
-// for line breaks than editors do.
+// lineOffsets returns the offsets of the lines as the parser counts lines: it accepts more characters as line breaks
+// than editors do.
 func lineOffsets(text []byte) []int {
 	offsets := []int{0}
 	for _, match := range lineBreak.FindAllIndex(text, -1) {
@@ -386,7 +384,7 @@ func lineOffsets(text []byte) []int {
 	return offsets
 }
 
-// offset is where a node begins in a text with the given lines.
+// offset returns the offset at which a node begins in a text. lines comes from lineOffsets.
 func offset(text []byte, lines []int, n *yaml.Node) int {
 	if n.Line < 1 || n.Line > len(lines) {
 		return len(text)
@@ -399,7 +397,7 @@ func offset(text []byte, lines []int, n *yaml.Node) int {
 	return at
 }
 
-// document reads the chunk, which yields neither a document nor an error if it is empty.
+// document parses and reads the chunk. If the chunk is empty, it returns neither a document nor an error.
 func (c chunk) document() (*Document, *Error) {
 	root, err := c.parse()
 	if err != nil {
@@ -408,7 +406,7 @@ func (c chunk) document() (*Document, *Error) {
 	return c.read(root)
 }
 
-// read is the document with that root, nil if it is empty.
+// read returns the document with that root, or nil if it is empty.
 func (c chunk) read(root *yaml.Node) (d *Document, err *Error) {
 	if root == nil || root.Tag == "!!null" {
 		return nil, nil
@@ -427,7 +425,7 @@ func (c chunk) read(root *yaml.Node) (d *Document, err *Error) {
 // A converter turns the nodes of one document into values.
 type converter struct {
 	chunk    chunk
-	open     map[*yaml.Node]bool // anchored nodes that are being expanded
+	open     map[*yaml.Node]bool // anchored nodes whose expansion is in progress
 	expanded int
 }
 
@@ -485,7 +483,7 @@ func (c *converter) mapping(n *yaml.Node, depth int) (map[string]any, *Error) {
 		}
 		if twice {
 			first := n.Content[member(n, name)-1]
-			return nil, c.errorf(key, "key %q is set twice, first in line %d; remove one",
+			return nil, c.errorf(key, "key %q is set twice, first on line %d; remove one",
 				name, position(c.chunk.lineStarts(), first).Line)
 		}
 		if value == merge {
@@ -502,8 +500,8 @@ func (c *converter) mapping(n *yaml.Node, depth int) (map[string]any, *Error) {
 	return m, c.merge(m, merge, depth+1)
 }
 
-// merge adds what a merge key brings and m does not set: as YAML has it, a mapping's own keys win
-// wherever they stand, although kubectl lets a merge key win over those before it.
+// merge adds the keys of a merge key that m does not set itself. As the YAML specification demands, a mapping's own
+// keys win wherever they stand. kubectl differs: there, a merge key wins over the keys before it.
 func (c *converter) merge(m map[string]any, n *yaml.Node, depth int) *Error {
 	value, err := c.value(n, depth)
 	if err != nil {
@@ -532,7 +530,7 @@ func (c *converter) scalar(n *yaml.Node) (any, *Error) {
 	if err != nil {
 		return nil, c.errorf(n, "%v", err)
 	}
-	// A value travels to the API server as JSON.
+	// The API server receives the value as JSON.
 	switch v := v.(type) {
 	case int:
 		return int64(v), nil
@@ -540,10 +538,10 @@ func (c *converter) scalar(n *yaml.Node) (any, *Error) {
 		return float64(v), nil
 	case float64:
 		if math.IsInf(v, 0) || math.IsNaN(v) {
-			return nil, c.errorf(n, "JSON has no number %s; write a finite one, or quote it", n.Value)
+			return nil, c.errorf(n, "%s is not a JSON number; write a finite number, or quote it", n.Value)
 		}
 		if i, err := strconv.ParseInt(strconv.FormatFloat(v, 'f', -1, 64), 10, 64); err == nil {
-			return i, nil // 1.0 is written as 1
+			return i, nil // JSON encodes 1.0 as 1
 		}
 	case string:
 		return validUTF8(v), nil
@@ -551,11 +549,11 @@ func (c *converter) scalar(n *yaml.Node) (any, *Error) {
 	return v, nil
 }
 
-// resolve is the value of a scalar: nil, bool, int, int64, uint64, float64 or string.
+// resolve returns the value of a scalar: nil, bool, int, int64, uint64, float64 or string.
 func resolve(n *yaml.Node) (any, error) {
 	switch tag := n.ShortTag(); tag {
 	case "!!bool", "!!str":
-		// The parser reads YAML 1.2, kubectl YAML 1.1.
+		// The parser follows YAML 1.2, kubectl YAML 1.1.
 		if tag == "!!bool" || n.Style == 0 {
 			switch n.Value {
 			case "y", "Y", "yes", "Yes", "YES", "on", "On", "ON":
@@ -568,7 +566,7 @@ func resolve(n *yaml.Node) (any, error) {
 			return n.Value, nil
 		}
 	case "!!null", "!!int", "!!float", "!!binary":
-	default: // timestamps and tags of others
+	default: // timestamps and custom tags
 		return n.Value, nil
 	}
 	var v any
@@ -579,14 +577,14 @@ func resolve(n *yaml.Node) (any, error) {
 	return v, nil
 }
 
-// validUTF8 replaces each byte that JSON cannot hold, which only !!binary can bring.
+// validUTF8 replaces each byte that is not valid in JSON. Only !!binary can produce such bytes.
 func validUTF8(s string) string { return string([]rune(s)) }
 
-// keyName is a key as JSON has it: a string.
+// keyName returns a key as a string, which is what JSON needs.
 func keyName(n *yaml.Node) (string, error) {
 	n = written(n)
 	if n.Kind != yaml.ScalarNode {
-		return "", errors.New("a key is a list or a mapping; quote it")
+		return "", errors.New("a key must be a string, not a list or a mapping; quote it")
 	}
 	v, err := resolve(n)
 	if err != nil {
@@ -609,7 +607,7 @@ func keyName(n *yaml.Node) (string, error) {
 
 func isMerge(key *yaml.Node) bool { return key.Tag == "!!merge" }
 
-// written is the node that an alias stands for, and any other node itself.
+// written returns the node that an alias refers to. It returns any other node itself.
 func written(n *yaml.Node) *yaml.Node {
 	if n.Kind == yaml.AliasNode {
 		return n.Alias
@@ -617,7 +615,7 @@ func written(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// member is the index of the value of a mapping's own key in its Content, -1 if it has no such key.
+// member returns the index, in the Content of a mapping, of the value of one of its own keys, or -1 if there is none.
 func member(mapping *yaml.Node, name string) int {
 	for i := 0; i < len(mapping.Content); i += 2 {
 		if key, err := keyName(mapping.Content[i]); err == nil && key == name {
@@ -627,7 +625,7 @@ func member(mapping *yaml.Node, name string) int {
 	return -1
 }
 
-// element is the index of a list's element, -1 if the token is none.
+// element returns the index of an element of a list, or -1 if the token is not a valid index.
 func element(list *yaml.Node, token string) int {
 	i, err := strconv.Atoi(token)
 	if err != nil || i < 0 || i >= len(list.Content) || strconv.Itoa(i) != token {
@@ -636,8 +634,8 @@ func element(list *yaml.Node, token string) int {
 	return i
 }
 
-// child is the value that one token of a JSON Pointer names, with the node that is its place, be it
-// written right here or come by an alias or a merge key. Both are nil if there is none.
+// child returns the value that one token of a JSON Pointer selects, and the node that marks its place. The value may
+// also come from an alias or a merge key. Both are nil if there is no such value.
 func child(n *yaml.Node, token string) (place, value *yaml.Node) {
 	n = written(n)
 	switch n.Kind {
@@ -668,7 +666,7 @@ func child(n *yaml.Node, token string) (place, value *yaml.Node) {
 
 var unescape = strings.NewReplacer("~1", "/", "~0", "~")
 
-// tokens are the parts of a JSON Pointer.
+// tokens returns the unescaped parts of a JSON Pointer.
 func tokens(pointer string) []string {
 	if pointer == "" {
 		return nil

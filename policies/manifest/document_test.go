@@ -13,8 +13,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// kubectl reads a document the way kubectl does: strictly, so that an error is the answer where its
-// two modes would differ.
+// kubectl reads a document as kubectl does. It is strict: it returns an error where kubectl's strict and lenient modes
+// differ.
 func kubectl(text string) (map[string]any, error) {
 	var content map[string]any
 	data, err := yaml.YAMLToJSONStrict([]byte(text))
@@ -54,7 +54,8 @@ func TestDocumentIsReadAsKubectlReadsIt(t *testing.T) {
 		"a: |\n  x\n\n  # y\n\n\nb: 1", "a: |+\n  x\n\n", "a: |-\n  x\n", "a: >\n  x\n  y\n\n  z\n", "a: |2\n    x\n   y\n",
 		"a: x\n  y\n\n  z\nb: 1\n", "a: 'it''s'\n", `a: "\x41\u00e9\U0001F600\t\n\e"`, "a: \"x\n  y\\\n  z\"\n",
 		"%YAML 1.1\n---\na: b\n", "--- {a: b}\n", "--- # c\na: b\n...\n", "# c\n--- !!map\na: b\n",
-		`{"a\/b": "\/\\/", "c": ["\ud83d\uDE00 \u00e9", "\ud83d", "\ude00\ud83d", "\ud83d\u0041", "\\ud83d"]}`, "---\n{\"a\": \"b\\/c\"}\n",
+		`{"a\/b": "\/\\/", "c": ["\ud83d\uDE00 \u00e9", "\ud83d", "\ude00\ud83d", "\ud83d\u0041", "\\ud83d"]}`,
+		"---\n{\"a\": \"b\\/c\"}\n",
 		"a:\n- b\n- - c\n  - d\n-\n  e: f\n- g: h\n  i: j\n", "a:\r\n  - b\r\n", "a: b # c\n", "a: b#c\n", "\ufeffa: b\n",
 		"a: ünï\u00a0x\n", "a:\tb\n", "{\n\t\"a\": 1\n}\n", "a: [b,\n  c,]\n",
 	}
@@ -85,25 +86,25 @@ func TestStreamIsSplitIntoDocuments(t *testing.T) {
 		text string
 		want []at
 	}{
-		"the first marker begins document 0":               {"---\na: 1\n---\nb: 1\n", []at{{0, 2}, {1, 4}}},
-		"comments before the first marker are no document": {"# c\n\n---\na: 1\n", []at{{0, 4}}},
-		"an empty document counts":                         {"a: 1\n---\n# none\n---\nb: 1\n", []at{{0, 1}, {2, 5}}},
-		"a null document is empty":                         {"a: 1\n---\nnull\n---\nb: 1\n", []at{{0, 1}, {2, 5}}},
-		"a last marker adds nothing":                       {"a: 1\n---\n", []at{{0, 1}}},
-		"content on the marker line":                       {"--- {a: 1}\n---\tb: {c: 1}\n", []at{{0, 1}}},
-		"a comment on the marker line":                     {"a: 1\n--- # c\nb: 1\n", []at{{0, 1}, {1, 3}}},
+		"the first marker begins document 0": {"---\na: 1\n---\nb: 1\n", []at{{0, 2}, {1, 4}}},
+		"comments before the first marker":   {"# c\n\n---\na: 1\n", []at{{0, 4}}},
+		"an empty document counts":           {"a: 1\n---\n# none\n---\nb: 1\n", []at{{0, 1}, {2, 5}}},
+		"a null document is empty":           {"a: 1\n---\nnull\n---\nb: 1\n", []at{{0, 1}, {2, 5}}},
+		"a last marker adds nothing":         {"a: 1\n---\n", []at{{0, 1}}},
+		"content on the marker line":         {"--- {a: 1}\n---\tb: {c: 1}\n", []at{{0, 1}}},
+		"a comment on the marker line":       {"a: 1\n--- # c\nb: 1\n", []at{{0, 1}, {1, 3}}},
 		"dots end a document": {
 			"a: 1\n...\n# c\n...\n---\nb: 1\n...\nc: 1\n",
 			[]at{{0, 1}, {1, 6}, {2, 8}},
 		},
-		"carriage returns":          {"a: 1\r\n---\r\nb: 1\r\n", []at{{0, 1}, {1, 3}}},
-		"a byte order mark":         {"\ufeff---\na: 1\n", []at{{0, 2}}},
-		"a directive after dots":    {"a: 1\n...\n%YAML 1.1\n---\nb: 1\n", []at{{0, 1}, {1, 5}}},
-		"dashes within a text":      {"a: |\n  ---\n ----\n", nil},
-		"more dashes are no marker": {"----: 1\n", []at{{0, 1}}},
-		"nothing":                   {"", nil},
-		"only comments":             {"# a\n---\n# b\n", nil},
-		"a list and a text are documents of no content": {"- a\n---\nb\n", []at{{0, 1}, {1, 3}}},
+		"carriage returns":             {"a: 1\r\n---\r\nb: 1\r\n", []at{{0, 1}, {1, 3}}},
+		"a byte order mark":            {"\ufeff---\na: 1\n", []at{{0, 2}}},
+		"a directive after dots":       {"a: 1\n...\n%YAML 1.1\n---\nb: 1\n", []at{{0, 1}, {1, 5}}},
+		"dashes within a text":         {"a: |\n  ---\n ----\n", nil},
+		"four dashes are not a marker": {"----: 1\n", []at{{0, 1}}},
+		"nothing":                      {"", nil},
+		"only comments":                {"# a\n---\n# b\n", nil},
+		"a list and a text are documents without content": {"- a\n---\nb\n", []at{{0, 1}, {1, 3}}},
 		"JSON objects follow one another": {
 			"{\"a\": 1}\n\n  {\n\"b\": 1}\n{}\n---\nc: 1\n---\n{\"d\": 1}\n",
 			[]at{{0, 1}, {1, 4}, {2, 5}, {3, 7}, {4, 9}},
@@ -125,7 +126,7 @@ func TestStreamIsSplitIntoDocuments(t *testing.T) {
 	}
 }
 
-func TestRootThatIsNoMappingHasNoContent(t *testing.T) {
+func TestRootThatIsNotAMappingHasNoContent(t *testing.T) {
 	t.Parallel()
 	documents, errs := Parse("", []byte("- a\n---\nb\n---\n{}\n"))
 	if len(documents) != 3 || len(errs) != 0 {
@@ -137,7 +138,7 @@ func TestRootThatIsNoMappingHasNoContent(t *testing.T) {
 	}
 }
 
-func TestErrorNamesPlaceAndRemedy(t *testing.T) {
+func TestErrorNamesPlaceAndFix(t *testing.T) {
 	t.Parallel()
 	laughs := "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
 	merges := "a0: &a0 {b: 1}\n"
@@ -148,72 +149,75 @@ func TestErrorNamesPlaceAndRemedy(t *testing.T) {
 	tests := map[string]struct{ text, want string }{
 		"a key set twice": {
 			"a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n",
-			`f:5:3: key "c" is set twice, first in line 3; remove one`,
+			`f:5:3: key "c" is set twice, first on line 3; remove one`,
 		},
 		"a key set twice in document 2": {
 			"a: 1\n---\nb: 1\nb: 2\n",
-			`f:4:1: key "b" is set twice, first in line 3; remove one`,
+			`f:4:1: key "b" is set twice, first on line 3; remove one`,
 		},
-		"a key set twice in two spellings": {"1: a\n'1': b\n", `f:2:1: key "1" is set twice, first in line 1; remove one`},
+		"a key set twice in two spellings": {"1: a\n'1': b\n", `f:2:1: key "1" is set twice, first on line 1; remove one`},
 		"a merge key set twice": {
 			"<<: {a: 1}\n<<: {b: 1}\n",
-			`f:2:1: key "<<" is set twice, first in line 1; remove one`,
+			`f:2:1: key "<<" is set twice, first on line 1; remove one`,
 		},
 		"bad indentation": {
 			"x: 1\n---\na: 1\nb:\n  c: 2\n d: 3\ne: 4\n",
-			"f:6: did not find expected key; mend the YAML there or just above",
+			"f:6: did not find expected key; fix the YAML on or just above this line",
 		},
 		"a list in the middle of a mapping": {
 			"a: 1\nb: 2\n- x\nc: 3\n",
-			"f:4: did not find expected key; mend the YAML there or just above",
+			"f:4: did not find expected key; fix the YAML on or just above this line",
 		},
 		"an open bracket": {
 			"a: 1\nb: [1, 2\nc: 3\nd: 4\ne: 5\n",
-			"f:4: did not find expected ',' or ']'; mend the YAML there or just above",
+			"f:4: did not find expected ',' or ']'; fix the YAML on or just above this line",
 		},
 		"an open quote": {
 			"a: 1\nb: \"x\nc: 3\nd: 4\n",
-			"f:2: found unexpected end of stream; mend the YAML there or just above",
+			"f:2: found unexpected end of stream; fix the YAML on or just above this line",
 		},
 		"two colons": {
 			"a: 1\nb: x: y\nc: 3\n",
-			"f:2: mapping values are not allowed in this context; mend the YAML there or just above",
+			"f:2: mapping values are not allowed in this context; fix the YAML on or just above this line",
 		},
 		"a tab": {
 			"a: 1\n\tb: 2\nc: 3\n",
-			"f:2: found a tab character that violates indentation; mend the YAML there or just above",
+			"f:2: found a tab character that violates indentation; fix the YAML on or just above this line",
 		},
 		"a reserved character": {
 			"a: 1\nb: @x\nc: 3\nd: 3\n",
-			"f:2: found character that cannot start any token; mend the YAML there or just above",
+			"f:2: found character that cannot start any token; fix the YAML on or just above this line",
 		},
 		"a control character": {
 			"a: 1\nb: \x01\nc: 3\nd: 3\n",
-			"f:2: control characters are not allowed; mend the YAML there or just above",
+			"f:2: control characters are not allowed; fix the YAML on or just above this line",
 		},
 		"an unknown anchor": {
 			"a: 1\nb: *x\nc: 3\nd: 3\n",
-			"f:3: unknown anchor 'x' referenced; mend the YAML there or just above",
+			"f:3: unknown anchor 'x' referenced; fix the YAML on or just above this line",
 		},
 		"a key without a colon": {
 			"a: 1\nb: 2\nfoo\nd: 3\n",
-			"f:3: could not find expected ':'; mend the YAML there or just above",
+			"f:3: could not find expected ':'; fix the YAML on or just above this line",
 		},
 		"a template directive": {
 			"{{- if x }}\na: 1\n{{- end }}\n",
-			"f:2: did not find expected node content; mend the YAML there or just above",
+			"f:2: did not find expected node content; fix the YAML on or just above this line",
 		},
-		"a template value": {"a: 1\nb: {{ .Values.x }}\n", "f:2:5: a key is a list or a mapping; quote it"},
-		"a null key":       {"~: 1\n", `f:1:1: key "~" is not a string; quote it`},
+		"a template value": {
+			"a: 1\nb: {{ .Values.x }}\n",
+			"f:2:5: a key must be a string, not a list or a mapping; quote it",
+		},
+		"a null key": {"~: 1\n", `f:1:1: key "~" is not a string; quote it`},
 		"a huge key": {
 			"18446744073709551615: 1\n",
 			`f:1:1: key "18446744073709551615" is not a string; quote it`,
 		},
 		"infinity": {
 			"a: -.inf\n",
-			"f:1:4: JSON has no number -.inf; write a finite one, or quote it",
+			"f:1:4: -.inf is not a JSON number; write a finite number, or quote it",
 		},
-		"not a number":         {"a: .nan\n", "f:1:4: JSON has no number .nan; write a finite one, or quote it"},
+		"not a number":         {"a: .nan\n", "f:1:4: .nan is not a JSON number; write a finite number, or quote it"},
 		"a wrong tag":          {"a: !!int x\n", "f:1:4: cannot decode !!str `x` as a !!int"},
 		"a wrong tag on lines": {"a: !!int \"x\\ny\"\n", "f:1:4: cannot decode !!str `x y` as a !!int"},
 		"a wrong tag on a key": {"!!int x: 1\n", "f:1:1: cannot decode !!str `x` as a !!int"},
@@ -225,15 +229,15 @@ func TestErrorNamesPlaceAndRemedy(t *testing.T) {
 		"a merge of itself":       {"a: &x\n  <<: *x\n", `f:2:7: anchor "x" contains itself; write the value out`},
 		"two JSON objects on one line": {
 			"\n{\"a\": 1} {\"b\": 1}\n",
-			"f:2: text follows the end of the document; put a line of --- between documents",
+			"f:2: text after the end of the document; put a line with --- between documents",
 		},
 		"a JSON object and another value": {
 			"{\"a\": 1}\n[]\n",
-			"f:2: text follows the end of the document; put a line of --- between documents",
+			"f:2: text after the end of the document; put a line with --- between documents",
 		},
 		"two flow mappings": {
 			"{a: 1}\n{b: 1}\n",
-			"f:2: text follows the end of the document; put a line of --- between documents",
+			"f:2: text after the end of the document; put a line with --- between documents",
 		},
 		"a billion laughs": {
 			laughs,
@@ -244,19 +248,8 @@ func TestErrorNamesPlaceAndRemedy(t *testing.T) {
 			"f:1:13: aliases expand to more than 1000000 values; write the values out",
 		},
 		"deep nesting": {
-			"a: &x " + strings.Repeat(
-				"[",
-				9000,
-			) + strings.Repeat(
-				"]",
-				9000,
-			) + "\nb: " + strings.Repeat(
-				"[",
-				2000,
-			) + "*x" + strings.Repeat(
-				"]",
-				2000,
-			) + "\n",
+			"a: &x " + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + "\n" +
+				"b: " + strings.Repeat("[", 2000) + "*x" + strings.Repeat("]", 2000) + "\n",
 			"f:1:8006: values are nested deeper than 10000 levels; flatten them",
 		},
 	}
@@ -274,7 +267,7 @@ func TestErrorNamesPlaceAndRemedy(t *testing.T) {
 	}
 }
 
-func TestErrorLeavesOutWhatIsNotKnown(t *testing.T) {
+func TestErrorOmitsWhatIsNotKnown(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		err  Error
@@ -382,7 +375,7 @@ func TestPositionCountsLinesAsEditorsDo(t *testing.T) {
 	}
 }
 
-func TestEscapesThatYAMLLacksMoveNothing(t *testing.T) {
+func TestEscapesThatYAMLLacksDoNotChangePositions(t *testing.T) {
 	t.Parallel()
 	documents, errs := Parse("", []byte(`{"a\/b": "\ud83d\ude00", "c": "\/\/", "d": 1}`))
 	if len(errs) > 0 {
@@ -395,7 +388,7 @@ func TestEscapesThatYAMLLacksMoveNothing(t *testing.T) {
 	}
 }
 
-func TestDocumentIsParsedOnceForAllItsPositionsAndForgottenForTheNext(t *testing.T) {
+func TestOnlyTheOutlineOfTheLastDocumentIsCached(t *testing.T) {
 	documents, errs := Parse("", []byte("items:\n"+strings.Repeat("- a: 1\n", 1000)+"---\nb: 1\n"))
 	if len(errs) > 0 {
 		t.Fatal(errs)
@@ -410,7 +403,7 @@ func TestDocumentIsParsedOnceForAllItsPositionsAndForgottenForTheNext(t *testing
 	}
 }
 
-func TestLineIsThatOfTheFile(t *testing.T) {
+func TestLineCountsFromTheStartOfTheFile(t *testing.T) {
 	t.Parallel()
 	documents, _ := Parse("", []byte("a: 1\n---\nb: |\r\n  c\n---\nd: 1"))
 	for number, want := range []string{"", "", "---", "b: |", "  c", ""} {
@@ -427,7 +420,8 @@ func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"a: 1\n---\nb: [x, y]\n", "a: &x {b: 1}\nc: {<<: *x, d: *x}\n", "a: |+\n  x\n\n", "{\"a\": [1, 1.5, null]}",
 		`{"a\/": "\ud83d\ude00\ud83d"}`, "{\"a\": 1}\n{\"b\": \"\\/\"}\n",
-		"a: !!binary aGVsbG8=\n", "? a\n: - b\n  - c\n", "%YAML 1.1\n--- # c\na: 0b1\n...\n", "a: &x [*x]\n", "y: 0o14\n", "# c\n\na:\n  # d\n  - b\n  # e\n",
+		"a: !!binary aGVsbG8=\n", "? a\n: - b\n  - c\n", "%YAML 1.1\n--- # c\na: 0b1\n...\n", "a: &x [*x]\n",
+		"y: 0o14\n", "# c\n\na:\n  # d\n  - b\n  # e\n",
 		"\"a\r\rb", "\r: 1", "\xc5" + strings.Repeat("0", 600), "a: !!int \"x\\ny\"\n",
 	} {
 		f.Add(text)
@@ -436,12 +430,12 @@ func FuzzParse(f *testing.F) {
 		documents, errs := Parse("f", []byte(text))
 		for _, err := range errs {
 			if strings.ContainsAny(err.Error(), "\n") || err.Line < 1 || err.Line > strings.Count(text, "\n")+1 {
-				t.Errorf("error %q is not one line about a line of the file", err)
+				t.Errorf("error %q is not one line, or its line is not in the file", err)
 			}
 		}
 		for _, d := range documents {
 			if d.Position("/a/b").Line < 1 {
-				t.Errorf("document %d is in no line", d.Index)
+				t.Errorf("document %d has no line", d.Index)
 			}
 		}
 		if len(split([]byte(text))) != 1 || len(documents) != 1 || nonSpecific.MatchString(text) {

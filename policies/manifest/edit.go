@@ -17,21 +17,22 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// A Change is what is to be done to one object of a YAML stream or JSON file.
+// A Change holds the operations for one object in a YAML stream or JSON file.
 type Change struct {
-	// Index is that of the Document. At is the JSON Pointer to the object in it, "" or, for an item of
-	// a List, /items/2, to which the paths of the operations are relative.
+	// Index is the Index of the Document. At is the JSON Pointer to the object in that document: "" or, for an item of
+	// a List, a path such as /items/2. The paths of the operations are relative to it.
 	Index int
 	At    string
-	// Operations add, replace and remove members, and append (/-) and remove elements of lists.
+	// Operations have the op add or remove. They add, replace and remove members of mappings, append elements to lists
+	// (/-) and remove elements of lists.
 	Operations []policies.PatchOperation
-	// Err is set by PatchAll if the change was not made: there is no such document, an operation is
-	// another or its path does not exist, the place is shared by an anchor, or the text is so unusual
-	// that the edit would change anything else.
+	// Err is set by PatchAll if it did not make the change: there is no such document, an operation is not supported,
+	// its path does not exist, the value is shared through an anchor, or the text is so unusual that the edit would
+	// change other values too.
 	Err error
 }
 
-// Patch makes one change and returns the whole new text, or its Err. See PatchAll.
+// Patch makes one change and returns the whole new text. The error is the Err of the change. See PatchAll.
 func Patch(data []byte, index int, at string, operations []policies.PatchOperation) ([]byte, error) {
 	change := &Change{Index: index, At: at, Operations: operations}
 	text := PatchAll(data, []*Change{change})
@@ -41,15 +42,16 @@ func Patch(data []byte, index int, at string, operations []policies.PatchOperati
 	return text, nil
 }
 
-// PatchAll makes changes, in their order, and returns the whole new text. One that has an Err leaves no
-// trace, and the others are made. What they do not name stays byte for byte: comments, order, quotes,
-// line ends. Every edit is verified by reading its result.
+// PatchAll makes changes in order and returns the whole new text. If a change fails, PatchAll sets its Err, leaves no
+// trace of it and makes the others. All text that the changes do not name stays the same, byte for byte: comments,
+// order, quotes, line endings. PatchAll verifies every edit: it reads the result and compares the values.
 func PatchAll(data []byte, changes []*Change) []byte {
 	chunks := split(data)
 	of := map[int][]*Change{}
 	for _, change := range changes {
 		if change.Index < 0 || change.Index >= len(chunks) {
-			change.Err = fmt.Errorf("the file has no document %d, it has %d; read it again", change.Index, len(chunks))
+			change.Err = fmt.Errorf("the file has no document %d (counted from 0): it has %d; read the file again",
+				change.Index, len(chunks))
 			continue
 		}
 		of[change.Index] = append(of[change.Index], change)
@@ -63,8 +65,8 @@ func PatchAll(data []byte, changes []*Change) []byte {
 	return bytes.Join(append(parts, data[end:]), nil)
 }
 
-// change is the text of the chunk after changes. They are made all at once, and by halves where that
-// fails, until those that fail are alone.
+// change returns the text of the chunk after the changes. It makes all of them at once. If that fails, it makes each
+// half separately, until only the changes that fail remain.
 func (c chunk) change(changes []*Change) []byte {
 	text, err := c.together(changes)
 	switch half := len(changes) / 2; {
@@ -79,11 +81,11 @@ func (c chunk) change(changes []*Change) []byte {
 	}
 }
 
-// together is the text of the chunk after changes, in as few rounds as there are operations on one
-// object: an operation builds on those before it on the same object, not on those on others.
+// together returns the text of the chunk after all changes. It needs only as many rounds as there are operations on one
+// object: an operation depends on the earlier operations on the same object, not on those on other objects.
 func (c chunk) together(changes []*Change) ([]byte, error) {
 	var rounds [][]policies.PatchOperation
-	on := map[string]int{} // the number of operations on an object
+	on := map[string]int{} // the number of operations, by object
 	for _, change := range changes {
 		for _, operation := range change.Operations {
 			operation.Path = change.At + operation.Path
@@ -104,8 +106,8 @@ func (c chunk) together(changes []*Change) ([]byte, error) {
 	return c.text, nil
 }
 
-// patch is the text of the chunk after operations that do not build on one another. Their paths begin
-// at the root of the document.
+// patch returns the text of the chunk after operations that do not depend on one another. Their paths are relative to
+// the root of the document.
 func (c chunk) patch(operations []policies.PatchOperation) ([]byte, error) {
 	for _, operation := range operations {
 		if operation.Op != "add" && operation.Op != "remove" {
@@ -126,7 +128,7 @@ func (c chunk) patch(operations []policies.PatchOperation) ([]byte, error) {
 	first := operations[0]
 	want, err := apply(document.Content, operations)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s does not fit the document: %w; edit it by hand", first.Op, first.Path, err)
+		return nil, fmt.Errorf("%s %s cannot be applied to the document: %w; edit it by hand", first.Op, first.Path, err)
 	}
 	e := newEditor(c.text, root)
 	for _, operation := range operations {
@@ -144,32 +146,35 @@ func (c chunk) patch(operations []policies.PatchOperation) ([]byte, error) {
 	return text, nil
 }
 
-// becomes says whether a text may take the place of the chunk's own: it is read as what is wanted, and
-// as one document, from its beginning to where the next one begins.
+// becomes reports whether a text may replace the text of the chunk: it must be one document, from its first byte to its
+// last, that reads as the wanted content.
 func (c chunk) becomes(text []byte, want map[string]any) bool {
 	lineBreak := []byte("\n")
 	chunks := split(text)
-	if len(chunks) != 1 || len(chunks[0].text) != len(text) || bytes.HasSuffix(c.text, lineBreak) && !bytes.HasSuffix(text, lineBreak) {
+	if len(chunks) != 1 || len(chunks[0].text) != len(text) {
 		return false
+	}
+	if bytes.HasSuffix(c.text, lineBreak) && !bytes.HasSuffix(text, lineBreak) {
+		return false // else the next document would begin on the last line of this one
 	}
 	document, err := chunks[0].document()
 	return err == nil && document != nil && reflect.DeepEqual(document.Content, want)
 }
 
 func sharedError(path string) error {
-	return fmt.Errorf("%s is shared by an anchor; write it out to edit it", path)
+	return fmt.Errorf("%s is shared through a YAML anchor; write the value out to edit it", path)
 }
 
 func unsupportedError(operation policies.PatchOperation) error {
-	return fmt.Errorf("%s %s cannot be done in a file; edit it by hand", operation.Op, operation.Path)
+	return fmt.Errorf("%s %s is not supported in files; edit the file by hand", operation.Op, operation.Path)
 }
 
-// apply is what operations make of the values. It shares no code with the edit of the text, which is
-// held against it.
+// apply returns the content after the operations. It shares no code with the editing of the text, because that text is
+// verified against its result.
 func apply(content map[string]any, operations []policies.PatchOperation) (map[string]any, error) {
 	var patches []any
 	for _, operation := range operations {
-		// Not the operation itself, whose null value is left out of its JSON.
+		// Marshal a map, not the operation itself, which omits a null value.
 		members := map[string]any{"op": operation.Op, "path": operation.Path}
 		if operation.Op == "add" {
 			members["value"] = operation.Value
@@ -196,9 +201,9 @@ func apply(content map[string]any, operations []policies.PatchOperation) (map[st
 	return result, utiljson.Unmarshal(newJSON, &result)
 }
 
-// An editor collects changes of the text of one document. The parser says where values begin, not where they
-// end; that the editor finds out itself, for the common ways to write YAML. It may be wrong on
-// others and only promises not to panic, because its result is verified.
+// An editor collects changes of the text of one document. The parser reports where values begin, but not where they
+// end. The editor finds the ends itself, for the common ways to write YAML. For other ways it may be wrong, and
+// only promises not to panic: its result is verified.
 type editor struct {
 	text     []byte
 	splices  []splice
@@ -206,7 +211,7 @@ type editor struct {
 	lines    []int // offsets, as the parser counts lines
 	newline  string
 	compact  bool // dashes stand below the first letter of their key
-	anchored bool // there is an anchor on the path
+	anchored bool // a value on the path of an operation has an anchor
 }
 
 func newEditor(text []byte, root *yaml.Node) *editor {
@@ -217,7 +222,7 @@ func newEditor(text []byte, root *yaml.Node) *editor {
 	return e
 }
 
-// isCompact says whether there is a list whose dashes stand below the first letter of its key.
+// isCompact reports whether n contains a list whose dashes stand below the first letter of its key.
 func isCompact(n *yaml.Node) bool {
 	return slices.ContainsFunc(entries(n), func(s slot) bool { return isCompactIn(s) || isCompact(s.value()) })
 }
@@ -236,7 +241,7 @@ type slot struct {
 
 func (s slot) value() *yaml.Node { return s.container.Content[s.i] }
 
-// entries are the places of a collection's values.
+// entries returns the places of the values of a collection.
 func entries(collection *yaml.Node) []slot {
 	var slots []slot
 	first, step := 0, 1
@@ -249,11 +254,11 @@ func entries(collection *yaml.Node) []slot {
 	return slots
 }
 
-// edit adds what an operation changes, or fails.
+// edit adds the splices for one operation. The error is non-nil if it cannot.
 func (e *editor) edit(operation policies.PatchOperation) error {
 	path := tokens(operation.Path)
 	if len(path) == 0 {
-		return errors.New("an operation names the whole document; name one of its members")
+		return errors.New("an operation applies to the whole document; name one of its members")
 	}
 	unsupported := unsupportedError(operation)
 	parent, target := slot{}, slot{&yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{e.root}}, 0}
@@ -285,8 +290,8 @@ func (e *editor) edit(operation policies.PatchOperation) error {
 	return nil
 }
 
-// find is the slot that a token names in a container, the zero slot if there is none. The error is
-// non-nil if it is not the container's alone.
+// find returns the slot that a token of a path selects in a container, or the zero slot if there is none. The error is
+// non-nil if the value comes from an alias or a merge key.
 func (e *editor) find(container *yaml.Node, token, path string) (slot, error) {
 	i := -1
 	switch container.Kind {
@@ -309,7 +314,7 @@ func (e *editor) find(container *yaml.Node, token, path string) (slot, error) {
 	return slot{container, i}, nil
 }
 
-// replace writes a value where another one is.
+// replace replaces the value in a slot.
 func (e *editor) replace(s slot, value any) {
 	old := s.value()
 	start, end := e.offset(old), e.end(s)
@@ -333,7 +338,7 @@ func (e *editor) replace(s slot, value any) {
 	case fits:
 		e.splice(start, end, text)
 	default:
-		// The value gets lines of its own, and a comment stays beside the key.
+		// The value goes onto lines of its own, and a comment stays next to the key.
 		column := key.Column - 1
 		if _, list := value.([]any); !list || !e.compact {
 			column += 2
@@ -351,8 +356,8 @@ func (e *editor) replace(s slot, value any) {
 	}
 }
 
-// replaceByLines writes a text of whole lines, as a literal block scalar, where another value is. One that is a literal
-// already keeps its indentation, and the comment in its header.
+// replaceByLines replaces the value in a slot with a text of whole lines, written as a literal block scalar. If the old
+// value is a literal block scalar too, its indentation and the comment in its header stay.
 func (e *editor) replaceByLines(s slot, text string) {
 	old, key := s.value(), s.container.Content[s.i-1]
 	end, colon := e.end(s), e.colon(s)
@@ -392,7 +397,7 @@ func (e *editor) replaceByLines(s slot, text string) {
 	e.splice(start, end, b.String())
 }
 
-// insert puts a new entry, given as a collection of one, behind the last one of a collection.
+// insert adds an entry at the end of the collection in a slot. The entry is passed as a collection of one.
 func (e *editor) insert(s slot, entry any) {
 	collection, end := s.value(), e.end(s)
 	slots := entries(collection)
@@ -405,14 +410,14 @@ func (e *editor) insert(s slot, entry any) {
 		at := e.end(slots[len(slots)-1])
 		e.splice(at, at, ", "+text[1:len(text)-1])
 	case s.container.Kind == yaml.MappingNode && !isFlow(s.container):
-		e.replace(s, entry) // so that what was empty gets the style of the file
+		e.replace(s, entry) // so that a collection that was empty gets the style of the file
 	default:
 		text := flow(entry)
 		e.splice(end-1, end-1, text[1:len(text)-1])
 	}
 }
 
-// remove takes an entry out of a collection; the last one leaves {} or [].
+// remove removes an entry from a collection. If it is the last one, {} or [] remains.
 func (e *editor) remove(s, target slot) {
 	collection := s.value()
 	slots := entries(collection)
@@ -436,7 +441,7 @@ func (e *editor) remove(s, target slot) {
 	line := e.lineStart(start)
 	switch {
 	case len(bytes.TrimSpace(e.text[line:start])) > 0:
-		// The entry stands behind a dash, where the next one moves up, unless a comment is between.
+		// The entry follows a dash on the same line. The next entry moves up to it, unless a comment is between them.
 		if i < len(slots)-1 {
 			if next := e.entry(slots, i+1); end <= next && len(bytes.TrimSpace(e.text[end:next])) == 0 {
 				end = next
@@ -460,7 +465,7 @@ func (e *editor) splice(start, end int, text string) {
 	e.splices = append(e.splices, splice{start, end, text})
 }
 
-// result is the text with all edits, nil if they overlap.
+// result returns the text with all edits, or nil if they overlap.
 func (e *editor) result() []byte {
 	slices.SortStableFunc(e.splices, func(a, b splice) int { return cmp.Compare(a.start, b.start) })
 	var text []byte
@@ -475,7 +480,7 @@ func (e *editor) result() []byte {
 	return append(text, e.text[end:]...)
 }
 
-// block renders a collection in block style, each line after a line break and indented.
+// block renders a collection in block style. A line break comes before each line, and each line is indented.
 func (e *editor) block(collection any, column int) string {
 	var b bytes.Buffer
 	encoder := yaml.NewEncoder(&b)
@@ -484,7 +489,7 @@ func (e *editor) block(collection any, column int) string {
 		encoder.CompactSeqIndent()
 	}
 	if err := encoder.Encode(collection); err != nil {
-		return "" // which does not pass the verification
+		return "" // fails the verification
 	}
 	var text strings.Builder
 	for line := range strings.Lines(b.String()) {
@@ -496,7 +501,7 @@ func (e *editor) block(collection any, column int) string {
 	return text.String()
 }
 
-// inline renders a value behind its key in block style, if it fits there.
+// inline renders a value so that it can follow its key on the same line. fits is false for collections with entries.
 func inline(value any) (text string, fits bool) {
 	switch value := value.(type) {
 	case map[string]any:
@@ -517,12 +522,12 @@ func flow(value any) string {
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(value); err != nil {
-		return "[]" // which does not pass the verification
+		return "[]" // fails the verification
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// isEmpty says whether a null has no text at all.
+// isEmpty reports whether a node is a null without any text.
 func isEmpty(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.Style == 0 && n.Value == "" && n.Anchor == ""
 }
@@ -533,7 +538,7 @@ func isInline(n *yaml.Node) bool {
 	return isFlow(n) || n.Kind == yaml.ScalarNode && n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) == 0
 }
 
-// byte is the byte at an offset, 0 behind the text.
+// byte returns the byte at an offset, or 0 after the end of the text.
 func (e *editor) byte(at int) byte {
 	if at < len(e.text) {
 		return e.text[at]
@@ -550,7 +555,7 @@ func (e *editor) nextLine(at int) int {
 	return len(e.text)
 }
 
-// lineEnd is where a line break, if any, follows.
+// lineEnd returns the offset of the end of a line, before its line break.
 func (e *editor) lineEnd(at int) int {
 	end := e.nextLine(at)
 	for end > at && (e.text[end-1] == '\n' || e.text[end-1] == '\r') {
@@ -559,7 +564,7 @@ func (e *editor) lineEnd(at int) int {
 	return end
 }
 
-// skip passes over white space and comments.
+// skip returns the offset after white space and comments.
 func (e *editor) skip(at int) int {
 	for {
 		switch e.byte(at) {
@@ -573,10 +578,10 @@ func (e *editor) skip(at int) int {
 	}
 }
 
-// offset is where a node begins, with its tag and anchor.
+// offset returns the offset of a node, including its tag and anchor.
 func (e *editor) offset(n *yaml.Node) int { return offset(e.text, e.lines, n) }
 
-// body is where a node begins without tag and anchor.
+// body returns the offset of a node after its tag and anchor.
 func (e *editor) body(n *yaml.Node) int {
 	at := e.offset(n)
 	for e.byte(at) == '&' || e.byte(at) == '!' {
@@ -589,7 +594,7 @@ func (e *editor) body(n *yaml.Node) int {
 	return at
 }
 
-// column is the indentation of a block collection's entries.
+// column returns the indentation of the entries of a block collection.
 func (e *editor) column(collection *yaml.Node) int {
 	if collection.Kind == yaml.MappingNode {
 		return collection.Content[0].Column - 1
@@ -598,7 +603,7 @@ func (e *editor) column(collection *yaml.Node) int {
 	return dash - e.lineStart(dash)
 }
 
-// entry is where an entry begins: its key or dash.
+// entry returns the offset of the key or dash of an entry.
 func (e *editor) entry(slots []slot, i int) int {
 	s := slots[i]
 	switch {
@@ -612,7 +617,7 @@ func (e *editor) entry(slots []slot, i int) int {
 	return e.skip(e.end(slots[i-1]))
 }
 
-// colon is where the colon behind a key ends, or the key where there is none.
+// colon returns the offset after the colon of a key, or after the key if it has no colon.
 func (e *editor) colon(s slot) int {
 	end := e.end(slot{s.container, s.i - 1})
 	if at := e.skip(end); e.byte(at) == ':' {
@@ -621,7 +626,7 @@ func (e *editor) colon(s slot) int {
 	return end
 }
 
-// end is where the text of a value ends, without comments behind it.
+// end returns the offset at which the text of a value ends, before any comment that follows it.
 func (e *editor) end(s slot) int {
 	n := s.value()
 	slots := entries(n)
@@ -647,7 +652,7 @@ func (e *editor) end(s slot) int {
 	return min(at+len("}"), len(e.text))
 }
 
-// scalarEnd is the end of a scalar whose body begins at an offset.
+// scalarEnd returns the end of a scalar whose body begins at an offset.
 func (e *editor) scalarEnd(n *yaml.Node, at int, container *yaml.Node) int {
 	switch {
 	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
@@ -667,7 +672,7 @@ func (e *editor) scalarEnd(n *yaml.Node, at int, container *yaml.Node) int {
 		}
 		return min(at+1, len(e.text))
 	}
-	// A plain scalar is its value but for the white space at which it may be folded.
+	// The text of a plain scalar is its value, except for white space, where lines may be folded.
 	for _, c := range []byte(n.Value) {
 		if isSpace(c) {
 			continue
@@ -682,11 +687,11 @@ func (e *editor) scalarEnd(n *yaml.Node, at int, container *yaml.Node) int {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
-// blockScalarEnd is the end of the scalar whose header, such as |-, is at an offset. What looks like
-// a comment in it is text, unless it is indented less.
+// blockScalarEnd returns the end of the block scalar whose header, such as |-, is at an offset. A line in it that looks
+// like a comment is text, unless it is indented less than the scalar.
 func (e *editor) blockScalarEnd(at, parent int) int {
 	end := e.lineEnd(at)
-	indent, keep := 0, false // no indent yet
+	indent, keep := 0, false // indent is 0 until it is known
 	for _, c := range e.text[at:end] {
 		switch {
 		case c == '+':
@@ -716,9 +721,9 @@ func (e *editor) blockScalarEnd(at, parent int) int {
 	return end
 }
 
-// commentsEnd is the end of the last line that belongs to a collection: the one on which its text
-// ends, or a comment below that is indented as its entries. Beside the dashes of a compact list such
-// a comment belongs to what follows.
+// commentsEnd returns the end of the last line that belongs to a collection: the line on which its text ends, or a
+// comment below it with at least the indentation of its entries. In a compact list, a comment that is indented like
+// the dashes belongs to the key that follows.
 func (e *editor) commentsEnd(at, column int, compact bool) int {
 	if compact {
 		column++

@@ -20,7 +20,7 @@ func remove(path string) policies.PatchOperation {
 	return policies.PatchOperation{Op: "remove", Path: path}
 }
 
-// constraint is what repairs add most.
+// constraint returns a value like the one that repairs add most often.
 func constraint() map[string]any {
 	return map[string]any{"maxSkew": int64(1), "topologyKey": "zone"}
 }
@@ -36,38 +36,39 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 		want       string
 	}{
 		// A text of several lines.
-		"lines take the place of lines, with their indentation and comment": {
+		"lines replace lines, with their indentation and comment": {
 			"a:\n- b: | # c\n      old\n\n      # text\n\n  # d\n  e: 1\n", 0, "", ops(add("/a/0/b", "new\n\n\ttext\n")),
 			"a:\n- b: | # c\n      new\n\n      \ttext\n\n  # d\n  e: 1\n"},
-		"lines take the place of folded ones": {
+		"lines replace folded ones": {
 			"a:\n  b: >-\n    old\n    text\nc: 1\n",
 			0,
 			"",
 			ops(add("/a/b", "x\ny\n")),
 			"a:\n  b: |\n    x\n    y\nc: 1\n",
 		},
-		"lines take the place of a quoted text": {
+		"lines replace a quoted text": {
 			"a:\n  b: \"old\\ntext\" # c\nd: 1\n",
 			0,
 			"",
 			ops(add("/a/b", "x\ny\n")),
 			"a:\n  b: | # c\n    x\n    y\nd: 1\n",
 		},
-		"lines take the place of nothing": {
+		"lines replace an empty value": {
 			"a:\n  b:\nd: 1\n",
 			0,
 			"",
 			ops(add("/a/b", "x\ny\n\n")),
 			"a:\n  b: |+\n    x\n    y\n\nd: 1\n",
 		},
-		"lines in a file of JSON": {
+		"lines in a JSON file": {
 			"{\"a\": \"old\"}\n",
 			0,
 			"",
 			ops(add("/a", "x\ny\n")),
 			"{\"a\": \"x\\ny\\n\"}\n",
 		},
-		"lines at the end of a file without one": {"a: |\n  old", 0, "", ops(add("/a", "x\ny\n")), "a: |\n  x\n  y\n"},
+		"lines at the end of a file without a final line break": {
+			"a: |\n  old", 0, "", ops(add("/a", "x\ny\n")), "a: |\n  x\n  y\n"},
 		"lines in a file with carriage returns": {
 			"a: |\r\n  old\r\nb: 1\r\n",
 			0,
@@ -77,7 +78,7 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 		},
 
 		// Adding members.
-		"a member goes behind the last one": {
+		"a member goes after the last one": {
 			"a:\n  b: 1 # one\n  c: 2 # two\nd: 3\n", 0, "", ops(add("/a/x", "z")),
 			"a:\n  b: 1 # one\n  c: 2 # two\n  x: z\nd: 3\n"},
 		"a member of the root": {"a: 1\n", 0, "", ops(add("/x", true)), "a: 1\nx: true\n"},
@@ -115,27 +116,27 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 			"a:\n  b: 'it''s\n    # x'\n  c: \"x\\\"\n    # y\"\n  x: 1\nd: 3\n"},
 		"a member of a list element": {
 			"a:\n- b: 1\n- c: 1\n", 0, "", ops(add("/a/0/x", int64(1))), "a:\n- b: 1\n  x: 1\n- c: 1\n"},
-		"a member behind a compact list": {
+		"a member after a compact list": {
 			"a:\n  b:\n  - c\n  - d: 1\n    e: 2\nf: 1\n", 0, "", ops(add("/a/x", int64(1))),
 			"a:\n  b:\n  - c\n  - d: 1\n    e: 2\n  x: 1\nf: 1\n"},
-		"a member behind an empty value": {
+		"a member after an empty value": {
 			"a:\n  b:\nc: 1\n", 0, "", ops(add("/a/x", int64(1))), "a:\n  b:\n  x: 1\nc: 1\n"},
-		"a member behind an empty element": {
+		"a member after an empty element": {
 			"a:\n  b:\n  -\nc: 1\n", 0, "", ops(add("/a/x", int64(1))), "a:\n  b:\n  -\n  x: 1\nc: 1\n"},
 		"a text of several lines": {
 			"a:\n  b: 1\n", 0, "", ops(add("/a/x", "y\nz\n")), "a:\n  b: 1\n  x: |\n    y\n    z\n"},
 		"an escaped path": {
 			"a:\n  b/c: {}\n", 0, "", ops(add("/a/b~1c/~0", "x")), "a:\n  b/c:\n    \"~\": x\n"},
-		"a member beside merged ones": {
+		"a member next to merged ones": {
 			"a: &a {b: 1}\nc:\n  <<: *a\n", 0, "", ops(add("/c/x", int64(1))), "a: &a {b: 1}\nc:\n  <<: *a\n  x: 1\n"},
 		"a member of an anchored mapping that nothing refers to": {
 			"a: &a\n  b: 1\n", 0, "", ops(add("/a/x", int64(1))), "a: &a\n  b: 1\n  x: 1\n"},
 
 		// Replacing members.
-		"a scalar keeps the comment behind it": {
+		"a scalar keeps the comment after it": {
 			"a: 1   # why\nb: 2\n", 0, "", ops(add("/a", "x: y")), "a: 'x: y'   # why\nb: 2\n"},
 		"a quoted scalar":            {"a: \"1\" # why\n", 0, "", ops(add("/a", "2")), "a: \"2\" # why\n"},
-		"a tab behind the key":       {"a:\t1\t# why\n", 0, "", ops(add("/a", int64(2))), "a:\t2\t# why\n"},
+		"a tab after the key":        {"a:\t1\t# why\n", 0, "", ops(add("/a", int64(2))), "a:\t2\t# why\n"},
 		"a tagged scalar":            {"a: !!str 1 # why\n", 0, "", ops(add("/a", int64(2))), "a: 2 # why\n"},
 		"a scalar on the next line":  {"a:\n  1 # why\nb: 2\n", 0, "", ops(add("/a", int64(2))), "a: 2 # why\nb: 2\n"},
 		"a block scalar by a scalar": {"a: |\n  x\n  # y\nb: 2\n", 0, "", ops(add("/a", "z")), "a: z\nb: 2\n"},
@@ -166,7 +167,7 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 			"y: 1\n", 0, "", ops(add("/true", int64(2))), "y: 2\n"},
 
 		// Lists.
-		"an element behind the last": {
+		"an element after the last": {
 			"a:\n  b:\n    - x # one\n    # - y\n\n  # c\nd: 3\n", 0, "", ops(add("/a/b/-", "z")),
 			"a:\n  b:\n    - x # one\n    # - y\n    - z\n\n  # c\nd: 3\n"},
 		"an element of a compact list leaves the comment of the next key": {
@@ -191,7 +192,7 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 		},
 		"an element of a list of lists": {
 			"a:\n- - 1\n  - 2\n", 0, "", ops(add("/a/0/-", int64(3))), "a:\n- - 1\n  - 2\n  - 3\n"},
-		"an element behind the first of several operations": {
+		"operations that depend on one another": {
 			"a:\n  b: 1\n", 0, "", ops(add("/a/x", []any{}), add("/a/x/-", "y"), add("/a/x/-", "z")),
 			"a:\n  b: 1\n  x:\n    - \"y\"\n    - z\n"},
 
@@ -362,7 +363,7 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 
 func TestPatchRefusesWhatItCannotDoSafely(t *testing.T) {
 	t.Parallel()
-	const shared = " is shared by an anchor; write it out to edit it"
+	const shared = " is shared through a YAML anchor; write the value out to edit it"
 	const anchors = "a: &a\n  b: {c: 1}\nd: *a\ne:\n  <<: *a\n  f: 1\n"
 	tests := map[string]struct {
 		text      string
@@ -381,7 +382,7 @@ func TestPatchRefusesWhatItCannotDoSafely(t *testing.T) {
 			"a: 1\n",
 			1,
 			add("/b", int64(1)),
-			"the file has no document 1, it has 1; read it again",
+			"the file has no document 1 (counted from 0): it has 1; read the file again",
 		},
 		"a document that is a list": {"- a\n", 0, add("/0/b", int64(1)), "the document is not an object; choose another"},
 		"an empty document": {
@@ -394,25 +395,25 @@ func TestPatchRefusesWhatItCannotDoSafely(t *testing.T) {
 			"a: [\n",
 			0,
 			add("/b", int64(1)),
-			"1: did not find expected node content; mend the YAML there or just above",
+			"1: did not find expected node content; fix the YAML on or just above this line",
 		},
 		"the whole document": {
 			"a: 1\n",
 			0,
 			add("", map[string]any{}),
-			"an operation names the whole document; name one of its members",
+			"an operation applies to the whole document; name one of its members",
 		},
 		"an element in the middle": {
 			"a: [1]\n",
 			0,
 			add("/a/0", int64(1)),
-			"add /a/0 cannot be done in a file; edit it by hand",
+			"add /a/0 is not supported in files; edit the file by hand",
 		},
 		"another operation": {
 			"a: 1\n",
 			0,
 			policies.PatchOperation{Op: "replace", Path: "/a"},
-			"replace /a cannot be done in a file; edit it by hand",
+			"replace /a is not supported in files; edit the file by hand",
 		},
 		"an unterminated block scalar": {
 			"a: |\n  x",
@@ -436,7 +437,7 @@ func TestPatchRefusesWhatItCannotDoSafely(t *testing.T) {
 	for _, path := range []string{"/none/x", "/a/x/y"} {
 		_, err := Patch([]byte("a: {}\n"), 0, "", []policies.PatchOperation{remove(path)})
 		if err == nil || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("the error for %s is %v, which does not name it on one line", path, err)
+			t.Errorf("the error for %s is %v, want one line that names the path", path, err)
 		}
 	}
 }
@@ -456,15 +457,17 @@ func TestVerificationSeesEveryOtherChange(t *testing.T) {
 		"...\n---\nb: 2\n":       false,
 	} {
 		if got := old.becomes([]byte(text), want); got != safe {
-			t.Errorf("%q is taken for safe: %v", text, got)
+			t.Errorf("becomes(%q) = %v, want %v", text, got, safe)
 		}
 	}
 }
 
-func TestChangesAreMadeTogetherAndThoseThatFailLeaveNoTrace(t *testing.T) {
+func TestPatchAllLeavesNoTraceOfChangesThatFail(t *testing.T) {
 	t.Parallel()
-	const text = "\ufeff# a\na: 1\n...\n# b\n---\nb: &b {c: 1}\nd: *b\nitems:\n- {}\n- e: 1\n---\n{\"e\": 1}\n"
-	const want = "\ufeff# a\nx: 1\n...\n# b\n---\nb: &b {c: 1}\nd: *b\nitems:\n- {\"x\":[1, 2]}\n- e: 1\n  x: 3\nf: 2\n---\n{\"e\": 1, \"f\":2}\n"
+	const text = "\ufeff# a\na: 1\n...\n# b\n---\nb: &b {c: 1}\nd: *b\nitems:\n" +
+		"- {}\n- e: 1\n---\n{\"e\": 1}\n"
+	const want = "\ufeff# a\nx: 1\n...\n# b\n---\nb: &b {c: 1}\nd: *b\nitems:\n" +
+		"- {\"x\":[1, 2]}\n- e: 1\n  x: 3\nf: 2\n---\n{\"e\": 1, \"f\":2}\n"
 	type operations = []policies.PatchOperation
 	changes := []*Change{
 		{Index: 2, Operations: operations{add("/f", int64(2))}},
@@ -494,7 +497,7 @@ func TestChangesAreMadeTogetherAndThoseThatFailLeaveNoTrace(t *testing.T) {
 	}
 }
 
-// A writer writes a random mapping in all styles, and the paths of its mappings.
+// A writer writes a random mapping in all styles of YAML, and records the paths of the mappings in it.
 type writer struct {
 	*rand.Rand
 	text     strings.Builder
@@ -530,23 +533,8 @@ func (w *writer) value(path string, indent int) {
 			w.pick(" 1", " x # y", " \t'it''s'", ` "\\" #"`, " [x, 'y' ] # z", " {x: y}", " !!str 1", " é") + "\n",
 		)
 	case 2:
-		w.text.WriteString(
-			" |" + w.pick(
-				"",
-				"-",
-				"+",
-				"- # d",
-			) + "\n" + inner + "x: y\n" + w.pick(
-				"",
-				"\n",
-			) + inner + w.pick(
-				"  # z\n",
-				"# z\n",
-			) + w.pick(
-				"",
-				"\n\n",
-			),
-		)
+		w.text.WriteString(" |" + w.pick("", "-", "+", "- # d") + "\n" + inner + "x: y\n" + w.pick("", "\n") +
+			inner + w.pick("  # z\n", "# z\n") + w.pick("", "\n\n"))
 	case 3:
 		w.text.WriteString(" >" + w.pick("", "-", "+") + "\n" + inner + "x\n" + inner + "- y\n" + w.pick("", "\n"))
 	case 4:
@@ -567,7 +555,7 @@ func (w *writer) value(path string, indent int) {
 	}
 }
 
-// isInsertion says whether a text became another by nothing but the insertion of one piece.
+// isInsertion reports whether after is before with one piece of text inserted.
 func isInsertion(before, after string) bool {
 	n := 0
 	for n < len(before) && n < len(after) && before[n] == after[n] {
@@ -608,13 +596,14 @@ func TestAddToAnyMappingKeepsAllLines(t *testing.T) {
 func FuzzPatch(f *testing.F) {
 	for _, seed := range []struct{ text, path, value string }{
 		{"a:\n  b: 1\n", "/a", "x"}, {"a: {b: [1, 2]}\n", "/a", "y: z"}, {"{\"a\": {}}", "/a", ""},
-		{"a:\n- b: |+\n    x\n\n- &x c: *x\n", "/a/0", "x\ny"}, {"a: 'b\n\n  c'\n# d\n", "", "#"}, {"? a\n: b: >1\n   c\n", "/a", "-"}, {"a: |1 # b\n   c\n\nd: e\n", "", "x\n\n y\n"},
+		{"a:\n- b: |+\n    x\n\n- &x c: *x\n", "/a/0", "x\ny"}, {"a: 'b\n\n  c'\n# d\n", "", "#"},
+		{"? a\n: b: >1\n   c\n", "/a", "-"}, {"a: |1 # b\n   c\n\nd: e\n", "", "x\n\n y\n"},
 	} {
 		f.Add(seed.text, seed.path, seed.value)
 	}
 	f.Fuzz(func(t *testing.T, text, path, value string) {
 		if strings.ContainsFunc(path, unicode.IsControl) {
-			return // an error repeats it
+			return // errors quote the path, so they would not be one line
 		}
 		for _, value := range []any{value, []any{value}, map[string]any{value: value}} {
 			for _, name := range []string{"/new", "/-", "/a", "/0"} {
@@ -622,19 +611,20 @@ func FuzzPatch(f *testing.F) {
 					got, err := Patch([]byte(text), 0, "", []policies.PatchOperation{operation})
 					if err != nil {
 						if got != nil || strings.Contains(err.Error(), "\n") {
-							t.Errorf("error %q is not one line, or comes with a text", err)
+							t.Errorf("error %q is not one line, or Patch also returns a text", err)
 						}
 						continue
 					}
 					before, _ := Parse("", []byte(text))
 					after, _ := Parse("", got)
 					if len(before) != len(after) {
-						t.Errorf("%v made %d documents of %d:\n%s", operation, len(after), len(before), got)
+						t.Errorf("%v changed the number of documents from %d to %d:\n%s",
+							operation, len(before), len(after), got)
 					}
 				}
 			}
 		}
-		// A new member of a collection that has some is an insertion.
+		// To add a member to a mapping that is not empty must only insert text.
 		document, _ := Parse("", []byte(text))
 		if len(document) == 0 || document[0].Index > 0 {
 			return
@@ -648,7 +638,7 @@ func FuzzPatch(f *testing.F) {
 	})
 }
 
-// valueOf is the value that a JSON Pointer names, nil if there is none.
+// valueOf returns the value at a JSON Pointer, or nil if there is none.
 func valueOf(value any, pointer string) any {
 	for _, token := range tokens(pointer) {
 		switch v := value.(type) {

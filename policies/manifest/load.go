@@ -19,40 +19,41 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// Stdin is the path that stands for the standard input.
+// Stdin is the path that stands for standard input.
 const Stdin = "-"
 
-// Options say what Load reads.
+// Options configures Load.
 type Options struct {
-	// Paths are the files, pipes and directories whose objects are judged. Of a directory, all .yaml,
-	// .yml and .json files below it are read, except in hidden directories and behind symbolic links
-	// that lead out of it.
+	// Paths are the files, pipes and directories whose objects are judged. In a directory, Load reads all .yaml, .yml
+	// and .json files at any depth, except those in hidden directories and those behind symbolic links that lead out
+	// of the directory.
 	Paths []string
-	// Context are the files and directories whose objects are neighbours, but not judged.
+	// Context are the files and directories whose objects are neighbours of the judged objects, but are not judged.
 	Context []string
-	// Exclude are globs of files and directories to leave out: of the whole path as it is shown, or,
-	// without a slash but at the end, of the last part. ** also matches slashes. Of Paths and Context
-	// they leave out files, not directories.
+	// Exclude are globs for files and directories that Load leaves out. A glob matches the last element of a path or, if
+	// it has a slash other than at its end, the whole path as it is shown. ** also matches slashes. Files in Paths and
+	// Context can be excluded too, but directories in them cannot.
 	Exclude []string
-	// Stdin is what the path Stdin reads.
+	// Stdin is the reader for the path Stdin.
 	Stdin io.Reader
-	// Version is the API server whose defaults apply.
+	// Version is the version of the API server whose defaults apply.
 	Version policies.Version
-	// Progress, if set, is called now and then with the number of files read and of all files.
+	// Progress, if not nil, is called before each file is read, with the number of files read so far and the number of
+	// all files.
 	Progress func(read, all int)
 }
 
-// Manifests are what was read, ready to be judged.
+// Manifests holds everything that Load has read, ready to be judged.
 type Manifests struct {
-	// Objects are those to be judged, in the order in which they were read.
+	// Objects are the objects to judge, in the order in which they were read.
 	Objects []*Object
-	// Files is the number of files read to be judged. Documents is the number of Kubernetes objects in
-	// them, whatever their kind, and Skipped that of documents that are none, or only a part of one,
+	// Files is the number of files found in Options.Paths that were read. Documents is the number of Kubernetes objects of
+	// any kind in them. Skipped is the number of documents that are not a Kubernetes object or are only a part of one,
 	// such as a kustomize patch. Partial is the number of such parts.
 	Files, Documents, Skipped, Partial int
-	// Errors are what could not be read, in the order of files and lines.
+	// Errors are the problems with files and documents that could not be read, sorted by file and line.
 	Errors []*Error
-	// Notes are worth a word to a person and no error; each is one line.
+	// Notes are hints for the user that are not errors. Each is one line.
 	Notes []string
 
 	last       lastAsked
@@ -60,30 +61,30 @@ type Manifests struct {
 	texts      map[string][]byte
 	namespaces map[string]policies.Namespace
 	nodes      map[string]*corev1.Node
-	// known are the nodes, as soon as somebody asks for them.
+	// known is computed from nodes on first use.
 	known *policies.Nodes
-	// policies are what is meant to be a SourceIPPolicy. hasPolicy tells, of each file that was read for them, whether
-	// there is one in it, or something that could not be read.
+	// policies are the objects that are meant to be a SourceIPPolicy. hasPolicy has an entry for each file that was
+	// searched for policies. It is true if the file has one, or has something that could not be read.
 	policies  []policyContent
 	hasPolicy map[string]bool
 }
 
-// Object is an object to be judged, and where it was read.
+// Object is an object to judge, with the place where it was read.
 type Object struct {
 	*policies.Object
-	// InFile tells whether its text writes spec.externalTrafficPolicy.
+	// InFile reports whether the file sets spec.externalTrafficPolicy.
 	InFile policies.InFile
-	// Document is the document that it is in, and At the JSON Pointer to it: empty, or, for an item
-	// of a List, /items/2.
+	// Document is the document that contains the object. At is the JSON Pointer to the object in it: empty or, for an
+	// item of a List, a path such as /items/2.
 	Document *Document
 	At       string
 }
 
-// Position is the place of a path of the object.
+// Position returns the place of the value at a JSON Pointer into the object. See Document.Position.
 func (o *Object) Position(pointer string) Position { return o.Document.Position(o.At + pointer) }
 
-// Load reads manifests. Whatever is wrong with a single file or document is one of Errors, and all
-// else is read. The error is non-nil when a glob of options.Exclude is no glob.
+// Load reads manifests. If a file or document cannot be read, Load adds to Errors and reads the others. The error is
+// non-nil when a glob in options.Exclude is not valid.
 func Load(options Options) (*Manifests, error) {
 	m := &Manifests{
 		index:      policies.NewIndex(policies.ViewFiles),
@@ -99,7 +100,7 @@ func Load(options Options) (*Manifests, error) {
 	files := &finder{exclude: exclude, seen: map[string]bool{}, partial: map[string]bool{}}
 	files.find(options.Paths, false)
 	files.find(options.Context, true)
-	// The context is read first, so that an object that is judged takes the place of its namesake.
+	// Read the context first, so that an object to judge replaces the one of the same name in the context.
 	slices.SortStableFunc(files.found, func(a, b foundFile) int { return contextFirst(a) - contextFirst(b) })
 	m.Errors = files.errs
 	for i, file := range files.found {
@@ -115,7 +116,7 @@ func Load(options Options) (*Manifests, error) {
 	return m, nil
 }
 
-// noteRepeated notes, once for all, that objects are given more than once.
+// noteRepeated adds one note if objects are defined more than once.
 func (m *Manifests) noteRepeated() {
 	first := map[policies.Ref]*Object{}
 	repeated := map[policies.Ref]bool{}
@@ -123,21 +124,26 @@ func (m *Manifests) noteRepeated() {
 	for _, object := range m.Objects {
 		former, ok := first[object.Ref]
 		switch {
-		case strings.HasSuffix(object.Name, "*"): // each is to be named by the API server
+		case strings.HasSuffix(object.Name, "*"): // generateName: the API server gives each a name of its own
 		case !ok:
 			first[object.Ref] = object
 		default:
 			if note == "" {
-				note = fmt.Sprintf("%s is given twice, in %s and %s", object.Ref, former.place(), object.place())
+				note = fmt.Sprintf("%s is defined more than once, in %s and %s", object.Ref, former.place(), object.place())
 			}
 			repeated[object.Ref] = true
 		}
 	}
 	switch more := len(repeated) - 1; {
 	case more == 0:
-		m.Notes = append(m.Notes, note+"; both are judged, and the last one is the neighbour of others")
+		m.Notes = append(m.Notes, note+"; all definitions are judged, and its neighbours see the last one")
 	case more > 0:
-		m.Notes = append(m.Notes, fmt.Sprintf("%s, and so are %d more; all are judged, and the last one of each is the neighbour of others", note, more))
+		others := "1 other object is too"
+		if more > 1 {
+			others = fmt.Sprintf("%d other objects are too", more)
+		}
+		m.Notes = append(m.Notes, fmt.Sprintf(
+			"%s, and %s; all definitions are judged, and neighbours see the last one of each", note, others))
 	}
 }
 
@@ -148,8 +154,8 @@ func contextFirst(file foundFile) int {
 	return 1
 }
 
-// Input is what a decision about an object is made of: it is created among all that was read. The Nodes of the context are those of the
-// cluster, unless it knows its own.
+// Input returns the input of Decide for the creation of an object. It looks up the related objects in everything that
+// was read. If cluster.Known is nil, it uses the Nodes in the context.
 func (m *Manifests) Input(o *Object, cluster policies.Cluster, now time.Time) policies.Input {
 	if cluster.Known == nil {
 		cluster.Known = m.knownNodes()
@@ -165,7 +171,8 @@ func (m *Manifests) Input(o *Object, cluster policies.Cluster, now time.Time) po
 	}
 }
 
-// Namespace returns a Namespace that was read. One that was not has the label that every Namespace has.
+// Namespace returns a Namespace that was read. For any other name it returns an assumed one, with only the label that
+// every Namespace has.
 func (m *Manifests) Namespace(name string) policies.Namespace {
 	if namespace, ok := m.namespaces[name]; ok {
 		return namespace
@@ -173,10 +180,10 @@ func (m *Manifests) Namespace(name string) policies.Namespace {
 	return policies.Namespace{Name: name, Labels: map[string]string{corev1.LabelMetadataName: name}, Assumed: true}
 }
 
-// Text is the text of a file that was read, as Patch takes it.
+// Text returns the text of a file that was read, for use with Patch.
 func (m *Manifests) Text(file string) []byte { return m.texts[file] }
 
-// HasNamespace tells whether a Namespace was read.
+// HasNamespace reports whether a Namespace of that name was read.
 func (m *Manifests) HasNamespace(name string) bool {
 	_, ok := m.namespaces[name]
 	return ok
@@ -186,7 +193,7 @@ func (m *Manifests) read(file foundFile, partial map[string]bool, options Option
 	data, err := file.read(options.Stdin)
 	if err != nil {
 		m.Errors = append(m.Errors, fileError(file.name, err))
-		m.hasPolicy[file.real] = true // or else it would be read again, and told again
+		m.hasPolicy[file.real] = true // so that Policies does not read and report the file again
 		return
 	}
 	if !file.context {
@@ -196,7 +203,7 @@ func (m *Manifests) read(file foundFile, partial map[string]bool, options Option
 	documents, errs := parse(file.name, data, &m.last)
 	for _, e := range errs {
 		if strings.Contains(string(data), "{{") {
-			e.Message += "; if this is a template, render it first, or leave it out with --exclude"
+			e.Message += "; if this is a template, render it first or leave it out with --exclude"
 		}
 	}
 	m.Errors = append(m.Errors, errs...)
@@ -217,7 +224,7 @@ func (m *Manifests) read(file foundFile, partial map[string]bool, options Option
 	}
 }
 
-// add takes one object, or the items of a list of them.
+// add adds one object, or the items of a list of objects.
 func (m *Manifests) add(document *Document, at string, content map[string]any, file foundFile, options Options) {
 	apiVersion, _ := content["apiVersion"].(string)
 	kind, _ := content["kind"].(string)
@@ -255,7 +262,7 @@ func (m *Manifests) add(document *Document, at string, content map[string]any, f
 		}
 	case apiVersion == "v1" && kind == "Namespace":
 		err = m.addNamespace(content)
-	case apiVersion == "v1" && kind == "Node" && file.context: // among manifests it is hardly all of them
+	case apiVersion == "v1" && kind == "Node" && file.context: // Paths hardly ever hold all nodes of a cluster
 		err = m.addNode(content)
 	}
 	if err != nil {
@@ -263,9 +270,12 @@ func (m *Manifests) add(document *Document, at string, content map[string]any, f
 	}
 }
 
-func (m *Manifests) addJudged(document *Document, at string, content map[string]any, file foundFile, options Options) error {
+func (m *Manifests) addJudged(
+	document *Document, at string, content map[string]any, file foundFile, options Options,
+) error {
 	object := &Object{InFile: policies.InFileAbsent, Document: document, At: at}
-	if spec, ok := content["spec"].(map[string]any); ok && spec["externalTrafficPolicy"] != nil && spec["externalTrafficPolicy"] != "" {
+	spec, _ := content["spec"].(map[string]any)
+	if spec["externalTrafficPolicy"] != nil && spec["externalTrafficPolicy"] != "" {
 		object.InFile = policies.InFileWritten
 	}
 	setDefaults(content, options.Version)
@@ -307,7 +317,7 @@ func (m *Manifests) addNode(content map[string]any) error {
 	return nil
 }
 
-// knownNodes are the nodes that were read; nil if there were none.
+// knownNodes returns the nodes that were read, or nil if there are none.
 func (m *Manifests) knownNodes() *policies.Nodes {
 	if m.known == nil && len(m.nodes) > 0 {
 		m.known = policies.NewNodes(slices.Collect(maps.Values(m.nodes)))
@@ -315,7 +325,7 @@ func (m *Manifests) knownNodes() *policies.Nodes {
 	return m.known
 }
 
-// skip counts a document, or an item of one, that is no whole object.
+// skip counts a document, or an item in one, that is not a complete object.
 func (m *Manifests) skip(content map[string]any, file foundFile) {
 	if file.context {
 		return
@@ -326,8 +336,8 @@ func (m *Manifests) skip(content map[string]any, file foundFile) {
 	}
 }
 
-// items are the items of a list of objects; nil if it is none. Those of a typed list get what they share,
-// which the API server leaves out.
+// items returns the items of a list of objects, or nil if content is not a list. It sets the apiVersion and kind of the
+// items of a typed list, such as a ServiceList: the API server omits them there.
 func items(content map[string]any) []any {
 	apiVersion, _ := content["apiVersion"].(string)
 	kind, _ := content["kind"].(string)
@@ -350,8 +360,8 @@ func isKubernetes(content map[string]any) bool {
 	return apiVersion != "" && kind != ""
 }
 
-// isPart tells whether an object is so incomplete that it can only be a part of one, to be merged
-// with the rest before it is applied.
+// isPart reports whether an object is so incomplete that it can only be a part of one, such as a patch that is merged
+// into the rest before it is applied.
 func isPart(apiVersion, kind string, content map[string]any) bool {
 	if !policies.Judged(apiVersion, kind) {
 		return false
@@ -374,12 +384,17 @@ func isPart(apiVersion, kind string, content map[string]any) bool {
 func decodeError(document *Document, at, kind string, err error) *Error {
 	wrong, ok := errors.AsType[*policies.FieldError](err)
 	if !ok {
-		return &Error{File: document.File, Position: document.Position(at), Message: fmt.Sprintf("this %s cannot be read: %s", kind, err)}
+		return &Error{
+			File:     document.File,
+			Position: document.Position(at),
+			Message:  fmt.Sprintf("this %s cannot be read: %s", kind, err),
+		}
 	}
+	path := strings.ReplaceAll(strings.TrimPrefix(wrong.Path, "/"), "/", ".")
 	return &Error{
 		File:     document.File,
 		Position: document.Position(at + wrong.Path),
-		Message:  fmt.Sprintf("%s of this %s: %s", strings.ReplaceAll(strings.TrimPrefix(wrong.Path, "/"), "/", "."), kind, wrong.Problem),
+		Message:  fmt.Sprintf("%s of this %s: %s", path, kind, wrong.Problem),
 	}
 }
 
@@ -390,9 +405,9 @@ func fileError(name string, err error) *Error {
 	return &Error{File: name, Message: fmt.Sprintf("cannot be read: %s; check the path and its permissions", err)}
 }
 
-// foundFile is a file to be read.
+// foundFile is a file to read.
 type foundFile struct {
-	// name is the path as it is shown, real the one without symbolic links.
+	// name is the path as it is shown. real is the absolute path without symbolic links.
 	name, real string
 	context    bool
 }
@@ -404,13 +419,13 @@ func (f foundFile) read(stdin io.Reader) ([]byte, error) {
 	return os.ReadFile(f.real)
 }
 
-// finder finds the files below paths, each once.
+// finder finds the files in and below paths, each once.
 type finder struct {
 	exclude []pattern
 	found   []foundFile
 	errs    []*Error
 	seen    map[string]bool
-	// partial are the files that a kustomization names as patches.
+	// partial holds the files that a kustomization lists as patches.
 	partial map[string]bool
 }
 
@@ -429,7 +444,7 @@ func (f *finder) find(paths []string, context bool) {
 			f.errs = append(f.errs, fileError(path, err))
 		case info.Mode().IsRegular():
 			f.file(path, path, context)
-		default: // a pipe, whose path leads nowhere without its links
+		default: // a pipe, such as /dev/fd/3: resolving its symbolic links gives no usable path
 			f.add(foundFile{name: path, real: path, context: context})
 		}
 	}
@@ -441,14 +456,15 @@ func (f *finder) walk(root string, context bool) {
 		f.errs = append(f.errs, fileError(root, err))
 		return
 	}
-	root += string(filepath.Separator) // or a root that is a symbolic link would not be entered
-	// The error of the walk itself is always nil: each one met on the way is kept.
+	root += string(filepath.Separator) // without it, WalkDir does not enter a root that is a symbolic link
+	// WalkDir always returns nil here: the function below collects the errors.
 	_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			f.errs = append(f.errs, fileError(path, err))
 			return nil
-		case path != root && excluded(f.exclude, path), path != root && entry.IsDir() && strings.HasPrefix(entry.Name(), "."):
+		case path != root && excluded(f.exclude, path),
+			path != root && entry.IsDir() && strings.HasPrefix(entry.Name(), "."):
 			if entry.IsDir() {
 				return filepath.SkipDir
 			}
@@ -465,7 +481,7 @@ func isManifest(path string) bool {
 	return slices.Contains([]string{".yaml", ".yml", ".json"}, strings.ToLower(filepath.Ext(path)))
 }
 
-// file adds a file, unless it is not a regular one or a symbolic link leads it out of top.
+// file adds a file if it is a regular file. It skips symbolic links that lead out of top.
 func (f *finder) file(path, top string, context bool) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -478,7 +494,8 @@ func (f *finder) file(path, top string, context bool) {
 		return
 	}
 	if path != top {
-		if inside, err := filepath.Rel(top, target); err != nil || inside == ".." || strings.HasPrefix(inside, ".."+string(filepath.Separator)) {
+		inside, err := filepath.Rel(top, target)
+		if err != nil || inside == ".." || strings.HasPrefix(inside, ".."+string(filepath.Separator)) {
 			return
 		}
 	}
@@ -491,7 +508,7 @@ func (f *finder) file(path, top string, context bool) {
 	f.add(foundFile{name: path, real: target, context: context})
 }
 
-// realPath is the absolute path without symbolic links.
+// realPath returns the absolute path without symbolic links.
 func realPath(path string) (string, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
@@ -507,8 +524,8 @@ func (f *finder) add(file foundFile) {
 	}
 }
 
-// kustomization remembers the files that a kustomization names as patches. What is wrong with the
-// file itself is told when it is read.
+// kustomization records the files that a kustomization lists as patches. It ignores errors in the kustomization itself:
+// they are reported when the file is read as a manifest.
 func (f *finder) kustomization(path string) {
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 		return
@@ -527,7 +544,7 @@ func (f *finder) kustomization(path string) {
 					name, _ = entry["path"].(string)
 				}
 				if strings.Contains(name, "\n") {
-					continue // A patch in place of the name of one.
+					continue // an inline patch, not the name of a file
 				}
 				if target, err := realPath(filepath.Join(filepath.Dir(path), name)); err == nil {
 					f.partial[target] = true
@@ -549,7 +566,7 @@ func compileGlobs(texts []string) ([]pattern, error) {
 		text = strings.TrimSuffix(text, "/")
 		compiled, err := glob.Compile(text, '/')
 		if err != nil {
-			return nil, fmt.Errorf("%q is not a glob: %w", text, err)
+			return nil, fmt.Errorf("%q is not a valid glob: %w", text, err)
 		}
 		patterns = append(patterns, pattern{compiled, strings.Contains(text, "/")})
 	}

@@ -17,24 +17,24 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// service is the smallest Service that is judged.
+// service returns the smallest Service that is judged.
 func service(name string) string {
 	return "apiVersion: v1\nkind: Service\nmetadata: {name: " + name + "}\nspec: {ports: [{port: 80}]}\n"
 }
 
-// deployment is the smallest Deployment that is judged.
+// deployment returns the smallest Deployment that is judged.
 func deployment(name string) string {
 	return "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: " + name + "}\n" +
 		"spec: {replicas: 2, template: {metadata: {labels: {app: web}}, spec: {}}}\n"
 }
 
-// tree is a folder: the texts of files, and the targets of symbolic links. A target that begins with
-// a slash begins at the folder.
+// tree describes a folder: the texts of files, and the targets of symbolic links, both by path. A target that begins
+// with a slash is relative to the folder.
 type tree struct {
 	files, links map[string]string
 }
 
-// make makes the folder.
+// make creates the folder.
 func (tr tree) make(t testing.TB) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -61,7 +61,7 @@ func (tr tree) make(t testing.TB) (dir string) {
 	return dir
 }
 
-// loaded is what is seen of Manifests.
+// loaded is the part of Manifests that tests compare.
 type loaded struct {
 	// Objects are "file:line Kind namespace/name".
 	Objects                   []string
@@ -70,7 +70,7 @@ type loaded struct {
 	Errors, Notes             []string
 }
 
-// load loads paths of a folder, by default all of it, and names files relative to it.
+// load loads paths in a folder, by default the whole folder. In its result, the names of files are relative to it.
 func load(t testing.TB, dir string, options Options) (*Manifests, loaded) {
 	t.Helper()
 	options.Version = policies.Newest
@@ -115,9 +115,8 @@ func TestLoadFindsFiles(t *testing.T) {
 	}{
 		"manifests end in .yaml, .yml or .json": {
 			tree: tree{files: map[string]string{
-				"a.yaml": service(
-					"a",
-				), "b.yml": service("b"), "c.json": "{}", "D.YAML": service("d"), "e.txt": service("e"), "yaml": service("f"),
+				"a.yaml": service("a"), "b.yml": service("b"), "c.json": "{}", "D.YAML": service("d"),
+				"e.txt": service("e"), "yaml": service("f"),
 			}},
 			want: loaded{
 				Objects:   []string{"D.YAML:1 Service default/d", "a.yaml:1 Service default/a", "b.yml:1 Service default/b"},
@@ -141,7 +140,8 @@ func TestLoadFindsFiles(t *testing.T) {
 				},
 			},
 			want: loaded{Objects: []string{
-				"a.yaml:1 Service default/a", "b/a/x.yaml:1 Service default/x", "b/z.yaml:1 Service default/z", "c.yaml:1 Service default/c",
+				"a.yaml:1 Service default/a", "b/a/x.yaml:1 Service default/x",
+				"b/z.yaml:1 Service default/z", "c.yaml:1 Service default/c",
 			}, Files: 4, Documents: 4},
 		},
 		"paths are read in the order in which they are given": {
@@ -153,7 +153,7 @@ func TestLoadFindsFiles(t *testing.T) {
 				Documents: 2,
 			},
 		},
-		"a hidden directory is passed over, a hidden file is not": {
+		"a hidden directory is skipped, a hidden file is not": {
 			tree: tree{
 				files: map[string]string{".git/a.yaml": service("a"), "b/.cache/a.yaml": service("b"), ".c.yaml": service("c")},
 			},
@@ -179,7 +179,7 @@ func TestLoadFindsFiles(t *testing.T) {
 			},
 			want: loaded{Objects: []string{"b.yaml:1 Service default/b"}, Files: 1, Documents: 1},
 		},
-		"a link that leads out is passed over": {
+		"a link that leads out is skipped": {
 			tree: tree{
 				files: map[string]string{"in/a.yaml": service("a"), "out/b.yaml": service("b"), "in-too/c.yaml": service("c")},
 				links: map[string]string{
@@ -205,7 +205,7 @@ func TestLoadFindsFiles(t *testing.T) {
 			options: Options{Paths: []string{"in"}},
 			want:    loaded{Objects: []string{"in/b.yaml:1 Service default/b"}, Files: 1, Documents: 1},
 		},
-		"directories that link to one another end": {
+		"directories that link to one another are walked once": {
 			tree: tree{files: map[string]string{"a/a.yaml": service("a")}, links: map[string]string{"a/up": "..", "b": "a"}},
 			want: loaded{Objects: []string{"a/a.yaml:1 Service default/a"}, Files: 1, Documents: 1},
 		},
@@ -216,7 +216,7 @@ func TestLoadFindsFiles(t *testing.T) {
 				Errors: []string{"b.yaml: cannot be read: too many levels of symbolic links" + unreadable},
 			},
 		},
-		"a dangling link and a path that is not there are errors, sorted by file": {
+		"a dangling link and a missing path are errors, sorted by file": {
 			tree:    tree{files: map[string]string{"a.yaml": service("a")}, links: map[string]string{"z.yaml": "nowhere"}},
 			options: Options{Paths: []string{".", "missing"}},
 			want: loaded{
@@ -232,12 +232,12 @@ func TestLoadFindsFiles(t *testing.T) {
 			options: Options{Paths: []string{"d/a.yaml", "d", "link", "d/../d/a.yaml"}},
 			want:    loaded{Objects: []string{"d/a.yaml:1 Service default/a"}, Files: 1, Documents: 1},
 		},
-		"a file that is given and context too is judged": {
+		"a file that is both a path and context is judged": {
 			tree:    tree{files: map[string]string{"a.yaml": service("a"), "b.yaml": service("b")}},
 			options: Options{Paths: []string{"a.yaml"}, Context: []string{"."}},
 			want:    loaded{Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1},
 		},
-		"what is excluded is no error": {
+		"an excluded file that is broken is not an error": {
 			tree: tree{
 				files: map[string]string{
 					"a.yaml":        service("a"),
@@ -251,12 +251,12 @@ func TestLoadFindsFiles(t *testing.T) {
 				Objects: []string{"a.yaml:1 Service default/a", "c/old.yaml:1 Service default/c"}, Files: 2, Documents: 2,
 			},
 		},
-		"a glob with a slash is one of the whole path": {
+		"a glob with a slash matches the whole path": {
 			tree:    tree{files: map[string]string{"a/old/x.yaml": service("a"), "b/old/x.yaml": service("b")}},
 			options: Options{Exclude: []string{"**/a/old"}},
 			want:    loaded{Objects: []string{"b/old/x.yaml:1 Service default/b"}, Files: 1, Documents: 1},
 		},
-		"a file that is given is excluded too, and a directory is not": {
+		"a file in Paths can be excluded, a directory cannot": {
 			tree: tree{files: map[string]string{"a.yaml": service("a"), "values.yaml": "{{", "old/b.yaml": service("b")}},
 			options: Options{
 				Paths:   []string{"a.yaml", "values.yaml", "missing-values.yaml", "old"},
@@ -269,7 +269,7 @@ func TestLoadFindsFiles(t *testing.T) {
 				Documents: 2,
 			},
 		},
-		"a glob that ends in a slash is one of directories": {
+		"a glob that ends in a slash matches directories": {
 			tree: tree{
 				files: map[string]string{
 					"a.yaml":        service("a"),
@@ -281,7 +281,7 @@ func TestLoadFindsFiles(t *testing.T) {
 			options: Options{Exclude: []string{"base/", "**/e/old/"}},
 			want:    loaded{Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1},
 		},
-		"the standard input is read once": {
+		"standard input is read once": {
 			tree:    tree{files: map[string]string{"a.yaml": service("a")}},
 			options: Options{Paths: []string{"a.yaml", Stdin, Stdin}, Stdin: strings.NewReader(service("piped"))},
 			want: loaded{
@@ -290,12 +290,12 @@ func TestLoadFindsFiles(t *testing.T) {
 				Documents: 2,
 			},
 		},
-		"the standard input may be context": {
+		"standard input may be context": {
 			tree:    tree{files: map[string]string{"a.yaml": service("a")}},
 			options: Options{Context: []string{Stdin}, Stdin: strings.NewReader(service("piped"))},
 			want:    loaded{Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1},
 		},
-		"a standard input that breaks off is an error": {
+		"standard input that breaks off is an error": {
 			options: Options{Paths: []string{Stdin}, Stdin: iotest.ErrReader(errors.New("broken pipe"))},
 			want:    loaded{Errors: []string{"-: cannot be read: broken pipe" + unreadable}},
 		},
@@ -311,8 +311,8 @@ func TestLoadFindsFiles(t *testing.T) {
 	}
 }
 
-// TestLinkThatIsWrittenAbsoluteStaysInARelativePath changes the working directory, so it runs alone.
-func TestLinkThatIsWrittenAbsoluteStaysInARelativePath(t *testing.T) {
+// TestAbsoluteLinkInsideARelativePathIsRead changes the working directory, so it does not run in parallel.
+func TestAbsoluteLinkInsideARelativePathIsRead(t *testing.T) {
 	dir := tree{
 		files: map[string]string{"in/.hidden/a.yaml": service("a"), "out/b.yaml": service("b")},
 		links: map[string]string{"in/a.yaml": "/in/.hidden/a.yaml", "in/b.yaml": "/out/b.yaml"},
@@ -331,7 +331,7 @@ func TestLinkThatIsWrittenAbsoluteStaysInARelativePath(t *testing.T) {
 	}
 }
 
-func TestPipeIsReadWhereItIsGivenAndPassedOverInADirectory(t *testing.T) {
+func TestPipeIsReadAsAPathAndSkippedInADirectory(t *testing.T) {
 	t.Parallel()
 	dir := tree{files: map[string]string{"a.yaml": service("a")}}.make(t)
 	for _, name := range []string{"pipe.yaml", "kustomization.yaml", "Kustomization"} {
@@ -340,7 +340,8 @@ func TestPipeIsReadWhereItIsGivenAndPassedOverInADirectory(t *testing.T) {
 		}
 	}
 	_, got := load(t, dir, Options{})
-	if diff := cmp.Diff(loaded{Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1}, got); diff != "" {
+	want := loaded{Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Load() of a directory mismatch (-want +got):\n%s", diff)
 	}
 
@@ -362,10 +363,10 @@ func TestPipeIsReadWhereItIsGivenAndPassedOverInADirectory(t *testing.T) {
 	}
 }
 
-func TestGlobThatIsNoneIsAnError(t *testing.T) {
+func TestInvalidGlobIsAnError(t *testing.T) {
 	t.Parallel()
 	if _, err := Load(Options{Exclude: []string{"a*", "["}}); err == nil ||
-		!strings.HasPrefix(err.Error(), `"[" is not a glob: `) {
+		!strings.HasPrefix(err.Error(), `"[" is not a valid glob: `) {
 		t.Errorf(`Load() gives the error %v, want one about "["`, err)
 	}
 }
@@ -388,7 +389,7 @@ func TestProgressCountsEveryFile(t *testing.T) {
 	}
 }
 
-// TestLoadReadsDocuments is about the text of one file, a.yaml.
+// TestLoadReadsDocuments loads one file, a.yaml, with different texts.
 func TestLoadReadsDocuments(t *testing.T) {
 	t.Parallel()
 	const partial = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"
@@ -405,85 +406,64 @@ func TestLoadReadsDocuments(t *testing.T) {
 	}{
 		"nothing":       {text: "", want: loaded{}},
 		"only comments": {text: "# a\n---\n# b\n", want: loaded{}},
-		"documents that are no objects, or of no apiVersion or kind, are skipped": {
+		"documents that are not objects, or lack an apiVersion or a kind, are skipped": {
 			text: "- a\n---\ntext\n---\n{}\n---\nkind: Service\n---\napiVersion: v1\n---\napiVersion: 1\nkind: true\n",
 			want: loaded{Skipped: 6},
 		},
 		"objects of other kinds count": {
-			text: "apiVersion: v1\nkind: ConfigMap\n---\napiVersion: apps/v1beta1\nkind: Deployment\n---\napiVersion: serving.knative.dev/v1\nkind: Service\n",
+			text: "apiVersion: v1\nkind: ConfigMap\n---\napiVersion: apps/v1beta1\nkind: Deployment\n---\n" +
+				"apiVersion: serving.knative.dev/v1\nkind: Service\n",
 			want: loaded{Documents: 3},
 		},
 		"every document has its own line": {
 			text: "# a\n---\n" + service("a") + "---\n# b\n\n" + deployment("b"),
 			want: loaded{Objects: []string{"a.yaml:3 Service default/a", "a.yaml:10 Deployment default/b"}, Documents: 2},
 		},
-		"a namespace is kept, and default where there is none": {
-			text: service(
-				"a",
-			) + "---\n" + service(
-				"b, namespace: edge",
-			) + "---\n" + strings.Replace(
-				service("c"),
-				"{name: c}",
-				`{name: c, namespace: ""}`,
-				1,
-			),
+		"a namespace is kept, and is default if absent or empty": {
+			text: service("a") + "---\n" + service("b, namespace: edge") + "---\n" +
+				strings.Replace(service("c"), "{name: c}", `{name: c, namespace: ""}`, 1),
 			want: loaded{
 				Objects:   []string{"a.yaml:1 Service default/a", "a.yaml:6 Service edge/b", "a.yaml:11 Service default/c"},
 				Documents: 3,
 			},
 		},
-		"objects given twice are told once for all": {
-			text: strings.Repeat(
-				service("a")+"---\n",
-				3,
-			) + strings.Repeat(
-				service("b")+"---\n",
-				2,
-			) + strings.Repeat(
-				service("c")+"---\n",
-				2,
-			) + service(
-				"d",
-			),
+		"several objects defined more than once get one note": {
+			text: strings.Repeat(service("a")+"---\n", 3) + strings.Repeat(service("b")+"---\n", 2) +
+				strings.Repeat(service("c")+"---\n", 2) + service("d"),
 			want: loaded{
 				Objects: []string{
-					"a.yaml:1 Service default/a", "a.yaml:6 Service default/a", "a.yaml:11 Service default/a", "a.yaml:16 Service default/b",
-					"a.yaml:21 Service default/b", "a.yaml:26 Service default/c", "a.yaml:31 Service default/c", "a.yaml:36 Service default/d",
+					"a.yaml:1 Service default/a", "a.yaml:6 Service default/a", "a.yaml:11 Service default/a",
+					"a.yaml:16 Service default/b", "a.yaml:21 Service default/b", "a.yaml:26 Service default/c",
+					"a.yaml:31 Service default/c", "a.yaml:36 Service default/d",
 				}, Documents: 8,
 				Notes: []string{
-					"Service default/a is given twice, in a.yaml:1 and a.yaml:6, and so are 2 more; all are judged, and the last one of each is the neighbour of others",
+					"Service default/a is defined more than once, in a.yaml:1 and a.yaml:6, and 2 other objects are too; " +
+						"all definitions are judged, and neighbours see the last one of each",
 				},
 			},
 		},
-		"a name to be generated is no object given twice": {
-			text: strings.Replace(
-				service("a"),
-				"name",
-				"generateName",
-				1,
-			) + "---\n" + strings.Replace(
-				service("a"),
-				"name",
-				"generateName",
-				1,
-			),
+		"two objects defined twice get one note": {
+			text: strings.Repeat(service("a")+"---\n", 2) + strings.Repeat(service("b")+"---\n", 2),
+			want: loaded{
+				Objects: []string{
+					"a.yaml:1 Service default/a", "a.yaml:6 Service default/a",
+					"a.yaml:11 Service default/b", "a.yaml:16 Service default/b",
+				}, Documents: 4,
+				Notes: []string{
+					"Service default/a is defined more than once, in a.yaml:1 and a.yaml:6, and 1 other object is too; " +
+						"all definitions are judged, and neighbours see the last one of each",
+				},
+			},
+		},
+		"the same generateName twice is not the same object": {
+			text: strings.Replace(service("a"), "name", "generateName", 1) + "---\n" +
+				strings.Replace(service("a"), "name", "generateName", 1),
 			want: loaded{Objects: []string{"a.yaml:1 Service default/a*", "a.yaml:6 Service default/a*"}, Documents: 2},
 		},
-		"the same object twice is judged twice and told once": {
-			text: service(
-				"a",
-			) + "---\n" + strings.Replace(
-				service("a"),
-				"{name",
-				"{namespace: default, name",
-				1,
-			) + "---\n" + strings.Replace(
-				service("a"),
-				"{name",
-				"{namespace: edge, name",
-				1,
-			),
+		"the same object twice is judged twice and gets one note": {
+			text: service("a") + "---\n" +
+				strings.Replace(service("a"), "{name", "{namespace: default, name", 1) + "---\n" +
+				strings.Replace(service("a"), "{name", "{namespace: edge, name", 1),
 			want: loaded{
 				Objects: []string{
 					"a.yaml:1 Service default/a",
@@ -491,7 +471,8 @@ func TestLoadReadsDocuments(t *testing.T) {
 					"a.yaml:11 Service edge/a",
 				}, Documents: 3,
 				Notes: []string{
-					"Service default/a is given twice, in a.yaml:1 and a.yaml:6; both are judged, and the last one is the neighbour of others",
+					"Service default/a is defined more than once, in a.yaml:1 and a.yaml:6; " +
+						"all definitions are judged, and its neighbours see the last one",
 				},
 			},
 		},
@@ -500,7 +481,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 			text: partial + "spec: {type: LoadBalancer}\n",
 			want: loaded{Skipped: 1, Partial: 1},
 		},
-		"a List of nothing is a document": {
+		"an empty List is a document": {
 			text: "apiVersion: v1\nkind: List\nitems: []\n",
 			want: loaded{Documents: 1},
 		},
@@ -542,7 +523,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 			text: items("List", service("a"), deployment("b")),
 			want: loaded{Objects: []string{"a.yaml:4 Service default/a", "a.yaml:8 Deployment default/b"}, Documents: 2},
 		},
-		"items of a List that are no objects, or of no kind, are skipped": {
+		"items of a List that are not objects, or lack a kind, are skipped": {
 			text: items("List", "text", "null", "[]", "metadata: {name: a}", "kind: Service", service("b")),
 			want: loaded{Objects: []string{"a.yaml:9 Service default/b"}, Documents: 1, Skipped: 5},
 		},
@@ -569,7 +550,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 			),
 			want: loaded{Objects: []string{"a.yaml:7 Service default/a", "a.yaml:14 Service default/b"}, Documents: 2},
 		},
-		"an object that has items and is no list is an object": {
+		"an object that has items and is not a list is an object": {
 			text: items("Menu", service("a")),
 			want: loaded{Documents: 1},
 		},
@@ -591,9 +572,11 @@ func TestLoadReadsDocuments(t *testing.T) {
 			},
 		},
 		"metadata and spec of the wrong type are errors": {
-			text: "apiVersion: v1\nkind: Service\nmetadata: web\nspec: {ports: [{port: 80}]}\n---\napiVersion: apps/v1\nkind: Deployment\nspec: {template: text}\n",
+			text: "apiVersion: v1\nkind: Service\nmetadata: web\nspec: {ports: [{port: 80}]}\n---\n" +
+				"apiVersion: apps/v1\nkind: Deployment\nspec: {template: text}\n",
 			want: loaded{Documents: 2, Errors: []string{
-				"a.yaml:3:1: metadata of this Service: want an object, got a string", "a.yaml:8:8: spec.template of this Deployment: want an object, got a string",
+				"a.yaml:3:1: metadata of this Service: want an object, got a string",
+				"a.yaml:8:8: spec.template of this Deployment: want an object, got a string",
 			}},
 		},
 		"endpoints of the wrong type are an error": {
@@ -608,12 +591,14 @@ func TestLoadReadsDocuments(t *testing.T) {
 			want: loaded{
 				Documents: 1,
 				Errors: []string{
-					"a.yaml:5:3: spec.maxReplicas of this HorizontalPodAutoscaler: want a whole number, got a string; write digits without quotes",
+					"a.yaml:5:3: spec.maxReplicas of this HorizontalPodAutoscaler: " +
+						"want a whole number, got a string; write digits without quotes",
 				},
 			},
 		},
 		"a Namespace of the wrong type is an error": {
-			text: "apiVersion: v1\nkind: Namespace\nmetadata: {labels: [a]}\n---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: edge\n  labels: {a: 5}\n",
+			text: "apiVersion: v1\nkind: Namespace\nmetadata: {labels: [a]}\n---\n" +
+				"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: edge\n  labels: {a: 5}\n",
 			want: loaded{Documents: 2, Errors: []string{
 				"a.yaml:3:12: metadata.labels of this Namespace: want an object, got a list",
 				"a.yaml:9:3: metadata.labels of this Namespace: want a string, got a number; quote it",
@@ -636,9 +621,9 @@ func TestLoadReadsDocuments(t *testing.T) {
 	}
 }
 
-func TestBrokenTemplateIsToldToBeRendered(t *testing.T) {
+func TestErrorOfATemplateHintsToRenderIt(t *testing.T) {
 	t.Parallel()
-	const hint = "; if this is a template, render it first, or leave it out with --exclude"
+	const hint = "; if this is a template, render it first or leave it out with --exclude"
 	_, got := load(t, tree{files: map[string]string{
 		"broken.yaml":   "a: [\n",
 		"template.yaml": "apiVersion: v1\nkind: Service\nmetadata:\n{{- if .Values.on }}\n{{- end }}\n",
@@ -653,13 +638,17 @@ func TestBrokenTemplateIsToldToBeRendered(t *testing.T) {
 	}
 }
 
-func TestFilesThatAKustomizationMergesAreSkipped(t *testing.T) {
+func TestPatchesOfAKustomizationAreSkipped(t *testing.T) {
 	t.Parallel()
 	patches := map[string]string{
-		"patches":                       "patches:\n- path: patch.yaml\n- path: ../base/patch.yaml\n- patch: |-\n    - op: remove\n  target: {kind: Service}\n",
-		"patchesStrategicMerge":         "patchesStrategicMerge:\n- ./patch.yaml\n- |-\n  kind: Service\n  metadata: {}\n- ../base/patch.yaml\n",
-		"patchesJson6902":               "patchesJson6902:\n- target: {version: v1}\n  path: patch.yaml\n- {path: ../base/patch.yaml}\n",
-		"patches that are not there":    "patches: [{path: patch.yaml}, {path: ../base/patch.yaml}, {path: missing.yaml}, {}, 1, null]\n",
+		"patches": "patches:\n- path: patch.yaml\n- path: ../base/patch.yaml\n- patch: |-\n    - op: remove\n" +
+			"  target: {kind: Service}\n",
+		"patchesStrategicMerge": "patchesStrategicMerge:\n- ./patch.yaml\n- |-\n  kind: Service\n  metadata: {}\n" +
+			"- ../base/patch.yaml\n",
+		"patchesJson6902": "patchesJson6902:\n- target: {version: v1}\n  path: patch.yaml\n" +
+			"- {path: ../base/patch.yaml}\n",
+		"missing patches": "patches: [{path: patch.yaml}, {path: ../base/patch.yaml}, {path: missing.yaml}, " +
+			"{}, 1, null]\n",
 		"patches of the wrong type too": "patches: text\npatchesStrategicMerge: [patch.yaml, ../base/patch.yaml]\n",
 	}
 	for name, text := range patches {
@@ -679,7 +668,7 @@ func TestFilesThatAKustomizationMergesAreSkipped(t *testing.T) {
 					Skipped:   3,
 					Partial:   2,
 				}
-				if file == "Kustomization" { // is no manifest by its name
+				if file == "Kustomization" { // has no extension of a manifest
 					want.Files, want.Skipped = 3, 2
 				}
 				if diff := cmp.Diff(want, got); diff != "" {
@@ -690,7 +679,7 @@ func TestFilesThatAKustomizationMergesAreSkipped(t *testing.T) {
 	}
 }
 
-func TestBrokenKustomizationIsToldOnce(t *testing.T) {
+func TestBrokenKustomizationIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	_, got := load(
 		t,
@@ -699,14 +688,14 @@ func TestBrokenKustomizationIsToldOnce(t *testing.T) {
 	)
 	want := loaded{
 		Objects: []string{"a.yaml:1 Service default/a"}, Files: 2, Documents: 1,
-		Errors: []string{`kustomization.yaml:2:1: key "patches" is set twice, first in line 1; remove one`},
+		Errors: []string{`kustomization.yaml:2:1: key "patches" is set twice, first on line 1; remove one`},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Load() mismatch (-want +got):\n%s", diff)
 	}
 }
 
-func TestInFileTellsWhetherTheTrafficPolicyIsWritten(t *testing.T) {
+func TestInFileReportsWhetherTheTrafficPolicyIsSet(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		spec string
@@ -717,20 +706,13 @@ func TestInFileTellsWhetherTheTrafficPolicyIsWritten(t *testing.T) {
 		"empty":                   {"type: LoadBalancer, externalTrafficPolicy: ''", policies.InFileAbsent},
 		"the default, written":    {"type: LoadBalancer, externalTrafficPolicy: Cluster", policies.InFileWritten},
 		"a value that is unknown": {"type: LoadBalancer, externalTrafficPolicy: local", policies.InFileWritten},
-		"where it may not be":     {"type: ClusterIP, externalTrafficPolicy: Local", policies.InFileWritten},
+		"where it is not allowed": {"type: ClusterIP, externalTrafficPolicy: Local", policies.InFileWritten},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m, _ := load(
-				t,
-				tree{
-					files: map[string]string{"a.yaml": strings.Replace(service("a"), "{ports", "{"+test.spec+", ports", 1)},
-				}.make(
-					t,
-				),
-				Options{},
-			)
+			text := strings.Replace(service("a"), "{ports", "{"+test.spec+", ports", 1)
+			m, _ := load(t, tree{files: map[string]string{"a.yaml": text}}.make(t), Options{})
 			if got := m.Input(m.Objects[0], policies.Cluster{}, time.Time{}).InFile; got != test.want {
 				t.Errorf("InFile is %s, want %s", got, test.want)
 			}
@@ -738,9 +720,11 @@ func TestInFileTellsWhetherTheTrafficPolicyIsWritten(t *testing.T) {
 	}
 }
 
-func TestNamespaceIsThatOfTheFilesOrHasItsName(t *testing.T) {
+func TestNamespaceIsReadFromFilesOrAssumed(t *testing.T) {
 	t.Parallel()
-	const named = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: %s\n  labels: {team: %[1]s}\n  annotations: {note: a}\n"
+	const named = "apiVersion: v1\nkind: Namespace\n" +
+		"metadata:\n  name: %s\n  labels: {team: %[1]s}\n  annotations: {note: a}\n"
+	const nameLabel = "kubernetes.io/metadata.name"
 	m, _ := load(t, tree{files: map[string]string{
 		"a.yaml":    fmt.Sprintf(named, "edge"),
 		"b/ns.yaml": fmt.Sprintf(named, "default"),
@@ -748,13 +732,15 @@ func TestNamespaceIsThatOfTheFilesOrHasItsName(t *testing.T) {
 	}}.make(t), Options{Paths: []string{"a.yaml", "c.yaml"}, Context: []string{"b"}})
 	want := map[string]policies.Namespace{
 		"edge": {
-			Name: "edge", Labels: map[string]string{"team": "edge", "kubernetes.io/metadata.name": "edge"}, Annotations: map[string]string{"note": "a"},
+			Name:   "edge",
+			Labels: map[string]string{"team": "edge", nameLabel: "edge"}, Annotations: map[string]string{"note": "a"},
 		},
 		"default": {
-			Name: "default", Labels: map[string]string{"team": "default", "kubernetes.io/metadata.name": "default"}, Annotations: map[string]string{"note": "a"},
+			Name:   "default",
+			Labels: map[string]string{"team": "default", nameLabel: "default"}, Annotations: map[string]string{"note": "a"},
 		},
-		"bare":    {Name: "bare", Labels: map[string]string{"kubernetes.io/metadata.name": "bare"}},
-		"unknown": {Name: "unknown", Labels: map[string]string{"kubernetes.io/metadata.name": "unknown"}, Assumed: true},
+		"bare":    {Name: "bare", Labels: map[string]string{nameLabel: "bare"}},
+		"unknown": {Name: "unknown", Labels: map[string]string{nameLabel: "unknown"}, Assumed: true},
 	}
 	got := map[string]policies.Namespace{}
 	for name := range want {
@@ -768,7 +754,7 @@ func TestNamespaceIsThatOfTheFilesOrHasItsName(t *testing.T) {
 	}
 }
 
-// neighbours are the names of what a decision about the first object sees.
+// neighbours returns the names of the related objects in the input for the first object.
 func neighbours(m *Manifests) []string {
 	related := m.Input(m.Objects[0], policies.Cluster{}, time.Time{}).Related
 	names := []string{"view " + string(related.View)}
@@ -788,7 +774,7 @@ func neighbours(m *Manifests) []string {
 	return names
 }
 
-func TestNeighboursAreAllThatWasRead(t *testing.T) {
+func TestAllObjectsThatWereReadAreNeighbours(t *testing.T) {
 	t.Parallel()
 	selecting := func(name, policy string) string {
 		return strings.Replace(
@@ -821,7 +807,7 @@ func TestNeighboursAreAllThatWasRead(t *testing.T) {
 			options: Options{Paths: []string{"a.yaml"}, Context: []string{"base"}},
 			want:    []string{"view Files", "Service web Local"},
 		},
-		"a Service that is given takes the place of the one in the context": {
+		"a Service in Paths replaces the one in the context": {
 			tree: tree{
 				files: map[string]string{
 					"a.yaml": deployment("web") + "---\n" + selecting("web", "Local"),
@@ -831,7 +817,7 @@ func TestNeighboursAreAllThatWasRead(t *testing.T) {
 			options: Options{Paths: []string{"a.yaml"}, Context: []string{"z.yaml"}},
 			want:    []string{"view Files", "Service web Local"},
 		},
-		"of two that are given the last one": {
+		"the last of two Services of one name": {
 			tree: tree{
 				files: map[string]string{
 					"a.yaml": deployment("web"),
@@ -841,7 +827,7 @@ func TestNeighboursAreAllThatWasRead(t *testing.T) {
 			},
 			want: []string{"view Files", "Service web Local"},
 		},
-		"a Service that is only a part is none": {
+		"a Service that is only a part is not a neighbour": {
 			tree: tree{
 				files: map[string]string{
 					"a.yaml": deployment("web"),
@@ -858,26 +844,24 @@ func TestNeighboursAreAllThatWasRead(t *testing.T) {
 				},
 			},
 			want: []string{
-				"view Files", "autoscaling/v1 HorizontalPodAutoscaler default/one web 7", "autoscaling/v2 HorizontalPodAutoscaler default/two web 7",
+				"view Files",
+				"autoscaling/v1 HorizontalPodAutoscaler default/one web 7",
+				"autoscaling/v2 HorizontalPodAutoscaler default/two web 7",
 			},
 		},
 		"endpoints of both kinds, in a Service's own namespace": {
 			tree: tree{files: map[string]string{
 				"a.yaml": service("web"),
-				"b.yaml": endpointSlice(
-					"web-1",
-					"{nodeName: node-1}, {}, {nodeName: null}",
-				) + "---\n" + endpointSlice(
-					"web-2, namespace: edge",
-					"{}",
-				),
-				"c.yaml": "apiVersion: v1\nkind: Endpoints\nmetadata: {name: web}\nsubsets: [{addresses: [{ip: 10.0.0.1, nodeName: node-1}]}, {addresses: [{ip: 10.0.0.2}]}]\n",
+				"b.yaml": endpointSlice("web-1", "{nodeName: node-1}, {}, {nodeName: null}") + "---\n" +
+					endpointSlice("web-2, namespace: edge", "{}"),
+				"c.yaml": "apiVersion: v1\nkind: Endpoints\nmetadata: {name: web}\n" +
+					"subsets: [{addresses: [{ip: 10.0.0.1, nodeName: node-1}]}, {addresses: [{ip: 10.0.0.2}]}]\n",
 			}},
 			want: []string{
 				"view Files", "discovery.k8s.io/v1 EndpointSlice default/web-1 web 2 of 3", "v1 Endpoints default/web web 1 of 2",
 			},
 		},
-		"of endpoints of one name the last ones": {
+		"the last of two EndpointSlices of one name": {
 			tree: tree{
 				files: map[string]string{
 					"a.yaml": service("web"),
@@ -886,7 +870,7 @@ func TestNeighboursAreAllThatWasRead(t *testing.T) {
 			},
 			want: []string{"view Files", "discovery.k8s.io/v1 EndpointSlice default/web-1 web 2 of 2"},
 		},
-		"endpoints that are still to be named are others": {
+		"EndpointSlices with the same generateName are not the same": {
 			tree: tree{
 				files: map[string]string{
 					"a.yaml": service("web"),
@@ -894,14 +878,16 @@ func TestNeighboursAreAllThatWasRead(t *testing.T) {
 				},
 			},
 			want: []string{
-				"view Files", "discovery.k8s.io/v1 EndpointSlice default/web-* web 1 of 1", "discovery.k8s.io/v1 EndpointSlice default/web-* web 1 of 1",
+				"view Files",
+				"discovery.k8s.io/v1 EndpointSlice default/web-* web 1 of 1",
+				"discovery.k8s.io/v1 EndpointSlice default/web-* web 1 of 1",
 			},
 		},
 		"a Service with a selector has no endpoints of its own": {
 			tree: tree{files: map[string]string{"a.yaml": selecting("web", "Local"), "b.yaml": endpointSlice("web-1", "{}")}},
 			want: []string{"view Files"},
 		},
-		"an autoscaler in another namespace is none": {
+		"an autoscaler in another namespace is not a neighbour": {
 			tree: tree{
 				files: map[string]string{"a.yaml": deployment("web"), "b.yaml": autoscaler("v2", "two, namespace: edge")},
 			},
@@ -919,7 +905,7 @@ func TestNeighboursAreAllThatWasRead(t *testing.T) {
 	}
 }
 
-func TestTextIsThatOfTheFile(t *testing.T) {
+func TestTextReturnsTheTextOfTheFile(t *testing.T) {
 	t.Parallel()
 	dir := tree{files: map[string]string{"a.yaml": "# a\r\n" + service("a")}}.make(t)
 	m, _ := load(t, dir, Options{Paths: []string{"a.yaml", Stdin}, Stdin: strings.NewReader("# -\n")})
@@ -929,27 +915,31 @@ func TestTextIsThatOfTheFile(t *testing.T) {
 	}
 }
 
-func TestNodesOfOneDocumentAreKeptWhateverTheNumberOfFiles(t *testing.T) {
+func TestNodesOfOnlyOneDocumentAreKept(t *testing.T) {
 	t.Parallel()
 	m, _ := load(t, tree{files: map[string]string{"a.yaml": service("a"), "b.yaml": service("b")}}.make(t), Options{})
 	for _, o := range m.Objects {
 		o.Position("")
 		if kept := m.last.Load(); kept == nil || kept.document != o.Document {
-			t.Errorf("the nodes of %s are not those that are kept", o.Ref)
+			t.Errorf("the nodes of %s are not kept", o.Ref)
 		}
 	}
 }
 
-// FuzzLoad sees that no file makes Load panic, and that what it gives hangs together.
+// FuzzLoad checks that no file makes Load panic, and that its results are consistent.
 func FuzzLoad(f *testing.F) {
 	for _, seed := range []string{
 		service("web"), deployment("web"), service("web") + "---\n" + deployment("web"), "a: {{ b }}\n",
 		"apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Service, spec: {ports: [{port: a}]}}, null, 1]\n",
 		"apiVersion: v1\nkind: ServiceList\nitems: [&a {metadata: {name: a}, spec: {ports: [{}]}}, *a]\n",
-		"apiVersion: v1\nkind: Service\nspec: {type: 1, externalIPs: 2, sessionAffinity: ClientIP, sessionAffinityConfig: 3, ports: [4, {targetPort: {}}]}\n",
-		"apiVersion: apps/v1\nkind: Deployment\nspec: {strategy: 1, template: {spec: {containers: [{ports: [1], livenessProbe: 2}, 3]}}}\n",
-		"apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nspec: []\n", "apiVersion: v1\nkind: Endpoints\nsubsets: [1]\n", "apiVersion: v1\nkind: Namespace\nmetadata: 1\n",
-		"patches: [{path: a.yaml}]\npatchesStrategicMerge: [a.yaml]\n", `{"apiVersion":"v1","kind":"Service","spec":{"ports":[{"port":1e99}]}}`,
+		"apiVersion: v1\nkind: Service\nspec: {type: 1, externalIPs: 2, sessionAffinity: ClientIP, " +
+			"sessionAffinityConfig: 3, ports: [4, {targetPort: {}}]}\n",
+		"apiVersion: apps/v1\nkind: Deployment\n" +
+			"spec: {strategy: 1, template: {spec: {containers: [{ports: [1], livenessProbe: 2}, 3]}}}\n",
+		"apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nspec: []\n",
+		"apiVersion: v1\nkind: Endpoints\nsubsets: [1]\n", "apiVersion: v1\nkind: Namespace\nmetadata: 1\n",
+		"patches: [{path: a.yaml}]\npatchesStrategicMerge: [a.yaml]\n",
+		`{"apiVersion":"v1","kind":"Service","spec":{"ports":[{"port":1e99}]}}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -966,7 +956,7 @@ func FuzzLoad(f *testing.F) {
 		}
 		for _, e := range m.Errors {
 			if e.File == "" || e.Message == "" || strings.Contains(e.Message, "\n") {
-				t.Errorf("error %+v is not one line about a file", e)
+				t.Errorf("error %+v does not name a file, or its message is not one line", e)
 			}
 		}
 	})

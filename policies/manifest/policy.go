@@ -13,37 +13,40 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// Policy is a SourceIPPolicy, and where it was read.
+// Policy is a SourceIPPolicy, with the place where it was read.
 type Policy struct {
 	v1alpha1.SourceIPPolicy
 	document *Document
 	at       string
 }
 
-// LoadPolicies reads the SourceIPPolicy objects in files and directories, which are read as Load
-// does. Other objects there are passed over. A policy that cannot be decoded is left out, with an
-// Error for each thing that is wrong with it; so is each path without any policy.
+// LoadPolicies reads the SourceIPPolicy objects in files and directories. It finds files in the same way as Load, and
+// ignores other objects in them. It leaves out policies that cannot be decoded and returns an Error for each problem
+// in them, and one for each path without any policy.
 func LoadPolicies(paths []string) ([]*Policy, []*Error) {
 	return loadFurtherPolicies(paths, map[string]bool{})
 }
 
-// Policies returns the SourceIPPolicy objects among all that was read, and after them those in further
-// files and directories, as LoadPolicies does. A file that was read already is not read again, and what
-// is wrong with it as a file is told by m.Errors alone.
+// Policies returns the SourceIPPolicy objects in the files that Load has read, followed by those in further files and
+// directories, as LoadPolicies does. It does not read a file again. The errors of Load itself, such as a broken
+// document, are only in m.Errors.
 func (m *Manifests) Policies(paths []string) ([]*Policy, []*Error) {
 	loaded, errs := decodePolicies(m.policies)
 	more, problems := loadFurtherPolicies(paths, maps.Clone(m.hasPolicy))
 	return append(loaded, more...), append(errs, problems...)
 }
 
-// loadFurtherPolicies is LoadPolicies but for the files that were read before. read tells, of each of them,
-// whether there is a policy in it, and is kept up to date.
+// loadFurtherPolicies does the work of LoadPolicies, but skips the files in read. For each file, by its path without
+// symbolic links, read says whether it has a policy. loadFurtherPolicies adds to it the files that it reads.
 func loadFurtherPolicies(paths []string, read map[string]bool) ([]*Policy, []*Error) {
 	var loaded []*Policy
 	var errs []*Error
 	for _, path := range paths {
 		if path == Stdin {
-			errs = append(errs, &Error{File: path, Message: "policies are not read from the standard input; give a file or directory"})
+			errs = append(errs, &Error{
+				File:    path,
+				Message: "policies cannot be read from standard input; give a file or directory",
+			})
 			continue
 		}
 		files := &finder{seen: map[string]bool{}, partial: map[string]bool{}}
@@ -60,7 +63,10 @@ func loadFurtherPolicies(paths []string, read map[string]bool) ([]*Policy, []*Er
 			found = found || read[file.real]
 		}
 		if !found {
-			errs = append(errs, &Error{File: path, Message: "no SourceIPPolicy is in it; give the file or directory of your policies"})
+			errs = append(errs, &Error{
+				File:    path,
+				Message: "contains no SourceIPPolicy; give the file or directory with your policies",
+			})
 		}
 	}
 	return loaded, errs
@@ -91,15 +97,15 @@ func decodePolicies(contents []policyContent) (loaded []*Policy, errs []*Error) 
 	return loaded, errs
 }
 
-// policyContent is what is meant to be a policy, and where it is in its document.
+// policyContent is an object that is meant to be a policy, with its place in its document.
 type policyContent struct {
 	document *Document
 	at       string
 	content  map[string]any
 }
 
-// policyContents are what is meant to be a policy, by its kind or by its group: an object, or the items
-// of a list.
+// policyContents returns the objects in a document that are meant to be a policy, by their kind or group: the document
+// itself, or items of a list.
 func policyContents(document *Document) []policyContent {
 	return policyContent{document, "", document.Content}.policies()
 }
@@ -131,15 +137,19 @@ func decodePolicy(item policyContent) (*Policy, []*Error) {
 		return &Error{File: document.File, Position: policy.Position(pointer, 0), Message: fmt.Sprintf(format, args...)}
 	}
 	var errs []*Error
-	for _, is := range []struct{ field, want string }{{"apiVersion", v1alpha1.GroupVersion.String()}, {"kind", v1alpha1.Kind}} {
+	for _, is := range []struct{ field, want string }{
+		{"apiVersion", v1alpha1.GroupVersion.String()}, {"kind", v1alpha1.Kind},
+	} {
 		if got, _ := item.content[is.field].(string); got != is.want {
-			errs = append(errs, problem("/"+is.field, "%s %q is not that of a %s; write %[1]s: %[4]s", is.field, got, v1alpha1.Kind, is.want))
+			errs = append(errs, problem("/"+is.field, "%s %q is wrong for a %s; write %[1]s: %[4]s",
+				is.field, got, v1alpha1.Kind, is.want))
 		}
 	}
-	// The Go type cannot tell 0 from a field that is not there.
+	// In the Go type, 0 and an absent field look the same.
 	const maxSkew = "/spec/spread/maxSkew"
 	if valueAt(item.content, maxSkew) == int64(0) {
-		errs = append(errs, problem(maxSkew, "%s", field.Invalid(field.NewPath("spec", "spread", "maxSkew"), 0, "must be at least 1")))
+		invalid := field.Invalid(field.NewPath("spec", "spread", "maxSkew"), 0, "must be at least 1")
+		errs = append(errs, problem(maxSkew, "%s", invalid))
 	}
 	if errs != nil {
 		return nil, errs
@@ -156,7 +166,7 @@ func decodePolicy(item policyContent) (*Policy, []*Error) {
 	for _, e := range strict.Errors() {
 		if match := unknownField.FindStringSubmatch(e.Error()); match != nil {
 			pointer := "/" + strings.NewReplacer(".", "/", "[", "/", "]", "").Replace(match[1])
-			errs = append(errs, problem(pointer, "there is no field %s in a %s; check its spelling", match[1], v1alpha1.Kind))
+			errs = append(errs, problem(pointer, "a %s has no field %s; check its spelling", v1alpha1.Kind, match[1]))
 			continue
 		}
 		errs = append(errs, problem("", "%s", e))
@@ -164,18 +174,18 @@ func decodePolicy(item policyContent) (*Policy, []*Error) {
 	return nil, errs
 }
 
-// File is the file that the policy was read from.
+// File returns the name of the file that the policy was read from.
 func (p *Policy) File() string { return p.document.File }
 
-// Edit makes operations on the policy in data, the text of its file, and returns the whole new text. The error is that of
-// Patch.
+// Edit applies operations to the policy in data, the text of its file, and returns the whole new text. The error is the
+// one of Patch.
 func (p *Policy) Edit(data []byte, operations []policies.PatchOperation) ([]byte, error) {
 	return Patch(data, p.document.Index, p.at, operations)
 }
 
-// Position is the place of a path of the policy. If row is not 0, the path is that of a text of
-// several lines, such as a Rego module, and the place is that of its row, counted from 1, as far as
-// it stands in the file as it is.
+// Position returns the place of the value at a JSON Pointer into the policy. If row is not 0, the value is a text of
+// several lines, such as a Rego module. Position then returns the line of that row, counted from 1, if the file holds
+// the row as it is, and else the place of the value.
 func (p *Policy) Position(pointer string, row int) Position {
 	place := p.document.Position(p.at + pointer)
 	if row == 0 {
@@ -186,7 +196,7 @@ func (p *Policy) Position(pointer string, row int) Position {
 	if !ok || row > len(rows) {
 		return place
 	}
-	// In a block scalar the first row is the line after the key.
+	// The first row of a block scalar is on the line after the key.
 	line := place.Line + row
 	if strings.TrimSpace(p.document.line(line)) != strings.TrimSpace(rows[row-1]) {
 		return place
@@ -194,7 +204,7 @@ func (p *Policy) Position(pointer string, row int) Position {
 	return Position{Line: line}
 }
 
-// Indent is by how many characters a row is indented in the file, if Position finds that very row; else 0.
+// Indent returns the number of characters by which the file indents a row, or 0 if Position does not find that row.
 func (p *Policy) Indent(pointer string, row int) int {
 	place := p.Position(pointer, row)
 	module, _ := valueAt(p.document.Content, p.at+pointer).(string)
@@ -205,7 +215,7 @@ func (p *Policy) Indent(pointer string, row int) int {
 	return max(0, len(p.document.line(place.Line))-len(rows[row-1]))
 }
 
-// valueAt is the value that a JSON Pointer names; nil if there is none.
+// valueAt returns the value at a JSON Pointer, or nil if there is none.
 func valueAt(value any, pointer string) any {
 	for _, token := range tokens(pointer) {
 		switch container := value.(type) {

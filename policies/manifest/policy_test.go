@@ -11,7 +11,8 @@ import (
 
 const policyHead = "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIPPolicy\n"
 
-// loadPolicies loads the policies in a folder, and names them, and the files of errors, relative to it.
+// loadPolicies loads the policies in a folder with these files. The names and errors that it returns contain paths
+// relative to that folder.
 func loadPolicies(t *testing.T, files map[string]string, paths ...string) (policies []*Policy, names, errs []string) {
 	t.Helper()
 	dir := tree{files: files}.make(t)
@@ -37,22 +38,17 @@ func loadPolicies(t *testing.T, files map[string]string, paths ...string) (polic
 func TestLoadPolicies(t *testing.T) {
 	t.Parallel()
 	edge := policyHead + "metadata: {name: edge}\n"
+	const want = " is wrong for a SourceIPPolicy; write apiVersion: sourceward.dev/v1alpha1"
 	tests := map[string]struct {
 		files     map[string]string
 		paths     []string
 		want      []string
 		wantError []string
 	}{
-		"several documents, and what is no policy is passed over": {
+		"several documents; other objects are ignored": {
 			files: map[string]string{
-				"a.yaml": edge + "---\n# none\n---\n" + service(
-					"web",
-				) + "---\n- a\n---\n" + strings.Replace(
-					edge,
-					"edge",
-					"other",
-					1,
-				),
+				"a.yaml": edge + "---\n# none\n---\n" + service("web") + "---\n- a\n---\n" +
+					strings.Replace(edge, "edge", "other", 1),
 			},
 			want: []string{"a.yaml edge", "a.yaml other"},
 		},
@@ -72,72 +68,77 @@ func TestLoadPolicies(t *testing.T) {
 		},
 		"the items of a List": {
 			files: map[string]string{
-				"a.yaml": "apiVersion: v1\nkind: List\nitems:\n- apiVersion: sourceward.dev/v1alpha1\n  kind: SourceIPPolicy\n  metadata: {name: edge}\n" +
-					"- text\n- apiVersion: v1\n  kind: Service\n- apiVersion: sourceward.dev/v1alpha1\n  kind: SourceIPPolicy\n  spec: {rule: []}\n",
+				"a.yaml": "apiVersion: v1\nkind: List\nitems:\n" +
+					"- apiVersion: sourceward.dev/v1alpha1\n  kind: SourceIPPolicy\n  metadata: {name: edge}\n" +
+					"- text\n- apiVersion: v1\n  kind: Service\n" +
+					"- apiVersion: sourceward.dev/v1alpha1\n  kind: SourceIPPolicy\n  spec: {rule: []}\n",
 			},
 			want:      []string{"a.yaml edge"},
-			wantError: []string{"a.yaml:12:10: there is no field spec.rule in a SourceIPPolicy; check its spelling"},
+			wantError: []string{"a.yaml:12:10: a SourceIPPolicy has no field spec.rule; check its spelling"},
 		},
 		"a path without a policy": {
 			files: map[string]string{"a.yaml": edge, "b.yaml": service("web"), "c/d.txt": edge},
 			paths: []string{"a.yaml", "b.yaml", "c"},
 			want:  []string{"a.yaml edge"},
 			wantError: []string{
-				"b.yaml: no SourceIPPolicy is in it; give the file or directory of your policies",
-				"c: no SourceIPPolicy is in it; give the file or directory of your policies",
+				"b.yaml: contains no SourceIPPolicy; give the file or directory with your policies",
+				"c: contains no SourceIPPolicy; give the file or directory with your policies",
 			},
 		},
-		"a path that is not there": {
+		"a missing path": {
 			paths:     []string{"a.yaml"},
 			wantError: []string{"a.yaml: cannot be read: no such file or directory; check the path and its permissions"},
 		},
-		"the standard input": {
+		"standard input": {
 			paths:     []string{Stdin},
-			wantError: []string{"-: policies are not read from the standard input; give a file or directory"},
+			wantError: []string{"-: policies cannot be read from standard input; give a file or directory"},
 		},
 		"a broken document leaves the others": {
 			files:     map[string]string{"a.yaml": "a: 1\na: 2\n---\n" + edge},
 			want:      []string{"a.yaml edge"},
-			wantError: []string{`a.yaml:2:1: key "a" is set twice, first in line 1; remove one`},
+			wantError: []string{`a.yaml:2:1: key "a" is set twice, first on line 1; remove one`},
 		},
-		"a broken document is what is wrong, not that there is no policy": {
+		"a broken document is reported, a missing policy is not": {
 			files:     map[string]string{"a.yaml": "a: 1\na: 2\n"},
-			wantError: []string{`a.yaml:2:1: key "a" is set twice, first in line 1; remove one`},
+			wantError: []string{`a.yaml:2:1: key "a" is set twice, first on line 1; remove one`},
 		},
 		"another version": {
 			files: map[string]string{"a.yaml": "# a\napiVersion: sourceward.dev/v1\nkind: SourceIPPolicy\n"},
 			wantError: []string{
-				"a.yaml:2:1: apiVersion \"sourceward.dev/v1\" is not that of a SourceIPPolicy; write apiVersion: sourceward.dev/v1alpha1",
+				`a.yaml:2:1: apiVersion "sourceward.dev/v1"` + want,
 			},
 		},
 		"another group": {
 			files: map[string]string{
-				"a.yaml": "apiVersion: sourceward.io/v1alpha1\nkind: SourceIPPolicy\n---\nkind: SourceIPPolicy\n---\napiVersion: 1\nkind: SourceIPPolicy\n",
+				"a.yaml": "apiVersion: sourceward.io/v1alpha1\nkind: SourceIPPolicy\n---\nkind: SourceIPPolicy\n---\n" +
+					"apiVersion: 1\nkind: SourceIPPolicy\n",
 			},
 			wantError: []string{
-				`a.yaml:1:1: apiVersion "sourceward.io/v1alpha1" is not that of a SourceIPPolicy; write apiVersion: sourceward.dev/v1alpha1`,
-				`a.yaml:4:1: apiVersion "" is not that of a SourceIPPolicy; write apiVersion: sourceward.dev/v1alpha1`,
-				`a.yaml:6:1: apiVersion "" is not that of a SourceIPPolicy; write apiVersion: sourceward.dev/v1alpha1`,
+				`a.yaml:1:1: apiVersion "sourceward.io/v1alpha1"` + want,
+				`a.yaml:4:1: apiVersion ""` + want,
+				`a.yaml:6:1: apiVersion ""` + want,
 			},
 		},
 		"another kind": {
 			files: map[string]string{
-				"a.yaml": "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIpPolicy\n---\napiVersion: sourceward.dev/v1\nkind: SourceIPPolicies\n",
+				"a.yaml": "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIpPolicy\n---\n" +
+					"apiVersion: sourceward.dev/v1\nkind: SourceIPPolicies\n",
 			},
 			wantError: []string{
-				`a.yaml:2:1: kind "SourceIpPolicy" is not that of a SourceIPPolicy; write kind: SourceIPPolicy`,
-				`a.yaml:4:1: apiVersion "sourceward.dev/v1" is not that of a SourceIPPolicy; write apiVersion: sourceward.dev/v1alpha1`,
-				`a.yaml:5:1: kind "SourceIPPolicies" is not that of a SourceIPPolicy; write kind: SourceIPPolicy`,
+				`a.yaml:2:1: kind "SourceIpPolicy" is wrong for a SourceIPPolicy; write kind: SourceIPPolicy`,
+				`a.yaml:4:1: apiVersion "sourceward.dev/v1"` + want,
+				`a.yaml:5:1: kind "SourceIPPolicies" is wrong for a SourceIPPolicy; write kind: SourceIPPolicy`,
 			},
 		},
 		"the items of a typed list need no kind": {
 			files: map[string]string{
-				"a.yaml": "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIPPolicyList\nitems:\n- metadata: {name: edge}\n- metadata: {name: other}\n  spec: {rule: []}\n- null\n",
+				"a.yaml": "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIPPolicyList\nitems:\n" +
+					"- metadata: {name: edge}\n- metadata: {name: other}\n  spec: {rule: []}\n- null\n",
 			},
 			want:      []string{"a.yaml edge"},
-			wantError: []string{"a.yaml:6:10: there is no field spec.rule in a SourceIPPolicy; check its spelling"},
+			wantError: []string{"a.yaml:6:10: a SourceIPPolicy has no field spec.rule; check its spelling"},
 		},
-		"a skew of 0, which is not the same as none": {
+		"a skew of 0 is not the same as none": {
 			files: map[string]string{
 				"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  spread: {strategy: TopologySpread, maxSkew: 0}\n",
 			},
@@ -145,17 +146,19 @@ func TestLoadPolicies(t *testing.T) {
 		},
 		"each unknown field has its line": {
 			files: map[string]string{
-				"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  prio: 1\n  rules:\n  - {id: a, mode: Deny}\n  - id: b\n    modes: Deny\n  match:\n    namespaceSelector:\n      matchLabel: {}\n",
+				"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  prio: 1\n  rules:\n  - {id: a, mode: Deny}\n" +
+					"  - id: b\n    modes: Deny\n  match:\n    namespaceSelector:\n      matchLabel: {}\n",
 			},
 			wantError: []string{
-				"a.yaml:12:7: there is no field spec.match.namespaceSelector.matchLabel in a SourceIPPolicy; check its spelling",
-				"a.yaml:5:3: there is no field spec.prio in a SourceIPPolicy; check its spelling",
-				"a.yaml:9:5: there is no field spec.rules[1].modes in a SourceIPPolicy; check its spelling",
+				"a.yaml:12:7: a SourceIPPolicy has no field spec.match.namespaceSelector.matchLabel; check its spelling",
+				"a.yaml:5:3: a SourceIPPolicy has no field spec.prio; check its spelling",
+				"a.yaml:9:5: a SourceIPPolicy has no field spec.rules[1].modes; check its spelling",
 			},
 		},
 		"parameters are free, and so are labels": {
 			files: map[string]string{
-				"a.yaml": policyHead + "metadata: {name: edge, labels: {a.b/c: d}}\nspec: {parameters: {anything: [{goes: 1}]}}\n",
+				"a.yaml": policyHead + "metadata: {name: edge, labels: {a.b/c: d}}\n" +
+					"spec: {parameters: {anything: [{goes: 1}]}}\n",
 			},
 			want: []string{"a.yaml edge"},
 		},
@@ -192,46 +195,48 @@ func TestLoadPolicies(t *testing.T) {
 	}
 }
 
-func TestPolicyPositionIsTheRowOfTheRegoAsFarAsItStandsInTheFile(t *testing.T) {
+func TestPolicyPositionFindsTheRowOfAModuleInTheFile(t *testing.T) {
 	t.Parallel()
 	const head = policyHead + "metadata: {name: edge}\nspec:\n  rego:\n  - name: corp.rego\n" // 6 lines
 	const pointer = "/spec/rego/0/module"
 	block := func(header string) string {
-		return head + "    module: " + header + "\n      package sourceward.custom.corp\n\n      deny contains {}\n        if true\n"
+		return head + "    module: " + header +
+			"\n      package sourceward.custom.corp\n\n      deny contains {}\n        if true\n"
 	}
 	tests := map[string]struct {
 		text string
 		row  int
 		want Position
 	}{
-		"no row is the key":                        {block("|"), 0, Position{7, 5}},
-		"the first row of a block":                 {block("|"), 1, Position{8, 0}},
-		"a row further down":                       {block("|"), 4, Position{11, 0}},
-		"a block without its last line break":      {block("|-"), 3, Position{10, 0}},
-		"a block with all its line breaks":         {block("|+"), 3, Position{10, 0}},
-		"a block that says how it is indented":     {block("|2"), 4, Position{11, 0}},
-		"a block with a comment behind its header": {block("| # ours"), 3, Position{10, 0}},
-		"a block of carriage returns":              {strings.ReplaceAll(block("|"), "\n", "\r\n"), 3, Position{10, 0}},
-		"a block that begins with an empty line":   {head + "    module: |\n\n      package a\n", 2, Position{9, 0}},
-		"a row beyond the text is the key":         {block("|-"), 5, Position{7, 5}},
-		"a folded text has the rows that it keeps": {block(">-"), 1, Position{8, 0}},
-		"a folded text does not have the others": {
+		"no row: the place of the key":              {block("|"), 0, Position{7, 5}},
+		"the first row of a block":                  {block("|"), 1, Position{8, 0}},
+		"a row further down":                        {block("|"), 4, Position{11, 0}},
+		"a block without its last line break":       {block("|-"), 3, Position{10, 0}},
+		"a block with all its line breaks":          {block("|+"), 3, Position{10, 0}},
+		"a block that says how it is indented":      {block("|2"), 4, Position{11, 0}},
+		"a block with a comment after its header":   {block("| # ours"), 3, Position{10, 0}},
+		"a block of carriage returns":               {strings.ReplaceAll(block("|"), "\n", "\r\n"), 3, Position{10, 0}},
+		"a block that begins with an empty line":    {head + "    module: |\n\n      package a\n", 2, Position{9, 0}},
+		"a row after the end: the place of the key": {block("|-"), 5, Position{7, 5}},
+		"a row that a folded text keeps":            {block(">-"), 1, Position{8, 0}},
+		"a row that a folded text joins": {
 			head + "    module: >-\n      package a\n      deny contains {}\n\n\n      deny contains 1\n",
 			2,
 			Position{7, 5},
 		},
-		"a quoted text is the key": {
+		"a quoted text: the place of the key": {
 			head + `    module: "package a\n\ndeny contains {}\n"` + "\n",
 			3,
 			Position{7, 5},
 		},
-		"a quoted text of several lines is the key": {
+		"a quoted text of several lines: the place of the key": {
 			head + "    module: 'package a\n\n      deny contains {}'\n",
 			2,
 			Position{7, 5},
 		},
-		"a text that came by an alias is the key": {
-			policyHead + "metadata:\n  name: edge\n  annotations:\n    rego: &rego |\n      package a\n      deny contains {}\n" +
+		"a text that comes from an alias: the place of the key": {
+			policyHead + "metadata:\n  name: edge\n" +
+				"  annotations:\n    rego: &rego |\n      package a\n      deny contains {}\n" +
 				"spec:\n  rego:\n  - name: corp.rego\n    module: *rego\n",
 			2, Position{12, 5},
 		},
@@ -257,14 +262,16 @@ func TestPolicyPositionInAList(t *testing.T) {
 		t,
 		map[string]string{
 			"a.yaml": "apiVersion: v1\nkind: List\nitems:\n- apiVersion: sourceward.dev/v1alpha1\n  kind: SourceIPPolicy\n" +
-				"  metadata: {name: edge}\n  spec:\n    priority: 1\n    rego:\n    - name: corp.rego\n      module: |\n        package a\n        deny\n",
+				"  metadata: {name: edge}\n  spec:\n    priority: 1\n" +
+				"    rego:\n    - name: corp.rego\n      module: |\n        package a\n        deny\n",
 		},
 	)
 	if len(policies) != 1 {
 		t.Fatalf("there are %d policies, want 1", len(policies))
 	}
 	got := []Position{
-		policies[0].Position("", 0), policies[0].Position("/spec/priority", 0), policies[0].Position("/spec/priority", 1),
+		policies[0].Position("", 0),
+		policies[0].Position("/spec/priority", 0), policies[0].Position("/spec/priority", 1),
 		policies[0].Position("/spec/rego/0/module", 2), policies[0].Position("/spec/rego/7/module", 2),
 	}
 	if diff := cmp.Diff([]Position{{4, 3}, {8, 5}, {8, 5}, {13, 0}, {9, 5}}, got); diff != "" {
@@ -272,7 +279,7 @@ func TestPolicyPositionInAList(t *testing.T) {
 	}
 }
 
-func TestManifestsGiveThePoliciesAmongThem(t *testing.T) {
+func TestManifestsReturnThePoliciesAmongThem(t *testing.T) {
 	t.Parallel()
 	edge := policyHead + "metadata: {name: edge}\n"
 	named := func(name string) string { return strings.Replace(edge, "edge", name, 1) }
@@ -283,17 +290,17 @@ func TestManifestsGiveThePoliciesAmongThem(t *testing.T) {
 		want      []string
 		wantError []string
 	}{
-		"beside other objects, which are judged as ever": {
+		"a policy next to other objects": {
 			files: map[string]string{"a.yaml": service("web") + "---\n" + edge, "b.yaml": service("api")},
 			paths: []string{"."},
 			want:  []string{"a.yaml edge"},
 		},
-		"none is no error": {files: map[string]string{"a.yaml": service("web")}, paths: []string{"."}},
-		"but it is in a path of policies, though it was read before": {
+		"no policy is not an error": {files: map[string]string{"a.yaml": service("web")}, paths: []string{"."}},
+		"no policy in a further path is an error, even if it was read before": {
 			files:     map[string]string{"a.yaml": service("web")},
 			paths:     []string{"."},
 			further:   []string{"a.yaml"},
-			wantError: []string{"a.yaml: no SourceIPPolicy is in it; give the file or directory of your policies"},
+			wantError: []string{"a.yaml: contains no SourceIPPolicy; give the file or directory with your policies"},
 		},
 		"a file that is given both ways is read once": {
 			files:   map[string]string{"a.yaml": edge, "policies/b.yaml": named("b"), "c.yaml": service("web")},
@@ -301,25 +308,26 @@ func TestManifestsGiveThePoliciesAmongThem(t *testing.T) {
 			further: []string{"a.yaml", "policies"},
 			want:    []string{"a.yaml edge", "policies/b.yaml b"},
 		},
-		"a broken document is told once": {
+		"a broken document is reported once": {
 			files:   map[string]string{"a.yaml": "a: 1\na: 2\n---\n" + edge, "b.yaml": "a: 1\na: 2\n"},
 			paths:   []string{"."},
 			further: []string{"a.yaml", "b.yaml"},
 			want:    []string{"a.yaml edge"},
 			wantError: []string{
-				`a.yaml:2:1: key "a" is set twice, first in line 1; remove one`,
-				`b.yaml:2:1: key "a" is set twice, first in line 1; remove one`,
+				`a.yaml:2:1: key "a" is set twice, first on line 1; remove one`,
+				`b.yaml:2:1: key "a" is set twice, first on line 1; remove one`,
 			},
 		},
 		"a policy that is wrong is an error": {
 			files:     map[string]string{"a.yaml": edge + "spec: {prio: 1}\n"},
 			paths:     []string{"."},
-			wantError: []string{"a.yaml:4:8: there is no field spec.prio in a SourceIPPolicy; check its spelling"},
+			wantError: []string{"a.yaml:4:8: a SourceIPPolicy has no field spec.prio; check its spelling"},
 		},
 		"a patch of a kustomization is a part of one, unless it is given as a policy": {
 			files: map[string]string{
 				"a.yaml": edge, "patch.yaml": named("patched"),
-				"kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\npatches: [{path: patch.yaml}]\n",
+				"kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n" +
+					"patches: [{path: patch.yaml}]\n",
 			},
 			paths:   []string{"."},
 			further: []string{"patch.yaml"},

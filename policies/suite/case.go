@@ -20,42 +20,43 @@ import (
 // The files of a case.
 const (
 	objectFile  = "object.yaml"  // the object under review
-	oldFile     = "old.yaml"     // its former self, which makes the case an UPDATE
-	relatedFile = "related.yaml" // what else exists
-	clusterFile = "cluster.yaml" // what is known of the cluster
+	oldFile     = "old.yaml"     // the object before an UPDATE; without it, the case is a CREATE
+	relatedFile = "related.yaml" // other existing objects
+	clusterFile = "cluster.yaml" // facts about the cluster
 	wantFile    = "want.yaml"    // the whole decision
 )
 
-// Case is an object, ready to be decided, and all that is known beside it.
+// Case holds an object under review and everything else that Decide needs to know.
 type Case struct {
 	Dir     string
 	Cluster Cluster
 	Object  *manifest.Object
-	// Text is that of the file of the object.
+	// Text is the text of the object's file.
 	Text  []byte
 	Input policies.Input
 }
 
-// Cluster is cluster.yaml.
+// Cluster holds the fields of cluster.yaml.
 type Cluster struct {
 	KubeVersion string `json:"kubeVersion"`
 	Nodes       int    `json:"nodes"`
-	// Provider is the flag --provider.
+	// Provider is the value of the flag --provider.
 	Provider string `json:"provider"`
-	// View is Cluster or None for an object that a webhook is asked about, where Cluster is what an UPDATE has by
-	// default; else it is Files.
+	// View is Files for an object in a file. For an object that a webhook reviews it is Cluster or, if the look-up of
+	// related objects failed, None. The default is Cluster for an UPDATE and Files otherwise.
 	View string `json:"view"`
-	// Now is for exemptions that are about to end.
+	// Now is the time of the decision, by which exemptions expire.
 	Now time.Time `json:"now"`
 }
 
-// viewNone is policies.ViewNone in cluster.yaml.
+// viewNone is how cluster.yaml writes policies.ViewNone.
 const viewNone = "None"
 
-// SomeDay is the time of cases for which any time would do.
+// SomeDay is the time of the decision in cases that do not set one.
 var SomeDay = time.Date(2026, time.December, 1, 0, 0, 0, 0, time.UTC)
 
-// ReadCase reads the folder of a case, and none but its own files in it. The error is non-nil when it is not that of a case.
+// ReadCase reads the folder of a case. It ignores files that do not belong to a case. The error is non-nil when the
+// folder is not a valid case.
 func ReadCase(dir string) (*Case, error) {
 	c := &Case{Dir: dir, Cluster: Cluster{KubeVersion: policies.Newest.String(), Now: SomeDay}}
 	if c.Has(clusterFile) {
@@ -64,11 +65,13 @@ func ReadCase(dir string) (*Case, error) {
 			return nil, readError(c.Path(clusterFile), err)
 		}
 		if err := yaml.UnmarshalStrict(text, &c.Cluster); err != nil {
-			return nil, wrong(c.Path(clusterFile), "%s; want some of kubeVersion: %q, nodes: 3, provider: NAME, view: %s, now: %s",
+			return nil, wrong(c.Path(clusterFile),
+				"%s; want any of kubeVersion: %q, nodes: 3, provider: NAME, view: %s, now: %s",
 				yamlFault(err), policies.Newest, policies.ViewCluster, SomeDay.Format(time.RFC3339))
 		}
 	}
-	if views := []string{"", string(policies.ViewFiles), string(policies.ViewCluster), viewNone}; !slices.Contains(views, c.Cluster.View) {
+	views := []string{"", string(policies.ViewFiles), string(policies.ViewCluster), viewNone}
+	if !slices.Contains(views, c.Cluster.View) {
 		return nil, wrong(c.Path(clusterFile), "view %q is not one of %s", c.Cluster.View, strings.Join(views[1:], ", "))
 	}
 	version, err := policies.ParseVersion(c.Cluster.KubeVersion)
@@ -87,7 +90,8 @@ func ReadCase(dir string) (*Case, error) {
 		return nil, err
 	}
 	if len(m.Objects) != 1 {
-		return nil, wrong(c.Path(objectFile), "holds %d objects to be judged, want 1; a case is about one Service or workload, and the others are in %s",
+		return nil, wrong(c.Path(objectFile),
+			"contains %d objects to judge, want 1; keep the Service or workload under review, and put all others into %s",
 			len(m.Objects), relatedFile)
 	}
 	c.Object = m.Objects[0]
@@ -100,7 +104,7 @@ func ReadCase(dir string) (*Case, error) {
 			return nil, err
 		}
 		if len(old.Objects) != 1 {
-			return nil, wrong(c.Path(oldFile), "holds %d objects to be judged, want 1", len(old.Objects))
+			return nil, wrong(c.Path(oldFile), "contains %d objects to judge, want 1", len(old.Objects))
 		}
 		c.Input.Operation = policies.Update
 		c.Input.Old = old.Objects[0].Object
@@ -115,7 +119,7 @@ func ReadCase(dir string) (*Case, error) {
 	return c, nil
 }
 
-// load reads a file of a case, all of which must be right.
+// load reads a file of a case. The error is non-nil if any part of the file is not valid.
 func load(version policies.Version, path string, context ...string) (*manifest.Manifests, error) {
 	m, err := manifest.Load(manifest.Options{Paths: []string{path}, Context: context, Version: version})
 	if err != nil {
@@ -125,26 +129,26 @@ func load(version policies.Version, path string, context ...string) (*manifest.M
 		return nil, e
 	}
 	if m.Skipped > 0 {
-		return nil, wrong(path, "%d of its documents are no whole objects; complete or remove them", m.Skipped)
+		return nil, wrong(path, "documents that are not complete Kubernetes objects: %d; complete or remove them", m.Skipped)
 	}
 	return m, nil
 }
 
-// Path is the path of a file of the case.
+// Path returns the path of a file of the case.
 func (c *Case) Path(file string) string { return filepath.Join(c.Dir, file) }
 
-// Has tells whether the case has a file.
+// Has reports whether the case has a file.
 func (c *Case) Has(file string) bool {
 	_, err := os.Stat(c.Path(file))
 	return err == nil
 }
 
-// Online tells whether the object comes from an API server, and not from a file.
+// Online reports whether the object comes from an API server, rather than from a file.
 func (c *Case) Online() bool {
 	return c.Has(oldFile) || c.Cluster.View == string(policies.ViewCluster) || c.Cluster.View == viewNone
 }
 
-// Settings are those of the object, with the provider that the case names.
+// Settings returns the settings for the object, with the provider that the case sets.
 func (c *Case) Settings(of policies.Policies) policies.Settings {
 	settings := policies.Resolve(of, c.Object.Object, c.Input.Namespace)
 	if c.Cluster.Provider != "" {
@@ -153,12 +157,12 @@ func (c *Case) Settings(of policies.Policies) policies.Settings {
 	return settings
 }
 
-// Decide decides the case. The error is that of policies.Decide.
+// Decide returns the decision for the case. The error is the one of policies.Decide.
 func (c *Case) Decide(ctx context.Context, rules policies.Rules, of policies.Policies) (policies.Decision, error) {
 	return policies.Decide(ctx, c.Input, rules, c.Settings(of))
 }
 
-// Want is want.yaml: a decision about an object, without the object.
+// Want holds the fields of want.yaml: a decision without the object.
 type Want struct {
 	Findings []WantFinding    `json:"findings"`
 	Patches  []policies.Patch `json:"patches"`
@@ -176,11 +180,13 @@ type WantFinding struct {
 	Exempt   *policies.Exemption `json:"exempt,omitempty"`
 }
 
-// WantOf is a decision in the form of want.yaml. Its lists are never nil.
+// WantOf returns a decision in the form of want.yaml. Its lists are never nil.
 func WantOf(decision policies.Decision) Want {
 	w := Want{Findings: []WantFinding{}, Patches: append([]policies.Patch{}, decision.Patches...)}
 	for _, f := range decision.Findings {
-		w.Findings = append(w.Findings, WantFinding{f.Rule, f.Mode, f.Severity, f.Message, f.Fix, f.Path, f.Because, f.Exempt})
+		w.Findings = append(w.Findings, WantFinding{
+			f.Rule, f.Mode, f.Severity, f.Message, f.Fix, f.Path, f.Because, f.Exempt,
+		})
 	}
 	w.Sort()
 	return w
@@ -193,16 +199,16 @@ func (w Want) Sort() {
 	})
 }
 
-// YAML is the text of want.yaml.
+// YAML returns the text of want.yaml.
 func (w Want) YAML() []byte {
 	text, err := yaml.Marshal(w)
 	if err != nil {
-		panic(err) // It is made of values that came from YAML or JSON.
+		panic(err) // cannot happen: all values come from YAML or JSON
 	}
 	return text
 }
 
-// checkFiles tells of files in a case of a policy that nobody reads.
+// checkFiles returns an error if the folder of a case has a file that does not belong to a case.
 func checkFiles(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -211,32 +217,35 @@ func checkFiles(dir string) error {
 	known := []string{objectFile, oldFile, relatedFile, clusterFile, wantFile}
 	missing := ""
 	if !slices.ContainsFunc(entries, func(entry os.DirEntry) bool { return entry.Name() == objectFile }) {
-		missing = ", and there is no " + objectFile
+		missing = ", and " + objectFile + " is missing"
 	}
 	for _, entry := range entries {
 		if !slices.Contains(known, entry.Name()) && !strings.HasPrefix(entry.Name(), ".") {
-			return wrong(filepath.Join(dir, entry.Name()), "nobody reads this%s; a case has %s, and if need be %s",
+			return wrong(filepath.Join(dir, entry.Name()),
+				"not a file of a case%s; a case consists of %s and optionally %s",
 				missing, objectFile, strings.Join(known[1:], ", "))
 		}
 	}
 	return nil
 }
 
-// wrong is what is wrong with a file.
+// wrong returns an error about a file.
 func wrong(file, format string, args ...any) error {
 	return &manifest.Error{File: file, Message: fmt.Sprintf(format, args...)}
 }
 
-// yamlFault is what is wrong with a text in YAML, in the words of who writes it.
+// yamlFault returns the message of an error from decoding YAML, without the names of Go types and layers.
 func yamlFault(err error) string {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Sprintf("%s cannot be a %s", wrong.Field, wrong.Value)
 	}
 	if wrong, ok := errors.AsType[*time.ParseError](err); ok {
-		return fmt.Sprintf("%q is no time", wrong.Value)
+		return fmt.Sprintf("%q is not a valid time", wrong.Value)
 	}
 	text := oneLine(err)
-	for _, layer := range []string{"error converting YAML to JSON: ", "error unmarshaling JSON: ", "while decoding JSON: ", "yaml: ", "json: "} {
+	for _, layer := range []string{
+		"error converting YAML to JSON: ", "error unmarshaling JSON: ", "while decoding JSON: ", "yaml: ", "json: ",
+	} {
 		text = strings.TrimPrefix(text, layer)
 	}
 	return text

@@ -10,31 +10,34 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// Evaluated is what a policy made of one object.
+// Evaluated is the result of evaluating a policy for one object.
 type Evaluated struct {
 	// Policy is the name of the policy.
 	Policy string
 	Object *manifest.Object
-	// Matches tells whether the policy is about the object, and Why says what of its match selects it or does not. What
-	// follows is empty but for Decision where it does not match.
+	// Matches reports whether the policy applies to the object. Why says which part of its match selects the object, or
+	// does not. If the policy does not match, all fields below except Decision are empty.
 	Matches bool
 	Why     string
-	// Input is what the modules saw as input, as JSON would hold it.
+	// Input is the input document of the modules, in the types of decoded JSON.
 	Input any
-	// Outcomes are those of the rules of the contract, each on its own.
+	// Outcomes are the results of the rules of the contract, each evaluated on its own.
 	Outcomes []Outcome
-	// Decision is that with this policy alone, and Fault says why it could not be had in full; else nil.
+	// Decision is the decision with this policy alone. Fault, if not nil, says why it is not complete.
 	Decision policies.Decision
 	Fault    error
 }
 
-// Outcome is what one rule of the contract gave. Of what it printed, Module is the path of the file, and Row the line in it.
+// Outcome is the result of one rule of the contract. In its printed lines, Module is the path of the file and Row is
+// the line in that file.
 type Outcome = bundle.Outcome
 
-// Eval evaluates a policy for each object that is to be judged, all of which are each other's neighbours. now is the time by
-// which exemptions expire. With trace each outcome has one.
-// The problems say why the policy does not compile. The error is non-nil when an object cannot be turned into input.
-func (p *Policy) Eval(ctx context.Context, compiler *bundle.Compiler, objects *manifest.Manifests, now time.Time, trace bool) ([]Evaluated, []Problem, error) {
+// Eval evaluates a policy for each object to judge in objects. All of them are neighbours of one another. Exemptions
+// expire by now. If trace is true, each outcome has a trace.
+// The problems say why the policy does not compile. The error is non-nil when an object cannot be converted into input.
+func (p *Policy) Eval(
+	ctx context.Context, compiler *bundle.Compiler, objects *manifest.Manifests, now time.Time, trace bool,
+) ([]Evaluated, []Problem, error) {
 	bench, problems := p.workbench(compiler)
 	if bench == nil {
 		return nil, problems, nil
@@ -66,7 +69,7 @@ func (p *Policy) Eval(ctx context.Context, compiler *bundle.Compiler, objects *m
 	return all, problems, nil
 }
 
-// workbench is nil if the policy does not compile, for which the problems are why.
+// workbench returns a Workbench for the policy. It is nil if the policy does not compile; the problems then say why.
 func (p *Policy) workbench(compiler *bundle.Compiler) (*bundle.Workbench, []Problem) {
 	var problems []Problem
 	bench, wrong := compiler.Workbench(p.edited())
@@ -76,14 +79,17 @@ func (p *Policy) workbench(compiler *bundle.Compiler) (*bundle.Workbench, []Prob
 	return bench, sortProblems(problems)
 }
 
-// Cost is what one rule costs for one object.
+// Cost is the cost of one rule for one object.
 type Cost = bundle.Cost
 
-// Bench measures each rule of the contract over the objects of the policy's cases, the most costly first, and at last the
-// whole policy. progress is called before each measurement, which takes about a second.
-// The problems say why the policy does not compile. The error is non-nil when it has no cases that it matches, or when one
-// cannot be read or evaluated.
-func (p *Policy) Bench(ctx context.Context, compiler *bundle.Compiler, progress func(done, all int)) ([]Cost, []Problem, error) {
+// Bench measures each rule of the contract, and the whole policy, over the objects of the policy's cases. The costs are
+// sorted, highest first, with the whole policy last. Each measurement takes about a second; Bench calls progress before
+// each of them.
+// The problems say why the policy does not compile. The error is non-nil when the policy matches no case, or when a
+// case cannot be read or evaluated.
+func (p *Policy) Bench(
+	ctx context.Context, compiler *bundle.Compiler, progress func(done, all int),
+) ([]Cost, []Problem, error) {
 	bench, problems := p.workbench(compiler)
 	if bench == nil {
 		return nil, problems, nil
@@ -95,12 +101,12 @@ func (p *Policy) Bench(ctx context.Context, compiler *bundle.Compiler, progress 
 			return nil, nil, err
 		}
 		if _, err := c.Decide(ctx, bench, bench.Policies()); err != nil {
-			return nil, nil, fmt.Errorf("%s: %s; mend the module", dir, oneLine(err))
+			return nil, nil, fmt.Errorf("%s: %s; fix the module", dir, oneLine(err))
 		}
 		asks = append(asks, bench.Asks()...)
 	}
 	if len(asks) == 0 {
-		return nil, nil, fmt.Errorf("%s: has no case with an object that the policy matches; make one in %s", p.File(), CasesDir)
+		return nil, nil, fmt.Errorf("%s: the policy matches the object of no case; add a case in %s", p.File(), CasesDir)
 	}
 	costs, err := bench.Costs(ctx, asks, progress)
 	if err != nil {

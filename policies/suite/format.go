@@ -9,17 +9,19 @@ import (
 	"github.com/sourceward/sourceward/policies/bundle"
 )
 
-// Format writes the Rego of policies as opa fmt does, in Rego v1 also where it was v0, and the text of each module that has
-// a file into its policy; all other bytes of the YAML stay as they are. It returns the paths of the files that changed,
-// sorted, and what cannot be parsed, which stays as it is. The error is non-nil when a file cannot be read or written.
+// Format formats the Rego of policies as opa fmt does, and converts Rego v0 to v1. It writes the text of each module or
+// test to its file, and that of each module into its policy too; all other bytes of the YAML stay the same. It returns
+// the sorted paths of the files that changed, and a Problem for each module or test that cannot be parsed, which it
+// does not change. The error is non-nil when a file cannot be read or written.
 func Format(list []*Policy) (changed []string, problems []Problem, err error) {
 	for _, p := range list {
 		var operations []policies.PatchOperation
 		for i := range p.Modules {
-			text, wrong := p.format(&p.Modules[i], p.pointer(p.Modules[i].Name), &changed)
+			pointer := p.pointer(p.Modules[i].Name)
+			text, wrong := p.format(&p.Modules[i], pointer, &changed)
 			problems = append(problems, wrong...)
 			if wrong == nil && text != p.Spec.Rego[i].Module {
-				operations = append(operations, policies.PatchOperation{Op: "add", Path: p.pointer(p.Modules[i].Name), Value: text})
+				operations = append(operations, policies.PatchOperation{Op: "add", Path: pointer, Value: text})
 			}
 		}
 		for i := range p.Tests {
@@ -35,7 +37,7 @@ func Format(list []*Policy) (changed []string, problems []Problem, err error) {
 		}
 		text, err := p.Edit(data, operations)
 		if err != nil {
-			problems = append(problems, Problem{place: place{File: p.File(), Position: p.Position(operations[0].Path, 0), Message: err.Error()}})
+			problems = append(problems, p.problemAt(operations[0].Path, err.Error()))
 			continue
 		}
 		if err := os.WriteFile(p.File(), text, newFile); err != nil {
@@ -47,7 +49,7 @@ func Format(list []*Policy) (changed []string, problems []Problem, err error) {
 	return slices.Compact(changed), sortProblems(problems), nil
 }
 
-// format is the formatted text of a module or test, which it writes to its file.
+// format formats a module or test, writes it to its file if it has one, and returns the text.
 func (p *Policy) format(file *File, pointer string, changed *[]string) (string, []Problem) {
 	text, wrong := bundle.Format(v1alpha1.RegoModule{Name: file.Name, Module: file.Text})
 	if wrong != nil {

@@ -17,7 +17,8 @@ import (
 	"github.com/sourceward/sourceward/policies/bundle"
 )
 
-// template is a policy's folder. In its names and texts, NAME_ is the name of the package and NAME that of the policy.
+// template is the folder of a new policy. In its file names and texts, NAME_ stands for the name of the package and
+// NAME for the name of the policy.
 //
 //go:embed template
 var template embed.FS
@@ -29,21 +30,22 @@ const (
 
 var kebab = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 
-// New makes the folder of a policy with a rule, its tests and its cases, and returns the paths of its files, sorted. The
-// error is non-nil when the name is not one for a rule, the folder is there, or it cannot be written.
+// New creates the folder of a policy with a rule, its tests and its cases. It returns the sorted paths of the files.
+// The error is non-nil when the name is not a valid rule name, the folder exists, or a file cannot be written.
 func New(name string) ([]string, error) {
 	_, builtIn := policies.RuleByID(name)
 	module, usable := bundle.PackageOf(name)
 	switch {
 	case !kebab.MatchString(name) || len(name) > v1alpha1.MaxRuleID:
-		return nil, fmt.Errorf("%q is no name for a rule; write at most %d small letters and digits, with - between words, such as no-node-port", name, v1alpha1.MaxRuleID)
+		return nil, fmt.Errorf("%q is not a valid rule name: want at most %d lowercase letters and digits, "+
+			"with - between words, such as no-node-port", name, v1alpha1.MaxRuleID)
 	case builtIn:
-		return nil, fmt.Errorf("%s is the name of a built-in rule; choose another", name)
+		return nil, fmt.Errorf("%s is the name of a built-in rule; choose another name", name)
 	case !usable, strings.HasSuffix(name, "-test"):
-		return nil, fmt.Errorf("%s means something else in Rego; choose another name", name)
+		return nil, fmt.Errorf("%s has a special meaning in Rego; choose another name", name)
 	}
 	if err := os.Mkdir(name, newFolder); errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("%s is there; choose another name, or remove it", name)
+		return nil, fmt.Errorf("%s already exists; choose another name, or remove it", name)
 	} else if err != nil {
 		return nil, err
 	}

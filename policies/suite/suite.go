@@ -1,5 +1,6 @@
-// Package suite is what the author of a policy works with: a SourceIPPolicy and, in the folder beside it, its Rego modules,
-// their tests, and cases, which are objects with what the policy is to find.
+// Package suite creates, checks, formats, tests and measures the policies that authors write. A policy is a
+// SourceIPPolicy in a YAML file. In the same folder are its Rego modules, their tests, and its cases. A case is an
+// object together with the decision that is expected for it.
 package suite
 
 import (
@@ -17,7 +18,7 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// CasesDir is the folder, beside a policy, of its cases.
+// CasesDir is the name of the folder with the cases of a policy. It is in the folder of the policy.
 const CasesDir = "cases"
 
 const (
@@ -25,49 +26,51 @@ const (
 	testSuffix = "_test.rego"
 )
 
-// Policy is a policy and what lies beside it.
+// Policy is a policy with the files in its folder.
 type Policy struct {
 	*manifest.Policy
-	// Modules are those of spec.rego, in its order.
+	// Modules are the modules in spec.rego, in the same order.
 	Modules []File
-	// Tests are the files of its Rego tests, and Cases the folders of its cases, both sorted.
+	// Tests are the files with its Rego tests. Cases are the folders of its cases. Both are sorted.
 	Tests []File
 	Cases []string
 
-	stray []Problem
+	stray []Problem // problems with the set of files in the folder, such as a file that no policy uses
 }
 
 // File is a file of Rego.
 type File struct {
-	// Name is the name in spec.rego, and that of the file.
+	// Name is the name of the file, and of the module in spec.rego.
 	Name string
-	// Path is the path of the file; empty for a module that is only in the YAML.
+	// Path is the path of the file. It is empty for a module that is only in the YAML.
 	Path string
-	// Text is that of the file or, if there is none, that in the YAML.
+	// Text is the text of the file or, if there is none, of the module in the YAML.
 	Text string
 }
 
-// Problem is one thing that is wrong with a policy, at its place in a file.
+// Problem is one problem in a policy, with its place in a file.
 type Problem struct {
 	place
-	// Text is the line of the file, or of the module in it; empty where it is not about a line of Rego.
+	// Text is the line of Rego with the problem. It is empty if the problem is not in a line of Rego.
 	Text string
-	// row and column are the place in Text; they differ from Line and Column where the place in the file is not known.
+	// row and column are the place that Detail shows for Text. They are rows and columns of the module, and so differ
+	// from Line and Column, if the place in the file is not known.
 	row, column int
 }
 
-// place is embedded, with its method Error.
+// place is an alias, so that Problem can embed manifest.Error, with its method of the same name.
 type place = manifest.Error
 
-// Detail is the line of the problem with a mark under the column, two lines, or empty where it is not about a line of Rego.
+// Detail returns two lines: the line of Rego with the problem, and a mark under the column. It is empty if the problem
+// is not in a line of Rego.
 func (p *Problem) Detail() string {
 	of := &bundle.Error{Row: p.row, Column: p.column, Line: p.Text}
 	return strings.TrimPrefix(strings.TrimPrefix(of.Detail(), of.Error()), "\n")
 }
 
-// Load finds the policies in paths: in folders, and all below them that are not hidden, in YAML files, and in the folders of
-// .rego files. Policies that cannot be read are left out, with a Problem for each thing that is wrong with one. The error is
-// non-nil when a path cannot be read, or there is no policy in it.
+// Load finds the policies in paths. A path is a YAML file, a folder, which is searched at any depth except in hidden
+// folders, or a .rego file, whose folder is searched instead. Load leaves out policies that cannot be decoded and
+// returns a Problem for each error in them. The error is non-nil when a path cannot be read or contains no policy.
 func Load(paths []string) ([]*Policy, []Problem, error) {
 	where := make([]string, len(paths))
 	for i, path := range paths {
@@ -106,7 +109,7 @@ func Load(paths []string) ([]*Policy, []Problem, error) {
 	return all, problems, errors.Join(faults...)
 }
 
-// readFolder reads what lies beside the policies of a folder.
+// readFolder reads the modules, tests and cases in a folder with policies.
 func readFolder(dir string, policies []*Policy) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -124,7 +127,7 @@ func readFolder(dir string, policies []*Policy) error {
 		}
 		texts[entry.Name()] = string(text)
 	}
-	shipped := map[string]int{} // by how many policies
+	shipped := map[string]int{} // the number of policies that ship a module, by its name
 	for _, p := range policies {
 		for _, module := range p.Spec.Rego {
 			shipped[module.Name]++
@@ -137,8 +140,9 @@ func readFolder(dir string, policies []*Policy) error {
 			switch path := filepath.Join(dir, module.Name); {
 			case ok && shipped[module.Name] == 1:
 				file.Path, file.Text = path, text
-			case ok: // whose it is nobody knows
-				p.add(p.File(), "this ships %s, and so does another policy beside the file of that name; give each policy a folder of its own", module.Name)
+			case ok: // the file could belong to any of the policies
+				p.add(p.File(), "this policy and another one in the same folder both ship %s; put each policy into its own folder",
+					module.Name)
 			}
 			p.Modules = append(p.Modules, file)
 		}
@@ -158,9 +162,11 @@ func readFolder(dir string, policies []*Policy) error {
 		case isTest && (of >= 0 || len(policies) == 1):
 			policies[max(of, 0)].Tests = append(policies[max(of, 0)].Tests, file)
 		case isTest:
-			policies[0].add(file.Path, "no policy of this folder ships %s, which this tests by its name; rename it after a module, or remove it", stem+regoSuffix)
+			policies[0].add(file.Path, "by its name, this file tests %s, but no policy in this folder ships that module; "+
+				"rename the file after a module, or remove it", stem+regoSuffix)
 		default:
-			policies[0].add(file.Path, "%[1]s does not ship this; add it to spec.rego with name: %[2]s and run sourceward policy fmt %[1]s, or name it *%[3]s if it holds tests, or remove it",
+			policies[0].add(file.Path, "%[1]s does not ship this file; add it to spec.rego with name: %[2]s and run "+
+				"sourceward policy fmt %[1]s, or rename it to *%[3]s if it contains tests, or remove it",
 				policies[0].File(), name, testSuffix)
 		}
 	}
@@ -178,7 +184,8 @@ func readCases(dir string, policies []*Policy) error {
 		return readError(root, err)
 	}
 	if len(policies) > 1 {
-		policies[0].add(root, "these are the cases of one policy, and beside them are %d; give each policy a folder of its own", len(policies))
+		policies[0].add(root, "these cases must belong to one policy, but this folder has %d; "+
+			"put each policy into its own folder", len(policies))
 		return nil
 	}
 	for _, entry := range entries {
@@ -188,17 +195,24 @@ func readCases(dir string, policies []*Policy) error {
 		case entry.IsDir():
 			policies[0].Cases = append(policies[0].Cases, path)
 		default:
-			policies[0].add(path, "nobody reads this; a case is a folder in %s with %s", CasesDir, objectFile)
+			policies[0].add(path, "not part of a case; a case is a folder in %s that contains %s", CasesDir, objectFile)
 		}
 	}
 	return nil
 }
 
 func (p *Policy) add(file, format string, args ...any) {
-	p.stray = append(p.stray, Problem{place: place{File: file, Position: manifest.Position{Line: 1, Column: 1}, Message: fmt.Sprintf(format, args...)}})
+	p.stray = append(p.stray, Problem{place: place{
+		File: file, Position: manifest.Position{Line: 1, Column: 1}, Message: fmt.Sprintf(format, args...),
+	}})
 }
 
-// readError is why a path cannot be read.
+// problemAt returns a problem at a JSON Pointer into the policy.
+func (p *Policy) problemAt(pointer, message string) Problem {
+	return Problem{place: place{File: p.File(), Position: p.Position(pointer, 0), Message: message}}
+}
+
+// readError returns the error for a path that cannot be read.
 func readError(path string, err error) error {
 	if wrong, ok := errors.AsType[*fs.PathError](err); ok {
 		err = wrong.Err
@@ -206,7 +220,8 @@ func readError(path string, err error) error {
 	return fmt.Errorf("%s: cannot be read: %w; check the path and its permissions", path, err)
 }
 
-// edited is the policy with the texts of the files, which its author edits, in the place of those in the YAML.
+// edited returns a copy of the policy in which the modules have the texts of their files, which the author edits,
+// instead of those in the YAML.
 func (p *Policy) edited() v1alpha1.SourceIPPolicy {
 	policy := *p.DeepCopy()
 	for i, module := range p.Modules {
@@ -215,7 +230,7 @@ func (p *Policy) edited() v1alpha1.SourceIPPolicy {
 	return policy
 }
 
-// sources are files as package bundle takes them.
+// sources converts files into the type that package bundle expects.
 func sources(files []File) []v1alpha1.RegoModule {
 	list := make([]v1alpha1.RegoModule, len(files))
 	for i, file := range files {
@@ -224,7 +239,7 @@ func sources(files []File) []v1alpha1.RegoModule {
 	return list
 }
 
-// problem is what package bundle found wrong, with its place in a file.
+// problem converts an error of package bundle, and finds its place in a file.
 func (p *Policy) problem(wrong *bundle.Error) Problem {
 	found := Problem{
 		place: place{File: p.File(), Message: wrong.Message},
@@ -238,7 +253,7 @@ func (p *Policy) problem(wrong *bundle.Error) Problem {
 		found.File, found.Position = file.Path, manifest.Position{Line: max(wrong.Row, 1), Column: max(wrong.Column, 1)}
 	default:
 		found.Position = p.Position(wrong.Path, wrong.Row)
-		if found.Column == 0 { // The very line of the module is a line of the file, indented.
+		if found.Column == 0 { // the file holds the line of the module as it is, except for its indentation
 			indent := p.Indent(wrong.Path, wrong.Row)
 			found.Column = indent + wrong.Column
 			found.row, found.column, found.Text = found.Line, found.Column, strings.Repeat(" ", indent)+wrong.Line
@@ -251,7 +266,7 @@ func (p *Policy) problem(wrong *bundle.Error) Problem {
 	return found
 }
 
-// file is the module or the test of a name; nil if there is none.
+// file returns the module or test with that name, or nil if there is none.
 func (p *Policy) file(name string) *File {
 	for _, files := range [][]File{p.Modules, p.Tests} {
 		for i := range files {
@@ -263,19 +278,20 @@ func (p *Policy) file(name string) *File {
 	return nil
 }
 
-// at is the place of a row of a module or test.
+// at returns the place of a row of a module or test.
 func (p *Policy) at(module string, row int) place {
 	return p.problem(&bundle.Error{Module: module, Row: row, Column: 1, Path: p.pointer(module)}).place
 }
 
-// pointer is the JSON Pointer of the text of a module.
+// pointer returns the JSON Pointer to the text of a module.
 func (p *Policy) pointer(module string) string {
 	return fmt.Sprintf("/spec/rego/%d/module", slices.IndexFunc(p.Modules, func(m File) bool { return m.Name == module }))
 }
 
 func sortProblems(problems []Problem) []Problem {
 	slices.SortStableFunc(problems, func(a, b Problem) int {
-		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), strings.Compare(a.Message, b.Message))
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
+			strings.Compare(a.Message, b.Message))
 	})
 	return slices.CompactFunc(problems, func(a, b Problem) bool { return a.place == b.place })
 }

@@ -18,47 +18,47 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// Tested is what came of the tests and cases of one policy.
+// Tested holds the results of the tests and cases of one policy.
 type Tested struct {
 	Policy *Policy
-	// Results are those of the Rego tests by place, and then those of the cases by name.
+	// Results has the results of the Rego tests, sorted by place, and then those of the cases, sorted by name.
 	Results []Result
-	// Coverage is that of the policy's modules by all of them together, in the order of spec.rego. It is empty if only
-	// some were run.
+	// Coverage has the coverage of each module by all tests and cases together, in the order of spec.rego. It is empty
+	// if only some of them were run.
 	Coverage []Coverage
 }
 
-// Result is what came of one test or case.
+// Result is the result of one test or case.
 type Result struct {
-	// Name is corp_test.test_it of a test, or cases/fires-in-production of a case.
+	// Name is the name of a test, such as corp_test.test_it, or of a case, such as cases/fires-in-production.
 	Name string
-	// Place is where it is, or, of a test that failed, where it failed if that is known.
+	// Place is the place of the test or case, or the place of the failure if it is known.
 	Place manifest.Error
-	// Failure says why it failed, in one line; empty if it passed.
+	// Failure is one line that says why the test or case failed. It is empty if it passed.
 	Failure string
-	// Skipped tells that it is a test whose name begins with todo_.
+	// Skipped is true for a test that was not run because its name begins with todo_.
 	Skipped bool
 	// Printed are the lines that print() wrote.
 	Printed []string
-	// Want and Got are the texts of want.yaml, if they are not the same.
+	// Want is the text of want.yaml and Got the text of the actual decision. Both are empty if they are equal.
 	Want, Got string
-	// Updated tells that want.yaml was written.
+	// Updated is true if Test wrote want.yaml.
 	Updated bool
 }
 
-// IsCase tells a case from a Rego test.
+// IsCase reports whether the result is of a case, rather than of a Rego test.
 func (r Result) IsCase() bool { return strings.HasPrefix(r.Name, CasesDir+"/") }
 
-// Coverage is which lines of a module were evaluated.
+// Coverage says which lines of a module were evaluated.
 type Coverage struct {
-	// Path is that of its file, or the name of a module that is only in the YAML.
+	// Path is the path of the module's file, or its name if it is only in the YAML.
 	Path string
-	// Lines is the number of lines that can be evaluated, and Missed are those that were not.
+	// Lines is the number of lines that can be evaluated. Missed are the numbers of those that were not evaluated.
 	Lines  int
 	Missed []int
 }
 
-// String is, for example, corp/corp.rego: 14 of 15 lines; line 12 is not evaluated.
+// String returns a line such as "corp/corp.rego: 14 of 15 lines; line 12 is not evaluated".
 func (c Coverage) String() string {
 	text := fmt.Sprintf("%s: %d of %d lines", c.Path, c.Lines-len(c.Missed), c.Lines)
 	switch len(c.Missed) {
@@ -82,9 +82,11 @@ func (c Coverage) String() string {
 	return fmt.Sprintf("%s; lines %s are not evaluated", text, strings.Join(ranges, ", "))
 }
 
-// Test runs the tests and cases of a policy whose names match run. With update it writes want.yaml of cases that differ.
-// The problems say why they could not be run.
-func (p *Policy) Test(ctx context.Context, compiler *bundle.Compiler, run *regexp.Regexp, update bool) (*Tested, []Problem) {
+// Test runs the tests and cases of a policy whose names match run. If update is true, it rewrites want.yaml in the
+// cases whose decision differs. The problems say why tests or cases could not be run.
+func (p *Policy) Test(
+	ctx context.Context, compiler *bundle.Compiler, run *regexp.Regexp, update bool,
+) (*Tested, []Problem) {
 	problems := append([]Problem{}, p.stray...)
 	bench, wrong := p.workbench(compiler)
 	problems = append(problems, wrong...)
@@ -98,7 +100,8 @@ func (p *Policy) Test(ctx context.Context, compiler *bundle.Compiler, run *regex
 	}
 	for _, r := range results {
 		result := Result{Name: r.Name, Failure: r.Failure, Skipped: r.Skipped}
-		result.Place = p.problem(&bundle.Error{Module: r.File, Row: r.Row, Column: r.Column, Path: p.pointer(r.File)}).place
+		at := &bundle.Error{Module: r.File, Row: r.Row, Column: r.Column, Path: p.pointer(r.File)}
+		result.Place = p.problem(at).place
 		for line := range strings.Lines(r.Printed) {
 			result.Printed = append(result.Printed, strings.TrimSuffix(line, "\n"))
 		}
@@ -123,7 +126,7 @@ func (p *Policy) Test(ctx context.Context, compiler *bundle.Compiler, run *regex
 	return tested, sortProblems(problems)
 }
 
-// HasInCase tells whether a file is one of a case, of which Test tells what is wrong.
+// HasInCase reports whether a file is in the folder of a case. Test reports the errors in such files.
 func (p *Policy) HasInCase(file string) bool { return slices.Contains(p.Cases, filepath.Dir(file)) }
 
 func (p *Policy) testCase(ctx context.Context, bench *bundle.Workbench, name, dir string, update bool) Result {
@@ -163,9 +166,9 @@ func (p *Policy) testCase(ctx context.Context, bench *bundle.Workbench, name, di
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		result.Failure = oneLine(readError(c.Path(wantFile), err))
 	case misspelt != nil && !update:
-		result.Failure = yamlFault(misspelt) + "; want findings and patches; mend it, or write it with --update"
-	case fault != nil: // which nobody wants, even where it is written
-		result.Failure = "the policy could not be evaluated (" + oneLine(fault) + "); mend the module"
+		result.Failure = yamlFault(misspelt) + "; want findings and patches; fix the file, or rewrite it with --update"
+	case fault != nil: // a failure, even if want.yaml expects it
+		result.Failure = "the policy could not be evaluated (" + oneLine(fault) + "); fix the module"
 		result.Want, result.Got = want, got
 	case err == nil && want == got:
 	case update:
@@ -174,9 +177,9 @@ func (p *Policy) testCase(ctx context.Context, bench *bundle.Workbench, name, di
 			result.Updated, result.Failure = false, oneLine(err)
 		}
 	default:
-		result.Failure = "the decision is another; mend the module, or write it with --update"
+		result.Failure = "the decision differs from this file; fix the module, or rewrite the file with --update"
 		if err != nil {
-			result.Failure = "it is not there; read the decision, and write it with --update"
+			result.Failure = "the file does not exist; review the decision, and write the file with --update"
 		}
 		result.Want, result.Got = want, got
 	}

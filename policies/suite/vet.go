@@ -6,22 +6,21 @@ import (
 	"github.com/sourceward/sourceward/policies/bundle"
 )
 
-// Vet returns all that an author should mend before the policies ship, sorted by file and line, with a Problem for each
-// thing that Load found wrong.
+// Vet returns everything that an author should fix before the policies ship, including the problems that Load found.
+// The problems are sorted by file and line.
 func Vet(compiler *bundle.Compiler, policies []*Policy, problems []Problem) []Problem {
 	named := map[string]bool{}
 	for _, p := range policies {
 		problems = append(problems, p.stray...)
 		if named[p.Name] {
-			problems = append(problems, Problem{place: place{File: p.File(), Position: p.Position("/metadata/name", 0),
-				Message: "another policy has this name; rename one"}})
+			problems = append(problems, p.problemAt("/metadata/name", "another policy has this name; rename one"))
 		}
 		named[p.Name] = true
 		reformat := "run sourceward policy fmt " + p.File()
 		for i, module := range p.Modules {
 			if module.Path != "" && module.Text != p.Spec.Rego[i].Module {
-				problems = append(problems, Problem{place: place{File: p.File(), Position: p.Position(fmt.Sprintf("/spec/rego/%d/module", i), 0),
-					Message: fmt.Sprintf("this is not the text of %s, so that does not ship; %s", module.Path, reformat)}})
+				problems = append(problems, p.problemAt(fmt.Sprintf("/spec/rego/%d/module", i),
+					fmt.Sprintf("this text, which is what ships, differs from %s; %s", module.Path, reformat)))
 			}
 		}
 		for _, wrong := range compiler.Vet(p.edited(), sources(p.Tests), reformat) {

@@ -1,4 +1,5 @@
-// Package bench measures Sourceward by ratios: against its own floor, and as objects grow.
+// Package bench measures Sourceward. It reports ratios: to a floor, which is the least that any such program must do,
+// and between different numbers of objects.
 package bench
 
 import (
@@ -16,7 +17,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// decodeOnly makes this test binary the floor: a process that decodes the file it names and exits.
+// decodeOnly is an environment variable that turns this test binary into the floor: a process that decodes the file
+// named by the variable and exits.
 const decodeOnly = "SOURCEWARD_BENCH_DECODE"
 
 func TestMain(m *testing.M) {
@@ -29,7 +31,7 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// decode reads a YAML stream with the parser that Sourceward uses, and nothing else.
+// decode only parses a YAML stream, with the parser that Sourceward uses.
 func decode(path string) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -46,9 +48,9 @@ func decode(path string) error {
 	}
 }
 
-// BenchmarkCheck runs the binary on pairs of a Deployment and a LoadBalancer Service in one
-// namespace, every other one Local and none spread, and beside it the floor. It reports the time of
-// both, their ratio, the time of check for a pair, and the most memory that check had.
+// BenchmarkCheck runs the binary and the floor on pairs of a Deployment and a LoadBalancer Service in one namespace.
+// Every other Service is Local, and no Deployment is spread. It reports the CPU time of both, their ratio, the time of
+// check for each pair, and the peak memory of check.
 func BenchmarkCheck(b *testing.B) {
 	binary := build(b)
 	for _, pairs := range []int{1_000, 10_000} {
@@ -65,7 +67,7 @@ func BenchmarkCheck(b *testing.B) {
 				floor += measure(b, f)
 				c := exec.Command(binary, "check", "--fail-on", "never", "-o", "json="+os.DevNull, path)
 				check += measure(b, c)
-				// Linux counts in KiB.
+				// On Linux, Maxrss is in KiB.
 				memory = max(memory, c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)
 			}
 			n := float64(b.N)
@@ -79,8 +81,8 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
-// BenchmarkCheckList runs the binary on the same pairs as the items of one List. It reports
-// the time of check for a pair, which does not grow with their number.
+// BenchmarkCheckList runs the binary on the same pairs as items of one List. It reports the time of check for each
+// pair, which should not grow with the number of pairs.
 func BenchmarkCheckList(b *testing.B) {
 	binary := build(b)
 	for _, pairs := range []int{1_000, 4_000} {
@@ -99,7 +101,7 @@ func BenchmarkCheckList(b *testing.B) {
 	}
 }
 
-// build returns the path of the binary.
+// build builds sourceward and returns the path of the binary.
 func build(b *testing.B) string {
 	binary := filepath.Join(b.TempDir(), "sourceward")
 	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/sourceward").CombinedOutput(); err != nil {
@@ -108,7 +110,7 @@ func build(b *testing.B) string {
 	return binary
 }
 
-// measure runs a process and returns the CPU time that it took.
+// measure runs a process and returns its CPU time.
 func measure(b *testing.B, command *exec.Cmd) time.Duration {
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
@@ -118,7 +120,7 @@ func measure(b *testing.B, command *exec.Cmd) time.Duration {
 	return command.ProcessState.UserTime() + command.ProcessState.SystemTime()
 }
 
-// manifests are pairs of a Deployment with three replicas and a Service in front of it.
+// manifests returns pairs of a Deployment with three replicas and a Service that selects its pods.
 func manifests(pairs int) []byte {
 	var stream bytes.Buffer
 	for i := range pairs {
@@ -183,7 +185,7 @@ spec:
 	return stream.Bytes()
 }
 
-// list is a List of the objects of manifests.
+// list returns the objects of manifests as one List.
 func list(pairs int) []byte {
 	items := bytes.ReplaceAll(bytes.TrimSuffix(manifests(pairs), []byte("\n")), []byte("\n"), []byte("\n  "))
 	items = bytes.ReplaceAll(items, []byte("---\n  "), []byte("- "))

@@ -24,13 +24,13 @@ import (
 const (
 	memoryNamespaces  = 100
 	memoryDeployments = 10_000
-	// oldReplicaSets is how many each Deployment keeps of its former templates.
+	// oldReplicaSets is the number of old ReplicaSets that each Deployment keeps.
 	oldReplicaSets = 5
 )
 
-// BenchmarkMemory starts the webhook beside an API server without workloads, with Deployments, and with the ReplicaSets that they
-// keep, and reports what its process holds: resident memory, the most of it since its start, and what is alive on the heap
-// for each Deployment.
+// BenchmarkMemory starts the webhook for an API server without workloads, with Deployments, and with Deployments and
+// their old ReplicaSets. It reports the resident memory of the process, the live heap, and the live heap for each
+// Deployment.
 func BenchmarkMemory(b *testing.B) {
 	ctx := b.Context()
 	c, err := cluster.Start(ctx, cluster.Options{})
@@ -59,7 +59,7 @@ func BenchmarkMemory(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	// What is measured is what is held, not what was asked.
+	// Measure the memory for caches, not that for requests.
 	api := client.AdmissionregistrationV1()
 	if err := api.MutatingWebhookConfigurations().Delete(ctx, "sourceward", metav1.DeleteOptions{}); err != nil {
 		b.Fatal(err)
@@ -68,10 +68,8 @@ func BenchmarkMemory(b *testing.B) {
 		b.Fatal(err)
 	}
 	for i := range memoryNamespaces {
-		_, err := client.CoreV1().
-			Namespaces().
-			Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: team(i)}}, metav1.CreateOptions{})
-		if err != nil {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: team(i)}}
+		if _, err := client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -82,10 +80,14 @@ func BenchmarkMemory(b *testing.B) {
 		create func(ctx context.Context, i int) error
 	}{
 		{"none", nil},
-		{fmt.Sprintf("deployments=%d", memoryDeployments), func(ctx context.Context, i int) error { return createDeployment(ctx, client, i) }},
-		{fmt.Sprintf("deployments=%d/replicasets=%d", memoryDeployments, memoryDeployments*oldReplicaSets), func(ctx context.Context, i int) error {
-			return createReplicaSets(ctx, client, i)
-		}},
+		{
+			fmt.Sprintf("deployments=%d", memoryDeployments),
+			func(ctx context.Context, i int) error { return createDeployment(ctx, client, i) },
+		},
+		{
+			fmt.Sprintf("deployments=%d/replicasets=%d", memoryDeployments, memoryDeployments*oldReplicaSets),
+			func(ctx context.Context, i int) error { return createReplicaSets(ctx, client, i) },
+		},
 	} {
 		if step.create != nil {
 			group, ctx := errgroup.WithContext(ctx)
@@ -123,8 +125,9 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
-// heapAlive is what was alive on the heap at the last of several collections, in bytes: Go collects again when there is twice as
-// much. The least is taken, since a request may be under way.
+// heapAlive returns the size of the live heap in bytes. It derives the size from the heap size at which Go collects
+// garbage next, which is twice the live heap after the last collection. It waits for several collections and returns
+// the smallest value, because a request may be in flight during a collection.
 func heapAlive(b *testing.B, replica *sandbox.Replica) float64 {
 	least := 0.0
 	collected := -1.0
@@ -141,7 +144,7 @@ func heapAlive(b *testing.B, replica *sandbox.Replica) float64 {
 				least = alive
 			}
 		}
-		// Scrapes make the garbage. Where they do not for long, Go collects by itself.
+		// The scrapes create the garbage. If they create too little for a long time, Go collects it anyway.
 		time.Sleep(time.Millisecond)
 	}
 	return least
@@ -149,7 +152,7 @@ func heapAlive(b *testing.B, replica *sandbox.Replica) float64 {
 
 func team(i int) string { return fmt.Sprintf("team-%d", i%memoryNamespaces) }
 
-// memoryTemplate is a template as it is usual: most of it is not for us.
+// memoryTemplate returns a typical pod template. The webhook does not need most of it.
 func memoryTemplate(i int) corev1.PodTemplateSpec {
 	probe := &corev1.Probe{
 		ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromString("web")}},
@@ -159,7 +162,8 @@ func memoryTemplate(i int) corev1.PodTemplateSpec {
 	}}
 	container := func(name string, port int32) corev1.Container {
 		return corev1.Container{
-			Name: name, Image: "registry.example.com/" + name + ":1.2.3", Resources: resources, ReadinessProbe: probe, LivenessProbe: probe,
+			Name: name, Image: "registry.example.com/" + name + ":1.2.3", Resources: resources,
+			ReadinessProbe: probe, LivenessProbe: probe,
 			Env: []corev1.EnvVar{
 				{Name: "LOG_LEVEL", Value: "info"},
 				{Name: "REGION", Value: "eu-1"},
@@ -215,7 +219,8 @@ func createReplicaSets(ctx context.Context, client kubernetes.Interface, i int) 
 				Name:   app(i) + "-" + hash,
 				Labels: template.Labels,
 				OwnerReferences: []metav1.OwnerReference{{
-					APIVersion: "apps/v1", Kind: "Deployment", Name: app(i), UID: "00000000-0000-0000-0000-000000000000", Controller: new(true),
+					APIVersion: "apps/v1", Kind: "Deployment", Name: app(i),
+					UID: "00000000-0000-0000-0000-000000000000", Controller: new(true),
 				}},
 			},
 			Spec: appsv1.ReplicaSetSpec{

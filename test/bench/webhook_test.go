@@ -35,20 +35,21 @@ import (
 )
 
 const (
-	// benchNamespace has all Services and all Deployments.
+	// benchNamespace contains all Services and Deployments.
 	benchNamespace = "edge"
-	// benchLabel of a Deployment names its variant.
+	// benchLabel is the label of a Deployment with the name of its variant.
 	benchLabel = "bench"
 
 	rounds = 12
 )
 
-// A variant is what a Deployment goes through when it is created.
+// A variant says which webhook handles the creation of a Deployment, and how.
 type variant struct {
 	name string
-	// calls are the metrics that count the calls about it, one each.
+	// calls are the metrics that count the webhook calls. A creation increments each of them by one.
 	calls []string
-	// warning is what the client is told, "" for nothing; repaired is whether the Deployment gets a constraint.
+	// warning is the beginning of the warning that the client receives, or "" for none. repaired is true if the webhook
+	// adds a constraint to the Deployment.
 	warning  string
 	repaired bool
 }
@@ -69,11 +70,12 @@ var variants = []variant{
 	}},
 }
 
-// BenchmarkAdmission creates Deployments through a real API server: with no webhook, with one that allows everything,
-// which is the floor, and with ours, which warns or mutates; in one run, in turns. Each Deployment is behind one of the
-// Local Services of its namespace, and every answer is checked. It reports the time of a creation, what each webhook
-// adds to it, and the CPU time that its process takes for 1 000 of them, beside the floor's. A creation is two calls,
-// one to each endpoint; ours also watches the Deployment come and go again.
+// BenchmarkAdmission creates Deployments through a real API server: without a webhook, with one that allows everything,
+// which is the floor, and with ours, which warns or mutates. The variants take turns in one run. Each Deployment is
+// behind one of the Local Services in its namespace, and every response is checked. It reports the time of a creation,
+// the time that each webhook adds to it, the CPU time of its process for 1 000 creations, and the ratio of that to the
+// floor. A creation causes two calls, one to each endpoint. Our webhook also watches the Deployment being created and
+// deleted.
 func BenchmarkAdmission(b *testing.B) {
 	a := newAdmission(b)
 	for _, services := range []int{10, 1_000, 5_000} {
@@ -89,7 +91,7 @@ func BenchmarkAdmission(b *testing.B) {
 	}
 }
 
-// sample is what was measured of a variant.
+// sample holds the measurements of one variant.
 type sample struct {
 	variant
 	times  []time.Duration
@@ -114,13 +116,13 @@ func (s *sample) report(b *testing.B, all []*sample) {
 	}
 }
 
-// percentile is in milliseconds.
+// percentile returns a percentile of the times in milliseconds.
 func (s *sample) percentile(p float64) float64 {
 	sorted := slices.Sorted(slices.Values(s.times))
 	return sorted[int(math.Ceil(p/100*float64(len(sorted))))-1].Seconds() * 1e3
 }
 
-// admission is an API server that calls the floor and our webhook, each for the Deployments with its variants' label.
+// admission is an API server that calls the floor and our webhook, each for the Deployments of its own variants.
 type admission struct {
 	client      kubernetes.Interface
 	ours, floor *sandbox.Replica
@@ -168,7 +170,8 @@ func newAdmission(b *testing.B) *admission {
 	for _, manifest := range []string{
 		`{apiVersion: v1, kind: Namespace, metadata: {name: ` + benchNamespace + `}}`,
 		`{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: mutate}, spec: {
-			match: {objectSelector: {matchLabels: {` + benchLabel + `: mutate}}}, rules: [{id: unspread-behind-local, mode: Mutate}]}}`,
+			match: {objectSelector: {matchLabels: {` + benchLabel + `: mutate}}},
+			rules: [{id: unspread-behind-local, mode: Mutate}]}}`,
 	} {
 		apply := c.Kubectl(ctx, "apply", "-f", "-")
 		apply.Stdin = strings.NewReader(manifest)
@@ -188,7 +191,7 @@ func newAdmission(b *testing.B) *admission {
 	return a
 }
 
-// certificates returns a folder of certificates for localhost.
+// certificates returns a folder with a certificate for localhost.
 func certificates(b *testing.B) string {
 	certPEM, keyPEM, err := cert.GenerateSelfSignedCertKey("localhost", nil, nil)
 	if err != nil {
@@ -206,7 +209,8 @@ func certificates(b *testing.B) string {
 // startFloor starts the process that allows everything.
 func (a *admission) startFloor(b *testing.B, certDir string) {
 	binary := filepath.Join(b.TempDir(), "allowall")
-	if out, err := exec.CommandContext(b.Context(), "go", "build", "-o", binary, "./allowall").CombinedOutput(); err != nil {
+	out, err := exec.CommandContext(b.Context(), "go", "build", "-o", binary, "./allowall").CombinedOutput()
+	if err != nil {
 		b.Fatalf("build: %v\n%s", err, out)
 	}
 	a.floor = &sandbox.Replica{Address: freeAddress(b)}
@@ -216,14 +220,9 @@ func (a *admission) startFloor(b *testing.B, certDir string) {
 	}
 	metrics := freeAddress(b)
 	a.floor.MetricsURL = "http://" + metrics + "/metrics"
-	// It ends with the context of the benchmark.
-	floor := exec.CommandContext(
-		b.Context(),
-		binary,
-		"--port="+port,
-		"--metrics-bind-address="+metrics,
-		"--cert-dir="+certDir,
-	)
+	// The process ends with the context of the benchmark.
+	floor := exec.CommandContext(b.Context(), binary,
+		"--port="+port, "--metrics-bind-address="+metrics, "--cert-dir="+certDir)
 	var stderr bytes.Buffer
 	floor.Stderr = &stderr
 	if err := floor.Start(); err != nil {
@@ -237,7 +236,7 @@ func (a *admission) startFloor(b *testing.B, certDir string) {
 	a.floorPID = floor.Process.Pid
 }
 
-// freeAddress returns one of the loopback that was free a moment ago.
+// freeAddress returns a loopback address with a port that was free when it returned.
 func freeAddress(b *testing.B) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -247,7 +246,8 @@ func freeAddress(b *testing.B) string {
 	return listener.Addr().String()
 }
 
-// register has the API server call the floor under the same conditions as ours, and each for its own variants only.
+// register makes the API server call the floor under the same conditions as our webhook, and each of them only for its
+// own variants.
 func (a *admission) register(b *testing.B) {
 	selector := func(names ...string) *metav1.LabelSelector {
 		return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
@@ -294,20 +294,22 @@ func (a *admission) register(b *testing.B) {
 	}
 }
 
-// createServices creates Local Services until there are so many, and waits until our webhook has them.
+// createServices creates Local Services until that many exist, and waits until our webhook has cached them.
 func (a *admission) createServices(b *testing.B, services int) {
 	group, ctx := errgroup.WithContext(b.Context())
 	group.SetLimit(8)
 	for ; a.services < services; a.services++ {
 		service := &corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Name: app(a.services), Annotations: map[string]string{
-				"external-dns.alpha.kubernetes.io/hostname": app(a.services) + ".example.com", // as most have one
+				"external-dns.alpha.kubernetes.io/hostname": app(a.services) + ".example.com", // most Services have one
 			}},
 			Spec: corev1.ServiceSpec{
 				Type:                  corev1.ServiceTypeLoadBalancer,
 				ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
-				Selector:              map[string]string{appLabel: app(a.services), "app.kubernetes.io/part-of": benchNamespace},
-				Ports:                 []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromString("http")}},
+				Selector: map[string]string{
+					appLabel: app(a.services), "app.kubernetes.io/part-of": benchNamespace,
+				},
+				Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromString("http")}},
 			},
 		}
 		group.Go(func() error {
@@ -320,7 +322,7 @@ func (a *admission) createServices(b *testing.B, services int) {
 	}
 	until(b, "the Services are cached", func() error {
 		cached, err := a.ours.Metric(b.Context(), `sourceward_cache_objects{kind="Service"}`)
-		if err == nil && int(cached) <= services { // one more is the API server's own
+		if err == nil && int(cached) <= services { // the API server creates one more Service
 			err = fmt.Errorf("%v of %d", cached, services+1)
 		}
 		return err
@@ -331,8 +333,8 @@ const appLabel = "app.kubernetes.io/name"
 
 func app(i int) string { return fmt.Sprintf("web-%d", i) }
 
-// measure lets a number of clients create Deployments of all variants, in many short turns: what else the machine does
-// is then shared.
+// measure makes a number of clients create Deployments of all variants. The variants take many short turns, so that
+// other load on the machine affects all of them alike.
 func (a *admission) measure(b *testing.B, clients int) []*sample {
 	size := 50
 	if clients > 1 {
@@ -361,7 +363,7 @@ func (a *admission) measure(b *testing.B, clients int) []*sample {
 	return samples
 }
 
-// pid is the process that is called about a variant, 0 if none is.
+// pid returns the process that is called for a variant, or 0 if there is none.
 func (a *admission) pid(v variant) int {
 	switch v.name {
 	case "none":
@@ -373,8 +375,8 @@ func (a *admission) pid(v variant) int {
 	}
 }
 
-// block lets clients create Deployments of one variant, so many together, adds what was measured, and deletes them.
-// The error is non-nil when an answer, or the number of calls, is not the one that the variant is about.
+// block makes clients create Deployments of one variant, size in total, adds the measurements to s, and deletes the
+// Deployments. The error is non-nil when a response or the number of calls is not what the variant expects.
 func (a *admission) block(ctx context.Context, s *sample, clients, size int) error {
 	callsBefore, err := a.calls(ctx)
 	if err != nil {
@@ -398,7 +400,7 @@ func (a *admission) block(ctx context.Context, s *sample, clients, size int) err
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	// What our process does when it sees them is its work too.
+	// The work of our process for the watch events counts too.
 	cpuAfter, err := untilIdle(ctx, a.pid(s.variant))
 	if err != nil {
 		return err
@@ -413,20 +415,21 @@ func (a *admission) block(ctx context.Context, s *sample, clients, size int) err
 			want = size
 		}
 		if got := int(after - callsBefore[name]); got != want {
-			return fmt.Errorf("%d creations are %d of %s, want %d", size, got, name, want)
+			return fmt.Errorf("%d creations add %d to %s, want %d", size, got, name, want)
 		}
 	}
 	s.times = append(s.times, times...)
 	s.cpu += cpuAfter - cpuBefore
 
-	if err := a.client.AppsV1().Deployments(benchNamespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+	deployments := a.client.AppsV1().Deployments(benchNamespace)
+	if err := deployments.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
 		return err
 	}
 	return a.untilForgotten(ctx)
 }
 
-// untilIdle waits until a process does nothing more, and returns its CPU time then. It does not ask the process, which
-// would be work.
+// untilIdle waits until a process is idle, and returns its CPU time then. It sends no request to the process, because
+// that would cause work.
 func untilIdle(ctx context.Context, pid int) (spent time.Duration, err error) {
 	const every, idle = 10 * time.Millisecond, 100 * time.Microsecond
 	err = wait.PollUntilContextTimeout(ctx, every, time.Minute, true, func(context.Context) (bool, error) {
@@ -437,21 +440,16 @@ func untilIdle(ctx context.Context, pid int) (spent time.Duration, err error) {
 	return spent, err
 }
 
-// untilForgotten waits until our process knows no Deployment any more.
+// untilForgotten waits until our process has no Deployment in its cache any more.
 func (a *admission) untilForgotten(ctx context.Context) error {
-	return wait.PollUntilContextTimeout(
-		ctx,
-		5*time.Millisecond,
-		time.Minute,
-		true,
-		func(ctx context.Context) (bool, error) {
-			cached, err := a.ours.Metric(ctx, `sourceward_cache_objects{kind="Deployment"}`)
-			return cached == 0, err
-		},
-	)
+	empty := func(ctx context.Context) (bool, error) {
+		cached, err := a.ours.Metric(ctx, `sourceward_cache_objects{kind="Deployment"}`)
+		return cached == 0, err
+	}
+	return wait.PollUntilContextTimeout(ctx, 5*time.Millisecond, time.Minute, true, empty)
 }
 
-// calls is how many calls there have been about each variant.
+// calls returns the values of the metrics that count the calls of all variants.
 func (a *admission) calls(ctx context.Context) (map[string]float64, error) {
 	counts := map[string]float64{}
 	for _, v := range variants {
@@ -469,7 +467,7 @@ func (a *admission) calls(ctx context.Context) (map[string]float64, error) {
 	return counts, nil
 }
 
-// create creates a Deployment behind one of the Services, and returns how long that took.
+// create creates a Deployment behind one of the Services, and returns the time that it took.
 func (a *admission) create(ctx context.Context, v variant) (time.Duration, error) {
 	i := int(a.created.Add(1))
 	deployment := newDeployment(fmt.Sprintf("%s-%d", v.name, i), v, app(i%a.services))
@@ -484,12 +482,12 @@ func (a *admission) create(ctx context.Context, v variant) (time.Duration, error
 	repaired := len(created.Spec.Template.Spec.TopologySpreadConstraints) > 0
 	warned := slices.ContainsFunc(said, func(warning string) bool { return strings.HasPrefix(warning, v.warning) })
 	if repaired != v.repaired || warned != (v.warning != "") {
-		return 0, fmt.Errorf("the client is told %q, and the Deployment is repaired: %t", said, repaired)
+		return 0, fmt.Errorf("the client received the warnings %q, and the Deployment is repaired: %t", said, repaired)
 	}
 	return took, nil
 }
 
-// newDeployment is one of many fields, as they are in the wild.
+// newDeployment returns a Deployment with as many fields as real ones usually have.
 func newDeployment(name string, v variant, app string) *appsv1.Deployment {
 	replicas := int32(3)
 	labels := map[string]string{appLabel: app, "app.kubernetes.io/part-of": benchNamespace}
@@ -516,7 +514,7 @@ func newDeployment(name string, v variant, app string) *appsv1.Deployment {
 	}
 }
 
-// warnings notes the warnings to a request where its context says.
+// warnings appends the warnings of a response to the list in the context of its request.
 type warnings struct{}
 
 type saidKey struct{}
@@ -527,30 +525,26 @@ func (warnings) HandleWarningHeaderWithContext(ctx context.Context, code int, _,
 	}
 }
 
-// until polls until there is no error.
+// until polls until ask returns no error.
 func until(b *testing.B, what string, ask func() error) {
 	var last error
-	err := wait.PollUntilContextTimeout(
-		b.Context(),
-		20*time.Millisecond,
-		time.Minute,
-		true,
-		func(context.Context) (bool, error) {
-			last = ask()
-			return last == nil, nil
-		},
-	)
-	if err != nil {
+	done := func(context.Context) (bool, error) {
+		last = ask()
+		return last == nil, nil
+	}
+	if err := wait.PollUntilContextTimeout(b.Context(), 20*time.Millisecond, time.Minute, true, done); err != nil {
 		b.Fatalf("%s: %v: %v", what, err, last)
 	}
 }
 
-// processTime is the CPU time of a process and all its threads, those that have ended too; 0 for no process.
+// processTime returns the CPU time of a process with all its threads, including those that have ended. For process 0 it
+// returns 0.
 func processTime(pid int) (time.Duration, error) {
 	if pid == 0 {
 		return 0, nil
 	}
-	// As clock_getcpuclockid(3) makes it: CPUCLOCK_SCHED, in nanoseconds. /proc/PID/stat counts in hundredths of a second.
+	// Compute the clock ID as clock_getcpuclockid(3) does, for CPUCLOCK_SCHED, which counts nanoseconds. /proc/PID/stat
+	// only counts hundredths of a second.
 	var spent unix.Timespec
 	if err := unix.ClockGettime(int32(^pid<<3|2), &spent); err != nil {
 		return 0, fmt.Errorf("read the clock of process %d: %w", pid, err)
@@ -558,7 +552,7 @@ func processTime(pid int) (time.Duration, error) {
 	return time.Duration(spent.Nano()), nil
 }
 
-// residentMemory of a process, in MiB.
+// residentMemory returns the resident memory of a process in MiB.
 func residentMemory(b *testing.B, pid int) float64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

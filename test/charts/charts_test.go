@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestCompareComplainsOfWhatIsAtOdds(t *testing.T) {
+func TestCompareReportsDifferences(t *testing.T) {
 	t.Parallel()
 	at := func(rule string) key { return key{"example.com/m", "chart", "Service/default/web", rule} }
 	found := func(rule, values string) finding { return finding{key: at(rule), values: values} }
@@ -19,7 +19,7 @@ func TestCompareComplainsOfWhatIsAtOdds(t *testing.T) {
 		judgements map[key]judgement
 		want       []string
 	}{
-		"a finding that was judged right is fine": {
+		"a finding that was judged right": {
 			findings:   []finding{found("a", "")},
 			judgements: map[key]judgement{at("a"): {Right: "it is so"}},
 		},
@@ -27,11 +27,11 @@ func TestCompareComplainsOfWhatIsAtOdds(t *testing.T) {
 			findings:   []finding{found("a", "one"), found("a", "two"), found("a", "two")},
 			judgements: map[key]judgement{at("a"): {Values: []string{"two", "one"}, Right: "it is so"}},
 		},
-		"a finding that nobody judged": {
+		"a finding without a judgement": {
 			findings: []finding{found("a", "one")},
 			want:     []string{"not judged: example.com/m: chart: Service/default/web: a with values one"},
 		},
-		"a judgement of what is not found": {
+		"a judgement without a finding": {
 			judgements: map[key]judgement{at("a"): {Right: "it is so"}},
 			want:       []string{"judged, but not found: example.com/m: chart: Service/default/web: a"},
 		},
@@ -44,7 +44,7 @@ func TestCompareComplainsOfWhatIsAtOdds(t *testing.T) {
 			findings:   []finding{found("a", "one"), found("a", "two")},
 			judgements: map[key]judgement{at("a"): {Values: []string{"one"}, Right: "it is so"}},
 			want: []string{
-				"found with values one, two, judged with values one: example.com/m: chart: Service/default/web: a",
+				"found with values one, two, but judged with values one: example.com/m: chart: Service/default/web: a",
 			},
 		},
 	}
@@ -59,7 +59,7 @@ func TestCompareComplainsOfWhatIsAtOdds(t *testing.T) {
 	}
 }
 
-func TestJudgementsSayRightOrWrong(t *testing.T) {
+func TestJudgementsAreEitherRightOrWrong(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
 		"neither": "m: {chart: {Service/default/web: {a: {values: [one]}}}}",
@@ -71,7 +71,7 @@ func TestJudgementsSayRightOrWrong(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := readJudgements(file); err == nil {
-			t.Errorf("%s: readJudgements() gives no error", name)
+			t.Errorf("%s: readJudgements() returns no error", name)
 		}
 	}
 	if _, err := readJudgements(judgementsFile); err != nil {
@@ -79,13 +79,15 @@ func TestJudgementsSayRightOrWrong(t *testing.T) {
 	}
 }
 
-// TestJudge is a chart and two manifests on their way to findings.
+// TestJudge finds, renders and judges charts and manifests in a module.
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	const (
-		service  = "kind: Service\napiVersion: v1\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: [{port: 80}]}\n"
+		service = "kind: Service\napiVersion: v1\nmetadata: {name: web}\n" +
+			"spec: {selector: {app: web}, ports: [{port: 80}]}\n"
 		workload = "kind: Deployment\napiVersion: apps/v1\nmetadata: {name: web}\n" +
-			"spec: {replicas: {{ .Values.pods }}, selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: web}]}}}\n"
+			"spec: {replicas: {{ .Values.pods }}, selector: {matchLabels: {app: web}}, " +
+			"template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: web}]}}}\n"
 	)
 	dir := t.TempDir()
 	err := write(dir, map[string]string{
@@ -107,7 +109,9 @@ func TestJudge(t *testing.T) {
 	bundles, err := find(module{dir: dir, source: source{
 		path: "m",
 		charts: map[string]chart{"chart": {values: []values{
-			exposed, {name: "one", set: []string{"pods=1"}}, {name: "nodes", set: []string{"pods=7"}, exposed: true, nodes: true},
+			exposed,
+			{name: "one", set: []string{"pods=1"}},
+			{name: "nodes", set: []string{"pods=7"}, exposed: true, nodes: true},
 		}}},
 		skip: []string{"left"},
 	}})
@@ -139,6 +143,6 @@ func TestJudge(t *testing.T) {
 		t.Errorf("judgeAll() mismatch (-want +got):\n%s", diff)
 	}
 	if got.judged["Service"] != 5 || len(got.templates) != 1 {
-		t.Errorf("judged are %v, and templates %v; want 5 Services and 1 template", got.judged, got.templates)
+		t.Errorf("judged objects are %v, and templates %v; want 5 Services and 1 template", got.judged, got.templates)
 	}
 }

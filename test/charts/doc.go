@@ -1,6 +1,7 @@
-// Command charts judges the manifests that well-known Go modules bring along, and holds what the rules find in them against what a
-// person thinks of it, in judgements.yaml. It is how a rule earns the trust that nobody mutes it.
+// Command charts applies the rules to charts and manifests in well-known Go modules, and compares the findings with
+// judgements.yaml, in which a person has judged whether each finding is right or wrong. Users mute rules that report
+// false alarms; this command keeps the rules free of them.
 //
-// It fails on a finding that nobody judged, on a judgement that nothing found, and on a finding that was judged wrong. It writes
-// to the module cache and to a temporary folder only.
+// The command fails if a finding has no judgement, if a judgement has no finding, or if a finding was judged wrong. It
+// writes only to the module cache and to a temporary folder.
 package main

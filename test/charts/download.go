@@ -13,15 +13,15 @@ import (
 // module is a source in the module cache.
 type module struct {
 	source
-	// dir is where it was unpacked, and size the size of its archive: what there was to download.
+	// dir is the folder of the unpacked module. size is the size of its archive, which is what is downloaded.
 	dir  string
 	size int64
 }
 
-// downloads is how many modules are downloaded at once.
+// downloads is the maximum number of concurrent downloads.
 const downloads = 4
 
-// downloadAll brings modules into the module cache, or finds them there.
+// downloadAll downloads modules into the module cache, unless they are there already.
 func downloadAll(ctx context.Context, sources []source, shown *progress) ([]module, error) {
 	modules := make([]module, len(sources))
 	step, end := shown.start("downloading", len(sources), "modules")
@@ -38,14 +38,14 @@ func downloadAll(ctx context.Context, sources []source, shown *progress) ([]modu
 	return modules, group.Wait()
 }
 
-// download is go mod download of one module, whose hash must be the one that is written here: modules
-// that nothing imports have no line in a go.sum.
+// download runs go mod download for one module, and compares its hash with the one in the source. A go.sum cannot do
+// that, because it has no lines for modules that nothing imports.
 func download(ctx context.Context, s source) (module, error) {
 	name := s.path + "@" + s.version
 	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", name)
-	// Outside any module, so that the go.mod here does not count.
+	// Run it outside any module, so that it ignores the go.mod here.
 	cmd.Dir, cmd.Env = os.TempDir(), append(os.Environ(), "GOWORK=off")
-	output, failed := cmd.Output() // on failure too, the reason is in it
+	output, failed := cmd.Output() // on failure, the output contains the reason
 	var answer struct{ Dir, Zip, Sum, Error string }
 	if err := json.Unmarshal(output, &answer); err != nil {
 		return module{}, fmt.Errorf("download %s: %w", name, failed)

@@ -6,11 +6,12 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// exposedReplicas is how many pods a workload has at least where Services are exposed.
+// exposedReplicas is the minimum number of replicas of a workload when Services are exposed.
 const exposedReplicas = 3
 
-// expose changes manifests, by file, as one who exposes all that is in them: each Service becomes a load balancer
-// with externalTrafficPolicy Local, and workloads get some more pods. What cannot be read is left as it is.
+// expose changes manifests, keyed by file, so that everything in them is exposed: each Service becomes a load balancer
+// with externalTrafficPolicy Local, and workloads get more replicas. It does not change documents that cannot be
+// parsed.
 func expose(texts map[string]string) {
 	autoscaled := false
 	for _, text := range texts {
@@ -35,8 +36,8 @@ func expose(texts map[string]string) {
 	}
 }
 
-// exposeSpec tells whether it changed the spec of an object. Where anything is autoscaled, a workload that does
-// not write how many pods it has may be what is.
+// exposeSpec changes the spec of an object, and reports whether it did. If there is an autoscaler, it does not set the
+// replicas of a workload that omits them, because the autoscaler may belong to that workload.
 func exposeSpec(kind any, spec map[string]any, autoscaled bool) bool {
 	switch kind {
 	case "Service":

@@ -16,16 +16,17 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// bundle is what is applied together, and so judged together: a chart with one set of values, or the
-// manifests of a folder.
+// bundle is a set of manifests that are applied together, and therefore judged together: a chart with one set of
+// values, or the manifests in a folder.
 type bundle struct {
 	module string
-	// root is the folder of the module, and name the path below it of the chart, the folder or the file.
+	// root is the folder of the module. name is the path of the chart, the folder or the file relative to root.
 	root, name string
-	// values is what a chart is rendered with. Of plain manifests, whose files are below root, it only
-	// tells whether they are exposed, and has no name if not.
+	// values is the set of values with which a chart is rendered. For plain manifests it only says whether they are
+	// exposed, and has no name if they are not.
 	values values
-	files  []string
+	// files are the paths of plain manifests, relative to root. For a chart, they are known after it is rendered.
+	files []string
 	// chart is nil for plain manifests.
 	chart *chart
 }
@@ -43,11 +44,11 @@ func findAll(modules []module) ([]bundle, error) {
 	return all, nil
 }
 
-// find finds charts and manifests in a module. What lies in the folder of a chart belongs to it.
+// find finds charts and manifests in a module. All files in the folder of a chart belong to the chart.
 func find(m module) ([]bundle, error) {
 	var bundles []bundle
 	folders := map[string][]string{} // files by folder
-	judged := map[string]bool{}      // folders with an object that is judged; the rest is not worth its time
+	judged := map[string]bool{}      // folders with an object that is judged; others are skipped to save time
 	err := fs.WalkDir(os.DirFS(m.dir), ".", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -56,7 +57,7 @@ func find(m module) ([]bundle, error) {
 			return fs.SkipDir
 		case entry.IsDir():
 			if _, err := os.Stat(filepath.Join(m.dir, name, "Chart.yaml")); errors.Is(err, fs.ErrNotExist) {
-				return nil // No chart: go on.
+				return nil // not a chart: search this folder
 			} else if err != nil {
 				return err
 			}
@@ -91,13 +92,14 @@ func find(m module) ([]bundle, error) {
 		}
 		for _, file := range files {
 			if slices.Contains(m.expose, file) {
-				bundles = append(bundles, bundle{module: m.path, root: m.dir, name: file, files: []string{file}, values: exposed})
+				one := []string{file}
+				bundles = append(bundles, bundle{module: m.path, root: m.dir, name: file, files: one, values: exposed})
 			}
 		}
 	}
 	for _, name := range slices.Concat(slices.Collect(maps.Keys(m.charts)), m.expose, m.skip) {
 		if _, err := os.Stat(filepath.Join(m.dir, name)); err != nil {
-			return nil, fmt.Errorf("%s, which sources.go names: %w", m.path, err)
+			return nil, fmt.Errorf("sources.go: %s: %w", m.path, err)
 		}
 	}
 	slices.SortStableFunc(bundles, func(a, b bundle) int { return strings.Compare(a.name, b.name) })

@@ -18,33 +18,34 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// What cannot be read or rendered is a finding too, of one of these in the place of a rule.
+// These take the role of a rule in findings about files that cannot be read and charts that cannot be rendered.
 const (
 	unreadable   = "unreadable"
 	unrenderable = "unrenderable"
 )
 
-// key is what a judgement is about.
+// key identifies the findings that a judgement applies to.
 type key struct {
 	module, bundle, object, rule string
 }
 
-// finding is what one rule has against one object of a bundle.
+// finding is a finding of one rule in one object of a bundle.
 type finding struct {
 	key
-	// values names the set of values of a chart; empty for plain manifests.
+	// values is the name of the set of values of a chart. It is empty for plain manifests.
 	values       string
 	mode         policies.Mode
 	message, fix string
 }
 
-// result is what was judged, and what was found.
+// result holds the findings in one or more bundles, and counts.
 type result struct {
 	findings []finding
-	// files and objects count what was read, and judged the objects that were judged, by kind.
+	// files and objects are the numbers of files and objects that were read. judged has the number of judged objects, by
+	// kind.
 	files, objects int
 	judged         map[string]int
-	// templates are the files that cannot be read since they are templates of something else than helm.
+	// templates are the files that cannot be read because they are templates for tools other than helm.
 	templates map[string]bool
 }
 
@@ -60,9 +61,9 @@ func (r *result) add(other result) {
 	}
 }
 
-// judgeAll judges bundles as sourceward check does, by no policy. What they are rendered to goes below a folder.
+// judgeAll judges bundles as sourceward check does without a policy. It writes rendered files into the folder rendered.
 func judgeAll(ctx context.Context, bundles []bundle, rendered string, shown *progress) (result, error) {
-	rules, _ := rego.Compile(nil) // Only policies can be wrong.
+	rules, _ := rego.Compile(nil) // without policies there are no errors
 	results := make([]result, len(bundles))
 	step, end := shown.start("judging", len(bundles), "bundles")
 	defer end()
@@ -83,7 +84,7 @@ func judgeAll(ctx context.Context, bundles []bundle, rendered string, shown *pro
 	return all, err
 }
 
-// judge judges one bundle. What it renders or changes goes below the folder rendered.
+// judge judges one bundle. It writes the files that it renders or changes into the folder rendered.
 func judge(ctx context.Context, b bundle, rendered string, rules *rego.Set) (result, error) {
 	if err := ctx.Err(); err != nil {
 		return result{}, err
@@ -114,8 +115,9 @@ func judge(ctx context.Context, b bundle, rendered string, rules *rego.Set) (res
 	return judgeFiles(ctx, b, dir, rules)
 }
 
-// judgeFiles judges the files of a bundle, which are below root: all at once, unless they are plain manifests and
-// two of them give the same object. Then they are alternatives, and each is judged alone.
+// judgeFiles judges the files of a bundle, whose paths are relative to root. It judges them together, unless they are
+// plain manifests and two of them define the same object. Then the files are alternatives, and it judges each
+// separately.
 func judgeFiles(ctx context.Context, b bundle, root string, rules *rego.Set) (result, error) {
 	manifests, err := load(root, b.files, b.values.nodes)
 	if err != nil {
@@ -162,7 +164,7 @@ func write(root string, texts map[string]string) error {
 	return nil
 }
 
-// repeats tells whether two files give the same object.
+// repeats reports whether two files define the same object.
 func repeats(m *manifest.Manifests) bool {
 	files := map[policies.Ref]string{}
 	return slices.ContainsFunc(m.Objects, func(o *manifest.Object) bool {
@@ -183,8 +185,8 @@ func load(root string, files []string, nodes bool) (*manifest.Manifests, error) 
 	return manifest.Load(options)
 }
 
-// decide judges what was read: the Services first, so that workloads are judged behind Services as a
-// webhook would have changed them.
+// decide judges the objects that were read. It judges the Services first, so that workloads are judged behind Services
+// as a webhook would have changed them.
 func decide(ctx context.Context, b bundle, root string, m *manifest.Manifests, rules *rego.Set) (result, error) {
 	r := newResult()
 	r.files, r.objects = m.Files, m.Documents
@@ -209,7 +211,8 @@ func decide(ctx context.Context, b bundle, root string, m *manifest.Manifests, r
 			}
 			r.judged[object.Kind]++
 			settings := policies.Resolve(rules.Policies, object.Object, m.Namespace(object.Namespace))
-			decision, err := policies.Decide(ctx, m.Input(object, policies.Cluster{Version: policies.Newest}, now), rules, settings)
+			in := m.Input(object, policies.Cluster{Version: policies.Newest}, now)
+			decision, err := policies.Decide(ctx, in, rules, settings)
 			if err != nil {
 				return r, fmt.Errorf("judge %s of %s %s: %w", object.Ref, b.module, b.name, err)
 			}

@@ -12,17 +12,17 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// judgement is what a person thinks of a finding.
+// judgement is a person's judgement of a finding.
 type judgement struct {
-	// Values are the sets of values with which a chart has the finding; none for plain manifests.
+	// Values are the sets of values with which a chart has the finding. There are none for plain manifests.
 	Values []string `json:"values,omitempty"`
-	// Right or Wrong is the reason: why the finding is worth its place, or why it is a false alarm.
-	// Exactly one is set.
+	// Right is the reason why the finding is useful. Wrong is the reason why it is a false alarm. Exactly one is set.
 	Right string `json:"right,omitempty"`
 	Wrong string `json:"wrong,omitempty"`
 }
 
-// readJudgements reads judgements, by module, bundle, object and rule.
+// readJudgements reads a file of judgements, which is a tree of modules, bundles, objects and rules. The error is
+// non-nil when the file cannot be parsed or a judgement does not have exactly one of right and wrong.
 func readJudgements(file string) (map[key]judgement, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -40,7 +40,7 @@ func readJudgements(file string) (map[key]judgement, error) {
 				for rule, j := range rules {
 					k := key{module, bundle, object, rule}
 					if (j.Right == "") == (j.Wrong == "") {
-						errs = append(errs, fmt.Errorf("read %s: %s: say right or wrong, and why", file, k))
+						errs = append(errs, fmt.Errorf("read %s: %s: set either right or wrong to the reason", file, k))
 					}
 					judgements[k] = j
 				}
@@ -50,14 +50,14 @@ func readJudgements(file string) (map[key]judgement, error) {
 	return judgements, errors.Join(errs...)
 }
 
-// row is all that was found of one key, with its judgement; nil if there is none.
+// row holds all findings of one key and their judgement, which is nil if there is none.
 type row struct {
 	key
 	findings  []finding
 	judgement *judgement
 }
 
-// values names the sets of values with which it was found.
+// values returns the names of the sets of values with which the findings occur.
 func (r row) values() []string {
 	var names []string
 	for _, f := range r.findings {
@@ -68,7 +68,7 @@ func (r row) values() []string {
 	return names
 }
 
-// compare puts findings and judgements together. The complaints say where they are at odds.
+// compare combines findings and judgements. The complaints say where they differ.
 func compare(findings []finding, judgements map[key]judgement) (rows []row, complaints []string) {
 	byKey := map[key][]finding{}
 	for _, f := range findings {
@@ -86,7 +86,7 @@ func compare(findings []finding, judgements map[key]judgement) (rows []row, comp
 		case j.Wrong != "":
 			complaints = append(complaints, fmt.Sprintf("wrong: %s%s: %s", k, in(r.values()), j.Wrong))
 		case !slices.Equal(slices.Sorted(slices.Values(j.Values)), slices.Sorted(slices.Values(r.values()))):
-			complaints = append(complaints, fmt.Sprintf("found%s, judged%s: %s", in(r.values()), in(j.Values), k))
+			complaints = append(complaints, fmt.Sprintf("found%s, but judged%s: %s", in(r.values()), in(j.Values), k))
 		}
 		rows = append(rows, r)
 	}

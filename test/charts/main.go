@@ -17,18 +17,18 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// judgementsFile and nodesFile, the nodes of a cluster, are beside go.mod, where the command is run.
+// The files are in the folder of go.mod, in which the command runs. nodesFile contains the nodes of a cluster.
 const (
 	judgementsFile = "judgements.yaml"
 	nodesFile      = "nodes.yaml"
 )
 
-var errDisagree = errors.New("what is found is not what was judged right; see above")
+var errDisagree = errors.New("the findings and the judgements differ; see above")
 
 func main() {
-	log.SetOutput(io.Discard) // where helm tells how charts could be more modern
+	log.SetOutput(io.Discard) // helm logs how charts could be modernized
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	keep := flag.String("keep", "", "leave what was rendered in this folder, to look at")
+	keep := flag.String("keep", "", "keep the rendered files in this `DIR`")
 	flag.Parse()
 	err := run(ctx, *keep)
 	stop()
@@ -70,7 +70,8 @@ func run(ctx context.Context, rendered string) (err error) {
 	writeFindings(w, rows)
 	writeRules(w, policies.Catalogue(), result.judged, rows)
 	writeTotals(w, modules, bundles, result)
-	fmt.Fprintf(w, "%.0f s to download or find the modules, %.0f s to judge\n", downloaded.Sub(start).Seconds(), time.Since(downloaded).Seconds())
+	fmt.Fprintf(w, "%.0f s to download or find the modules, %.0f s to judge\n",
+		downloaded.Sub(start).Seconds(), time.Since(downloaded).Seconds())
 	writeComplaints(w, complaints)
 	if err := w.Flush(); err != nil {
 		return err

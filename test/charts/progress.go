@@ -6,14 +6,14 @@ import (
 	"sync"
 )
 
-// progress shows how far a run is, on a terminal only.
+// progress shows the progress of a run. It writes to terminals only.
 type progress struct {
 	terminal bool
 	mu       sync.Mutex
 	done     int
 }
 
-// start begins to count anew.
+// start resets the counter. The caller calls step after each unit of work, and end after the last.
 func (p *progress) start(verb string, all int, what string) (step, end func()) {
 	p.done = 0
 	show := func() {

@@ -19,8 +19,8 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// render renders a chart: the text of each template, by its name. Subcharts that the module does not
-// bring are left out.
+// render renders a chart. It returns the text of each template by its name. It leaves out subcharts that the module
+// does not contain.
 func render(c chart, set values, dir string) (map[string]string, error) {
 	loaded, err := loader.LoadDir(dir)
 	if err != nil {
@@ -61,7 +61,7 @@ func render(c chart, set values, dir string) (map[string]string, error) {
 		if isYAML(name) {
 			texts[name] = strings.Join(split(text), "\n---\n")
 		} else {
-			delete(texts, name) // Notes, and helpers of templates.
+			delete(texts, name) // notes and template helpers
 		}
 	}
 	return texts, nil
@@ -69,7 +69,7 @@ func render(c chart, set values, dir string) (map[string]string, error) {
 
 func isYAML(name string) bool { return slices.Contains([]string{".yaml", ".yml"}, path.Ext(name)) }
 
-// split splits a text into its documents where helm does, which knows more separators than YAML has.
+// split splits a text into documents as helm does, which accepts more separators than YAML.
 func split(text string) []string {
 	documents := release.SplitManifests(text)
 	var names release.BySplitManifestsOrder

@@ -11,7 +11,7 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// writeFindings writes every finding, below the bundle that it is in, with its judgement.
+// writeFindings writes every finding with its judgement, grouped by bundle.
 func writeFindings(w io.Writer, rows []row) {
 	var last key
 	for _, r := range rows {
@@ -20,14 +20,14 @@ func writeFindings(w io.Writer, rows []row) {
 			last = r.key
 		}
 		fmt.Fprintf(w, "  %s %s %s%s\n", r.object, r.rule, r.findings[0].mode, in(r.values()))
-		var told []string
+		var written []string
 		for _, f := range r.findings {
 			message := f.message
 			if f.fix != "" {
 				message += "; " + f.fix
 			}
-			if !slices.Contains(told, message) {
-				told = append(told, message)
+			if !slices.Contains(written, message) {
+				written = append(written, message)
 				fmt.Fprintf(w, "    %s\n", message)
 			}
 		}
@@ -42,7 +42,7 @@ func writeFindings(w io.Writer, rows []row) {
 	}
 }
 
-// writeRules writes, for each rule, how many objects it judged and what its findings are worth.
+// writeRules writes a table with the number of objects that each rule judged, and of its findings by judgement.
 func writeRules(w io.Writer, catalogue []policies.Rule, judged map[string]int, rows []row) {
 	type count struct{ findings, right, wrong int }
 	counts := map[string]*count{unreadable: {}, unrenderable: {}}
@@ -76,10 +76,10 @@ func writeRules(w io.Writer, catalogue []policies.Rule, judged map[string]int, r
 		c := counts[id]
 		fmt.Fprintf(table, "%s\t\t%d\t%d\t%d\n", id, c.findings, c.right, c.wrong)
 	}
-	_ = table.Flush() // w keeps the first error.
+	_ = table.Flush() // w keeps the first error
 }
 
-// writeTotals writes what was read.
+// writeTotals writes the numbers of modules, charts, files and objects.
 func writeTotals(w io.Writer, modules []module, bundles []bundle, r result) {
 	var bytes int64
 	for _, m := range modules {
@@ -93,7 +93,8 @@ func writeTotals(w io.Writer, modules []module, bundles []bundle, r result) {
 			rendered++
 		}
 	}
-	fmt.Fprintf(w, "\n%d modules of %d MB; %d charts, rendered %d times; %d files with %d objects, and %d templates of other kinds; judged are",
+	fmt.Fprintf(w, "\n%d modules of %d MB; %d charts, rendered %d times; %d files with %d objects, and %d files that "+
+		"are templates for other tools; judged objects:",
 		len(modules), bytes/1e6, len(charts), rendered, r.files, r.objects, len(r.templates))
 	kinds := slices.SortedFunc(maps.Keys(r.judged), func(a, b string) int { return cmp.Compare(r.judged[b], r.judged[a]) })
 	for i, kind := range kinds {
@@ -105,7 +106,7 @@ func writeTotals(w io.Writer, modules []module, bundles []bundle, r result) {
 	fmt.Fprintln(w)
 }
 
-// writeComplaints writes what is at odds, last, where a reader looks first.
+// writeComplaints writes where findings and judgements differ. It comes last, because a reader looks there first.
 func writeComplaints(w io.Writer, complaints []string) {
 	if len(complaints) > 0 {
 		fmt.Fprintln(w)

@@ -1,35 +1,35 @@
 package main
 
-// source is a Go module that brings charts or manifests along.
+// source is a Go module that contains charts or manifests.
 type source struct {
-	// path and version name it, and sum is the hash of its archive, as a go.sum would have it.
+	// path and version identify the module. sum is the hash of its archive, in the form of go.sum.
 	path, version, sum string
-	// charts says how charts are rendered that need more than their defaults, by their folder.
+	// charts says how to render charts that need more than their defaults, by their folder.
 	charts map[string]chart
-	// expose are the folders of plain manifests that are judged once more with all their Services exposed.
+	// expose are folders and files of plain manifests that are judged a second time, with all Services exposed.
 	expose []string
 	// skip are folders that are left out.
 	skip []string
 }
 
-// chart says how a chart is rendered.
+// chart says how to render a chart.
 type chart struct {
-	// valuesFile is a file beside Chart.yaml with defaults that are not in values.yaml, and base what is
-	// set besides.
+	// valuesFile is a file next to Chart.yaml with defaults that are not in values.yaml. base are further assignments for
+	// every rendering.
 	valuesFile string
 	base       []string
-	// values are the sets of values with which it is rendered, after its defaults.
+	// values are the sets of values with which the chart is rendered. It is also rendered with its defaults.
 	values []values
 }
 
 // values is a set of values.
 type values struct {
 	name string
-	// set are assignments, as helm's --set has them.
+	// set are assignments, in the form of helm's --set.
 	set []string
-	// exposed tells that all Services are exposed after rendering, for charts that have no value for it.
+	// exposed is true if all Services are exposed after rendering, for charts that have no value for that.
 	exposed bool
-	// nodes tells that the nodes of nodesFile are known.
+	// nodes is true if the nodes in nodesFile are known.
 	nodes bool
 }
 
@@ -47,7 +47,8 @@ var sources = []source{
 		expose: []string{"examples", "examples/istio", "manifests/install.yaml"},
 	},
 	{
-		path: "github.com/cert-manager/cert-manager", version: "v1.21.2", sum: "h1:UWgoYM+KLNtRlqmoWOKjKBOBUPVHeepQ6/ac3ERJW68=",
+		path: "github.com/cert-manager/cert-manager", version: "v1.21.2",
+		sum: "h1:UWgoYM+KLNtRlqmoWOKjKBOBUPVHeepQ6/ac3ERJW68=",
 		charts: map[string]chart{"deploy/charts/cert-manager": {values: []values{
 			{name: "exposed", set: []string{"webhook.replicaCount=3"}, exposed: true},
 		}}},
@@ -55,7 +56,10 @@ var sources = []source{
 	{
 		path: "github.com/cilium/cilium", version: "v1.20.2", sum: "h1:dqiEGIcXc+gqCLYG/l7VCFJ8GHyb4HUrwbZOpkX5dL8=",
 		charts: map[string]chart{"install/kubernetes/cilium": {values: []values{
-			{name: "ingress", set: []string{"kubeProxyReplacement=true,ingressController.enabled=true,ingressController.service.externalTrafficPolicy=Local"}},
+			{name: "ingress", set: []string{
+				"kubeProxyReplacement=true,ingressController.enabled=true",
+				"ingressController.service.externalTrafficPolicy=Local",
+			}},
 			{name: "cluster mesh", set: []string{
 				"clustermesh.useAPIServer=true,clustermesh.apiserver.replicas=3",
 				"clustermesh.apiserver.service.type=LoadBalancer,clustermesh.apiserver.service.externalTrafficPolicy=Local",
@@ -74,8 +78,13 @@ var sources = []source{
 	{
 		path: "github.com/envoyproxy/gateway", version: "v1.9.1", sum: "h1:vAVp6/AlBXJ1aOhp1mxL7fNEzVEfjADUguUhm2wzxQY=",
 		charts: map[string]chart{"charts/gateway-helm": {valuesFile: "values.tmpl.yaml",
-			base:   []string{"global.images.envoyGateway.image=docker.io/envoyproxy/gateway:v1.9.1,global.images.envoyGateway.pullPolicy=IfNotPresent"},
-			values: []values{exposed, {name: "distribution", set: []string{"service.trafficDistribution=PreferClose"}, exposed: true}},
+			base: []string{
+				"global.images.envoyGateway.image=docker.io/envoyproxy/gateway:v1.9.1",
+				"global.images.envoyGateway.pullPolicy=IfNotPresent",
+			},
+			values: []values{
+				exposed, {name: "distribution", set: []string{"service.trafficDistribution=PreferClose"}, exposed: true},
+			},
 		}},
 	},
 	{
@@ -89,13 +98,18 @@ var sources = []source{
 	{
 		path: "github.com/grafana/loki/v3", version: "v3.7.8", sum: "h1:bJ0WFWVOjgvG/jYmT9fIX15SYXXDwuEu/IMgTwMA97U=",
 		charts: map[string]chart{"production/helm/loki": {
-			base: []string{"loki.storage.bucketNames.chunks=chunks,loki.storage.bucketNames.ruler=ruler,loki.useTestSchema=true"},
+			base: []string{
+				"loki.storage.bucketNames.chunks=chunks,loki.storage.bucketNames.ruler=ruler,loki.useTestSchema=true",
+			},
 			values: []values{
 				exposed,
 				{name: "known nodes", exposed: true, nodes: true},
 				{name: "distributed", set: []string{
-					"deploymentMode=Distributed,backend.replicas=0,read.replicas=0,write.replicas=0,ingester.replicas=3,querier.replicas=3,queryFrontend.replicas=2",
-					"distributor.replicas=3,compactor.replicas=1,indexGateway.replicas=2,queryFrontend.maxUnavailable=1,ingester.maxUnavailable=1,querier.maxUnavailable=1,distributor.maxUnavailable=1,indexGateway.maxUnavailable=1",
+					"deploymentMode=Distributed,backend.replicas=0,read.replicas=0,write.replicas=0,ingester.replicas=3",
+					"querier.replicas=3,queryFrontend.replicas=2",
+					"distributor.replicas=3,compactor.replicas=1,indexGateway.replicas=2,queryFrontend.maxUnavailable=1",
+					"ingester.maxUnavailable=1,querier.maxUnavailable=1,distributor.maxUnavailable=1",
+					"indexGateway.maxUnavailable=1",
 				}, exposed: true},
 			},
 		}},
@@ -108,7 +122,8 @@ var sources = []source{
 		}}},
 	},
 	{
-		path: "github.com/open-policy-agent/gatekeeper/v3", version: "v3.23.1", sum: "h1:njHTm0SJ6ZEhhEgmQTpJKTGQbc99fSs4hGiEp1OIKck=",
+		path: "github.com/open-policy-agent/gatekeeper/v3", version: "v3.23.1",
+		sum:    "h1:njHTm0SJ6ZEhhEgmQTpJKTGQbc99fSs4hGiEp1OIKck=",
 		charts: map[string]chart{"charts/gatekeeper": {values: []values{exposed}}},
 		skip:   []string{"cmd/build/helmify/static"},
 	},
@@ -117,7 +132,8 @@ var sources = []source{
 		expose: []string{"examples/example-workload/httpproxy", "examples/ratelimit"},
 	},
 	{
-		path: "github.com/prometheus-operator/prometheus-operator", version: "v0.85.0", sum: "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
+		path: "github.com/prometheus-operator/prometheus-operator", version: "v0.85.0",
+		sum:    "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
 		expose: []string{"example/user-guides/getting-started"},
 	},
 	{
@@ -126,7 +142,8 @@ var sources = []source{
 	},
 	{path: "go.universe.tf/metallb", version: "v0.16.2", sum: "h1:RCSAGoZmqcvTg0e56+Okbwz8iTuQVX30JpKX5mYEPUM="},
 	{
-		path: "istio.io/istio", version: "v0.0.0-20260827124520-eed52ebb66ad", sum: "h1:ui9TJjRMAV/hb5ehQaZDq7IUGxuQP6dra9lapT/VjHI=",
+		path: "istio.io/istio", version: "v0.0.0-20260827124520-eed52ebb66ad",
+		sum: "h1:ui9TJjRMAV/hb5ehQaZDq7IUGxuQP6dra9lapT/VjHI=",
 		charts: map[string]chart{
 			"manifests/charts/gateway": {values: []values{
 				{name: "local", set: []string{"service.externalTrafficPolicy=Local"}},
@@ -142,20 +159,35 @@ var sources = []source{
 			}},
 			"manifests/charts/istio-control/istio-discovery": {values: []values{exposed}},
 		},
-		expose: []string{"samples/bookinfo/platform/kube/bookinfo.yaml", "samples/addons", "samples/helloworld/helloworld.yaml"},
+		expose: []string{
+			"samples/bookinfo/platform/kube/bookinfo.yaml", "samples/addons", "samples/helloworld/helloworld.yaml",
+		},
 	},
 	{path: "k8s.io/cloud-provider-aws", version: "v1.37.0", sum: "h1:PlzT2MSdbNq9b4iJTgnl7C3psBGZzSj3Ga8A6FpZS7Y="},
 	{path: "k8s.io/ingress-gce", version: "v1.34.0", sum: "h1:oUgK4lAmg3DCLzHsfjza86BOMD4vIfGHk23HKFjoNTk="},
 	{
-		path: "k8s.io/ingress-nginx", version: "v0.0.0-20240708192948-52c50467d67d", sum: "h1:tZui5g6S4GO1hxLm6yrEoIXLkl4QfeGytlmZqZ+DmdQ=",
+		path: "k8s.io/ingress-nginx", version: "v0.0.0-20240708192948-52c50467d67d",
+		sum: "h1:tZui5g6S4GO1hxLm6yrEoIXLkl4QfeGytlmZqZ+DmdQ=",
 		charts: map[string]chart{"charts/ingress-nginx": {values: []values{
 			{name: "local", set: []string{"controller.service.externalTrafficPolicy=Local"}},
-			{name: "replicas", set: []string{"controller.service.externalTrafficPolicy=Local,controller.replicaCount=3,defaultBackend.enabled=true"}},
-			{name: "autoscaled", set: []string{"controller.service.externalTrafficPolicy=Local,controller.autoscaling.enabled=true"}},
+			{name: "replicas", set: []string{
+				"controller.service.externalTrafficPolicy=Local,controller.replicaCount=3,defaultBackend.enabled=true",
+			}},
+			{name: "autoscaled", set: []string{
+				"controller.service.externalTrafficPolicy=Local,controller.autoscaling.enabled=true",
+			}},
 			{name: "daemonset", set: []string{"controller.service.externalTrafficPolicy=Local,controller.kind=DaemonSet"}},
-			{name: "host network", set: []string{"controller.service.externalTrafficPolicy=Local,controller.replicaCount=3,controller.hostNetwork=true"}},
-			{name: "node port", set: []string{"controller.service.externalTrafficPolicy=Local,controller.service.type=NodePort,controller.replicaCount=3"}},
-			{name: "external IPs", set: []string{"controller.service.externalTrafficPolicy=Local,controller.service.type=ClusterIP,controller.service.externalIPs={192.0.2.1}"}},
+			{name: "host network", set: []string{
+				"controller.service.externalTrafficPolicy=Local,controller.replicaCount=3,controller.hostNetwork=true",
+			}},
+			{name: "node port", set: []string{
+				"controller.service.externalTrafficPolicy=Local,controller.service.type=NodePort",
+				"controller.replicaCount=3",
+			}},
+			{name: "external IPs", set: []string{
+				"controller.service.externalTrafficPolicy=Local,controller.service.type=ClusterIP",
+				"controller.service.externalIPs={192.0.2.1}",
+			}},
 			{name: "internal too", set: []string{
 				"controller.service.externalTrafficPolicy=Local,controller.replicaCount=3",
 				"controller.service.internal.enabled=true,controller.service.internal.externalTrafficPolicy=Local",
@@ -167,7 +199,8 @@ var sources = []source{
 			}},
 			{name: "spread", set: []string{
 				"controller.service.externalTrafficPolicy=Local,controller.replicaCount=3",
-				"controller.topologySpreadConstraints[0].maxSkew=1,controller.topologySpreadConstraints[0].topologyKey=kubernetes.io/hostname",
+				"controller.topologySpreadConstraints[0].maxSkew=1",
+				"controller.topologySpreadConstraints[0].topologyKey=kubernetes.io/hostname",
 				"controller.topologySpreadConstraints[0].whenUnsatisfiable=DoNotSchedule",
 				"controller.topologySpreadConstraints[0].labelSelector.matchLabels.app\\.kubernetes\\.io/instance=ingress-nginx",
 			}},
@@ -182,18 +215,21 @@ var sources = []source{
 				"controller.service.annotations.load-balancer\\.hetzner\\.cloud/uses-proxyprotocol=true",
 			}},
 			{name: "metrics too", set: []string{
-				"controller.metrics.enabled=true,controller.metrics.service.type=NodePort,controller.metrics.service.externalTrafficPolicy=Local,controller.replicaCount=3",
+				"controller.metrics.enabled=true,controller.metrics.service.type=NodePort",
+				"controller.metrics.service.externalTrafficPolicy=Local,controller.replicaCount=3",
 			}},
 			{name: "known nodes", set: []string{
 				"controller.service.externalTrafficPolicy=Local,controller.replicaCount=7",
-				"controller.topologySpreadConstraints[0].maxSkew=1,controller.topologySpreadConstraints[0].topologyKey=kubernetes.io/hostname",
+				"controller.topologySpreadConstraints[0].maxSkew=1",
+				"controller.topologySpreadConstraints[0].topologyKey=kubernetes.io/hostname",
 				"controller.topologySpreadConstraints[0].whenUnsatisfiable=ScheduleAnyway",
 				"controller.topologySpreadConstraints[0].matchLabelKeys={pod-template-hash}",
 				"controller.topologySpreadConstraints[0].labelSelector.matchLabels.app\\.kubernetes\\.io/instance=ingress-nginx",
 			}, nodes: true},
 			{name: "known nodes and autoscaler", set: []string{
 				"controller.service.externalTrafficPolicy=Local,controller.autoscaling.enabled=true",
-				"controller.topologySpreadConstraints[0].maxSkew=1,controller.topologySpreadConstraints[0].topologyKey=kubernetes.io/hostname",
+				"controller.topologySpreadConstraints[0].maxSkew=1",
+				"controller.topologySpreadConstraints[0].topologyKey=kubernetes.io/hostname",
 				"controller.topologySpreadConstraints[0].whenUnsatisfiable=DoNotSchedule",
 				"controller.topologySpreadConstraints[0].matchLabelKeys={pod-template-hash}",
 				"controller.topologySpreadConstraints[0].labelSelector.matchLabels.app\\.kubernetes\\.io/instance=ingress-nginx",
@@ -202,7 +238,9 @@ var sources = []source{
 				"controller.service.externalTrafficPolicy=Local,controller.kind=DaemonSet",
 				"controller.tolerations[0].key=node-role.kubernetes.io/control-plane,controller.tolerations[0].operator=Exists",
 			}, nodes: true},
-			{name: "pinned port", set: []string{"controller.service.externalTrafficPolicy=Local,controller.service.healthCheckNodePort=32000"}},
+			{name: "pinned port", set: []string{
+				"controller.service.externalTrafficPolicy=Local,controller.service.healthCheckNodePort=32000",
+			}},
 		}}},
 		expose: []string{
 			"deploy/static/provider/aws", "deploy/static/provider/cloud", "deploy/static/provider/do",
@@ -219,7 +257,10 @@ var sources = []source{
 		path: "knative.dev/serving", version: "v0.51.0", sum: "h1:yN2Q7eYqJgoPfZkATjoBZyGbZ2P1Qhns9HIMU4mF+to=",
 		expose: []string{"third_party/contour-latest", "third_party/kourier-latest"},
 	},
-	{path: "sigs.k8s.io/aws-load-balancer-controller", version: "v1.1.9", sum: "h1:nD0YIJIJJGq666QUFJF61H6deTOAroKpf1XZcyjLHPw="},
+	{
+		path: "sigs.k8s.io/aws-load-balancer-controller", version: "v1.1.9",
+		sum: "h1:nD0YIJIJJGq666QUFJF61H6deTOAroKpf1XZcyjLHPw=",
+	},
 	{
 		path: "sigs.k8s.io/external-dns", version: "v0.21.0", sum: "h1:YAC7ERW32eZAjSdhu44taaZGII6nwz2/wteT+BtpFzM=",
 		charts: map[string]chart{"charts/external-dns": {values: []values{exposed}}},

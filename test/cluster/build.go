@@ -21,17 +21,17 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// Version is a minor version of Kubernetes that tests run on, such as "v1.37". The zero value means V137.
+// Version is a minor version of Kubernetes that tests run on, such as "v1.37". Empty means V137.
 // The patch version is the one in test/cluster/<Version>/go.mod.
 type Version string
 
-// The versions that `make cluster` builds. All run on the etcd and the kwok of V137.
+// The versions that `make cluster` builds. All of them use the etcd and the kwok of V137.
 const (
 	V137 Version = "v1.37"
 	V136 Version = "v1.36"
 )
 
-// Versions returns every version, the newest first.
+// Versions returns all versions, newest first.
 func Versions() []Version {
 	return []Version{V137, V136}
 }
@@ -42,11 +42,11 @@ const (
 	kwokModule       = "sigs.k8s.io/kwok"
 )
 
-// kwokConfig is the file, beside the binaries, that holds the stages.
+// kwokConfig is the name of the file with the stages. It is in the folder of the binaries.
 const kwokConfig = "kwok.yaml"
 
-// stages are what kwok does, files of its module: without any it does nothing.
-// Nodes become Ready and stay so, pods run as soon as they are bound and are gone as soon as they are deleted.
+// stages are the files in kwok's module that configure what it simulates; without a stage kwok does nothing. With
+// these, nodes become and stay Ready, pods run as soon as they are bound, and disappear as soon as they are deleted.
 var stages = []string{
 	"node/fast/node-initialize.yaml",
 	"node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
@@ -55,21 +55,22 @@ var stages = []string{
 	"pod/fast/pod-delete.yaml",
 }
 
-// A release is what one version is built from and where that is kept.
+// A release holds the sources of one version, and the folder for its binaries.
 type release struct {
 	kubernetes, etcd, kwok string // versions, such as v1.37.1
-	source, sharedSource   string // folders of the modules that build kubernetes; etcd and kwok
+	source                 string // the folder of the module that builds kubernetes
+	sharedSource           string // the folder of the module that builds etcd and kwok
 	dir                    string // the folder of the binaries, in the cache
 }
 
-// find reads the versions from the go.mod files. The error is non-nil when there is no such version, or when the
-// working directory is outside this repository.
+// find returns the release of a version, with the versions in the go.mod files. The error is non-nil when there is no
+// such version, or when the working directory is outside this repository.
 func find(ctx context.Context, v Version) (release, error) {
 	if v == "" {
 		v = V137
 	}
 	if !slices.Contains(Versions(), v) {
-		return release{}, fmt.Errorf("no control plane %q, have %q", v, Versions())
+		return release{}, fmt.Errorf("there is no control plane %q; want one of %q", v, Versions())
 	}
 	root, err := modules()
 	if err != nil {
@@ -94,12 +95,13 @@ func find(ctx context.Context, v Version) (release, error) {
 		}
 		cache = filepath.Join(home, ".cache", "sourceward")
 	}
-	r.dir, err = filepath.Abs(filepath.Join(cache, fmt.Sprintf("kubernetes-%s-etcd-%s-kwok-%s-%s", r.kubernetes, r.etcd, r.kwok, runtime.Version())))
+	name := fmt.Sprintf("kubernetes-%s-etcd-%s-kwok-%s-%s", r.kubernetes, r.etcd, r.kwok, runtime.Version())
+	r.dir, err = filepath.Abs(filepath.Join(cache, name))
 	return r, err
 }
 
-// modules returns the folder that holds the modules. It is looked for from the working directory upwards, which for
-// a test is its package's folder; the path of this file would not do, since -trimpath removes it.
+// modules returns the folder that contains the modules. It searches from the working directory upwards; a test runs in
+// the folder of its package. runtime.Caller would not work, because -trimpath removes the path of this file.
 func modules() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -139,20 +141,22 @@ func requirements(ctx context.Context, dir string) (map[string]string, error) {
 
 func goCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "go", args...)
-	// Static, so that a cache serves every machine of an architecture; the modules are in no workspace.
+	// Static binaries can be cached for all machines of an architecture. The modules are not part of a workspace.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	cmd.Dir = dir
-	// The go command ends its compilers when it is interrupted, not when it is killed.
+	// The go command stops its compilers when it is interrupted, but not when it is killed.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	return cmd
 }
 
-// Build builds the control plane of a version into ${SOURCEWARD_CACHE:-~/.cache/sourceward}, in minutes the first
-// time; when it is there already, Build returns at once. It is there whole or not at all: an interrupted build is
-// continued by the next one, and of two at the same time one waits for the other. The folder may be deleted any time.
+// Build builds the control plane of a version into ${SOURCEWARD_CACHE:-~/.cache/sourceward}. The first build takes
+// minutes; if the control plane exists, Build returns at once. Build is atomic: the control plane exists completely or
+// not at all. The next build continues an interrupted one, and of two builds at the same time, one waits for the other.
+// The cache may be deleted at any time.
 //
-// Progress is for a person: a line that is rewritten if it is a terminal, else one line for each step. The error
-// holds what the compiler said; it is non-nil when something could not be downloaded, compiled or written.
+// Build reports its progress in human-readable form: on a terminal it rewrites one line, and otherwise it writes a line
+// for each step. The error is non-nil when something could not be downloaded, compiled or written. It contains the
+// output of the compiler.
 func Build(ctx context.Context, v Version, progress io.Writer) error {
 	r, err := find(ctx, v)
 	if err != nil {
@@ -177,7 +181,7 @@ func Build(ctx context.Context, v Version, progress io.Writer) error {
 	if err := os.RemoveAll(unfinished); err != nil {
 		return err
 	}
-	defer os.RemoveAll(unfinished) //nolint:errcheck // it is renamed, or there is an error that matters more
+	defer os.RemoveAll(unfinished) //nolint:errcheck // it was renamed, or another error matters more
 	if err := r.build(ctx, unfinished, progress); err != nil {
 		return err
 	}
@@ -189,7 +193,7 @@ func built(r release) bool {
 	return err == nil
 }
 
-// lock takes the lock of a file. The kernel gives it back should this process be killed.
+// lock locks a file. The kernel releases the lock if this process is killed.
 func lock(ctx context.Context, name string) (unlock func(), err error) {
 	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -216,8 +220,8 @@ func (r release) build(ctx context.Context, dir string, progress io.Writer) erro
 	if err := compile(ctx, "build kubernetes "+r.kubernetes, r.source, dir, r.stamp(), binaries, progress); err != nil {
 		return err
 	}
-	title := "build etcd " + r.etcd + " and kwok " + r.kwok
-	if err := compile(ctx, title, r.sharedSource, dir, "", []string{etcdModule, kwokModule + "/cmd/kwok"}, progress); err != nil {
+	title, binaries := "build etcd "+r.etcd+" and kwok "+r.kwok, []string{etcdModule, kwokModule + "/cmd/kwok"}
+	if err := compile(ctx, title, r.sharedSource, dir, "", binaries, progress); err != nil {
 		return err
 	}
 	if err := os.Rename(filepath.Join(dir, "server"), filepath.Join(dir, "etcd")); err != nil {
@@ -230,27 +234,29 @@ func (r release) build(ctx context.Context, dir string, progress io.Writer) erro
 	return os.WriteFile(filepath.Join(dir, kwokConfig), config, 0o644)
 }
 
-// stamp returns the linker flags that tell Kubernetes its version. Without them kubectl refuses to print any, and
-// the API server says that it is v0.0.0.
+// stamp returns the linker flags that set the version of Kubernetes. Without them kubectl does not print a version, and
+// the API server reports v0.0.0.
 func (r release) stamp() string {
 	major, minor, _ := strings.Cut(strings.TrimPrefix(r.kubernetes, "v"), ".")
 	minor, _, _ = strings.Cut(minor, ".")
 	var flags strings.Builder
 	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
-		fmt.Fprintf(&flags, " -X %[1]s.gitVersion=%s -X %[1]s.gitMajor=%s -X %[1]s.gitMinor=%s", pkg, r.kubernetes, major, minor)
+		fmt.Fprintf(&flags, " -X %[1]s.gitVersion=%s -X %[1]s.gitMajor=%s -X %[1]s.gitMinor=%s",
+			pkg, r.kubernetes, major, minor)
 	}
 	return flags.String()
 }
 
-// joinStages returns the stages as one file, the form that kwok reads.
+// joinStages returns the stages as one file, which is the form that kwok reads.
 func (r release) joinStages(ctx context.Context) ([]byte, error) {
 	dir, err := goCommand(ctx, r.sharedSource, "list", "-m", "-f", "{{.Dir}}", kwokModule).Output()
 	if err != nil {
 		return nil, fmt.Errorf("find the module of kwok: %w", err)
 	}
+	folder := filepath.Join(strings.TrimSpace(string(dir)), "kustomize", "stage")
 	var config bytes.Buffer
 	for _, stage := range stages {
-		text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "kustomize", "stage", filepath.FromSlash(stage)))
+		text, err := os.ReadFile(filepath.Join(folder, filepath.FromSlash(stage)))
 		if err != nil {
 			return nil, err
 		}
@@ -265,7 +271,7 @@ func compile(ctx context.Context, title, module, dir, linkerFlags string, binari
 	steps := newSteps(title, progress)
 	defer steps.end()
 
-	// What the compile cache does not hold is counted first: most of it may be there.
+	// First count the packages that are not in the build cache: most of them may be in it.
 	flags := []string{"-trimpath", "-buildvcs=false"}
 	list := slices.Concat([]string{"list", "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}"}, flags, binaries)
 	output, err := goCommand(ctx, module, list...).Output()
@@ -280,8 +286,8 @@ func compile(ctx context.Context, title, module, dir, linkerFlags string, binari
 		missing[strings.TrimSpace(line)] = true
 	}
 
-	build := slices.Concat([]string{"build", "-v", "-o", dir + string(filepath.Separator), "-ldflags", "-s -w" + linkerFlags}, flags, binaries)
-	cmd := goCommand(ctx, module, build...)
+	build := []string{"build", "-v", "-o", dir + string(filepath.Separator), "-ldflags", "-s -w" + linkerFlags}
+	cmd := goCommand(ctx, module, slices.Concat(build, flags, binaries)...)
 	messages, err := cmd.StderrPipe()
 	if err != nil {
 		return fmt.Errorf("%s: %w", title, err)
@@ -289,10 +295,10 @@ func compile(ctx context.Context, title, module, dir, linkerFlags string, binari
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("%s: %w", title, err)
 	}
-	// With -v the go command names each package that it compiles, on a line of its own.
+	// With -v the go command prints the name of each package that it compiles, one a line.
 	var said strings.Builder
 	compiled := 0
-	lines := bufio.NewReader(messages) // no Scanner, which stops at a long line
+	lines := bufio.NewReader(messages) // not a Scanner, which stops at a long line
 	for err = nil; err == nil; {
 		var line string
 		line, err = lines.ReadString('\n')
@@ -309,7 +315,7 @@ func compile(ctx context.Context, title, module, dir, linkerFlags string, binari
 	return nil
 }
 
-// steps shows how far a build is.
+// steps shows the progress of a build.
 type steps struct {
 	out      io.Writer
 	title    string
@@ -328,7 +334,7 @@ func newSteps(title string, out io.Writer) steps {
 
 func (s steps) step(done, total int, pkg string) {
 	if s.terminal {
-		// Back to the first column, and what is left of the longer line before is erased.
+		// Go back to the first column, and erase the rest of the previous line.
 		fmt.Fprintf(s.out, "\r%s: %d of %d packages, %.60s\x1b[K", s.title, done, total, pkg)
 	}
 }

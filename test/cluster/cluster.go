@@ -21,44 +21,45 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// startTimeout is generous: Start takes seconds, but CI machines are shared, and a failure is seen without it.
+// startTimeout is generous. Start takes seconds, but CI machines are shared, and most failures end it sooner.
 const startTimeout = 3 * time.Minute
 
-// superusers is the group that no authorizer asks.
+// superusers is the group whose members may do everything: no authorizer is called for them.
 const superusers = "system:masters"
 
-// Options says what Start starts. The zero value is an API server of the newest version.
+// Options configures Start. The zero value starts an API server of the newest version, without nodes.
 type Options struct {
-	// Version is one of Versions. Zero means V137.
+	// Version is one of Versions. Empty means V137.
 	Version Version
 
-	// Nodes is how many nodes there are: node-1 in zone-a, node-2 in zone-b, node-3 in zone-c, node-4 in zone-a and
-	// so on. Their pods become Ready at once, whatever their image and probes are. Zero means that there are no
-	// nodes and no controllers either: the API server stores objects and nothing acts on them, so a Deployment has
-	// no pods, and no namespace has a ServiceAccount.
+	// Nodes is the number of nodes: node-1 in zone-a, node-2 in zone-b, node-3 in zone-c, node-4 in zone-a and so on.
+	// Their pods become Ready at once, with any image and any probes. With 0 nodes there are no controllers either: the
+	// API server stores objects and nothing acts on them, so a Deployment gets no pods and a namespace no
+	// ServiceAccount.
 	Nodes int
 }
 
-// Cluster is a control plane that runs. Its methods may be called concurrently.
+// Cluster is a running control plane. Its methods may be called concurrently.
 type Cluster struct {
-	// APIServerURL is where kube-apiserver serves, such as "https://127.0.0.1:35791".
+	// APIServerURL is the address of kube-apiserver, such as "https://127.0.0.1:35791".
 	APIServerURL string
 
-	// Dir holds all files of the cluster. Stop removes it.
+	// Dir is the folder with all files of the cluster. Stop removes it.
 	Dir string
 
-	binaries  string // their folder
+	binaries  string // the folder of the binaries
 	authority *authority
-	processes []*process // in the order of their start
+	processes []*process // in the order in which they were started
 	config    *rest.Config
 	stop      func() error
 }
 
-// Start starts a control plane of its own, which shares nothing with others that run. When it returns, the API server
-// is ready; if there are nodes, pods can be created in namespace default and are scheduled. The caller calls Stop.
+// Start starts a control plane, which shares nothing with others that run. When it returns, the API server is ready. If
+// there are nodes, pods can be created in the namespace default and are scheduled. The caller must call Stop.
 //
-// Ctx ends the start, not the cluster. The error is non-nil when `make cluster` has not been run, when a component
-// ended, with the end of its log, or when it took more than three minutes, with all of them. Nothing runs then.
+// ctx cancels the start, but does not stop a started cluster. The error is non-nil when `make cluster` has not been
+// run, when a component ended, or when the start took more than three minutes. It contains the end of the log of the
+// component that ended, or of all of them. On error, no process is left running.
 func Start(ctx context.Context, options Options) (*Cluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -67,7 +68,7 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 		return nil, err
 	}
 	if !built(r) {
-		return nil, fmt.Errorf("no control plane in %s: `make cluster` builds it, once", r.dir)
+		return nil, fmt.Errorf("there is no control plane in %s; run `make cluster` once to build it", r.dir)
 	}
 	ca, err := newAuthority()
 	if err != nil {
@@ -79,13 +80,13 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 	}
 	c := newCluster(dir, r.dir, ca)
 	if err := c.start(ctx, options.Nodes); err != nil {
-		_ = c.Stop() // would say the same
+		_ = c.Stop() // its error repeats err
 		return nil, err
 	}
 	return c, nil
 }
 
-// newCluster returns a cluster of which nothing runs yet.
+// newCluster returns a cluster that is not started.
 func newCluster(dir, binaries string, ca *authority) *Cluster {
 	c := &Cluster{Dir: dir, binaries: binaries, authority: ca}
 	c.stop = sync.OnceValue(c.end)
@@ -117,23 +118,24 @@ func (c *Cluster) start(ctx context.Context, nodes int) error {
 	})
 }
 
-// etcd is reached by a socket in Dir, the working directory of all: no port to find, and no one else can reach it.
+// etcdURL is a socket in Dir, which is the working directory of all components. A socket needs no free port, and
+// processes of other clusters cannot connect to it by mistake.
 const etcdURL = "unix://etcd.sock"
 
 func (c *Cluster) startEtcd() error {
 	return c.run("etcd",
 		"--data-dir=etcd",
-		"--unsafe-no-fsync", // nothing is to survive a crash
-		// It waits for the votes of peers that it does not have. By default that is a second.
+		"--unsafe-no-fsync", // no data has to survive a crash
+		// At its start, etcd waits for the votes of peers, although it has none. By default it waits for a second.
 		"--heartbeat-interval=10", "--election-timeout=50",
 		"--listen-client-urls="+etcdURL,
 		"--advertise-client-urls="+etcdURL,
-		"--listen-peer-urls=http://127.0.0.1:0", // it has no peers, but wants to listen
+		"--listen-peer-urls=http://127.0.0.1:0", // required, although there are no peers
 	)
 }
 
-// startAPIServer returns when kube-apiserver is ready. It cannot be told to take any free port, so another program
-// may take the one that was free a moment ago; then it starts on another.
+// startAPIServer starts kube-apiserver and returns when it is ready. kube-apiserver has no option to choose a free
+// port. If another program takes the chosen port in the meantime, startAPIServer tries again with another port.
 func (c *Cluster) startAPIServer(ctx context.Context) error {
 	loopback := net.IPv4(127, 0, 0, 1)
 	ca, err := c.authority.pem()
@@ -165,7 +167,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 			"--bind-address="+loopback.String(),
 			"--secure-port="+strconv.Itoa(port),
 			"--advertise-address="+loopback.String(),
-			"--endpoint-reconciler-type=none", // a loopback address is no valid endpoint
+			"--endpoint-reconciler-type=none", // a loopback address is not a valid endpoint
 			"--tls-cert-file=apiserver.crt",
 			"--tls-private-key-file=apiserver.key",
 			"--client-ca-file=ca.crt",
@@ -174,9 +176,9 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 			"--service-account-key-file=apiserver.key",
 			"--service-account-signing-key-file=apiserver.key",
 			"--service-cluster-ip-range=10.96.0.0/16",
-			// A Local LoadBalancer takes two of these, and tests make thousands. They are numbers: nothing listens.
+			// A Local LoadBalancer takes two node ports, and tests create thousands. Nothing listens on these ports.
 			"--service-node-port-range=20000-60000",
-			"--allow-privileged", // as installers set it
+			"--allow-privileged", // installers set this too
 		); err != nil {
 			return err
 		}
@@ -197,7 +199,7 @@ func (c *Cluster) ready(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
-// freePort returns a port of the loopback address that the kernel has just chosen.
+// freePort returns a port of the loopback address that was free when it returned.
 func freePort() (int, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -207,7 +209,7 @@ func freePort() (int, error) {
 }
 
 func (c *Cluster) startControllers() error {
-	// Controllers of a real cluster are a user each; one for all of them saves five seconds of starting.
+	// In a real cluster each controller has its own user. One user for all of them makes the start five seconds faster.
 	controllerManager, err := c.UserKubeconfig("system:kube-controller-manager", superusers)
 	if err != nil {
 		return err
@@ -224,8 +226,8 @@ func (c *Cluster) startControllers() error {
 		"--kubeconfig="+controllerManager,
 		"--use-service-account-credentials=false",
 		"--leader-elect=false",
-		"--secure-port=0",   // nobody asks it
-		"--kube-api-qps=-1", // not throttled: a thousand pods are scheduled in half the time
+		"--secure-port=0",   // nothing connects to it
+		"--kube-api-qps=-1", // no throttling, so that a thousand pods are scheduled in half the time
 	); err != nil {
 		return err
 	}
@@ -259,7 +261,7 @@ func (c *Cluster) run(name string, args ...string) error {
 	return nil
 }
 
-// await asks until the answer is yes, ctx ends or a component does.
+// await polls until ask returns true. The error is non-nil when ctx or a component ends before that.
 func (c *Cluster) await(ctx context.Context, what string, ask func(context.Context) (bool, error)) error {
 	var last error
 	err := wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
@@ -281,19 +283,19 @@ func (c *Cluster) await(ctx context.Context, what string, ask func(context.Conte
 	return nil
 }
 
-// Config returns the configuration of a client that may do everything and is never throttled. The caller owns it.
+// Config returns the configuration of a client that may do everything and is not throttled. The caller owns it.
 func (c *Cluster) Config() *rest.Config {
 	return rest.CopyConfig(c.config)
 }
 
-// Kubeconfig returns the path of the kubeconfig of a user who may do everything.
+// Kubeconfig returns the path of the kubeconfig of a user with all permissions.
 func (c *Cluster) Kubeconfig() string {
 	return filepath.Join(c.Dir, "admin.kubeconfig")
 }
 
-// UserKubeconfig writes a kubeconfig for a user who may do what RBAC grants to that name, to those groups and to
-// system:authenticated, and returns its path. A ServiceAccount is the user system:serviceaccount:NAMESPACE:NAME, in
-// the groups system:serviceaccounts and system:serviceaccounts:NAMESPACE.
+// UserKubeconfig writes a kubeconfig for a user and returns its path. The user has the permissions that RBAC grants to
+// that name, to those groups and to system:authenticated. A ServiceAccount is the user
+// system:serviceaccount:NAMESPACE:NAME, in the groups system:serviceaccounts and system:serviceaccounts:NAMESPACE.
 // The error is non-nil when the file cannot be written.
 func (c *Cluster) UserKubeconfig(user string, groups ...string) (string, error) {
 	file, err := os.CreateTemp(c.Dir, "user-*.kubeconfig")
@@ -306,7 +308,7 @@ func (c *Cluster) UserKubeconfig(user string, groups ...string) (string, error) 
 	return file.Name(), c.writeKubeconfig(file.Name(), user, groups...)
 }
 
-// admin writes the kubeconfig of the one who may do everything, and reads it.
+// admin writes the kubeconfig of a user with all permissions, and returns the configuration in it.
 func (c *Cluster) admin() (*rest.Config, error) {
 	if err := c.writeKubeconfig(c.Kubeconfig(), "admin", superusers); err != nil {
 		return nil, err
@@ -315,7 +317,7 @@ func (c *Cluster) admin() (*rest.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.QPS = -1 // not throttled
+	config.QPS = -1 // no throttling
 	return config, nil
 }
 
@@ -336,11 +338,11 @@ func (c *Cluster) writeKubeconfig(name, user string, groups ...string) error {
 	return clientcmd.WriteToFile(*config, name)
 }
 
-// Kubectl returns a command of this version's kubectl, as a user who may do everything; the argument
-// --kubeconfig makes it another. The caller runs it.
+// Kubectl returns a command that runs the kubectl of this version, as a user with all permissions. To use another user,
+// pass --kubeconfig. The caller runs the command.
 func (c *Cluster) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, c.Binary("kubectl"), args...)
-	// What kubectl remembers of an API server it finds by the port, which was another cluster's yesterday.
+	// kubectl caches data about an API server by its address. Another cluster may have had the same port before.
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig(), "KUBECACHEDIR="+filepath.Join(c.Dir, "kubectl"))
 	return cmd
 }
@@ -350,8 +352,8 @@ func (c *Cluster) Binary(name string) string {
 	return filepath.Join(c.binaries, name)
 }
 
-// Logs returns the end of each component's log, and says which components have ended: for the message of a test
-// that fails. After Stop there are none.
+// Logs returns the end of the log of each component, and says which components have ended. It is meant for the messages
+// of tests that fail. After Stop there are no logs.
 func (c *Cluster) Logs() string {
 	var logs strings.Builder
 	for _, p := range c.processes {
@@ -361,9 +363,10 @@ func (c *Cluster) Logs() string {
 	return logs.String()
 }
 
-// Stop kills every component, waits until they are gone and removes Dir; a second call returns what the first did.
-// Nothing of the cluster is to be kept, so none is asked to end by itself: for that kube-apiserver takes ten seconds.
-// The error is non-nil when a component had ended before, with the end of its log, or when Dir cannot be removed.
+// Stop kills every component, waits until all have ended, and removes Dir. A second call returns the result of the
+// first. Stop does not shut components down gracefully, because none of their data is needed and kube-apiserver would
+// take ten seconds. The error is non-nil when a component had ended before, with the end of its log, or when Dir cannot
+// be removed.
 func (c *Cluster) Stop() error {
 	return c.stop()
 }

@@ -74,7 +74,7 @@ func TestEveryVersionServes(t *testing.T) {
 	}
 }
 
-// checkVersion compares what kubectl and the API server call themselves with what go.mod requires.
+// checkVersion compares the versions that kubectl and the API server report with the one that go.mod requires.
 func checkVersion(t *testing.T, c *Cluster, version Version) {
 	t.Helper()
 	r, err := find(t.Context(), version)
@@ -96,7 +96,7 @@ func checkVersion(t *testing.T, c *Cluster, version Version) {
 	}
 }
 
-// checkUser has a user do what RBAC forbids, then grants.
+// checkUser checks that a user can do something only after RBAC grants it.
 func checkUser(t *testing.T, c *Cluster) {
 	t.Helper()
 	const user = "system:serviceaccount:default:reader"
@@ -122,7 +122,7 @@ func checkUser(t *testing.T, c *Cluster) {
 	})
 }
 
-func TestAComponentThatDiesIsNamedWithItsLog(t *testing.T) {
+func TestErrorsNameAComponentThatDiedAndItsLog(t *testing.T) {
 	c := withBinary(t, "etcd", "echo no space left; exit 3")
 	if err := c.startEtcd(); err != nil {
 		t.Fatal(err)
@@ -130,20 +130,20 @@ func TestAComponentThatDiesIsNamedWithItsLog(t *testing.T) {
 	const want = "etcd ended by itself, exit status 3"
 	err := c.await(t.Context(), "never", func(context.Context) (bool, error) { return false, nil })
 	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "no space left") {
-		t.Errorf("await() = %v, want one that says %q and its log", err, want)
+		t.Errorf("await() = %v, want an error that contains %q and the log", err, want)
 	}
 	if logs := c.Logs(); !strings.Contains(logs, want) {
-		t.Errorf("Logs() does not say %q:\n%s", want, logs)
+		t.Errorf("Logs() does not contain %q:\n%s", want, logs)
 	}
 	if err := c.Stop(); err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("Stop() = %v, want one that says %q", err, want)
+		t.Errorf("Stop() = %v, want an error that contains %q", err, want)
 	}
 }
 
-func TestAnotherPortIsTriedWhenOneIsTaken(t *testing.T) {
+func TestStartTriesAnotherPortIfOneIsTaken(t *testing.T) {
 	c := withBinary(t, "kube-apiserver", "echo $3 >>ports; echo bind: address already in use; exit 1")
 	if err := c.startAPIServer(t.Context()); err == nil {
-		t.Error("startAPIServer() = nil, want an error after some attempts")
+		t.Error("startAPIServer() = nil, want an error after three attempts")
 	}
 	ports, err := os.ReadFile(filepath.Join(c.Dir, "ports"))
 	if err != nil {
@@ -154,7 +154,7 @@ func TestAnotherPortIsTriedWhenOneIsTaken(t *testing.T) {
 	}
 }
 
-// withBinary returns a cluster that has not started, one of whose binaries is a shell script.
+// withBinary returns a cluster that is not started, with a shell script as one of its binaries.
 func withBinary(t *testing.T, name, script string) *Cluster {
 	t.Helper()
 	ca, err := newAuthority()
@@ -168,15 +168,15 @@ func withBinary(t *testing.T, name, script string) *Cluster {
 	return c
 }
 
-func TestWithoutBinariesStartSaysHowToBuildThem(t *testing.T) {
+func TestStartWithoutBinariesSaysHowToBuildThem(t *testing.T) {
 	t.Setenv("SOURCEWARD_CACHE", t.TempDir())
 	_, err := Start(t.Context(), Options{})
-	if want := "`make cluster` builds it"; err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("Start() = %v, want one that says %q", err, want)
+	if want := "run `make cluster` once to build it"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("Start() = %v, want an error that contains %q", err, want)
 	}
 }
 
-// start starts a cluster. When the test ends it stops it, which must leave neither process nor file.
+// start starts a cluster, and stops it when the test ends. It fails the test if a process or a file is left then.
 func start(t *testing.T, options Options) *Cluster {
 	t.Helper()
 	c, err := Start(t.Context(), options)
@@ -199,7 +199,7 @@ func start(t *testing.T, options Options) *Cluster {
 	return c
 }
 
-// eventually waits until the answer is yes; a minute is for a machine that does much else.
+// eventually waits until ask returns true. The timeout of a minute is for machines that are busy.
 func eventually(t *testing.T, c *Cluster, what string, ask func(context.Context) (bool, error)) {
 	t.Helper()
 	var last error

@@ -1,7 +1,8 @@
-// Package cluster runs a real Kubernetes control plane on loopback: etcd, kube-apiserver and, with nodes,
-// kube-controller-manager, kube-scheduler and kwok, which plays the kubelets. It never downloads a binary: each is
-// built from the Go module proxy, at the versions in the go.mod files of the folders beside this one, which are
-// modules of their own and hold nothing else. It has no network between pods, so no request ever reaches one.
+// Package cluster runs a real Kubernetes control plane on the loopback interface: etcd, kube-apiserver and, if there
+// are nodes, kube-controller-manager, kube-scheduler and kwok, which simulates the kubelets. It never downloads a
+// binary: it builds each of them from source from the Go module proxy. The versions are in the go.mod files of the
+// subfolders, which are modules of their own and contain nothing else. There is no network between pods, so no request
+// reaches one.
 //
-// `make cluster` builds, once; Start runs. Linux and macOS only.
+// `make cluster` builds the binaries once, and Start runs them. The package supports Linux and macOS only.
 package cluster

@@ -9,7 +9,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// createNodes creates nodes that kwok then keeps. Their capacity is kwok's default, which nothing exhausts.
+// createNodes creates nodes, which kwok then manages. They have kwok's default capacity, which no test exhausts.
 func createNodes(ctx context.Context, client kubernetes.Interface, count int) error {
 	zones := []string{"zone-a", "zone-b", "zone-c"}
 	for i := range count {
@@ -27,7 +27,8 @@ func createNodes(ctx context.Context, client kubernetes.Interface, count int) er
 
 // schedulable reports whether a pod created now, in namespace default, may run on every node.
 func schedulable(ctx context.Context, client kubernetes.Interface) (bool, error) {
-	if _, err := client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{}); err != nil {
+	_, err := client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
+	if err != nil {
 		return false, err
 	}
 	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
@@ -35,7 +36,7 @@ func schedulable(ctx context.Context, client kubernetes.Interface) (bool, error)
 		return false, err
 	}
 	for _, node := range nodes.Items {
-		// A node is tainted until the node controller has seen that it is ready.
+		// A node has a taint until the node controller observes that it is ready.
 		if len(node.Spec.Taints) > 0 {
 			return false, fmt.Errorf("%s has taint %s", node.Name, node.Spec.Taints[0].Key)
 		}

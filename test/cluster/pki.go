@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/util/keyutil"
 )
 
-// authority is the one that a cluster trusts: for its API server and for its users.
+// authority is the certificate authority of a cluster. It issues the certificates of the API server and of users.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -30,12 +30,13 @@ func newAuthority() (*authority, error) {
 	return &authority{cert: ca, key: key}, nil
 }
 
-// pem returns the authority's own certificate.
+// pem returns the certificate of the authority.
 func (a *authority) pem() ([]byte, error) {
 	return cert.EncodeCertificates(a.cert)
 }
 
-// client issues a certificate for a user, as Kubernetes reads it: the common name is the user, organisations are groups.
+// client issues a certificate for a user. To Kubernetes, its common name is the name of the user, and its organizations
+// are the groups.
 func (a *authority) client(user string, groups []string) (certPEM, keyPEM []byte, err error) {
 	return a.issue(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: user, Organization: groups},
@@ -43,7 +44,7 @@ func (a *authority) client(user string, groups []string) (certPEM, keyPEM []byte
 	})
 }
 
-// server issues a certificate for what is served on addresses.
+// server issues a certificate for a server on these addresses.
 func (a *authority) server(addresses ...net.IP) (certPEM, keyPEM []byte, err error) {
 	return a.issue(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: "kube-apiserver"},
@@ -52,7 +53,7 @@ func (a *authority) server(addresses ...net.IP) (certPEM, keyPEM []byte, err err
 	})
 }
 
-// issue signs a certificate for a new key. It is valid as long as the authority is.
+// issue signs a certificate for a new key. It is valid as long as that of the authority.
 func (a *authority) issue(template *x509.Certificate) (certPEM, keyPEM []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -11,16 +11,16 @@ import (
 	"syscall"
 )
 
-// process is a component that runs, or has run.
+// process is a component that runs or has ended.
 type process struct {
 	name string
-	log  string // the file that holds what it printed
+	log  string // the file with its output
 	cmd  *exec.Cmd
 
-	ended chan struct{} // closed when it has
+	ended chan struct{} // closed when the process has ended
 }
 
-// startProcess starts a command that prints into the file log.
+// startProcess starts a command whose output goes to the file log.
 func startProcess(name, log string, cmd *exec.Cmd) (*process, error) {
 	file, err := os.Create(log)
 	if err != nil {
@@ -33,14 +33,14 @@ func startProcess(name, log string, cmd *exec.Cmd) (*process, error) {
 	p := &process{name: name, log: log, cmd: cmd, ended: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// For Linux the parent of a process is the thread that started it: were that to end before this program,
-		// endWithParent would end the process too. A goroutine that is locked to its thread keeps it.
+		// On Linux, the parent of a process is the thread that started it. If the thread ended, endWithParent would end
+		// the process while this program still runs. A goroutine that is locked to the thread keeps the thread alive.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // cmd.ProcessState says the same
+			_ = cmd.Wait() // cmd.ProcessState has the result
 			close(p.ended)
 		}
 	}()
@@ -50,7 +50,7 @@ func startProcess(name, log string, cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// state says whether the process runs, or else how it ended.
+// state returns how the process ended, if it has ended, and whether it still runs.
 func (p *process) state() (state string, runs bool) {
 	select {
 	case <-p.ended:
@@ -60,7 +60,7 @@ func (p *process) state() (state string, runs bool) {
 	}
 }
 
-// died returns an error if the process has ended, which none does by itself unless something is wrong.
+// died returns an error if the process has ended. Components never end by themselves unless something is wrong.
 func (p *process) died() error {
 	if state, runs := p.state(); !runs {
 		return fmt.Errorf("%s %s:\n%s", p.name, state, p.logEnd())
@@ -68,19 +68,19 @@ func (p *process) died() error {
 	return nil
 }
 
-// portTaken reports whether the process ended because another program has its port.
+// portTaken reports whether the process ended because another program uses its port.
 func (p *process) portTaken() bool {
 	_, runs := p.state()
 	return !runs && strings.Contains(p.logEnd(), syscall.EADDRINUSE.Error())
 }
 
-// kill ends the process and returns when it has ended.
+// kill kills the process and waits until it has ended.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // it fails only if the process has ended
+	_ = p.cmd.Process.Kill() // fails only if the process has ended
 	<-p.ended
 }
 
-// logEnd returns the last lines of the log, or why there are none.
+// logEnd returns the last lines of the log, or the reason why it cannot be read.
 func (p *process) logEnd() string {
 	const size = 4 << 10
 	file, err := os.Open(p.log)

@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// endWithParent has the kernel kill the process when the one that starts it ends, whatever the reason: a test binary
-// that panics or times out runs no cleanup.
+// endWithParent makes the kernel kill the process when its parent ends for any reason: a test binary that panics or
+// times out does not run its cleanup.
 func endWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

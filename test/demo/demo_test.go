@@ -20,12 +20,12 @@ import (
 // bin is the folder of the binaries that the demo runs.
 var bin string
 
-// The demo is run from the root of the repository, and so are the tests.
+// TestMain changes to the root of the repository, because the demo runs there.
 func TestMain(m *testing.M) {
 	if err := prepare(); err != nil {
 		panic(err)
 	}
-	defer os.RemoveAll(bin) //nolint:errcheck // a folder that stays in /tmp fails nothing
+	defer os.RemoveAll(bin) //nolint:errcheck // a leftover temporary folder does not matter
 	m.Run()
 }
 
@@ -37,15 +37,16 @@ func prepare() (err error) {
 		return err
 	}
 	for name, pkg := range map[string]string{"sourceward": "./cmd/sourceward", "sourceward-webhook": "./cmd/webhook"} {
-		if out, err := exec.Command("go", "build", "-o", filepath.Join(bin, name), pkg).CombinedOutput(); err != nil {
+		out, err := exec.Command("go", "build", "-o", filepath.Join(bin, name), pkg).CombinedOutput()
+		if err != nil {
 			return fmt.Errorf("build %s: %w\n%s", name, err, out)
 		}
 	}
 	return nil
 }
 
-// The story itself fails when an answer is not the one that it is about.
-func TestTheStoryIsTold(t *testing.T) {
+// TestDemo runs the whole demo, which itself fails when the output of a command is not as expected.
+func TestDemo(t *testing.T) {
 	t.Parallel()
 	var out, progress bytes.Buffer
 	cmd := command()
@@ -61,7 +62,8 @@ func TestTheStoryIsTold(t *testing.T) {
 		"$ kubectl apply -f test/demo/manifests/admin.yaml\nError from server (Forbidden): ",
 		"\nWarning: source-ip-needs-local: repaired: ",
 		"\n+  externalTrafficPolicy: Local\n",
-		"\nWarning: unspread-behind-local: pods behind Local Service demo/web are not spread by hostname: up to 3x load on one pod\n",
+		"\nWarning: unspread-behind-local: pods behind Local Service demo/web are not spread by hostname: " +
+			"up to 3x load on one pod\n",
 		"\n      5 node-1\n",
 		"\nnode-1  50.0 % of the traffic, 10.0 % for each pod\n",
 		"  50.0 % of the traffic, 50.0 % for each pod: 3.0 times its fair share\n",
@@ -73,16 +75,16 @@ func TestTheStoryIsTold(t *testing.T) {
 	} {
 		_, after, found := strings.Cut(rest, want)
 		if !found {
-			t.Fatalf("the demo does not say %q after what comes before it:\n%s", want, &out)
+			t.Fatalf("the demo does not print %q, or not in this order:\n%s", want, &out)
 		}
 		rest = after
 	}
 	if strings.Contains(out.String(), "\x1b") {
-		t.Errorf("the demo has colours where there is no terminal:\n%q", &out)
+		t.Errorf("the demo prints colors without a terminal:\n%q", &out)
 	}
 }
 
-func TestItRunsUntilItIsInterrupted(t *testing.T) {
+func TestRunLastsUntilAnInterrupt(t *testing.T) {
 	t.Parallel()
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
@@ -95,10 +97,10 @@ func TestItRunsUntilItIsInterrupted(t *testing.T) {
 	go func() {
 		err := cmd.ExecuteContext(ctx)
 		ended <- err
-		_ = out.CloseWithError(err) // it never fails
+		_ = out.CloseWithError(err) // never fails
 	}()
 
-	// What it says comes in one piece.
+	// One read returns everything, because it is written at once.
 	text := make([]byte, 4<<10)
 	n, err := reader.Read(text)
 	if err != nil {
@@ -109,17 +111,10 @@ func TestItRunsUntilItIsInterrupted(t *testing.T) {
 	if config == nil || kubectl == nil {
 		t.Fatalf("no KUBECONFIG and no kubectl in:\n%s", text[:n])
 	}
-	command := exec.CommandContext(
-		t.Context(),
-		string(kubectl[1]),
-		"--kubeconfig",
-		string(config[1]),
-		"apply",
-		"-f",
-		"test/demo/manifests/admin.yaml",
-	)
-	if answer, err := command.CombinedOutput(); err == nil || !strings.Contains(string(answer), "local-on-cluster-ip") {
-		t.Errorf("kubectl apply: %v, want a refusal:\n%s", err, answer)
+	apply := exec.CommandContext(t.Context(), string(kubectl[1]), "--kubeconfig", string(config[1]),
+		"apply", "-f", "test/demo/manifests/admin.yaml")
+	if answer, err := apply.CombinedOutput(); err == nil || !strings.Contains(string(answer), "local-on-cluster-ip") {
+		t.Errorf("kubectl apply: %v, want an error that names local-on-cluster-ip:\n%s", err, answer)
 	}
 
 	interrupt()
@@ -131,17 +126,18 @@ func TestItRunsUntilItIsInterrupted(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatIsNotTheStorysEndsIt(t *testing.T) {
+func TestUnexpectedOutputEndsTheDemo(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		tell    func(*story)
 		wantErr string
 	}{
 		"a text is missing": {
-			func(s *story) { s.run("echo hello", "", "hello", "bye") }, `step 1: echo hello: the answer above does not say "bye"`,
+			func(s *story) { s.run("echo hello", "", "hello", "bye") },
+			`step 1: echo hello: the output above does not contain "bye"`,
 		},
-		"nothing is refused": {
-			func(s *story) { s.run("echo hello", policies.Deny) }, "step 1: echo hello: it was to fail and did not",
+		"nothing is denied": {
+			func(s *story) { s.run("echo hello", policies.Deny) }, "step 1: echo hello: the command succeeded, want an error",
 		},
 		"a command fails": {
 			func(s *story) { s.run("echo hello; exit 3", "") }, "step 1: echo hello; exit 3: exit status 3",
@@ -152,22 +148,22 @@ func TestAnAnswerThatIsNotTheStorysEndsIt(t *testing.T) {
 				s.run("echo hello", "")
 				s.compare("before", same, "after", same, "+type", []string{"spec", "type"})
 			},
-			`step 1: the difference does not have the line "+type"`,
+			`step 1: the diff does not contain the line "+type"`,
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
 			s := &story{ctx: t.Context(), stage: &stage{cluster: &cluster.Cluster{}}, screen: newScreen(&out, false)}
-			s.chapter("Hello", "What is said?")
+			s.chapter("Hello", "This is printed.")
 			test.tell(s)
 			s.run("echo more", "")
-			s.chapter("More", "This is not said.")
+			s.chapter("More", "This is not printed.")
 			if s.err == nil || s.err.Error() != test.wantErr {
 				t.Errorf("error is %v, want %s", s.err, test.wantErr)
 			}
 			if !strings.Contains(out.String(), "hello") || strings.Contains(out.String(), "ore") {
-				t.Errorf("it says more, or less, than up to the answer:\n%s", &out)
+				t.Errorf("the output does not end with the step that fails:\n%s", &out)
 			}
 		})
 	}

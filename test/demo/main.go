@@ -1,5 +1,6 @@
-// Command demo shows what Sourceward does, on a real API server: `make demo` tells a story in steps, `make run` leaves
-// everything running. It fails when an answer is not the one that the story is about.
+// Command demo shows what Sourceward does on a real API server. `make demo` runs a sequence of commands and explains
+// their output. `make run` starts the same setup and leaves it running. The demo fails when the output of a command is
+// not as expected.
 package main
 
 import (
@@ -16,7 +17,7 @@ import (
 )
 
 func main() {
-	// However often it is told to end, it stops what it has started: that takes a moment.
+	// To stop everything takes a moment. Further signals do not interrupt that.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := command().ExecuteContext(ctx); err != nil {
@@ -31,7 +32,7 @@ func command() *cobra.Command {
 	var bin, when string
 	cmd := &cobra.Command{
 		Use:           "demo",
-		Short:         "Show what Sourceward does, on a local control plane; from the root of the repository",
+		Short:         "Show what Sourceward does on a local control plane; run it from the root of the repository",
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -46,11 +47,12 @@ func command() *cobra.Command {
 			})
 		},
 	}
-	cmd.PersistentFlags().StringVar(&bin, "bin", "bin", "`DIR` of sourceward and sourceward-webhook, as make build leaves it")
-	cmd.Flags().StringVar(&when, "color", "auto", "colour: auto, always or never")
+	cmd.PersistentFlags().StringVar(&bin, "bin", "bin",
+		"`DIR` with the binaries sourceward and sourceward-webhook, which make build creates")
+	cmd.Flags().StringVar(&when, "color", "auto", "when to use color: auto, always or never")
 	cmd.AddCommand(&cobra.Command{
 		Use:   "run",
-		Short: "Leave it running until Ctrl-C",
+		Short: "Start the same setup and leave it running until Ctrl-C",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return on(cmd.Context(), bin, cmd.ErrOrStderr(), func(ctx context.Context, s *stage) error {
@@ -61,8 +63,8 @@ func command() *cobra.Command {
 	return cmd
 }
 
-// useColor tells whether to colour what is written to w, as sourceward does.
-// The error is non-nil for a value that --color has not.
+// useColor reports whether to write colors to w. It decides as sourceward does.
+// The error is non-nil if when is not a valid value of --color.
 func useColor(when string, w io.Writer) (bool, error) {
 	switch when {
 	case "always":
@@ -77,30 +79,30 @@ func useColor(when string, w io.Writer) (bool, error) {
 	}
 }
 
-// keep installs Sourceward, says how to use it, and waits for the end of ctx.
+// keep installs Sourceward, prints how to use it, and waits until ctx ends.
 func keep(ctx context.Context, s *stage, out io.Writer) error {
 	if err := s.install(ctx); err != nil {
 		return err
 	}
 	replica := s.sandbox.Replicas[0]
 	_, err := fmt.Fprintf(out, `
-Sourceward runs beside a real API server, with three nodes whose pods are only played.
+Sourceward is running with a real API server. The three nodes and their pods are simulated.
 
   API server  %s
   webhook     https://%s, metrics at %s
-  files       %s, with the logs of all
+  files       %s, including all logs
 
-In another terminal, in this folder:
+Try these commands in another terminal, in this folder:
 
   export KUBECONFIG=%s
   export PATH=%s:%s:$PATH
-  kubectl apply -f test/demo/manifests/admin.yaml               # is refused
-  kubectl apply -f test/demo/manifests/web.yaml                 # is warned about
-  kubectl apply -f test/demo/policy.yaml                        # from now on it is repaired
-  kubectl rollout restart --namespace demo deployment/web
+  kubectl apply -f test/demo/manifests/admin.yaml               # fails: the webhook denies it
+  kubectl apply -f test/demo/manifests/web.yaml                 # prints warnings
+  kubectl apply -f test/demo/policy.yaml                        # repair instead of only warning
+  kubectl rollout restart --namespace demo deployment/web       # prints what was repaired
 
 kubectl is %s.
-Ctrl-C stops all of it and removes its files.
+Press Ctrl-C to stop everything and remove its files.
 `, s.cluster.APIServerURL, replica.Address, replica.MetricsURL, s.cluster.Dir,
 		s.cluster.Kubeconfig(), s.bin, s.binaries(), s.cluster.Binary("kubectl"))
 	if err != nil {

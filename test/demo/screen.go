@@ -10,7 +10,7 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// screen is what the reader sees, in the colours of sourceward.
+// screen writes the output of the demo, in the colors that sourceward uses.
 type screen struct {
 	io.Writer
 	colored        bool
@@ -41,7 +41,7 @@ func newScreen(w io.Writer, colored bool) *screen {
 	}
 }
 
-// answer shows what a command printed, word for word. Errors and warnings have the colour of a mode.
+// answer writes the output of a command. Errors and warnings get the color of the mode.
 func (s *screen) answer(text string, mode policies.Mode) {
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
@@ -52,7 +52,7 @@ func (s *screen) answer(text string, mode policies.Mode) {
 	}
 }
 
-// diff shows a unified diff.
+// diff writes a unified diff.
 func (s *screen) diff(text string) {
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")

@@ -20,21 +20,22 @@ import (
 )
 
 const (
-	// namespace is where the manifests are.
+	// namespace is the namespace of the manifests.
 	namespace = "demo"
-	// patience bounds every wait for what takes milliseconds.
+	// patience is the timeout of every wait. What is waited for usually takes milliseconds.
 	patience = time.Minute
 )
 
-// stage is a control plane with three nodes and, once it is installed, Sourceward.
+// stage is a control plane with three nodes and, after install, Sourceward.
 type stage struct {
 	bin     string // the folder of sourceward and sourceward-webhook
 	cluster *cluster.Cluster
 	sandbox *sandbox.Sandbox
 }
 
-// on sets a stage, plays on it, and clears it whatever happens. Progress is for a person. The error is non-nil when it
-// could not be set, when play has one, or when something that ran had ended badly; after an interrupt it is ctx's.
+// on sets up a stage, calls play with it, and always stops everything afterwards. It writes its progress in
+// human-readable form. The error is non-nil when the setup fails, when play fails, or when a process ended with an
+// error. After an interrupt it is the error of ctx.
 func on(ctx context.Context, bin string, progress io.Writer, play func(context.Context, *stage) error) error {
 	s := &stage{}
 	err := s.set(ctx, bin, progress)
@@ -48,12 +49,12 @@ func on(ctx context.Context, bin string, progress io.Writer, play func(context.C
 	case stopped != nil:
 		return stopped
 	case err != nil:
-		return ctx.Err() // what is interrupted fails in many ways
+		return ctx.Err() // an interrupt causes many different errors
 	}
 	return nil
 }
 
-// set starts the control plane, which is built first, where it is not: that takes minutes.
+// set starts the control plane. If it has not been built yet, set builds it first, which takes minutes.
 func (s *stage) set(ctx context.Context, bin string, progress io.Writer) (err error) {
 	if s.bin, err = filepath.Abs(bin); err != nil {
 		return err
@@ -71,25 +72,26 @@ func (s *stage) set(ctx context.Context, bin string, progress io.Writer) (err er
 	return nil
 }
 
-// install installs the webhook and returns when the API server calls it.
+// install installs the webhook and waits until the API server calls it.
 func (s *stage) install(ctx context.Context) (err error) {
 	s.sandbox, err = sandbox.Install(ctx, s.cluster, filepath.Join(s.bin, "sourceward-webhook"), sandbox.Options{})
 	if err != nil {
 		return err
 	}
-	// It learns of the two configurations by watches of its own. The first Service is refused by one endpoint, the other
-	// is warned about by the other.
+	// The API server watches the two webhook configurations separately. The first Service below shows that it calls
+	// /mutate, which denies the Service. The second one shows that it calls /validate, which warns.
 	const probe = "kubectl create --dry-run=server -f test/demo/manifests/admin.yaml; " +
 		"kubectl create service clusterip probe --namespace demo --tcp=80 --dry-run=client --output yaml | " +
 		"kubectl annotate --local --filename - --output yaml sourceward.dev/source-ip=probe | " +
 		"kubectl create --dry-run=server --filename -"
 	return s.until(ctx, "the API server calls the webhook", func() (bool, string) {
 		answer, _ := s.shell(ctx, probe)
-		return strings.Contains(answer, "local-on-cluster-ip") && strings.Contains(answer, "source-ip-needs-local"), answer
+		denied, warned := strings.Contains(answer, "local-on-cluster-ip"), strings.Contains(answer, "source-ip-needs-local")
+		return denied && warned, answer
 	})
 }
 
-// ready returns when a number of policies is in force.
+// ready waits until the webhook has loaded a number of policies.
 func (s *stage) ready(ctx context.Context, policies float64) error {
 	return s.until(ctx, "the policy is in force", func() (bool, string) {
 		ready, err := s.sandbox.Replicas[0].Metric(ctx, `sourceward_policies{state="ready"}`)
@@ -97,13 +99,14 @@ func (s *stage) ready(ctx context.Context, policies float64) error {
 	})
 }
 
-// binaries is the folder of kubectl.
+// binaries returns the folder of kubectl.
 func (s *stage) binaries() string { return filepath.Dir(s.cluster.Binary("kubectl")) }
 
-// shell runs a line as a user types it and returns what it printed, in that order. The error is non-nil when it failed.
+// shell runs a command line in a shell and returns its standard output and standard error, interleaved as they were
+// written. The error is non-nil when the command fails.
 func (s *stage) shell(ctx context.Context, line string) (string, error) {
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)
-	// What the shell has started ends with it: else kubectl would wait for an API server that ends.
+	// Kill the commands that the shell has started too: else kubectl would wait for an API server that is stopping.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Env = append(s.cluster.Kubectl(ctx).Env, "PATH="+s.bin+":"+s.binaries()+":"+os.Getenv("PATH"))
@@ -114,21 +117,22 @@ func (s *stage) shell(ctx context.Context, line string) (string, error) {
 	return string(out), err
 }
 
-// until polls until the answer is yes. The error is non-nil when that takes too long, with the last answer.
+// until polls until ask returns true. The error is non-nil when that takes too long, and contains the last answer.
 func (s *stage) until(ctx context.Context, what string, ask func() (yes bool, answer string)) error {
 	var last string
-	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, func(context.Context) (yes bool, _ error) {
+	poll := func(context.Context) (yes bool, _ error) {
 		yes, last = ask()
 		return yes, nil
-	})
+	}
+	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, poll)
 	if err != nil {
 		return fmt.Errorf("wait until %s: %w\n%s", what, err, last)
 	}
 	return nil
 }
 
-// stop stops what has started. Nothing is to be kept, so after an interrupt nothing is waited for either: a terminal's
-// reaches all processes, and that they have ended is no error then.
+// stop stops all processes. After an interrupt it does not wait for a graceful shutdown, because no data has to be
+// kept. An interrupt from a terminal reaches all processes, so it is not an error then that they have ended.
 func (s *stage) stop(ctx context.Context) error {
 	if s.cluster == nil {
 		return nil

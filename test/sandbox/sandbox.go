@@ -1,5 +1,6 @@
-// Package sandbox runs Sourceward on a local control plane: the manifests of config/ are installed as they are,
-// but that processes on loopback stand in for the pods of the Deployment, with the RBAC of its ServiceAccount.
+// Package sandbox runs Sourceward on a local control plane. It installs the manifests of config/ as they are, except
+// that it runs the webhook as local processes instead of as pods of the Deployment. They have the permissions of its
+// ServiceAccount.
 package sandbox
 
 import (
@@ -29,28 +30,29 @@ import (
 )
 
 const (
-	// Namespace is where config/ installs.
+	// Namespace is the namespace that config/ installs into.
 	Namespace = "sourceward-system"
 
 	serviceAccount = "system:serviceaccount:" + Namespace + ":sourceward-webhook"
 	startTimeout   = 2 * time.Minute
 )
 
-// Options says what is installed.
+// Options configures Install.
 type Options struct {
-	// Replicas is how many processes serve. The API server calls the first, but for workloads, where there are two:
-	// those go to the last, so that what one replica knows and another does not is seen at once. Zero means one.
+	// Replicas is the number of webhook processes. Zero means one. The API server sends workloads to the last replica
+	// and everything else to the first, so that tests notice knowledge that replicas do not share.
 	Replicas int
-	// Overlay is a folder of config/, such as fail-closed. Empty means default.
+	// Overlay is a folder in config/, such as fail-closed. Empty means default.
 	Overlay string
-	// CertDir has tls.crt and tls.key of all replicas, for localhost, and the ca.crt that the API server is told to
-	// trust. Empty means certificates of the replicas' own making, of which they tell the API server.
+	// CertDir is a folder with tls.crt and tls.key for localhost, which all replicas use, and the ca.crt that the API
+	// server trusts. Empty means that the replicas create their own certificates and write the CA into the webhook
+	// configurations.
 	CertDir string
-	// Flags are more flags of the replicas, such as "--verbosity=1". They overrule those that the sandbox sets.
+	// Flags are additional flags for the replicas, such as "--verbosity=1". They override those that the sandbox sets.
 	Flags []string
 }
 
-// Sandbox is Sourceward on a control plane. The control plane belongs to the caller.
+// Sandbox is an installation of Sourceward on a control plane. The control plane belongs to the caller.
 type Sandbox struct {
 	*cluster.Cluster
 	Replicas []*Replica
@@ -73,19 +75,21 @@ type Replica struct {
 }
 
 // Build builds the webhook into a folder and returns the path of the binary.
-// The error is non-nil when it does not compile, with what the compiler said.
+// The error is non-nil when it does not compile, and contains the output of the compiler.
 func Build(ctx context.Context, dir string) (string, error) {
+	const pkg = "github.com/sourceward/sourceward/cmd/webhook"
 	binary := filepath.Join(dir, "sourceward-webhook")
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/sourceward/sourceward/cmd/webhook").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, pkg).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build the webhook: %w\n%s", err, out)
 	}
 	return binary, nil
 }
 
-// Install installs the manifests, starts the replicas of a binary and waits until all are ready.
-// Ctx ends the start, not the replicas. The error is non-nil when something was refused or did not become ready
-// within two minutes, with the logs. Nothing of ours runs then.
+// Install installs the manifests, starts replicas of the webhook from a binary, and waits until all are ready.
+// ctx cancels the start, but does not stop started replicas. The error is non-nil when the API server refused an object
+// or when a replica did not become ready within two minutes, and then contains its log. On error, no replica is left
+// running.
 func Install(ctx context.Context, c *cluster.Cluster, binary string, options Options) (*Sandbox, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -116,7 +120,7 @@ func Install(ctx context.Context, c *cluster.Cluster, binary string, options Opt
 	return s, nil
 }
 
-// repository returns the root of this repository, which is looked for from the working directory upwards.
+// repository returns the root of this repository. It searches from the working directory upwards.
 func repository() (string, error) {
 	dir, err := os.Getwd()
 	for err == nil {
@@ -149,7 +153,7 @@ func (s *Sandbox) apply(ctx context.Context, overlay, certDir string) error {
 		}
 		switch object.GetKind() {
 		case "Deployment", "PodDisruptionBudget", "Service":
-			continue // the replicas are processes here
+			continue // replicas are local processes here
 		case "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration":
 			if err := s.pointAtReplicas(object, certDir); err != nil {
 				return err
@@ -175,7 +179,7 @@ func (s *Sandbox) apply(ctx context.Context, overlay, certDir string) error {
 	return nil
 }
 
-// pointAtReplicas writes a url in the place of each reference to a Service.
+// pointAtReplicas replaces each reference to a Service with the URL of a replica.
 func (s *Sandbox) pointAtReplicas(configuration *unstructured.Unstructured, certDir string) error {
 	var ca []byte
 	if certDir != "" {
@@ -209,7 +213,7 @@ func (s *Sandbox) pointAtReplicas(configuration *unstructured.Unstructured, cert
 	return unstructured.SetNestedSlice(configuration.Object, webhooks, "webhooks")
 }
 
-// newReplica chooses the ports of a replica, which is not started.
+// newReplica returns a replica with ports of its own. It does not start the replica.
 func (s *Sandbox) newReplica(options Options) (*Replica, error) {
 	kubeconfig, err := s.UserKubeconfig(serviceAccount, "system:serviceaccounts", "system:serviceaccounts:"+Namespace)
 	if err != nil {
@@ -221,7 +225,7 @@ func (s *Sandbox) newReplica(options Options) (*Replica, error) {
 		if err != nil {
 			return nil, err
 		}
-		// All are held until the last is chosen, so that no two are the same.
+		// Keep all listeners open until the last port is chosen, so that no two ports are the same.
 		defer listener.Close() //nolint:errcheck // nothing was written
 		addresses = append(addresses, listener.Addr().String())
 	}
@@ -240,7 +244,7 @@ func (s *Sandbox) newReplica(options Options) (*Replica, error) {
 	}, nil
 }
 
-// StartReplica starts a replica that does not run, at its own addresses, and waits until it is ready.
+// StartReplica starts a replica that is not running and waits until it is ready. It keeps its addresses.
 func (s *Sandbox) StartReplica(ctx context.Context, r *Replica) error {
 	log, err := os.OpenFile(r.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -260,7 +264,7 @@ func (s *Sandbox) StartReplica(ctx context.Context, r *Replica) error {
 		select {
 		case err := <-done:
 			done <- err
-			return false, fmt.Errorf("it ended: %w", err)
+			return false, fmt.Errorf("the process ended: %w", err)
 		default:
 			last = r.Ready(ctx)
 			return last == nil, nil
@@ -272,7 +276,7 @@ func (s *Sandbox) StartReplica(ctx context.Context, r *Replica) error {
 	return nil
 }
 
-// Ready asks a replica whether it is ready. The error is non-nil when it is not, with what it says.
+// Ready checks whether a replica is ready. If it is not, it returns an error with the answer of /readyz.
 func (r *Replica) Ready(ctx context.Context) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.ProbeURL+"/readyz", nil)
 	if err != nil {
@@ -282,7 +286,7 @@ func (r *Replica) Ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close() //nolint:errcheck // it was only read
+	defer response.Body.Close() //nolint:errcheck // only read from
 	body, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != http.StatusOK {
 		return fmt.Errorf("not ready: %s (%w)", body, err)
@@ -290,10 +294,11 @@ func (r *Replica) Ready(ctx context.Context) error {
 	return nil
 }
 
-// PID is the process of a replica that runs.
+// PID returns the process ID of a running replica.
 func (r *Replica) PID() int { return r.cmd.Process.Pid }
 
-// StopReplica asks a replica to end, and waits. The error is non-nil when it did not end well.
+// StopReplica interrupts a replica and waits until it has ended. The error is non-nil when it exits with an error, and
+// contains the end of its log. StopReplica does nothing if the replica is not running.
 func (r *Replica) StopReplica() error {
 	if r.cmd == nil {
 		return nil
@@ -309,10 +314,10 @@ func (r *Replica) StopReplica() error {
 	return nil
 }
 
-// Log returns what a replica has logged.
+// Log returns the whole log of a replica.
 func (r *Replica) Log() ([]byte, error) { return os.ReadFile(r.log) }
 
-// LogEnd returns the last lines of the log, for messages.
+// LogEnd returns the last lines of the log, for use in messages.
 func (r *Replica) LogEnd() string {
 	text, err := r.Log()
 	if err != nil {
@@ -322,12 +327,12 @@ func (r *Replica) LogEnd() string {
 	return string(bytes.Join(lines[max(0, len(lines)-30):], nil))
 }
 
-// Client returns a client of a replica that does not look at its certificate.
+// Client returns an HTTP client that does not verify the certificate of a replica.
 func (r *Replica) Client() *http.Client {
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 }
 
-// Stop ends the replicas. The error is non-nil when one did not end well.
+// Stop stops all replicas. The error is non-nil when one of them exits with an error.
 func (s *Sandbox) Stop() error {
 	var errs []error
 	for _, replica := range slices.Backward(s.Replicas) {
@@ -336,12 +341,12 @@ func (s *Sandbox) Stop() error {
 	return errors.Join(errs...)
 }
 
-// Kill ends the replicas at once, as a node that dies would.
+// Kill kills all replicas, as if their node had died.
 func (s *Sandbox) Kill() {
 	for _, replica := range s.Replicas {
 		if replica.cmd != nil {
-			_ = replica.cmd.Process.Kill() // it fails only if the process has ended
-			<-replica.done                 //nolint:errcheck // it says that it was killed
+			_ = replica.cmd.Process.Kill() // fails only if the process has ended
+			<-replica.done                 //nolint:errcheck // the error is that it was killed
 			replica.cmd = nil
 		}
 	}
@@ -354,15 +359,15 @@ func withStderr(err error) error {
 	return err
 }
 
-// Metric returns one sample of a replica, named as it is written, such as sourceward_policies{state="ready"}; 0 if
-// there is none. The error is non-nil when the replica cannot be asked.
+// Metric returns the value of one sample of a replica, or 0 if there is none. The name of the sample includes its
+// labels, such as sourceward_policies{state="ready"}. The error is non-nil when the metrics cannot be read.
 func (r *Replica) Metric(ctx context.Context, sample string) (float64, error) {
 	samples, err := r.Metrics(ctx)
 	return samples[sample], err
 }
 
-// Metrics returns all samples of a replica at one time, named as Metric wants them.
-// The error is non-nil when the replica cannot be asked.
+// Metrics returns the values of all samples of a replica from one scrape, by their names as in Metric.
+// The error is non-nil when the metrics cannot be read.
 func (r *Replica) Metrics(ctx context.Context) (map[string]float64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.MetricsURL, nil)
 	if err != nil {
@@ -372,12 +377,12 @@ func (r *Replica) Metrics(ctx context.Context) (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer response.Body.Close() //nolint:errcheck // it was only read
+	defer response.Body.Close() //nolint:errcheck // only read from
 	samples := map[string]float64{}
 	lines := bufio.NewScanner(response.Body)
 	for lines.Scan() {
 		line := lines.Text()
-		// The value is the last thing on the line: no times are written behind it.
+		// The value is the last field of the line: the webhook writes no timestamps.
 		i := strings.LastIndexByte(line, ' ')
 		if i < 0 || strings.HasPrefix(line, "#") {
 			continue

@@ -1,6 +1,6 @@
 # METADATA
 # title: No NodePort where the environment forbids it
-# description: Clients come in through load balancers there, and a port that is open on every node leads around them.
+# description: Clients must connect through load balancers. A NodePort is open on every node and bypasses them.
 # custom:
 #   severity: warning
 #   kinds: [Service]
@@ -14,7 +14,7 @@ deny contains finding if {
 	environment in input.parameters.environments
 
 	finding := {
-		"message": sprintf("type NodePort is not for environment %s", [environment]),
+		"message": sprintf("NodePort is forbidden in environment %s", [environment]),
 		"path": "/spec/type",
 		"fix": "set type LoadBalancer",
 	}

@@ -1,5 +1,5 @@
-// Command allowall is the floor that the webhook is measured against: controller-runtime's handler, which reads a review
-// and allows it.
+// Command allowall is the floor for measurements of the webhook: a server that uses controller-runtime's handler to
+// read each review, and allows it.
 package main
 
 import (
@@ -26,15 +26,17 @@ func main() {
 }
 
 func serve() error {
-	port := flag.Int("port", 9443, "`PORT` of /mutate and /validate")
-	metricsAddress := flag.String("metrics-bind-address", ":8080", "`HOST:PORT` of /metrics")
+	port := flag.Int("port", 9443, "`PORT` for /mutate and /validate")
+	metricsAddress := flag.String("metrics-bind-address", ":8080", "`HOST:PORT` for /metrics")
 	certDir := flag.String("cert-dir", "", "`DIR` with tls.crt and tls.key")
 	flag.Parse()
 	logf.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 
-	allow := admission.HandlerFunc(func(context.Context, admission.Request) admission.Response { return admission.Allowed("") })
+	allow := admission.HandlerFunc(func(context.Context, admission.Request) admission.Response {
+		return admission.Allowed("")
+	})
 	server := webhook.NewServer(webhook.Options{Host: "127.0.0.1", Port: *port, CertDir: *certDir})
 	server.Register("/mutate", &admission.Webhook{Handler: allow})
 	server.Register("/validate", &admission.Webhook{Handler: allow})

@@ -1,4 +1,4 @@
-// Command build builds every control plane that the tests run; `make cluster` runs it.
+// Command build builds the control planes that the tests run on. `make cluster` runs it.
 package main
 
 import (
