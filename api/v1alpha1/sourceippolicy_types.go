@@ -77,11 +77,15 @@ const (
 // SourceIPPolicy steers the rules of Sourceward for the objects that it matches, and may bring
 // rules of its own in Rego. It is cluster-scoped. The dry-run binary reads the same YAML.
 type SourceIPPolicy struct {
-	metav1.TypeMeta   `json:",inline"`
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	Spec   SourceIPPolicySpec   `json:"spec,omitempty"`
-	Status SourceIPPolicyStatus `json:"status,omitempty"`
+	// +optional
+	Spec SourceIPPolicySpec `json:"spec,omitzero"`
+
+	// +optional
+	Status SourceIPPolicyStatus `json:"status,omitzero"`
 }
 
 // +kubebuilder:object:root=true
@@ -89,8 +93,10 @@ type SourceIPPolicy struct {
 // SourceIPPolicyList is what the API server answers to a list of SourceIPPolicy objects.
 type SourceIPPolicyList struct {
 	metav1.TypeMeta `json:",inline"`
-	metav1.ListMeta `json:"metadata,omitempty"`
+	// +optional
+	metav1.ListMeta `json:"metadata,omitzero"`
 
+	// +required
 	Items []SourceIPPolicy `json:"items"`
 }
 
@@ -102,23 +108,28 @@ type SourceIPPolicyList struct {
 type SourceIPPolicySpec struct {
 	// Priority orders policies that match the same object: higher first, then by name. The default is 0.
 	// +kubebuilder:default=0
+	// +optional
 	Priority int32 `json:"priority,omitempty"`
 
 	// Match says which objects the policy is about. Omitted, it is about all.
+	// +optional
 	Match *Match `json:"match,omitempty"`
 
 	// Rules sets the modes of rules. A rule that is not listed keeps its mode.
 	// +listType=map
 	// +listMapKey=id
 	// +kubebuilder:validation:MaxItems=128
+	// +optional
 	Rules []RuleMode `json:"rules,omitempty"`
 
 	// Spread says how workloads behind a Local Service are to be spread when Sourceward repairs them.
+	// +optional
 	Spread *Spread `json:"spread,omitempty"`
 
 	// Parameters is a free-form object that Rego reads as input.parameters. The rule no-drain-window reads probeWindowSeconds of it:
 	// a number of at least 0, the default is 30.
 	// +kubebuilder:pruning:PreserveUnknownFields
+	// +optional
 	Parameters *runtime.RawExtension `json:"parameters,omitempty"`
 
 	// Rego lists the policy's own modules. They are compiled together, apart from those of other
@@ -126,30 +137,38 @@ type SourceIPPolicySpec struct {
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=32
+	// +optional
 	Rego []RegoModule `json:"rego,omitempty"`
 
 	// EvaluationFailure is what happens to an object for which this policy's Rego could not be
 	// evaluated. The default is Warn.
 	// +kubebuilder:default=Warn
+	// +optional
 	EvaluationFailure EvaluationFailure `json:"evaluationFailure,omitempty"`
 
 	// Exemptions says whose exemption annotations count. Where no policy sets it, Objects.
+	// +optional
 	Exemptions Exemptions `json:"exemptions,omitempty"`
 
 	// LoadBalancers names the load balancers of the cluster where no annotation tells.
+	// +optional
 	LoadBalancers *LoadBalancers `json:"loadBalancers,omitempty"`
 }
 
 // Match selects objects. Its parts are ANDed; a part that is omitted selects all.
 type Match struct {
 	// NamespaceSelector selects by the labels of the object's Namespace.
+	// +optional
 	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
 	// ObjectSelector selects by the labels of the object itself.
+	// +optional
 	ObjectSelector *metav1.LabelSelector `json:"objectSelector,omitempty"`
 	// ExcludeNamespaces are names of Namespaces that the policy is not about.
 	// +kubebuilder:validation:MaxItems=1000
 	// +kubebuilder:validation:items:MaxLength=63
 	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +listType=atomic
+	// +optional
 	ExcludeNamespaces []string `json:"excludeNamespaces,omitempty"`
 }
 
@@ -161,8 +180,10 @@ type RuleMode struct {
 	// Rego declares.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +required
 	ID string `json:"id"`
 	// Mode is what a finding of that rule does.
+	// +required
 	Mode Mode `json:"mode"`
 }
 
@@ -192,13 +213,16 @@ var Modes = []Mode{ModeOff, ModeAudit, ModeWarn, ModeDeny, ModeMutate}
 // policy; the built-in values are TopologySpread, ScheduleAnyway and 1.
 type Spread struct {
 	// Strategy is the means.
+	// +optional
 	Strategy SpreadStrategy `json:"strategy,omitempty"`
 	// WhenUnsatisfiable is how hard it is meant, in the words of a topology spread constraint. For
 	// PodAntiAffinity, ScheduleAnyway makes a preferred term of weight 100, DoNotSchedule a required one.
+	// +optional
 	WhenUnsatisfiable WhenUnsatisfiable `json:"whenUnsatisfiable,omitempty"`
 	// MaxSkew is the difference in pods that two nodes may have, at least 1. PodAntiAffinity has no
 	// use for it.
 	// +kubebuilder:validation:Minimum=1
+	// +optional
 	MaxSkew int32 `json:"maxSkew,omitempty"`
 }
 
@@ -239,10 +263,12 @@ type RegoModule struct {
 	// Name is the file name in messages, for example corp.rego; unique in its policy.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +required
 	Name string `json:"name"`
 	// Module is the text, in Rego v1, of a package below sourceward.custom.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=131072
+	// +required
 	Module string `json:"module"`
 }
 
@@ -286,21 +312,26 @@ var ExemptionScopes = []Exemptions{ExemptionsObjects, ExemptionsNamespaces, Exem
 // LoadBalancers names providers ("sourceward" ships their data) where a Service does not tell.
 type LoadBalancers struct {
 	// Default is the provider of LoadBalancer Services whose class is not in Classes.
+	// +optional
 	Default string `json:"default,omitempty"`
 	// Classes maps spec.loadBalancerClass to a provider.
 	// +kubebuilder:validation:MaxProperties=256
+	// +optional
 	Classes map[string]string `json:"classes,omitempty"`
 }
 
 // SourceIPPolicyStatus is what the webhook makes of a policy. It is empty until it has seen it.
 type SourceIPPolicyStatus struct {
 	// ObservedGeneration is the generation that the conditions speak of.
+	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// Rules are the ids of the rules that the policy's own Rego declares, as far as it is in force.
 	// +listType=set
+	// +optional
 	Rules []string `json:"rules,omitempty"`
 	// Conditions are the policy's latest conditions, by type: Ready and Degraded.
 	// +listType=map
 	// +listMapKey=type
+	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
