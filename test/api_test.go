@@ -10,23 +10,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	"sigs.k8s.io/yaml"
 
 	"github.com/sourceward/sourceward/policies"
 )
 
-// TestFieldReference compares the table of api/README.md with the schema of the kind; with -update it writes the table.
+// TestFieldReference compares the table of fields in api/README.md with the schema of SourceIPPolicy. With -update it
+// writes the table.
 func TestFieldReference(t *testing.T) {
 	t.Parallel()
 	const path, begin, end = "../api/README.md", "<!-- fields: make generate -->\n", "<!-- end of fields -->\n"
-	text, err := os.ReadFile("../config/crd/bases/sourceward.dev_sourceippolicies.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var crd apiextensionsv1.CustomResourceDefinition
-	if err := yaml.Unmarshal(text, &crd); err != nil {
-		t.Fatal(err)
-	}
 	readme, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +30,7 @@ func TestFieldReference(t *testing.T) {
 	}
 	var want strings.Builder
 	want.WriteString("| field | type | meaning |\n|---|---|---|\n")
-	root := crd.Spec.Versions[0].Schema.OpenAPIV3Schema
+	root := readCRD(t).Spec.Versions[0].Schema.OpenAPIV3Schema
 	for _, part := range []string{"spec", "status"} {
 		writeFields(&want, part, root.Properties[part])
 	}
@@ -49,11 +41,12 @@ func TestFieldReference(t *testing.T) {
 		return
 	}
 	if diff := cmp.Diff(want.String(), table); diff != "" {
-		t.Errorf("the table of %s is not that of the schema; run make generate (-want +got):\n%s", path, diff)
+		t.Errorf("the table of fields in %s differs from the schema; run make generate (-want +got):\n%s", path, diff)
 	}
 }
 
-// writeFields writes a row for a field and for those below it. What Kubernetes itself defines is named and not shown.
+// writeFields writes a row for a field and for the fields below it. Of a type that Kubernetes defines, it writes only
+// the name.
 func writeFields(table *strings.Builder, path string, schema apiextensionsv1.JSONSchemaProps) {
 	kind, below := fieldType(schema)
 	meaning := strings.Join(strings.Fields(schema.Description), " ")
@@ -72,8 +65,10 @@ func writeFields(table *strings.Builder, path string, schema apiextensionsv1.JSO
 	}
 }
 
-// fieldType is the type of a field in a few words, with its bounds, and the fields below it.
-func fieldType(schema apiextensionsv1.JSONSchemaProps) (kind string, below map[string]apiextensionsv1.JSONSchemaProps) {
+// fieldType returns the type of a field with its bounds, in a few words, and the fields below it.
+func fieldType(
+	schema apiextensionsv1.JSONSchemaProps,
+) (kind string, below map[string]apiextensionsv1.JSONSchemaProps) {
 	bound := func(most *int64, unit string) string {
 		if most == nil {
 			return ""
@@ -103,7 +98,7 @@ func fieldType(schema apiextensionsv1.JSONSchemaProps) (kind string, below map[s
 	}
 }
 
-// TestSchemaKnowsWhatCanBeRepaired compares the rules that the schema lets be in mode Mutate with the catalogue.
+// TestSchemaKnowsWhatCanBeRepaired compares the rules that the schema allows in mode Mutate with the catalogue.
 func TestSchemaKnowsWhatCanBeRepaired(t *testing.T) {
 	t.Parallel()
 	var mutable []string
@@ -113,12 +108,12 @@ func TestSchemaKnowsWhatCanBeRepaired(t *testing.T) {
 		}
 	}
 	want := "self.mode != 'Mutate' || self.id in [" + strings.Join(mutable, ", ") + "]"
-	schema, err := os.ReadFile("../config/crd/bases/sourceward.dev_sourceippolicies.yaml")
+	schema, err := os.ReadFile(crdFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// YAML breaks long lines.
 	if got := strings.Join(strings.Fields(string(schema)), " "); !strings.Contains(got, want) {
-		t.Errorf("the schema does not say %s; mend the marker of RuleMode", want)
+		t.Errorf("the schema has no rule %s; fix the marker of RuleMode", want)
 	}
 }

@@ -1,9 +1,9 @@
 // +kubebuilder:object:generate=true
 // +groupName=sourceward.dev
 
-// Package v1alpha1 holds the words that users of Sourceward write: the kind SourceIPPolicy, its
-// defaults and its validation, and the annotations on other people's objects.
+// Package v1alpha1 defines what users of Sourceward write: the kind SourceIPPolicy, with its defaults and validation,
+// and the annotations on Services, workloads and Namespaces.
 //
-// It knows the form of a policy, not the rules that a policy steers: which rule ids exist and what
-// its Rego means is for the package policies/bundle to say.
+// It knows the form of a policy, but not the rules that a policy configures. The package policies/bundle knows which
+// rule ids exist, and compiles the Rego of a policy.
 package v1alpha1

@@ -9,8 +9,8 @@ import (
 // GroupVersion is the API group and version of this package.
 var GroupVersion = schema.GroupVersion{Group: "sourceward.dev", Version: "v1alpha1"}
 
-// AddToScheme teaches a scheme the kinds of this package, for clients and caches.
-// Its error is what a registration function returned; these return none.
+// AddToScheme adds the kinds of this package to a scheme, for clients and caches.
+// The error is always nil; it is in the signature because schemes are built from functions that return one.
 func AddToScheme(scheme *runtime.Scheme) error {
 	builder := runtime.NewSchemeBuilder(addKnownTypes)
 	return builder.AddToScheme(scheme)

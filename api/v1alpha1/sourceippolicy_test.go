@@ -9,13 +9,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-func TestDefaultSetsOnlyWhatIsTheSameForEveryPolicy(t *testing.T) {
+func TestDefaultLeavesSettingsUnset(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ in, want SourceIPPolicySpec }{
-		"an evaluation failure warns": {
+		"evaluationFailure is Warn": {
 			SourceIPPolicySpec{}, SourceIPPolicySpec{EvaluationFailure: FailureWarn},
 		},
-		"what is written stays, what is not is left to other policies": {
+		"a value that is set stays, and settings stay unset": {
 			SourceIPPolicySpec{EvaluationFailure: FailureDeny, Spread: &Spread{}, LoadBalancers: &LoadBalancers{}},
 			SourceIPPolicySpec{EvaluationFailure: FailureDeny, Spread: &Spread{}, LoadBalancers: &LoadBalancers{}},
 		},
@@ -32,13 +32,18 @@ func TestDefaultSetsOnlyWhatIsTheSameForEveryPolicy(t *testing.T) {
 	}
 }
 
-func TestValidateTellsWhatIsWrongAndWhere(t *testing.T) {
+func TestValidateReportsPathAndError(t *testing.T) {
 	t.Parallel()
 	const (
-		subdomain = `a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with ` +
-			`an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`
-		label = `a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with ` +
-			`an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')`
+		subdomain = `a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', ` +
+			`and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is ` +
+			`'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`
+		label = `a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start ` +
+			`and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is ` +
+			`'[a-z0-9]([-a-z0-9]*[a-z0-9])?')`
+		labelValue = `a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and ` +
+			`must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used ` +
+			`for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')`
 	)
 	parameters := func(text string) *runtime.RawExtension { return &runtime.RawExtension{Raw: []byte(text)} }
 	tests := map[string]struct {
@@ -56,11 +61,11 @@ func TestValidateTellsWhatIsWrongAndWhere(t *testing.T) {
 		},
 		"a namespace": {
 			func(p *SourceIPPolicy) { p.Namespace = "edge" },
-			[]string{`metadata.namespace: Forbidden: a SourceIPPolicy is cluster-scoped; remove it`},
+			[]string{`metadata.namespace: Forbidden: a SourceIPPolicy is cluster-scoped; remove the namespace`},
 		},
-		"an empty match":         {func(p *SourceIPPolicy) { p.Spec.Match = &Match{} }, nil},
-		"a match of every field": {func(p *SourceIPPolicy) { p.Spec.Match = wholeMatch() }, nil},
-		"selectors of unknown operators and a namespace that can be none": {
+		"an empty match":                {func(p *SourceIPPolicy) { p.Spec.Match = &Match{} }, nil},
+		"a match that sets every field": {func(p *SourceIPPolicy) { p.Spec.Match = wholeMatch() }, nil},
+		"invalid selectors and an invalid namespace": {
 			func(p *SourceIPPolicy) {
 				p.Spec.Match = &Match{
 					NamespaceSelector: &metav1.LabelSelector{
@@ -72,33 +77,32 @@ func TestValidateTellsWhatIsWrongAndWhere(t *testing.T) {
 			},
 			[]string{
 				`spec.match.namespaceSelector.matchExpressions[0].operator: Invalid value: "Equals": not a valid selector operator`,
-				`spec.match.objectSelector.matchLabels: Invalid value: "b c": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', ` +
-					`and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')`,
+				`spec.match.objectSelector.matchLabels: Invalid value: "b c": ` + labelValue,
 				`spec.match.excludeNamespaces[1]: Invalid value: "Kube": ` + label,
 			},
 		},
-		"a rule of every mode": {func(p *SourceIPPolicy) {
+		"a rule in every mode": {func(p *SourceIPPolicy) {
 			for _, mode := range Modes {
 				p.Spec.Rules = append(p.Spec.Rules, RuleMode{ID: strings.ToLower(string(mode)), Mode: mode})
 			}
 		}, nil},
-		"rules without an id, given twice, of no mode or of one that is not": {
+		"rules without an id, listed twice, without a mode or in an unknown mode": {
 			func(p *SourceIPPolicy) {
 				p.Spec.Rules = []RuleMode{{"", ModeDeny}, {"a", ModeDeny}, {"a", ModeWarn}, {"b", ""}, {"c", "deny"}}
 			},
 			[]string{
-				`spec.rules[0].id: Required value: name a rule, as "sourceward rules" lists them`,
-				`spec.rules[2].id: Duplicate value: "a": give each rule one mode; remove one`,
+				`spec.rules[0].id: Required value: set the id of a rule; "sourceward rules" lists them`,
+				`spec.rules[2].id: Duplicate value: "a": list each rule once`,
 				`spec.rules[3].mode: Unsupported value: "": supported values: "Off", "Audit", "Warn", "Deny", "Mutate"`,
 				`spec.rules[4].mode: Unsupported value: "deny": supported values: "Off", "Audit", "Warn", "Deny", "Mutate"`,
 			},
 		},
 		"an empty spread": {func(p *SourceIPPolicy) { p.Spec.Spread = &Spread{} }, nil},
-		"a whole spread": {
+		"a spread that sets every field": {
 			func(p *SourceIPPolicy) { p.Spec.Spread = &Spread{StrategyPodAntiAffinity, DoNotSchedule, 1} },
 			nil,
 		},
-		"a spread that does not exist": {
+		"unknown values in a spread": {
 			func(p *SourceIPPolicy) { p.Spec.Spread = &Spread{"Even", "Never", -1} },
 			[]string{
 				`spec.spread.strategy: Unsupported value: "Even": supported values: "TopologySpread", "PodAntiAffinity"`,
@@ -115,10 +119,10 @@ func TestValidateTellsWhatIsWrongAndWhere(t *testing.T) {
 			func(p *SourceIPPolicy) { p.Spec.Parameters = parameters(`null`) },
 			[]string{`spec.parameters: Invalid value: "null": must be an object`},
 		},
-		"a probe window of no seconds": {func(p *SourceIPPolicy) {
+		"a probe window of 0 seconds": {func(p *SourceIPPolicy) {
 			p.Spec.Parameters = parameters(`{"probeWindowSeconds": 0}`)
 		}, nil},
-		"a probe window that is a text": {
+		"a probe window that is a string": {
 			func(p *SourceIPPolicy) { p.Spec.Parameters = parameters(`{"probeWindowSeconds": "30s"}`) },
 			[]string{`spec.parameters.probeWindowSeconds: Invalid value: "30s": must be a number of seconds, at least 0`},
 		},
@@ -126,25 +130,25 @@ func TestValidateTellsWhatIsWrongAndWhere(t *testing.T) {
 			func(p *SourceIPPolicy) { p.Spec.Parameters = parameters(`{"probeWindowSeconds": null}`) },
 			[]string{`spec.parameters.probeWindowSeconds: Invalid value: null: must be a number of seconds, at least 0`},
 		},
-		"a probe window of less than no seconds": {
+		"a negative probe window": {
 			func(p *SourceIPPolicy) { p.Spec.Parameters = parameters(`{"probeWindowSeconds": -1}`) },
 			[]string{`spec.parameters.probeWindowSeconds: Invalid value: -1: must be a number of seconds, at least 0`},
 		},
-		"modules without a name, given twice, or empty": {
+		"modules without a name, with the same name, or empty": {
 			func(p *SourceIPPolicy) {
 				p.Spec.Rego = []RegoModule{{"", "package a"}, {"a.rego", "package a"}, {"a.rego", " \n"}}
 			},
 			[]string{
 				`spec.rego[0].name: Required value: name the module, for example corp.rego`,
-				`spec.rego[2].name: Duplicate value: "a.rego": name each module once; rename one`,
-				`spec.rego[2].module: Required value: write a Rego module of a package below sourceward.custom`,
+				`spec.rego[2].name: Duplicate value: "a.rego": give each module its own name`,
+				`spec.rego[2].module: Required value: write a Rego module in a package sourceward.custom.<name>`,
 			},
 		},
-		"an evaluation failure that does not exist": {
+		"an unknown evaluationFailure": {
 			func(p *SourceIPPolicy) { p.Spec.EvaluationFailure = "Fail" },
 			[]string{`spec.evaluationFailure: Unsupported value: "Fail": supported values: "Deny", "Warn", "Ignore"`},
 		},
-		"exemptions that do not exist": {
+		"unknown exemptions": {
 			func(p *SourceIPPolicy) { p.Spec.Exemptions = "All" },
 			[]string{`spec.exemptions: Unsupported value: "All": supported values: "Objects", "Namespaces", "None"`},
 		},
@@ -176,7 +180,7 @@ func wholeMatch() *Match {
 	}
 }
 
-func TestEveryValueThatIsListedIsValid(t *testing.T) {
+func TestEveryListedValueIsValid(t *testing.T) {
 	t.Parallel()
 	var specs []SourceIPPolicySpec
 	for _, strategy := range SpreadStrategies {
@@ -195,7 +199,7 @@ func TestEveryValueThatIsListedIsValid(t *testing.T) {
 		policy := SourceIPPolicy{ObjectMeta: metav1.ObjectMeta{Name: "edge"}, Spec: spec}
 		policy.Default()
 		if errs := policy.Validate(); errs != nil {
-			t.Errorf("Validate() of %+v gives %v", spec, errs)
+			t.Errorf("Validate() of %+v = %v, want nil", spec, errs)
 		}
 	}
 }

@@ -8,57 +8,61 @@ import (
 // Kind is the kind of a SourceIPPolicy.
 const Kind = "SourceIPPolicy"
 
-// Annotations on other people's objects, and their values.
+// Annotations that users set on Services, workloads and Namespaces, and their values.
 const (
-	// AnnotationSourceIP on a Service says what its owner wants: "preserve" (the pods must see the
-	// client's address) or "ignore" (Sourceward never asks for Local here).
+	// AnnotationSourceIP on a Service says whether its pods need the client's address. The value is SourceIPPreserve
+	// or SourceIPIgnore.
 	AnnotationSourceIP = "sourceward.dev/source-ip"
 
-	// SourceIPPreserve and SourceIPIgnore are the two values of AnnotationSourceIP.
+	// SourceIPPreserve: the pods must see the client's address.
 	SourceIPPreserve = "preserve"
-	SourceIPIgnore   = "ignore"
+	// SourceIPIgnore: Sourceward never asks for Local on this Service.
+	SourceIPIgnore = "ignore"
 
-	// AnnotationExemptPrefix and a rule id make the annotation that exempts an object, or a whole
-	// Namespace, from that rule: "<reason>" or "<reason>; until=2027-03-31".
+	// AnnotationExemptPrefix, followed by a rule id, is the annotation that exempts an object, or every object in a
+	// Namespace, from that rule. The value is "<reason>" or "<reason>; until=2027-03-31".
 	AnnotationExemptPrefix = "exempt.sourceward.dev/"
 )
 
 // Conditions of a SourceIPPolicy, and their reasons.
 const (
-	// ConditionReady: the observed generation is in force.
+	// ConditionReady is True if the observed generation is in force.
 	ConditionReady = "Ready"
-	// ConditionDegraded: it is not, because it does not compile.
+	// ConditionDegraded is True if the observed generation is not in force, because it does not compile.
 	ConditionDegraded = "Degraded"
 
-	// ReasonCompiled: it compiles.
+	// ReasonCompiled: the observed generation compiles.
 	ReasonCompiled = "Compiled"
-	// ReasonCompileFailed: it does not; the message says why, with module, line and column.
+	// ReasonCompileFailed: the observed generation does not compile. The message has the module, line and column.
 	ReasonCompileFailed = "CompileFailed"
-	// ReasonFormerInForce: a former generation is in force in its place.
+	// ReasonFormerInForce: the observed generation does not compile, and an earlier one is still in force.
 	ReasonFormerInForce = "FormerInForce"
-	// ReasonNotInForce: nothing of the policy is in force.
+	// ReasonNotInForce: the observed generation does not compile, and no generation of the policy is in force.
 	ReasonNotInForce = "NotInForce"
 )
 
-// Bounds of a policy. Validate holds them, and so does the API server, by the schema of the kind, but for those in bytes.
+// Bounds of a policy. Validate checks all of them. The API server checks them too, by the schema of the kind, except
+// for MaxRego and MaxParameters.
 const (
 	MaxRules = 128
-	// MaxRuleID and MaxModuleName are in characters.
+	// MaxRuleID and MaxModuleName count characters in the schema, and bytes in Validate.
 	MaxRuleID            = 63
 	MaxModuleName        = 253
 	MaxExcludeNamespaces = 1000
 	MaxClasses           = 256
 	MaxRegoModules       = 32
-	// MaxRegoModule is in characters.
+	// MaxRegoModule counts characters.
 	MaxRegoModule = 128 * 1024
-	// MaxRego is in bytes, of all modules together: etcd takes 1.5 MiB of an object.
+	// MaxRego counts the bytes of all modules together. It keeps a policy below the 1.5 MiB that etcd accepts for an
+	// object.
 	MaxRego = 512 * 1024
-	// MaxParameters is in bytes of JSON.
+	// MaxParameters counts bytes of JSON.
 	MaxParameters = 64 * 1024
 )
 
-// ParameterProbeWindowSeconds is the parameter that the rule no-drain-window reads: how many seconds, as a number of at least 0, a load
-// balancer takes to leave a node without pods. Where no policy sets it, it is DefaultProbeWindowSeconds.
+// ParameterProbeWindowSeconds is the key of spec.parameters that the rule no-drain-window reads: how many seconds a
+// load balancer takes to stop sending traffic to a node without pods. The value is a number, at least 0. If no policy
+// sets it, it is DefaultProbeWindowSeconds.
 const (
 	ParameterProbeWindowSeconds = "probeWindowSeconds"
 	DefaultProbeWindowSeconds   = 30
@@ -67,89 +71,124 @@ const (
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=sip
 // +kubebuilder:subresource:status
-// +kubebuilder:printcolumn:name=Priority,type=integer,JSONPath=`.spec.priority`
-// +kubebuilder:printcolumn:name=Ready,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
-// +kubebuilder:printcolumn:name=Reason,type=string,JSONPath=`.status.conditions[?(@.type=="Degraded")].reason`
-// +kubebuilder:printcolumn:name=Own-Rules,type=string,JSONPath=`.status.rules`,priority=1
-// +kubebuilder:printcolumn:name=Message,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
-// +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name=Priority,type=integer,JSONPath=`.spec.priority`,description="Order among the policies that match an object: higher first, then by name."
+// +kubebuilder:printcolumn:name=Ready,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="True if the observed generation is in force."
+// +kubebuilder:printcolumn:name=Reason,type=string,JSONPath=`.status.conditions[?(@.type=="Degraded")].reason`,description="Compiled, or why the observed generation is not in force: FormerInForce or NotInForce."
+// +kubebuilder:printcolumn:name=Own-Rules,type=string,JSONPath=`.status.rules`,priority=1,description="Ids of the rules that the policy's own Rego declares."
+// +kubebuilder:printcolumn:name=Message,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1,description="Message of the condition Ready: the generation in force, or the compile errors."
+// +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`,description="Time since the policy was created."
 
-// SourceIPPolicy steers the rules of Sourceward for the objects that it matches, and may bring
-// rules of its own in Rego. It is cluster-scoped. The dry-run binary reads the same YAML.
+// SourceIPPolicy configures the rules of Sourceward for the objects that it matches, and can add rules written in
+// Rego. It is cluster-scoped. The webhook and the dry-run binary read the same YAML.
 type SourceIPPolicy struct {
-	metav1.TypeMeta   `json:",inline"`
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.TypeMeta `json:",inline"`
 
-	Spec   SourceIPPolicySpec   `json:"spec,omitempty"`
-	Status SourceIPPolicyStatus `json:"status,omitempty"`
+	// metadata is the standard metadata of an object.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+
+	// spec is the configuration. An empty spec matches every object and sets nothing.
+	//
+	// If several policies match an object, each setting comes from the first policy that sets it, in order of priority
+	// and then name. The settings are: the mode of each rule, each field of spread, each top-level key of parameters,
+	// exemptions, loadBalancers.default and each key of loadBalancers.classes. The Rego of every matching policy runs.
+	// +optional
+	Spec SourceIPPolicySpec `json:"spec,omitzero"`
+
+	// status is written by the webhook. It is empty until the webhook has seen the policy.
+	// +optional
+	Status SourceIPPolicyStatus `json:"status,omitzero"`
 }
 
 // +kubebuilder:object:root=true
 
-// SourceIPPolicyList is what the API server answers to a list of SourceIPPolicy objects.
+// SourceIPPolicyList is a list of SourceIPPolicy objects.
 type SourceIPPolicyList struct {
 	metav1.TypeMeta `json:",inline"`
-	metav1.ListMeta `json:"metadata,omitempty"`
 
+	// metadata is the standard metadata of a list.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitzero"`
+
+	// items are the policies.
+	// +required
 	Items []SourceIPPolicy `json:"items"`
 }
 
-// SourceIPPolicySpec is what its author wants. The empty spec matches everything and sets nothing.
-//
-// Where several policies match an object, each setting comes from the first policy that sets it, by
-// priority and then by name. A setting is: the mode of one rule, each field of spread, each
-// top-level key of parameters, exemptions, and each entry of loadBalancers. Rego is additive.
+// SourceIPPolicySpec is the configuration of a policy. The zero value matches every object and sets nothing.
 type SourceIPPolicySpec struct {
-	// Priority orders policies that match the same object: higher first, then by name. The default is 0.
+	// priority orders the policies that match the same object: higher first, then by name. The default is 0.
 	// +kubebuilder:default=0
+	// +optional
 	Priority int32 `json:"priority,omitempty"`
 
-	// Match says which objects the policy is about. Omitted, it is about all.
+	// match selects the objects this policy applies to: those that match all of its fields. If omitted, the policy
+	// applies to all objects.
+	// +optional
 	Match *Match `json:"match,omitempty"`
 
-	// Rules sets the modes of rules. A rule that is not listed keeps its mode.
+	// rules sets the modes of at most 128 rules. A rule that is not listed keeps the mode that it has without this
+	// policy.
 	// +listType=map
 	// +listMapKey=id
 	// +kubebuilder:validation:MaxItems=128
+	// +optional
 	Rules []RuleMode `json:"rules,omitempty"`
 
-	// Spread says how workloads behind a Local Service are to be spread when Sourceward repairs them.
+	// spread sets how Sourceward spreads the pods of a workload behind a Local Service when it repairs the workload. A
+	// field that is omitted is not set by this policy. A spread that Rego asks for takes precedence.
+	// +optional
 	Spread *Spread `json:"spread,omitempty"`
 
-	// Parameters is a free-form object that Rego reads as input.parameters. The rule no-drain-window reads probeWindowSeconds of it:
-	// a number of at least 0, the default is 30.
+	// parameters is a free-form object of at most 65536 bytes of JSON. This policy's own Rego reads it as
+	// input.parameters. The built-in rule no-drain-window reads probeWindowSeconds: how many seconds a load balancer
+	// takes to stop sending traffic to a node without pods, a number of at least 0. If no matching policy sets it, it
+	// is 30.
 	// +kubebuilder:pruning:PreserveUnknownFields
+	// +optional
 	Parameters *runtime.RawExtension `json:"parameters,omitempty"`
 
-	// Rego lists the policy's own modules. They are compiled together, apart from those of other
-	// policies, and run only for objects that the policy matches.
+	// rego lists this policy's own Rego modules: at most 32, and at most 524288 bytes together. They are compiled
+	// together, separately from the modules of other policies, and run only for objects that this policy matches.
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=32
+	// +optional
 	Rego []RegoModule `json:"rego,omitempty"`
 
-	// EvaluationFailure is what happens to an object for which this policy's Rego could not be
-	// evaluated. The default is Warn.
+	// evaluationFailure is what happens to a request for an object if this policy's Rego cannot be evaluated for it.
+	// Deny refuses the request, Warn allows it with a warning, and Ignore allows it without one. "sourceward check"
+	// always reports the failure, as a finding of the rule policy-not-evaluated. The default is Warn.
 	// +kubebuilder:default=Warn
+	// +optional
 	EvaluationFailure EvaluationFailure `json:"evaluationFailure,omitempty"`
 
-	// Exemptions says whose exemption annotations count. Where no policy sets it, Objects.
+	// exemptions sets which exemption annotations count: Objects means those on the object and on its Namespace,
+	// Namespaces only those on the Namespace, and None ignores all of them. If no matching policy sets it, it is
+	// Objects.
+	// +optional
 	Exemptions Exemptions `json:"exemptions,omitempty"`
 
-	// LoadBalancers names the load balancers of the cluster where no annotation tells.
+	// loadBalancers names the providers of the cluster's load balancers, for Services whose annotations do not show
+	// the provider.
+	// +optional
 	LoadBalancers *LoadBalancers `json:"loadBalancers,omitempty"`
 }
 
-// Match selects objects. Its parts are ANDed; a part that is omitted selects all.
+// Match selects the objects that match all of its fields. A field that is omitted matches every object.
 type Match struct {
-	// NamespaceSelector selects by the labels of the object's Namespace.
+	// namespaceSelector selects objects by the labels of their Namespace. If omitted, it selects all objects.
+	// +optional
 	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
-	// ObjectSelector selects by the labels of the object itself.
+	// objectSelector selects objects by their own labels. If omitted, it selects all objects.
+	// +optional
 	ObjectSelector *metav1.LabelSelector `json:"objectSelector,omitempty"`
-	// ExcludeNamespaces are names of Namespaces that the policy is not about.
+	// excludeNamespaces lists the names of the Namespaces this policy does not apply to, at most 1000.
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1000
 	// +kubebuilder:validation:items:MaxLength=63
 	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +optional
 	ExcludeNamespaces []string `json:"excludeNamespaces,omitempty"`
 }
 
@@ -157,12 +196,16 @@ type Match struct {
 // +kubebuilder:validation:XValidation:rule="self.mode != 'Mutate' || self.id in ['source-ip-needs-local', 'unspread-behind-local', 'ineffective-spread']",message="this rule cannot be repaired at admission; use Off, Audit, Warn or Deny"
 // +kubebuilder:validation:XValidation:rule="self.id != 'policy-not-evaluated'",message="the mode of policy-not-evaluated is spec.evaluationFailure; set that"
 type RuleMode struct {
-	// ID is a rule of the catalogue ("sourceward rules" lists them) or one that this policy's own
-	// Rego declares.
+	// id is the id of a built-in rule, as listed by "sourceward rules", or of a rule that this policy's own Rego
+	// declares: 1 to 63 characters.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +required
 	ID string `json:"id"`
-	// Mode is what a finding of that rule does.
+	// mode is what a finding of the rule does. Off: the rule does not run. Audit: "sourceward check" reports the
+	// finding, and the webhook only counts it. Warn: the client sees a warning. Deny: the request is refused. Mutate:
+	// the object is repaired; only for rules that can be repaired at admission.
+	// +required
 	Mode Mode `json:"mode"`
 }
 
@@ -171,47 +214,53 @@ type RuleMode struct {
 // Mode is what a finding does to the request that caused it.
 type Mode string
 
-// The modes, from none to all.
+// The modes.
 const (
 	// ModeOff: the rule does not run.
 	ModeOff Mode = "Off"
-	// ModeAudit: the finding is reported by audit and check, and not at admission.
+	// ModeAudit: the finding is reported by the dry-run binary, and only counted at admission.
 	ModeAudit Mode = "Audit"
-	// ModeWarn: the author of the request sees a warning.
+	// ModeWarn: the client sees a warning.
 	ModeWarn Mode = "Warn"
 	// ModeDeny: the request is refused.
 	ModeDeny Mode = "Deny"
-	// ModeMutate: the request is repaired. Only for rules that the catalogue calls mutable.
+	// ModeMutate: the object is repaired. Only the rules that the catalogue calls mutable can have this mode.
 	ModeMutate Mode = "Mutate"
 )
 
 // Modes lists all modes.
 var Modes = []Mode{ModeOff, ModeAudit, ModeWarn, ModeDeny, ModeMutate}
 
-// Spread says how a workload is to be spread over nodes. A field that is omitted is not set by this
-// policy; the built-in values are TopologySpread, ScheduleAnyway and 1.
+// Spread sets how the pods of a workload are spread over nodes. A field with its zero value is not set; the built-in
+// values are TopologySpread, ScheduleAnyway and 1.
 type Spread struct {
-	// Strategy is the means.
+	// strategy is how the pods are kept apart: TopologySpread adds a topology spread constraint on
+	// kubernetes.io/hostname, and PodAntiAffinity adds a pod anti-affinity term on it. If no matching policy sets it,
+	// it is TopologySpread.
+	// +optional
 	Strategy SpreadStrategy `json:"strategy,omitempty"`
-	// WhenUnsatisfiable is how hard it is meant, in the words of a topology spread constraint. For
-	// PodAntiAffinity, ScheduleAnyway makes a preferred term of weight 100, DoNotSchedule a required one.
+	// whenUnsatisfiable is what the scheduler does with a pod that would break the spread: ScheduleAnyway schedules it
+	// all the same, and DoNotSchedule leaves it Pending. For PodAntiAffinity, ScheduleAnyway means a preferred term of
+	// weight 100, and DoNotSchedule a required term. If no matching policy sets it, it is ScheduleAnyway.
+	// +optional
 	WhenUnsatisfiable WhenUnsatisfiable `json:"whenUnsatisfiable,omitempty"`
-	// MaxSkew is the difference in pods that two nodes may have, at least 1. PodAntiAffinity has no
-	// use for it.
+	// maxSkew is the largest allowed difference between the numbers of pods on two nodes, at least 1. PodAntiAffinity
+	// ignores it. If no matching policy sets it, it is 1.
 	// +kubebuilder:validation:Minimum=1
+	// +optional
 	MaxSkew int32 `json:"maxSkew,omitempty"`
 }
 
 // +kubebuilder:validation:Enum=TopologySpread;PodAntiAffinity
 
-// SpreadStrategy is the means by which pods are spread over nodes.
+// SpreadStrategy is how pods are spread over nodes.
 type SpreadStrategy string
 
 // The spread strategies.
 const (
-	// StrategyTopologySpread: a topology spread constraint on kubernetes.io/hostname.
+	// StrategyTopologySpread is a topology spread constraint on kubernetes.io/hostname.
 	StrategyTopologySpread SpreadStrategy = "TopologySpread"
-	// StrategyPodAntiAffinity: a pod anti-affinity term on kubernetes.io/hostname.
+	// StrategyPodAntiAffinity is a pod anti-affinity term on kubernetes.io/hostname.
 	StrategyPodAntiAffinity SpreadStrategy = "PodAntiAffinity"
 )
 
@@ -220,14 +269,14 @@ var SpreadStrategies = []SpreadStrategy{StrategyTopologySpread, StrategyPodAntiA
 
 // +kubebuilder:validation:Enum=ScheduleAnyway;DoNotSchedule
 
-// WhenUnsatisfiable is what the scheduler does when the spread cannot be kept.
+// WhenUnsatisfiable is what the scheduler does with a pod that would break the spread.
 type WhenUnsatisfiable string
 
-// The values are those of a topology spread constraint.
+// The values are those of whenUnsatisfiable in a topology spread constraint.
 const (
-	// ScheduleAnyway: the spread is a preference.
+	// ScheduleAnyway: the pod is scheduled; the spread is only a preference.
 	ScheduleAnyway WhenUnsatisfiable = "ScheduleAnyway"
-	// DoNotSchedule: a pod that would break the spread stays Pending.
+	// DoNotSchedule: the pod stays Pending.
 	DoNotSchedule WhenUnsatisfiable = "DoNotSchedule"
 )
 
@@ -236,29 +285,32 @@ var WhenUnsatisfiables = []WhenUnsatisfiable{ScheduleAnyway, DoNotSchedule}
 
 // RegoModule is one Rego file.
 type RegoModule struct {
-	// Name is the file name in messages, for example corp.rego; unique in its policy.
+	// name is the file name that messages show, for example corp.rego: 1 to 253 characters, unique in this policy.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +required
 	Name string `json:"name"`
-	// Module is the text, in Rego v1, of a package below sourceward.custom.
+	// module is the source of the module, in Rego v1: 1 to 131072 characters. Its package is
+	// sourceward.custom.<name>.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=131072
+	// +required
 	Module string `json:"module"`
 }
 
 // +kubebuilder:validation:Enum=Deny;Warn;Ignore
 
-// EvaluationFailure is what a fault of a policy's Rego does to the object under review. It is always
-// a finding of the rule policy-not-evaluated; this is that finding's mode.
+// EvaluationFailure is what happens to a request if a policy's Rego cannot be evaluated for its object. The failure
+// is always a finding of the rule policy-not-evaluated; EvaluationFailure sets the mode of that finding.
 type EvaluationFailure string
 
-// The evaluation failures.
+// The values of EvaluationFailure.
 const (
-	// FailureDeny refuses the request.
+	// FailureDeny: the request is refused.
 	FailureDeny EvaluationFailure = "Deny"
-	// FailureWarn warns its author.
+	// FailureWarn: the client sees a warning.
 	FailureWarn EvaluationFailure = "Warn"
-	// FailureIgnore leaves it to audit and check to report.
+	// FailureIgnore: the finding is reported by the dry-run binary, and only counted at admission.
 	FailureIgnore EvaluationFailure = "Ignore"
 )
 
@@ -267,40 +319,48 @@ var EvaluationFailures = []EvaluationFailure{FailureDeny, FailureWarn, FailureIg
 
 // +kubebuilder:validation:Enum=Objects;Namespaces;None
 
-// Exemptions says whose exemption annotations count.
+// Exemptions is which exemption annotations count.
 type Exemptions string
 
 // The scopes of exemptions.
 const (
-	// ExemptionsObjects: an annotation on the object or on its Namespace.
+	// ExemptionsObjects: annotations on the object and on its Namespace count.
 	ExemptionsObjects Exemptions = "Objects"
-	// ExemptionsNamespaces: only an annotation on the Namespace.
+	// ExemptionsNamespaces: only annotations on the Namespace count.
 	ExemptionsNamespaces Exemptions = "Namespaces"
-	// ExemptionsNone: no annotation exempts anything.
+	// ExemptionsNone: no annotation counts.
 	ExemptionsNone Exemptions = "None"
 )
 
 // ExemptionScopes lists all scopes.
 var ExemptionScopes = []Exemptions{ExemptionsObjects, ExemptionsNamespaces, ExemptionsNone}
 
-// LoadBalancers names providers ("sourceward" ships their data) where a Service does not tell.
+// LoadBalancers names the providers of the load balancers of a cluster.
 type LoadBalancers struct {
-	// Default is the provider of LoadBalancer Services whose class is not in Classes.
+	// default is the provider of Services of type LoadBalancer whose spec.loadBalancerClass is empty or not in
+	// classes. "sourceward check --help" lists the names of the providers.
+	// +optional
 	Default string `json:"default,omitempty"`
-	// Classes maps spec.loadBalancerClass to a provider.
+	// classes maps a spec.loadBalancerClass to a provider, for at most 256 classes. "sourceward check --help" lists the
+	// names of the providers.
 	// +kubebuilder:validation:MaxProperties=256
+	// +optional
 	Classes map[string]string `json:"classes,omitempty"`
 }
 
-// SourceIPPolicyStatus is what the webhook makes of a policy. It is empty until it has seen it.
+// SourceIPPolicyStatus is what the webhook reports about a policy. It is empty until the webhook has seen the policy.
 type SourceIPPolicyStatus struct {
-	// ObservedGeneration is the generation that the conditions speak of.
+	// observedGeneration is the metadata.generation that the conditions describe.
+	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Rules are the ids of the rules that the policy's own Rego declares, as far as it is in force.
+	// rules lists the ids of the rules that this policy's own Rego declares, in the generation that is in force.
 	// +listType=set
+	// +optional
 	Rules []string `json:"rules,omitempty"`
-	// Conditions are the policy's latest conditions, by type: Ready and Degraded.
+	// conditions lists the latest conditions of the policy by type. Ready is True if the observed generation is in
+	// force. Degraded is True if it is not, because it does not compile.
 	// +listType=map
 	// +listMapKey=type
+	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }

@@ -11,16 +11,16 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Default fills in what the author left out and what has one value for every policy. Settings stay
-// unset: a policy that says nothing of them leaves them to the next one.
+// Default sets the fields whose default does not depend on other policies. Settings stay unset: a setting that this
+// policy does not set comes from the next policy that matches, or is built in.
 func (p *SourceIPPolicy) Default() {
 	if p.Spec.EvaluationFailure == "" {
 		p.Spec.EvaluationFailure = FailureWarn
 	}
 }
 
-// Validate returns what is wrong with the form of a defaulted policy, in the order of its fields;
-// nil when nothing is. Whether its rule ids exist and its Rego compiles is not looked at here.
+// Validate returns the errors in the form of a defaulted policy, in the order of its fields, or nil if there are none.
+// It does not check that rule ids exist or that Rego compiles; the package policies/bundle does.
 func (p *SourceIPPolicy) Validate() field.ErrorList {
 	var errs field.ErrorList
 
@@ -33,7 +33,8 @@ func (p *SourceIPPolicy) Validate() field.ErrorList {
 		}
 	}
 	if p.Namespace != "" {
-		errs = append(errs, field.Forbidden(metadata.Child("namespace"), "a SourceIPPolicy is cluster-scoped; remove it"))
+		errs = append(errs, field.Forbidden(metadata.Child("namespace"),
+			"a SourceIPPolicy is cluster-scoped; remove the namespace"))
 	}
 
 	spec := field.NewPath("spec")
@@ -44,7 +45,8 @@ func (p *SourceIPPolicy) Validate() field.ErrorList {
 	if p.Spec.Parameters != nil {
 		var object map[string]any
 		if err := json.Unmarshal(p.Spec.Parameters.Raw, &object); err != nil || object == nil {
-			errs = append(errs, field.Invalid(spec.Child("parameters"), string(p.Spec.Parameters.Raw), "must be an object"))
+			errs = append(errs, field.Invalid(spec.Child("parameters"), string(p.Spec.Parameters.Raw),
+				"must be an object"))
 		}
 		if window, ok := object[ParameterProbeWindowSeconds]; ok {
 			if seconds, ok := window.(float64); !ok || seconds < 0 {
@@ -81,8 +83,10 @@ func (m *Match) validate(path *field.Path) field.ErrorList {
 	}
 	var errs field.ErrorList
 	options := metav1validation.LabelSelectorValidationOptions{}
-	errs = append(errs, metav1validation.ValidateLabelSelector(m.NamespaceSelector, options, path.Child("namespaceSelector"))...)
-	errs = append(errs, metav1validation.ValidateLabelSelector(m.ObjectSelector, options, path.Child("objectSelector"))...)
+	errs = append(errs, metav1validation.ValidateLabelSelector(m.NamespaceSelector, options,
+		path.Child("namespaceSelector"))...)
+	errs = append(errs, metav1validation.ValidateLabelSelector(m.ObjectSelector, options,
+		path.Child("objectSelector"))...)
 	errs = append(errs, atMost(path.Child("excludeNamespaces"), len(m.ExcludeNamespaces), MaxExcludeNamespaces)...)
 	for i, name := range m.ExcludeNamespaces {
 		for _, problem := range validation.IsDNS1123Label(name) {
@@ -99,11 +103,11 @@ func validateRuleModes(rules []RuleMode, path *field.Path) field.ErrorList {
 		at := path.Index(i)
 		switch {
 		case rule.ID == "":
-			errs = append(errs, field.Required(at.Child("id"), `name a rule, as "sourceward rules" lists them`))
+			errs = append(errs, field.Required(at.Child("id"), `set the id of a rule; "sourceward rules" lists them`))
 		case len(rule.ID) > MaxRuleID:
 			errs = append(errs, field.TooLong(at.Child("id"), "", MaxRuleID))
 		case seen[rule.ID]:
-			errs = append(errs, duplicate(at.Child("id"), rule.ID, "give each rule one mode; remove one"))
+			errs = append(errs, duplicate(at.Child("id"), rule.ID, "list each rule once"))
 		}
 		seen[rule.ID] = true
 		errs = append(errs, oneOf(at.Child("mode"), rule.Mode, Modes)...)
@@ -141,11 +145,11 @@ func validateRego(modules []RegoModule, path *field.Path) field.ErrorList {
 		case len(module.Name) > MaxModuleName:
 			errs = append(errs, field.TooLong(at.Child("name"), "", MaxModuleName))
 		case seen[module.Name]:
-			errs = append(errs, duplicate(at.Child("name"), module.Name, "name each module once; rename one"))
+			errs = append(errs, duplicate(at.Child("name"), module.Name, "give each module its own name"))
 		}
 		seen[module.Name] = true
 		if strings.TrimSpace(module.Module) == "" {
-			errs = append(errs, field.Required(at.Child("module"), "write a Rego module of a package below sourceward.custom"))
+			errs = append(errs, field.Required(at.Child("module"), "write a Rego module in a package sourceward.custom.<name>"))
 		}
 		if utf8.RuneCountInString(module.Module) > MaxRegoModule {
 			errs = append(errs, field.TooLong(at.Child("module"), "", MaxRegoModule))
@@ -164,9 +168,9 @@ func oneOf[T ~string](path *field.Path, value T, allowed []T) field.ErrorList {
 	return field.ErrorList{field.NotSupported(path, value, allowed)}
 }
 
-// duplicate is field.Duplicate with what to do about it.
-func duplicate(at *field.Path, value, remedy string) *field.Error {
+// duplicate returns the error field.Duplicate with a fix.
+func duplicate(at *field.Path, value, fix string) *field.Error {
 	err := field.Duplicate(at, value)
-	err.Detail = remedy
+	err.Detail = fix
 	return err
 }
