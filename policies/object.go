@@ -7,54 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
-	"slices"
-	"strings"
 	"sync"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
-
-// Ref names one object of a cluster.
-type Ref struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-	Namespace  string `json:"namespace,omitempty"`
-	Name       string `json:"name"`
-}
-
-// String is the form of messages: Service edge/web.
-func (r Ref) String() string {
-	if r.Namespace == "" {
-		return r.Kind + " " + r.Name
-	}
-	return r.Kind + " " + r.Namespace + "/" + r.Name
-}
-
-// group is the API group: the same object may be known by several versions.
-func (r Ref) group() string {
-	if group, _, ok := strings.Cut(r.APIVersion, "/"); ok {
-		return group
-	}
-	return ""
-}
-
-func (r Ref) compare(s Ref) int {
-	if c := strings.Compare(r.Namespace, s.Namespace); c != 0 {
-		return c
-	}
-	if c := strings.Compare(r.Name, s.Name); c != 0 {
-		return c
-	}
-	if c := strings.Compare(r.Kind, s.Kind); c != 0 {
-		return c
-	}
-	return strings.Compare(r.APIVersion, s.APIVersion)
-}
 
 // Object is a Service or a workload, decoded once. It is never changed after NewObject or ReadObject made it.
 type Object struct {
@@ -131,7 +90,10 @@ func Judged(apiVersion, kind string) bool {
 	return ok
 }
 
-const serviceVersion = "v1"
+const (
+	serviceVersion = "v1"
+	kindService    = "Service"
+)
 
 // NewObject decodes a document. It takes content over, which must not be changed afterwards, and writes into it the
 // namespace "default" where it has none, and "" where a label or an annotation is null.
@@ -231,125 +193,9 @@ func (o *Object) labels() map[string]string {
 	return o.Workload.Labels
 }
 
-// nameOf is the name, or, of an object that the API server is still to name, "name-*".
-func nameOf(meta metav1.ObjectMeta) string {
-	if meta.Name == "" && meta.GenerateName != "" {
-		return meta.GenerateName + "*"
-	}
-	return meta.Name
-}
-
-// isGenerated tells whether the API server is still to name an object: another one of the same Ref then
-// is another object.
-func isGenerated(ref Ref) bool { return strings.HasSuffix(ref.Name, "*") }
-
 // is tells whether a neighbour is the object itself, or its former self.
 func (o *Object) is(w *Workload) bool {
 	return w == o.Workload || w.Namespace == o.Namespace && keyOf(w.Ref) == keyOf(o.Ref) && !isGenerated(w.Ref)
-}
-
-func serviceRef(service *corev1.Service) Ref {
-	return Ref{APIVersion: "v1", Kind: "Service", Namespace: service.Namespace, Name: nameOf(service.ObjectMeta)}
-}
-
-func serviceRefs(services []*corev1.Service) []Ref {
-	refs := make([]Ref, len(services))
-	for i, service := range services {
-		refs[i] = serviceRef(service)
-	}
-	return refs
-}
-
-// FieldError is a field whose value the API server could not decode.
-type FieldError struct {
-	// Path is the JSON Pointer of the field, without the indices of lists.
-	Path string
-	// Problem says what is wrong, for example: want a string, got a boolean; quote it.
-	Problem string
-}
-
-func (e *FieldError) Error() string { return e.Path + ": " + e.Problem }
-
-// Decode reads content into a typed object of Kubernetes. Unknown fields are ignored, as the API server
-// does. The error is non-nil when a field has a value that the API server could not decode; it is a
-// *FieldError where the field is known.
-func Decode(content map[string]any, into any) error {
-	err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, into)
-	if err == nil && !hasLargeNumber(content) {
-		return nil
-	}
-	// The converter does not say where, and wraps numbers that are too large for their field. The
-	// JSON decoder does neither, and this is not the common path.
-	raw, marshalErr := json.Marshal(content)
-	if marshalErr != nil {
-		return marshalErr
-	}
-	placed := json.Unmarshal(raw, reflect.New(reflect.TypeOf(into).Elem()).Interface())
-	return cmp.Or(fieldError(placed), err, placed)
-}
-
-// fieldError returns a *FieldError where an error of a JSON decoder tells the field, else nil.
-func fieldError(err error) error {
-	mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err)
-	if !ok {
-		return nil
-	}
-	return &FieldError{
-		Path:    "/" + strings.ReplaceAll(mismatch.Field, ".", "/"),
-		Problem: mismatchProblem(mismatch),
-	}
-}
-
-// hasLargeNumber tells whether a whole number in a document does not fit into 32 bits.
-func hasLargeNumber(value any) bool {
-	switch value := value.(type) {
-	case int64:
-		return value != int64(int32(value))
-	case map[string]any:
-		for _, member := range value {
-			if hasLargeNumber(member) {
-				return true
-			}
-		}
-	case []any:
-		return slices.ContainsFunc(value, hasLargeNumber)
-	}
-	return false
-}
-
-func mismatchProblem(mismatch *json.UnmarshalTypeError) string {
-	got, _, _ := strings.Cut(mismatch.Value, " ")
-	want := mismatch.Type.Kind()
-	switch want {
-	case reflect.String:
-		if got == "bool" || got == "number" {
-			return fmt.Sprintf("want a string, got %s; quote it", article(got))
-		}
-		return fmt.Sprintf("want a string, got %s", article(got))
-	case reflect.Slice:
-		return fmt.Sprintf("want a list, got %s", article(got))
-	case reflect.Bool:
-		return fmt.Sprintf("want true or false, got %s", article(got))
-	case reflect.Int32, reflect.Int64:
-		if number, ok := strings.CutPrefix(mismatch.Value, "number "); ok {
-			return fmt.Sprintf("want a whole number of %d bits, got %s", mismatch.Type.Bits(), number)
-		}
-		return fmt.Sprintf("want a whole number, got %s; write digits without quotes", article(got))
-	default:
-		return fmt.Sprintf("want an object, got %s", article(got))
-	}
-}
-
-func article(word string) string {
-	switch word {
-	case "array":
-		return "a list"
-	case "object":
-		return "an object"
-	case "bool":
-		return "a boolean"
-	}
-	return "a " + word
 }
 
 // lastApplied is kubectl's copy of what a user applied. It is large, and says nothing that the
@@ -380,5 +226,3 @@ func withoutLastApplied(annotations map[string]string) map[string]string {
 	delete(annotations, lastApplied)
 	return annotations
 }
-
-const kindService = "Service"
