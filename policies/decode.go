@@ -12,26 +12,27 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// FieldError is a field whose value the API server could not decode.
+// FieldError is a field with a value that the API server could not decode.
 type FieldError struct {
-	// Path is the JSON Pointer of the field, without the indices of lists.
+	// Path is the JSON Pointer of the field, without list indices.
 	Path string
-	// Problem says what is wrong, for example: want a string, got a boolean; quote it.
+	// Problem describes what is wrong and what to write, for example
+	//
+	//	want a string, got a boolean; quote it
 	Problem string
 }
 
 func (e *FieldError) Error() string { return e.Path + ": " + e.Problem }
 
-// Decode reads content into a typed object of Kubernetes. Unknown fields are ignored, as the API server
-// does. The error is non-nil when a field has a value that the API server could not decode; it is a
-// *FieldError where the field is known.
+// Decode decodes content into a typed Kubernetes object. It ignores unknown fields, as the API server does. The error
+// is non-nil when a field has a value that the API server could not decode. It is a *FieldError if the field is known.
 func Decode(content map[string]any, into any) error {
 	err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, into)
 	if err == nil && !hasLargeNumber(content) {
 		return nil
 	}
-	// The converter does not say where, and wraps numbers that are too large for their field. The
-	// JSON decoder does neither, and this is not the common path.
+	// The converter does not say which field is wrong, and lets numbers overflow that are too large for their field.
+	// The JSON decoder is slower but does neither. Few objects get here.
 	raw, marshalErr := json.Marshal(content)
 	if marshalErr != nil {
 		return marshalErr
@@ -40,7 +41,7 @@ func Decode(content map[string]any, into any) error {
 	return cmp.Or(fieldError(placed), err, placed)
 }
 
-// fieldError returns a *FieldError where an error of a JSON decoder tells the field, else nil.
+// fieldError returns a *FieldError if the error of a JSON decoder names the field, else nil.
 func fieldError(err error) error {
 	mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err)
 	if !ok {
@@ -52,7 +53,7 @@ func fieldError(err error) error {
 	}
 }
 
-// hasLargeNumber tells whether a whole number in a document does not fit into 32 bits.
+// hasLargeNumber reports whether a document has a whole number that does not fit into 32 bits.
 func hasLargeNumber(value any) bool {
 	switch value := value.(type) {
 	case int64:

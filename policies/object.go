@@ -15,33 +15,33 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
-// Object is a Service or a workload, decoded once. It is never changed after NewObject or ReadObject made it.
+// Object is a Service or a workload, decoded once. It does not change after NewObject or ReadObject returned it.
 type Object struct {
 	Ref
-	// Service is set if the object is a Service. It holds what a rule or a selector may read: no
-	// status, no managedFields, and not kubectl's copy of what was applied.
+	// Service is set if the object is a Service. It holds only what a rule or a selector may read: no
+	// status, no managedFields, and no last-applied annotation of kubectl.
 	Service *corev1.Service
 	// Workload is set if the object is of a workload kind.
 	Workload *Workload
 
-	// meta is the whole metadata of a Service: it tells how its fields came to be.
+	// meta is the whole metadata of a Service. It records which client set which field.
 	meta metav1.ObjectMeta
-	// content is made from raw, once, if raw is not nil. Both are nil for an object that was reduced.
+	// content is decoded from raw, once, if raw is not nil. Both are nil for a reduced object.
 	content map[string]any
 	raw     []byte
 	once    sync.Once
 }
 
-// Content is the whole document in JSON types, with the API server's defaults: what Rego reads as input.object. It must not
-// be changed.
+// Content returns the whole document in JSON types, with the API server's defaults. Rego reads it as input.object.
+// The caller must not change it.
 func (o *Object) Content() map[string]any {
 	if o.raw != nil {
-		// Most objects are judged without it.
+		// Decoded only when asked for: most objects are judged without it.
 		o.once.Do(func() {
 			decoder := json.NewDecoder(bytes.NewReader(o.raw))
-			decoder.UseNumber() // of which none is too large
+			decoder.UseNumber() // no number is too large for a json.Number
 			if err := decoder.Decode(&o.content); err != nil {
-				panic(err) // ReadObject has decoded it.
+				panic(err) // ReadObject has already decoded it.
 			}
 			complete(o.content, o.Ref)
 		})
@@ -49,8 +49,8 @@ func (o *Object) Content() map[string]any {
 	return o.content
 }
 
-// Patched returns the object after some operations. The error is non-nil when one does not apply, or when what it leaves
-// is no object that NewObject takes.
+// Patched returns a copy of the object with the operations applied. The error is non-nil when an operation does not
+// apply, or when NewObject rejects the result.
 func (o *Object) Patched(operations []PatchOperation) (*Object, error) {
 	document, err := json.Marshal(o)
 	if err != nil {
@@ -78,10 +78,10 @@ func (o *Object) Patched(operations []PatchOperation) (*Object, error) {
 	return patched, nil
 }
 
-// MarshalJSON writes the Content.
+// MarshalJSON returns the Content as JSON.
 func (o *Object) MarshalJSON() ([]byte, error) { return json.Marshal(o.Content()) }
 
-// Judged tells whether objects of an apiVersion and kind are judged, so that NewObject and ReadObject take them.
+// Judged reports whether objects of this apiVersion and kind are judged. NewObject and ReadObject accept only those.
 func Judged(apiVersion, kind string) bool {
 	if apiVersion == serviceVersion && kind == kindService {
 		return true
@@ -95,10 +95,10 @@ const (
 	kindService    = "Service"
 )
 
-// NewObject decodes a document. It takes content over, which must not be changed afterwards, and writes into it the
-// namespace "default" where it has none, and "" where a label or an annotation is null.
-// The error is non-nil when the document is of a kind that is not Judged, or when a field has a
-// value that the API server could not decode; it is a *FieldError where the field is known.
+// NewObject decodes a document. It takes ownership of content, which the caller must not change afterwards. It sets a
+// missing namespace in content to "default", and a label or annotation that is null to "".
+// The error is non-nil when the kind is not Judged, when the object has no name, or when a field has a value that the
+// API server could not decode. It is a *FieldError if the field is known.
 func NewObject(content map[string]any) (*Object, error) {
 	apiVersion, _ := content["apiVersion"].(string)
 	kind, _ := content["kind"].(string)
@@ -111,9 +111,9 @@ func NewObject(content map[string]any) (*Object, error) {
 	return object, nil
 }
 
-// ReadObject decodes an object as an API server sends it. It takes raw over, which must not be changed afterwards. A
-// namespace that is not empty is the object's, whatever it says itself.
-// The error is non-nil as that of NewObject.
+// ReadObject decodes an object as an API server sends it. It takes ownership of raw, which the caller must not change
+// afterwards. A namespace that is not empty overrides the one in raw.
+// The error is non-nil when raw is null, and in the same cases as that of NewObject.
 func ReadObject(apiVersion, kind, namespace string, raw []byte) (*Object, error) {
 	if bytes.Equal(bytes.TrimSpace(raw), []byte("null")) {
 		return nil, errors.New("want an object, got nothing")
@@ -154,12 +154,12 @@ func newObject(apiVersion, kind, namespace string, decode func(into any) error) 
 		return nil, fmt.Errorf("%s %s is not judged", apiVersion, kind)
 	}
 	if object.Name == "" {
-		return nil, &FieldError{Path: "/metadata/name", Problem: "want a name, got none; write one"}
+		return nil, &FieldError{Path: "/metadata/name", Problem: "want a name, got none; set one"}
 	}
 	return object, nil
 }
 
-// complete writes into a document what is known of it.
+// complete sets the fields of a document that the request, or a default, supplies.
 func complete(content map[string]any, ref Ref) {
 	content["apiVersion"], content["kind"] = ref.APIVersion, ref.Kind
 	metadata, ok := content["metadata"].(map[string]any)
@@ -171,13 +171,13 @@ func complete(content map[string]any, ref Ref) {
 		texts, _ := metadata[key].(map[string]any)
 		for name, text := range texts {
 			if text == nil {
-				texts[name] = "" // as the API server takes it
+				texts[name] = "" // as the API server decodes it
 			}
 		}
 	}
 }
 
-// annotations returns the object's own annotations.
+// annotations returns the object's own annotations, not those of its pods.
 func (o *Object) annotations() map[string]string {
 	if o.Service != nil {
 		return o.Service.Annotations
@@ -185,7 +185,7 @@ func (o *Object) annotations() map[string]string {
 	return o.Workload.Annotations
 }
 
-// labels returns the object's own labels.
+// labels returns the object's own labels, not those of its pods.
 func (o *Object) labels() map[string]string {
 	if o.Service != nil {
 		return o.Service.Labels
@@ -193,17 +193,17 @@ func (o *Object) labels() map[string]string {
 	return o.Workload.Labels
 }
 
-// is tells whether a neighbour is the object itself, or its former self.
+// is reports whether w is the object itself, in its present or its old state.
 func (o *Object) is(w *Workload) bool {
 	return w == o.Workload || w.Namespace == o.Namespace && keyOf(w.Ref) == keyOf(o.Ref) && !isGenerated(w.Ref)
 }
 
-// lastApplied is kubectl's copy of what a user applied. It is large, and says nothing that the
-// object does not.
+// lastApplied is the annotation in which kubectl keeps the manifest that a user applied. Reduced objects omit it: it is
+// large, and says nothing that the object does not.
 const lastApplied = corev1.LastAppliedConfigAnnotation
 
-// ReducedService is a Service without what no rule and no selector reads: of its metadata only names,
-// labels and annotations, and of it no status. It shares its spec with the original.
+// ReducedService returns a copy of a Service that holds only what rules and selectors read: its names, labels,
+// annotations and spec. The copy shares its spec with the original.
 func ReducedService(service *corev1.Service) *corev1.Service {
 	return &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},

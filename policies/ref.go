@@ -7,7 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Ref names one object of a cluster.
+// Ref identifies one object in a cluster.
 type Ref struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
@@ -15,7 +15,7 @@ type Ref struct {
 	Name       string `json:"name"`
 }
 
-// String is the form of messages: Service edge/web.
+// String returns the form used in messages, for example Service edge/web.
 func (r Ref) String() string {
 	if r.Namespace == "" {
 		return r.Kind + " " + r.Name
@@ -23,7 +23,7 @@ func (r Ref) String() string {
 	return r.Kind + " " + r.Namespace + "/" + r.Name
 }
 
-// group is the API group: the same object may be known by several versions.
+// group returns the API group. Unlike apiVersion, it is the same in all versions of an object.
 func (r Ref) group() string {
 	if group, _, ok := strings.Cut(r.APIVersion, "/"); ok {
 		return group
@@ -44,7 +44,8 @@ func (r Ref) compare(s Ref) int {
 	return strings.Compare(r.APIVersion, s.APIVersion)
 }
 
-// nameOf is the name, or, of an object that the API server is still to name, "name-*".
+// nameOf returns the name of an object, or its generateName with an asterisk, such as "web-*", if the API server has
+// not generated the name yet.
 func nameOf(meta metav1.ObjectMeta) string {
 	if meta.Name == "" && meta.GenerateName != "" {
 		return meta.GenerateName + "*"
@@ -52,8 +53,8 @@ func nameOf(meta metav1.ObjectMeta) string {
 	return meta.Name
 }
 
-// isGenerated tells whether the API server is still to name an object: another one of the same Ref then
-// is another object.
+// isGenerated reports whether the API server has not generated the name of an object yet. Two of those are different
+// objects even if their Refs are equal.
 func isGenerated(ref Ref) bool { return strings.HasSuffix(ref.Name, "*") }
 
 func serviceRef(service *corev1.Service) Ref {
