@@ -9,30 +9,30 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// container is one of a workload's, and where it stands.
+// container is a container of a workload.
 type container struct {
 	corev1.Container
 	// path is its JSON Pointer in the workload.
 	path string
 }
 
-// injectedImage stands in the place of the image of a container that Istio's injector completes: of a gateway, with the image, the
-// arguments and a readinessProbe, but by default with no preStop.
+// injectedImage is the placeholder image of a gateway container that Istio's injector completes. The injector adds the
+// image, the arguments and a readinessProbe, but by default no preStop.
 // Source: istio, manifests/charts/istio-control/istio-discovery/files/gateway-injection-template.yaml.
 const injectedImage = "auto"
 
-// keepsRunning tells of an init container whether it runs beside the containers, as a sidecar does.
+// keepsRunning reports whether an init container keeps running alongside the main containers, as a sidecar does.
 func keepsRunning(c corev1.Container) bool {
 	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
-// ends tells of a Pod that it is meant to end, such as the test of a chart: it serves nothing, though its labels be those of the pods that
-// it tests. The pods of all other kinds are started again.
+// ends reports whether a Pod is meant to run to completion, such as the test of a chart. It serves no traffic, even if
+// it has the labels of the pods that it tests. The pods of all other kinds are always restarted.
 func (w *Workload) ends() bool {
 	return w.Template.Spec.RestartPolicy != "" && w.Template.Spec.RestartPolicy != corev1.RestartPolicyAlways
 }
 
-// running are the containers that run beside each other, the sidecars last.
+// running returns the containers that run at the same time, the sidecars last.
 func (w *Workload) running() []container {
 	var found []container
 	for i, c := range w.Template.Spec.Containers {
@@ -46,11 +46,12 @@ func (w *Workload) running() []container {
 	return found
 }
 
-// servingWithout returns the containers that serve a port of the Services and lack something.
+// servingWithout returns the containers that serve a port of the Services and for which has returns false.
 //
-// A named targetPort is served by the containers that declare a port of that name and protocol; by none, it is no port of the
-// endpoints. A number is served by those that declare it. But a container may serve what it does not declare: where none declares the
-// number, any may serve it, and they lack something only if all do.
+// A named targetPort is served by the containers that declare a port with that name and protocol. If there are none,
+// the endpoints do not have the port. A numeric targetPort is served by the containers that declare the number. Since a
+// container can serve a port that it does not declare, any container may serve a number that none declares: all are
+// then returned, but only if has returns false for every one.
 //
 // Source: kubernetes v1.37.1, staging/src/k8s.io/endpointslice/utils.go FindPort.
 func (w *Workload) servingWithout(services []*corev1.Service, has func(corev1.Container) bool) []container {
@@ -80,7 +81,7 @@ func (w *Workload) servingWithout(services []*corev1.Service, has func(corev1.Co
 	return without
 }
 
-// declares tells whether a container declares the port to which a port of a Service leads.
+// declares reports whether a container declares the target of a Service port.
 func declares(c corev1.Container, port corev1.ServicePort) bool {
 	return slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool {
 		switch name := targetName(port); {
@@ -94,7 +95,7 @@ func declares(c corev1.Container, port corev1.ServicePort) bool {
 	})
 }
 
-// targetName is the name of a targetPort; empty for a number, and where it is left to be the port itself.
+// targetName returns the name of a named targetPort; empty if targetPort is a number or not set.
 func targetName(port corev1.ServicePort) string {
 	if port.TargetPort.Type == intstr.String {
 		return port.TargetPort.StrVal

@@ -14,16 +14,16 @@ import (
 	"github.com/sourceward/sourceward/api/v1alpha1"
 )
 
-// fakeRules counts how often each policy is asked, and fails for one of them.
+// fakeRules counts the evaluations of each policy, and returns an error for one policy.
 type fakeRules struct {
-	fails string
-	asked map[string]int
+	fails     string
+	evaluated map[string]int
 }
 
 func (f *fakeRules) Evaluate(_ context.Context, _ Document, applied []AppliedPolicy) []Answer {
 	answers := []Answer{{}}
 	for _, policy := range applied {
-		f.asked[policy.Name]++
+		f.evaluated[policy.Name]++
 		answer := Answer{Policy: policy.Name}
 		if policy.Name == f.fails {
 			answer.Err = errors.New("it fails")
@@ -33,7 +33,8 @@ func (f *fakeRules) Evaluate(_ context.Context, _ Document, applied []AppliedPol
 	return answers
 }
 
-// TestUnseenKinds: a kind that could not be listed is told of where it could matter, and all other rules run.
+// TestUnseenKinds checks that a kind that could not be listed is reported where it could matter, and that all other
+// rules run.
 func TestUnseenKinds(t *testing.T) {
 	t.Parallel()
 	service := func(policy corev1.ServiceExternalTrafficPolicy) *corev1.Service {
@@ -69,21 +70,14 @@ func TestUnseenKinds(t *testing.T) {
 			return slices.ContainsFunc(decision.Findings, func(f Finding) bool { return f.Rule == rule })
 		}
 		if says(neighboursUnknown.ID) != test.want || test.besides != "" && !says(test.besides) {
-			t.Errorf(
-				"%s behind %s: findings %v; want one of %s: %t, and one of %q",
-				test.object.Ref,
-				test.policy,
-				decision.Findings,
-				neighboursUnknown.ID,
-				test.want,
-				test.besides,
-			)
+			t.Errorf("%s behind %s: findings %v; want one of %s: %t, and one of %q",
+				test.object.Ref, test.policy, decision.Findings, neighboursUnknown.ID, test.want, test.besides)
 		}
 	}
 }
 
-// TestAPolicyThatFailedIsNotAskedAboutNeighbours: one that takes all its time would take it for each Service.
-func TestAPolicyThatFailedIsNotAskedAboutNeighbours(t *testing.T) {
+// TestFailedPolicyIsNotEvaluatedForNeighbours: a policy that uses up its time limit would do so for each Service.
+func TestFailedPolicyIsNotEvaluatedForNeighbours(t *testing.T) {
 	t.Parallel()
 	const services = 12
 	labels := map[string]string{"app": "web"}
@@ -93,7 +87,8 @@ func TestAPolicyThatFailedIsNotAskedAboutNeighbours(t *testing.T) {
 		Spec: appsv1.DeploymentSpec{
 			Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web"}}},
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "web"}}},
 			},
 		},
 	})
@@ -107,35 +102,33 @@ func TestAPolicyThatFailedIsNotAskedAboutNeighbours(t *testing.T) {
 		in.Related.Services = append(in.Related.Services, &corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: fmt.Sprintf("web-%d", i)},
 			Spec: corev1.ServiceSpec{
-				Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal, Selector: labels,
+				Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
+				Selector: labels,
 			},
 		})
 	}
-	all := prepared(
-		t,
+	all := prepared(t,
 		policy("slow", func(*v1alpha1.SourceIPPolicySpec) {}),
-		policy("sound", func(*v1alpha1.SourceIPPolicySpec) {}),
-	)
-	rules := &fakeRules{fails: "slow", asked: map[string]int{}}
+		policy("sound", func(*v1alpha1.SourceIPPolicySpec) {}))
+	rules := &fakeRules{fails: "slow", evaluated: map[string]int{}}
 	_, err := Decide(t.Context(), in, rules, Resolve(all, in.Object, in.Namespace))
 	if faults, _ := errors.AsType[Faults](err); len(faults) != 1 || faults[0].Policy != "slow" {
-		t.Errorf("the faults are %v, want one of slow", err)
+		t.Errorf("Decide() error = %v, want one fault, of policy slow", err)
 	}
-	if rules.asked["slow"] != 1 || rules.asked["sound"] != 1+services {
-		t.Errorf("asked %v, want slow once and sound about all", rules.asked)
+	if rules.evaluated["slow"] != 1 || rules.evaluated["sound"] != 1+services {
+		t.Errorf("evaluated %v, want slow once, and sound for the object and all Services", rules.evaluated)
 	}
 }
 
-// TestAPolicyThatFailedIsToldOnce: what a webhook repairs is judged twice, and one that takes all its time would take it twice.
-func TestAPolicyThatFailedIsToldOnce(t *testing.T) {
+// TestFailedPolicyIsReportedOnce: an object that a webhook repairs is judged twice, and a policy that uses up its time
+// limit would do so twice.
+func TestFailedPolicyIsReportedOnce(t *testing.T) {
 	t.Parallel()
-	object, err := ReadObject(
-		"apps/v1",
-		"Deployment",
-		"",
-		[]byte(`{"metadata": {"namespace": "edge", "name": "web"}, "spec": {"replicas": 3,
-		"selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}}}}}`),
-	)
+	object, err := ReadObject("apps/v1", "Deployment", "", []byte(`{
+		"metadata": {"namespace": "edge", "name": "web"},
+		"spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}},
+			"template": {"metadata": {"labels": {"app": "web"}}}}
+	}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,31 +144,24 @@ func TestAPolicyThatFailedIsToldOnce(t *testing.T) {
 			},
 		}}},
 	}
-	all := prepared(
-		t,
+	all := prepared(t,
 		policy("slow", func(*v1alpha1.SourceIPPolicySpec) {}),
 		policy("sound", func(spec *v1alpha1.SourceIPPolicySpec) {
 			spec.Rules = []v1alpha1.RuleMode{{ID: unspreadBehindLocal.ID, Mode: v1alpha1.ModeMutate}}
-		}),
-	)
-	rules := &fakeRules{fails: "slow", asked: map[string]int{}}
+		}))
+	rules := &fakeRules{fails: "slow", evaluated: map[string]int{}}
 	decision, err := Decide(t.Context(), in, rules, Resolve(all, in.Object, in.Namespace))
 	if faults, _ := errors.AsType[Faults](err); len(faults) != 1 || faults[0].Policy != "slow" {
-		t.Errorf("the faults are %v, want one of slow", err)
+		t.Errorf("Decide() error = %v, want one fault, of policy slow", err)
 	}
-	told := slices.DeleteFunc(
-		slices.Clone(decision.Findings),
-		func(f Finding) bool { return f.Rule != policyNotEvaluated.ID },
-	)
-	if len(told) != 1 || len(decision.Mutations()) == 0 {
-		t.Errorf(
-			"findings %v and %d mutations, want one of %s, and a repair",
-			told,
-			len(decision.Mutations()),
-			policyNotEvaluated.ID,
-		)
+	isOther := func(f Finding) bool { return f.Rule != policyNotEvaluated.ID }
+	reported := slices.DeleteFunc(slices.Clone(decision.Findings), isOther)
+	if len(reported) != 1 || len(decision.Mutations()) == 0 {
+		t.Errorf("findings %v and %d mutations, want one of %s, and a repair",
+			reported, len(decision.Mutations()), policyNotEvaluated.ID)
 	}
-	if rules.asked["slow"] != 1 || rules.asked["sound"] < 3 {
-		t.Errorf("asked %v, want slow once, and sound about the object, the Service and the repaired object", rules.asked)
+	if rules.evaluated["slow"] != 1 || rules.evaluated["sound"] < 3 {
+		t.Errorf("evaluated %v, want slow once, and sound for the object, the Service and the repaired object",
+			rules.evaluated)
 	}
 }

@@ -2,16 +2,17 @@ package policies
 
 import "strings"
 
-// Decision is what is wrong with one object and how to repair it.
+// Decision is the result of Decide: what is wrong with one object, and how to repair it.
 type Decision struct {
-	// Findings are sorted by rule, path and message.
+	// Findings is sorted by rule, path and message.
 	Findings []Finding
-	// Patches are the repairs of findings that are not exempt, in the order of the catalogue, each built on what those before it
-	// leave. A webhook applies those whose mode is Mutate; what the others mend was found after these.
+	// Patches holds the repairs of findings that are not exempt, in the order of the catalogue. Each one applies to the
+	// result of those before it. A webhook applies those of mode Mutate; the others repair findings in the object that
+	// the Mutate patches leave.
 	Patches []Patch
 }
 
-// Mutations are the operations that a webhook applies, one after the other.
+// Mutations returns the operations that a webhook applies, in this order: those of the patches of mode Mutate.
 func (d Decision) Mutations() []PatchOperation {
 	var operations []PatchOperation
 	for _, patch := range d.Patches {
@@ -22,19 +23,19 @@ func (d Decision) Mutations() []PatchOperation {
 	return operations
 }
 
-// Finding is one thing that one rule has against one object.
+// Finding is one problem that one rule found in one object.
 type Finding struct {
-	// Rule is the id of a rule of the catalogue, or of one that a policy brought.
+	// Rule is the id of a rule in the catalogue or in the Rego of a policy.
 	Rule string `json:"rule"`
-	// Mode is what it does to the request.
+	// Mode is what the finding does to the request.
 	Mode Mode `json:"mode"`
-	// Severity is how bad it is, whatever the mode.
+	// Severity is how bad the finding is, independent of the mode.
 	Severity Severity `json:"severity"`
-	// Message says what is wrong and why: one line, without the rule and the object, for example
+	// Message says what is wrong and why. It is one line, without the rule and the object, for example
 	//
 	//	externalTrafficPolicy "local" does not exist (want Cluster or Local; case matters)
 	Message string `json:"message"`
-	// Fix says what to do, for example
+	// Fix says what to do, in the imperative, for example
 	//
 	//	write Local
 	Fix string `json:"fix,omitempty"`
@@ -42,18 +43,18 @@ type Finding struct {
 	Object Ref `json:"object"`
 	// Path is the JSON Pointer of the field that is wrong or missing.
 	Path string `json:"path"`
-	// Because are the other objects without which it would not be a finding, sorted.
+	// Because lists the other objects that cause the finding, sorted.
 	Because []Ref `json:"because,omitempty"`
-	// Exempt is set if an annotation exempts the object from the rule. The finding then is told and
-	// counted apart, carries no patch and never fails anything.
+	// Exempt is set if an annotation exempts the object from the rule. An exempt finding is reported and counted
+	// separately, has no patch, and never fails a request or a check.
 	Exempt *Exemption `json:"exempt,omitempty"`
 }
 
-// Exemption is why a finding does not count.
+// Exemption is a valid exemption annotation.
 type Exemption struct {
-	// Reason is what the annotation says.
+	// Reason is the reason that the annotation gives.
 	Reason string `json:"reason"`
-	// Until is the last day of the exemption in UTC, as 2027-03-31; empty for one that does not end.
+	// Until is the last day of the exemption in UTC, in the form 2027-03-31; empty if it does not expire.
 	Until string `json:"until,omitempty"`
 }
 
@@ -62,14 +63,14 @@ type Patch struct {
 	// Rule and Mode are those of the finding.
 	Rule string `json:"rule"`
 	Mode Mode   `json:"mode"`
-	// Operations are to be applied in this order.
+	// Operations must be applied in this order.
 	Operations []PatchOperation `json:"operations"`
 }
 
 // Mode is what a finding does to the request that caused it.
 type Mode string
 
-// The modes of findings. A rule that is off gives none.
+// The modes of findings. A rule that is off has no findings.
 const (
 	Deny   Mode = "deny"
 	Mutate Mode = "mutate"
@@ -83,16 +84,16 @@ var Modes = []Mode{Deny, Mutate, Warn, Audit}
 // off is the mode of a rule that does not run.
 const off Mode = "off"
 
-// Severity is how bad a finding is. It belongs to the rule and no policy changes it.
+// Severity is how bad a finding is. The rule determines it, and a policy cannot change it.
 type Severity string
 
 // The severities.
 const (
-	// SeverityError: it does not work, or the API server will refuse it.
+	// SeverityError means that the object does not work, or that the API server will reject it.
 	SeverityError Severity = "error"
-	// SeverityWarning: it works, and does harm.
+	// SeverityWarning means that the object works but does harm.
 	SeverityWarning Severity = "warning"
-	// SeverityInfo: it is worth knowing.
+	// SeverityInfo means that the finding is worth knowing.
 	SeverityInfo Severity = "info"
 )
 

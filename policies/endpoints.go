@@ -7,12 +7,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// Endpoints counts the endpoints in an EndpointSlice, or in an object of the older kind Endpoints.
+// Endpoints holds the number of endpoints in an EndpointSlice, or in an object of the older kind Endpoints.
 type Endpoints struct {
 	Ref Ref
-	// Service is the name of the Service whose endpoints they are, in its own namespace; empty for that of none.
+	// Service is the name of the Service, in the same namespace, to which the endpoints belong; empty if they belong to
+	// none.
 	Service string
-	// Count is the number of endpoints, and WithoutNode that of those which do not name the node that they are on.
+	// Count is the number of endpoints, WithoutNode the number of those without a nodeName.
 	Count, WithoutNode int
 }
 
@@ -21,23 +22,22 @@ var (
 	endpointsKind     = schema.GroupVersionKind{Version: "v1", Kind: "Endpoints"}
 )
 
-// serviceNameLabel names the Service of an EndpointSlice.
+// serviceNameLabel is the label of an EndpointSlice with the name of its Service.
 const serviceNameLabel = "kubernetes.io/service-name"
 
-// HoldsEndpoints tells whether objects of an apiVersion and kind hold endpoints, so that NewEndpoints takes them.
+// HoldsEndpoints reports whether objects of this apiVersion and kind hold endpoints. NewEndpoints accepts only those.
 func HoldsEndpoints(apiVersion, kind string) bool {
 	gvk := schema.FromAPIVersionAndKind(apiVersion, kind)
 	return gvk == endpointSliceKind || gvk == endpointsKind
 }
 
-// NewEndpoints counts the endpoints in an object that HoldsEndpoints.
-// The error is non-nil when a field has a value that the API server could not decode; it is a
-// *FieldError where the field is known.
+// NewEndpoints counts the endpoints in an object of a kind for which HoldsEndpoints returns true. The error is non-nil
+// when a field has a value that the API server could not decode. It is a *FieldError if the field is known.
 func NewEndpoints(content map[string]any) (Endpoints, error) {
 	type endpoint struct {
 		NodeName string `json:"nodeName"`
 	}
-	// Each of the two kinds has one of the lists.
+	// An EndpointSlice has endpoints, an Endpoints object has subsets.
 	var decoded struct {
 		Metadata  metav1.ObjectMeta `json:"metadata"`
 		Endpoints []endpoint        `json:"endpoints"`
@@ -54,7 +54,8 @@ func NewEndpoints(content map[string]any) (Endpoints, error) {
 	}
 	apiVersion, _ := content["apiVersion"].(string)
 	kind, _ := content["kind"].(string)
-	found := Endpoints{Ref: Ref{apiVersion, kind, cmp.Or(decoded.Metadata.Namespace, metav1.NamespaceDefault), nameOf(decoded.Metadata)}}
+	namespace := cmp.Or(decoded.Metadata.Namespace, metav1.NamespaceDefault)
+	found := Endpoints{Ref: Ref{apiVersion, kind, namespace, nameOf(decoded.Metadata)}}
 	if found.isSlice() {
 		found.Service = decoded.Metadata.Labels[serviceNameLabel]
 	} else {

@@ -8,7 +8,7 @@ import (
 	"github.com/sourceward/sourceward/policies/bundle"
 )
 
-// A Service that is no longer a LoadBalancer still has the policy of one.
+// A Service that was changed from type LoadBalancer to ClusterIP still has externalTrafficPolicy.
 func ExampleDecide() {
 	object, err := policies.NewObject(map[string]any{
 		"apiVersion": "v1",

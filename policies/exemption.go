@@ -8,8 +8,8 @@ import (
 	"github.com/sourceward/sourceward/api/v1alpha1"
 )
 
-// exemption returns why an object is exempt from a rule, or nil; and, where an annotation asks for
-// an exemption that does not count, why it does not.
+// exemption returns the exemption of an object from a rule, or nil if it has none. If an annotation asks for an
+// exemption that is not valid, problem says why.
 func exemption(in Input, scope v1alpha1.Exemptions, rule string) (exempt *Exemption, problem string) {
 	if scope == v1alpha1.ExemptionsNone {
 		return nil, ""
@@ -35,11 +35,12 @@ func exemption(in Input, scope v1alpha1.Exemptions, rule string) (exempt *Exempt
 	return nil, problem
 }
 
-// meantUntil finds an end that is not written as one, and would make the exemption last for ever.
+// meantUntil matches an end date that is not in the form "; until=". Without this check, such an exemption would last
+// forever.
 var meantUntil = regexp.MustCompile(`(?i)\buntil(\s*=|\s+\d{4}-\d{2}-\d{2})`)
 
-// parseExemption reads "<reason>; until=2027-03-31". The text after the last "; until=" is a date,
-// and the exemption is valid through that day in UTC.
+// parseExemption parses "<reason>; until=2027-03-31". The text after the last "; until=" is a date, and the exemption
+// is valid through that day in UTC.
 func parseExemption(text string, now time.Time) (exempt Exemption, problem string) {
 	reason, until := text, ""
 	if i := strings.LastIndex(text, "; until="); i >= 0 {

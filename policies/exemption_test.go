@@ -15,20 +15,20 @@ func TestParseExemption(t *testing.T) {
 		want    Exemption
 		problem string
 	}{
-		"a reason alone never ends": {"DSR in front", noon, Exemption{Reason: "DSR in front"}, ""},
-		"the last day is still exempt": {
+		"a reason without a date never expires": {"DSR in front", noon, Exemption{Reason: "DSR in front"}, ""},
+		"the exemption is valid on its last day": {
 			"known; until=2027-03-31",
 			noon,
 			Exemption{Reason: "known", Until: "2027-03-31"},
 			"",
 		},
-		"the day is that of UTC": {
+		"the day is a day in UTC": {
 			"known; until=2027-03-31",
 			noon.Add(11 * time.Hour).In(time.FixedZone("", 10*3600)),
 			Exemption{Reason: "known", Until: "2027-03-31"},
 			"",
 		},
-		"the day after is not": {
+		"the exemption is expired on the next day": {
 			"known; until=2027-03-31",
 			noon.Add(12 * time.Hour),
 			Exemption{},
@@ -40,50 +40,50 @@ func TestParseExemption(t *testing.T) {
 			Exemption{Reason: "see note; until=x", Until: "2027-04-01"},
 			"",
 		},
-		"an until that is no date is told": {
+		"until is not a date": {
 			"known; until=2027-02-30",
 			noon,
 			Exemption{},
 			`not exempt: "until" is not a date such as 2027-03-31`,
 		},
-		"an empty until is told": {
+		"until is empty": {
 			"known; until=",
 			noon,
 			Exemption{},
 			`not exempt: "until" is not a date such as 2027-03-31`,
 		},
-		"a date without the space is told": {
+		"the space before until is missing": {
 			"known;until=2027-03-31",
 			noon,
 			Exemption{},
 			`not exempt: write the date as "; until=2027-03-31"`,
 		},
-		"a date without a reason is told": {
+		"until without the semicolon": {
 			"until=2020-01-01",
 			noon,
 			Exemption{},
 			`not exempt: write the date as "; until=2027-03-31"`,
 		},
-		"a date after a comma is told": {
+		"until after a comma": {
 			"two nodes, Until = 2025-03-31",
 			noon,
 			Exemption{},
 			`not exempt: write the date as "; until=2027-03-31"`,
 		},
-		"a date without = is told": {
+		"until without the equals sign": {
 			"two nodes; until 2025-03-31",
 			noon,
 			Exemption{},
 			`not exempt: write the date as "; until=2027-03-31"`,
 		},
-		"the word until is a word": {
+		"the word until in a reason": {
 			"until the new pool is there",
 			noon,
 			Exemption{Reason: "until the new pool is there"},
 			"",
 		},
-		"an empty reason is told": {"  ", noon, Exemption{}, "not exempt: the annotation gives no reason"},
-		"an until without a reason is told too": {
+		"the reason is empty": {"  ", noon, Exemption{}, "not exempt: the annotation gives no reason"},
+		"until without a reason": {
 			"; until=2027-03-31",
 			noon,
 			Exemption{},

@@ -15,60 +15,63 @@ import (
 	"github.com/sourceward/sourceward/api/v1alpha1"
 )
 
-// Explanation says which policy set what for one object, and why.
+// Explanation says which policies match one object, and which of them sets each of its settings.
 type Explanation struct {
-	// Policies are all policies, also those that do not match, in the order in which their settings count.
+	// Policies holds all policies, also those that do not match, highest precedence first.
 	Policies []ExplainedPolicy
-	// Settings are all settings of the object: of everything that has a built-in value, and of whatever else a policy
-	// sets. They are in the order of rules, spread, exemptions, loadBalancers and parameters; rules, classes and
-	// parameters are sorted.
+	// Settings holds every setting that has a built-in value or that a matching policy sets, in the order rules, spread,
+	// exemptions, loadBalancers, parameters. Rules, classes and parameters are sorted.
 	Settings []ExplainedSetting
 }
 
-// ExplainedPolicy is what one policy has to do with the object.
+// ExplainedPolicy says whether one policy matches the object, and why.
 type ExplainedPolicy struct {
 	Name     string
 	Priority int32
-	// Matches tells whether the policy is about the object.
+	// Matches is true if the policy matches the object.
 	Matches bool
-	// Why says what of its match selects the object or, if it does not match, what does not, in one line. For example
+	// Why lists, in one line, the parts of spec.match that exclude the object or, if there are none, those that select
+	// it. For example
 	//
 	//	namespaceSelector team=mail does not select Namespace edge (team=web)
 	Why string
-	// Modules are the names of its Rego modules, in its own order; nil if it has none.
+	// Modules lists the names of its Rego modules, in the order of its spec; nil if it has none.
 	Modules []string
-	// EvaluationFailure is what a fault of these modules does.
+	// EvaluationFailure says what happens if these modules cannot be evaluated.
 	EvaluationFailure v1alpha1.EvaluationFailure
 }
 
 // ExplainedSetting is one setting of the object.
 type ExplainedSetting struct {
-	// Name is the place of the setting in a policy's spec: rules[unspread-behind-local], spread.maxSkew, parameters[KEY].
-	// A rule of a policy's own Rego is another rule than that of the same id in another policy, and a setting of its own.
+	// Name is the path of the setting in a policy's spec: rules[unspread-behind-local], spread.maxSkew, parameters[KEY].
+	// A rule in a policy's own Rego is different from a rule with the same id in another policy, so each of the two is a
+	// setting of its own.
 	Name string
-	// Values are the value that counts and, after it, those that would count without the ones before; never empty.
+	// Values holds the value in effect, followed by those that it overrides, highest precedence first; never empty.
 	Values []ExplainedValue
-	// Note says, of a mode that is the built-in one, when a finding has another; mostly empty.
+	// Note says when a finding has a mode other than the built-in one. It is empty if a policy sets the mode, and for
+	// most rules.
 	Note string
 }
 
 // ExplainedValue is one value of a setting.
 type ExplainedValue struct {
-	// Value is in the words of a policy: Warn, DoNotSchedule, 1; of parameters it is compact JSON with sorted keys.
-	// It is empty only where nothing is the built-in value.
+	// Value is the value as a policy writes it: Warn, DoNotSchedule, 1. For parameters it is compact JSON with sorted
+	// keys. It is empty only if it is a built-in value that is empty, as that of loadBalancers.default.
 	Value string
-	// Policy is the policy that gives it; empty for the built-in value.
+	// Policy is the name of the policy that sets the value; empty for the built-in value.
 	Policy string
-	// By is the setting that it was given to, if that is another which this one follows, such as
+	// By is the setting from which this one takes the value, if it is a different one, such as
 	// rules[unspread-behind-local], or ByRego; else empty.
 	By string
 }
 
-// ByRego is the By of a house rule's mode where its policy sets none: that of the set that the finding is in.
+// ByRego is the By of the default mode of a rule in a policy's own Rego, which depends on whether the finding is in the
+// set deny or in the set warn.
 const ByRego = "its Rego"
 
-// Explain returns how Resolve comes to the settings of an object in a Namespace. The first of each setting's values is
-// what Resolve returns, and its built-in value where Resolve returns none.
+// Explain returns how Resolve merges the settings for an object in a Namespace. The first value of each setting is the
+// one that Resolve returns, or the built-in value if Resolve returns none.
 func Explain(policies Policies, object *Object, namespace Namespace) Explanation {
 	var explanation Explanation
 	var matching givers
@@ -99,33 +102,33 @@ func Explain(policies Policies, object *Object, namespace Namespace) Explanation
 	return explanation
 }
 
-// why says why a policy matches or does not. All that does not select the object is told, and else all that does.
+// why returns ExplainedPolicy.Why.
 func (p *preparedPolicy) why(object *Object, namespace Namespace) string {
 	match := p.Spec.Match
 	if match == nil {
-		return "no match: all objects"
+		return "match is not set: all objects"
 	}
 	var selects, refuses []string
 	part := func(holds bool, format string, args ...any) {
-		told := &refuses
+		reasons := &refuses
 		if holds {
-			told = &selects
+			reasons = &selects
 		}
-		*told = append(*told, fmt.Sprintf(format, args...))
+		*reasons = append(*reasons, fmt.Sprintf(format, args...))
 	}
 	switch excluded := p.excludes(object); {
 	case excluded:
-		part(false, "excludeNamespaces names %s", object.Namespace)
+		part(false, "excludeNamespaces lists %s", object.Namespace)
 	case len(match.ExcludeNamespaces) > 0:
-		part(true, "excludeNamespaces does not name %s", object.Namespace)
+		part(true, "excludeNamespaces does not list %s", object.Namespace)
 	}
 	if match.NamespaceSelector != nil {
-		who := "Namespace " + namespace.Name
+		name := "Namespace " + namespace.Name
 		if namespace.knows(match.NamespaceSelector) {
 			holds := p.selectsNamespace(namespace)
-			part(holds, "namespaceSelector %s", selection(p.namespaces, holds, who, namespace.Labels))
+			part(holds, "namespaceSelector %s", selection(p.namespaces, holds, name, namespace.Labels))
 		} else {
-			part(false, "namespaceSelector %s: the labels of %s are not known", p.namespaces, who)
+			part(false, "namespaceSelector %s: the labels of %s are not known", p.namespaces, name)
 		}
 	}
 	if match.ObjectSelector != nil {
@@ -142,7 +145,7 @@ func (p *preparedPolicy) why(object *Object, namespace Namespace) string {
 	}
 }
 
-// selection says whether a selector selects something and, if it does not, what the labels that it asks for are.
+// selection describes whether a selector selects an object and, if not, the values of the labels that it reads.
 func selection(selector labels.Selector, holds bool, what string, of map[string]string) string {
 	switch {
 	case selector.Empty():
@@ -150,7 +153,7 @@ func selection(selector labels.Selector, holds bool, what string, of map[string]
 	case holds:
 		return fmt.Sprintf("%s selects %s", selector, what)
 	}
-	var asked []string
+	var found []string
 	requirements, _ := selector.Requirements()
 	for _, requirement := range requirements {
 		key := requirement.Key()
@@ -158,27 +161,27 @@ func selection(selector labels.Selector, holds bool, what string, of map[string]
 		if value, ok := of[key]; ok {
 			label = key + "=" + value
 		}
-		asked = append(asked, label)
+		found = append(found, label)
 	}
-	slices.Sort(asked)
-	return fmt.Sprintf("%s does not select %s (%s)", selector, what, strings.Join(slices.Compact(asked), ", "))
+	slices.Sort(found)
+	return fmt.Sprintf("%s does not select %s (%s)", selector, what, strings.Join(slices.Compact(found), ", "))
 }
 
-// giver is a policy that matches, and what Resolve makes of it alone.
+// giver is a policy that matches the object, with the settings that Resolve returns for it alone.
 type giver struct {
 	policy string
 	alone  Settings
 }
 
-// givers are all of them, in their order.
+// givers holds all policies that match, highest precedence first.
 type givers []giver
 
-// setting is a setting that has a built-in value. of reads it from Settings, and tells whether it is there.
+// setting returns a setting that has a built-in value. of reads it from Settings and reports whether it is set there.
 func (g givers) setting(name, builtIn string, of func(Settings) (string, bool)) ExplainedSetting {
 	return ExplainedSetting{Name: name, Values: append(g.values("", of), ExplainedValue{Value: builtIn})}
 }
 
-// values are what policies give. by is the By of each.
+// values returns the values that the policies set, each with this By.
 func (g givers) values(by string, of func(Settings) (string, bool)) []ExplainedValue {
 	var values []ExplainedValue
 	for _, giver := range g {
@@ -207,7 +210,7 @@ func (g givers) modes() []ExplainedSetting {
 	}
 	for _, giver := range g {
 		for rule, mode := range giver.alone.Modes {
-			if _, ok := RuleByID(rule); !ok { // It is of the policy's own Rego, and no other policy has a say.
+			if _, ok := RuleByID(rule); !ok { // A rule in the policy's own Rego: no other policy can set its mode.
 				settings = append(settings, ExplainedSetting{Name: ruleSetting(rule), Values: []ExplainedValue{
 					{Value: modeWord(mode), Policy: giver.policy},
 					{Value: modeWord(Deny) + " or " + modeWord(Warn), Policy: giver.policy, By: ByRego},
@@ -215,14 +218,14 @@ func (g givers) modes() []ExplainedSetting {
 			}
 		}
 	}
-	// Stable, so that house rules of one id stay in the order of their policies.
+	// The sort is stable, so that rules with the same id stay in the order of their policies.
 	slices.SortStableFunc(settings, func(a, b ExplainedSetting) int { return strings.Compare(a.Name, b.Name) })
 	return settings
 }
 
 func ruleSetting(id string) string { return "rules[" + id + "]" }
 
-// modeWord is a mode in the words of a policy.
+// modeWord returns a mode as policies write it.
 func modeWord(mode Mode) string {
 	for _, word := range v1alpha1.Modes {
 		if strings.EqualFold(string(word), string(mode)) {
@@ -260,7 +263,7 @@ func (g givers) loadBalancers() []ExplainedSetting {
 				return provider, ok
 			}),
 		}
-		// A class that is not listed has the default.
+		// A policy's default applies to classes that it does not list.
 		for _, value := range byDefault.Values {
 			if value.Policy != "" {
 				value.By = byDefault.Name
@@ -286,7 +289,7 @@ func (g givers) parameters() []ExplainedSetting {
 	return settings
 }
 
-// keys are the keys of a map of all of them, sorted.
+// keys returns the sorted keys of a map in the settings of all policies.
 func keys[V any](g givers, of func(Settings) map[string]V) []string {
 	all := map[string]bool{}
 	for _, giver := range g {
@@ -297,13 +300,13 @@ func keys[V any](g givers, of func(Settings) map[string]V) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// compactJSON writes a value that was read from JSON.
+// compactJSON encodes a value that was decoded from JSON.
 func compactJSON(value any) string {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false) // It is shown, not served.
+	encoder.SetEscapeHTML(false) // The text is shown in a terminal, not in a browser.
 	if err := encoder.Encode(value); err != nil {
-		panic(err) // What was read can be written.
+		panic(err) // A value decoded from JSON can be encoded.
 	}
 	return strings.TrimSuffix(text.String(), "\n")
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/sourceward/sourceward/api/v1alpha1"
 )
 
-// explainedService is what the tests explain. Its Namespace is known and has a team.
+// explainedService is the object that the tests explain, and explainedNamespace its Namespace, which has a team label.
 var (
 	explainedService = &Object{
 		Ref: Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "web"},
@@ -44,25 +44,25 @@ func TestExplainSaysWhyAPolicyMatches(t *testing.T) {
 		matches   bool
 		why       string
 	}{
-		"no match":    {nil, explainedNamespace, true, "no match: all objects"},
+		"no match":    {nil, explainedNamespace, true, "match is not set: all objects"},
 		"empty match": {&v1alpha1.Match{}, explainedNamespace, true, "match is empty: all objects"},
 		"excluded": {&v1alpha1.Match{ExcludeNamespaces: []string{"mail", "edge"}}, explainedNamespace, false,
-			"excludeNamespaces names edge"},
+			"excludeNamespaces lists edge"},
 		"not excluded": {&v1alpha1.Match{ExcludeNamespaces: []string{"mail"}}, explainedNamespace, true,
-			"excludeNamespaces does not name edge"},
+			"excludeNamespaces does not list edge"},
 		"the Namespace has another value": {
 			&v1alpha1.Match{NamespaceSelector: selecting("team", "mail")},
 			explainedNamespace,
 			false,
 			"namespaceSelector team=mail does not select Namespace edge (team=web)",
 		},
-		"the Namespace has not the label": {
+		"the Namespace lacks the label": {
 			&v1alpha1.Match{NamespaceSelector: selecting("zone", "a")},
 			explainedNamespace,
 			false,
 			"namespaceSelector zone=a does not select Namespace edge (no zone)",
 		},
-		"a label that is asked for twice is told once": {&v1alpha1.Match{NamespaceSelector: notIn}, explainedNamespace, false,
+		"a label that is read twice is listed once": {&v1alpha1.Match{NamespaceSelector: notIn}, explainedNamespace, false,
 			"namespaceSelector team notin (mail,web),team does not select Namespace edge (team=web)"},
 		"the Namespace is selected": {&v1alpha1.Match{NamespaceSelector: selecting("team", "web")}, explainedNamespace, true,
 			"namespaceSelector team=web selects Namespace edge"},
@@ -78,23 +78,24 @@ func TestExplainSaysWhyAPolicyMatches(t *testing.T) {
 			false,
 			"objectSelector tier=back does not select Service edge/web (tier=front)",
 		},
-		"all that selects is told": {
+		"if all parts select, all are listed": {
 			&v1alpha1.Match{
 				NamespaceSelector: selecting("team", "web"),
 				ObjectSelector:    selecting("tier", "front"),
 				ExcludeNamespaces: []string{"mail"},
 			},
 			explainedNamespace, true,
-			"excludeNamespaces does not name edge; namespaceSelector team=web selects Namespace edge; objectSelector tier=front selects Service edge/web",
+			"excludeNamespaces does not list edge; namespaceSelector team=web selects Namespace edge; " +
+				"objectSelector tier=front selects Service edge/web",
 		},
-		"all that does not select is told, and nothing else": {
+		"if some parts exclude, only those are listed": {
 			&v1alpha1.Match{
 				NamespaceSelector: selecting("team", "mail"),
 				ObjectSelector:    selecting("tier", "front"),
 				ExcludeNamespaces: []string{"edge"},
 			},
 			explainedNamespace, false,
-			"excludeNamespaces names edge; namespaceSelector team=mail does not select Namespace edge (team=web)",
+			"excludeNamespaces lists edge; namespaceSelector team=mail does not select Namespace edge (team=web)",
 		},
 	}
 	for name, test := range tests {
@@ -112,7 +113,7 @@ func TestExplainSaysWhyAPolicyMatches(t *testing.T) {
 	}
 }
 
-func TestExplainSaysWhoGivesASetting(t *testing.T) {
+func TestExplainSaysWhichPolicySetsASetting(t *testing.T) {
 	t.Parallel()
 	modes := func(pairs ...string) func(*v1alpha1.SourceIPPolicySpec) {
 		return func(s *v1alpha1.SourceIPPolicySpec) {
@@ -132,42 +133,41 @@ func TestExplainSaysWhoGivesASetting(t *testing.T) {
 	const unspread, ineffective = "unspread-behind-local", "ineffective-spread"
 	tests := map[string]struct {
 		policies []v1alpha1.SourceIPPolicy
-		// want are the values of the settings that the case is about, each as value/policy/by, by name.
+		// want holds, by name, the values of the settings that the case checks, each as value/policy/by.
 		want map[string][][]string
 	}{
-		"nobody": {nil, map[string][][]string{
+		"no policy": {nil, map[string][][]string{
 			"rules[unspread-behind-local]": {{"Warn//"}},
 			"spread.maxSkew":               {{"1//"}},
 			"exemptions":                   {{"Objects//"}},
 			"loadBalancers.default":        {{"//"}},
 		}},
-		"the first counts, and the others are told in their order": {
+		"the first policy wins, and the others are listed in their order": {
 			[]v1alpha1.SourceIPPolicy{
-				policy(
-					"a",
-					modes(unspread, "Mutate"),
-				), policy("b", modes(unspread, "Off")), policy("c", modes("local-on-cluster-ip", "Audit")),
+				policy("a", modes(unspread, "Mutate")),
+				policy("b", modes(unspread, "Off")),
+				policy("c", modes("local-on-cluster-ip", "Audit")),
 			},
 			map[string][][]string{
 				"rules[unspread-behind-local]": {{"Mutate/a/", "Off/b/", "Warn//"}},
 				"rules[local-on-cluster-ip]":   {{"Audit/c/", "Deny//"}},
 			},
 		},
-		"a rule that follows another has its mode": {
+		"a rule that follows another one has its mode": {
 			[]v1alpha1.SourceIPPolicy{policy("a", modes(unspread, "Mutate"))},
 			map[string][][]string{"rules[ineffective-spread]": {{"Mutate/a/rules[unspread-behind-local]", "Warn//"}}},
 		},
-		"a mode of its own counts before that of the rule that it follows, whatever the order": {
+		"a rule's own mode wins over that of the rule that it follows, in any order": {
 			[]v1alpha1.SourceIPPolicy{policy("a", modes(unspread, "Mutate")), policy("b", modes(ineffective, "Deny"))},
 			map[string][][]string{"rules[ineffective-spread]": {{"Deny/b/", "Mutate/a/rules[unspread-behind-local]", "Warn//"}}},
 		},
-		"house rules of one id are two rules": {
+		"two policies may have rules with the same id": {
 			[]v1alpha1.SourceIPPolicy{policy("a", modes("corp", "Audit")), policy("b", modes("corp", "Deny"))},
 			map[string][][]string{
 				"rules[corp]": {{"Audit/a/", "Deny or Warn/a/its Rego"}, {"Deny/b/", "Deny or Warn/b/its Rego"}},
 			},
 		},
-		"a class that is not listed has the default": {
+		"the default applies to classes that a policy does not list": {
 			[]v1alpha1.SourceIPPolicy{
 				policy("a", balancers("metallb-l2", nil)),
 				policy("b", balancers("metallb-bgp", map[string]string{"c": "aws-nlb-ip"})),
@@ -179,7 +179,7 @@ func TestExplainSaysWhoGivesASetting(t *testing.T) {
 				},
 			},
 		},
-		"parameters are compact and sorted, each key by itself": {
+		"parameters are compact and sorted, and each key is a setting": {
 			[]v1alpha1.SourceIPPolicy{
 				policy("a", parameters(`{"x": {"z": [1, "<&>"], "a": null}, "n": null}`)),
 				policy("b", parameters(`{"x": 2}`)),
@@ -245,8 +245,8 @@ func TestExplainNotesModesThatDependOnTheFinding(t *testing.T) {
 	}
 }
 
-// resolved is what Settings hold, in the form of an Explanation's first values: by name, the values of all settings of
-// that name.
+// resolved returns the values in Settings, by the name of the setting in an Explanation. Several settings may have the
+// same name.
 func resolved(s Settings) map[string][]string {
 	spread, exemptions := s.with(nil), s.Exemptions
 	if exemptions == "" {
@@ -278,7 +278,7 @@ func resolved(s Settings) map[string][]string {
 	return values
 }
 
-// explained are the first values of an Explanation.
+// explained returns the first values in an Explanation, in the same form as resolved.
 func explained(e Explanation) map[string][]string {
 	values := map[string][]string{}
 	for _, setting := range e.Settings {
@@ -287,9 +287,9 @@ func explained(e Explanation) map[string][]string {
 	return values
 }
 
-// TestExplainGivesWhatResolveReturns generates policies, and holds that Explain names those that Resolve applies and
-// gives the values that Resolve returns; and that, without the policy that it says gives a value, Resolve returns the
-// next one.
+// TestExplainGivesWhatResolveReturns generates policies and checks that Explain lists the policies that Resolve applies
+// and gives the values that Resolve returns. It also checks that Resolve returns the next value of a setting if the
+// policy that sets the first value is removed.
 func TestExplainGivesWhatResolveReturns(t *testing.T) {
 	t.Parallel()
 	matched, instead := 0, 0
@@ -309,7 +309,7 @@ func TestExplainGivesWhatResolveReturns(t *testing.T) {
 			t.Fatalf("seed %d: Explain() is not the same twice (-first +second):\n%s", seed, diff)
 		}
 
-		var applied, order, told []string
+		var applied, order, listed []string
 		for _, a := range settings.Applied {
 			applied = append(applied, a.Name)
 		}
@@ -318,7 +318,7 @@ func TestExplainGivesWhatResolveReturns(t *testing.T) {
 		}
 		var matching []string
 		for _, p := range explanation.Policies {
-			told = append(told, p.Name)
+			listed = append(listed, p.Name)
 			if p.Matches {
 				matching = append(matching, p.Name)
 				matched++
@@ -327,7 +327,7 @@ func TestExplainGivesWhatResolveReturns(t *testing.T) {
 				t.Fatalf("seed %d: policy %s matches: %t, and why is %q", seed, p.Name, p.Matches, p.Why)
 			}
 		}
-		if diff := cmp.Diff([][]string{applied, order}, [][]string{matching, told}); diff != "" {
+		if diff := cmp.Diff([][]string{applied, order}, [][]string{matching, listed}); diff != "" {
 			t.Fatalf("seed %d: policies mismatch (-Resolve +Explain):\n%s", seed, diff)
 		}
 
@@ -356,14 +356,14 @@ func TestExplainGivesWhatResolveReturns(t *testing.T) {
 		}
 	}
 	if matched < 200 || instead < 200 {
-		t.Errorf("%d policies matched, and %d values stood behind others: the generator makes too few", matched, instead)
+		t.Errorf("%d policies matched and %d values were overridden: the generator makes too few", matched, instead)
 	}
 }
 
-// refusal is in each reason why a policy does not match, and in no other.
-var refusal = regexp.MustCompile("does not select| names |not known")
+// refusal matches every Why of a policy that does not match, and no other.
+var refusal = regexp.MustCompile("does not select| lists |not known")
 
-// policyGenerator makes policies that set much of the same.
+// policyGenerator generates policies that mostly set the same settings.
 type policyGenerator struct{ *rand.Rand }
 
 func oneOf[T any](g policyGenerator, from ...T) T { return from[g.IntN(len(from))] }
@@ -389,7 +389,9 @@ func (g policyGenerator) spec(s *v1alpha1.SourceIPPolicySpec) {
 			s.Match.ExcludeNamespaces = []string{oneOf(g, "edge", "mail")}
 		}
 	}
-	for _, id := range []string{"unspread-behind-local", "ineffective-spread", "source-ip-needs-local", "local-on-cluster-ip", "corp", "x"} {
+	for _, id := range []string{
+		"unspread-behind-local", "ineffective-spread", "source-ip-needs-local", "local-on-cluster-ip", "corp", "x",
+	} {
 		if g.IntN(3) == 0 {
 			s.Rules = append(s.Rules, v1alpha1.RuleMode{ID: id, Mode: oneOf(g, v1alpha1.Modes...)})
 		}
@@ -420,7 +422,7 @@ func (g policyGenerator) spec(s *v1alpha1.SourceIPPolicySpec) {
 		}
 		raw, err := json.Marshal(parameters)
 		if err != nil {
-			panic(err) // They are JSON.
+			panic(err) // All values are JSON types.
 		}
 		s.Parameters = &runtime.RawExtension{Raw: raw}
 	}

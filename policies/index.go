@@ -9,49 +9,52 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Index finds the Services that select a pod, the workloads that a Service selects, and the Services that share an address
-// with it, at the cost of the labels of one pod and not of all the objects in its namespace.
+// Index finds the Services that select a pod, the workloads that a Service selects, and the Services that share an
+// address with it. The cost of a look-up depends on the labels of one pod, not on the number of objects in its
+// namespace.
 //
-// Of an object it keeps the Service or the Workload, and not its Content. The zero value is not
-// usable; NewIndex makes one. It is safe for concurrent use; what it returns must not be changed.
+// The index keeps the Service or the Workload of an object, and not its Content. The zero value is not usable: call
+// NewIndex. An Index is safe for concurrent use. Callers must not change what it returns.
 type Index struct {
 	view View
 
 	mu         sync.RWMutex
 	namespaces map[string]*namespaceIndex
-	// sharers holds the Services that ask to share an address under the annotations by which they do, whatever their
-	// namespace.
+	// sharers holds the Services of all namespaces that ask to share an address, by the annotation that asks for it.
 	sharers map[labelPair]map[serviceKey]*corev1.Service
 }
 
 // NewIndex returns an empty index whose look-ups have the given view.
 func NewIndex(view View) *Index {
-	return &Index{view: view, namespaces: map[string]*namespaceIndex{}, sharers: map[labelPair]map[serviceKey]*corev1.Service{}}
+	return &Index{
+		view:       view,
+		namespaces: map[string]*namespaceIndex{},
+		sharers:    map[labelPair]map[serviceKey]*corev1.Service{},
+	}
 }
 
-// namespaceIndex is the index of one namespace.
 type namespaceIndex struct {
-	// services are those that select pods or ask to share an address.
+	// services holds, by name, the Services that select pods or ask to share an address.
 	services map[string]*indexedService
-	// servicesBy holds each Service under one pair of its selector: a pod that lacks that pair is
-	// not selected, whatever the others are.
+	// servicesBy holds each Service under one pair of its selector. That is enough: the Service does not select a pod
+	// without that pair.
 	servicesBy map[labelPair]map[string]*corev1.Service
 	workloads  map[workloadKey]*Workload
 	// workloadsBy holds each workload under every label of its pods.
 	workloadsBy map[labelPair]map[workloadKey]*Workload
-	// autoscalers and autoscalersOf hold each autoscaler by its own name and by what it scales.
+	// autoscalers holds each autoscaler by its kind and name, autoscalersOf by the workload that it scales.
 	autoscalers   map[string]Autoscaler
 	autoscalersOf map[WorkloadRef]map[string]Autoscaler
-	// usersOf holds each workload that uses the template of another one by that one.
+	// usersOf holds the workloads that use the template of another workload, by that other workload.
 	usersOf map[WorkloadRef]map[workloadKey]*Workload
-	// endpoints and endpointsOf hold each object with endpoints by its own name and by its Service.
+	// endpoints holds each object with endpoints by its kind and name, endpointsOf by its Service.
 	endpoints   map[workloadKey]Endpoints
 	endpointsOf map[string]map[workloadKey]Endpoints
 }
 
 type indexedService struct {
 	service *corev1.Service
-	// under is where it is in servicesBy; zero for one that selects no pods.
+	// under is the key of the Service in servicesBy; zero if it selects no pods.
 	under labelPair
 }
 
@@ -61,8 +64,8 @@ type labelPair struct{ key, value string }
 
 type workloadKey struct{ group, kind, name string }
 
-// Put adds an object, in the place of the one with the same name. One that is still to be named takes
-// nobody's place.
+// Put adds an object, or replaces the one with the same name. An object whose name the API server has not generated
+// yet replaces none.
 func (x *Index) Put(object *Object) {
 	if object.Service != nil {
 		x.PutService(object.Service)
@@ -71,7 +74,7 @@ func (x *Index) Put(object *Object) {
 	}
 }
 
-// PutService adds a Service as Put does. The index keeps it, so it should be a ReducedService.
+// PutService adds or replaces a Service as Put does. The index keeps it in memory, so it should be a ReducedService.
 func (x *Index) PutService(service *corev1.Service) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -88,7 +91,7 @@ func (x *Index) PutService(service *corev1.Service) {
 	}
 }
 
-// deleteService removes a Service of a namespace, if it is there.
+// deleteService removes a Service of a namespace, if there is one with that name.
 func (x *Index) deleteService(n *namespaceIndex, key serviceKey) {
 	former, ok := n.services[key.name]
 	if !ok {
@@ -101,7 +104,8 @@ func (x *Index) deleteService(n *namespaceIndex, key serviceKey) {
 	delete(n.services, key.name)
 }
 
-// PutWorkload adds a workload as Put does, if it is one that stands for pods of its own.
+// PutWorkload adds or replaces a workload as Put does. If workloads of its kind are not looked up as neighbours (see
+// WorkloadDoor), it only removes the one with the same name.
 func (x *Index) PutWorkload(workload *Workload) {
 	if !workload.isNeighbour() {
 		x.Delete(workload.Ref)
@@ -113,7 +117,7 @@ func (x *Index) PutWorkload(workload *Workload) {
 	n.putWorkload(n.key(workload.Ref), workload)
 }
 
-// PutAutoscaler adds an autoscaler, in the place of the one with the same kind and name.
+// PutAutoscaler adds an autoscaler, or replaces the one with the same kind and name.
 func (x *Index) PutAutoscaler(autoscaler Autoscaler) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -124,7 +128,7 @@ func (x *Index) PutAutoscaler(autoscaler Autoscaler) {
 	put(n.autoscalersOf, autoscaler.Target, key, autoscaler)
 }
 
-// PutEndpoints adds the endpoints of a Service, in the place of those in the object of the same name.
+// PutEndpoints adds the endpoints of a Service, or replaces those of the object with the same kind and name.
 func (x *Index) PutEndpoints(endpoints Endpoints) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -135,7 +139,7 @@ func (x *Index) PutEndpoints(endpoints Endpoints) {
 	put(n.endpointsOf, endpoints.Service, key, endpoints)
 }
 
-// Delete removes the object, the autoscaler or the endpoints of that name, if they are there.
+// Delete removes the Service, workload, autoscaler or endpoints object that ref names, if the index has it.
 func (x *Index) Delete(ref Ref) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -158,7 +162,7 @@ func (x *Index) Delete(ref Ref) {
 	}
 }
 
-// DeleteKind removes all workloads, or all autoscalers, of a kind in whatever version.
+// DeleteKind removes all workloads, or all autoscalers, of a kind in any version.
 func (x *Index) DeleteKind(group, kind string) {
 	for _, ref := range x.refs() {
 		if ref.Kind == kind && ref.group() == group {
@@ -167,7 +171,7 @@ func (x *Index) DeleteKind(group, kind string) {
 	}
 }
 
-// refs are the workloads and autoscalers in the index.
+// refs returns the workloads and autoscalers in the index.
 func (x *Index) refs() []Ref {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -183,7 +187,7 @@ func (x *Index) refs() []Ref {
 	return refs
 }
 
-// Workload returns the workload of that name, in whatever version, or nil.
+// Workload returns the workload that ref names, in any version, or nil.
 func (x *Index) Workload(ref Ref) *Workload {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -193,7 +197,7 @@ func (x *Index) Workload(ref Ref) *Workload {
 	return nil
 }
 
-// Related returns the neighbours of an object, which need not be in the index itself.
+// Related returns the neighbours of an object. The object itself need not be in the index.
 func (x *Index) Related(object *Object) Related {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -208,7 +212,8 @@ func (x *Index) Related(object *Object) Related {
 	if object.Service != nil {
 		related.Workloads = n.selected(object.Service)
 		if len(object.Service.Spec.Selector) == 0 {
-			related.Endpoints = slices.SortedFunc(maps.Values(n.endpointsOf[object.Name]), func(a, b Endpoints) int { return a.Ref.compare(b.Ref) })
+			related.Endpoints = slices.SortedFunc(maps.Values(n.endpointsOf[object.Name]),
+				func(a, b Endpoints) int { return a.Ref.compare(b.Ref) })
 		}
 	} else {
 		others := map[*Workload]bool{}
@@ -270,7 +275,7 @@ func (x *Index) namespace(name string) *namespaceIndex {
 	return n
 }
 
-// key is the key of an object; one that is still to be named gets a name of its own.
+// key returns the key of an object. An object whose name is not generated yet gets a unique key.
 func (n *namespaceIndex) key(ref Ref) workloadKey {
 	if isGenerated(ref) {
 		ref.Name = fmt.Sprintf("%s%d", ref.Name, len(n.services)+len(n.workloads)+len(n.endpoints))
@@ -280,7 +285,7 @@ func (n *namespaceIndex) key(ref Ref) workloadKey {
 
 func keyOf(ref Ref) workloadKey { return workloadKey{ref.group(), ref.Kind, ref.Name} }
 
-// putService puts a Service under a pair of its selector, if it selects pods.
+// putService adds a Service to servicesBy under one pair of its selector, if it selects pods.
 func (n *namespaceIndex) putService(name string, service *corev1.Service) (under labelPair, selects bool) {
 	selector := podSelector(service)
 	if selector == nil {
@@ -291,8 +296,8 @@ func (n *namespaceIndex) putService(name string, service *corev1.Service) (under
 	return under, true
 }
 
-// rarestServicePair is the pair of a selector under which the fewest Services are, so that a pair
-// that all of a namespace's Services share does not collect them all.
+// rarestServicePair returns the pair of a selector that has the fewest Services in servicesBy. A pair that all Services
+// of a namespace have in common would otherwise collect all of them.
 func (n *namespaceIndex) rarestServicePair(selector map[string]string) labelPair {
 	return rarest(selector, func(pair labelPair) int { return len(n.servicesBy[pair]) })
 }
@@ -332,7 +337,7 @@ func (n *namespaceIndex) deleteEndpoints(key workloadKey) {
 	}
 }
 
-// selecting returns the Services that select pods with these labels, by name.
+// selecting returns the Services that select pods with these labels, sorted by name.
 func (n *namespaceIndex) selecting(labels map[string]string) []*corev1.Service {
 	var services []*corev1.Service
 	for k, v := range labels {
@@ -346,7 +351,7 @@ func (n *namespaceIndex) selecting(labels map[string]string) []*corev1.Service {
 	return services
 }
 
-// selected returns the workloads whose pods a Service selects, by name.
+// selected returns the workloads whose pods a Service selects, sorted by name.
 func (n *namespaceIndex) selected(service *corev1.Service) []*Workload {
 	selector := podSelector(service)
 	if selector == nil {
@@ -362,7 +367,7 @@ func (n *namespaceIndex) selected(service *corev1.Service) []*Workload {
 	return sortedWorkloads(slices.Values(workloads))
 }
 
-// rarest returns the pair of a non-empty selector with the least count, the first by key among equals.
+// rarest returns the pair of a non-empty selector with the smallest count. Among equal counts, the first key wins.
 func rarest(selector map[string]string, count func(labelPair) int) labelPair {
 	var best labelPair
 	least := -1
@@ -382,7 +387,7 @@ func put[U, K comparable, V any](m map[U]map[K]V, under U, key K, value V) {
 	m[under][key] = value
 }
 
-// remove takes back what put did.
+// remove deletes what put added.
 func remove[U, K comparable, V any](m map[U]map[K]V, under U, key K) {
 	delete(m[under], key)
 	if len(m[under]) == 0 {

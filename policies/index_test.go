@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// randomLabels picks up to most labels of a small alphabet, so that matches are common.
+// randomLabels returns up to most labels from a small set, so that matches are common.
 func randomLabels(random *rand.Rand, most int) map[string]string {
 	set := map[string]string{}
 	for range random.IntN(most + 1) {
@@ -22,8 +22,8 @@ func randomLabels(random *rand.Rand, most int) map[string]string {
 	return set
 }
 
-// TestIndexEqualsLinearScan asks the index and the selectors of the API machinery about more than
-// 100 000 pairs of a Service and a workload, in both directions, after some were replaced and some deleted.
+// TestIndexEqualsLinearScan compares the index with the selectors of apimachinery for more than 100 000 pairs of a
+// Service and a workload, in both directions, after some were replaced and some deleted.
 func TestIndexEqualsLinearScan(t *testing.T) {
 	const seed, services, workloads = 1, 450, 250
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -85,13 +85,8 @@ func TestIndexEqualsLinearScan(t *testing.T) {
 		slices.Sort(want)
 		slices.Sort(got)
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatalf(
-				"Services of %s with %v mismatch (-want +got), seed %d:\n%s",
-				workload.Ref,
-				workload.Workload.Template.Labels,
-				seed,
-				diff,
-			)
+			t.Fatalf("Services of %s with %v mismatch (-want +got), seed %d:\n%s",
+				workload.Ref, workload.Workload.Template.Labels, seed, diff)
 		}
 	}
 	for _, service := range allServices {
@@ -107,23 +102,18 @@ func TestIndexEqualsLinearScan(t *testing.T) {
 		slices.Sort(want)
 		slices.Sort(got)
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatalf(
-				"workloads of %s with %v mismatch (-want +got), seed %d:\n%s",
-				service.Ref,
-				service.Service.Spec.Selector,
-				seed,
-				diff,
-			)
+			t.Fatalf("workloads of %s with %v mismatch (-want +got), seed %d:\n%s",
+				service.Ref, service.Service.Spec.Selector, seed, diff)
 		}
 	}
 	if pairs < 100_000 || matches < 1_000 {
-		t.Errorf("%d pairs with %d matches show too little", pairs, matches)
+		t.Errorf("%d pairs with %d matches are too few", pairs, matches)
 	}
 	t.Logf("%d pairs, %d matches, seed %d", pairs, matches, seed)
 }
 
-// TestLookUpDoesNotGrowWithTheNamespace counts what a look-up touches: Services that share a label
-// with all others must not all lie in one bucket.
+// TestLookUpDoesNotGrowWithTheNamespace counts the Services that a look-up visits. If all Services have a label in
+// common, they must not end up in one bucket.
 func TestLookUpDoesNotGrowWithTheNamespace(t *testing.T) {
 	index := NewIndex(ViewFiles)
 	const services = 5_000
@@ -136,7 +126,7 @@ func TestLookUpDoesNotGrowWithTheNamespace(t *testing.T) {
 	}
 	for pair, bucket := range index.namespaces["edge"].servicesBy {
 		if len(bucket) > 2 {
-			t.Errorf("%d of %d Services lie under %v", len(bucket), services, pair)
+			t.Errorf("%d of %d Services are in the bucket of %v", len(bucket), services, pair)
 		}
 	}
 }
@@ -170,7 +160,7 @@ func TestRelatedOfWorkloadHoldsThoseBehindTheSameServices(t *testing.T) {
 
 	related := index.Related(stable)
 	if len(related.Services) != 1 || related.Services[0].Name != "web" || related.View != ViewFiles {
-		t.Errorf("Related().Services = %v, View %q; want Service web seen in files", related.Services, related.View)
+		t.Errorf("Related().Services = %v, View %q; want Service web, View Files", related.Services, related.View)
 	}
 	if diff := cmp.Diff([]Ref{canary.Ref}, refsOf(related.Workloads)); diff != "" {
 		t.Errorf("Related().Workloads mismatch (-want +got):\n%s", diff)
@@ -180,7 +170,7 @@ func TestRelatedOfWorkloadHoldsThoseBehindTheSameServices(t *testing.T) {
 	}
 }
 
-func TestObjectsThatAreStillToBeNamedAreOthers(t *testing.T) {
+func TestObjectsWithGenerateNameAreDifferent(t *testing.T) {
 	index := NewIndex(ViewFiles)
 	var workloads []*Object
 	for range 2 {
@@ -200,15 +190,12 @@ func TestObjectsThatAreStillToBeNamedAreOthers(t *testing.T) {
 	}
 	related := index.Related(workloads[0])
 	if len(related.Services) != 2 || len(related.Workloads) != 1 || related.Workloads[0] != workloads[1].Workload {
-		t.Errorf(
-			"Related() = %d Services and %d other workloads, want 2 and 1",
-			len(related.Services),
-			len(related.Workloads),
-		)
+		t.Errorf("Related() = %d Services and %d other workloads, want 2 and 1",
+			len(related.Services), len(related.Workloads))
 	}
 }
 
-// TestDeleteLeavesNothingBehind: a webhook's index lives for months.
+// TestDeleteLeavesNothingBehind: the index of a webhook may run for months, so a leak would add up.
 func TestDeleteLeavesNothingBehind(t *testing.T) {
 	index := NewIndex(ViewCluster)
 	service := Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "web"}
@@ -220,17 +207,15 @@ func TestDeleteLeavesNothingBehind(t *testing.T) {
 			ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"},
 			Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "web"}},
 		})
-		index.PutWorkload(
-			&Workload{
-				Ref:      workload,
-				Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}},
-			},
-		)
+		index.PutWorkload(&Workload{
+			Ref:      workload,
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}},
+		})
 		index.PutAutoscaler(Autoscaler{Ref: scaler, Target: WorkloadRef{"apps", "Deployment", "web"}, MaxReplicas: 3})
 		index.PutEndpoints(Endpoints{Ref: slice, Service: "web", Count: 1})
 	}
 	if index.Workload(workload) == nil {
-		t.Error("Workload() does not find what was put")
+		t.Error("Workload() does not find the workload that was put")
 	}
 	for _, ref := range []Ref{service, workload, scaler, slice} {
 		n := index.namespaces["edge"]
@@ -245,8 +230,8 @@ func TestDeleteLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// TestServicesThatShareAnAddress follows Services through an index: put, replaced and deleted, in several namespaces, with
-// and without a selector.
+// TestServicesThatShareAnAddress puts, replaces and deletes Services in several namespaces, with and without a
+// selector.
 func TestServicesThatShareAnAddress(t *testing.T) {
 	const key, deprecated = "metallb.io/allow-shared-ip", "metallb.universe.tf/allow-shared-ip"
 	service := func(namespace, name string, annotations, selector map[string]string) *corev1.Service {
@@ -265,17 +250,12 @@ func TestServicesThatShareAnAddress(t *testing.T) {
 			got = append(got, other.Namespace+"/"+other.Name)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf(
-				"%s: Services that share the address of %s/%s mismatch (-want +got):\n%s",
-				when,
-				of.Namespace,
-				of.Name,
-				diff,
-			)
+			t.Errorf("%s: Services that share the address of %s/%s mismatch (-want +got):\n%s",
+				when, of.Namespace, of.Name, diff)
 		}
 	}
 	one := service("edge", "web", edge, web)
-	wantSharers("nothing was put", one)
+	wantSharers("before any Put", one)
 
 	nodePort := service("edge", "node-port", edge, web)
 	nodePort.Spec.Type = corev1.ServiceTypeNodePort
@@ -285,30 +265,20 @@ func TestServicesThatShareAnAddress(t *testing.T) {
 		service("edge", "no-selector", map[string]string{deprecated: "edge", key: "edge"}, nil),
 		service("other", "web", map[string]string{deprecated: "edge"}, web),
 		service("edge", "infra", infra, web),
-		service("edge", "outvoted", map[string]string{deprecated: "edge", key: "infra"}, web),
+		service("edge", "overridden", map[string]string{deprecated: "edge", key: "infra"}, web),
 		service("edge", "empty", map[string]string{key: "", "lbipam.cilium.io/sharing-key": ""}, web),
 		service("edge", "cilium", map[string]string{"lbipam.cilium.io/sharing-key": "edge"}, web),
 		service("edge", "nothing", nil, nil),
 	} {
 		index.PutService(other)
 	}
-	wantSharers("all were put", one, "edge/dns", "edge/no-selector", "other/web")
-	wantSharers(
-		"all were put",
-		service("new", "one", map[string]string{deprecated: "edge"}, nil),
-		"edge/dns",
-		"edge/no-selector",
-		"edge/web",
-		"other/web",
-	)
-	wantSharers(
-		"a key twice",
+	wantSharers("after all were put", one, "edge/dns", "edge/no-selector", "other/web")
+	wantSharers("after all were put", service("new", "one", map[string]string{deprecated: "edge"}, nil),
+		"edge/dns", "edge/no-selector", "edge/web", "other/web")
+	wantSharers("two annotations",
 		service("new", "two", map[string]string{key: "infra", "lbipam.cilium.io/sharing-key": "edge"}, nil),
-		"edge/cilium",
-		"edge/infra",
-		"edge/outvoted",
-	)
-	wantSharers("a node port shares nothing", nodePort)
+		"edge/cilium", "edge/infra", "edge/overridden")
+	wantSharers("type NodePort", nodePort)
 	workload := Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "other", Name: "web"}
 	behind := &Object{
 		Ref:      workload,
@@ -321,13 +291,14 @@ func TestServicesThatShareAnAddress(t *testing.T) {
 	index.PutService(service("edge", "dns", infra, map[string]string{"app": "dns"}))
 	index.PutService(service("edge", "no-selector", edge, web))
 	index.PutService(service("other", "web", nil, nil))
-	wantSharers("some were replaced", one, "edge/no-selector")
-	wantSharers("some were replaced", service("new", "one", infra, nil), "edge/dns", "edge/infra", "edge/outvoted")
+	wantSharers("after some were replaced", one, "edge/no-selector")
+	wantSharers("after some were replaced", service("new", "one", infra, nil),
+		"edge/dns", "edge/infra", "edge/overridden")
 
 	index.Delete(Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "no-selector"})
-	wantSharers("one was deleted", one)
+	wantSharers("after one was deleted", one)
 	for _, namespace := range []string{"edge", "other", "new"} {
-		for _, name := range []string{"web", "node-port", "dns", "infra", "outvoted", "empty", "cilium", "nothing"} {
+		for _, name := range []string{"web", "node-port", "dns", "infra", "overridden", "empty", "cilium", "nothing"} {
 			index.Delete(Ref{APIVersion: "v1", Kind: "Service", Namespace: namespace, Name: name})
 		}
 	}

@@ -10,53 +10,55 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 )
 
-// Input is everything that a decision is made of. Nothing in it is ever changed.
+// Input holds everything that a decision about one object depends on, apart from the rules and the settings. Decide
+// changes nothing in it.
 type Input struct {
-	// Operation is what is about to happen to Object.
+	// Operation is the operation of the request: Create or Update.
 	Operation Operation
 	// Object is the object under review, with the API server's defaults.
 	Object *Object
-	// Old is its former self; set if, and only if, Operation is Update.
+	// Old is the stored object that Object replaces. It is set if and only if Operation is Update.
 	Old *Object
 	// Namespace is the Namespace of Object.
 	Namespace Namespace
-	// Related are its neighbours. The zero value means that they could not be seen.
+	// Related holds the neighbours of Object. The zero value means that they could not be looked up.
 	Related Related
-	// Cluster is what is known of the cluster.
+	// Cluster describes the cluster, as far as it is known.
 	Cluster Cluster
-	// InFile tells whether the manifest that Object was read from writes spec.externalTrafficPolicy.
+	// InFile says whether the manifest that Object was read from sets spec.externalTrafficPolicy.
 	// The zero value means that Object does not come from a file.
 	InFile InFile
-	// Final tells that nobody repairs Object any more: it is judged as it is, and not as a repair would leave it.
+	// Final is true if no repair will be applied to Object after this decision. Decide then judges Object as it is,
+	// not as its repairs would leave it.
 	Final bool
-	// Now is the time by which exemptions expire.
+	// Now is the time at which exemptions are checked for expiry.
 	Now time.Time
 }
 
-// Operation is what is about to happen to an object.
+// Operation is the operation of an admission request.
 type Operation string
 
-// The operations that are judged.
+// The operations that Decide judges.
 const (
 	Create Operation = "CREATE"
 	Update Operation = "UPDATE"
 )
 
-// Namespace is what the rules read of a Namespace.
+// Namespace holds the parts of a Namespace that rules and policies read.
 type Namespace struct {
 	Name                string
 	Labels, Annotations map[string]string
-	// Assumed tells that the Namespace was not seen: Labels holds only what every Namespace has, and
-	// what asks for other labels does not match.
+	// Assumed is true if the Namespace object was not available. Labels then holds only the label that every Namespace
+	// has, kubernetes.io/metadata.name, and a selector that reads other labels does not match.
 	Assumed bool
 }
 
-// knows tells whether the labels that a selector asks for are known.
+// knows reports whether the labels that a selector reads are known.
 func (n Namespace) knows(selector *metav1.LabelSelector) bool {
 	return !n.Assumed || !AsksForLabels(selector)
 }
 
-// AsksForLabels tells whether a selector of Namespaces asks for labels other than their name.
+// AsksForLabels reports whether a selector of Namespaces reads any label other than kubernetes.io/metadata.name.
 func AsksForLabels(selector *metav1.LabelSelector) bool {
 	if selector == nil {
 		return false
@@ -71,28 +73,29 @@ func AsksForLabels(selector *metav1.LabelSelector) bool {
 	})
 }
 
-// Related are the objects beside the one under review, in any order. They may hold more than its
-// neighbours: what is no neighbour is passed over.
+// Related holds the neighbours of the object under review, in any order. It may hold other objects as well, which
+// Decide ignores.
 type Related struct {
 	View View
-	// Unseen are kinds of neighbours, such as Rollout.argoproj.io, that the cluster has and that could not be listed: what there is
-	// of them beside the object is not known. They are in a fixed order.
+	// Unseen lists, in a fixed order, the kinds of neighbours that the cluster serves but that could not be listed, for
+	// example Rollout.argoproj.io. Whether the object has neighbours of these kinds is unknown.
 	Unseen []string
-	// Services are, for a workload, those that select its pods; for a Service, those that ask to share its address.
+	// Services holds, for a workload, the Services that select its pods, and for a Service, the Services that ask to
+	// share its address.
 	Services []*corev1.Service
-	// Workloads are, for a Service, those whose pods it selects, and, for a workload, the others
+	// Workloads holds, for a Service, the workloads whose pods it selects, and for a workload, the other workloads
 	// behind the same Services.
 	Workloads []*Workload
-	// Users are workloads that use the template of the object, or of one of Workloads, in the place of their own.
+	// Users holds the workloads that use the template of the object, or of one of Workloads, instead of their own.
 	Users []*Workload
-	// Autoscalers are those that scale the object, one of Workloads, or one of Users.
+	// Autoscalers holds the autoscalers of the object, of Workloads and of Users.
 	Autoscalers []Autoscaler
-	// Endpoints are, for a Service without a selector, those that were written for it in files. Nobody looks them up in a
-	// cluster, so that none means that they are not known.
+	// Endpoints holds, for a Service without a selector, the endpoints that files define for it. They are not looked up
+	// in a cluster, so an empty list means that they are unknown.
 	Endpoints []Endpoints
 }
 
-// users are those that use the template of a workload, sorted.
+// users returns the workloads that use the template of w, sorted.
 func (r Related) users(w *Workload) []*Workload {
 	var found []*Workload
 	for _, user := range r.Users {
@@ -104,7 +107,7 @@ func (r Related) users(w *Workload) []*Workload {
 	return found
 }
 
-// idle tells whether a workload is scaled to zero, and nothing is seen that would make pods of its template.
+// idle reports whether w is scaled to zero and has no known autoscaler, and no known workload uses its template.
 func (r Related) idle(w *Workload) bool {
 	scales := func(a Autoscaler) bool {
 		return a.Ref.Namespace == w.Namespace && a.Target == w.asTarget()
@@ -112,24 +115,24 @@ func (r Related) idle(w *Workload) bool {
 	return w.Replicas != nil && *w.Replicas == 0 && len(r.users(w)) == 0 && !slices.ContainsFunc(r.Autoscalers, scales)
 }
 
-// View tells how much of an object's neighbourhood was seen.
+// View says where an object's neighbours were looked up, and so how complete they are.
 type View string
 
-// The views. The zero value is ViewNone, so that a caller who forgets it fails safe.
+// The views. The zero value is ViewNone, which is the safe one if a caller forgets to set it.
 const (
-	// ViewNone: the look-up failed, or nobody looked.
+	// ViewNone means that the neighbours are unknown: the look-up failed, or there was none.
 	ViewNone View = ""
-	// ViewFiles: the files that were given, which are taken to be all there is.
+	// ViewFiles means that the neighbours come from the given files, which are assumed to be complete.
 	ViewFiles View = "Files"
-	// ViewCluster: all of the cluster.
+	// ViewCluster means that the neighbours come from the whole cluster.
 	ViewCluster View = "Cluster"
 )
 
-// Cluster is what is known of the cluster.
+// Cluster describes the cluster, as far as it is known.
 type Cluster struct {
-	// Nodes is the number of nodes that may run the pods, where somebody told it; 0 means that nobody did.
+	// Nodes is the number of nodes that can run the pods, as given by the user. 0 means that none was given.
 	Nodes int
-	// Known are the nodes themselves; nil where they are not known. Nodes counts in the place of their number.
+	// Known holds the nodes of the cluster; nil if they are unknown. Nodes, if set, overrides their number.
 	Known *Nodes
 	// Version is the version of the API server; the zero value means Newest.
 	Version Version
@@ -138,20 +141,20 @@ type Cluster struct {
 // Version is the minor version of a Kubernetes API server.
 type Version struct{ Major, Minor uint }
 
-// Newest is the newest version of Kubernetes whose behaviour this package was checked against.
+// Newest is the newest version of Kubernetes that this package was checked against.
 var Newest = Version{1, 37}
 
-// ParseVersion reads 1.28, v1.28, 1.28.3 and what an API server reports, such as v1.30.4+k3s1.
-// The error is non-nil when text is none of these.
+// ParseVersion parses versions such as 1.28, v1.28 and 1.28.3, and those that API servers report, such as v1.30.4+k3s1.
+// The error is non-nil when text is not a version in one of these forms, or when its major version is not 1.
 func ParseVersion(text string) (Version, error) {
 	v, err := version.ParseGeneric(text)
 	if err != nil || v.Major() != 1 {
-		return Version{}, fmt.Errorf("%q is not a Kubernetes version; write it as 1.%d", text, Newest.Minor)
+		return Version{}, fmt.Errorf("%q is not a valid Kubernetes version: want one such as 1.%d", text, Newest.Minor)
 	}
 	return Version{v.Major(), v.Minor()}, nil
 }
 
-// String is the form 1.37.
+// String returns the form 1.37.
 func (v Version) String() string { return fmt.Sprintf("%d.%d", v.Major, v.Minor) }
 
 // orNewest returns Newest for the zero value.
@@ -162,16 +165,16 @@ func (v Version) orNewest() Version {
 	return v
 }
 
-// atLeast tells whether v is 1.minor or newer.
+// atLeast reports whether v is 1.minor or newer. The zero value counts as Newest.
 func (v Version) atLeast(minor uint) bool {
 	v = v.orNewest()
 	return v.Major > 1 || v.Major == 1 && v.Minor >= minor
 }
 
-// InFile tells whether a manifest writes spec.externalTrafficPolicy.
+// InFile says whether a manifest sets spec.externalTrafficPolicy.
 type InFile string
 
-// The zero value means that the object does not come from a file.
+// The values of InFile. The zero value, InFileUnknown, means that the object does not come from a file.
 const (
 	InFileUnknown InFile = ""
 	InFileWritten InFile = "Written"

@@ -10,8 +10,9 @@ import (
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
 
-// ReducedNode is a Node without what no rule and no selector reads: its name, its labels, and what keeps pods away. A node that is
-// cordoned has the taint by which the scheduler knows it.
+// ReducedNode returns a copy of a Node that holds only what rules and selectors read: its name, its labels, and the
+// taints that keep pods away, which excludes those with effect PreferNoSchedule. The copy of a cordoned node always has
+// the taint node.kubernetes.io/unschedulable, by which the scheduler recognizes it.
 func ReducedNode(node *corev1.Node) *corev1.Node {
 	reduced := &corev1.Node{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
@@ -22,18 +23,19 @@ func ReducedNode(node *corev1.Node) *corev1.Node {
 		return t.Effect == corev1.TaintEffectPreferNoSchedule
 	})
 	if node.Spec.Unschedulable && !slices.ContainsFunc(reduced.Spec.Taints, isCordon) {
-		reduced.Spec.Taints = append(reduced.Spec.Taints, corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule})
+		reduced.Spec.Taints = append(reduced.Spec.Taints,
+			corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule})
 	}
 	return reduced
 }
 
-// Nodes are the nodes of a cluster. They are never changed.
+// Nodes holds the nodes of a cluster. It never changes.
 type Nodes struct {
-	// nodes are sorted by name, and open are those of them that take pods which neither choose nodes nor tolerate taints.
+	// nodes holds all nodes, sorted by name. open holds those that accept pods without node selectors and tolerations.
 	nodes, open []*corev1.Node
 }
 
-// NewNodes returns nodes, each a ReducedNode, in any order. It takes the list over.
+// NewNodes returns the Nodes for a list of ReducedNodes, in any order. It takes ownership of the list, which it sorts.
 func NewNodes(nodes []*corev1.Node) *Nodes {
 	slices.SortFunc(nodes, func(a, b *corev1.Node) int { return strings.Compare(a.Name, b.Name) })
 	n := &Nodes{nodes: nodes}
@@ -45,13 +47,13 @@ func NewNodes(nodes []*corev1.Node) *Nodes {
 	return n
 }
 
-// isDomain tells whether a node is one of those over which pods are spread: one without a hostname is none.
+// isDomain reports whether the scheduler spreads pods over the node. It ignores nodes without a hostname label.
 func isDomain(node *corev1.Node) bool {
 	_, ok := node.Labels[corev1.LabelHostname]
 	return ok
 }
 
-// schedulable is the number of nodes that take pods which neither choose nodes nor tolerate taints; 0 where it is not known.
+// schedulable returns the number of nodes that accept pods without node selectors and tolerations; 0 if it is unknown.
 func (c Cluster) schedulable() int {
 	if c.Nodes > 0 || c.Known == nil {
 		return c.Nodes
@@ -59,8 +61,9 @@ func (c Cluster) schedulable() int {
 	return len(c.Known.open)
 }
 
-// eligible is the number of nodes over which the scheduler may spread a workload's pods: those that its nodeSelector and node affinity
-// allow, whose taints it tolerates, and that have a hostname. It is 0 where that is not known, and where there is none.
+// eligible returns the number of nodes over which the scheduler may spread a workload's pods: those that its
+// nodeSelector and node affinity allow, whose taints it tolerates, and that have a hostname label. It is 0 if there is
+// no such node, and if the number is unknown.
 func (c Cluster) eligible(w *Workload) int {
 	if c.Nodes > 0 || c.Known == nil {
 		return c.Nodes
@@ -68,8 +71,8 @@ func (c Cluster) eligible(w *Workload) int {
 	return len(c.Known.eligible(w.scheduledPod()))
 }
 
-// eligibleInTime is eligible, with the nodes that take no pods only as long as they are in their present state: cordoned, not ready,
-// or short of something.
+// eligibleInTime returns the same number as eligible, but also counts nodes that reject pods only for the time being:
+// because they are cordoned, not ready, or under resource pressure.
 func (c Cluster) eligibleInTime(w *Workload) int {
 	if c.Nodes > 0 || c.Known == nil {
 		return c.Nodes
@@ -79,7 +82,8 @@ func (c Cluster) eligibleInTime(w *Workload) int {
 	return len(c.Known.eligible(pod))
 }
 
-// scheduledPod is the spec of a workload's pods as the scheduler gets it, with the tolerations that its controller adds.
+// scheduledPod returns the spec of a workload's pods as the scheduler sees it, with the tolerations that the DaemonSet
+// controller adds.
 // Source: kubernetes v1.37.1, pkg/controller/daemon/util/daemonset_util.go, AddOrUpdateDaemonPodTolerations.
 func (w *Workload) scheduledPod() corev1.PodSpec {
 	pod := w.Template.Spec
@@ -93,8 +97,8 @@ func (w *Workload) scheduledPod() corev1.PodSpec {
 	return pod
 }
 
-// daemonTaints are those that pods of a DaemonSet tolerate, and passingTaints those that come and go with the state of a node.
 var (
+	// daemonTaints lists the taints that pods of a DaemonSet tolerate.
 	daemonTaints = []corev1.Taint{
 		{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoExecute},
 		{Key: corev1.TaintNodeUnreachable, Effect: corev1.TaintEffectNoExecute},
@@ -104,7 +108,8 @@ var (
 		{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule},
 	}
 	networkUnavailable = corev1.Taint{Key: corev1.TaintNodeNetworkUnavailable, Effect: corev1.TaintEffectNoSchedule}
-	passingTaints      = append([]corev1.Taint{
+	// passingTaints lists the taints that come and go with the condition of a node.
+	passingTaints = append([]corev1.Taint{
 		networkUnavailable,
 		{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule},
 		{Key: corev1.TaintNodeUnreachable, Effect: corev1.TaintEffectNoSchedule},
@@ -119,15 +124,16 @@ func tolerationsOf(taints []corev1.Taint) []corev1.Toleration {
 	return tolerations
 }
 
-// eligible are the nodes that eligible of a Cluster counts, by name.
+// eligible returns the nodes that Cluster.eligible counts, sorted by name.
 func (n *Nodes) eligible(pod corev1.PodSpec) []*corev1.Node {
-	if len(pod.NodeSelector) == 0 && len(pod.Tolerations) == 0 && (pod.Affinity == nil || pod.Affinity.NodeAffinity == nil) {
+	hasNodeAffinity := pod.Affinity != nil && pod.Affinity.NodeAffinity != nil
+	if len(pod.NodeSelector) == 0 && len(pod.Tolerations) == 0 && !hasNodeAffinity {
 		return n.open
 	}
 	var found []*corev1.Node
 	affinity := nodeaffinity.NewRequiredNodeAffinity(pod.NodeSelector, pod.Affinity)
 	for _, node := range n.nodes {
-		// A term that does not parse matches nothing, as the scheduler takes it.
+		// As in the scheduler, a term that does not parse matches no node.
 		chosen, err := affinity.Match(node)
 		if err == nil && chosen && isDomain(node) && tolerates(pod.Tolerations, node) {
 			found = append(found, node)
@@ -136,39 +142,42 @@ func (n *Nodes) eligible(pod corev1.PodSpec) []*corev1.Node {
 	return found
 }
 
-// choosesNodes tells whether pods ask for some of the nodes that take pods at all. Their operating system, which charts write down by
-// habit, is no such choice.
+// choosesNodes reports whether a nodeSelector or a required node affinity restricts the pods to certain nodes. A choice
+// by operating system does not count: charts set it by habit.
 func choosesNodes(pod corev1.PodSpec) bool {
 	for label := range pod.NodeSelector {
 		if label != corev1.LabelOSStable {
 			return true
 		}
 	}
-	if pod.Affinity == nil || pod.Affinity.NodeAffinity == nil || pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+	if pod.Affinity == nil || pod.Affinity.NodeAffinity == nil {
 		return false
 	}
-	terms := pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
-	return slices.ContainsFunc(terms, func(term corev1.NodeSelectorTerm) bool {
-		return len(term.MatchFields) > 0 || slices.ContainsFunc(term.MatchExpressions, func(e corev1.NodeSelectorRequirement) bool {
-			return e.Key != corev1.LabelOSStable
-		})
+	required := pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	if required == nil {
+		return false
+	}
+	isChoice := func(e corev1.NodeSelectorRequirement) bool { return e.Key != corev1.LabelOSStable }
+	return slices.ContainsFunc(required.NodeSelectorTerms, func(term corev1.NodeSelectorTerm) bool {
+		return len(term.MatchFields) > 0 || slices.ContainsFunc(term.MatchExpressions, isChoice)
 	})
 }
 
-// domains is the number of nodes over which the scheduler spreads pods when it does not look at taints.
+// domains returns the number of nodes over which the scheduler spreads pods if it ignores taints.
 func (n *Nodes) domains(pod corev1.PodSpec) int {
 	pod.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 	return len(n.eligible(pod))
 }
 
-// toleratesAll tells whether pods are placed on nodes whatever taints NoSchedule these have.
+// toleratesAll reports whether the pods tolerate every taint of effect NoSchedule.
 func toleratesAll(pod corev1.PodSpec) bool {
 	return slices.ContainsFunc(pod.Tolerations, func(t corev1.Toleration) bool {
-		return t.Key == "" && t.Operator == corev1.TolerationOpExists && (t.Effect == "" || t.Effect == corev1.TaintEffectNoSchedule)
+		return t.Key == "" && t.Operator == corev1.TolerationOpExists &&
+			(t.Effect == "" || t.Effect == corev1.TaintEffectNoSchedule)
 	})
 }
 
-// tolerates tells whether pods may be placed on a node in spite of its taints.
+// tolerates reports whether the tolerations cover all taints of a node.
 func tolerates(tolerations []corev1.Toleration, node *corev1.Node) bool {
 	return !slices.ContainsFunc(node.Spec.Taints, func(taint corev1.Taint) bool {
 		return !slices.ContainsFunc(tolerations, func(t corev1.Toleration) bool {

@@ -8,7 +8,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestEligible has one node of each sort, and asks which of them may run pods.
+// TestEligible has one node of each sort, and checks which of them may run pods.
 func TestEligible(t *testing.T) {
 	t.Parallel()
 	nodes := func() *Nodes {
@@ -16,10 +16,14 @@ func TestEligible(t *testing.T) {
 		for _, text := range []string{
 			"{metadata: {name: plain, labels: {kubernetes.io/hostname: plain, pool: web}}}",
 			"{metadata: {name: other, labels: {kubernetes.io/hostname: other, pool: batch}}}",
-			"{metadata: {name: wished-away, labels: {kubernetes.io/hostname: wished-away, pool: web}}, spec: {taints: [{key: spot, effect: PreferNoSchedule}]}}",
-			"{metadata: {name: control, labels: {kubernetes.io/hostname: control}}, spec: {taints: [{key: node-role.kubernetes.io/control-plane, effect: NoSchedule}]}}",
-			"{metadata: {name: leaving, labels: {kubernetes.io/hostname: leaving, pool: web}}, spec: {taints: [{key: maintenance, value: soon, effect: NoExecute}]}}",
-			"{metadata: {name: cordoned, labels: {kubernetes.io/hostname: cordoned, pool: web}}, spec: {unschedulable: true, taints: [{key: node.kubernetes.io/unschedulable, effect: NoSchedule}]}}",
+			`{metadata: {name: avoided, labels: {kubernetes.io/hostname: avoided, pool: web}},
+				spec: {taints: [{key: spot, effect: PreferNoSchedule}]}}`,
+			`{metadata: {name: control, labels: {kubernetes.io/hostname: control}},
+				spec: {taints: [{key: node-role.kubernetes.io/control-plane, effect: NoSchedule}]}}`,
+			`{metadata: {name: leaving, labels: {kubernetes.io/hostname: leaving, pool: web}},
+				spec: {taints: [{key: maintenance, value: soon, effect: NoExecute}]}}`,
+			`{metadata: {name: cordoned, labels: {kubernetes.io/hostname: cordoned, pool: web}},
+				spec: {unschedulable: true, taints: [{key: node.kubernetes.io/unschedulable, effect: NoSchedule}]}}`,
 			"{metadata: {name: nameless, labels: {pool: web}}}",
 		} {
 			var node corev1.Node
@@ -30,42 +34,47 @@ func TestEligible(t *testing.T) {
 		}
 		return NewNodes(list)
 	}()
+	requiring := func(term string) string {
+		return "{affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [" +
+			term + "]}}}}"
+	}
 	tests := map[string]struct {
 		pod  string
 		want []string
 	}{
-		"any":    {"{}", []string{"other", "plain", "wished-away"}},
-		"a pool": {"{nodeSelector: {pool: web}}", []string{"plain", "wished-away"}},
+		"any":    {"{}", []string{"avoided", "other", "plain"}},
+		"a pool": {"{nodeSelector: {pool: web}}", []string{"avoided", "plain"}},
 		"a pool by affinity": {
-			"{affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: pool, operator: In, values: [batch]}]}]}}}}",
+			requiring("{matchExpressions: [{key: pool, operator: In, values: [batch]}]}"),
 			[]string{"other"},
 		},
 		"a node by its name": {
-			"{affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchFields: [{key: metadata.name, operator: In, values: [plain]}]}]}}}}",
+			requiring("{matchFields: [{key: metadata.name, operator: In, values: [plain]}]}"),
 			[]string{"plain"},
 		},
-		"a wish is no condition": {
-			"{affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {matchExpressions: [{key: pool, operator: Exists}]}}]}}}",
-			[]string{"other", "plain", "wished-away"},
+		"a preference excludes no node": {
+			`{affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [
+				{weight: 1, preference: {matchExpressions: [{key: pool, operator: Exists}]}}]}}}`,
+			[]string{"avoided", "other", "plain"},
 		},
 		"the control plane": {
 			"{tolerations: [{key: node-role.kubernetes.io/control-plane, operator: Exists}]}",
-			[]string{"control", "other", "plain", "wished-away"},
+			[]string{"avoided", "control", "other", "plain"},
 		},
 		"everything tolerated": {
 			"{tolerations: [{operator: Exists}]}",
-			[]string{"control", "cordoned", "leaving", "other", "plain", "wished-away"},
+			[]string{"avoided", "control", "cordoned", "leaving", "other", "plain"},
 		},
 		"one effect tolerated": {
 			"{tolerations: [{operator: Exists, effect: NoExecute}]}",
-			[]string{"leaving", "other", "plain", "wished-away"},
+			[]string{"avoided", "leaving", "other", "plain"},
 		},
 		"another value tolerated": {
 			"{tolerations: [{key: maintenance, value: later}]}",
-			[]string{"other", "plain", "wished-away"},
+			[]string{"avoided", "other", "plain"},
 		},
-		"a condition that is wrong": {
-			"{affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: pool, operator: Odd}]}]}}}}",
+		"an invalid term selects no node": {
+			requiring("{matchExpressions: [{key: pool, operator: Odd}]}"),
 			nil,
 		},
 	}
@@ -84,11 +93,9 @@ func TestEligible(t *testing.T) {
 				t.Errorf("eligible() mismatch (-want +got):\n%s", diff)
 			}
 			w := &Workload{Template: corev1.PodTemplateSpec{Spec: pod}}
-			if known, told := (Cluster{Known: nodes}).eligible(w), (Cluster{Known: nodes, Nodes: 9}).eligible(w); known != len(
-				got,
-			) ||
-				told != 9 {
-				t.Errorf("eligible() of a Cluster = %d, and %d where the number is told; want %d and 9", known, told, len(got))
+			known, given := (Cluster{Known: nodes}).eligible(w), (Cluster{Known: nodes, Nodes: 9}).eligible(w)
+			if known != len(got) || given != 9 {
+				t.Errorf("eligible() of a Cluster = %d, and %d if Nodes is 9; want %d and 9", known, given, len(got))
 			}
 		})
 	}

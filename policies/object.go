@@ -7,82 +7,41 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
-	"slices"
-	"strings"
 	"sync"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
-// Ref names one object of a cluster.
-type Ref struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-	Namespace  string `json:"namespace,omitempty"`
-	Name       string `json:"name"`
-}
-
-// String is the form of messages: Service edge/web.
-func (r Ref) String() string {
-	if r.Namespace == "" {
-		return r.Kind + " " + r.Name
-	}
-	return r.Kind + " " + r.Namespace + "/" + r.Name
-}
-
-// group is the API group: the same object may be known by several versions.
-func (r Ref) group() string {
-	if group, _, ok := strings.Cut(r.APIVersion, "/"); ok {
-		return group
-	}
-	return ""
-}
-
-func (r Ref) compare(s Ref) int {
-	if c := strings.Compare(r.Namespace, s.Namespace); c != 0 {
-		return c
-	}
-	if c := strings.Compare(r.Name, s.Name); c != 0 {
-		return c
-	}
-	if c := strings.Compare(r.Kind, s.Kind); c != 0 {
-		return c
-	}
-	return strings.Compare(r.APIVersion, s.APIVersion)
-}
-
-// Object is a Service or a workload, decoded once. It is never changed after NewObject or ReadObject made it.
+// Object is a Service or a workload, decoded once. It does not change after NewObject or ReadObject returned it.
 type Object struct {
 	Ref
-	// Service is set if the object is a Service. It holds what a rule or a selector may read: no
-	// status, no managedFields, and not kubectl's copy of what was applied.
+	// Service is set if the object is a Service. It holds only what a rule or a selector may read: no
+	// status, no managedFields, and no last-applied annotation of kubectl.
 	Service *corev1.Service
 	// Workload is set if the object is of a workload kind.
 	Workload *Workload
 
-	// meta is the whole metadata of a Service: it tells how its fields came to be.
+	// meta is the whole metadata of a Service. It records which client set which field.
 	meta metav1.ObjectMeta
-	// content is made from raw, once, if raw is not nil. Both are nil for an object that was reduced.
+	// content is decoded from raw, once, if raw is not nil. Both are nil for a reduced object.
 	content map[string]any
 	raw     []byte
 	once    sync.Once
 }
 
-// Content is the whole document in JSON types, with the API server's defaults: what Rego reads as input.object. It must not
-// be changed.
+// Content returns the whole document in JSON types, with the API server's defaults. Rego reads it as input.object.
+// The caller must not change it.
 func (o *Object) Content() map[string]any {
 	if o.raw != nil {
-		// Most objects are judged without it.
+		// Decoded only when asked for: most objects are judged without it.
 		o.once.Do(func() {
 			decoder := json.NewDecoder(bytes.NewReader(o.raw))
-			decoder.UseNumber() // of which none is too large
+			decoder.UseNumber() // no number is too large for a json.Number
 			if err := decoder.Decode(&o.content); err != nil {
-				panic(err) // ReadObject has decoded it.
+				panic(err) // ReadObject has already decoded it.
 			}
 			complete(o.content, o.Ref)
 		})
@@ -90,8 +49,8 @@ func (o *Object) Content() map[string]any {
 	return o.content
 }
 
-// Patched returns the object after some operations. The error is non-nil when one does not apply, or when what it leaves
-// is no object that NewObject takes.
+// Patched returns a copy of the object with the operations applied. The error is non-nil when an operation does not
+// apply, or when NewObject rejects the result.
 func (o *Object) Patched(operations []PatchOperation) (*Object, error) {
 	document, err := json.Marshal(o)
 	if err != nil {
@@ -119,10 +78,10 @@ func (o *Object) Patched(operations []PatchOperation) (*Object, error) {
 	return patched, nil
 }
 
-// MarshalJSON writes the Content.
+// MarshalJSON returns the Content as JSON.
 func (o *Object) MarshalJSON() ([]byte, error) { return json.Marshal(o.Content()) }
 
-// Judged tells whether objects of an apiVersion and kind are judged, so that NewObject and ReadObject take them.
+// Judged reports whether objects of this apiVersion and kind are judged. NewObject and ReadObject accept only those.
 func Judged(apiVersion, kind string) bool {
 	if apiVersion == serviceVersion && kind == kindService {
 		return true
@@ -131,12 +90,15 @@ func Judged(apiVersion, kind string) bool {
 	return ok
 }
 
-const serviceVersion = "v1"
+const (
+	serviceVersion = "v1"
+	kindService    = "Service"
+)
 
-// NewObject decodes a document. It takes content over, which must not be changed afterwards, and writes into it the
-// namespace "default" where it has none, and "" where a label or an annotation is null.
-// The error is non-nil when the document is of a kind that is not Judged, or when a field has a
-// value that the API server could not decode; it is a *FieldError where the field is known.
+// NewObject decodes a document. It takes ownership of content, which the caller must not change afterwards. It sets a
+// missing namespace in content to "default", and a label or annotation that is null to "".
+// The error is non-nil when the kind is not Judged, when the object has no name, or when a field has a value that the
+// API server could not decode. It is a *FieldError if the field is known.
 func NewObject(content map[string]any) (*Object, error) {
 	apiVersion, _ := content["apiVersion"].(string)
 	kind, _ := content["kind"].(string)
@@ -149,9 +111,9 @@ func NewObject(content map[string]any) (*Object, error) {
 	return object, nil
 }
 
-// ReadObject decodes an object as an API server sends it. It takes raw over, which must not be changed afterwards. A
-// namespace that is not empty is the object's, whatever it says itself.
-// The error is non-nil as that of NewObject.
+// ReadObject decodes an object as an API server sends it. It takes ownership of raw, which the caller must not change
+// afterwards. A namespace that is not empty overrides the one in raw.
+// The error is non-nil when raw is null, and in the same cases as that of NewObject.
 func ReadObject(apiVersion, kind, namespace string, raw []byte) (*Object, error) {
 	if bytes.Equal(bytes.TrimSpace(raw), []byte("null")) {
 		return nil, errors.New("want an object, got nothing")
@@ -192,12 +154,12 @@ func newObject(apiVersion, kind, namespace string, decode func(into any) error) 
 		return nil, fmt.Errorf("%s %s is not judged", apiVersion, kind)
 	}
 	if object.Name == "" {
-		return nil, &FieldError{Path: "/metadata/name", Problem: "want a name, got none; write one"}
+		return nil, &FieldError{Path: "/metadata/name", Problem: "want a name, got none; set one"}
 	}
 	return object, nil
 }
 
-// complete writes into a document what is known of it.
+// complete sets the fields of a document that the request, or a default, supplies.
 func complete(content map[string]any, ref Ref) {
 	content["apiVersion"], content["kind"] = ref.APIVersion, ref.Kind
 	metadata, ok := content["metadata"].(map[string]any)
@@ -209,13 +171,13 @@ func complete(content map[string]any, ref Ref) {
 		texts, _ := metadata[key].(map[string]any)
 		for name, text := range texts {
 			if text == nil {
-				texts[name] = "" // as the API server takes it
+				texts[name] = "" // as the API server decodes it
 			}
 		}
 	}
 }
 
-// annotations returns the object's own annotations.
+// annotations returns the object's own annotations, not those of its pods.
 func (o *Object) annotations() map[string]string {
 	if o.Service != nil {
 		return o.Service.Annotations
@@ -223,7 +185,7 @@ func (o *Object) annotations() map[string]string {
 	return o.Workload.Annotations
 }
 
-// labels returns the object's own labels.
+// labels returns the object's own labels, not those of its pods.
 func (o *Object) labels() map[string]string {
 	if o.Service != nil {
 		return o.Service.Labels
@@ -231,133 +193,17 @@ func (o *Object) labels() map[string]string {
 	return o.Workload.Labels
 }
 
-// nameOf is the name, or, of an object that the API server is still to name, "name-*".
-func nameOf(meta metav1.ObjectMeta) string {
-	if meta.Name == "" && meta.GenerateName != "" {
-		return meta.GenerateName + "*"
-	}
-	return meta.Name
-}
-
-// isGenerated tells whether the API server is still to name an object: another one of the same Ref then
-// is another object.
-func isGenerated(ref Ref) bool { return strings.HasSuffix(ref.Name, "*") }
-
-// is tells whether a neighbour is the object itself, or its former self.
+// is reports whether w is the object itself, in its present or its old state.
 func (o *Object) is(w *Workload) bool {
 	return w == o.Workload || w.Namespace == o.Namespace && keyOf(w.Ref) == keyOf(o.Ref) && !isGenerated(w.Ref)
 }
 
-func serviceRef(service *corev1.Service) Ref {
-	return Ref{APIVersion: "v1", Kind: "Service", Namespace: service.Namespace, Name: nameOf(service.ObjectMeta)}
-}
-
-func serviceRefs(services []*corev1.Service) []Ref {
-	refs := make([]Ref, len(services))
-	for i, service := range services {
-		refs[i] = serviceRef(service)
-	}
-	return refs
-}
-
-// FieldError is a field whose value the API server could not decode.
-type FieldError struct {
-	// Path is the JSON Pointer of the field, without the indices of lists.
-	Path string
-	// Problem says what is wrong, for example: want a string, got a boolean; quote it.
-	Problem string
-}
-
-func (e *FieldError) Error() string { return e.Path + ": " + e.Problem }
-
-// Decode reads content into a typed object of Kubernetes. Unknown fields are ignored, as the API server
-// does. The error is non-nil when a field has a value that the API server could not decode; it is a
-// *FieldError where the field is known.
-func Decode(content map[string]any, into any) error {
-	err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, into)
-	if err == nil && !hasLargeNumber(content) {
-		return nil
-	}
-	// The converter does not say where, and wraps numbers that are too large for their field. The
-	// JSON decoder does neither, and this is not the common path.
-	raw, marshalErr := json.Marshal(content)
-	if marshalErr != nil {
-		return marshalErr
-	}
-	placed := json.Unmarshal(raw, reflect.New(reflect.TypeOf(into).Elem()).Interface())
-	return cmp.Or(fieldError(placed), err, placed)
-}
-
-// fieldError returns a *FieldError where an error of a JSON decoder tells the field, else nil.
-func fieldError(err error) error {
-	mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err)
-	if !ok {
-		return nil
-	}
-	return &FieldError{
-		Path:    "/" + strings.ReplaceAll(mismatch.Field, ".", "/"),
-		Problem: mismatchProblem(mismatch),
-	}
-}
-
-// hasLargeNumber tells whether a whole number in a document does not fit into 32 bits.
-func hasLargeNumber(value any) bool {
-	switch value := value.(type) {
-	case int64:
-		return value != int64(int32(value))
-	case map[string]any:
-		for _, member := range value {
-			if hasLargeNumber(member) {
-				return true
-			}
-		}
-	case []any:
-		return slices.ContainsFunc(value, hasLargeNumber)
-	}
-	return false
-}
-
-func mismatchProblem(mismatch *json.UnmarshalTypeError) string {
-	got, _, _ := strings.Cut(mismatch.Value, " ")
-	want := mismatch.Type.Kind()
-	switch want {
-	case reflect.String:
-		if got == "bool" || got == "number" {
-			return fmt.Sprintf("want a string, got %s; quote it", article(got))
-		}
-		return fmt.Sprintf("want a string, got %s", article(got))
-	case reflect.Slice:
-		return fmt.Sprintf("want a list, got %s", article(got))
-	case reflect.Bool:
-		return fmt.Sprintf("want true or false, got %s", article(got))
-	case reflect.Int32, reflect.Int64:
-		if number, ok := strings.CutPrefix(mismatch.Value, "number "); ok {
-			return fmt.Sprintf("want a whole number of %d bits, got %s", mismatch.Type.Bits(), number)
-		}
-		return fmt.Sprintf("want a whole number, got %s; write digits without quotes", article(got))
-	default:
-		return fmt.Sprintf("want an object, got %s", article(got))
-	}
-}
-
-func article(word string) string {
-	switch word {
-	case "array":
-		return "a list"
-	case "object":
-		return "an object"
-	case "bool":
-		return "a boolean"
-	}
-	return "a " + word
-}
-
-// lastApplied is kubectl's copy of what a user applied. It is large, and says nothing that the
-// object does not.
+// lastApplied is the annotation in which kubectl keeps the manifest that a user applied. Reduced objects omit it: it is
+// large, and says nothing that the object does not.
 const lastApplied = corev1.LastAppliedConfigAnnotation
 
-// ReducedService is a Service without what no rule and no selector reads: of its metadata only names,
-// labels and annotations, and of it no status. It shares its spec with the original.
+// ReducedService returns a copy of a Service that holds only what rules and selectors read: its names, labels,
+// annotations and spec. The copy shares its spec with the original.
 func ReducedService(service *corev1.Service) *corev1.Service {
 	return &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
@@ -380,5 +226,3 @@ func withoutLastApplied(annotations map[string]string) map[string]string {
 	delete(annotations, lastApplied)
 	return annotations
 }
-
-const kindService = "Service"

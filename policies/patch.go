@@ -2,13 +2,13 @@ package policies
 
 // PatchOperation is one operation of a JSON Patch (RFC 6902) on the object under review.
 type PatchOperation struct {
-	// Op is "add" or "remove". Setting a member is always "add", also where it exists, so that
-	// the patch of a defaulted object and that of the manifest it came from are the same bytes.
+	// Op is "add" or "remove". A member is always set with "add", even if it exists, so that an object with the API
+	// server's defaults gets the same patch, byte for byte, as the manifest that it was created from.
 	Op string `json:"op"`
 	// Path is a JSON Pointer (RFC 6901) into the object, for example
 	// /spec/template/spec/topologySpreadConstraints/-.
 	Path string `json:"path"`
-	// Value is what "add" puts there: JSON types only (string, bool, int64, float64, []any,
-	// map[string]any). Absent for "remove".
+	// Value is the value that "add" sets. It has JSON types only: string, bool, int64, float64, []any and
+	// map[string]any. It is absent for "remove".
 	Value any `json:"value,omitempty"`
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/sourceward/sourceward/policies/bundle"
 )
 
-// rules is the real Rego.
+// rules holds the built-in Rego modules, compiled once.
 var rules = sync.OnceValue(func() *bundle.Set {
 	set, errs := bundle.Compile(nil)
 	if errs != nil {
@@ -30,7 +30,7 @@ var rules = sync.OnceValue(func() *bundle.Set {
 	return set
 })
 
-// generator makes objects that lie close to where rules begin and end to fire.
+// generator generates objects that are close to the border at which rules begin to report findings.
 type generator struct{ *rand.Rand }
 
 func newGenerator(seed uint64) generator { return generator{rand.New(rand.NewPCG(seed, 0))} }
@@ -45,7 +45,7 @@ func (g generator) labels() map[string]any {
 	return labels
 }
 
-// selector is a label selector of one of all forms, nil included.
+// selector returns a label selector in any of its forms, including nil.
 func (g generator) selector() any {
 	switch g.IntN(6) {
 	case 0:
@@ -91,19 +91,14 @@ func (g generator) service(name string) map[string]any {
 	}
 	annotations := map[string]any{}
 	for range g.IntN(3) {
-		annotation := pick(
-			g,
+		annotation := pick(g,
 			[2]string{v1alpha1.AnnotationSourceIP, "preserve"},
 			[2]string{v1alpha1.AnnotationSourceIP, "ignore"},
 			[2]string{"networking.gke.io/weighted-load-balancing", "pods-per-node"},
 			[2]string{"kube-vip.io/egress", "true"},
-			[2]string{
-				"service.cilium.io/forwarding-mode",
-				"dsr",
-			},
+			[2]string{"service.cilium.io/forwarding-mode", "dsr"},
 			[2]string{"service.beta.kubernetes.io/external-traffic", "OnlyLocal"},
-			[2]string{"exempt.sourceward.dev/source-ip-needs-local", "known; until=2030-01-01"},
-		)
+			[2]string{"exempt.sourceward.dev/source-ip-needs-local", "known; until=2030-01-01"})
 		annotations[annotation[0]] = annotation[1]
 	}
 	return map[string]any{
@@ -125,9 +120,9 @@ func (g generator) deployment(name string) map[string]any {
 		constraints := []any{}
 		for range g.IntN(3) {
 			constraint := map[string]any{
-				"maxSkew": int64(
-					1 + g.IntN(2),
-				), "topologyKey": g.key(), "whenUnsatisfiable": pick(g, "ScheduleAnyway", "DoNotSchedule"),
+				"maxSkew":           int64(1 + g.IntN(2)),
+				"topologyKey":       g.key(),
+				"whenUnsatisfiable": pick(g, "ScheduleAnyway", "DoNotSchedule"),
 			}
 			if selector := g.selector(); selector != nil {
 				constraint["labelSelector"] = selector
@@ -159,7 +154,9 @@ func (g generator) deployment(name string) map[string]any {
 		if g.IntN(2) == 0 {
 			anti["requiredDuringSchedulingIgnoredDuringExecution"] = []any{term}
 		} else {
-			anti["preferredDuringSchedulingIgnoredDuringExecution"] = []any{map[string]any{"weight": int64(1), "podAffinityTerm": term}}
+			anti["preferredDuringSchedulingIgnoredDuringExecution"] = []any{
+				map[string]any{"weight": int64(1), "podAffinityTerm": term},
+			}
 		}
 		pod["affinity"] = map[string]any{"podAntiAffinity": anti}
 	}
@@ -207,7 +204,7 @@ func newObject(t testing.TB, content map[string]any) *policies.Object {
 	return object
 }
 
-// input is one object among a few others.
+// input returns an object with a few neighbours.
 func (g generator) input(t testing.TB) policies.Input {
 	object := g.service("web")
 	if g.IntN(2) == 0 {
@@ -281,7 +278,7 @@ func clone(t testing.TB, content map[string]any) map[string]any {
 	return copied
 }
 
-// patched is the object after a patch.
+// patched returns the object with the operations applied.
 func patched(t testing.TB, object *policies.Object, operations []policies.PatchOperation) *policies.Object {
 	t.Helper()
 	repaired, err := object.Patched(operations)
@@ -291,8 +288,8 @@ func patched(t testing.TB, object *policies.Object, operations []policies.PatchO
 	return repaired
 }
 
-// checkProperties decides about one generated object and checks what must hold for every object.
-// It returns the number of patches.
+// checkProperties generates an object, decides about it, and checks the properties that every decision must have. It
+// returns the number of patches.
 func checkProperties(t testing.TB, seed uint64) int {
 	t.Helper()
 	g := newGenerator(seed)
@@ -327,16 +324,11 @@ func checkProperties(t testing.TB, seed uint64) int {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rest := slices.DeleteFunc(
-			slices.Clone(decision.Findings),
-			func(f policies.Finding) bool { return f.Mode == policies.Mutate && f.Exempt == nil },
-		)
+		isRepaired := func(f policies.Finding) bool { return f.Mode == policies.Mutate && f.Exempt == nil }
+		rest := slices.DeleteFunc(slices.Clone(decision.Findings), isRepaired)
 		if diff := cmp.Diff(rest, stored.Findings, cmpopts.EquateEmpty()); diff != "" {
-			t.Fatalf(
-				"what is found beside what a webhook repairs is not what is found of the repaired object, seed %d (-before +after):\n%s",
-				seed,
-				diff,
-			)
+			t.Fatalf("findings without repair differ from those of the repaired object, seed %d (-before +after):\n%s",
+				seed, diff)
 		}
 	}
 
@@ -349,12 +341,12 @@ func checkProperties(t testing.TB, seed uint64) int {
 		}
 		for _, finding := range after.Findings {
 			if finding.Rule == patch.Rule {
-				t.Fatalf("the repair of %s does not mend it, seed %d: %+v\n%+v", patch.Rule, seed, patch, finding)
+				t.Fatalf("after its repair, %s still has a finding, seed %d: %+v\n%+v", patch.Rule, seed, patch, finding)
 			}
 		}
 		for _, more := range after.Patches {
 			if more.Rule == patch.Rule {
-				t.Fatalf("the repair of %s has a repair, seed %d: %+v", patch.Rule, seed, more)
+				t.Fatalf("after its repair, %s has another repair, seed %d: %+v", patch.Rule, seed, more)
 			}
 		}
 	}
@@ -367,8 +359,9 @@ func shuffle[T any](g generator, list []T) []T {
 	return shuffled
 }
 
-// TestPropertiesOfDecide: a repair mends what it repairs, who sees the object after a webhook's repairs finds what else was found
-// before them, inputs stay as they are, and the order of related objects does not matter.
+// TestPropertiesOfDecide checks that a repair removes the findings of its rule, that the repaired object has the same
+// other findings as the original one, that Decide does not change its input, and that the order of related objects does
+// not matter.
 func TestPropertiesOfDecide(t *testing.T) {
 	const objects = 5_000
 	patches := 0
@@ -376,7 +369,7 @@ func TestPropertiesOfDecide(t *testing.T) {
 		patches += checkProperties(t, seed)
 	}
 	if patches < objects/20 {
-		t.Errorf("%d patches for %d objects show too little", patches, objects)
+		t.Errorf("%d patches for %d objects are too few", patches, objects)
 	}
 	t.Logf("%d objects, %d patches, seeds 0 to %d", objects, patches, objects-1)
 }
@@ -386,7 +379,7 @@ func FuzzProperties(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64) { checkProperties(t, seed) })
 }
 
-// FuzzDecide: whatever JSON an object is made of, it is refused or judged, and never a panic.
+// FuzzDecide checks that any JSON is either rejected or judged, without a panic.
 func FuzzDecide(f *testing.F) {
 	g := newGenerator(1)
 	for range 20 {

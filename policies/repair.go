@@ -12,27 +12,31 @@ import (
 	"github.com/sourceward/sourceward/api/v1alpha1"
 )
 
-// Versions from which the API server keeps the fields that a repair writes, by the feature gates of
-// kubernetes v1.37.1, pkg/features/kube_features.go: beta and on by default.
+// Minor versions from which the API server keeps the fields that a repair sets. In these versions the feature gates are
+// beta and on by default, according to kubernetes v1.37.1, pkg/features/kube_features.go.
 const (
 	nodeTaintsPolicyVersion  = 26 // NodeInclusionPolicyInPodTopologySpread
 	spreadMatchLabelsVersion = 27 // MatchLabelKeysInPodTopologySpread
 	antiMatchLabelsVersion   = 31 // MatchLabelKeysInPodAffinity
-	preferredWeight          = 100
 )
 
-// spreadRepair returns the operations that spread the pods of the workload under review over nodes; or, where there are
-// none that leave the user's own words alone and do no harm, why.
+// preferredWeight is the weight of a preferred anti-affinity term that a repair adds: the largest that is valid.
+const preferredWeight = 100
+
+// spreadRepair returns the operations that spread the pods of the workload under review over nodes. If that is not
+// possible without changing what the user wrote or doing harm, it returns none, and problem says why.
 //
-// services are the Local Services in whose traffic the pods share, by name.
-func (r *run) spreadRepair(spread v1alpha1.Spread, services []*corev1.Service) (operations []PatchOperation, problem string) {
+// services holds the Local Services whose traffic the pods receive, sorted by name.
+func (r *run) spreadRepair(
+	spread v1alpha1.Spread, services []*corev1.Service,
+) (operations []PatchOperation, problem string) {
 	workload, version := r.Object.Workload, r.Cluster.Version
 	selector, alone, problem := repairSelector(workload, services, behind(services, r.behind, r.Object))
 	if problem != "" {
 		return nil, problem
 	}
-	// Counting old and new pods together lets the spread decay with every rollout. Where several
-	// workloads share a Service, the label would hide the others' pods.
+	// Without a revision label, old and new pods are counted together, and the spread decays with every rollout. But if
+	// several workloads share a Service, a revision label would leave the pods of the others uncounted.
 	revisionLabel := r.revisionLabel()
 	if !alone || mentions(selector, revisionLabel) {
 		revisionLabel = ""
@@ -42,16 +46,20 @@ func (r *run) spreadRepair(spread v1alpha1.Spread, services []*corev1.Service) (
 		if !version.atLeast(antiMatchLabelsVersion) {
 			revisionLabel = ""
 		}
-		if stuck, _ := r.stuckRollout(); stuck != "" && revisionLabel == "" && spread.WhenUnsatisfiable == v1alpha1.DoNotSchedule {
+		required := spread.WhenUnsatisfiable == v1alpha1.DoNotSchedule
+		if stuck, _ := r.stuckRollout(); stuck != "" && revisionLabel == "" && required {
 			return nil, fmt.Sprintf("with %s and maxUnavailable 0, %s", requiredAntiAffinity, stuck)
 		}
 		return antiAffinityRepair(r.Object, spread, selector, revisionLabel), ""
 	}
 	for i, constraint := range workload.Template.Spec.TopologySpreadConstraints {
-		if constraint.TopologyKey == corev1.LabelHostname && string(constraint.WhenUnsatisfiable) == string(spread.WhenUnsatisfiable) {
-			// The API server allows one constraint for each {topologyKey, whenUnsatisfiable}, and a
-			// user's own is not ours to change.
-			return nil, fmt.Sprintf("constraint #%d takes the only place for %s with %s", i, corev1.LabelHostname, spread.WhenUnsatisfiable)
+		// The API server allows only one constraint for each {topologyKey, whenUnsatisfiable}, and a repair never
+		// changes the user's own.
+		isTaken := constraint.TopologyKey == corev1.LabelHostname &&
+			string(constraint.WhenUnsatisfiable) == string(spread.WhenUnsatisfiable)
+		if isTaken {
+			return nil, fmt.Sprintf("constraint #%d already uses %s with %s",
+				i, corev1.LabelHostname, spread.WhenUnsatisfiable)
 		}
 	}
 	constraint := map[string]any{
@@ -64,13 +72,15 @@ func (r *run) spreadRepair(spread v1alpha1.Spread, services []*corev1.Service) (
 		constraint["matchLabelKeys"] = []any{revisionLabel}
 	}
 	if spread.WhenUnsatisfiable == v1alpha1.DoNotSchedule && version.atLeast(nodeTaintsPolicyVersion) {
-		// The default counts cordoned and tainted nodes as empty, which no pod can fill.
+		// By default the scheduler counts cordoned and tainted nodes as empty, and the pods cannot run there.
 		constraint["nodeTaintsPolicy"] = string(corev1.NodeInclusionPolicyHonor)
 	}
 	return addToList(placement(r.Object), constraintsPath, constraint), ""
 }
 
-func antiAffinityRepair(object *Object, spread v1alpha1.Spread, selector *metav1.LabelSelector, revisionLabel string) []PatchOperation {
+func antiAffinityRepair(
+	object *Object, spread v1alpha1.Spread, selector *metav1.LabelSelector, revisionLabel string,
+) []PatchOperation {
 	term := map[string]any{
 		"topologyKey":   corev1.LabelHostname,
 		"labelSelector": selectorContent(selector),
@@ -87,19 +97,21 @@ func antiAffinityRepair(object *Object, spread v1alpha1.Spread, selector *metav1
 	})
 }
 
-// repairSelector returns the selector of the pods that are to be spread: the workload's own, which
-// is immutable, where no other workload shares its Services; else that of the first Service that
-// selects all of them.
-func repairSelector(workload *Workload, services []*corev1.Service, behind []*Workload) (selector *metav1.LabelSelector, alone bool, problem string) {
+// repairSelector returns the selector of the pods to spread. If no other workload shares the Services, alone is true,
+// and it is the workload's own selector, which is immutable. Else it is the selector of the first Service that selects
+// all of these workloads.
+func repairSelector(
+	workload *Workload, services []*corev1.Service, behind []*Workload,
+) (selector *metav1.LabelSelector, alone bool, problem string) {
 	if len(behind) == 0 {
 		if constraintProblem(workload.Selector, nil, podLabels{Set: workload.Template.Labels}) != "" {
-			return nil, false, "its spec.selector does not select its own pods"
+			return nil, false, "spec.selector does not match the labels of the pod template"
 		}
 		return workload.Selector, true, ""
 	}
 	for _, service := range services {
-		selectsAll := !slices.ContainsFunc(behind, func(w *Workload) bool { return !selects(service, w.Template.Labels) })
-		if selectsAll {
+		misses := func(w *Workload) bool { return !selects(service, w.Template.Labels) }
+		if !slices.ContainsFunc(behind, misses) {
 			return &metav1.LabelSelector{MatchLabels: podSelector(service)}, false, ""
 		}
 	}
@@ -108,6 +120,7 @@ func repairSelector(workload *Workload, services []*corev1.Service, behind []*Wo
 	})
 }
 
+// mentions reports whether a selector reads a label.
 func mentions(selector *metav1.LabelSelector, label string) bool {
 	_, ok := selector.MatchLabels[label]
 	return ok || slices.ContainsFunc(selector.MatchExpressions, func(r metav1.LabelSelectorRequirement) bool {
@@ -115,7 +128,7 @@ func mentions(selector *metav1.LabelSelector, label string) bool {
 	})
 }
 
-// selectorContent is a selector in JSON types.
+// selectorContent returns a selector in JSON types.
 func selectorContent(selector *metav1.LabelSelector) map[string]any {
 	content := map[string]any{}
 	if len(selector.MatchLabels) > 0 {
@@ -143,8 +156,8 @@ func selectorContent(selector *metav1.LabelSelector) map[string]any {
 	return content
 }
 
-// placement is as much of a workload's Content as addToList looks at. One with containers has all that is on the way to
-// them, so that the Content need not be made.
+// placement returns the part of a workload's Content that addToList reads. Decoding the whole Content is only necessary
+// for a workload without containers, whose parent objects may be missing too.
 func placement(object *Object) map[string]any {
 	pod := object.Workload.Template.Spec
 	if len(pod.Containers) == 0 {
@@ -154,9 +167,11 @@ func placement(object *Object) map[string]any {
 	if pod.Affinity != nil {
 		affinity := map[string]any{}
 		if anti := pod.Affinity.PodAntiAffinity; anti != nil {
+			required := make([]any, len(anti.RequiredDuringSchedulingIgnoredDuringExecution))
+			preferred := make([]any, len(anti.PreferredDuringSchedulingIgnoredDuringExecution))
 			affinity["podAntiAffinity"] = map[string]any{
-				"requiredDuringSchedulingIgnoredDuringExecution":  make([]any, len(anti.RequiredDuringSchedulingIgnoredDuringExecution)),
-				"preferredDuringSchedulingIgnoredDuringExecution": make([]any, len(anti.PreferredDuringSchedulingIgnoredDuringExecution)),
+				"requiredDuringSchedulingIgnoredDuringExecution":  required,
+				"preferredDuringSchedulingIgnoredDuringExecution": preferred,
 			}
 		}
 		spec["affinity"] = affinity
@@ -164,19 +179,19 @@ func placement(object *Object) map[string]any {
 	return map[string]any{"spec": map[string]any{"template": map[string]any{"spec": spec}}}
 }
 
-// addToList appends an element to the list at path, which is added with it where it is missing.
+// addToList returns the operations that append an element to the list at path. If the list is missing, they add it.
 func addToList(content map[string]any, path string, element any) []PatchOperation {
 	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	parent, operations := addParents(content, parts)
-	// The API server drops an empty list: online it is absent, so here it is too.
+	// An empty list counts as missing: the API server drops it, and both must give the same patch.
 	if list, _ := parent[parts[len(parts)-1]].([]any); len(list) > 0 {
 		return append(operations, PatchOperation{Op: "add", Path: path + "/-", Value: element})
 	}
 	return append(operations, PatchOperation{Op: "add", Path: path, Value: []any{element}})
 }
 
-// addParents returns the object that the last part of a path is a member of, nil if there is none yet, and adds, empty, what
-// is missing on the way to it.
+// addParents returns the object that contains the last part of a path, or nil if it is missing. The operations add an
+// empty object for each missing part on the way to it.
 func addParents(content map[string]any, parts []string) (parent map[string]any, operations []PatchOperation) {
 	parent = content
 	for i, part := range parts[:len(parts)-1] {
@@ -191,7 +206,7 @@ func addParents(content map[string]any, parts []string) (parent map[string]any, 
 	return parent, operations
 }
 
-// repairsToLocal tells whether the repairs of this very decision, if all are applied, make the Service Local.
+// repairsToLocal reports whether applying all repairs of this decision would make the Service Local.
 func (r *run) repairsToLocal() bool {
 	found := slices.Concat(r.repairs(sourceIPNeedsLocal), r.repairs(unknownTrafficPolicy))
 	return slices.ContainsFunc(found, func(found result) bool {
@@ -199,7 +214,7 @@ func (r *run) repairsToLocal() bool {
 	})
 }
 
-// repairs are the results of another rule that carry a repair.
+// repairs returns the results of another rule that carry a repair.
 func (r *run) repairs(rule Rule) []result {
 	if exempt, _ := exemption(r.Input, r.settings.Exemptions, rule.ID); exempt != nil {
 		return nil

@@ -9,35 +9,39 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// Autoscaler is a HorizontalPodAutoscaler or a ScaledObject: what sets the replicas of a workload.
+// Autoscaler is a HorizontalPodAutoscaler or a ScaledObject, which sets the replicas of a workload.
 type Autoscaler struct {
 	Ref Ref
-	// Target is the workload that it scales, in its own namespace.
+	// Target is the workload that it scales, in the namespace of the autoscaler.
 	Target WorkloadRef
-	// MinReplicas and MaxReplicas are the least and the most pods that it makes.
+	// MinReplicas and MaxReplicas are the bounds within which it sets the replicas. MinReplicas is 0 if it may scale to
+	// zero.
 	MinReplicas, MaxReplicas int32
 }
 
-// AutoscalerKind is a kind of objects that scale workloads.
+// AutoscalerKind is a kind of object that scales workloads.
 type AutoscalerKind struct {
 	Group string
-	// Versions are those that are read, the one that a cluster is asked for first. Empty means all, which have the same fields.
+	// Versions lists the versions that can be decoded. The first one is requested from a cluster.
 	Versions []string
 	Kind     string
 	Resource string
-	// Custom is as that of a WorkloadKind.
+	// Custom is true if a CustomResourceDefinition defines the kind, so that a cluster may not serve it.
 	Custom bool
 
 	read func(content map[string]any) (Autoscaler, error)
 }
 
-// AutoscalerKinds lists the kinds of objects that scale workloads. It must not be changed.
+// AutoscalerKinds lists the supported kinds of autoscalers. It must not be changed.
 var AutoscalerKinds = []AutoscalerKind{
 	{
 		Group: "autoscaling", Versions: []string{"v2", "v1", "v2beta2", "v2beta1"}, Kind: "HorizontalPodAutoscaler",
 		Resource: "horizontalpodautoscalers", read: readHorizontalPodAutoscaler,
 	},
-	{Group: "keda.sh", Versions: []string{"v1alpha1"}, Kind: "ScaledObject", Resource: "scaledobjects", Custom: true, read: readScaledObject},
+	{
+		Group: "keda.sh", Versions: []string{"v1alpha1"}, Kind: "ScaledObject", Resource: "scaledobjects",
+		Custom: true, read: readScaledObject,
+	},
 }
 
 func autoscalerKindOf(apiVersion, kind string) (AutoscalerKind, bool) {
@@ -51,20 +55,19 @@ func autoscalerKindOf(apiVersion, kind string) (AutoscalerKind, bool) {
 	return AutoscalerKinds[i], true
 }
 
-// APIVersion is the one that a cluster is asked for.
+// APIVersion returns the apiVersion that is requested from a cluster: the group and the first of Versions.
 func (k AutoscalerKind) APIVersion() string {
 	return schema.GroupVersion{Group: k.Group, Version: k.Versions[0]}.String()
 }
 
-// Autoscales tells whether objects of an apiVersion and kind scale workloads, so that NewAutoscaler takes them.
+// Autoscales reports whether objects of this apiVersion and kind are autoscalers. NewAutoscaler accepts only those.
 func Autoscales(apiVersion, kind string) bool {
 	_, ok := autoscalerKindOf(apiVersion, kind)
 	return ok
 }
 
-// NewAutoscaler decodes an object of one of AutoscalerKinds.
-// The error is non-nil when a field has a value that the API server could not decode; it is a
-// *FieldError where the field is known.
+// NewAutoscaler decodes an object of one of AutoscalerKinds; it panics for objects of other kinds. The error is non-nil
+// when a field has a value that the API server could not decode. It is a *FieldError if the field is known.
 func NewAutoscaler(content map[string]any) (Autoscaler, error) {
 	apiVersion, _ := content["apiVersion"].(string)
 	kind, _ := content["kind"].(string)
@@ -74,7 +77,7 @@ func NewAutoscaler(content map[string]any) (Autoscaler, error) {
 	return autoscaler, err
 }
 
-// readHorizontalPodAutoscaler reads what is the same in all versions.
+// readHorizontalPodAutoscaler decodes the fields that all versions have in common.
 func readHorizontalPodAutoscaler(content map[string]any) (Autoscaler, error) {
 	var hpa struct {
 		metav1.ObjectMeta `json:"metadata"`
@@ -94,7 +97,7 @@ func readHorizontalPodAutoscaler(content map[string]any) (Autoscaler, error) {
 	return newAutoscaler(hpa.ObjectMeta, hpa.Spec.ScaleTargetRef.read(), least, hpa.Spec.MaxReplicas), nil
 }
 
-// readScaledObject reads what KEDA makes a HorizontalPodAutoscaler of, with its defaults.
+// readScaledObject decodes the fields, with their defaults, from which KEDA creates a HorizontalPodAutoscaler.
 // Source: keda v2.17.2, apis/keda/v1alpha1/scaledobject_types.go.
 func readScaledObject(content map[string]any) (Autoscaler, error) {
 	var scaled struct {
@@ -129,14 +132,15 @@ func newAutoscaler(meta metav1.ObjectMeta, target WorkloadRef, least, most int32
 	}
 }
 
-// replicaRange is how few and how many pods a workload may have.
+// replicaRange is the smallest and the largest number of pods that a workload may have.
 type replicaRange struct {
-	// least is 0 where the workload may be scaled to zero. most is 0 for a DaemonSet, whose nodes decide.
+	// least is 0 if the workload may be scaled to zero. most is 0 for a DaemonSet, which has as many pods as nodes.
 	least, most int
 }
 
-// replicasOf is what is written, or what those that scale it allow. A workload that is scaled to zero, and of which nobody says more,
-// will hardly stay so: it counts as two.
+// replicasOf returns how many pods may be created from the template of w: the bounds of the autoscalers, if there are
+// any, else spec.replicas. It considers w and the workloads that use its template. If all are scaled to zero and none
+// has an autoscaler, they will probably be scaled up later, so the largest number is 2.
 func replicasOf(w *Workload, related Related) replicaRange {
 	if w.Kind == daemonSetKind {
 		return replicaRange{}
@@ -149,7 +153,7 @@ func replicasOf(w *Workload, related Related) replicaRange {
 	names := []WorkloadRef{w.asTarget()}
 	users := related.users(w)
 	for i, user := range users {
-		// Its pods are made by those that use its template: it is scaled to zero itself, or soon will be.
+		// The users of its template create the pods. The workload itself is scaled to zero, or soon will be.
 		names = append(names, user.asTarget())
 		number := 1
 		if user.Replicas != nil {

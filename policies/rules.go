@@ -6,35 +6,35 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Rules answers what Rego says of an object. *bundle.Set is the one that ships; it is an interface
-// so that this package does not depend on OPA.
+// Rules evaluates Rego for an object. The implementation is *bundle.Set. Rules is an interface so that this package
+// does not depend on OPA.
 type Rules interface {
-	// Evaluate asks the built-in modules and then those of each applied policy that has any, in this
-	// order, one answer each. A fault is an answer with Err set, never a missing answer.
+	// Evaluate evaluates the built-in modules, then those of each applied policy that has any. It returns one answer for
+	// each, in this order. If modules cannot be evaluated, their answer has Err set; it is never missing.
 	Evaluate(ctx context.Context, document Document, applied []AppliedPolicy) []Answer
 }
 
-// Document is what Rego sees as input.
+// Document is the input document of Rego.
 type Document struct {
 	// Operation is CREATE or UPDATE.
 	Operation Operation `json:"operation"`
-	// Object is the object under review: all of its Content.
+	// Object is the object under review. Rego reads all of its Content.
 	Object *Object `json:"object"`
-	// Old is its former self on UPDATE, else absent.
+	// Old is, on UPDATE, the stored object that Object replaces; else it is absent.
 	Old *Object `json:"old,omitempty"`
 	// Namespace is the Namespace of the object.
 	Namespace NamespaceDocument `json:"namespace"`
-	// Related are its neighbours.
+	// Related holds the neighbours of the object.
 	Related RelatedDocument `json:"related"`
-	// Facts are what Sourceward worked out about the object.
+	// Facts holds what Sourceward computed about the object.
 	Facts Facts `json:"facts"`
-	// Cluster is what is known of the cluster.
+	// Cluster describes the cluster, as far as it is known.
 	Cluster ClusterDocument `json:"cluster"`
-	// Parameters are those of all policies that match, for the built-in modules. A policy's own
-	// modules see the policy's own in their place.
+	// Parameters holds, for the built-in modules, the parameters of all policies that match. A policy's own modules get
+	// the parameters of their policy instead.
 	Parameters map[string]any `json:"parameters"`
 
-	// Neighbour tells that Object is not under review but beside the object that is: only KeepsSourceIP is asked about it.
+	// Neighbour is true if Object is a neighbour of the object under review. Only KeepsSourceIP is evaluated for it.
 	Neighbour bool `json:"-"`
 }
 
@@ -45,47 +45,48 @@ type NamespaceDocument struct {
 	Annotations map[string]string `json:"annotations"`
 }
 
-// RelatedDocument is input.related. Neighbours are reduced: no status, no managedFields, and of a
-// workload's template only the labels and what places its pods.
+// RelatedDocument is input.related. Neighbours are reduced: they have no status and no managedFields, and the template
+// of a workload has only the fields that determine how its pods are selected, placed and drained.
 type RelatedDocument struct {
-	// Services are, for a workload, those that select its pods, by name; for a Service, those that by annotation ask to share
-	// its address, by namespace and name.
+	// Services holds, for a workload, the Services that select its pods, sorted by name, and for a Service, the Services
+	// that ask by annotation to share its address, sorted by namespace and name.
 	Services []*corev1.Service `json:"services"`
-	// Workloads are, for a Service, those whose pods it selects, and, for a workload, the others
+	// Workloads holds, for a Service, the workloads whose pods it selects, and for a workload, the other workloads
 	// behind the same Services.
 	Workloads []*Workload `json:"workloads"`
-	// View is Files, Cluster, or empty where the neighbours could not be seen.
+	// View is Files, Cluster, or empty if the neighbours could not be looked up.
 	View View `json:"view"`
 }
 
-// Facts is input.facts. For a workload, all but Replicas and Spread are zero.
+// Facts is input.facts. For a workload, only Replicas and Spread are set, and Explicit is unknown.
 type Facts struct {
-	// ExternallyAccessible tells whether the Service may have a traffic policy at all.
+	// ExternallyAccessible is true if the Service may set externalTrafficPolicy at all.
 	ExternallyAccessible bool `json:"externally_accessible"`
-	// Explicit tells how spec.externalTrafficPolicy came to be: written, defaulted or unknown.
+	// Explicit says whether the owner set spec.externalTrafficPolicy: written, defaulted or unknown.
 	Explicit Explicit `json:"explicit"`
-	// Local tells whether the Service is externally accessible and its policy is Local.
+	// Local is true if the Service is externally accessible and its externalTrafficPolicy is Local.
 	Local bool `json:"local"`
-	// Provider is what a SourceIPPolicy or --provider says of the Service's load balancer; or empty.
+	// Provider is the provider of the Service's load balancer according to a SourceIPPolicy or --provider; or empty.
 	Provider string `json:"provider"`
-	// Replicas is the most pods that the workload may have; 0 for a Service, and for a DaemonSet.
+	// Replicas is the largest number of pods that the workload may have; 0 for a Service, and for a DaemonSet.
 	Replicas int `json:"replicas"`
-	// Spread tells how well the template keeps the workload's pods on different nodes; empty for a Service, and for a workload that uses
-	// the template of another.
+	// Spread says how well the template keeps the workload's pods on different nodes; empty for a Service, and for a
+	// workload that uses the template of another.
 	Spread Spreading `json:"spread"`
 }
 
 // ClusterDocument is input.cluster.
 type ClusterDocument struct {
-	// Nodes is the number of nodes; 0 where it is not known.
+	// Nodes is the number of nodes that the user gave, else of those that accept pods without node selectors and
+	// tolerations; 0 if it is unknown.
 	Nodes int `json:"nodes"`
-	// Version is the API server's, for example 1.37.
+	// Version is the version of the API server, for example 1.37.
 	Version string `json:"version"`
 }
 
-// Answer is what the modules of one policy say of one object, each list in a fixed order.
+// Answer holds the results of the modules of one policy for one object. Each list has a fixed order.
 type Answer struct {
-	// Policy is the name of the SourceIPPolicy, empty for the built-in modules.
+	// Policy is the name of the SourceIPPolicy; empty for the built-in modules.
 	Policy string
 
 	RequireLocal  []RequireLocal
@@ -93,34 +94,34 @@ type Answer struct {
 	Deny, Warn    []HouseFinding
 	Spread        []SpreadWish
 
-	// Err says why the modules could not be evaluated; what they said otherwise is then not known.
+	// Err says why the modules could not be evaluated. The lists above may then be incomplete.
 	Err error
 }
 
 // RequireLocal is a reason why a Service should be Local.
 type RequireLocal struct {
-	// Module is the last element of the package that gave the reason.
+	// Module is the last element of the package that gives the reason.
 	Module string `json:"-"`
 	// Message is a clause, for example: annotation a=b asks for the client's address.
 	Message string `json:"message"`
-	// Annotation and Value are the annotation that asks for it, if one does.
+	// Annotation and Value are the key and the value of the annotation that asks for Local, if there is one.
 	Annotation string   `json:"annotation,omitempty"`
 	Value      string   `json:"value,omitempty"`
 	Strength   Strength `json:"strength"`
 }
 
-// Strength tells a wish from a need.
+// Strength says how much a Service needs Local.
 type Strength string
 
 // The strengths.
 const (
-	// StrengthHard: without Local it does not work.
+	// StrengthHard means that the Service does not work without Local.
 	StrengthHard Strength = "hard"
-	// StrengthSoft: Local is wished for, unless something else keeps the source IP.
+	// StrengthSoft means that Local is preferred, unless something else keeps the source IP.
 	StrengthSoft Strength = "soft"
 )
 
-// KeepsSourceIP is something that makes Local or spreading pointless, or worse.
+// KeepsSourceIP is a reason why Local or spreading is useless or harmful.
 type KeepsSourceIP struct {
 	Module     string  `json:"-"`
 	Message    string  `json:"message"`
@@ -129,23 +130,24 @@ type KeepsSourceIP struct {
 	Verdict    Verdict `json:"verdict"`
 }
 
-// Verdict is what a load balancer makes of the source IP.
+// Verdict says what a load balancer does with the source IP, or with the traffic of nodes.
 type Verdict string
 
-// The verdicts. The first four never force Local; useless and the last two never spread.
+// The verdicts. With the first four, a Service is never required to be Local. With useless and the last two, its pods
+// are never required to be spread.
 const (
-	// VerdictPreserved: the source IP reaches the pod without Local.
+	// VerdictPreserved means that the source IP reaches the pod without Local.
 	VerdictPreserved Verdict = "preserved"
-	// VerdictProxy: the pod sees the load balancer's address, whatever the policy, since it ends the connection or puts its own address
-	// there; or the source IP is told in a header.
+	// VerdictProxy means that the pod sees the address of the load balancer under any traffic policy, because the load
+	// balancer terminates the connection or replaces the source address; or that a header carries the source IP.
 	VerdictProxy Verdict = "proxy"
-	// VerdictUseless: the traffic goes to pods and does not pass kube-proxy.
+	// VerdictUseless means that traffic goes directly to the pods and bypasses kube-proxy.
 	VerdictUseless Verdict = "useless"
-	// VerdictForbidden: Local breaks it.
+	// VerdictForbidden means that the Service does not work with Local.
 	VerdictForbidden Verdict = "forbidden"
-	// VerdictWeighted: the load balancer weighs nodes by their pods.
+	// VerdictWeighted means that the load balancer weights nodes by their number of pods.
 	VerdictWeighted Verdict = "weighted"
-	// VerdictSingleAnnouncer: one node receives all traffic.
+	// VerdictSingleAnnouncer means that one node receives all traffic.
 	VerdictSingleAnnouncer Verdict = "single-announcer"
 )
 
@@ -154,26 +156,26 @@ var Verdicts = []Verdict{
 	VerdictPreserved, VerdictProxy, VerdictUseless, VerdictForbidden, VerdictWeighted, VerdictSingleAnnouncer,
 }
 
-// HouseFinding is a finding of a policy's own rule.
+// HouseFinding is a finding of a Rego rule, in a policy or built in.
 type HouseFinding struct {
-	// Rule is the id: the last element of the package, with _ as -.
+	// Rule is the rule id: the last element of the package, with - instead of _.
 	Rule string `json:"-"`
-	// Severity comes from the package's METADATA; empty means that of the kind of finding.
+	// Severity is the severity in the package's METADATA. Empty means error in Answer.Deny, and warning in Answer.Warn.
 	Severity Severity `json:"-"`
 	Message  string   `json:"message"`
 	// Path is a JSON Pointer into the object; empty for the object as a whole.
 	Path string `json:"path,omitempty"`
 	Fix  string `json:"fix,omitempty"`
 
-	// These are for the built-in modules. Want is the text that the field at Path should have, Unwanted tells that it should
-	// not be there: either is a repair.
+	// The following fields are for built-in modules only. Want is the string that the field at Path should have. Unwanted
+	// is true if that field should be removed. Either gives the finding a repair.
 	Want     *string `json:"want,omitempty"`
 	Unwanted bool    `json:"unwanted,omitempty"`
-	// Because are the other objects without which it would not be a finding.
+	// Because lists the other objects that cause the finding.
 	Because []Ref `json:"because,omitempty"`
 }
 
-// SpreadWish says how a workload should be spread. Fields that are empty are left to the settings.
+// SpreadWish says how a workload should be spread. The settings decide about empty fields.
 type SpreadWish struct {
 	Module            string            `json:"-"`
 	Message           string            `json:"message"`

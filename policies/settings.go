@@ -15,62 +15,63 @@ import (
 	"github.com/sourceward/sourceward/api/v1alpha1"
 )
 
-// Strategy is the word of a policy's spec.spread.
+// Strategy is the strategy in spec.spread of a policy.
 type Strategy = v1alpha1.SpreadStrategy
 
-// WhenUnsatisfiable is the word of a policy's spec.spread.
+// WhenUnsatisfiable is the field of the same name in spec.spread of a policy.
 type WhenUnsatisfiable = v1alpha1.WhenUnsatisfiable
 
-// Settings are what the policies that match an object make of it. The zero value is the built-in
-// defaults.
+// Settings is the effective configuration for one object. Resolve merges it from every policy that matches the object,
+// and Decide reads it. The zero value is the built-in defaults.
 type Settings struct {
-	// Modes are the modes that policies set for rules of the catalogue, by rule id. A rule that is
-	// not in it has the mode of the catalogue.
+	// Modes holds the modes that policies set for rules of the catalogue, by rule id. A rule without an entry has its
+	// default mode.
 	Modes map[string]Mode
-	// Spread says how workloads are spread. Fields that are zero have the built-in values:
-	// TopologySpread, ScheduleAnyway and 1.
+	// Spread says how workloads should be spread. Zero fields have the built-in values: TopologySpread, ScheduleAnyway
+	// and 1.
 	Spread v1alpha1.Spread
-	// Exemptions says whose exemption annotations count; empty means Objects.
+	// Exemptions says which exemption annotations count; empty means Objects.
 	Exemptions v1alpha1.Exemptions
-	// LoadBalancers names providers where an annotation does not tell.
+	// LoadBalancers names the load balancer provider of Services whose annotations do not identify it.
 	LoadBalancers v1alpha1.LoadBalancers
-	// Parameters is what the built-in modules read as input.parameters.
+	// Parameters is input.parameters of the built-in modules.
 	Parameters map[string]any
-	// Applied are the policies that match, in their order.
+	// Applied holds the policies that match, highest precedence first.
 	Applied []AppliedPolicy
 
-	// of are the policies that were resolved, for the neighbours of the object.
+	// of holds all policies, matching or not, from which settings for neighbours of the object are resolved.
 	of Policies
 }
 
 // AppliedPolicy is one policy that matches the object.
 type AppliedPolicy struct {
 	Name string
-	// Modes are the modes that it sets, by rule id. For its own rules they are what counts: a rule of
-	// the same id in another policy is another rule.
+	// Modes holds the modes that the policy sets, by rule id. For rules in the policy's own Rego only these count: a rule
+	// with the same id in another policy is a different rule.
 	Modes map[string]Mode
-	// Parameters is what its own modules read as input.parameters.
+	// Parameters is input.parameters of the policy's own modules.
 	Parameters map[string]any
-	// EvaluationFailure is the mode of a fault in its modules.
+	// EvaluationFailure is the mode of findings about modules that could not be evaluated.
 	EvaluationFailure Mode
 }
 
-// Policies are SourceIPPolicies, ready to be matched with objects. The zero value is none. It is safe for concurrent use.
+// Policies is a list of SourceIPPolicies that are ready to be matched with objects. Their precedence is by
+// spec.priority, highest first, then by name. The zero value is the empty list. It is safe for concurrent use.
 type Policies struct {
-	// ordered are in the order in which their settings count.
+	// ordered is sorted by precedence, highest first.
 	ordered []preparedPolicy
 }
 
-// preparedPolicy is a policy with what would otherwise be parsed for each object.
+// preparedPolicy is a policy with the parts that would otherwise be parsed again for each object.
 type preparedPolicy struct {
 	v1alpha1.SourceIPPolicy
-	// namespaces and objects are the selectors of its match.
+	// namespaces and objects are the selectors in spec.match.
 	namespaces, objects labels.Selector
 	applied             AppliedPolicy
 }
 
-// NewPolicies prepares policies, in any order. They must not be changed afterwards.
-// The error is non-nil when one is invalid in a way that its Validate would have told.
+// NewPolicies prepares policies, which may be in any order. The caller must not change them afterwards.
+// The error is non-nil when a policy is invalid in a way that its Validate method reports.
 func NewPolicies(list []v1alpha1.SourceIPPolicy) (Policies, error) {
 	prepared := Policies{ordered: make([]preparedPolicy, len(list))}
 	for i, policy := range list {
@@ -110,7 +111,7 @@ func prepare(policy v1alpha1.SourceIPPolicy) (preparedPolicy, error) {
 	return p, nil
 }
 
-// selector selects all where there is none: a part of a match that is omitted selects all.
+// selector converts a label selector. A nil selector selects everything, since an omitted part of a match does.
 func selector(of *metav1.LabelSelector) (labels.Selector, error) {
 	if of == nil {
 		return labels.Everything(), nil
@@ -118,7 +119,7 @@ func selector(of *metav1.LabelSelector) (labels.Selector, error) {
 	return metav1.LabelSelectorAsSelector(of)
 }
 
-// All yields the policies, in the order in which their settings count.
+// All yields the policies, highest precedence first.
 func (p Policies) All() iter.Seq[v1alpha1.SourceIPPolicy] {
 	return func(yield func(v1alpha1.SourceIPPolicy) bool) {
 		for _, policy := range p.ordered {
@@ -129,7 +130,8 @@ func (p Policies) All() iter.Seq[v1alpha1.SourceIPPolicy] {
 	}
 }
 
-// Resolve returns what policies make of an object in a Namespace.
+// Resolve returns the effective settings for an object in a Namespace, merged from every policy that matches it. If
+// several of them set the same setting, the one with the highest precedence wins.
 func Resolve(policies Policies, object *Object, namespace Namespace) Settings {
 	settings := Settings{of: policies}
 	for i := range policies.ordered {
@@ -140,7 +142,7 @@ func Resolve(policies Policies, object *Object, namespace Namespace) Settings {
 	return settings
 }
 
-// add takes from a policy what no policy before it has set.
+// add merges in the settings of a policy that no earlier policy has set.
 func (s *Settings) add(policy *preparedPolicy) {
 	spec := policy.Spec
 	for _, rule := range spec.Rules {
@@ -164,6 +166,7 @@ func (s *Settings) add(policy *preparedPolicy) {
 	}
 }
 
+// setOnce sets the value of a key unless the map has one.
 func setOnce[V any](m *map[string]V, key string, value V) {
 	if *m == nil {
 		*m = map[string]V{}
@@ -177,7 +180,7 @@ func (p *preparedPolicy) matches(object *Object, namespace Namespace) bool {
 	return p.Spec.Match == nil || !p.excludes(object) && p.selectsNamespace(namespace) && p.selectsObject(object)
 }
 
-// These are the parts of the match of a policy that has one. Explain asks them too, one by one.
+// The following methods check the parts of spec.match, which must not be nil. Explain reports each part separately.
 
 func (p *preparedPolicy) excludes(object *Object) bool {
 	return slices.Contains(p.Spec.Match.ExcludeNamespaces, object.Namespace)
@@ -202,13 +205,13 @@ func failureMode(failure v1alpha1.EvaluationFailure) Mode {
 	}
 }
 
-// modeOf returns the mode of a finding of a rule of the catalogue that itself asks for byDefault, which counts where no
-// policy set the mode of the rule, nor of the one that it follows.
+// modeOf returns the mode for findings of a rule in the catalogue: the mode that a policy sets for the rule, else the
+// mode that a policy sets for the rule that it follows, else byDefault.
 func (s Settings) modeOf(rule Rule, byDefault Mode) Mode {
 	return s.mode(rule.ID, s.mode(rule.follows, byDefault))
 }
 
-// mode returns the mode that a policy set for a rule, or else the default.
+// mode returns the mode that a policy sets for a rule, else byDefault.
 func (s Settings) mode(rule string, byDefault Mode) Mode {
 	if mode, ok := s.Modes[rule]; ok {
 		return mode
@@ -216,8 +219,8 @@ func (s Settings) mode(rule string, byDefault Mode) Mode {
 	return byDefault
 }
 
-// forNeighbour returns the settings for a Service beside the object that these settings are for.
-// Settings that were not resolved from policies are those of the neighbours too.
+// forNeighbour returns the settings for a Service that is a neighbour of the object. Settings that were not resolved
+// from policies apply to neighbours as well.
 func (s Settings) forNeighbour(service *corev1.Service, namespace Namespace) Settings {
 	if len(s.of.ordered) == 0 {
 		return s
@@ -225,7 +228,8 @@ func (s Settings) forNeighbour(service *corev1.Service, namespace Namespace) Set
 	return Resolve(s.of, &Object{Ref: serviceRef(service), Service: service}, namespace)
 }
 
-// provider returns what is said of a Service's load balancer; empty where nothing is.
+// provider returns the load balancer provider that policies name for a loadBalancerClass, else their default; empty if
+// they name neither.
 func (s Settings) provider(class *string) string {
 	if class != nil {
 		if provider, ok := s.LoadBalancers.Classes[*class]; ok {
@@ -235,16 +239,17 @@ func (s Settings) provider(class *string) string {
 	return s.LoadBalancers.Default
 }
 
-// probeWindow is how many seconds a load balancer takes to leave a node without pods.
+// probeWindow returns the number of seconds that a load balancer takes to stop sending traffic to a node without pods.
 func (s Settings) probeWindow() float64 {
-	// What is no number the Validate of a policy refuses.
+	// The Validate method of a policy rejects values that are not numbers.
 	if seconds, ok := s.Parameters[v1alpha1.ParameterProbeWindowSeconds].(float64); ok {
 		return seconds
 	}
 	return v1alpha1.DefaultProbeWindowSeconds
 }
 
-// with returns the settings with what Rego wishes for the spread of one workload, which wins.
+// with returns how one workload should be spread. Each field comes from Rego if that sets it, else from the policies,
+// else from builtInSpread.
 func (s Settings) with(wishes []SpreadWish) v1alpha1.Spread {
 	var spread v1alpha1.Spread
 	for _, wish := range wishes {
@@ -252,13 +257,14 @@ func (s Settings) with(wishes []SpreadWish) v1alpha1.Spread {
 		spread.WhenUnsatisfiable = cmp.Or(spread.WhenUnsatisfiable, wish.WhenUnsatisfiable)
 		spread.MaxSkew = cmp.Or(spread.MaxSkew, wish.MaxSkew)
 	}
-	spread.Strategy = cmp.Or(spread.Strategy, s.Spread.Strategy, builtInSpread.Strategy)
-	spread.WhenUnsatisfiable = cmp.Or(spread.WhenUnsatisfiable, s.Spread.WhenUnsatisfiable, builtInSpread.WhenUnsatisfiable)
-	spread.MaxSkew = cmp.Or(spread.MaxSkew, s.Spread.MaxSkew, builtInSpread.MaxSkew)
+	set, builtIn := s.Spread, builtInSpread
+	spread.Strategy = cmp.Or(spread.Strategy, set.Strategy, builtIn.Strategy)
+	spread.WhenUnsatisfiable = cmp.Or(spread.WhenUnsatisfiable, set.WhenUnsatisfiable, builtIn.WhenUnsatisfiable)
+	spread.MaxSkew = cmp.Or(spread.MaxSkew, set.MaxSkew, builtIn.MaxSkew)
 	return spread
 }
 
-// builtInSpread is how workloads are spread where no policy says otherwise.
+// builtInSpread is the default for workloads for which no policy sets spec.spread.
 var builtInSpread = v1alpha1.Spread{
 	Strategy:          v1alpha1.StrategyTopologySpread,
 	WhenUnsatisfiable: v1alpha1.ScheduleAnyway,

@@ -53,8 +53,8 @@ func TestResolve(t *testing.T) {
 		policies []v1alpha1.SourceIPPolicy
 		want     Settings
 	}{
-		"no policy is the defaults": {nil, Settings{}},
-		"the higher priority wins, whatever the name": {
+		"without policies, the defaults apply": {nil, Settings{}},
+		"the higher priority wins, independent of the name": {
 			[]v1alpha1.SourceIPPolicy{
 				policy("a", mode("r", v1alpha1.ModeWarn)),
 				policy("b", func(s *v1alpha1.SourceIPPolicySpec) { mode("r", v1alpha1.ModeDeny)(s); s.Priority = 1 }),
@@ -64,7 +64,7 @@ func TestResolve(t *testing.T) {
 				{Name: "a", EvaluationFailure: Warn, Modes: map[string]Mode{"r": Warn}},
 			}},
 		},
-		"among equals the first name wins, whatever the order given": {
+		"with equal priorities, the first name wins, in any order": {
 			[]v1alpha1.SourceIPPolicy{policy("b", mode("r", v1alpha1.ModeDeny)), policy("a", mode("r", v1alpha1.ModeOff))},
 			Settings{Modes: map[string]Mode{"r": off}, Applied: []AppliedPolicy{
 				{Name: "a", EvaluationFailure: Warn, Modes: map[string]Mode{"r": off}},
@@ -90,7 +90,7 @@ func TestResolve(t *testing.T) {
 				Applied: applied("a", "b"),
 			},
 		},
-		"each top-level key of parameters is a setting, and each policy sees its own": {
+		"each top-level key of parameters is a setting, and each policy gets its own": {
 			[]v1alpha1.SourceIPPolicy{
 				policy("a", func(s *v1alpha1.SourceIPPolicySpec) {
 					s.Parameters = &runtime.RawExtension{Raw: []byte(`{"x": {"deep": 1}}`)}
@@ -107,7 +107,7 @@ func TestResolve(t *testing.T) {
 				},
 			},
 		},
-		"exemptions and load balancers come from the first that sets them": {
+		"exemptions and load balancers come from the first policy that sets them": {
 			[]v1alpha1.SourceIPPolicy{
 				policy("a", func(s *v1alpha1.SourceIPPolicySpec) {
 					s.LoadBalancers = &v1alpha1.LoadBalancers{Classes: map[string]string{"c": "metallb-l2"}}
@@ -131,18 +131,15 @@ func TestResolve(t *testing.T) {
 		},
 		"the parts of a match are ANDed": {
 			[]v1alpha1.SourceIPPolicy{
-				policy(
-					"both",
-					matching(v1alpha1.Match{NamespaceSelector: selecting("team", "a"), ObjectSelector: selecting("tier", "front")}),
-				),
-				policy(
-					"namespace-only",
-					matching(v1alpha1.Match{NamespaceSelector: selecting("team", "a"), ObjectSelector: selecting("tier", "back")}),
-				),
-				policy(
-					"object-only",
-					matching(v1alpha1.Match{NamespaceSelector: selecting("team", "b"), ObjectSelector: selecting("tier", "front")}),
-				),
+				policy("both", matching(v1alpha1.Match{
+					NamespaceSelector: selecting("team", "a"), ObjectSelector: selecting("tier", "front"),
+				})),
+				policy("namespace-only", matching(v1alpha1.Match{
+					NamespaceSelector: selecting("team", "a"), ObjectSelector: selecting("tier", "back"),
+				})),
+				policy("object-only", matching(v1alpha1.Match{
+					NamespaceSelector: selecting("team", "b"), ObjectSelector: selecting("tier", "front"),
+				})),
 				policy("excluded", matching(v1alpha1.Match{ExcludeNamespaces: []string{"edge"}})),
 				policy("empty", matching(v1alpha1.Match{NamespaceSelector: &metav1.LabelSelector{}})),
 			},
@@ -178,18 +175,17 @@ func TestAssumedNamespaceHasOnlyItsName(t *testing.T) {
 		selector *metav1.LabelSelector
 		want     bool
 	}{
-		"by name":                    {selecting(corev1.LabelMetadataName, "edge"), true},
-		"by name, negated":           {expression(corev1.LabelMetadataName, metav1.LabelSelectorOpNotIn, "mail"), true},
-		"by another label":           {selecting("team", "a"), false},
-		"by the absence of a label":  {expression("team", metav1.LabelSelectorOpDoesNotExist), false},
-		"by a label that it has not": {expression("team", metav1.LabelSelectorOpNotIn, "a"), false},
-		"all":                        {&metav1.LabelSelector{}, true},
+		"by name":                   {selecting(corev1.LabelMetadataName, "edge"), true},
+		"by name, negated":          {expression(corev1.LabelMetadataName, metav1.LabelSelectorOpNotIn, "mail"), true},
+		"by another label":          {selecting("team", "a"), false},
+		"by the absence of a label": {expression("team", metav1.LabelSelectorOpDoesNotExist), false},
+		"by another label, negated": {expression("team", metav1.LabelSelectorOpNotIn, "a"), false},
+		"all":                       {&metav1.LabelSelector{}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := policy(
-				"p",
-				func(s *v1alpha1.SourceIPPolicySpec) { s.Match = &v1alpha1.Match{NamespaceSelector: test.selector} },
-			)
+			p := policy("p", func(s *v1alpha1.SourceIPPolicySpec) {
+				s.Match = &v1alpha1.Match{NamespaceSelector: test.selector}
+			})
 			namespace := Namespace{Name: "edge", Labels: map[string]string{corev1.LabelMetadataName: "edge"}, Assumed: true}
 			settings := Resolve(prepared(t, p), object, namespace)
 			if got := len(settings.Applied) > 0; got != test.want {
@@ -199,16 +195,20 @@ func TestAssumedNamespaceHasOnlyItsName(t *testing.T) {
 	}
 }
 
-func TestNewPoliciesRefusesWhatValidateWouldHaveTold(t *testing.T) {
+func TestNewPoliciesRejectsWhatValidateReports(t *testing.T) {
 	for name, tweak := range map[string]func(*v1alpha1.SourceIPPolicySpec){
-		"a selector that is not valid": func(s *v1alpha1.SourceIPPolicySpec) {
-			s.Match = &v1alpha1.Match{ObjectSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}}}}
+		"an invalid selector": func(s *v1alpha1.SourceIPPolicySpec) {
+			s.Match = &v1alpha1.Match{ObjectSelector: &metav1.LabelSelector{
+				MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}},
+			}}
 		},
-		"parameters that are no object": func(s *v1alpha1.SourceIPPolicySpec) { s.Parameters = &runtime.RawExtension{Raw: []byte(`[]`)} },
+		"parameters that are not an object": func(s *v1alpha1.SourceIPPolicySpec) {
+			s.Parameters = &runtime.RawExtension{Raw: []byte(`[]`)}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := NewPolicies([]v1alpha1.SourceIPPolicy{policy("p", tweak)}); err == nil {
-				t.Error("NewPolicies() gave no error")
+				t.Error("NewPolicies() error = nil, want one")
 			}
 		})
 	}

@@ -4,50 +4,56 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// Spreading is how well the pods of a workload are kept on different nodes, from its template alone.
+// Spreading says how well the template of a workload keeps its pods on different nodes.
 type Spreading string
 
-// The ways. The zero value is for objects that make no pods.
+// The values of Spreading. The zero value is for objects that create no pods.
 const (
-	// SpreadStrong: as evenly as nodes allow, or one on each.
+	// SpreadStrong means that the pods are spread as evenly as the nodes allow, or run one on each node.
 	SpreadStrong Spreading = "strong"
-	// SpreadWeak: better than by chance, and no more: by a maxSkew of more than 1, or by a preferred anti-affinity.
+	// SpreadWeak means that the pods are spread better than by chance, but not evenly: by a constraint with a maxSkew of
+	// more than 1, by one that another constraint weakens, or by a preferred anti-affinity.
 	SpreadWeak Spreading = "weak"
-	// SpreadPinned: not at all, since all are meant for one node.
+	// SpreadPinned means that the pods cannot be spread, because all of them are assigned to one node.
 	SpreadPinned Spreading = "pinned"
-	// SpreadIneffective: not at all, by something that looks as if it did.
+	// SpreadIneffective means that the pods are not spread, although a constraint or an anti-affinity term seems to
+	// spread them.
 	SpreadIneffective Spreading = "ineffective"
-	// SpreadNone: not at all.
+	// SpreadNone means that nothing spreads the pods.
 	SpreadNone Spreading = "none"
 )
 
-// spreading is how the pods of a workload are kept apart.
+// spreading is the result of spreadingOf.
 type spreading struct {
 	Spreading
 	// ineffective is set only for SpreadIneffective.
 	ineffective *ineffective
 }
 
-// kept tells that something keeps the pods on different nodes, or that nothing could.
+// kept reports whether something keeps the pods on different nodes, or nothing could.
 func (s spreading) kept() bool {
 	return s.Spreading == SpreadStrong || s.Spreading == SpreadWeak || s.Spreading == SpreadPinned
 }
 
-// ineffective is a constraint or a term that never keeps a workload's own pods apart.
+// ineffective is a constraint or an anti-affinity term that never keeps the workload's own pods apart.
 type ineffective struct {
 	// path is its JSON Pointer in the workload.
 	path string
-	// problem says why it has no effect, fix what to do about it.
-	problem, fix string
+	// problem says why it has no effect. It has at most 36 bytes if the index has one digit, so that the warning with the
+	// namespace and name of a Service, 40 bytes together, fits into 120 bytes.
+	problem string
+	// fix says what to do about it.
+	fix string
 }
 
-// zoneKeys are the topology keys that are coarser than a node.
+// zoneKeys lists the well-known topology keys that are coarser than a node.
 var zoneKeys = []string{
 	corev1.LabelTopologyZone, corev1.LabelTopologyRegion,
 	corev1.LabelFailureDomainBetaZone, corev1.LabelFailureDomainBetaRegion,
@@ -62,30 +68,30 @@ const (
 	preferredPath   = antiPath + "/preferredDuringSchedulingIgnoredDuringExecution"
 )
 
-// spreadingOf reads how a workload's own pods are kept apart. namespace is the workload's, whose
-// labels a namespaceSelector may ask for.
+// spreadingOf returns how the template of w keeps its pods on different nodes. namespace is the Namespace of w; a
+// namespaceSelector may read its labels.
 //
-// The pods are kept on different nodes by
+// Each of the following keeps pods on different nodes:
 //
-//   - a topology spread constraint on kubernetes.io/hostname whose labelSelector is neither nil nor
-//     empty and selects the pods' own labels. The scheduler counts no pods for an empty one, but
-//     matchLabelKeys fill it: they narrow it to values that the pod itself has, and only one that no
-//     two pods share leaves it alone. With a maxSkew of more than 1 the pods are spread weakly; and
-//     by a soft one beside a soft one on another key, since nodes that lack either label are scored
-//     by neither;
-//   - a pod anti-affinity term, required or preferred, on kubernetes.io/hostname that selects the
-//     pods' own labels in its own namespace. Here an empty labelSelector selects every pod.
-//     A preferred one is one wish among others, so it is weak. A required term on any other key does too: one pod in a zone or a
-//     rack is one pod on a node;
-//   - a hostPort, or containerPorts in the host's network: a second pod does not fit on the node.
-//     Of init containers the scheduler looks only at those that keep running.
+//   - A topology spread constraint on kubernetes.io/hostname with a labelSelector that selects the pods' own labels. If
+//     the labelSelector is nil or empty, the scheduler counts no pods. matchLabelKeys add labels of the pod to an empty
+//     selector, so it then counts pods; but a key that has a different value on each pod leaves each pod alone. The
+//     spread is weak if maxSkew is more than 1. It is also weak if both this constraint and one on another key are
+//     soft: the scheduler then scores no node that lacks one of the two labels.
+//   - A pod anti-affinity term, required or preferred, on kubernetes.io/hostname that selects the pods' own labels in
+//     their own namespace. Here an empty labelSelector selects every pod. A preferred term is weak, because it is only
+//     one score among others. A required term on any other key counts as well: one pod in each zone or rack is at most
+//     one pod on each node.
+//   - A hostPort, or a containerPort in the host network: a second pod does not fit on the node. Among init containers,
+//     the scheduler considers only those that keep running.
+//   - The kind DaemonSet, which runs one pod on each node.
 //
-// Of a DaemonSet there is one on each node. And nothing could keep them apart where spec.nodeName or a nodeSelector on kubernetes.io/hostname
-// pins them all to one node. Other constraints on coarser topologies, and the scheduler's defaults
-// (hostname, maxSkew 3, soft), do not count.
+// Nothing can keep pods apart that spec.nodeName, or a nodeSelector on kubernetes.io/hostname, pins to one node. Other
+// constraints on coarser topologies, and the scheduler's default constraints (hostname, maxSkew 3, soft), do not count.
 //
-// Source: kubernetes v1.36.3, pkg/scheduler/framework/plugins/podtopologyspread/common.go, podtopologyspread/scoring.go and
-// interpodaffinity/filtering.go; pkg/scheduler/util/utils.go GetHostPorts. test/e2e asks the scheduler.
+// Source: kubernetes v1.36.3, pkg/scheduler/framework/plugins/podtopologyspread/common.go,
+// podtopologyspread/scoring.go and interpodaffinity/filtering.go; pkg/scheduler/util/utils.go GetHostPorts.
+// test/e2e checks this against the real scheduler.
 func spreadingOf(w *Workload, namespace Namespace) spreading {
 	pod := w.Template.Spec
 	if _, pinned := pod.NodeSelector[corev1.LabelHostname]; pinned || pod.NodeName != "" {
@@ -96,18 +102,21 @@ func spreadingOf(w *Workload, namespace Namespace) spreading {
 	}
 
 	own := podLabelsOf(w)
-	// The scheduler scores no node that lacks the label of any soft constraint, whatever that one selects.
+	// The scheduler scores no node that lacks the label of any soft constraint, whichever pods that one selects.
 	diluted := func(c corev1.TopologySpreadConstraint) bool {
-		return c.WhenUnsatisfiable == corev1.ScheduleAnyway && slices.ContainsFunc(pod.TopologySpreadConstraints, func(other corev1.TopologySpreadConstraint) bool {
-			return other.WhenUnsatisfiable == c.WhenUnsatisfiable && other.TopologyKey != c.TopologyKey
-		})
+		isOtherSoft := func(other corev1.TopologySpreadConstraint) bool {
+			return other.WhenUnsatisfiable == corev1.ScheduleAnyway && other.TopologyKey != c.TopologyKey
+		}
+		return c.WhenUnsatisfiable == corev1.ScheduleAnyway &&
+			slices.ContainsFunc(pod.TopologySpreadConstraints, isOtherSoft)
 	}
 	weak := false
 	var onHostname, onZone *ineffective
 	for i, constraint := range pod.TopologySpreadConstraints {
 		path := fmt.Sprintf("%s/%d", constraintsPath, i)
+		name := fmt.Sprintf("constraint #%d ", i)
 		if constraint.TopologyKey != corev1.LabelHostname {
-			onZone = firstZone(onZone, constraint.TopologyKey, path, "spread constraint")
+			onZone = firstZone(onZone, constraint.TopologyKey, path, name+"spreads")
 			continue
 		}
 		problem := constraintProblem(constraint.LabelSelector, constraint.MatchLabelKeys, own)
@@ -116,8 +125,11 @@ func spreadingOf(w *Workload, namespace Namespace) spreading {
 			return spreading{Spreading: SpreadStrong}
 		case problem == "":
 			weak = true
+		case problem == countsEachPodAlone:
+			fix := fmt.Sprintf(fixKey, unsharedKey(constraint.MatchLabelKeys, own))
+			onHostname = first(onHostname, path, name+problem, fix)
 		default:
-			onHostname = first(onHostname, path, fmt.Sprintf("spread constraint #%d %s", i, problem), fixSelector)
+			onHostname = first(onHostname, path, name+problem, fixSelector)
 		}
 	}
 	for _, term := range antiAffinityTerms(pod.Affinity) {
@@ -129,9 +141,10 @@ func spreadingOf(w *Workload, namespace Namespace) spreading {
 		case problem == "" && onNode:
 			weak = true
 		case onNode:
-			onHostname = first(onHostname, term.path, "anti-affinity term "+problem, fixBeside)
+			fix := fixAdd + termDetail(problem, term.PodAffinityTerm, own, namespace)
+			onHostname = first(onHostname, term.path, "anti-affinity "+problem, fix)
 		default:
-			onZone = firstZone(onZone, term.TopologyKey, term.path, "anti-affinity term")
+			onZone = firstZone(onZone, term.TopologyKey, term.path, "anti-affinity is")
 		}
 	}
 	found := onHostname
@@ -149,11 +162,13 @@ func spreadingOf(w *Workload, namespace Namespace) spreading {
 }
 
 const (
-	fixSelector = "let it select the pods' own labels, as spec.selector does"
-	// A term may be right for what it is meant for, such as other pods or zones.
-	fixBeside = "add a spread constraint on kubernetes.io/hostname beside it"
+	fixSelector = "make its labelSelector match the pods' own labels, as spec.selector does"
+	fixKey      = "remove %s from its matchLabelKeys: no two pods have the same value"
+	// A term on zones or other pods may serve its own purpose, so the fix does not change it.
+	fixAdd = "add a spread constraint on kubernetes.io/hostname as well"
 )
 
+// first returns found, or a new ineffective if found is nil.
 func first(found *ineffective, path, problem, fix string) *ineffective {
 	if found != nil {
 		return found
@@ -161,11 +176,17 @@ func first(found *ineffective, path, problem, fix string) *ineffective {
 	return &ineffective{path: path, problem: problem, fix: fix}
 }
 
-func firstZone(found *ineffective, key, path, what string) *ineffective {
+// firstZone does what first does, for a constraint or term on this topology key. It ignores keys that are not in
+// zoneKeys. subject is the name of the constraint or term, with a verb.
+func firstZone(found *ineffective, key, path, subject string) *ineffective {
 	if !slices.Contains(zoneKeys, key) {
 		return found
 	}
-	return first(found, path, fmt.Sprintf("the %s is on %s, which leaves pods on the same node", what, key), fixBeside)
+	topology := "zone"
+	if strings.HasSuffix(key, "/region") {
+		topology = "region"
+	}
+	return first(found, path, subject+" by "+topology+" only", fixAdd)
 }
 
 func usesHostPorts(pod corev1.PodSpec) bool {
@@ -178,16 +199,17 @@ func usesHostPorts(pod corev1.PodSpec) bool {
 	return slices.ContainsFunc(pod.Containers, uses) || slices.ContainsFunc(pod.InitContainers, usesOn)
 }
 
-// podLabels are the labels of a workload's pods, as far as they are known before there are any.
+// podLabels holds the labels that the pods of a workload will have.
 type podLabels struct {
-	// Set are those of the template, and with the value unknownValue those that its controller gives to pods.
+	// Set holds the labels of the template, and those that the controller adds, with the value unknownValue.
 	labels.Set
-	// single are the keys of which no two pods have the same value.
+	// single holds the keys of labels that have a different value on each pod.
 	single []string
 }
 
-// unknownValue is the value of a label that only the controller knows. No value of a label can equal it, so nothing that asks for
-// a certain value gets it: what a controller has hashed or counted is another one after the next change.
+// unknownValue stands for the value of a label that the controller sets. It is not a valid label value, so no selector
+// for a certain value matches it. That is right: a hash or counter of the controller has another value after the next
+// change.
 const unknownValue = "?"
 
 func podLabelsOf(w *Workload) podLabels {
@@ -200,66 +222,96 @@ func podLabelsOf(w *Workload) podLabels {
 	return all
 }
 
-// constraintProblem says why a spread constraint never counts pods with these labels; empty if it does.
+// Problems of constraints and terms. In messages they follow the name of the constraint or term.
+const (
+	hasNoSelector      = "has no labelSelector"
+	hasInvalidSelector = "selector is not valid"
+	ignoresOwnPods     = "ignores its own pods"
+	countsEachPodAlone = "counts each pod alone"
+	excludesOwnPods    = "excludes its own pods"
+	maySkipNamespace   = "may skip its namespace"
+)
+
+// constraintProblem returns why a spread constraint never counts pods with these labels; empty if it counts them.
 func constraintProblem(selector *metav1.LabelSelector, matchLabelKeys []string, own podLabels) string {
 	if selector == nil {
-		return "has no labelSelector, so it counts no pods"
+		return hasNoSelector // The scheduler then counts no pods.
 	}
 	s, err := metav1.LabelSelectorAsSelector(selector)
 	switch {
 	case err != nil:
-		return "has a labelSelector that is not valid"
+		return hasInvalidSelector
 	case s.Empty() && !slices.ContainsFunc(matchLabelKeys, own.Has):
-		return "has an empty labelSelector, which counts no pods"
+		return "has an empty selector" // The scheduler then counts no pods.
 	case !s.Matches(own):
-		return "has a labelSelector that does not match the pods' own labels"
+		return ignoresOwnPods
+	case unsharedKey(matchLabelKeys, own) != "":
+		return countsEachPodAlone
 	default:
-		return singleProblem(matchLabelKeys, own)
+		return ""
 	}
 }
 
-// singleProblem says why matchLabelKeys leave each pod with itself; empty if they do not.
-func singleProblem(matchLabelKeys []string, own podLabels) string {
+// unsharedKey returns the first of matchLabelKeys that has a different value on each pod; empty if there is none.
+func unsharedKey(matchLabelKeys []string, own podLabels) string {
 	for _, key := range matchLabelKeys {
 		if slices.Contains(own.single, key) {
-			return fmt.Sprintf("has matchLabelKeys %s, of which no two pods have the same value", key)
+			return key
 		}
 	}
 	return ""
 }
 
-// termProblem says why an anti-affinity term never keeps pods with these labels apart; empty if it does.
+// termProblem returns why an anti-affinity term never keeps pods with these labels apart; empty if it does.
 func termProblem(term corev1.PodAffinityTerm, own podLabels, namespace Namespace) string {
 	if term.LabelSelector == nil {
-		return "has no labelSelector, so it matches no pods"
+		return hasNoSelector // The scheduler then matches no pods.
 	}
 	s, err := metav1.LabelSelectorAsSelector(term.LabelSelector)
 	switch {
 	case err != nil:
-		return "has a labelSelector that is not valid"
+		return hasInvalidSelector
 	case !s.Matches(own):
-		return "has a labelSelector that does not match the pods' own labels"
+		return ignoresOwnPods
+	case unsharedKey(term.MatchLabelKeys, own) != "":
+		return countsEachPodAlone
+	case excludingKey(term.MismatchLabelKeys, own) != "":
+		return excludesOwnPods
+	case inNamespace(term, namespace):
+		return ""
+	case !namespace.knows(term.NamespaceSelector):
+		return maySkipNamespace
+	default:
+		return "skips its namespace"
 	}
-	if problem := singleProblem(term.MatchLabelKeys, own); problem != "" {
-		return problem
-	}
-	for _, key := range term.MismatchLabelKeys {
-		// One that no two pods share excludes no pod but itself.
+}
+
+// excludingKey returns the first of mismatchLabelKeys that excludes the workload's own pods; empty if there is none. A
+// key that has a different value on each pod excludes only the pod itself.
+func excludingKey(mismatchLabelKeys []string, own podLabels) string {
+	for _, key := range mismatchLabelKeys {
 		if own.Has(key) && !slices.Contains(own.single, key) {
-			return fmt.Sprintf("has mismatchLabelKeys %s, which excludes the workload's own pods", key)
+			return key
 		}
-	}
-	if !inNamespace(term, namespace) {
-		if !namespace.knows(term.NamespaceSelector) {
-			return fmt.Sprintf("does not look at pods in its own namespace %s, as far as its labels are known", namespace.Name)
-		}
-		return fmt.Sprintf("does not look at pods in its own namespace %s", namespace.Name)
 	}
 	return ""
 }
 
-// inNamespace tells whether a term looks at pods in a namespace, which is the term's own where it
-// names none.
+// termDetail returns what a termProblem is too short to say, to be appended to the fix; mostly empty.
+func termDetail(problem string, term corev1.PodAffinityTerm, own podLabels, namespace Namespace) string {
+	switch problem {
+	case excludesOwnPods:
+		return fmt.Sprintf("; mismatchLabelKeys %s excludes the workload's own pods",
+			excludingKey(term.MismatchLabelKeys, own))
+	case maySkipNamespace:
+		return fmt.Sprintf("; the labels of Namespace %s are not known", namespace.Name)
+	default:
+		return ""
+	}
+}
+
+// inNamespace reports whether a term considers pods in the given Namespace, which is the one of the term's workload. A
+// term that names no namespaces considers those in its own.
 func inNamespace(term corev1.PodAffinityTerm, namespace Namespace) bool {
 	if len(term.Namespaces) == 0 && term.NamespaceSelector == nil {
 		return true
@@ -280,7 +332,7 @@ type antiAffinityTerm struct {
 	required bool
 }
 
-// antiAffinityTerms are all terms of a pod's anti-affinity, the required ones first.
+// antiAffinityTerms returns all terms of a pod's anti-affinity, the required ones first.
 func antiAffinityTerms(affinity *corev1.Affinity) []antiAffinityTerm {
 	if affinity == nil || affinity.PodAntiAffinity == nil {
 		return nil
@@ -290,7 +342,8 @@ func antiAffinityTerms(affinity *corev1.Affinity) []antiAffinityTerm {
 		terms = append(terms, antiAffinityTerm{term, fmt.Sprintf("%s/%d", requiredPath, i), true})
 	}
 	for i, weighted := range affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution {
-		terms = append(terms, antiAffinityTerm{weighted.PodAffinityTerm, fmt.Sprintf("%s/%d/podAffinityTerm", preferredPath, i), false})
+		path := fmt.Sprintf("%s/%d/podAffinityTerm", preferredPath, i)
+		terms = append(terms, antiAffinityTerm{weighted.PodAffinityTerm, path, false})
 	}
 	return terms
 }

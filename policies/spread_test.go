@@ -9,17 +9,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// selecting returns a selector of one label.
+// selecting returns a label selector for one label.
 func selecting(key, value string) *metav1.LabelSelector {
 	return &metav1.LabelSelector{MatchLabels: map[string]string{key: value}}
 }
 
-// TestSpreadingOf has a case for each clause of what counts as spread: one that just does, and those
-// that just do not. The pods are labelled app: web and run in namespace edge, labelled team: a.
+// TestSpreadingOf has cases for each clause of what counts as spread: one that just counts, and some that just do not.
+// The pods have the label app: web. Their Namespace edge has the label team: a.
 func TestSpreadingOf(t *testing.T) {
 	constraint := func(tweak func(*corev1.TopologySpreadConstraint)) func(*corev1.PodSpec) {
 		c := corev1.TopologySpreadConstraint{
-			MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway, LabelSelector: selecting("app", "web"),
+			MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway,
+			LabelSelector: selecting("app", "web"),
 		}
 		tweak(&c)
 		return func(pod *corev1.PodSpec) { pod.TopologySpreadConstraints = append(pod.TopologySpreadConstraints, c) }
@@ -55,12 +56,13 @@ func TestSpreadingOf(t *testing.T) {
 		kept        = "kept"
 		unspread    = "unspread"
 		constraint0 = "/spec/template/spec/topologySpreadConstraints/0"
-		required0   = "/spec/template/spec/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution/0"
-		preferred0  = "/spec/template/spec/affinity/podAntiAffinity/preferredDuringSchedulingIgnoredDuringExecution/0/podAffinityTerm"
+		anti        = "/spec/template/spec/affinity/podAntiAffinity"
+		required0   = anti + "/requiredDuringSchedulingIgnoredDuringExecution/0"
+		preferred0  = anti + "/preferredDuringSchedulingIgnoredDuringExecution/0/podAffinityTerm"
 	)
 	tests := map[string]struct {
 		pod func(*corev1.PodSpec)
-		// want is kept, unspread, or the path of what is ineffective.
+		// want is kept, unspread, or the path of the ineffective constraint or term.
 		want string
 	}{
 		"nothing keeps the pods apart": {func(*corev1.PodSpec) {}, unspread},
@@ -84,21 +86,21 @@ func TestSpreadingOf(t *testing.T) {
 		},
 		"a constraint with an empty labelSelector counts no pod": {
 			constraint(func(c *corev1.TopologySpreadConstraint) { c.LabelSelector = &metav1.LabelSelector{} }), constraint0},
-		"a constraint on others' labels does not count these pods": {
+		"a constraint on the labels of other pods does not count these pods": {
 			constraint(func(c *corev1.TopologySpreadConstraint) { c.LabelSelector = selecting("app", "api") }), constraint0},
-		"matchExpressions are read": {
+		"matchExpressions that select the pods count": {
 			constraint(func(c *corev1.TopologySpreadConstraint) {
 				c.LabelSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
 					{Key: "app", Operator: metav1.LabelSelectorOpIn, Values: []string{"api", "web"}},
 				}}
 			}), kept},
-		"matchExpressions that exclude the pods are read": {
+		"matchExpressions that exclude the pods do not count them": {
 			constraint(func(c *corev1.TopologySpreadConstraint) {
 				c.LabelSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
 					{Key: "app", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"web"}},
 				}}
 			}), constraint0},
-		"a labelSelector that is not valid counts no pod": {
+		"an invalid labelSelector counts no pod": {
 			constraint(func(c *corev1.TopologySpreadConstraint) {
 				c.LabelSelector = &metav1.LabelSelector{
 					MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: "Like"}},
@@ -106,16 +108,15 @@ func TestSpreadingOf(t *testing.T) {
 			}), constraint0},
 		"a constraint on zones leaves pods on one node": {
 			constraint(func(c *corev1.TopologySpreadConstraint) { c.TopologyKey = corev1.LabelTopologyZone }), constraint0},
-		"a key that only looks like hostname is no node": {
-			constraint(
-				func(c *corev1.TopologySpreadConstraint) { c.TopologyKey = "topology.kubernetes.io/hostname" },
-			), unspread},
-		"a good constraint beside a bad one is enough": {
+		"a key that only looks like the one for hostnames does not count": {
+			constraint(func(c *corev1.TopologySpreadConstraint) { c.TopologyKey = "topology.kubernetes.io/hostname" }),
+			unspread},
+		"one good constraint in addition to a bad one is enough": {
 			func(pod *corev1.PodSpec) {
 				constraint(func(c *corev1.TopologySpreadConstraint) { c.LabelSelector = nil })(pod)
 				constraint(func(c *corev1.TopologySpreadConstraint) { c.WhenUnsatisfiable = corev1.DoNotSchedule })(pod)
 			}, kept},
-		"a broken hostname constraint is told before a zone constraint": {
+		"an ineffective hostname constraint is reported instead of a zone constraint": {
 			func(pod *corev1.PodSpec) {
 				constraint(func(c *corev1.TopologySpreadConstraint) { c.TopologyKey = corev1.LabelTopologyZone })(pod)
 				constraint(func(c *corev1.TopologySpreadConstraint) { c.LabelSelector = nil })(pod)
@@ -127,17 +128,17 @@ func TestSpreadingOf(t *testing.T) {
 			required(func(t *corev1.PodAffinityTerm) { t.LabelSelector = &metav1.LabelSelector{} }), kept},
 		"no labelSelector of an anti-affinity term matches no pod": {
 			required(func(t *corev1.PodAffinityTerm) { t.LabelSelector = nil }), required0},
-		"an anti-affinity term on others' labels does not count": {
+		"an anti-affinity term on the labels of other pods does not count": {
 			preferred(func(t *corev1.PodAffinityTerm) { t.LabelSelector = selecting("app", "api") }), preferred0},
 		"an anti-affinity term that names its own namespace counts": {
 			required(func(t *corev1.PodAffinityTerm) { t.Namespaces = []string{"edge", "mail"} }), kept},
 		"an anti-affinity term that names another namespace does not count": {
 			required(func(t *corev1.PodAffinityTerm) { t.Namespaces = []string{"mail"} }), required0},
-		"an empty namespaceSelector is all namespaces": {
+		"an empty namespaceSelector selects all namespaces": {
 			required(func(t *corev1.PodAffinityTerm) { t.NamespaceSelector = &metav1.LabelSelector{} }), kept},
 		"a namespaceSelector that selects its own namespace counts": {
 			required(func(t *corev1.PodAffinityTerm) { t.NamespaceSelector = selecting("team", "a") }), kept},
-		"a namespaceSelector that selects another does not count": {
+		"a namespaceSelector that selects another namespace does not count": {
 			required(func(t *corev1.PodAffinityTerm) { t.NamespaceSelector = selecting("team", "b") }), required0},
 		"namespaces and namespaceSelector add up": {
 			required(func(t *corev1.PodAffinityTerm) {
@@ -148,26 +149,26 @@ func TestSpreadingOf(t *testing.T) {
 			required(func(t *corev1.PodAffinityTerm) { t.MismatchLabelKeys = []string{"app"} }), required0},
 		"mismatchLabelKeys of a label that the pods lack exclude nothing": {
 			required(func(t *corev1.PodAffinityTerm) { t.MismatchLabelKeys = []string{"tenant"} }), kept},
-		"required anti-affinity in a zone leaves one pod in a zone, so one on a node": {
+		"required anti-affinity by zone allows one pod in a zone, so one on a node": {
 			required(func(t *corev1.PodAffinityTerm) { t.TopologyKey = corev1.LabelTopologyZone }), kept},
-		"preferred anti-affinity in a zone does not count": {
+		"preferred anti-affinity by zone does not count": {
 			preferred(func(t *corev1.PodAffinityTerm) { t.TopologyKey = corev1.LabelTopologyZone }), preferred0},
-		"required anti-affinity in a zone on others' labels does not count": {
+		"required anti-affinity by zone on the labels of other pods does not count": {
 			required(func(t *corev1.PodAffinityTerm) {
 				t.TopologyKey, t.LabelSelector = corev1.LabelTopologyZone, selecting("app", "api")
 			}), required0},
 
-		"a host port admits one pod to a node": {
+		"a host port allows one pod on a node": {
 			func(pod *corev1.PodSpec) {
 				pod.Containers = port(corev1.ContainerPort{ContainerPort: 80, HostPort: 80})
 			}, kept},
 		"a container port alone does not": {
 			func(pod *corev1.PodSpec) { pod.Containers = port(corev1.ContainerPort{ContainerPort: 80}) }, unspread},
-		"a container port in the host's network admits one pod to a node": {
+		"a container port in the host network allows one pod on a node": {
 			func(pod *corev1.PodSpec) {
 				pod.HostNetwork, pod.Containers = true, port(corev1.ContainerPort{ContainerPort: 80})
 			}, kept},
-		"the host's network without ports admits many": {
+		"the host network without ports allows many": {
 			func(pod *corev1.PodSpec) { pod.HostNetwork = true }, unspread},
 		"a host port of a sidecar counts": {
 			func(pod *corev1.PodSpec) {
@@ -199,6 +200,9 @@ func TestSpreadingOf(t *testing.T) {
 				got = kept
 			case s.ineffective != nil:
 				got = s.ineffective.path
+				if problem := s.ineffective.problem; len(problem) > 36 {
+					t.Errorf("problem %q has %d bytes, want at most 36: it is part of a warning", problem, len(problem))
+				}
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("spreadingOf() mismatch (-want +got):\n%s", diff)
@@ -207,10 +211,12 @@ func TestSpreadingOf(t *testing.T) {
 	}
 }
 
-// TestSpreadingOfPodsAsTheyWillBe has labels that the template does not show, and constraints that weaken each other.
-func TestSpreadingOfPodsAsTheyWillBe(t *testing.T) {
+// TestSpreadingOfPodsWithLabelsOfControllers has labels that controllers add to the template's, and constraints that
+// weaken each other.
+func TestSpreadingOfPodsWithLabelsOfControllers(t *testing.T) {
 	hostname := corev1.TopologySpreadConstraint{
-		MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway, LabelSelector: selecting("app", "web"),
+		MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway,
+		LabelSelector: selecting("app", "web"),
 	}
 	constraints := func(more ...corev1.TopologySpreadConstraint) corev1.PodSpec {
 		return corev1.PodSpec{TopologySpreadConstraints: more}
@@ -239,43 +245,51 @@ func TestSpreadingOfPodsAsTheyWillBe(t *testing.T) {
 		pod  corev1.PodSpec
 		want Spreading
 	}{
-		"matchLabelKeys fill an empty selector": {"Deployment", constraint(func(c *corev1.TopologySpreadConstraint) {
-			c.LabelSelector, c.MatchLabelKeys = &metav1.LabelSelector{}, []string{hash}
-		}), SpreadStrong},
-		"matchLabelKeys of the template fill an empty selector": {
+		"matchLabelKeys add a label to an empty selector": {
+			"Deployment",
+			constraint(func(c *corev1.TopologySpreadConstraint) {
+				c.LabelSelector, c.MatchLabelKeys = &metav1.LabelSelector{}, []string{hash}
+			}),
+			SpreadStrong,
+		},
+		"matchLabelKeys add a label of the template to an empty selector": {
 			"ReplicaSet",
 			constraint(func(c *corev1.TopologySpreadConstraint) {
 				c.LabelSelector, c.MatchLabelKeys = &metav1.LabelSelector{}, []string{"app"}
 			}),
 			SpreadStrong,
 		},
-		"matchLabelKeys that the pods lack do not": {"StatefulSet", constraint(func(c *corev1.TopologySpreadConstraint) {
+		"matchLabelKeys that the pods lack add nothing": {"StatefulSet", constraint(func(c *corev1.TopologySpreadConstraint) {
 			c.LabelSelector, c.MatchLabelKeys = &metav1.LabelSelector{}, []string{hash}
 		}), SpreadIneffective},
-		"matchLabelKeys that no two pods share leave each pod with itself": {
+		"matchLabelKeys with a different value on each pod count each pod alone": {
 			"StatefulSet",
 			constraint(func(c *corev1.TopologySpreadConstraint) {
 				c.MatchLabelKeys = []string{podName}
 			}),
 			SpreadIneffective,
 		},
-		"they are nothing to a Deployment, whose pods lack them": {
+		"pods of a Deployment lack the labels of a StatefulSet": {
 			"Deployment",
 			constraint(func(c *corev1.TopologySpreadConstraint) {
 				c.MatchLabelKeys = []string{podName}
 			}),
 			SpreadStrong,
 		},
-		"a label of the controller is selected": {"Deployment", constraint(func(c *corev1.TopologySpreadConstraint) {
+		"a selector on a label of the controller": {"Deployment", constraint(func(c *corev1.TopologySpreadConstraint) {
 			c.LabelSelector = asking(hash, metav1.LabelSelectorOpExists)
 		}), SpreadStrong},
-		"a label of another controller is not": {"StatefulSet", constraint(func(c *corev1.TopologySpreadConstraint) {
+		"a selector on a label of another controller": {"StatefulSet", constraint(func(c *corev1.TopologySpreadConstraint) {
 			c.LabelSelector = asking(hash, metav1.LabelSelectorOpExists)
 		}), SpreadIneffective},
-		"a label of the controller is excluded": {"StatefulSet", constraint(func(c *corev1.TopologySpreadConstraint) {
-			c.LabelSelector = asking(revision, metav1.LabelSelectorOpDoesNotExist)
-		}), SpreadIneffective},
-		"one revision is selected, which is soon another's": {
+		"a selector that excludes a label of the controller": {
+			"StatefulSet",
+			constraint(func(c *corev1.TopologySpreadConstraint) {
+				c.LabelSelector = asking(revision, metav1.LabelSelectorOpDoesNotExist)
+			}),
+			SpreadIneffective,
+		},
+		"a selector on one revision, which the next rollout replaces": {
 			"Deployment",
 			constraint(func(c *corev1.TopologySpreadConstraint) {
 				c.LabelSelector = asking(hash, metav1.LabelSelectorOpIn, "5d4f8c7b9")
@@ -283,30 +297,30 @@ func TestSpreadingOfPodsAsTheyWillBe(t *testing.T) {
 			SpreadIneffective,
 		},
 
-		"a term that looks at other revisions lets those of one share a node": {
+		"a term on other revisions lets pods of one revision share a node": {
 			"Deployment",
 			term(func(t *corev1.PodAffinityTerm) {
 				t.MismatchLabelKeys = []string{hash}
 			}),
 			SpreadIneffective,
 		},
-		"a term that excludes the pod itself looks at all others": {"StatefulSet", term(func(t *corev1.PodAffinityTerm) {
+		"a term that excludes the pod itself matches all others": {"StatefulSet", term(func(t *corev1.PodAffinityTerm) {
 			t.MismatchLabelKeys = []string{podName}
 		}), SpreadStrong},
-		"a term that looks at the pod itself alone": {"StatefulSet", term(func(t *corev1.PodAffinityTerm) {
+		"a term that matches only the pod itself": {"StatefulSet", term(func(t *corev1.PodAffinityTerm) {
 			t.MatchLabelKeys = []string{podName}
 		}), SpreadIneffective},
 		"a term within a revision": {"Deployment", term(func(t *corev1.PodAffinityTerm) {
 			t.MatchLabelKeys = []string{hash}
 		}), SpreadStrong},
-		"a term on racks leaves one pod in a rack, so one on a node": {"Deployment", term(func(t *corev1.PodAffinityTerm) {
+		"a term on racks allows one pod in a rack, so one on a node": {"Deployment", term(func(t *corev1.PodAffinityTerm) {
 			t.TopologyKey = "example.com/rack"
 		}), SpreadStrong},
-		"a term on racks about other pods does not": {"Deployment", term(func(t *corev1.PodAffinityTerm) {
+		"a term on racks for other pods does not count": {"Deployment", term(func(t *corev1.PodAffinityTerm) {
 			t.TopologyKey, t.LabelSelector = "example.com/rack", selecting("app", "api")
 		}), SpreadNone},
 
-		"two soft constraints have no effect on nodes that lack one of the labels": {"Deployment", constraints(
+		"two soft constraints ignore nodes that lack one of the labels": {"Deployment", constraints(
 			tweaked(func(c *corev1.TopologySpreadConstraint) { c.TopologyKey = corev1.LabelTopologyZone }), hostname,
 		), SpreadWeak},
 		"a hard constraint does not weaken a soft one": {"Deployment", constraints(
@@ -367,80 +381,79 @@ func TestReplicasOf(t *testing.T) {
 		users       []*Workload
 		want        replicaRange
 	}{
-		"absent is one":            {want: replicaRange{1, 1}},
-		"one is one":               {replicas: number(1), want: replicaRange{1, 1}},
-		"what is written is meant": {replicas: number(5), want: replicaRange{5, 5}},
-		"zero is not for ever":     {replicas: number(0), want: replicaRange{0, 2}},
-		"an autoscaler says both": {
+		"absent is one":           {want: replicaRange{1, 1}},
+		"one is one":              {replicas: number(1), want: replicaRange{1, 1}},
+		"a written number counts": {replicas: number(5), want: replicaRange{5, 5}},
+		"zero is not forever":     {replicas: number(0), want: replicaRange{0, 2}},
+		"an autoscaler sets both bounds": {
 			replicas:    number(1),
 			autoscalers: scales(3, 9),
 			want:        replicaRange{3, 9},
 		},
-		"an autoscaler may say less than is written": {
+		"an autoscaler may have a smaller maximum than the written number": {
 			replicas:    number(5),
 			autoscalers: scales(1, 1),
 			want:        replicaRange{1, 1},
 		},
-		"zero may be an autoscaler's own": {
+		"an autoscaler may have scaled to zero": {
 			replicas:    number(0),
 			autoscalers: scales(1, 9),
 			want:        replicaRange{1, 9},
 		},
-		"zero may be the least": {
+		"an autoscaler may have the minimum zero": {
 			replicas:    number(3),
 			autoscalers: scales(0, 9),
 			want:        replicaRange{0, 9},
 		},
-		"zero is no more than one, if so it is scaled": {
+		"zero with an autoscaler to one is at most one": {
 			replicas:    number(0),
 			autoscalers: scales(0, 1),
 			want:        replicaRange{0, 1},
 		},
-		"another workload's autoscaler says nothing": {
+		"an autoscaler of another workload is ignored": {
 			autoscalers: []Autoscaler{scaler("edge", "Deployment", "api", 1, 9)},
 			want:        replicaRange{1, 1},
 		},
-		"another namespace's autoscaler says nothing": {
+		"an autoscaler in another namespace is ignored": {
 			autoscalers: []Autoscaler{scaler("mail", "Deployment", "web", 1, 9)},
 			want:        replicaRange{1, 1},
 		},
-		"another kind's autoscaler says nothing": {
+		"an autoscaler of another kind is ignored": {
 			autoscalers: []Autoscaler{scaler("edge", "StatefulSet", "web", 1, 9)},
 			want:        replicaRange{1, 1},
 		},
-		"of several autoscalers the most generous says": {
+		"several autoscalers give the widest range": {
 			autoscalers: append(scales(2, 3), scales(1, 4)...),
 			want:        replicaRange{1, 4},
 		},
-		"who uses the template makes the pods": {
+		"a user of the template creates the pods": {
 			replicas: number(0),
 			users:    rollout(number(5)),
 			want:     replicaRange{5, 5},
 		},
-		"a user's one is one": {
+		"a user may have one replica": {
 			replicas: number(0),
 			users:    rollout(number(1)),
 			want:     replicaRange{1, 1},
 		},
-		"a user that is scaled to zero, too": {
+		"a user may be scaled to zero as well": {
 			replicas: number(0),
 			users:    rollout(number(0)),
 			want:     replicaRange{0, 2},
 		},
-		"a user that says nothing makes one": {replicas: number(1), users: rollout(nil), want: replicaRange{1, 1}},
-		"a user may be scaled in its place": {
-			replicas: number(
-				1,
-			), users: rollout(number(2)), autoscalers: []Autoscaler{scaler("edge", "Rollout", "canary", 2, 7)}, want: replicaRange{2, 7},
+		"a user without replicas has one": {replicas: number(1), users: rollout(nil), want: replicaRange{1, 1}},
+		"a user may have an autoscaler": {
+			replicas:    number(1),
+			users:       rollout(number(2)),
+			autoscalers: []Autoscaler{scaler("edge", "Rollout", "canary", 2, 7)},
+			want:        replicaRange{2, 7},
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := replicasOf(
-				&Workload{Ref: web, Replicas: test.replicas},
-				Related{Autoscalers: test.autoscalers, Users: test.users},
-			)
+			related := Related{Autoscalers: test.autoscalers, Users: test.users}
+			got := replicasOf(&Workload{Ref: web, Replicas: test.replicas}, related)
 			if got != test.want {
 				t.Errorf("replicasOf() = %+v, want %+v", got, test.want)
 			}
@@ -451,8 +464,8 @@ func TestReplicasOf(t *testing.T) {
 	}
 }
 
-// TestOverload has the figures of small placements worked out by hand: the share of the busiest pod,
-// 1/(nodes with pods × pods on its node), over the fair share 1/pods.
+// TestOverload compares with numbers that were worked out by hand for small placements: the share of the busiest pod,
+// 1/(nodes with pods × pods on its node), divided by the fair share 1/pods.
 func TestOverload(t *testing.T) {
 	for _, test := range []struct {
 		pods, nodes   int
@@ -465,7 +478,7 @@ func TestOverload(t *testing.T) {
 		{6, 3, 3, 1},              // spread 2/2/2
 		{10, 3, 5, 10.0 / 9},      // spread 4/3/3
 		{2, 5, 1, 1},              // fewer pods than nodes
-		{7, 1, 3.5, 1},            // all on the one node that there is
+		{7, 1, 3.5, 1},            // all on the only node
 		{101, 100, 50.5, 1.01},    // one node has two
 		{199, 100, 99.5, 1.99},    // one node has one, all others two
 		{200, 100, 100, 1},        // two each

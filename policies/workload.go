@@ -7,34 +7,36 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Workload is what the rules read of an object that makes pods from a template, or of a Pod that nobody made. It is the same for all
-// kinds.
+// Workload holds what the rules read from an object that creates pods from a template, or from a Pod without a
+// controller. It has the same form for all kinds.
 type Workload struct {
 	Ref
 	// Labels and Annotations are the workload's own, not those of its pods.
 	Labels, Annotations map[string]string
-	// Controlled tells that another object controls it, which would undo what is repaired here: it is never judged.
+	// Controlled is true if another object controls the workload. That controller would undo repairs, so a controlled
+	// workload is never judged.
 	Controlled bool
-	// Replicas is the written number; nil for the default of one, and for a DaemonSet, which has none.
+	// Replicas is spec.replicas; nil if it is not set, which means 1, and for a DaemonSet, which has no such field.
 	Replicas *int32
-	// Selector is the workload's own selector of its pods.
+	// Selector is spec.selector, by which the workload finds its pods.
 	Selector *metav1.LabelSelector
-	// Template is the template of its pods, reduced to what tells how they are selected, placed and drained. It is empty if
-	// TemplateOf is set.
+	// Template is the pod template, reduced to what determines how the pods are selected, placed and drained. It is
+	// empty if TemplateOf is set.
 	Template corev1.PodTemplateSpec
-	// TemplateOf names the workload whose template it uses in the place of its own, in its own namespace; zero for none.
+	// TemplateOf names the workload, in the same namespace, whose template this one uses instead of its own; zero if it
+	// uses its own.
 	TemplateOf WorkloadRef
-	// Update is how it replaces its pods.
+	// Update is the strategy for replacing pods.
 	Update UpdateStrategy
 }
 
-// WorkloadRef names a workload in the namespace of the object that refers to it, by whichever version.
+// WorkloadRef names a workload, in any version of its API, in the namespace of the object that refers to it.
 type WorkloadRef struct{ Group, Kind, Name string }
 
-// asTarget is how objects in its namespace refer to the workload.
+// asTarget returns the reference that objects in the same namespace use for the workload.
 func (w *Workload) asTarget() WorkloadRef { return WorkloadRef{w.group(), w.Kind, w.Name} }
 
-// podPath is the JSON Pointer of the spec of its pods.
+// podPath returns the JSON Pointer of the pod spec.
 func (w *Workload) podPath() string {
 	if w.Kind == podKind {
 		return "/spec"
@@ -42,11 +44,11 @@ func (w *Workload) podPath() string {
 	return podSpecPath
 }
 
-// isNeighbour tells whether others see the workload beside them: in files as in a cluster, where those of some kinds are seen only at
-// their own admission, or not at all.
+// isNeighbour reports whether other objects can have the workload as a neighbour. The answer is the same in files as in
+// a cluster: a kind that the webhook does not cache is not a neighbour in files either.
 func (w *Workload) isNeighbour() bool { return w.kind().Door == Everywhere }
 
-// MarshalJSON writes the workload in one form for all kinds: metadata and spec.
+// MarshalJSON returns the workload in the form that Rego reads, which is the same for all kinds: metadata and spec.
 func (w *Workload) MarshalJSON() ([]byte, error) {
 	type metadata struct {
 		Namespace   string            `json:"namespace"`
@@ -71,8 +73,8 @@ func (w *Workload) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// Scaled returns the workload with another number of replicas. Its Content holds no more than the workload does. The error is
-// non-nil when that cannot be written as JSON.
+// Scaled returns an object for the workload with another number of replicas. The object's Content holds only what the
+// Workload holds. The error is non-nil when the workload cannot be encoded as JSON.
 func (w *Workload) Scaled(replicas int32) (*Object, error) {
 	of := *w
 	of.Replicas = &replicas

@@ -7,48 +7,50 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// WorkloadKind is a kind of objects whose pods a Service may select. A further one is a row of WorkloadKinds, from which
-// the configuration of the webhook and its permissions are generated.
+// WorkloadKind is a kind of object whose pods a Service can select. To support another kind, add a row to
+// WorkloadKinds: the configuration and the permissions of the webhook are generated from it.
 type WorkloadKind struct {
 	Group string
-	// Versions are those that are read, the one that a cluster is asked for first.
+	// Versions lists the versions that can be decoded. The first one is requested from a cluster.
 	Versions []string
 	Kind     string
-	// Resource is the plural by which an API server knows it.
+	// Resource is the plural name in the API.
 	Resource string
-	// Custom tells that a CustomResourceDefinition brings it: a cluster may lack it.
+	// Custom is true if a CustomResourceDefinition defines the kind, so that a cluster may not serve it.
 	Custom bool
-	// Scaled tells that a request for its subresource scale is judged: it sets the replicas of a workload that is known.
+	// Scaled is true if requests for the scale subresource are judged. Such a request sets the replicas of a workload
+	// that exists already.
 	Scaled bool
-	// Door is where it is seen.
+	// Door says where objects of the kind are judged and looked up.
 	Door WorkloadDoor
-	// RevisionLabel is the label by which its controller tells the pods of one revision from those of another, where old and
-	// new ones are there together; empty where they are not, or where the label does not tell.
+	// RevisionLabel is the label that distinguishes pods of different revisions while a rollout runs old and new pods
+	// together. It is empty if the kind never runs them together, or if no label distinguishes them.
 	RevisionLabel string
 
-	// revisionLabels are the keys of all labels by which its controller tells the pods of revisions from each other, and
-	// singleLabels of those that it gives to no two pods with the same value.
+	// revisionLabels holds the keys of all labels that the controller sets on pods by revision, singleLabels the keys
+	// of those that have a different value on each pod.
 	revisionLabels, singleLabels []string
-	// updatePath is the JSON Pointer of how it replaces its pods; empty for a kind that does not.
+	// updatePath is the JSON Pointer of the update strategy; empty for a kind that does not replace pods.
 	updatePath string
-	// surges tells that it can make a new pod before an old one goes.
+	// surges is true if the kind can create a new pod before it deletes an old one.
 	surges bool
 
 	read func(decode func(into any) error) (*Workload, error)
 }
 
-// WorkloadDoor is where objects of a kind are seen.
+// WorkloadDoor says where objects of a kind are judged, and whether they are looked up as neighbours.
 type WorkloadDoor string
 
-// The doors. The zero value is everywhere.
+// The values of WorkloadDoor. The zero value is Everywhere.
 const (
-	// Everywhere: in files, at admission, and as a neighbour in a cluster.
+	// Everywhere means that the kind is judged in files and at admission, and looked up as a neighbour.
 	Everywhere WorkloadDoor = ""
-	// NeverCached: in files and at admission. It is nobody's neighbour, since nearly all objects of the kind are controlled by
-	// others, and would only be kept to be passed over.
+	// NeverCached means that the kind is judged in files and at admission, but never looked up as a neighbour. Nearly
+	// all of its objects are controlled by others, so a cache would hold objects that no rule uses.
 	NeverCached WorkloadDoor = "NeverCached"
-	// FilesOnly: in files, and nobody's neighbour: many a Pod in a chart is a test of it. A webhook that is asked about each pod stops
-	// the cluster when it is down.
+	// FilesOnly means that the kind is judged in files only, and never looked up as a neighbour: many Pods in charts are
+	// tests of the chart. It is not judged at admission, because a webhook for all pods stops the cluster when it is
+	// down.
 	FilesOnly WorkloadDoor = "FilesOnly"
 )
 
@@ -64,17 +66,19 @@ const (
 
 // WorkloadKinds lists the kinds of workloads that are judged. It must not be changed.
 //
-// Sources of the labels and defaults: kubernetes v1.37.1, pkg/apis/apps/v1/defaults.go, pkg/controller/deployment/sync.go and
-// pkg/controller/statefulset/stateful_set_utils.go; argo-rollouts v1.8.3, pkg/apis/rollouts/v1alpha1/types.go and utils/defaults;
-// kruise v1.8.0, apis/apps and pkg/controller/cloneset/utils/cloneset_utils.go.
+// Sources of the labels and defaults: kubernetes v1.37.1, pkg/apis/apps/v1/defaults.go,
+// pkg/controller/deployment/sync.go and pkg/controller/statefulset/stateful_set_utils.go; argo-rollouts v1.8.3,
+// pkg/apis/rollouts/v1alpha1/types.go and utils/defaults; kruise v1.8.0, apis/apps and
+// pkg/controller/cloneset/utils/cloneset_utils.go.
 var WorkloadKinds = []WorkloadKind{
 	{
 		Group: "apps", Versions: []string{"v1"}, Kind: deploymentKind, Resource: "deployments", Scaled: true,
-		RevisionLabel: appsv1.DefaultDeploymentUniqueLabelKey, revisionLabels: []string{appsv1.DefaultDeploymentUniqueLabelKey},
-		updatePath: "/spec/strategy", surges: true, read: reading(newDeployment),
+		RevisionLabel:  appsv1.DefaultDeploymentUniqueLabelKey,
+		revisionLabels: []string{appsv1.DefaultDeploymentUniqueLabelKey},
+		updatePath:     "/spec/strategy", surges: true, read: reading(newDeployment),
 	},
-	// A StatefulSet removes a pod before it makes its successor, and a DaemonSet has one on each node: counting old and new
-	// pods together is right.
+	// StatefulSets and DaemonSets have no RevisionLabel. A StatefulSet deletes a pod before it creates its successor, and
+	// a DaemonSet has one pod on each node, so it is right to count old and new pods together.
 	{
 		Group: "apps", Versions: []string{"v1"}, Kind: statefulSetKind, Resource: "statefulsets", Scaled: true,
 		revisionLabels: []string{appsv1.ControllerRevisionHashLabelKey}, singleLabels: statefulSetLabels,
@@ -85,15 +89,20 @@ var WorkloadKinds = []WorkloadKind{
 		revisionLabels: []string{appsv1.ControllerRevisionHashLabelKey},
 		updatePath:     "/spec/updateStrategy", surges: true, read: reading(newDaemonSet),
 	},
-	{Group: "apps", Versions: []string{"v1"}, Kind: replicaSetKind, Resource: "replicasets", Door: NeverCached, read: reading(newReplicaSet)},
+	{
+		Group: "apps", Versions: []string{"v1"}, Kind: replicaSetKind, Resource: "replicasets", Door: NeverCached,
+		read: reading(newReplicaSet),
+	},
 	{Group: "", Versions: []string{"v1"}, Kind: podKind, Resource: "pods", Door: FilesOnly, read: reading(newPod)},
 	{
-		Group: "argoproj.io", Versions: []string{"v1alpha1"}, Kind: rolloutKind, Resource: "rollouts", Custom: true, Scaled: true,
+		Group: "argoproj.io", Versions: []string{"v1alpha1"}, Kind: rolloutKind, Resource: "rollouts",
+		Custom: true, Scaled: true,
 		RevisionLabel: rolloutLabel, revisionLabels: []string{rolloutLabel},
 		updatePath: "/spec/strategy", surges: true, read: reading(newRollout),
 	},
 	{
-		Group: "apps.kruise.io", Versions: []string{"v1alpha1"}, Kind: cloneSetKind, Resource: "clonesets", Custom: true, Scaled: true,
+		Group: "apps.kruise.io", Versions: []string{"v1alpha1"}, Kind: cloneSetKind, Resource: "clonesets",
+		Custom: true, Scaled: true,
 		RevisionLabel:  appsv1.DefaultDeploymentUniqueLabelKey,
 		revisionLabels: []string{appsv1.ControllerRevisionHashLabelKey, appsv1.DefaultDeploymentUniqueLabelKey},
 		updatePath:     "/spec/updateStrategy", surges: true, read: reading(newCloneSet),
@@ -108,10 +117,10 @@ var WorkloadKinds = []WorkloadKind{
 
 const rolloutLabel = "rollouts-pod-template-hash"
 
-// statefulSetLabels are those of which every pod of a StatefulSet has its own value.
+// statefulSetLabels holds the keys of the labels that have a different value on each pod of a StatefulSet.
 var statefulSetLabels = []string{appsv1.StatefulSetPodNameLabel, appsv1.PodIndexLabel}
 
-// WorkloadKindOf returns the kind of workload that an apiVersion and a kind name.
+// WorkloadKindOf returns the WorkloadKind with this apiVersion and kind, and false if there is none.
 func WorkloadKindOf(apiVersion, kind string) (WorkloadKind, bool) {
 	gv, err := schema.ParseGroupVersion(apiVersion)
 	i := slices.IndexFunc(WorkloadKinds, func(k WorkloadKind) bool {
@@ -123,31 +132,33 @@ func WorkloadKindOf(apiVersion, kind string) (WorkloadKind, bool) {
 	return WorkloadKinds[i], true
 }
 
-// APIVersion is the one that a cluster is asked for.
+// APIVersion returns the apiVersion that is requested from a cluster: the group and the first of Versions.
 func (k WorkloadKind) APIVersion() string {
 	return schema.GroupVersion{Group: k.Group, Version: k.Versions[0]}.String()
 }
 
-// kindNames are the kinds of workloads that a rule is about, each once.
-func kindNames(about func(WorkloadKind) bool) []string {
+// kindNames returns the names of the kinds of workloads for which include returns true, each once.
+func kindNames(include func(WorkloadKind) bool) []string {
 	var names []string
 	for _, kind := range WorkloadKinds {
-		if about(kind) && !slices.Contains(names, kind.Kind) {
+		if include(kind) && !slices.Contains(names, kind.Kind) {
 			names = append(names, kind.Kind)
 		}
 	}
 	return names
 }
 
-// workloadKinds are the kinds of workloads, Kinds those of all objects that are judged, and SpreadKinds those whose pods may share a
-// node unless something keeps them apart.
-var (
-	workloadKinds = kindNames(func(WorkloadKind) bool { return true })
-	Kinds         = append(slices.Clip(workloadKinds), kindService)
-	SpreadKinds   = kindNames(func(k WorkloadKind) bool { return k.Kind != daemonSetKind && k.Kind != podKind })
-)
+// workloadKinds lists the names of the kinds of workloads.
+var workloadKinds = kindNames(func(WorkloadKind) bool { return true })
 
-// kind is the row of the workload.
+// Kinds lists the names of all kinds of objects that are judged: workloads and Service. It must not be changed.
+var Kinds = append(slices.Clip(workloadKinds), kindService)
+
+// SpreadKinds lists the names of the kinds of workloads whose pods may share a node unless something keeps them apart.
+// It must not be changed.
+var SpreadKinds = kindNames(func(k WorkloadKind) bool { return k.Kind != daemonSetKind && k.Kind != podKind })
+
+// kind returns the row of WorkloadKinds for the workload.
 func (w *Workload) kind() WorkloadKind {
 	kind, _ := WorkloadKindOf(w.APIVersion, w.Kind)
 	return kind

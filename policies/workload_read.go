@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// reading decodes an object of a type.
+// reading returns a function that decodes a T and converts it with read.
 func reading[T any](read func(*T) *Workload) func(decode func(into any) error) (*Workload, error) {
 	return func(decode func(into any) error) (*Workload, error) {
 		var object T
@@ -21,8 +21,10 @@ func reading[T any](read func(*T) *Workload) func(decode func(into any) error) (
 	}
 }
 
-// newWorkload is what all kinds have in common.
-func newWorkload(kind string, meta metav1.ObjectMeta, selector *metav1.LabelSelector, template corev1.PodTemplateSpec) *Workload {
+// newWorkload returns a workload with the fields that all kinds have.
+func newWorkload(
+	kind string, meta metav1.ObjectMeta, selector *metav1.LabelSelector, template corev1.PodTemplateSpec,
+) *Workload {
 	return &Workload{
 		Ref:         Ref{APIVersion: "apps/v1", Kind: kind, Namespace: meta.Namespace, Name: nameOf(meta)},
 		Labels:      meta.Labels,
@@ -33,8 +35,8 @@ func newWorkload(kind string, meta metav1.ObjectMeta, selector *metav1.LabelSele
 	}
 }
 
-// NewWorkload returns what the rules read of a typed object, with which it shares maps and lists; nil for a type of which there is
-// no kind of workload.
+// NewWorkload converts a typed object, with which the Workload then shares maps and slices. It returns nil for a type
+// that is not a workload.
 func NewWorkload(object any) *Workload {
 	var w *Workload
 	switch o := object.(type) {
@@ -58,16 +60,23 @@ func NewWorkload(object any) *Workload {
 func newDeployment(d *appsv1.Deployment) *Workload {
 	w := newWorkload(deploymentKind, d.ObjectMeta, d.Spec.Selector, d.Spec.Template)
 	w.Replicas = d.Spec.Replicas
-	w.Update = UpdateStrategy{Type: UpdateType(cmp.Or(d.Spec.Strategy.Type, appsv1.RollingUpdateDeploymentStrategyType)), floor: true, paused: d.Spec.Paused}
-	rolling := cmp.Or(d.Spec.Strategy.RollingUpdate, &appsv1.RollingUpdateDeployment{}) // absent is all defaults
-	w.Update.MaxUnavailable, w.Update.MaxSurge = orDefault(rolling.MaxUnavailable, quarter), orDefault(rolling.MaxSurge, quarter)
+	w.Update = UpdateStrategy{
+		Type:  UpdateType(cmp.Or(d.Spec.Strategy.Type, appsv1.RollingUpdateDeploymentStrategyType)),
+		floor: true, paused: d.Spec.Paused,
+	}
+	rolling := cmp.Or(d.Spec.Strategy.RollingUpdate, &appsv1.RollingUpdateDeployment{}) // if absent, all defaults
+	w.Update.MaxUnavailable = orDefault(rolling.MaxUnavailable, quarter)
+	w.Update.MaxSurge = orDefault(rolling.MaxSurge, quarter)
 	return w
 }
 
 func newStatefulSet(s *appsv1.StatefulSet) *Workload {
 	w := newWorkload(statefulSetKind, s.ObjectMeta, s.Spec.Selector, s.Spec.Template)
 	w.Replicas = s.Spec.Replicas
-	w.Update = UpdateStrategy{Type: UpdateType(cmp.Or(s.Spec.UpdateStrategy.Type, appsv1.RollingUpdateStatefulSetStrategyType)), MaxUnavailable: one, floor: true}
+	w.Update = UpdateStrategy{
+		Type:           UpdateType(cmp.Or(s.Spec.UpdateStrategy.Type, appsv1.RollingUpdateStatefulSetStrategyType)),
+		MaxUnavailable: one, floor: true,
+	}
 	if rolling := s.Spec.UpdateStrategy.RollingUpdate; rolling != nil {
 		w.Update.MaxUnavailable = orDefault(rolling.MaxUnavailable, one)
 		w.Update.partitioned = rolling.Partition != nil && *rolling.Partition > 0
@@ -77,9 +86,13 @@ func newStatefulSet(s *appsv1.StatefulSet) *Workload {
 
 func newDaemonSet(d *appsv1.DaemonSet) *Workload {
 	w := newWorkload(daemonSetKind, d.ObjectMeta, d.Spec.Selector, d.Spec.Template)
-	w.Update = UpdateStrategy{Type: UpdateType(cmp.Or(d.Spec.UpdateStrategy.Type, appsv1.RollingUpdateDaemonSetStrategyType)), MaxUnavailable: one, up: true}
+	w.Update = UpdateStrategy{
+		Type:           UpdateType(cmp.Or(d.Spec.UpdateStrategy.Type, appsv1.RollingUpdateDaemonSetStrategyType)),
+		MaxUnavailable: one, up: true,
+	}
 	if rolling := d.Spec.UpdateStrategy.RollingUpdate; rolling != nil {
-		w.Update.MaxUnavailable, w.Update.MaxSurge = orDefault(rolling.MaxUnavailable, one), orDefault(rolling.MaxSurge, none)
+		w.Update.MaxUnavailable = orDefault(rolling.MaxUnavailable, one)
+		w.Update.MaxSurge = orDefault(rolling.MaxSurge, none)
 	}
 	return w
 }
@@ -111,7 +124,7 @@ func orDefault(written *intstr.IntOrString, value intstr.IntOrString) intstr.Int
 	return *written
 }
 
-// Of custom kinds, only the fields that are read.
+// The custom kinds, with only the fields that are read.
 type (
 	rollout struct {
 		metav1.ObjectMeta `json:"metadata"`
@@ -185,7 +198,8 @@ func newRollout(r *rollout) *Workload {
 	case canary.TrafficRouting != nil:
 		w.Update.MaxSurge, w.Update.byTraffic = one, true
 	default:
-		w.Update.MaxUnavailable, w.Update.MaxSurge = orDefault(canary.MaxUnavailable, quarter), orDefault(canary.MaxSurge, quarter)
+		w.Update.MaxUnavailable = orDefault(canary.MaxUnavailable, quarter)
+		w.Update.MaxSurge = orDefault(canary.MaxSurge, quarter)
 		w.Update.floor = true
 	}
 	return w
@@ -195,8 +209,10 @@ func newCloneSet(c *cloneSet) *Workload {
 	w := c.Spec.workload(cloneSetKind, c.ObjectMeta)
 	updates := c.Spec.UpdateStrategy
 	w.Update = UpdateStrategy{
-		Type: UpdateRolling, MaxUnavailable: orDefault(updates.MaxUnavailable, fifth), MaxSurge: orDefault(updates.MaxSurge, none),
-		up: true, paused: updates.Paused,
+		Type:           UpdateRolling,
+		MaxUnavailable: orDefault(updates.MaxUnavailable, fifth),
+		MaxSurge:       orDefault(updates.MaxSurge, none),
+		up:             true, paused: updates.Paused,
 		partitioned: updates.Partition != nil && !slices.Contains([]string{"0", "0%"}, updates.Partition.String()),
 	}
 	return w
@@ -215,19 +231,19 @@ func newAdvancedStatefulSet(s *advancedStatefulSet) *Workload {
 	return w
 }
 
-// targetRef is a WorkloadRef as manifests write it.
+// targetRef is a reference to a workload as manifests write it.
 type targetRef struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
 	Name       string `json:"name"`
 }
 
-// read takes what is not written for a Deployment, as KEDA does.
+// read converts the reference. Missing fields default to those of a Deployment, as in KEDA.
 func (t targetRef) read() WorkloadRef {
 	return WorkloadRef{Ref{APIVersion: cmp.Or(t.APIVersion, "apps/v1")}.group(), cmp.Or(t.Kind, deploymentKind), t.Name}
 }
 
-// reducedTemplate is a template without what says nothing of how its pods are selected, placed and drained.
+// reducedTemplate returns a template with only the fields that determine how its pods are selected, placed and drained.
 func reducedTemplate(template corev1.PodTemplateSpec) corev1.PodTemplateSpec {
 	pod := template.Spec
 	return corev1.PodTemplateSpec{
@@ -247,7 +263,7 @@ func reducedTemplate(template corev1.PodTemplateSpec) corev1.PodTemplateSpec {
 	}
 }
 
-// aProbe stands for any: what it asks no rule reads.
+// aProbe replaces every probe: rules read only whether there is one.
 var aProbe = &corev1.Probe{}
 
 func reducedContainers(containers []corev1.Container) []corev1.Container {

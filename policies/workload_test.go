@@ -23,8 +23,8 @@ func workloadOf(t *testing.T, text string) *Workload {
 	return object.Workload
 }
 
-// TestLimits has the numbers worked out by hand: what may be missing is rounded down, but for DaemonSets
-// and CloneSets, what may be too many up.
+// TestLimits compares with numbers that were worked out by hand. Except for DaemonSets and CloneSets, maxUnavailable is
+// rounded down; maxSurge is rounded up.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	type limits struct {
@@ -41,61 +41,42 @@ func TestLimits(t *testing.T) {
 		{"apps/v1", "Deployment", "", 9, limits{UpdateRolling, 2, 3}},
 		{"apps/v1", "Deployment", "strategy: {type: Recreate}", 3, limits{UpdateRecreate, 0, 1}},
 		{
-			"apps/v1",
-			"Deployment",
-			"strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 10%}}",
-			3,
-			limits{UpdateRolling, 1, 0},
+			"apps/v1", "Deployment", "strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 10%}}",
+			3, limits{UpdateRolling, 1, 0},
 		},
 		{
-			"apps/v1",
-			"Deployment",
-			"strategy: {rollingUpdate: {maxSurge: 2, maxUnavailable: 0}}",
-			3,
-			limits{UpdateRolling, 0, 2},
+			"apps/v1", "Deployment", "strategy: {rollingUpdate: {maxSurge: 2, maxUnavailable: 0}}",
+			3, limits{UpdateRolling, 0, 2},
 		},
 		{"apps/v1", "StatefulSet", "", 3, limits{UpdateRolling, 1, 0}},
 		{"apps/v1", "StatefulSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 50%}}", 4, limits{UpdateRolling, 2, 0}},
 		{"apps/v1", "StatefulSet", "updateStrategy: {type: OnDelete}", 3, limits{UpdateOnDelete, 1, 0}},
 		{"apps/v1", "DaemonSet", "", 3, limits{UpdateRolling, 1, 0}},
 		{
-			"apps/v1",
-			"DaemonSet",
-			"updateStrategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}",
-			3,
-			limits{UpdateRolling, 0, 1},
+			"apps/v1", "DaemonSet", "updateStrategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}",
+			3, limits{UpdateRolling, 0, 1},
 		},
 		{"apps/v1", "DaemonSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 70%}}", 3, limits{UpdateRolling, 3, 0}},
 		{"apps/v1", "ReplicaSet", "", 3, limits{"", 0, 0}},
 		{"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {}}", 3, limits{UpdateRolling, 0, 1}},
 		{
-			"argoproj.io/v1alpha1",
-			"Rollout",
-			"strategy: {canary: {maxSurge: 0, maxUnavailable: 1}}",
-			3,
-			limits{UpdateRolling, 1, 0},
+			"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {maxSurge: 0, maxUnavailable: 1}}",
+			3, limits{UpdateRolling, 1, 0},
 		},
 		{
-			"argoproj.io/v1alpha1",
-			"Rollout",
-			"strategy: {canary: {maxSurge: 0, maxUnavailable: 5%}}",
-			3,
-			limits{UpdateRolling, 1, 0},
+			"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {maxSurge: 0, maxUnavailable: 5%}}",
+			3, limits{UpdateRolling, 1, 0},
 		},
 		{"argoproj.io/v1alpha1", "Rollout", "strategy: {blueGreen: {activeService: web}}", 3, limits{UpdateRolling, 0, 3}},
 		{
-			"argoproj.io/v1alpha1",
-			"Rollout",
+			"argoproj.io/v1alpha1", "Rollout",
 			"strategy: {canary: {maxSurge: 0, maxUnavailable: 1, trafficRouting: {nginx: {stableIngress: web}}}}",
-			3,
-			limits{UpdateRolling, 0, 3},
+			3, limits{UpdateRolling, 0, 3},
 		},
 		{
-			"argoproj.io/v1alpha1",
-			"Rollout",
+			"argoproj.io/v1alpha1", "Rollout",
 			"strategy: {canary: {maxUnavailable: 100%, dynamicStableScale: true, trafficRouting: {}}}",
-			3,
-			limits{UpdateRolling, 0, 1},
+			3, limits{UpdateRolling, 0, 1},
 		},
 		{"apps.kruise.io/v1alpha1", "CloneSet", "", 5, limits{UpdateRolling, 1, 0}},
 		{"apps.kruise.io/v1alpha1", "CloneSet", "", 3, limits{UpdateRolling, 1, 0}},
@@ -105,25 +86,17 @@ func TestLimits(t *testing.T) {
 		{"apps.kruise.io/v1alpha1", "CloneSet", "", 6, limits{UpdateRolling, 2, 0}},
 		{"apps.kruise.io/v1alpha1", "CloneSet", "updateStrategy: {maxSurge: 1}", 4, limits{UpdateRolling, 0, 1}},
 		{
-			"apps.kruise.io/v1alpha1",
-			"CloneSet",
-			"updateStrategy: {maxSurge: 30%, maxUnavailable: 0}",
-			5,
-			limits{UpdateRolling, 0, 2},
+			"apps.kruise.io/v1alpha1", "CloneSet", "updateStrategy: {maxSurge: 30%, maxUnavailable: 0}",
+			5, limits{UpdateRolling, 0, 2},
 		},
 		{
-			"apps.kruise.io/v1beta1",
-			"StatefulSet",
+			"apps.kruise.io/v1beta1", "StatefulSet",
 			"podManagementPolicy: Parallel, updateStrategy: {rollingUpdate: {maxUnavailable: 3}}",
-			5,
-			limits{UpdateRolling, 3, 0},
+			5, limits{UpdateRolling, 3, 0},
 		},
 		{
-			"apps.kruise.io/v1beta1",
-			"StatefulSet",
-			"updateStrategy: {rollingUpdate: {maxUnavailable: 3}}",
-			5,
-			limits{UpdateRolling, 1, 0},
+			"apps.kruise.io/v1beta1", "StatefulSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 3}}",
+			5, limits{UpdateRolling, 1, 0},
 		},
 		{"apps.kruise.io/v1beta1", "StatefulSet", "updateStrategy: {rollingUpdate: {}}", 5, limits{UpdateRolling, 1, 0}},
 		{"apps.kruise.io/v1alpha1", "StatefulSet", "", 5, limits{UpdateRolling, 1, 0}},
@@ -132,10 +105,8 @@ func TestLimits(t *testing.T) {
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("%s %s %s %d", test.apiVersion, test.kind, test.spec, test.replicas), func(t *testing.T) {
 			t.Parallel()
-			w := workloadOf(
-				t,
-				fmt.Sprintf("{apiVersion: %s, kind: %s, metadata: {name: web}, spec: {%s}}", test.apiVersion, test.kind, test.spec),
-			)
+			w := workloadOf(t, fmt.Sprintf("{apiVersion: %s, kind: %s, metadata: {name: web}, spec: {%s}}",
+				test.apiVersion, test.kind, test.spec))
 			unavailable, surge := w.Update.limits(test.replicas)
 			if diff := cmp.Diff(test.want, limits{w.Update.Type, unavailable, surge}); diff != "" {
 				t.Errorf("limits() mismatch (-want +got):\n%s", diff)
@@ -173,18 +144,20 @@ func TestWorkloadKindOf(t *testing.T) {
 	}
 }
 
-// What a controller owns is never judged; of what is made by others anyway it is no neighbour either, since they are.
+// TestControlledWorkloads checks that workloads with a controller have no findings, and that ReplicaSets are never
+// neighbours, since the Deployments that control them are.
 func TestControlledWorkloads(t *testing.T) {
 	t.Parallel()
 	const owned = "ownerReferences: [{apiVersion: example.com/v1, kind: Owner, name: o, uid: u, controller: true}]"
-	spread := "{apiVersion: %s, kind: %s, metadata: {namespace: edge, name: web, %s}, spec: {%s}}"
-	template := "replicas: 3, selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web}]}}"
+	const format = `{apiVersion: apps/v1, kind: %s, metadata: {namespace: edge, name: web, %s},
+		spec: {replicas: 3, selector: {matchLabels: {app: web}},
+			template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web}]}}}}`
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"}, Spec: corev1.ServiceSpec{
 		Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: "Local", Selector: map[string]string{"app": "web"},
 	}}
 	for kind, isNeighbour := range map[string]bool{"Deployment": true, "StatefulSet": true, "ReplicaSet": false} {
 		for _, owner := range []string{"", owned} {
-			w := workloadOf(t, fmt.Sprintf(spread, "apps/v1", kind, owner, template))
+			w := workloadOf(t, fmt.Sprintf(format, kind, owner))
 			if w.Controlled != (owner != "") {
 				t.Errorf("%s with %q: Controlled is %t", kind, owner, w.Controlled)
 			}
@@ -196,12 +169,8 @@ func TestControlledWorkloads(t *testing.T) {
 				t.Errorf("%s with %q is a neighbour: %t, want %t", kind, owner, !want, want)
 			}
 			object := &Object{Ref: w.Ref, Workload: w}
-			decision, err := Decide(
-				t.Context(),
-				Input{Operation: Create, Object: object, Related: index.Related(object)},
-				&fakeRules{},
-				Settings{},
-			)
+			in := Input{Operation: Create, Object: object, Related: index.Related(object)}
+			decision, err := Decide(t.Context(), in, &fakeRules{}, Settings{})
 			if err != nil || (len(decision.Findings) > 0) != (owner == "") {
 				t.Errorf("%s with %q: findings %v, error %v", kind, owner, decision.Findings, err)
 			}
@@ -209,18 +178,16 @@ func TestControlledWorkloads(t *testing.T) {
 	}
 }
 
-// A workload that uses the template of another is found by it, and so is what scales it.
+// TestIndexFindsUsers checks that the index finds, for a workload, the workloads that use its template, and their
+// autoscalers.
 func TestIndexFindsUsers(t *testing.T) {
 	t.Parallel()
 	index := NewIndex(ViewCluster)
-	deployment := workloadOf(
-		t,
-		"{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: edge, name: web}, spec: {replicas: 0, template: {metadata: {labels: {app: web}}}}}",
-	)
-	rollout := workloadOf(
-		t,
-		"{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {namespace: edge, name: canary}, spec: {workloadRef: {apiVersion: apps/v1, kind: Deployment, name: web}}}",
-	)
+	deployment := workloadOf(t, `{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: edge, name: web},
+		spec: {replicas: 0, template: {metadata: {labels: {app: web}}}}}`)
+	rollout := workloadOf(t, `{apiVersion: argoproj.io/v1alpha1, kind: Rollout,
+		metadata: {namespace: edge, name: canary},
+		spec: {workloadRef: {apiVersion: apps/v1, kind: Deployment, name: web}}}`)
 	for _, w := range []*Workload{deployment, rollout} {
 		index.PutWorkload(w)
 	}
@@ -245,16 +212,22 @@ func TestIndexFindsUsers(t *testing.T) {
 func TestNewAutoscaler(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Autoscaler{
-		"{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {namespace: edge, name: web}, spec: {maxReplicas: 7, scaleTargetRef: {apiVersion: argoproj.io/v1alpha1, kind: Rollout, name: web}}}": {
-			Ref{"autoscaling/v2", "HorizontalPodAutoscaler", "edge", "web"}, WorkloadRef{"argoproj.io", "Rollout", "web"}, 1, 7,
+		`{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {namespace: edge, name: web},
+			spec: {maxReplicas: 7, scaleTargetRef: {apiVersion: argoproj.io/v1alpha1, kind: Rollout, name: web}}}`: {
+			Ref{"autoscaling/v2", "HorizontalPodAutoscaler", "edge", "web"},
+			WorkloadRef{"argoproj.io", "Rollout", "web"}, 1, 7,
 		},
-		"{apiVersion: autoscaling/v1, kind: HorizontalPodAutoscaler, metadata: {name: web}, spec: {minReplicas: 0, maxReplicas: 7, scaleTargetRef: {kind: Deployment, name: web}}}": {
-			Ref{"autoscaling/v1", "HorizontalPodAutoscaler", "default", "web"}, WorkloadRef{"apps", "Deployment", "web"}, 0, 7,
+		`{apiVersion: autoscaling/v1, kind: HorizontalPodAutoscaler, metadata: {name: web},
+			spec: {minReplicas: 0, maxReplicas: 7, scaleTargetRef: {kind: Deployment, name: web}}}`: {
+			Ref{"autoscaling/v1", "HorizontalPodAutoscaler", "default", "web"},
+			WorkloadRef{"apps", "Deployment", "web"}, 0, 7,
 		},
-		"{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {namespace: edge, name: web}, spec: {scaleTargetRef: {name: web}}}": {
+		`{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {namespace: edge, name: web},
+			spec: {scaleTargetRef: {name: web}}}`: {
 			Ref{"keda.sh/v1alpha1", "ScaledObject", "edge", "web"}, WorkloadRef{"apps", "Deployment", "web"}, 0, 100,
 		},
-		"{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {namespace: edge, name: web}, spec: {minReplicaCount: 2, maxReplicaCount: 5, scaleTargetRef: {kind: StatefulSet, name: web}}}": {
+		`{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {namespace: edge, name: web},
+			spec: {minReplicaCount: 2, maxReplicaCount: 5, scaleTargetRef: {kind: StatefulSet, name: web}}}`: {
 			Ref{"keda.sh/v1alpha1", "ScaledObject", "edge", "web"}, WorkloadRef{"apps", "StatefulSet", "web"}, 2, 5,
 		},
 	} {

@@ -7,28 +7,30 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Explicit tells how spec.externalTrafficPolicy of a Service came to be.
+// Explicit says whether the owner of a Service set spec.externalTrafficPolicy, or whether it has the default.
 type Explicit string
 
-// Online the field is already defaulted when a webhook sees it, so that an absent policy and a
-// written Cluster look the same. A written value is never overridden.
+// The values of Explicit. The API server sets the default before it calls a webhook, so a missing field and a written
+// Cluster look the same there. A written value is never overridden.
 const (
-	// ExplicitUnknown: nobody can tell.
+	// ExplicitUnknown means that the object does not show how the field was set.
 	ExplicitUnknown Explicit = "unknown"
-	// ExplicitWritten: the owner's manifest sets it.
+	// ExplicitWritten means that the owner's manifest sets the field.
 	ExplicitWritten Explicit = "written"
-	// ExplicitDefaulted: the owner's manifest does not set it.
+	// ExplicitDefaulted means that the owner's manifest does not set the field.
 	ExplicitDefaulted Explicit = "defaulted"
 )
 
-// explicit is the one function for all doors: kubectl's copy of the manifest; else what an applier
-// owns; else what the file says, unless it is an export of a live object, which writes every field.
+// explicit returns how spec.externalTrafficPolicy was set; it is the only function that decides this. The first source
+// that is present counts: kubectl's last-applied annotation, the fields that a server-side apply owns, or the file. A
+// file that was exported from a cluster does not count, since an export contains every field.
 //
-// An Update entry of managedFields proves nothing: the API server computes it from the object with
-// its defaults (apiserver, pkg/endpoints/handlers/create.go).
+// An Update entry in managedFields proves nothing: the API server computes it from the object with its defaults
+// (apiserver, pkg/endpoints/handlers/create.go).
 //
-// Where an update changes the policy, and what tells of the owner's manifest stays as it was, somebody writes the policy
-// beside that manifest, such as by kubectl patch: no manifest says so, and it is not overridden.
+// If an update changes the policy, but neither the last-applied annotation nor the applied fields, the client set the
+// policy without changing the manifest, for example with kubectl patch. No manifest shows that, but the value counts as
+// written, so it is not overridden.
 func explicit(object, old *Object, inFile InFile) Explicit {
 	found := recorded(object, inFile)
 	if found == ExplicitDefaulted && old != nil && old.Service != nil && inFile == InFileUnknown &&
@@ -40,7 +42,7 @@ func explicit(object, old *Object, inFile InFile) Explicit {
 	return found
 }
 
-// sameRecord tells whether two states of an object tell the same of its owner's manifest.
+// sameRecord reports whether two states of an object have the same last-applied annotation and the same applied fields.
 func sameRecord(a, b metav1.ObjectMeta) bool {
 	applied := func(meta metav1.ObjectMeta) []string {
 		records := []string{meta.Annotations[lastApplied]}
@@ -54,7 +56,7 @@ func sameRecord(a, b metav1.ObjectMeta) bool {
 	return slices.Equal(applied(a), applied(b))
 }
 
-// recorded is what an object by itself tells of its traffic policy.
+// recorded returns how the traffic policy was set, judging from the present state of the object only.
 func recorded(object *Object, inFile InFile) Explicit {
 	switch found := recordedField(object.meta, "externalTrafficPolicy", metav1.ManagedFieldsOperationApply); {
 	case found != ExplicitUnknown:
@@ -66,8 +68,8 @@ func recorded(object *Object, inFile InFile) Explicit {
 	}
 }
 
-// recordedField is what the records of an object's past tell of a field of its spec: kubectl's copy of the manifest; else
-// who owns the field by one of these operations.
+// recordedField returns how a field of spec was set, judging from kubectl's last-applied annotation, else from the
+// entries of managedFields with one of these operations.
 func recordedField(meta metav1.ObjectMeta, field string, operations ...metav1.ManagedFieldsOperationType) Explicit {
 	if text, ok := meta.Annotations[lastApplied]; ok {
 		var applied struct {
@@ -91,7 +93,7 @@ func recordedField(meta metav1.ObjectMeta, field string, operations ...metav1.Ma
 		if _, owns := fields.Spec["f:"+field]; owns {
 			return ExplicitWritten
 		}
-		// Controllers apply annotations and the like; only who applies the spec could have set the field.
+		// Controllers apply annotations, for example. Only a client that applies part of spec can have set the field.
 		applied = applied || entry.Operation == metav1.ManagedFieldsOperationApply && len(fields.Spec) > 0
 	}
 	if applied {
@@ -100,21 +102,24 @@ func recordedField(meta metav1.ObjectMeta, field string, operations ...metav1.Ma
 	return ExplicitUnknown
 }
 
-// writesHealthCheckNodePort tells whether somebody chose the health check port that a Service has, as far as can be told.
+// writesHealthCheckNodePort reports whether the health check port of a Service is known to be the choice of a client,
+// not of the API server.
 //
-// The API server allocates a port after the owners of the fields were noted, and before a validating webhook is asked
-// (apiserver v1.37.1, pkg/endpoints/handlers/create.go and pkg/registry/generic/registry/store.go). So a port that is there
-// proves nothing, not even on CREATE, and an Update entry of managedFields that owns it does: unlike the traffic policy it is
-// none of the defaults.
+// The API server allocates a port after it has recorded the owners of the fields, and before it calls a validating
+// webhook (apiserver v1.37.1, pkg/endpoints/handlers/create.go and pkg/registry/generic/registry/store.go). So a port
+// in the object proves nothing, not even on CREATE. But an Update entry in managedFields that owns the port is proof:
+// unlike the traffic policy, the port is not set by defaulting.
 func writesHealthCheckNodePort(object *Object, inFile InFile) bool {
-	found := recordedField(object.meta, "healthCheckNodePort", metav1.ManagedFieldsOperationApply, metav1.ManagedFieldsOperationUpdate)
+	found := recordedField(object.meta, "healthCheckNodePort",
+		metav1.ManagedFieldsOperationApply, metav1.ManagedFieldsOperationUpdate)
 	if found == ExplicitUnknown {
-		return inFile != InFileUnknown && object.meta.UID == "" // or else it is an export, which writes what was allocated
+		// A file with a UID was exported from a cluster: it contains the allocated port.
+		return inFile != InFileUnknown && object.meta.UID == ""
 	}
 	return found == ExplicitWritten
 }
 
-// isSet tells whether a value is one that the API server does not take for none.
+// isSet reports whether the API server treats a value as set: it ignores null, "" and 0.
 func isSet(value json.RawMessage) bool {
 	return len(value) > 0 && !slices.Contains([]string{"null", `""`, "0"}, string(value))
 }

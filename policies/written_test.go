@@ -17,23 +17,23 @@ func TestExplicit(t *testing.T) {
 		inFile InFile
 		want   Explicit
 	}{
-		"nothing is known online":                      {metav1.ObjectMeta{}, InFileUnknown, ExplicitUnknown},
-		"a file that writes it":                        {metav1.ObjectMeta{}, InFileWritten, ExplicitWritten},
-		"a file that does not":                         {metav1.ObjectMeta{}, InFileAbsent, ExplicitDefaulted},
-		"an export of a live object writes everything": {metav1.ObjectMeta{UID: "1"}, InFileWritten, ExplicitUnknown},
-		"kubectl's copy writes it": {
+		"online without any record":                  {metav1.ObjectMeta{}, InFileUnknown, ExplicitUnknown},
+		"a file that sets it":                        {metav1.ObjectMeta{}, InFileWritten, ExplicitWritten},
+		"a file that does not set it":                {metav1.ObjectMeta{}, InFileAbsent, ExplicitDefaulted},
+		"an export of a live object, which sets all": {metav1.ObjectMeta{UID: "1"}, InFileWritten, ExplicitUnknown},
+		"last-applied sets it": {
 			metav1.ObjectMeta{
 				Annotations: map[string]string{lastApplied: `{"spec":{"externalTrafficPolicy":"Cluster"}}`},
 			}, InFileUnknown, ExplicitWritten},
-		"kubectl's copy does not write it": {
+		"last-applied does not set it": {
 			metav1.ObjectMeta{
 				Annotations: map[string]string{lastApplied: `{"spec":{"ports":[]}}`},
 			}, InFileWritten, ExplicitDefaulted},
-		"kubectl's copy writes it as null or empty": {
+		"last-applied sets it to null": {
 			metav1.ObjectMeta{
 				Annotations: map[string]string{lastApplied: `{"spec":{"externalTrafficPolicy":null}}`},
 			}, InFileUnknown, ExplicitDefaulted},
-		"kubectl's copy is broken, so the next source counts": {
+		"last-applied is not valid JSON, so the next source counts": {
 			metav1.ObjectMeta{Annotations: map[string]string{lastApplied: `{`}}, InFileWritten, ExplicitWritten},
 		"an applier owns it": {
 			metav1.ObjectMeta{
@@ -69,7 +69,8 @@ func TestExplicit(t *testing.T) {
 
 func TestParseVersion(t *testing.T) {
 	for text, want := range map[string]Version{
-		"1.28": {1, 28}, "v1.28": {1, 28}, "1.28.3": {1, 28}, "v1.30.4+k3s1": {1, 30}, "1.31.0-rc.1": {1, 31}, "v1.29.5-eks-1234": {1, 29},
+		"1.28": {1, 28}, "v1.28": {1, 28}, "1.28.3": {1, 28},
+		"v1.30.4+k3s1": {1, 30}, "1.31.0-rc.1": {1, 31}, "v1.29.5-eks-1234": {1, 29},
 	} {
 		if got, err := ParseVersion(text); err != nil || got != want {
 			t.Errorf("ParseVersion(%q) = %v, %v; want %v", text, got, err, want)
@@ -101,14 +102,8 @@ func TestExternallyAccessible(t *testing.T) {
 	} {
 		service := &corev1.Service{Spec: corev1.ServiceSpec{Type: test.serviceType, ExternalIPs: test.addresses}}
 		if got := ExternallyAccessible(service, Version{1, test.minor}); got != test.want {
-			t.Errorf(
-				"ExternallyAccessible(%q, %v, 1.%d) = %v, want %v",
-				test.serviceType,
-				test.addresses,
-				test.minor,
-				got,
-				test.want,
-			)
+			t.Errorf("ExternallyAccessible(%q, %v, 1.%d) = %v, want %v",
+				test.serviceType, test.addresses, test.minor, got, test.want)
 		}
 	}
 }
@@ -134,12 +129,12 @@ func TestPodSelector(t *testing.T) {
 			map[string]string{},
 			false,
 		},
-		"an empty selector is not all": {
+		"an empty selector selects no pod": {
 			corev1.ServiceSpec{Selector: map[string]string{}},
 			map[string]string{"app": "web"},
 			false,
 		},
-		"no selector is not all": {corev1.ServiceSpec{}, map[string]string{"app": "web"}, false},
+		"no selector selects no pod": {corev1.ServiceSpec{}, map[string]string{"app": "web"}, false},
 		"an ExternalName selects no pod": {
 			corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, Selector: map[string]string{"app": "web"}},
 			map[string]string{"app": "web"},
@@ -150,7 +145,7 @@ func TestPodSelector(t *testing.T) {
 			map[string]string{"app": "web"},
 			true,
 		},
-		"only labels of the run time": {
+		"only labels that controllers set": {
 			corev1.ServiceSpec{Selector: map[string]string{"pod-template-hash": "1"}},
 			map[string]string{"app": "web"},
 			false,
@@ -171,9 +166,9 @@ func TestPodSelector(t *testing.T) {
 	}
 }
 
-// TestWrittenBesideTheManifest: who patches a Service in an incident is not overridden, though the manifest that was
-// applied says nothing of the policy.
-func TestWrittenBesideTheManifest(t *testing.T) {
+// TestExplicitOfUpdatesWithoutTheManifest checks that a policy set with kubectl patch, for example in an incident, is
+// not overridden, although the applied manifest does not set it.
+func TestExplicitOfUpdatesWithoutTheManifest(t *testing.T) {
 	t.Parallel()
 	const applied, appliedOtherwise = `{"spec":{"type":"LoadBalancer"}}`, `{"spec":{"type":"LoadBalancer","ports":[]}}`
 	service := func(policy corev1.ServiceExternalTrafficPolicy, record string) *Object {
@@ -187,26 +182,18 @@ func TestWrittenBesideTheManifest(t *testing.T) {
 		want        Explicit
 	}{
 		"the policy is patched": {
-			service("Cluster", applied),
-			service("Local", applied),
-			ExplicitWritten,
+			service("Cluster", applied), service("Local", applied), ExplicitWritten,
 		},
 		"something else is patched": {
-			service("Cluster", applied),
-			service("Cluster", applied),
-			ExplicitDefaulted,
+			service("Cluster", applied), service("Cluster", applied), ExplicitDefaulted,
 		},
-		"the line is taken out of the manifest": {
-			service("Cluster", appliedOtherwise),
-			service("Local", applied),
-			ExplicitDefaulted,
+		"the field is removed from the manifest": {
+			service("Cluster", appliedOtherwise), service("Local", applied), ExplicitDefaulted,
 		},
 		"the type changes, and the policy is defaulted": {
-			service("Cluster", applied),
-			service("", applied),
-			ExplicitDefaulted,
+			service("Cluster", applied), service("", applied), ExplicitDefaulted,
 		},
-		"it is created": {service("Cluster", applied), nil, ExplicitDefaulted},
+		"the Service is created": {service("Cluster", applied), nil, ExplicitDefaulted},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestNewObjectRefusesWhatTheAPIServerCannotDecode(t *testing.T) {
+func TestNewObjectRejectsWhatTheAPIServerCannotDecode(t *testing.T) {
 	service := func(spec map[string]any) map[string]any {
 		return map[string]any{"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "web"}, "spec": spec}
 	}
@@ -19,11 +19,11 @@ func TestNewObjectRefusesWhatTheAPIServerCannotDecode(t *testing.T) {
 		content map[string]any
 		want    FieldError
 	}{
-		"a number that wraps to one": {
+		"a number that would overflow to 1": {
 			deployment(int64(4294967297)),
 			FieldError{"/spec/replicas", "want a whole number of 32 bits, got 4294967297"},
 		},
-		"a number that wraps to a negative one": {
+		"a number that would overflow to a negative one": {
 			deployment(int64(2147483649)),
 			FieldError{"/spec/replicas", "want a whole number of 32 bits, got 2147483649"},
 		},
@@ -35,21 +35,21 @@ func TestNewObjectRefusesWhatTheAPIServerCannotDecode(t *testing.T) {
 			deployment(1.5),
 			FieldError{"/spec/replicas", "want a whole number of 32 bits, got 1.5"},
 		},
-		"a text for a list": {
+		"a string instead of a list": {
 			service(map[string]any{"ports": "http"}),
 			FieldError{"/spec/ports", "want a list, got a string"},
 		},
-		"a boolean for a text": {
+		"a boolean instead of a string": {
 			service(map[string]any{"type": true}),
 			FieldError{"/spec/type", "want a string, got a boolean; quote it"},
 		},
-		"a list for an object": {
+		"a list instead of an object": {
 			service(map[string]any{"selector": []any{}}),
 			FieldError{"/spec/selector", "want an object, got a list"},
 		},
 		"no name": {
 			map[string]any{"apiVersion": "v1", "kind": "Service"},
-			FieldError{"/metadata/name", "want a name, got none; write one"},
+			FieldError{"/metadata/name", "want a name, got none; set one"},
 		},
 	}
 	for name, test := range tests {
@@ -67,10 +67,11 @@ func TestNewObjectRefusesWhatTheAPIServerCannotDecode(t *testing.T) {
 	}
 }
 
-func TestLargeNumbersInPlacesThatTakeThemAreRead(t *testing.T) {
+func TestNewObjectAcceptsLargeNumbersInFieldsOf64Bits(t *testing.T) {
 	object, err := NewObject(map[string]any{
-		"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "web", "generation": int64(1) << 40},
-		"spec": map[string]any{"replicas": int64(3)},
+		"apiVersion": "apps/v1", "kind": "Deployment",
+		"metadata": map[string]any{"name": "web", "generation": int64(1) << 40},
+		"spec":     map[string]any{"replicas": int64(3)},
 	})
 	if err != nil || *object.Workload.Replicas != 3 {
 		t.Errorf("NewObject() = %v, %v; want 3 replicas", object, err)
