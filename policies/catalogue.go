@@ -2,7 +2,8 @@ package policies
 
 import "slices"
 
-// catalogue lists all rules in the order of their patches.
+// catalogue lists all rules. Its order is that of the patches in a decision, and a rule may only yield to one before
+// it.
 var catalogue = slices.Concat(
 	[]Rule{
 		localOnClusterIP,
@@ -32,14 +33,14 @@ var catalogue = slices.Concat(
 	regoRules,
 	[]Rule{
 		neighboursUnknown,
-		policyNotEvaluated, // last: it tells of the faults of those before
+		policyNotEvaluated, // last: it reports the faults of all others
 	},
 )
 
-// Catalogue returns all rules in their order. The caller may change the result.
+// Catalogue returns all rules, in the order of their patches. The caller may change the result.
 func Catalogue() []Rule { return slices.Clone(catalogue) }
 
-// RuleByID returns the rule with an id of the catalogue.
+// RuleByID returns the rule with an id, and whether the catalogue has one.
 func RuleByID(id string) (Rule, bool) {
 	i := slices.IndexFunc(catalogue, func(r Rule) bool { return r.ID == id })
 	if i < 0 {

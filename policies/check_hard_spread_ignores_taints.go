@@ -65,7 +65,7 @@ func checkHardSpreadIgnoresTaints(r *run) []result {
 	path := func(i int) string { return fmt.Sprintf("%s/%d", constraintsPath, i) }
 	finding := Finding{
 		Path:    path(found[0]),
-		Message: fmt.Sprintf("spread constraint #%d counts %s as empty: pods may stay Pending", found[0], tainted),
+		Message: fmt.Sprintf("constraint #%d counts %s as empty: pods may stay Pending", found[0], tainted),
 		Fix:     "add nodeTaintsPolicy: Honor to it",
 		Because: serviceRefs(services),
 	}

@@ -15,9 +15,12 @@ var ineffectiveSpread = Rule{
 	NeedsReplicas:   true,
 	Fixable:         true,
 	Mutable:         true,
-	What: "Behind a Local Service, a spread constraint or anti-affinity term on kubernetes.io/hostname does not select " +
-		"the pods' own labels (or has no selector, or an empty one, or applies to other namespaces), or the only " +
-		"constraints are on zones.",
+	What: "Behind a Local Service, a constraint looks as if it spread the pods over nodes, and does not. A spread " +
+		"constraint or anti-affinity term on kubernetes.io/hostname has no labelSelector or an empty one, or one that does " +
+		"not match the pods' own labels; or its matchLabelKeys have a different value on each pod, so that each pod is " +
+		"counted alone; or its mismatchLabelKeys exclude the workload's own pods; or it applies to other namespaces (\"may " +
+		"skip\" means that the labels of the Namespace are not known). Or the only constraints are on zones or regions, " +
+		"which leave pods on the same node.",
 	Why: "The scheduler counts only the pods that a constraint selects. If these are not the workload's own, every node " +
 		"looks empty, all pods fit on one node, and with Local they share that node's part of the traffic.",
 	Remedy: "Make the labelSelector match labels of spec.template.metadata.labels; the workload's own spec.selector " +

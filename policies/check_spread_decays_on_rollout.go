@@ -77,7 +77,7 @@ func checkSpreadDecaysOnRollout(r *run) []result {
 	return []result{{
 		Finding: Finding{
 			Path:    path,
-			Message: fmt.Sprintf("spread constraint #%d counts old and new pods together: a rollout leaves them uneven", found),
+			Message: fmt.Sprintf("constraint #%d counts old and new pods together: a rollout leaves them uneven", found),
 			Fix:     fmt.Sprintf("add %s to its matchLabelKeys", label),
 			Because: serviceRefs(services),
 		},

@@ -103,9 +103,9 @@ func Shorten(text string, most int) string {
 	return begin + ellipsis + end
 }
 
-// Printable returns text in a form that is safe to print, whoever wrote it: a space for each white space character, and a
-// Go escape such as \x1b or \u202e for every other character that is not printable. A terminal would obey such characters,
-// and a client drops a warning that has any.
+// Printable returns text in a form that is safe to print, whoever wrote it: a space for each white space character, and
+// a Go escape such as \x1b or \u202e for every other character that is not printable. A terminal would obey such
+// characters, and a client drops a warning that has any.
 func Printable(text string) string {
 	if !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
 		return text
@@ -128,8 +128,8 @@ func Printable(text string) string {
 	return printable.String()
 }
 
-// Nearest returns the names that are spelled most like word, at most most of them, the most similar first. Letter case does
-// not count. Equally similar names are in alphabetical order, and a name that is listed twice is returned once.
+// Nearest returns the names that are spelled most like word, at most most of them, the most similar first. Letter case
+// does not count. Equally similar names are in alphabetical order, and a name that is listed twice is returned once.
 func Nearest(word string, names []string, most int) []string {
 	word = strings.ToLower(word)
 	distance := func(name string) int { return levenshtein.ComputeDistance(word, strings.ToLower(name)) }

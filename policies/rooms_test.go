@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestChecksUseNoOtherCheck fails when a check_*.go file uses a name that another one declares. A file holds its rule and
-// what only that rule needs; what several rules need has a file named after it.
+// TestChecksUseNoOtherCheck fails when a check_*.go file uses a name that another one declares. A file holds its rule
+// and what only that rule needs; what several rules need has a file named after it.
 func TestChecksUseNoOtherCheck(t *testing.T) {
 	t.Parallel()
 	paths, err := filepath.Glob("check_*.go")
@@ -50,6 +50,31 @@ func TestChecksUseNoOtherCheck(t *testing.T) {
 				t.Errorf("%s uses %s of %s; move it to a file named after what both need", path, name, other)
 			}
 		}
+	}
+}
+
+// TestRulesNameEarlierRules checks the ids by which rules refer to each other.
+func TestRulesNameEarlierRules(t *testing.T) {
+	t.Parallel()
+	referring := 0
+	earlier := map[string]bool{}
+	for _, rule := range Catalogue() {
+		for _, id := range []string{rule.follows, rule.yieldsTo} {
+			if id == "" {
+				continue
+			}
+			referring++
+			if !earlier[id] {
+				t.Errorf("%s refers to %s, which is not a rule before it", rule.ID, id)
+			}
+		}
+		if earlier[rule.ID] {
+			t.Errorf("there are two rules %s", rule.ID)
+		}
+		earlier[rule.ID] = true
+	}
+	if referring == 0 {
+		t.Error("no rule refers to another")
 	}
 }
 

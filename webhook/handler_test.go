@@ -411,7 +411,7 @@ func TestAnEmptyMatchGetsAWarning(t *testing.T) {
 	handler, _ := newHandler(t, review.ValidatePolicy, &fakeNeighbours{})
 	for spec, want := range map[string][]string{
 		`{}`:           nil,
-		`{"match":{}}`: {"spec.match is empty, so the policy is about every object; leave it out if that is meant"},
+		`{"match":{}}`: {"spec.match is empty, so the policy applies to all objects; remove it if that is intended"},
 		`{"match":{"excludeNamespaces":["edge"]}}`: nil,
 		`{"match":{"objectSelector":{}}}`:          nil,
 	} {

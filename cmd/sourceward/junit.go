@@ -24,7 +24,9 @@ func (r *testReport) writeJUnit(w io.Writer) error {
 			case result.Failure != "":
 				place := result.Place
 				place.Message = result.Failure
-				test.Failure = &junit.Result{Message: policies.Printable(place.Error()), Data: strings.Join(failureDetail(result), "\n")}
+				test.Failure = &junit.Result{
+					Message: policies.Printable(place.Error()), Data: strings.Join(failureDetail(result), "\n"),
+				}
 			}
 			of.AddTestcase(test)
 		}

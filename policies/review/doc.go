@@ -1,6 +1,5 @@
-// Package review is the way between an AdmissionReview and a decision: it reads a request into
-// policies.Input and writes a policies.Decision into a response.
+// Package review converts between AdmissionReviews and decisions: it reads a request into a policies.Input, and makes a
+// response of a policies.Decision.
 //
-// It calls nothing and knows no cluster: neighbours, Namespace, version and time are its caller's to
-// fill in. The webhook and the replay of recorded reviews share it.
+// It has no access to a cluster. The caller fills in neighbours, Namespace, version and time.
 package review

@@ -13,12 +13,13 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// scaleSubresource is the one subresource that is judged: it changes the replicas of a workload behind
-// the back of every rule about the workload itself.
+// scaleSubresource is the one subresource that is judged. It changes the replicas of a workload without a request for
+// the workload itself.
 const scaleSubresource = "scale"
 
-// Judges tells whether a request is about something that is judged: the creation or update of an object
-// that policies.Judged takes and that is not seen in files only, or a new scale of a workload. All else is not ours, and allowed.
+// Judges tells whether a request is about something that is judged: the creation or update of an object that
+// policies.Judged takes and that is not seen in files only, or a new scale of a workload. All else is not ours, and
+// allowed.
 func Judges(request *admissionv1.AdmissionRequest) bool {
 	if request.SubResource != "" {
 		return IsScale(request)
@@ -31,8 +32,8 @@ func Judges(request *admissionv1.AdmissionRequest) bool {
 		policies.Judged(apiVersion, request.Kind.Kind)
 }
 
-// ReadPolicy returns the policy that a request is to create or update; nil for any other request. The error is non-nil when it does
-// not decode.
+// ReadPolicy returns the policy that a request is to create or update; nil for any other request. The error is non-nil
+// when it does not decode.
 func ReadPolicy(request *admissionv1.AdmissionRequest) (*v1alpha1.SourceIPPolicy, error) {
 	kind := v1alpha1.GroupVersion.WithKind(v1alpha1.Kind)
 	if request.Kind != metav1.GroupVersionKind(kind) || request.SubResource != "" ||
@@ -46,14 +47,14 @@ func ReadPolicy(request *admissionv1.AdmissionRequest) (*v1alpha1.SourceIPPolicy
 	return &policy, nil
 }
 
-// IsScale tells whether a request sets the replicas of a workload by its scale subresource. It carries
-// no workload, only numbers: ReadScale reads it.
+// IsScale reports whether a request sets the replicas of a workload through its scale subresource. It carries only
+// numbers, not the workload; ReadScale reads it.
 func IsScale(request *admissionv1.AdmissionRequest) bool {
 	_, ok := ScaleOf(request)
 	return ok
 }
 
-// ScaleOf returns the workload that a request scales, if IsScale.
+// ScaleOf returns the workload that a request scales, and whether it IsScale.
 func ScaleOf(request *admissionv1.AdmissionRequest) (policies.Ref, bool) {
 	i := slices.IndexFunc(policies.WorkloadKinds, func(kind policies.WorkloadKind) bool {
 		return kind.Scaled && kind.Group == request.Resource.Group && kind.Resource == request.Resource.Resource
@@ -62,11 +63,13 @@ func ScaleOf(request *admissionv1.AdmissionRequest) (policies.Ref, bool) {
 		return policies.Ref{}, false
 	}
 	kind := policies.WorkloadKinds[i]
-	return policies.Ref{APIVersion: kind.APIVersion(), Kind: kind.Kind, Namespace: request.Namespace, Name: request.Name}, true
+	return policies.Ref{
+		APIVersion: kind.APIVersion(), Kind: kind.Kind, Namespace: request.Namespace, Name: request.Name,
+	}, true
 }
 
-// Read returns what a request tells of its decision: Operation, Object and Old. The caller fills in the
-// rest. The error is non-nil when an object does not decode, or when an update lacks the old one.
+// Read returns the part of an Input that a request holds: Operation, Object and Old. The caller fills in the rest. The
+// error is non-nil when an object does not decode, or when an update lacks the old one.
 func Read(request *admissionv1.AdmissionRequest) (policies.Input, error) {
 	in := policies.Input{Operation: policies.Operation(request.Operation)}
 	var err error
@@ -82,15 +85,14 @@ func Read(request *admissionv1.AdmissionRequest) (policies.Input, error) {
 	return in, nil
 }
 
-// object decodes an object of a request. The request knows its kind and Namespace where the object need
-// not say them: the API server writes both, a hand-written review may not.
+// object decodes an object of a request. The kind and the Namespace come from the request: a review that is written by
+// hand may lack them in the object.
 func object(request *admissionv1.AdmissionRequest, raw []byte) (*policies.Object, error) {
 	return policies.ReadObject(groupVersion(request.Kind), request.Kind.Kind, request.Namespace, raw)
 }
 
-// ReadScale returns what a request to scale a workload tells of its decision. workload is what is known
-// of that workload; it is not changed. The Object holds no more than it does.
-// The error is non-nil when a Scale does not decode.
+// ReadScale returns the part of an Input that a scale request holds. workload is the workload that it scales, as far as
+// it is known; it is not changed. The Object holds nothing else. The error is non-nil when a Scale does not decode.
 func ReadScale(request *admissionv1.AdmissionRequest, workload *policies.Workload) (policies.Input, error) {
 	in := policies.Input{Operation: policies.Update}
 	var err error

@@ -96,7 +96,8 @@ func TestJudges(t *testing.T) {
 
 func TestRead(t *testing.T) {
 	t.Parallel()
-	const service = `{"metadata":{"name":"web"},"spec":{"type":"LoadBalancer","unknown":{"field":1},"healthCheckNodePort":32500}}`
+	const service = `{"metadata":{"name":"web"},` +
+		`"spec":{"type":"LoadBalancer","unknown":{"field":1},"healthCheckNodePort":32500}}`
 	tests := map[string]struct {
 		request     admissionv1.AdmissionRequest
 		object, old string

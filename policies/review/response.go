@@ -15,29 +15,26 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// Endpoint is what an API server calls: two about each request for an object that is judged, and one about policies.
+// Endpoint is a path that API servers call.
 type Endpoint string
 
 // The endpoints. Between Mutate and Validate the API server validates the object itself, and on an update it
-// drops fields that the new type may not have.
+// drops fields that the new type must not have.
 const (
-	// Mutate is asked first. It applies repairs, and refuses what the API server would refuse before
-	// Validate is asked, with a better word.
+	// Mutate is called first. It applies repairs, and denies what the API server would otherwise reject before it
+	// calls Validate, with an explanation.
 	Mutate Endpoint = "mutate"
-	// Validate is asked about the object that will be stored. It says all else.
+	// Validate is called for the object that will be stored. It returns all other denials and warnings.
 	Validate Endpoint = "validate"
-	// ValidatePolicy is asked about a SourceIPPolicy. It refuses what would not compile.
+	// ValidatePolicy is called for a SourceIPPolicy. It denies one that does not compile.
 	ValidatePolicy Endpoint = "validate-policy"
 )
 
-// Endpoints lists all endpoints, ObjectEndpoints those that judge objects.
+// ObjectEndpoints lists the endpoints that are called for Services and workloads, Endpoints lists all.
 var (
 	ObjectEndpoints = []Endpoint{Mutate, Validate}
 	Endpoints       = append(ObjectEndpoints[:2:2], ValidatePolicy)
 )
-
-// refusedByServer are the rules whose findings the API server refuses by itself before it asks Validate.
-var refusedByServer = []string{"local-on-cluster-ip", "unknown-traffic-policy", "misplaced-health-check-node-port"}
 
 // Outcome is what a response does to its request.
 type Outcome string
@@ -53,10 +50,10 @@ const (
 // Outcomes lists all outcomes.
 var Outcomes = []Outcome{Allowed, Warned, Mutated, Denied}
 
-// Said returns the findings that an endpoint says, which are those of the decision that are not exempt
-// and not for audit only. Both endpoints may say the same one: the API server shows equal warnings once.
+// Said returns the findings of a decision that an endpoint returns to the client: those that are neither exempt nor for
+// audit only. Both endpoints may return the same finding; the API server shows equal warnings once.
 //
-// An object that Mutate refuses is not repaired either, and of its repairs nothing is said.
+// An object that Mutate denies is not repaired, so its repairs are left out.
 func Said(endpoint Endpoint, decision policies.Decision) []policies.Finding {
 	said := slices.DeleteFunc(slices.Clone(decision.Findings), func(f policies.Finding) bool {
 		return f.Exempt != nil || !says(endpoint, f)
@@ -67,7 +64,7 @@ func Said(endpoint Endpoint, decision policies.Decision) []policies.Finding {
 	return said
 }
 
-// Exempt returns the findings that an endpoint would say if they were not exempt.
+// Exempt returns the findings that an endpoint would return to the client if they were not exempt.
 func Exempt(endpoint Endpoint, decision policies.Decision) []policies.Finding {
 	return slices.DeleteFunc(slices.Clone(decision.Findings), func(f policies.Finding) bool {
 		return f.Exempt == nil || !says(endpoint, f)
@@ -75,16 +72,17 @@ func Exempt(endpoint Endpoint, decision policies.Decision) []policies.Finding {
 }
 
 func says(endpoint Endpoint, f policies.Finding) bool {
-	return f.Mode != policies.Audit && (endpoint == Validate || f.Mode == policies.Mutate || slices.Contains(refusedByServer, f.Rule))
+	rule, _ := policies.RuleByID(f.Rule)
+	return f.Mode != policies.Audit && (endpoint == Validate || f.Mode == policies.Mutate || rule.RefusedByServer)
 }
 
 func isDenial(f policies.Finding) bool { return f.Mode == policies.Deny }
 
-// Respond writes the answer of an endpoint. The caller sets its UID.
+// Respond returns the response of an endpoint to a decision. The caller sets its UID.
 //
-// Mutate carries the operations of the patches whose mode is mutate, one after the other. Validate cannot
-// repair: a finding that should have been repaired, and was not, is a warning there.
-// The error is non-nil when a patch cannot be written as JSON.
+// The response of Mutate holds the operations of the patches with mode mutate, one after the other. Validate cannot
+// repair: there, a finding that should have been repaired, and was not, is a warning. The error is non-nil when a patch
+// cannot be encoded as JSON.
 func Respond(endpoint Endpoint, decision policies.Decision) (*admissionv1.AdmissionResponse, Outcome, error) {
 	response := &admissionv1.AdmissionResponse{Allowed: true}
 	said := Said(endpoint, decision)
@@ -102,7 +100,7 @@ func Respond(endpoint Endpoint, decision policies.Decision) (*admissionv1.Admiss
 		}
 		patch, err := json.Marshal(operations)
 		if err != nil {
-			return nil, "", fmt.Errorf("write patch: %w", err)
+			return nil, "", fmt.Errorf("encode patch: %w", err)
 		}
 		jsonPatch := admissionv1.PatchTypeJSONPatch
 		response.Patch, response.PatchType = patch, &jsonPatch
@@ -114,9 +112,9 @@ func Respond(endpoint Endpoint, decision policies.Decision) (*admissionv1.Admiss
 	return response, Allowed, nil
 }
 
-// RespondScale writes the answer to a request to scale that Grows: the warnings of the rules about replicas. It never
-// refuses, since an autoscaler in a traffic peak must not be stopped, and it leaves out policies' own rules, which would
-// judge a workload of which little is known.
+// RespondScale returns the response to a scale request that Grows: the warnings of the rules about replicas. It never
+// denies, since an autoscaler in a traffic peak must not be stopped, and it leaves out policies' own rules, since
+// little is known of the workload.
 func RespondScale(decision policies.Decision) (*admissionv1.AdmissionResponse, Outcome) {
 	response := &admissionv1.AdmissionResponse{Allowed: true, Warnings: warnings(Validate, SaidOfScale(decision))}
 	if len(response.Warnings) > 0 {
@@ -125,7 +123,7 @@ func RespondScale(decision policies.Decision) (*admissionv1.AdmissionResponse, O
 	return response, Allowed
 }
 
-// SaidOfScale returns the findings of a decision about a scale that depend on the number of replicas.
+// SaidOfScale returns the findings of a decision about a scale request that depend on the number of replicas.
 func SaidOfScale(decision policies.Decision) []policies.Finding {
 	said := Said(Validate, decision)
 	said = slices.DeleteFunc(said, func(f policies.Finding) bool {
@@ -138,7 +136,7 @@ func SaidOfScale(decision policies.Decision) []policies.Finding {
 	return said
 }
 
-// Grows tells whether a scale makes more replicas. One that does not is nobody's trouble.
+// Grows reports whether a scale request increases the replicas. One that does not is not judged.
 func Grows(in policies.Input) bool { return replicas(in.Object) > replicas(in.Old) }
 
 func replicas(o *policies.Object) int32 {
@@ -148,8 +146,8 @@ func replicas(o *policies.Object) int32 {
 	return *o.Workload.Replicas
 }
 
-// refusal is what the author of a refused request reads: a line for each finding, and the same for
-// programs in the causes.
+// refusal returns the status of a denied request. Its message has a line for each finding; its causes hold the same for
+// programs.
 func refusal(denials []policies.Finding) *metav1.Status {
 	lines := make([]string, len(denials))
 	causes := make([]metav1.StatusCause, len(denials))
@@ -178,21 +176,26 @@ func forbidden(lines []string, causes []metav1.StatusCause) *metav1.Status {
 	}
 }
 
-// PolicyProblem is one thing that is wrong with a policy.
+// PolicyProblem is one problem of a policy.
 type PolicyProblem struct {
 	// Field is the JSON Pointer of the field of the policy.
 	Field string
-	// Text is what its author reads: what is wrong and what to do, in one line or with the lines that it is about below.
+	// Text says what is wrong and what to do, in one line, or in several if it quotes lines of Rego.
 	Text string
 }
 
-// RespondPolicy writes the answer to a request for a policy that has these problems. A match that is there and says nothing
-// is warned about: an API server that is not asked to be strict drops what is misspelt in it, and leaves a policy for all.
-func RespondPolicy(policy *v1alpha1.SourceIPPolicy, problems []PolicyProblem) (*admissionv1.AdmissionResponse, Outcome) {
+// RespondPolicy returns the response to a request for a policy that has these problems. An empty match causes a
+// warning: unless an API server is asked to be strict, it drops misspelt fields of a match, and the policy then applies
+// to all objects.
+func RespondPolicy(
+	policy *v1alpha1.SourceIPPolicy, problems []PolicyProblem,
+) (*admissionv1.AdmissionResponse, Outcome) {
 	if len(problems) == 0 {
 		response := &admissionv1.AdmissionResponse{Allowed: true}
 		if policy != nil && policy.Spec.Match != nil && reflect.DeepEqual(*policy.Spec.Match, v1alpha1.Match{}) {
-			response.Warnings = []string{"spec.match is empty, so the policy is about every object; leave it out if that is meant"}
+			response.Warnings = []string{
+				"spec.match is empty, so the policy applies to all objects; remove it if that is intended",
+			}
 			return response, Warned
 		}
 		return response, Allowed
@@ -206,21 +209,23 @@ func RespondPolicy(policy *v1alpha1.SourceIPPolicy, problems []PolicyProblem) (*
 	return &admissionv1.AdmissionResponse{Result: forbidden(lines, causes)}, Denied
 }
 
+// Bounds of warnings. The API server may truncate longer ones, and leave out some of too many (k8s.io/api v0.37.1,
+// admission/v1/types.go: at most 120 characters each if possible).
 const (
-	// maxWarnings and maxWarning keep warnings whole: the API server may cut long ones, and many
-	// (k8s.io/api v0.37.1, admission/v1/types.go: at most 120 characters each if possible).
 	maxWarnings = 10
 	maxWarning  = 120
-	// maxLines is how many of them one message, or one remedy, may take.
+	// maxLines is the number of warnings that one message or one fix may take.
 	maxLines = 3
+	// minWord is the length to which a word is shortened, if need be, so that a message fits into one warning.
+	minWord = 24
 )
 
-// warnings are the lines that a client shows to the author of a request: each finding's message, with its
-// remedy in the same line, or in others where that would be too long.
+// warnings returns the lines that a client shows to the author of a request: the message of each finding, and its fix
+// in the same line or, if that would be too long, in the next.
 func warnings(endpoint Endpoint, said []policies.Finding) []string {
 	var lines []string
-	add := func(rule, text string, most int) {
-		for _, line := range fold(rule+": ", text, most) {
+	add := func(rule, text string) {
+		for _, line := range fold(rule+": ", text) {
 			if !slices.Contains(lines, line) {
 				lines = append(lines, line)
 			}
@@ -230,38 +235,62 @@ func warnings(endpoint Endpoint, said []policies.Finding) []string {
 		switch {
 		case f.Mode == policies.Deny:
 		case f.Mode == policies.Mutate && endpoint == Mutate:
-			add(f.Rule, "repaired: "+f.Message, 1) // there is nothing left to do
+			add(f.Rule, "repaired: "+f.Message) // The fix is done.
 		case f.Fix == "":
-			add(f.Rule, f.Message, maxLines)
+			add(f.Rule, f.Message)
 		case len(f.Rule)+len(f.Message)+len(f.Fix)+len(": ; fix: ") <= maxWarning:
-			add(f.Rule, f.Message+"; fix: "+f.Fix, maxLines)
+			add(f.Rule, f.Message+"; fix: "+f.Fix)
 		default:
-			add(f.Rule, f.Message, maxLines)
-			add(f.Rule, "fix: "+f.Fix, maxLines)
+			add(f.Rule, f.Message)
+			add(f.Rule, "fix: "+f.Fix)
 		}
 	}
 	if len(lines) > maxWarnings {
 		rest := len(lines) - (maxWarnings - 1)
-		lines = append(lines[:maxWarnings-1], fmt.Sprintf("%d more warnings are not shown; sourceward check shows all", rest))
+		lines = append(lines[:maxWarnings-1],
+			fmt.Sprintf("%d more warnings are not shown; sourceward check shows all", rest))
 	}
 	return lines
 }
 
-// fold breaks a text into lines of at most maxWarning bytes that all begin with a prefix, at spaces where there are any. The
-// last of most lines is cut.
-func fold(prefix, text string, most int) []string {
-	const ellipsis = "…"
+// fold returns a text as lines of at most maxWarning bytes, each with the prefix. If shortening its longest words, such
+// as names and annotations, makes it fit into one line, it does. Otherwise it is broken at spaces, a line that
+// continues another begins with an ellipsis, and the middle is left out of what is too long for maxLines lines.
+func fold(prefix, text string) []string {
+	const continued = "… "
+	room := maxWarning - len(prefix)
+	if fitted := shortenWords(text, room); len(fitted) <= room {
+		return []string{prefix + fitted}
+	}
+	text = policies.Shorten(text, maxLines*(room-len(continued)-minWord))
 	var lines []string
-	for len(prefix)+len(text) > maxWarning && len(lines) < most {
-		first := strings.ToValidUTF8(text[:max(maxWarning-len(prefix)-len(" "+ellipsis), 0)], "")
-		if i := strings.LastIndexByte(first, ' '); i > maxWarning/4 {
+	for len(text) > room {
+		first := strings.ToValidUTF8(text[:room], "")
+		if i := strings.LastIndexByte(first, ' '); i > room/3 {
 			first = first[:i]
 		}
-		text = ellipsis + " " + strings.TrimPrefix(text[len(first):], " ")
-		lines = append(lines, prefix+first+" "+ellipsis)
+		lines = append(lines, prefix+first)
+		text = continued + strings.TrimPrefix(text[len(first):], " ")
 	}
-	if len(lines) < most {
-		lines = append(lines, prefix+text)
+	return append(lines, prefix+text)
+}
+
+// shortenWords shortens the longest words of a text in the middle, to minWord bytes at least, until it has most bytes.
+func shortenWords(text string, most int) string {
+	words := strings.Split(text, " ")
+	for len(text) > most {
+		longest := 0
+		for i, word := range words {
+			if len(word) > len(words[longest]) {
+				longest = i
+			}
+		}
+		word := words[longest]
+		if len(word) <= minWord {
+			break
+		}
+		words[longest] = policies.Shorten(word, max(minWord, len(word)-(len(text)-most)))
+		text = strings.Join(words, " ")
 	}
-	return lines
+	return text
 }

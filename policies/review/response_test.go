@@ -138,48 +138,79 @@ func TestRespond(t *testing.T) {
 	}
 }
 
-// TestWarningsFit holds the limits of the API server: what is longer it may cut, without saying so.
+// TestWarningsFit checks the form of warnings that are too long for one line, and their number. An API server may
+// truncate longer warnings and leave out some of too many, without saying so.
 func TestWarningsFit(t *testing.T) {
+	t.Parallel()
+	name := strings.Repeat("a", 63) + "/" + strings.Repeat("b", 63)
+	prose := strings.Repeat("ünspread ", 60)
+	tests := map[string]struct {
+		findings []policies.Finding
+		want     []string
+	}{
+		"a short fix is in the line of its message": {
+			[]policies.Finding{{Rule: "one", Message: "1", Fix: "2"}},
+			[]string{"one: 1; fix: 2"},
+		},
+		"a long fix is in a line of its own": {
+			[]policies.Finding{{Rule: "one", Message: strings.Repeat("m", 100), Fix: strings.Repeat("f", 100)}},
+			[]string{"one: " + strings.Repeat("m", 100), "one: fix: " + strings.Repeat("f", 100)},
+		},
+		"a long name is shortened in the middle": {
+			[]policies.Finding{{Rule: "unspread-behind-local", Message: "pods of Local Service " + name + " may share a node"}},
+			[]string{"unspread-behind-local: pods of Local Service " +
+				strings.Repeat("a", 28) + "…" + strings.Repeat("b", 27) + " may share a node"},
+		},
+		"long prose is broken at spaces, and its middle is left out": {
+			[]policies.Finding{{Rule: "one", Message: prose + "end"}},
+			[]string{
+				"one: " + strings.TrimSpace(strings.Repeat("ünspread ", 11)),
+				"one: … ünspread ünspread…pread " + strings.TrimSpace(strings.Repeat("ünspread ", 8)),
+				"one: … ünspread ünspread ünspread ünspread end",
+			},
+		},
+		"equal lines are shown once": {
+			[]policies.Finding{{Rule: "one", Message: "1"}, {Rule: "one", Message: "1"}},
+			[]string{"one: 1"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for i := range test.findings {
+				test.findings[i].Mode = policies.Warn
+			}
+			response, _, err := review.Respond(review.Validate, policies.Decision{Findings: test.findings})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, response.Warnings); diff != "" {
+				t.Errorf("warnings mismatch (-want +got):\n%s", diff)
+			}
+			for _, warning := range response.Warnings {
+				if len(warning) > 120 || warning != strings.ToValidUTF8(warning, "?") || strings.HasSuffix(warning, "…") {
+					t.Errorf("a warning has %d bytes, is not valid UTF-8 or ends in an ellipsis: %q", len(warning), warning)
+				}
+			}
+		})
+	}
+}
+
+func TestNoMoreThanTenWarnings(t *testing.T) {
 	t.Parallel()
 	var decision policies.Decision
 	for i := range 12 {
-		decision.Findings = append(decision.Findings, policies.Finding{
-			Rule: "unspread-behind-local", Mode: policies.Warn,
-			Message: strings.Repeat("ünspread ", 60) + string(rune('a'+i)), Fix: strings.Repeat("x", 500) + string(rune('a'+i)),
-		})
-	}
-	decision.Findings = append(
-		decision.Findings,
-		policies.Finding{Rule: "one", Mode: policies.Warn, Message: "1"},
-		policies.Finding{
-			Rule: "two", Mode: policies.Warn, Message: strings.Repeat("m", 100), Fix: strings.Repeat("f", 100),
-		},
-	)
-	for i := range 9 {
-		decision.Findings = append(
-			decision.Findings,
-			policies.Finding{Rule: "many", Mode: policies.Warn, Message: string(rune('a' + i))},
-		)
+		decision.Findings = append(decision.Findings,
+			policies.Finding{Rule: "many", Mode: policies.Warn, Message: string(rune('a' + i))})
 	}
 	response, _, err := review.Respond(review.Validate, decision)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The twelve long ones differ only after what is cut: they are one message and one fix, of three lines each, the
-	// second of which is the third.
-	want := []string{"one: 1", "two: " + strings.Repeat("m", 100), "two: fix: " + strings.Repeat("f", 100)}
-	if diff := cmp.Diff(want, response.Warnings[4:7]); diff != "" {
-		t.Errorf("warnings mismatch (-want +got):\n%s", diff)
-	}
 	if len(response.Warnings) != 10 {
 		t.Errorf("%d warnings, want 10: %q", len(response.Warnings), response.Warnings)
 	}
-	for _, warning := range response.Warnings {
-		if len(warning) > 120 || warning != strings.ToValidUTF8(warning, "?") {
-			t.Errorf("%d bytes: %q", len(warning), warning)
-		}
-	}
-	if last, want := response.Warnings[9], "7 more warnings are not shown; sourceward check shows all"; last != want {
+	if last, want := response.Warnings[9], "3 more warnings are not shown; sourceward check shows all"; last != want {
 		t.Errorf("the last warning is %q, want %q", last, want)
 	}
 }
@@ -192,16 +223,17 @@ func TestRespondScale(t *testing.T) {
 		from, to string
 		grows    bool
 	}{
-		"more replicas are warned about and never refused, and house rules are silent": {"1", "3", true},
-		"fewer replicas are nobody's trouble":                                          {"3", "2", false},
-		"as many replicas are nobody's trouble":                                        {"3", "3", false},
+		"more replicas cause a warning and no denial, and house rules are left out": {"1", "3", true},
+		"fewer replicas cause nothing":                                              {"3", "2", false},
+		"the same number of replicas causes nothing":                                {"3", "3", false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			scale := func(replicas string) []byte {
 				return []byte(
-					`{"apiVersion":"autoscaling/v1","kind":"Scale","metadata":{"name":"web","namespace":"edge"},"spec":{"replicas":` + replicas + `}}`,
+					`{"apiVersion":"autoscaling/v1","kind":"Scale","metadata":{"name":"web","namespace":"edge"},` +
+						`"spec":{"replicas":` + replicas + `}}`,
 				)
 			}
 			request := &admissionv1.AdmissionRequest{Operation: admissionv1.Update}
