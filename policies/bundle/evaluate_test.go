@@ -381,7 +381,7 @@ func TestDenialsCountInSpiteOfFaults(t *testing.T) {
 	}{
 		"a long message": {
 			`deny contains {"message": concat(" ", ["owner", input.parameters.long]), "fix": input.parameters.long}`, "", 1,
-			"owner " + long[:MaxText-len("owner …")-1] + "…",
+			policies.Shorten("owner "+long, MaxText),
 		},
 		"too many members": {
 			`deny contains {"message": sprintf("%03d", [x])} if some x in numbers.range(1, 101)`,

@@ -17,9 +17,8 @@ import (
 // the workload itself.
 const scaleSubresource = "scale"
 
-// Judges tells whether a request is about something that is judged: the creation or update of an object that
-// policies.Judged takes and that is not seen in files only, or a new scale of a workload. All else is not ours, and
-// allowed.
+// Judges reports whether a request is judged: the creation or update of an object of a kind that policies.Judged names,
+// except kinds that are judged in files only, or a new scale of a workload. All other requests are allowed.
 func Judges(request *admissionv1.AdmissionRequest) bool {
 	if request.SubResource != "" {
 		return IsScale(request)
