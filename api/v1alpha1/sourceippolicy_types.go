@@ -218,7 +218,7 @@ type Mode string
 const (
 	// ModeOff: the rule does not run.
 	ModeOff Mode = "Off"
-	// ModeAudit: the finding is reported by the dry-run binary, and only counted at admission.
+	// ModeAudit: the finding is reported by the dry-run binary, and not at admission.
 	ModeAudit Mode = "Audit"
 	// ModeWarn: the client sees a warning.
 	ModeWarn Mode = "Warn"
