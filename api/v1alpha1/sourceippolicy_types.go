@@ -202,9 +202,9 @@ type RuleMode struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +required
 	ID string `json:"id"`
-	// mode is what a finding of the rule does. Off: the rule does not run. Audit: "sourceward check" reports the
-	// finding, and the webhook only counts it. Warn: the client sees a warning. Deny: the request is refused. Mutate:
-	// the object is repaired; only for rules that can be repaired at admission.
+	// mode is what a finding of the rule does. Off: the rule does not run. Audit: only "sourceward check" reports
+	// the finding. Warn: the client sees a warning. Deny: the request is refused. Mutate: the object is repaired; only
+	// for rules that can be repaired at admission.
 	// +required
 	Mode Mode `json:"mode"`
 }

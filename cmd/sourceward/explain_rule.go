@@ -21,10 +21,7 @@ func explainRule(s streams, id string, paths []string) error {
 		}
 	}
 	if pages == nil && ownErr == nil {
-		list := "sourceward rules"
-		for _, path := range paths {
-			list += " --policy " + path
-		}
+		list := strings.Join(append([]string{"sourceward rules"}, paths...), " --policy ")
 		return fmt.Errorf("there is no rule %q; the nearest are %s; %q lists all rules",
 			id, strings.Join(policies.Nearest(id, ids, maxNearest), ", "), list)
 	}

@@ -62,7 +62,7 @@ Next:
 		{"check -q --fail-on warn --policy no-node-port --context " + related + " " + object, result{
 			Stdout: object + "\n" +
 				"  7:3  warn  no-node-port  Service shop/web\n" +
-				"      type NodePort is not for environment production\n" +
+				"      NodePort is forbidden in environment production\n" +
 				"      fix: set type LoadBalancer\n",
 			Code: 1,
 		}},
@@ -76,15 +76,15 @@ Next:
 func TestNewPolicyNeedsAValidNewName(t *testing.T) {
 	t.Parallel()
 	dir := write(t, map[string]string{"taken": ""})
-	const notAName = "is no name for a rule; " +
-		"write at most 63 small letters and digits, with - between words, such as no-node-port"
+	const notAName = "is not a valid rule name: " +
+		"want at most 63 lowercase letters and digits, with - between words, such as no-node-port"
 	for name, want := range map[string]string{
-		"taken":               "taken is there; choose another name, or remove it",
+		"taken":               "taken already exists; choose another name, or remove it",
 		"NoNodePort":          `"NoNodePort" ` + notAName,
 		"../escape":           `"../escape" ` + notAName,
-		"local-on-cluster-ip": "local-on-cluster-ip is the name of a built-in rule; choose another",
-		"every":               "every means something else in Rego; choose another name",
-		"load-test":           "load-test means something else in Rego; choose another name",
+		"local-on-cluster-ip": "local-on-cluster-ip is the name of a built-in rule; choose another name",
+		"every":               "every has a special meaning in Rego; choose another name",
+		"load-test":           "load-test has a special meaning in Rego; choose another name",
 	} {
 		got := run(t, command(t, dir, "policy", "new", name))
 		want := result{Stderr: "error: " + want + "; see sourceward policy new --help\n", Code: 2}

@@ -326,8 +326,8 @@ func wantedOf(key string) string {
 	}
 }
 
-// shortened shortens the texts of a member to MaxText. A long text, which may come from the object under review, must not
-// make the denial invalid.
+// shortened shortens the texts of a member to MaxText. A long text, which may come from the object under review, must
+// not make the denial invalid.
 func shortened(member any) any {
 	object, _ := member.(map[string]any)
 	for key, value := range object {
