@@ -9,7 +9,7 @@ export GOFLAGS     := $(strip $(shell go env GOFLAGS) -trimpath)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build test lint fuzz demo run bench charts cluster generate verify image clean
+.PHONY: help build test lint fuzz demo run bench charts cluster generate rule verify image clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,11 +70,21 @@ charts: ## Judge the manifests and charts of well-known modules, and hold the fi
 	@go -C test/charts run .
 
 # Only packages with golden files know the flag -update.
+UPDATED = $(sort $(dir $(shell grep -rl --include='*_test.go' 'flag.Bool."update"' .)))
+
+# Each line compiles or reads what the lines above it write: policies/bundle writes the part of the catalogue that is Rego,
+# api/v1alpha1 the marker that lists the mutable rules, and controller-gen the schema with that marker.
 generate: $(CONTROLLER_GEN) ## Rewrite deepcopy, config and the golden files; read the diff before you commit it.
-	$(CONTROLLER_GEN) object crd webhook rbac:roleName=sourceward-webhook paths=./api/... paths=./webhook \
+	$(CONTROLLER_GEN) object paths=./api/...
+	go test ./policies/bundle/ -update
+	go test ./api/v1alpha1/ -update
+	$(CONTROLLER_GEN) crd webhook rbac:roleName=sourceward-webhook paths=./api/... paths=./webhook \
 		output:crd:artifacts:config=config/crd/bases \
 		output:webhook:artifacts:config=config/webhook output:rbac:artifacts:config=config/rbac
-	go test $(sort $(dir $(shell grep -rl --include='*_test.go' 'flag.Bool."update"' .))) -update
+	go test $(filter-out ./policies/bundle/ ./api/v1alpha1/,$(UPDATED)) -update
+
+rule: ## Write the skeleton of the rule NAME: its Go file, its line in the catalogue and three cases.
+	@go run ./test/rule '$(NAME)'
 
 # An index of its own holds the tree as it is, with what is not committed; the copy is checked out of it.
 verify: ## Fail if `make generate` would change a file; it runs in a copy of the tree.

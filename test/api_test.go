@@ -17,7 +17,6 @@ import (
 // TestFieldReference compares the table of fields in api/README.md with the schema of SourceIPPolicy. With -update it
 // writes the table.
 func TestFieldReference(t *testing.T) {
-	t.Parallel()
 	const path, begin, end = "../api/README.md", "<!-- fields: make generate -->\n", "<!-- end of fields -->\n"
 	readme, err := os.ReadFile(path)
 	if err != nil {

@@ -3,7 +3,6 @@ package test
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -26,27 +25,39 @@ const (
 	updateCommand = "go test ./test -update"
 
 	objectFile   = "object.yaml"   // the object under review
-	oldFile      = "old.yaml"      // its former self, which makes the case an UPDATE
-	relatedFile  = "related.yaml"  // what else exists
+	oldFile      = "old.yaml"      // the stored object; a case that has one is an UPDATE
+	relatedFile  = "related.yaml"  // the other objects that exist
 	settingsFile = "settings.yaml" // SourceIPPolicies
-	clusterFile  = "cluster.yaml"  // what is known of the cluster
-	expectFile   = "expect"        // the verdict, by hand, so that -update cannot bless a wrong one
-	wantFile     = "want.yaml"     // the whole decision, by -update
-	patchedFile  = "patched.yaml"  // the text of the object after the repairs of mode mutate, by -update
+	clusterFile  = "cluster.yaml"  // what is known about the cluster
+	expectFile   = "expect"        // the expectation, written by hand
+	wantFile     = "want.yaml"     // findings and patches, written by -update
+	patchedFile  = "patched.yaml"  // the repaired object, written by -update; absent if the webhook repairs nothing
 )
 
-// kinds are the kinds of cases, by which their names begin: the rule has a finding, it has none, or
-// the case is close to where the one becomes the other.
+// kinds are the kinds of cases, with which their names begin: the rule has a finding, it has none, or a small change to
+// the case would make the difference.
 var kinds = []string{"firing", "silent", "border"}
 
-// TestCases runs every door on every case, cases/<rule>/<kind>-<sentence>, and sees that no rule
-// lacks a kind.
+// TestCases decides every case through every door (the core, the webhook's handler and the dry-run binary), and checks
+// that each rule has a case of each kind. A case is a folder, cases/<rule>/<kind>-<sentence>.
+//
+// A case is about its rule, which the folder is named after, and about each further rule that its expect file names.
+// See expectation for the format of that file, which is written by hand so that -update cannot accept a wrong decision.
+//
+// want.yaml holds the findings and patches of the rules that the case is about, in full, and nothing else: a new rule
+// in mode audit changes no other rule's cases. The doors are compared on the whole decision.
+//
+// patched.yaml is the object that the webhook leaves: it holds the patches in mode mutate of all rules, because a
+// cluster stores the result of all of them, and each patch applies to the result of the one before. It depends on no
+// rule that the case is not about, since the expect file has to name every rule with a finding in mode mutate.
+//
+// To assert that a rule finds nothing, put the case into the folder of that rule.
 func TestCases(t *testing.T) {
 	t.Parallel()
 	found := map[string]bool{}
 	for _, rule := range entries(t, casesDir) {
 		if _, ok := policies.RuleByID(rule); !ok {
-			t.Errorf("%s is no rule; repair with: rm -r test/%s/%[1]s", rule, casesDir)
+			t.Errorf("%s is not the id of a rule; fix with: rm -r test/%s/%[1]s", rule, casesDir)
 		}
 		for _, name := range entries(t, filepath.Join(casesDir, rule)) {
 			kind, _, _ := strings.Cut(name, "-")
@@ -60,14 +71,13 @@ func TestCases(t *testing.T) {
 	for _, rule := range policies.Catalogue() {
 		for _, kind := range kinds {
 			if !found[rule.ID+" "+kind] {
-				t.Errorf("rule %s has no %s case; repair with: mkdir -p test/%s/%[1]s/%[2]s-<sentence>", rule.ID, kind, casesDir)
+				t.Errorf("rule %s has no %s case; fix with: mkdir -p test/%s/%[1]s/%[2]s-<sentence>", rule.ID, kind, casesDir)
 			}
 		}
 	}
 }
 
-// testCase holds one decision against what is expected of it, and then all doors and properties
-// against that decision.
+// testCase compares the decision about one case with its files, and every door with that decision.
 func testCase(t *testing.T, rule, kind, dir string) {
 	testFiles(t, dir)
 	c := readCase(t, dir)
@@ -76,30 +86,29 @@ func testCase(t *testing.T, rule, kind, dir string) {
 	if diff := cmp.Diff(before, marshal(t, c.Input)); diff != "" {
 		t.Errorf("Decide() changed its input (-before +after):\n%s", diff)
 	}
-	got := suite.WantOf(decision)
+	all := suite.WantOf(decision)
+	want := readExpectation(t, filepath.Join(dir, expectFile))
+	got := want.about(rule, all)
 
-	// Before -update may write it down.
-	expected, says := readExpect(t, filepath.Join(dir, expectFile))
-	if diff := cmp.Diff(expected, verdict(got, rule, expected)); diff != "" {
-		t.Fatalf("verdict mismatch (-want +got):\n%s", diff)
+	// A wrong decision ends the test here, before -update could write it down.
+	if diff := cmp.Diff(want.findings, summary(got)); diff != "" {
+		t.Fatalf("%s mismatch (-want +got):\n%s", filepath.Join("test", dir, expectFile), diff)
 	}
-	for _, text := range says {
-		if !slices.ContainsFunc(
-			got.Findings,
-			func(f suite.WantFinding) bool { return strings.Contains(f.Message+f.Fix, text) },
-		) {
-			t.Fatalf("no finding says %q: %s", text, got.YAML())
+	for _, text := range want.says {
+		says := func(f suite.WantFinding) bool { return strings.Contains(f.Message+f.Fix, text) }
+		if !slices.ContainsFunc(got.Findings, says) {
+			t.Fatalf("no finding says %q:\n%s", text, got.YAML())
 		}
 	}
 	has := func(rule string) bool {
-		return slices.ContainsFunc(got.Findings, func(f suite.WantFinding) bool { return f.Rule == rule })
+		return slices.ContainsFunc(all.Findings, func(f suite.WantFinding) bool { return f.Rule == rule })
 	}
-	if told := has("policy-not-evaluated"); told != (err != nil) {
-		t.Errorf("Decide() error is %v, and a finding tells of one: %t", err, told)
+	if reported := has("policy-not-evaluated"); reported != (err != nil) {
+		t.Errorf("Decide() error is %v, and a finding reports one: %t", err, reported)
 	}
 	fires := has(rule)
 	if !slices.Contains(kinds, kind) || kind == "firing" && !fires || kind == "silent" && fires {
-		t.Errorf("the name of a case of which the rule has a finding (%t) begins with %s", fires, kind)
+		t.Errorf("the name of the case begins with %s, and rule %s has a finding: %t", kind, rule, fires)
 	}
 	golden(t, filepath.Join(dir, wantFile), got.YAML())
 	golden(t, filepath.Join(dir, patchedFile), c.patched(t, decision))
@@ -107,11 +116,11 @@ func testCase(t *testing.T, rule, kind, dir string) {
 	testComments(t, c, decision)
 	testHandler(t, c)
 	if c.forBinary() {
-		testBinary(t, c, got, err != nil)
+		testBinary(t, c, all, err != nil)
 	}
 }
 
-// readyCase is a folder, ready to be decided.
+// readyCase is a case with its compiled policies and the settings that result from them.
 type readyCase struct {
 	*suite.Case
 	rules    *bundle.Set
@@ -142,10 +151,10 @@ func readCase(t *testing.T, dir string) readyCase {
 	return c
 }
 
-// forBinary tells whether the binary has words for the case.
+// forBinary reports whether flags of the binary can express the case: none sets the stored object or the time.
 func (c readyCase) forBinary() bool { return !c.Online() && c.Cluster.Now.Equal(suite.SomeDay) }
 
-// patched is the text of the object after the repairs that a webhook applies; nil if there are none.
+// patched returns the text of the object after the patches that a webhook applies; nil if there are none.
 func (c readyCase) patched(t *testing.T, decision policies.Decision) []byte {
 	t.Helper()
 	text, mutated := c.Text, false
@@ -165,27 +174,30 @@ func (c readyCase) patched(t *testing.T, decision policies.Decision) []byte {
 	return text
 }
 
-// testFiles sees that a case has the files that only a person can write, and none that nobody reads.
+// testFiles checks that a case has the files that only a person can write, that `make rule` left none of them to be
+// filled in, and that there are no files that no test reads.
 func testFiles(t *testing.T, dir string) {
 	t.Helper()
 	names := entries(t, dir)
 	if !slices.Contains(names, objectFile) {
-		t.Fatalf("%s is not there; repair with: rm -r test/%s", objectFile, dir)
+		t.Fatalf("%s is missing; fix with: rm -r test/%s", objectFile, dir)
 	}
 	if !slices.Contains(names, expectFile) {
-		t.Fatalf("%s is not there; repair with: echo '<rule> <mode>' > test/%s, a line for each finding, or silent",
+		t.Fatalf("%s is missing; fix with: echo '<rule> <mode>' > test/%s, a line for each finding, or silent",
 			expectFile, filepath.Join(dir, expectFile))
 	}
 	known := []string{objectFile, oldFile, relatedFile, settingsFile, clusterFile, expectFile, wantFile, patchedFile}
 	for _, name := range names {
 		if !slices.Contains(known, name) {
-			t.Errorf("nobody reads %s; repair with: rm -r test/%s", name, filepath.Join(dir, name))
+			t.Errorf("no test reads %s; fix with: rm -r test/%s", name, filepath.Join(dir, name))
 		}
+	}
+	if left := unfilledCase(t, dir); left != nil {
+		t.Fatal(strings.Join(left, "\n"))
 	}
 }
 
-// testRepaired applies all patches and decides again: the rules that they repair have nothing more
-// to say.
+// testRepaired applies all patches and decides again: the rules that were repaired find nothing more.
 func testRepaired(t *testing.T, c readyCase, decision policies.Decision) {
 	t.Helper()
 	if len(decision.Patches) == 0 {
@@ -209,7 +221,7 @@ func testRepaired(t *testing.T, c readyCase, decision policies.Decision) {
 	}
 }
 
-// testComments sees that repairs of the text take no comment with them but that of what they remove or replace.
+// testComments checks that patches of the text keep every comment but those on what they remove or replace.
 func testComments(t *testing.T, c readyCase, decision policies.Decision) {
 	t.Helper()
 	if c.Online() {
@@ -229,7 +241,7 @@ func testComments(t *testing.T, c readyCase, decision policies.Decision) {
 	}
 }
 
-// testBinary runs check on the same files.
+// testBinary runs check on the files of the case, and compares its whole report with the whole decision.
 func testBinary(t *testing.T, c readyCase, want suite.Want, faulty bool) {
 	t.Helper()
 	args := []string{
@@ -244,15 +256,16 @@ func testBinary(t *testing.T, c readyCase, want suite.Want, faulty bool) {
 	}
 	stdout, stderr, code := runBinary(t, c.Dir, append(args, objectFile)...)
 
+	denies := func(f suite.WantFinding) bool { return f.Mode == policies.Deny && f.Exempt == nil }
 	wantCode := 0
 	switch {
 	case faulty:
 		wantCode = 2
-	case slices.ContainsFunc(want.Findings, func(f suite.WantFinding) bool { return f.Mode == policies.Deny && f.Exempt == nil }):
+	case slices.ContainsFunc(want.Findings, denies):
 		wantCode = 1
 	}
 	if code != wantCode || len(stderr) > 0 != faulty {
-		t.Errorf("check exits with %d, want %d, and says: %s", code, wantCode, stderr)
+		t.Errorf("check exits with %d, want %d, and writes to stderr: %s", code, wantCode, stderr)
 	}
 	var r report
 	if err := json.Unmarshal(stdout, &r); err != nil {
@@ -269,28 +282,8 @@ func testBinary(t *testing.T, c readyCase, want suite.Want, faulty bool) {
 	}
 }
 
-// verdict is what expectFile says by hand: "<rule> <mode>", or "<rule> <mode> exempt", for each
-// finding, or "silent". What other rules than that of the case leave to audits it may leave to wantFile: hardly any
-// workload is above all of them, and each has cases of its own.
-func verdict(w suite.Want, rule string, expected []string) []string {
-	var lines []string
-	for _, f := range w.Findings {
-		line := fmt.Sprintf("%s %s", f.Rule, f.Mode)
-		if f.Exempt != nil {
-			line += " exempt"
-		}
-		if f.Rule == rule || f.Mode != policies.Audit || slices.Contains(expected, line) {
-			lines = append(lines, line)
-		}
-	}
-	if lines == nil {
-		return []string{"silent"}
-	}
-	slices.Sort(lines)
-	return lines
-}
-
-// golden holds got against a file, which is not there if got is nil; with -update it writes it.
+// golden compares got with a file, which must not exist if got is nil. With -update it writes or removes the file
+// first.
 func golden(t *testing.T, path string, got []byte) {
 	t.Helper()
 	if *update {
@@ -307,13 +300,13 @@ func golden(t *testing.T, path string, got []byte) {
 		t.Fatal(err)
 	}
 	if exists := err == nil; exists != (got != nil) {
-		t.Errorf("%s exists: %t, want %t; repair with: %s", path, exists, got != nil, updateCommand)
+		t.Errorf("%s exists: %t, want %t; fix with: %s", path, exists, got != nil, updateCommand)
 	} else if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s mismatch (-want +got); if it is meant, repair with: %s\n%s", path, updateCommand, diff)
+		t.Errorf("%s mismatch (-want +got); if the new text is right, fix with: %s\n%s", path, updateCommand, diff)
 	}
 }
 
-// entries are the names in a folder, sorted.
+// entries returns the names in a folder, sorted.
 func entries(t *testing.T, dir string) []string {
 	t.Helper()
 	list, err := os.ReadDir(dir)
@@ -334,22 +327,6 @@ func readFile(t *testing.T, path string) []byte {
 		t.Fatal(err)
 	}
 	return data
-}
-
-// readExpect reads expectFile: the verdict, sorted, and in lines "says <text>" what a message or fix
-// must hold.
-func readExpect(t *testing.T, path string) (verdict, says []string) {
-	t.Helper()
-	for line := range strings.Lines(string(readFile(t, path))) {
-		line = strings.TrimSpace(line)
-		if text, ok := strings.CutPrefix(line, "says "); ok {
-			says = append(says, text)
-		} else {
-			verdict = append(verdict, line)
-		}
-	}
-	slices.Sort(verdict)
-	return verdict, says
 }
 
 func marshal(t *testing.T, value any) string {

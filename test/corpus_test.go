@@ -17,19 +17,19 @@ import (
 
 const corpusDir = "corpus"
 
-// What a check of the corpus finds: in corpusAudit what default settings leave to audits, in corpusWant all else.
+// The findings expected in the corpus, with default settings, one a line. Both files are written by hand, so that
+// -update cannot accept a wrong finding.
 const (
-	corpusWant  = "want.txt"
-	corpusAudit = "want-audit.txt"
+	corpusWant  = "want.txt"       // the findings above mode audit
+	corpusAudit = "want-audit.txt" // the findings in mode audit
 )
 
-// TestCorpus judges the corpus as one directory. Its corpusWant and corpusAudit are written by hand, so that no program
-// can declare itself right.
+// TestCorpus checks the corpus as one directory.
 func TestCorpus(t *testing.T) {
 	t.Parallel()
 	stdout, stderr, code := runBinary(t, corpusDir, "check", "-q", "-o", "json", ".")
 	if len(stderr) > 0 || code != 1 {
-		t.Errorf("check exits with %d, want 1, and says:\n%s", code, stderr)
+		t.Errorf("check exits with %d, want 1, and writes to stderr:\n%s", code, stderr)
 	}
 	var r report
 	if err := json.Unmarshal(stdout, &r); err != nil {
@@ -58,8 +58,8 @@ func TestCorpus(t *testing.T) {
 	}
 }
 
-// TestCorpusReadme holds the table of README.md against the files: each has its row, with the reason
-// for what is expected of it.
+// TestCorpusReadme checks that the table of README.md has one row for each file; the row gives the reason for the
+// expected findings.
 func TestCorpusReadme(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile(filepath.Join(corpusDir, "README.md"))

@@ -25,8 +25,8 @@ import (
 	"github.com/sourceward/sourceward/webhook"
 )
 
-// testHandler posts the object of a case to both endpoints of the webhook, and holds the answers against
-// the decision about the same object as a webhook gets it: nobody tells it what the file wrote.
+// testHandler posts the object of a case to both endpoints of the webhook, and compares the responses with the decision
+// about the same object. Unlike the binary, the webhook does not know which fields the file sets.
 func testHandler(t *testing.T, c readyCase) {
 	t.Helper()
 	in := c.Input
@@ -41,11 +41,10 @@ func testHandler(t *testing.T, c readyCase) {
 
 		wantDenied, wantWarned := []string{}, []string{}
 		for _, f := range decision.Findings {
-			early := f.Rule == "local-on-cluster-ip" || f.Rule == "unknown-traffic-policy" ||
-				f.Rule == "misplaced-health-check-node-port"
+			rule, _ := policies.RuleByID(f.Rule)
 			switch {
 			case f.Exempt != nil, f.Mode == policies.Audit:
-			case endpoint == review.Mutate && f.Mode != policies.Mutate && !early:
+			case endpoint == review.Mutate && f.Mode != policies.Mutate && !rule.RefusedByServer:
 			case f.Mode == policies.Deny:
 				wantDenied = append(wantDenied, f.Rule)
 			default:
@@ -86,8 +85,8 @@ func testHandler(t *testing.T, c readyCase) {
 	}
 }
 
-// Where /mutate was not asked, or somebody undid what it did, /validate judges the object that is stored, and not the one that a repair
-// would have left.
+// TestValidateJudgesWhatIsStored checks that /validate judges the object that would be stored, not the one that /mutate
+// would have repaired: /mutate may not have been called, or a later webhook may have undone its patch.
 func TestValidateJudgesWhatIsStored(t *testing.T) {
 	t.Parallel()
 	c := readCase(t, filepath.Join(casesDir, "source-ip-needs-local", "border-house-rules-judge-what-is-stored"))
@@ -99,7 +98,8 @@ func TestValidateJudgesWhatIsStored(t *testing.T) {
 	in := *c.Case
 	repaired.Case = &in
 	var err error
-	if in.Input.Object, err = c.Input.Object.Patched([]policies.PatchOperation{{Op: "add", Path: "/spec/externalTrafficPolicy", Value: "Local"}}); err != nil {
+	makeLocal := []policies.PatchOperation{{Op: "add", Path: "/spec/externalTrafficPolicy", Value: "Local"}}
+	if in.Input.Object, err = c.Input.Object.Patched(makeLocal); err != nil {
 		t.Fatal(err)
 	}
 	got = answer(t, repaired, review.Validate)
@@ -108,7 +108,7 @@ func TestValidateJudgesWhatIsStored(t *testing.T) {
 	}
 }
 
-// answer is what an endpoint answers to the review that an API server would send.
+// answer returns the response of an endpoint to the AdmissionReview that an API server would send.
 func answer(t *testing.T, c readyCase, endpoint review.Endpoint) *admissionv1.AdmissionResponse {
 	t.Helper()
 	metrics, err := webhook.NewMetrics(prometheus.NewRegistry())
@@ -143,12 +143,12 @@ func answer(t *testing.T, c readyCase, endpoint review.Endpoint) *admissionv1.Ad
 	handler.ServeHTTP(recorder, post)
 	var answered admissionv1.AdmissionReview
 	if err := json.Unmarshal(recorder.Body.Bytes(), &answered); recorder.Code != http.StatusOK || err != nil {
-		t.Fatalf("%s answers %d %s (%v)", endpoint, recorder.Code, recorder.Body, err)
+		t.Fatalf("%s responds with %d %s (%v)", endpoint, recorder.Code, recorder.Body, err)
 	}
 	return answered.Response
 }
 
-// set is the case's policies, with the flag --provider as the policy that says the same.
+// set returns the policies of the case. A webhook has no flag --provider: a policy sets the same.
 func (c readyCase) set(t *testing.T) *bundle.Set {
 	t.Helper()
 	if c.Cluster.Provider == "" {
@@ -165,7 +165,7 @@ func (c readyCase) set(t *testing.T) *bundle.Set {
 	return set
 }
 
-// fakeNeighbours are those of a case.
+// fakeNeighbours gives the handler the neighbours of a case.
 type fakeNeighbours struct{ in policies.Input }
 
 func (fakeNeighbours) Ready() error                                           { return nil }
@@ -177,7 +177,7 @@ func (fakeNeighbours) Workload(policies.Ref) *policies.Workload { return nil }
 func (f fakeNeighbours) Cluster() policies.Cluster              { return f.in.Cluster }
 func (fakeNeighbours) Admitted(*policies.Object)                {}
 
-// fakePolicies are those of a case.
+// fakePolicies gives the handler the policies of a case.
 type fakePolicies struct{ set *bundle.Set }
 
 func (fakePolicies) Ready() error       { return nil }

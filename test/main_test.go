@@ -1,4 +1,5 @@
-// Package test holds the tests that run every door on the same cases. It has no code of its own.
+// Package test holds the tests that run the core, the webhook and the dry-run binary on the same cases, and those of
+// the documentation. It has no code that other packages use.
 package test
 
 import (
@@ -15,7 +16,7 @@ import (
 	"github.com/sourceward/sourceward/policies/suite"
 )
 
-var update = flag.Bool("update", false, "write what was decided into want.yaml and patched.yaml of the cases")
+var update = flag.Bool("update", false, "write the golden files of the cases and the generated parts of documentation")
 
 // sourceward is the dry-run binary, built by TestMain from the tree under test.
 var sourceward string
@@ -36,8 +37,8 @@ func TestMain(m *testing.M) {
 
 func build(dir string) (binary string, err error) {
 	const source = "../cmd/sourceward"
-	// Go reuses a test's result while the files that it read are the same. What the binary is built
-	// from is read by another process, so say that it counts.
+	// Go reuses the result of a test until a file changes that the test itself has opened. Another process reads what the
+	// binary is built from, so open it here too.
 	if _, err := os.ReadDir(source); err != nil {
 		return "", err
 	}
@@ -48,7 +49,7 @@ func build(dir string) (binary string, err error) {
 	return binary, nil
 }
 
-// runBinary runs the dry-run binary in a folder.
+// runBinary runs the dry-run binary in a folder, and returns its output and exit code.
 func runBinary(t testing.TB, dir string, args ...string) (stdout, stderr []byte, code int) {
 	t.Helper()
 	var out, problems bytes.Buffer
@@ -61,14 +62,14 @@ func runBinary(t testing.TB, dir string, args ...string) (stdout, stderr []byte,
 	return out.Bytes(), problems.Bytes(), cmd.ProcessState.ExitCode()
 }
 
-// report is what is read of the binary's JSON report.
+// report is the part of the binary's JSON report that the tests read.
 type report struct {
 	Findings []reported
 	Errors   []struct{ Message string }
 	Patches  []policies.Patch
 }
 
-// reported is a finding, and where it is.
+// reported is a finding with its object and file.
 type reported struct {
 	suite.WantFinding
 	Object struct{ Kind, Namespace, Name string }

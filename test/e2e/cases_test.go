@@ -23,7 +23,7 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// caseProbe is a policy that tells which state of a Namespace the webhook sees.
+// caseProbe is a policy whose warning shows which state of a Namespace the webhook sees.
 const (
 	caseProbeAnnotation = "e2e.example.com/case"
 	caseProbe           = `{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: e2e-probe}, spec: {
@@ -33,9 +33,9 @@ const (
     warn contains {"message": input.namespace.annotations["` + caseProbeAnnotation + `"]}'}]}}`
 )
 
-// TestCases takes every case of test/cases that has policies through the cluster: the policies are objects of the API
-// server, the neighbours are stored there, and kubectl applies the object. The findings and patches are those of the
-// dry-run binary on the same files.
+// TestCases runs every case of test/cases that has policies in a cluster: the policies and the neighbours are stored in
+// the API server, and kubectl applies the object. All findings and patches have to be those of the dry-run binary for
+// the same files, whether want.yaml holds them or not.
 func TestCases(t *testing.T) {
 	t.Parallel()
 	settings, err := filepath.Glob("../cases/*/*/settings.yaml")
@@ -60,9 +60,9 @@ func TestCases(t *testing.T) {
 		}
 		ran++
 	}
-	t.Logf("%d cases with policies, %d through the cluster; not these:\n%s", len(settings), ran, strings.Join(left, "\n"))
+	t.Logf("%d cases with policies, %d ran in the cluster; not these:\n%s", len(settings), ran, strings.Join(left, "\n"))
 	if ran < 2*len(left) {
-		t.Errorf("only %d of %d cases go through the cluster", ran, len(settings))
+		t.Errorf("only %d of %d cases ran in the cluster", ran, len(settings))
 	}
 }
 
@@ -70,17 +70,17 @@ func TestCases(t *testing.T) {
 type clusterCase struct {
 	dir    string
 	object parityObject
-	// namespaces are those of all objects.
+	// namespaces holds the Namespaces of all objects.
 	namespaces []parityObject
 	related    []parityObject
 	policies   []parityObject
 }
 
-// readClusterCase tells why a case is not one for this cluster, if it is not.
+// readClusterCase reads a case. why is the reason if the case cannot run in this cluster.
 func readClusterCase(t *testing.T, dir string) (c clusterCase, why string) {
 	t.Helper()
 	for _, file := range []struct{ name, why string }{
-		{"old.yaml", "it is an update"}, {"cluster.yaml", "it is about another cluster or time"},
+		{"old.yaml", "it is an update"}, {"cluster.yaml", "it needs another cluster or time"},
 	} {
 		if _, err := os.Stat(filepath.Join(dir, file.name)); err == nil {
 			return c, file.why
@@ -92,7 +92,7 @@ func readClusterCase(t *testing.T, dir string) (c clusterCase, why string) {
 		policies: documents(t, filepath.Join(dir, "settings.yaml")),
 	}
 	if c.object.unstructured().GetName() == "" {
-		return c, "it has no name, and kubectl apply wants one"
+		return c, "it has no name, which kubectl apply needs"
 	}
 	if c.object.ref().Namespace == "" {
 		return c, "it has no Namespace"
@@ -100,7 +100,7 @@ func readClusterCase(t *testing.T, dir string) (c clusterCase, why string) {
 	for _, object := range documents(t, filepath.Join(dir, "related.yaml")) {
 		switch object["kind"] {
 		case "Node":
-			return c, "it is about Nodes, and this cluster has none"
+			return c, "it needs Nodes, and this cluster has none"
 		case "Namespace":
 			c.namespaces = append(c.namespaces, object)
 		default:
@@ -119,7 +119,7 @@ func readClusterCase(t *testing.T, dir string) (c clusterCase, why string) {
 	return c, ""
 }
 
-// documents are the objects of a file; none if there is no such file.
+// documents returns the objects of a file; none if there is no such file.
 func documents(t *testing.T, file string) []parityObject {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -152,10 +152,10 @@ func text(t *testing.T, objects ...parityObject) string {
 	return b.String()
 }
 
-// caseRunner takes cases through one cluster, one after the other.
+// caseRunner runs cases in one cluster, one after the other.
 type caseRunner struct {
 	*parity
-	// namespaces is what each Namespace was made last, and described how often one was.
+	// namespaces holds the last manifest of each Namespace. described counts the changes of Namespaces.
 	namespaces map[string]parityObject
 	described  int
 }
@@ -168,7 +168,8 @@ func newCaseRunner(t *testing.T, p *parity) *caseRunner {
 	return r
 }
 
-// caseSamples are the metrics that count what the webhook knows, by kind; but for Namespaces, which stay.
+// caseSamples returns the metrics that count the objects in the caches of the webhook, by kind, except Namespaces,
+// which are never deleted.
 func caseSamples() map[schema.GroupKind]string {
 	samples := map[schema.GroupKind]string{
 		{Group: v1alpha1.GroupVersion.Group, Kind: "SourceIPPolicy"}: `sourceward_policies{state="ready"}`,
@@ -190,7 +191,7 @@ func caseSamples() map[schema.GroupKind]string {
 	return samples
 }
 
-// wait waits until the webhook knows these objects, as far as it caches their kinds, and no other.
+// wait waits until the caches of the webhook hold exactly these objects, ignoring kinds that it does not cache.
 func (r *caseRunner) wait(t *testing.T, objects []parityObject) {
 	t.Helper()
 	samples := caseSamples()
@@ -205,7 +206,7 @@ func (r *caseRunner) wait(t *testing.T, objects []parityObject) {
 			want[sample]++
 		}
 	}
-	r.eventually(t, "the webhook knows what there is", func() (bool, string) {
+	r.eventually(t, "the webhook has the objects in its caches", func() (bool, string) {
 		metrics, err := r.Replicas[0].Metrics(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -216,7 +217,7 @@ func (r *caseRunner) wait(t *testing.T, objects []parityObject) {
 	})
 }
 
-// run takes a case through the cluster. It tells why it could not, if the API server itself does not take what is around the object.
+// run runs a case in the cluster. why is the reason if it cannot, because the API server itself refuses an object.
 func (r *caseRunner) run(t *testing.T, c clusterCase) (why string) {
 	for _, namespace := range c.namespaces {
 		r.describe(t, namespace)
@@ -231,18 +232,18 @@ func (r *caseRunner) run(t *testing.T, c clusterCase) (why string) {
 		}
 		return nil
 	}
-	// Each in a deferred call of its own: where one fails the test, the others still make way for the next case. What the webhook
-	// has not seen come is waited for, or it would come and go while the next case runs.
+	// Each call is deferred separately: if one fails the test, the others still clean up for the next case. An object that
+	// has not reached the webhook yet is waited for, or it would appear and disappear while the next case runs.
 	defer r.wait(t, nil)
 	defer func() { r.remove(t, created) }()
 	defer func() { r.wait(t, created) }()
 
-	// What is around the object is stored as it is, so as in the file.
+	// The neighbours are stored unchanged, as the files have them.
 	r.silent.Store(true)
 	err := create(c.related)
 	r.silent.Store(false)
 	if err != nil {
-		return "the API server refuses what is around it: " + err.Error()
+		return "the API server refuses a neighbour: " + err.Error()
 	}
 	if err := create(c.policies); err != nil {
 		t.Fatal(err)
@@ -263,7 +264,7 @@ func (r *caseRunner) run(t *testing.T, c clusterCase) (why string) {
 		t.Fatal(err)
 	}
 	if strings.Contains(kubectl.stderr, "is invalid: spec.") && !comparison.refusedByServer() {
-		return "a policy turns off the rule that says why the API server refuses it"
+		return "the API server refuses it, and a policy turns off the rule that would say why"
 	}
 	for _, problem := range comparison.problems(kubectl) {
 		t.Error(problem)
@@ -281,7 +282,7 @@ func (r *caseRunner) remove(t *testing.T, objects []parityObject) {
 	}
 }
 
-// describe makes a Namespace what it is in a case, if it is not, and waits until the webhook sees it.
+// describe gives a Namespace the labels and annotations that it has in a case, and waits until the webhook sees them.
 func (r *caseRunner) describe(t *testing.T, namespace parityObject) {
 	t.Helper()
 	name := namespace.ref().Name
@@ -304,7 +305,7 @@ func (r *caseRunner) describe(t *testing.T, namespace parityObject) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Pods are refused without it, and there are no controllers to make it.
+	// Pods are refused without it, and no controller runs that would create it.
 	account := parityObject{
 		"apiVersion": "v1",
 		"kind":       "ServiceAccount",
@@ -321,11 +322,11 @@ func (r *caseRunner) describe(t *testing.T, namespace parityObject) {
 		if err := r.objects.Create(t.Context(), probe.unstructured(), client.DryRunAll); err != nil {
 			return false, err.Error()
 		}
-		var told []string
+		var warned []string
 		for _, answer := range r.take(probe.ref().String()) {
-			told = append(told, answer.response.Warnings...)
+			warned = append(warned, answer.response.Warnings...)
 		}
-		return slices.Contains(told, "e2e-probe: "+mark), fmt.Sprintf("%q", told)
+		return slices.Contains(warned, "e2e-probe: "+mark), fmt.Sprintf("%q", warned)
 	})
 	r.namespaces[name] = namespace
 }

@@ -29,14 +29,14 @@ import (
 	"github.com/sourceward/sourceward/webhook"
 )
 
-// The names in config/.
+// The names that config/ uses.
 const (
 	caNamespace, caSecret = "sourceward-system", "sourceward-ca"
 	caConfiguration       = "sourceward"
 )
 
-// TestCertificates rotates the CA beneath two replicas. Conflicts between their writes, ownership of fields, watches by name
-// under RBAC by name, and the authority's own way with a Secret are only on a real API server what they are.
+// TestCertificates rotates the CA while two replicas run. Only a real API server has conflicts between their writes,
+// ownership of fields, watches by name under RBAC by name, and Secrets as the authority of cert-manager uses them.
 func TestCertificates(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, cluster.Options{})
@@ -47,7 +47,7 @@ func TestCertificates(t *testing.T) {
 	e := &certificatesTest{cluster: c, client: client}
 	e.kubectl(t, "", "create", "namespace", caNamespace)
 	e.kubectl(t, "", "apply", "-k", "../../config/rbac")
-	// The replicas may do what config/rbac lets them, and nothing else.
+	// The replicas have the permissions of config/rbac only.
 	path, err := c.UserKubeconfig("system:serviceaccount:" + caNamespace + ":sourceward-webhook")
 	if err != nil {
 		t.Fatal(err)
@@ -69,16 +69,16 @@ func TestCertificates(t *testing.T) {
 
 	started := time.Now()
 	e.eventually(t, "replicas are ready while there is no configuration", e.ready)
-	t.Logf("a new CA and a leaf of it in both replicas %s after the start", time.Since(started))
+	t.Logf("both replicas have a leaf of the new CA %s after the start", time.Since(started))
 	started = time.Now()
 	e.install(t, caConfiguration, "a", "b")
 	e.eventually(t, "every webhook trusts both replicas", e.trusted(t))
 	t.Logf("announced %s after the installation", time.Since(started))
 	if bundles := e.bundles(t); !allEqual(bundles) || len(parse(t, bundles[0])) != 1 {
-		t.Errorf("%d bundles are not all the same CA: %q", len(bundles), bundles)
+		t.Errorf("the %d bundles do not all hold the same CA: %q", len(bundles), bundles)
 	}
 
-	t.Run("a client that lags by two seconds can call through every rotation", func(t *testing.T) {
+	t.Run("a client that lags by two seconds can call the replicas during every rotation", func(t *testing.T) {
 		stop := e.watch(t)
 		deleted := func() error {
 			return client.CoreV1().Secrets(caNamespace).Delete(t.Context(), caSecret, metav1.DeleteOptions{})
@@ -90,9 +90,9 @@ func TestCertificates(t *testing.T) {
 			return err
 		}
 		for name, changes := range map[string][]func() error{
-			"the Secret is deleted":                            {deleted},
-			"the Secret is deleted, and at once emptied":       {deleted, emptied},
-			"the Secret is emptied, and at once deleted twice": {emptied, deleted, deleted},
+			"the Secret is deleted":                     {deleted},
+			"the Secret is deleted, then emptied":       {deleted, emptied},
+			"the Secret is emptied, then deleted twice": {emptied, deleted, deleted},
 		} {
 			former := e.serials()
 			started := time.Now()
@@ -103,7 +103,7 @@ func TestCertificates(t *testing.T) {
 				}
 				e.eventually(t, "there is a new CA", func() error {
 					if now := e.ca(t); now == "" || now == ca {
-						return errors.New("there is none")
+						return errors.New("there is no new CA")
 					}
 					return nil
 				})
@@ -131,17 +131,17 @@ func TestCertificates(t *testing.T) {
 		stop()
 		bundles := e.bundles(t)
 		if !allEqual(bundles) || len(parse(t, bundles[0])) != 7 {
-			t.Errorf("the bundles are not all the same seven CAs: %q", bundles)
+			t.Errorf("the bundles do not all hold the same seven CAs: %q", bundles)
 		}
 	})
 
-	t.Run("a configuration that is replaced or comes back is told the CA", func(t *testing.T) {
+	t.Run("a configuration that is replaced or installed again gets the CA", func(t *testing.T) {
 		for name, change := range map[string]func(){
 			"deleted and installed again": func() {
 				e.kubectl(t, "", "delete", "mutatingwebhookconfiguration,validatingwebhookconfiguration", caConfiguration)
 				e.install(t, caConfiguration, "a", "b")
 			},
-			"replaced, caBundle and all":  func() { e.kubectl(t, manifests(caConfiguration, "a"), "replace", "-f", "-") },
+			"replaced without caBundle":   func() { e.kubectl(t, manifests(caConfiguration, "a"), "replace", "-f", "-") },
 			"applied with one more entry": func() { e.install(t, caConfiguration, "a", "b", "c") },
 			"garbage in caBundle": func() {
 				e.kubectl(t, "", "patch", "mutatingwebhookconfiguration", caConfiguration, "--type=json", "-p",
@@ -155,7 +155,7 @@ func TestCertificates(t *testing.T) {
 		}
 	})
 
-	t.Run("somebody who applies on the server can take an entry out", func(t *testing.T) {
+	t.Run("a client that uses server-side apply can remove an entry", func(t *testing.T) {
 		e.kubectl(t, "", "delete", "mutatingwebhookconfiguration,validatingwebhookconfiguration", caConfiguration)
 		for _, names := range [][]string{{"a", "b"}, {"a"}, {"a", "c"}} {
 			e.kubectl(t, manifests(caConfiguration, names...), "apply", "--server-side", "-f", "-")
@@ -177,24 +177,25 @@ func TestCertificates(t *testing.T) {
 			if fields.Manager != "sourceward-ca" {
 				continue
 			}
-			want := `{"f:webhooks":{"k:{\"name\":\"a.sourceward.dev\"}":{"f:clientConfig":{"f:caBundle":{}}},"k:{\"name\":\"c.sourceward.dev\"}":{"f:clientConfig":{"f:caBundle":{}}}}}`
+			want := `{"f:webhooks":{"k:{\"name\":\"a.sourceward.dev\"}":{"f:clientConfig":{"f:caBundle":{}}},` +
+				`"k:{\"name\":\"c.sourceward.dev\"}":{"f:clientConfig":{"f:caBundle":{}}}}}`
 			if diff := cmp.Diff(want, fields.FieldsV1.GetRawString()); diff != "" {
-				t.Errorf("fields of ours mismatch (-want +got):\n%s", diff)
+				t.Errorf("fields that we own mismatch (-want +got):\n%s", diff)
 			}
 			return
 		}
-		t.Error("we own nothing")
+		t.Error("we own no field")
 	})
 }
 
-// certificatesTest is a cluster and the replicas beside it.
+// certificatesTest is a cluster with replicas that manage the certificates of its webhooks.
 type certificatesTest struct {
 	cluster  *cluster.Cluster
 	client   kubernetes.Interface
 	replicas []*certificateReplica
 }
 
-// certificateReplica serves on a port of its own.
+// certificateReplica serves TLS with a self-managed certificate.
 type certificateReplica struct {
 	certificate *webhook.SelfManaged
 	address     string
@@ -208,7 +209,7 @@ func startReplica(t *testing.T, s *webhook.SelfManaged) *certificateReplica {
 	}
 	server := &http.Server{
 		Handler:  http.NotFoundHandler(),
-		ErrorLog: log.New(io.Discard, "", 0), // clients tell what fails
+		ErrorLog: log.New(io.Discard, "", 0), // the clients report what fails
 	}
 	served := make(chan error, 1)
 	go func() {
@@ -232,7 +233,7 @@ func startReplica(t *testing.T, s *webhook.SelfManaged) *certificateReplica {
 	return &certificateReplica{certificate: s, address: listener.Addr().String()}
 }
 
-// call makes a handshake as an API server that trusts these CAs.
+// call makes a TLS handshake as an API server that trusts these CAs.
 func (r *certificateReplica) call(cas *x509.CertPool) error {
 	connection, err := tls.Dial("tcp", r.address, &tls.Config{RootCAs: cas, ServerName: "localhost"})
 	if err != nil {
@@ -259,7 +260,8 @@ func manifests(name string, webhooks ...string) string {
 		for _, w := range webhooks {
 			fmt.Fprintf(
 				&b,
-				"- {name: %s.sourceward.dev, clientConfig: {url: 'https://localhost:9443/'}, sideEffects: None, admissionReviewVersions: [v1], failurePolicy: Ignore}\n",
+				"- {name: %s.sourceward.dev, clientConfig: {url: 'https://localhost:9443/'}, sideEffects: None, "+
+					"admissionReviewVersions: [v1], failurePolicy: Ignore}\n",
 				w,
 			)
 		}
@@ -267,7 +269,7 @@ func manifests(name string, webhooks ...string) string {
 	return b.String()
 }
 
-// kubectl runs kubectl and wants it to succeed.
+// kubectl runs kubectl, and fails the test if kubectl fails.
 func (e *certificatesTest) kubectl(t *testing.T, stdin string, args ...string) {
 	t.Helper()
 	cmd := e.cluster.Kubectl(t.Context(), args...)
@@ -277,7 +279,7 @@ func (e *certificatesTest) kubectl(t *testing.T, stdin string, args ...string) {
 	}
 }
 
-// eventually polls until there is no error.
+// eventually polls until ask returns no error.
 func (e *certificatesTest) eventually(t *testing.T, what string, ask func() error) {
 	t.Helper()
 	var last error
@@ -304,7 +306,7 @@ func (e *certificatesTest) ready() error {
 	return errors.Join(errs...)
 }
 
-// serials are those of the leaves that are served.
+// serials returns the serial numbers of the leaves that the replicas serve.
 func (e *certificatesTest) serials() []string {
 	var serials []string
 	for _, r := range e.replicas {
@@ -315,7 +317,7 @@ func (e *certificatesTest) serials() []string {
 	return serials
 }
 
-// ca is the CA in the Secret; empty if there is none.
+// ca returns the CA in the Secret, or "" if there is none.
 func (e *certificatesTest) ca(t *testing.T) string {
 	t.Helper()
 	secret, err := e.client.CoreV1().Secrets(caNamespace).Get(t.Context(), caSecret, metav1.GetOptions{})
@@ -325,7 +327,7 @@ func (e *certificatesTest) ca(t *testing.T) string {
 	return string(secret.Data["tls.crt"])
 }
 
-// bundles are caBundle of all webhooks of both configurations, as far as these exist.
+// bundles returns the caBundle of each webhook of both configurations, if they exist.
 func (e *certificatesTest) bundles(t *testing.T) []string {
 	t.Helper()
 	var bundles []string
@@ -350,7 +352,8 @@ func (e *certificatesTest) bundles(t *testing.T) []string {
 	return bundles
 }
 
-// trusted is nil if a client that knows any one of the bundles can call both replicas, and they are ready.
+// trusted returns a function that returns nil if a client with any one of the bundles can call both replicas, and they
+// are ready.
 func (e *certificatesTest) trusted(t *testing.T) func() error {
 	return func() error {
 		errs := []error{e.ready()}
@@ -367,8 +370,8 @@ func (e *certificatesTest) trusted(t *testing.T) func() error {
 	}
 }
 
-// watch calls both replicas every 20 ms as a client of each webhook that knows what the configurations said two seconds ago,
-// until stop, or the end of the test. It fails if a call fails.
+// watch calls both replicas every 20 ms, with the caBundle that each webhook had two seconds ago, until stop is called
+// or the test ends. It fails the test if a call fails.
 func (e *certificatesTest) watch(t *testing.T) (stop func()) {
 	t.Helper()
 	const lag, period = 2 * time.Second, 20 * time.Millisecond
@@ -379,7 +382,7 @@ func (e *certificatesTest) watch(t *testing.T) (stop func()) {
 			at      time.Time
 			bundles []string
 		}
-		var views []view // the oldest first
+		var views []view // oldest first
 		calls := 0
 		var failed []error
 		wait.UntilWithContext(ctx, func(context.Context) {

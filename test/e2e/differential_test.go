@@ -37,9 +37,8 @@ import (
 
 const (
 	differentialSeed = 20261121
-	// differentialCreated and differentialUpdated are how many Services are created, and how many updates of
-	// Services are made, on each version. Each of those that are updated is updated differentialChain times, so
-	// that an update also meets what another one left.
+	// differentialCreated and differentialUpdated are the numbers of creations and of updates on each version. A Service
+	// that is updated is updated differentialChain times, so that an update also meets the result of another one.
 	differentialCreated   = 2_000
 	differentialUpdated   = 2_000
 	differentialChain     = 4
@@ -47,10 +46,10 @@ const (
 	differentialNamespace = "differential"
 )
 
-// TestDifferential holds Decide against the API server itself. Nothing of ours is in the way of the requests:
-// a recorder that allows everything keeps what a webhook would have been asked, and Decide is asked that.
-// Where the API server then answers 422 for the traffic policy or the health check node port, Decide denies for
-// the same field; where it accepts, Decide does not deny.
+// TestDifferential compares Decide with the API server itself. Sourceward is not installed: a recorder that allows
+// everything records the request that a webhook would receive, and Decide judges that request. If the API server
+// responds 422 for the traffic policy or the health check node port, Decide denies for the same field; if it accepts
+// the request, Decide does not deny.
 func TestDifferential(t *testing.T) {
 	t.Parallel()
 	for _, version := range cluster.Versions() {
@@ -85,7 +84,7 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
-// differentialTally counts answers.
+// differentialTally counts responses.
 type differentialTally struct {
 	all, accepted, dryRun, trafficPolicy, healthCheckNodePort, otherField, otherCode, disagreements int
 }
@@ -127,44 +126,46 @@ func (d differentialTally) String() string {
 	)
 }
 
-// wantAll wants that a tally is large enough to have found something: much of every answer, and little of those
-// that tell nothing.
+// wantAll checks that a tally is large enough to prove something: many of each kind of response, and few that cannot be
+// compared.
 func (d differentialTally) wantAll(t *testing.T, what string, atLeast int) {
 	t.Helper()
 	if d.all < atLeast {
 		t.Errorf("%d %s, want at least %d", d.all, what, atLeast)
 	}
 	for name, n := range map[string]int{
-		"accepted": d.accepted, "422 for the traffic policy": d.trafficPolicy, "422 for the health check node port": d.healthCheckNodePort,
+		"accepted":                           d.accepted,
+		"422 for the traffic policy":         d.trafficPolicy,
+		"422 for the health check node port": d.healthCheckNodePort,
 	} {
 		if n < d.all/10 {
 			t.Errorf("%s: %s %d of %d times, want at least a tenth", what, name, n, d.all)
 		}
 	}
 	if d.otherCode > d.all/20 {
-		t.Errorf("%s: %d of %d answers are not compared, want at most a twentieth", what, d.otherCode, d.all)
+		t.Errorf("%s: %d of %d responses are not compared, want at most a twentieth", what, d.otherCode, d.all)
 	}
 }
 
-// differentialFields are the fields that the compared rules stand for, as the API server writes them.
+// differentialFields are the fields that the compared rules check, as the API server names them.
 var differentialFields = []string{"spec.externalTrafficPolicy", "spec.healthCheckNodePort"}
 
-// differentialResult is one request: what the API server answered, and what Decide says of what it was asked.
+// differentialResult is one request, with the response of the API server and the decision of Decide.
 type differentialResult struct {
 	name      string
 	operation admissionv1.Operation
 	dryRun    bool
-	// object and old are what a webhook gets.
+	// object and old are the objects that a webhook receives.
 	object, old string
-	// code is the status of the answer, fields are those that it is about, message is why.
+	// code, fields and message are the status code, the fields and the reason of the response.
 	code    int32
 	fields  []string
 	message string
-	// denied are the fields for which Decide denies.
+	// denied holds the fields for which Decide denies.
 	denied []string
 }
 
-// refused are those of differentialFields that the API server answers 422 for.
+// refused returns the differentialFields for which the API server responds 422.
 func (r differentialResult) refused() []string {
 	if r.code != http.StatusUnprocessableEntity {
 		return nil
@@ -175,18 +176,20 @@ func (r differentialResult) refused() []string {
 	)
 }
 
-// disagreement is empty if the two agree, or if the answer tells nothing about the two fields, as one about a port
-// that is taken. A 422 for other fields tells that these two are right: the API server lists all that is wrong.
+// disagreement describes how the API server and Decide differ. It is empty if they agree, or if the response says
+// nothing about the two fields, such as one about a port that is taken. A 422 for other fields means that these two are
+// valid, since the API server lists all invalid fields.
 func (r differentialResult) disagreement() string {
 	refused := r.refused()
 	compared := r.code == http.StatusOK || r.code == http.StatusUnprocessableEntity
 	if !compared || slices.Equal(refused, r.denied) {
 		return ""
 	}
-	return fmt.Sprintf("the API server answers %d for %q (%s), Decide denies for %q", r.code, refused, r.message, r.denied)
+	return fmt.Sprintf("the API server responds %d for %q (%s), Decide denies for %q",
+		r.code, refused, r.message, r.denied)
 }
 
-// differential asks an API server on which nothing of ours is installed.
+// differential sends requests to an API server without Sourceward.
 type differential struct {
 	version  policies.Version
 	services dynamic.ResourceInterface
@@ -225,7 +228,7 @@ func newDifferential(t *testing.T, version cluster.Version) *differential {
 	return d
 }
 
-// record puts the recorder in front of the Services, and returns when the API server asks it.
+// record registers the recorder for Services, and returns once the API server calls it.
 func (d *differential) record(t *testing.T, client kubernetes.Interface) {
 	t.Helper()
 	d.recorder = &admissionRecorder{last: map[string]*admissionv1.AdmissionRequest{}}
@@ -240,7 +243,9 @@ func (d *differential) record(t *testing.T, client kubernetes.Interface) {
 				CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
 			},
 			Rules: []admissionregistrationv1.RuleWithOperations{{
-				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
+				Operations: []admissionregistrationv1.OperationType{
+					admissionregistrationv1.Create, admissionregistrationv1.Update,
+				},
 				Rule: admissionregistrationv1.Rule{
 					APIGroups:   []string{""},
 					APIVersions: []string{"v1"},
@@ -250,7 +255,7 @@ func (d *differential) record(t *testing.T, client kubernetes.Interface) {
 			NamespaceSelector: &metav1.LabelSelector{
 				MatchLabels: map[string]string{corev1.LabelMetadataName: differentialNamespace},
 			},
-			FailurePolicy:           new(admissionregistrationv1.Fail), // what is not recorded is not compared
+			FailurePolicy:           new(admissionregistrationv1.Fail), // a request that is not recorded must not pass
 			SideEffects:             new(admissionregistrationv1.SideEffectClassNone),
 			AdmissionReviewVersions: []string{"v1"},
 		}},
@@ -275,12 +280,12 @@ func (d *differential) record(t *testing.T, client kubernetes.Interface) {
 		},
 	)
 	if err != nil {
-		t.Fatalf("wait for the API server to ask the recorder: %v (%v)", err, last)
+		t.Fatalf("wait for the API server to call the recorder: %v (%v)", err, last)
 	}
 }
 
-// run makes all requests. Each Service has random numbers of its own, so that what is asked does not depend on
-// who of the clients was first, and the results are in an order of their own too.
+// run sends all requests. Each Service has its own random numbers, so that the requests do not depend on the order of
+// the clients. The results are in the order of the Services.
 func (d *differential) run(t *testing.T) []differentialResult {
 	t.Helper()
 	results := make([][]differentialResult, differentialCreated+differentialUpdated/differentialChain)
@@ -307,18 +312,18 @@ func (d *differential) run(t *testing.T) []differentialResult {
 	return slices.Concat(results...)
 }
 
-// differentialSequence is what happens to one Service.
+// differentialSequence sends the requests about one Service.
 type differentialSequence struct {
 	*differential
 	*serviceGenerator
 	name string
-	// written is the spec as somebody keeps it in a file, and stored what the API server has; nil if it has none.
+	// written is the spec as an author would have it in a file. stored is the stored object; nil if there is none.
 	written map[string]any
 	stored  *unstructured.Unstructured
 	results []differentialResult
 }
 
-// created creates the Service: one that is valid, or whatever comes.
+// created creates the Service, a valid one or any.
 func (s *differentialSequence) created(ctx context.Context, valid bool) error {
 	if valid {
 		s.written = s.valid()
@@ -330,13 +335,13 @@ func (s *differentialSequence) created(ctx context.Context, valid bool) error {
 		return s.services.Create(ctx, differentialService(s.name, s.written), metav1.CreateOptions{DryRun: dryRun})
 	})
 	if err == nil && valid && s.stored == nil {
-		return fmt.Errorf("the API server refuses a Service that is meant to be valid: %+v", s.results)
+		return fmt.Errorf("the API server refuses a Service that should be valid: %+v", s.results)
 	}
 	return err
 }
 
-// updated updates it, time and again. The file is changed with it, unless the change is made by a patch; what
-// was refused, or only a dry run, is not kept.
+// updated updates the Service differentialChain times. An accepted update changes the file too, unless it is a patch or
+// a dry run.
 func (s *differentialSequence) updated(ctx context.Context) error {
 	var before map[string]any
 	for range differentialChain {
@@ -359,7 +364,7 @@ func (s *differentialSequence) updated(ctx context.Context) error {
 			request = func(dryRun []string) (*unstructured.Unstructured, error) {
 				return s.services.Patch(ctx, s.name, types.MergePatchType, mergePatch, metav1.PatchOptions{DryRun: dryRun})
 			}
-		case way < 7: // kubectl edit, or a client that writes back what it has read
+		case way < 7: // kubectl edit, or a client that writes back what it read
 			stored, _, err := unstructured.NestedMap(s.stored.Object, "spec")
 			if err != nil {
 				return err
@@ -367,7 +372,7 @@ func (s *differentialSequence) updated(ctx context.Context) error {
 			replace(stored)
 		case way < 9 || before == nil: // the file, without what the API server allocated
 			replace(s.written)
-		default: // the last file once more, which may have been accepted only since something had not changed
+		default: // the last file again, which may have been accepted only because a field had not changed
 			edits = nil
 			replace(before)
 		}
@@ -389,8 +394,8 @@ func (s *differentialSequence) deleted(ctx context.Context) error {
 	return s.services.Delete(ctx, s.name, metav1.DeleteOptions{})
 }
 
-// ask makes one request and asks Decide about what was recorded of it. The error is non-nil when there was no
-// answer, nothing was recorded, or Decide could not be asked.
+// ask sends one request, and calls Decide for the recorded review. The error is non-nil if there was no response,
+// nothing was recorded, or Decide could not judge it.
 func (s *differentialSequence) ask(ctx context.Context, operation admissionv1.Operation, dryRun bool,
 	request func(dryRun []string) (*unstructured.Unstructured, error),
 ) (accepted bool, err error) {
@@ -416,7 +421,7 @@ func (s *differentialSequence) ask(ctx context.Context, operation admissionv1.Op
 	}
 	asked, ok := s.recorder.take(s.name)
 	if !ok {
-		return false, fmt.Errorf("%s was not recorded, and answered %d %s", operation, result.code, result.message)
+		return false, fmt.Errorf("%s was not recorded; the response is %d %s", operation, result.code, result.message)
 	}
 	result.object, result.old = string(asked.Object.Raw), string(asked.OldObject.Raw)
 	if asked.Operation != operation || *asked.DryRun != dryRun {
@@ -429,7 +434,7 @@ func (s *differentialSequence) ask(ctx context.Context, operation admissionv1.Op
 	return result.code == http.StatusOK, nil
 }
 
-// decide returns the fields for which Decide denies, as the API server writes them.
+// decide returns the fields for which Decide denies, as the API server names them.
 func (d *differential) decide(ctx context.Context, request *admissionv1.AdmissionRequest) ([]string, error) {
 	in, err := review.Read(request)
 	if err != nil {
@@ -451,15 +456,15 @@ func (d *differential) decide(ctx context.Context, request *admissionv1.Admissio
 	return denied, nil
 }
 
-// noRego says nothing: what Rego denies, it denies for reasons of its own, of which the API server knows nothing.
+// noRego implements policies.Rules without reasons: denials by Rego have reasons that the API server does not know.
 type noRego struct{}
 
 func (noRego) Evaluate(context.Context, policies.Document, []policies.AppliedPolicy) []policies.Answer {
 	return nil
 }
 
-// admissionRecorder is an admission server that allows everything, and keeps the last request about each object.
-// An API server asks again where it finds that it has read an old object from its cache.
+// admissionRecorder is an admission server that allows everything, and keeps the last request about each object. An API
+// server calls again if it finds that its cache had an old object.
 type admissionRecorder struct {
 	mu   sync.Mutex
 	last map[string]*admissionv1.AdmissionRequest
@@ -469,7 +474,7 @@ type admissionRecorder struct {
 func (r *admissionRecorder) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	var asked admissionv1.AdmissionReview
 	if err := json.NewDecoder(request.Body).Decode(&asked); err != nil || asked.Request == nil {
-		http.Error(w, fmt.Sprint("no AdmissionReview: ", err), http.StatusBadRequest)
+		http.Error(w, fmt.Sprint("not an AdmissionReview: ", err), http.StatusBadRequest)
 		return
 	}
 	r.mu.Lock()
@@ -477,10 +482,10 @@ func (r *admissionRecorder) ServeHTTP(w http.ResponseWriter, request *http.Reque
 	r.mu.Unlock()
 	asked.Response = &admissionv1.AdmissionResponse{UID: asked.Request.UID, Allowed: true}
 	asked.Request = nil
-	_ = json.NewEncoder(w).Encode(asked) // were it lost, the request would fail
+	_ = json.NewEncoder(w).Encode(asked) // without the response the request fails
 }
 
-// take returns the last request about an object, once.
+// take returns the last request about an object, and forgets it.
 func (r *admissionRecorder) take(name string) (*admissionv1.AdmissionRequest, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -495,7 +500,7 @@ func differentialService(name string, spec map[string]any) *unstructured.Unstruc
 	}}
 }
 
-// editedSpec is a spec after a merge patch of its members.
+// editedSpec returns a spec with a merge patch applied to its fields.
 func editedSpec(spec, edits map[string]any) map[string]any {
 	spec = maps.Clone(spec)
 	for key, value := range edits {
@@ -508,12 +513,12 @@ func editedSpec(spec, edits map[string]any) map[string]any {
 	return spec
 }
 
-// serviceGenerator makes the specs of Services, and changes of them, in JSON types: what is absent, null, empty or
-// 0 is not the same to everybody.
+// serviceGenerator generates specs of Services and changes of them, in JSON types: absent, null, empty and 0 can
+// differ.
 type serviceGenerator struct {
 	*rand.Rand
-	// port is a node port that no other Service asks for at the same time. The API server leaves the first 128 of its
-	// range to those who ask (kubernetes v1.37.1, pkg/registry/core/service/portallocator: calculateRangeOffset).
+	// port is a node port that no other Service requests at the same time. The API server reserves the first 128 ports of
+	// its range for requests (kubernetes v1.37.1, pkg/registry/core/service/portallocator: calculateRangeOffset).
 	port int64
 }
 
@@ -524,12 +529,12 @@ func newServiceGenerator(seed uint64, i int) *serviceGenerator {
 
 func (g *serviceGenerator) percent(n int) bool { return g.IntN(100) < n }
 
-// dryRun tells whether a request is a dry run, which is answered without the port being asked for.
+// dryRun decides whether a request is a dry run, for which the API server does not allocate the port.
 func (g *serviceGenerator) dryRun() bool { return g.percent(20) }
 
 func oneOf[T any](g *rand.Rand, from ...T) T { return from[g.IntN(len(from))] }
 
-// any is a spec of which the two fields may be anything, and the others are mostly right.
+// any returns a spec in which the two fields have any value, and the other fields are mostly valid.
 func (g *serviceGenerator) any() map[string]any {
 	spec := g.of(
 		oneOf(g.Rand, "", "ClusterIP", "NodePort", "LoadBalancer", "LoadBalancer", "LoadBalancer", "ExternalName"),
@@ -549,7 +554,7 @@ func (g *serviceGenerator) any() map[string]any {
 	return spec
 }
 
-// valid is a spec that every API server accepts.
+// valid returns a spec that every API server accepts.
 func (g *serviceGenerator) valid() map[string]any {
 	spec := g.of(
 		oneOf(g.Rand, "", "ClusterIP", "NodePort", "LoadBalancer", "LoadBalancer", "LoadBalancer", "ExternalName"),
@@ -565,7 +570,7 @@ func (g *serviceGenerator) valid() map[string]any {
 	return spec
 }
 
-// of is a valid spec of a type, without the two fields.
+// of returns a valid spec of a type, without the two fields.
 func (g *serviceGenerator) of(serviceType string) map[string]any {
 	port := map[string]any{"name": "web", "port": int64(80)}
 	spec := map[string]any{"ports": []any{port}}
@@ -612,7 +617,7 @@ func (g *serviceGenerator) externalIPs() []any {
 	return oneOf(g.Rand, []any{"192.0.2.1"}, []any{"192.0.2.1", "198.51.100.7"})
 }
 
-// absentField stands for a field that is not written, where nil is one that is written as null.
+// absentField stands for a field that is not written; nil stands for null.
 type absentField struct{}
 
 var absent any = absentField{}
@@ -642,14 +647,15 @@ func (g *serviceGenerator) trafficPolicy() any {
 	)
 }
 
-// healthCheckNodePort is absent, one that can be had, another one, out of the range of node ports, or no port.
+// healthCheckNodePort returns absent, a free node port, another port, one outside the range of node ports, or an
+// invalid number.
 func (g *serviceGenerator) healthCheckNodePort() any {
 	return oneOf[any](g.Rand, absent, absent, absent, absent, absent, nil, int64(0), g.port, g.port, g.port, g.port+1,
 		oneOf(g.Rand, int64(80), 65_535, 65_536, 70_000, -1, -2_147_483_648, 2_147_483_647))
 }
 
-// edits is a merge patch of the spec of a stored Service: of the type only, the policy only, both, the addresses, the
-// port, several of these, or nothing that matters.
+// edits returns a merge patch of the spec of a stored Service: of the type, the policy, both, the addresses, the port,
+// several of these, or only of other fields.
 func (g *serviceGenerator) edits(stored *unstructured.Unstructured) map[string]any {
 	edits := map[string]any{}
 	editType := func() {

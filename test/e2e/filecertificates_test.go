@@ -14,14 +14,14 @@ import (
 	"github.com/sourceward/sourceward/test/sandbox"
 )
 
-// TestFileCertificates serves a certificate from files and exchanges it while the webhook runs.
+// TestFileCertificates serves a certificate from files, and replaces it while the webhook runs.
 func TestFileCertificates(t *testing.T) {
 	dir := t.TempDir()
 	former, formerKey := selfSigned(t)
 	next, nextKey := selfSigned(t)
 	write := func(name string, data []byte) {
 		t.Helper()
-		// As a mounted Secret does it: all of a file or none.
+		// Atomically, as the kubelet updates a mounted Secret.
 		if err := os.WriteFile(filepath.Join(dir, name+".new"), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -56,14 +56,14 @@ func TestFileCertificates(t *testing.T) {
 		t.Errorf("the API server does not call a webhook with the new certificate: %s", now)
 	}
 	if metric(t, e.Replicas[0], "sourceward_certificate_expiry_timestamp_seconds") == 0 {
-		t.Error("the metric does not tell when the certificate expires")
+		t.Error("the metric for the expiry of the certificate is 0")
 	}
 	if a := e.kubectl(t, "", "get", "secret", "-n", sandbox.Namespace, "sourceward-ca"); a.code == 0 {
-		t.Error("a CA is kept that nobody needs")
+		t.Error("there is a Secret with a CA, though certificates come from files")
 	}
 }
 
-// selfSigned makes a certificate for localhost that is its own CA.
+// selfSigned returns a new certificate for localhost that is its own CA.
 func selfSigned(t *testing.T) (certPEM, keyPEM []byte) {
 	t.Helper()
 	certPEM, keyPEM, err := cert.GenerateSelfSignedCertKey("localhost", nil, nil)

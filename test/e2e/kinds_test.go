@@ -15,10 +15,10 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// customKind is a kind of objects that another project brings to a cluster.
+// customKind is a kind that another project defines by a CustomResourceDefinition.
 type customKind struct{ group, version, kind, plural string }
 
-// customKinds are all that Sourceward knows, in the version that it asks a cluster for first.
+// customKinds returns all custom kinds that Sourceward knows, each in its preferred version.
 func customKinds() []customKind {
 	var kinds []customKind
 	for _, k := range policies.WorkloadKinds {
@@ -34,17 +34,18 @@ func customKinds() []customKind {
 	return kinds
 }
 
-// name is the one of its CustomResourceDefinition, and a resource that kubectl takes.
+// name returns the name of the CustomResourceDefinition, which kubectl also takes as the name of the resource.
 func (k customKind) name() string { return k.plural + "." + k.group }
 
-// cachedAs is the label by which the webhook counts objects of the kind.
+// cachedAs returns the label under which the webhook counts objects of the kind.
 func (k customKind) cachedAs() string { return schema.GroupKind{Group: k.group, Kind: k.kind}.String() }
 
-// fakeCRD stands for the CustomResourceDefinition of the other project: of the right name, with objects of any form.
+// fakeCRD returns a CustomResourceDefinition of the right name whose schema accepts any object.
 func (k customKind) fakeCRD() string {
 	return fmt.Sprintf(
-		`{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: %[4]s.%[1]s}, spec: {group: %[1]s, scope: Namespaced,
-  names: {kind: %[3]s, plural: %[4]s}, versions: [{name: %[2]s, served: true, storage: true, subresources: {status: {}},
+		`{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: %[4]s.%[1]s}, spec: {
+  group: %[1]s, scope: Namespaced, names: {kind: %[3]s, plural: %[4]s},
+  versions: [{name: %[2]s, served: true, storage: true, subresources: {status: {}},
   schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]}}`,
 		k.group,
 		k.version,
@@ -53,7 +54,7 @@ func (k customKind) fakeCRD() string {
 	)
 }
 
-// workload is the manifest of a workload of any kind whose pods have the label app: <name>.
+// workload returns the manifest of a workload of any kind whose pods have the label app: <name>.
 func workload(apiVersion, kind, namespace, name string, replicas int) string {
 	text := strings.Replace(
 		deployment(namespace, name, replicas),
@@ -67,7 +68,8 @@ func workload(apiVersion, kind, namespace, name string, replicas int) string {
 	return text
 }
 
-// testKinds: workloads of all kinds that a cluster has are repaired, and those that it has only later are as soon as it does.
+// testKinds checks that workloads of every kind are repaired, including kinds that are installed while the webhook
+// runs.
 func testKinds(t *testing.T, e *environment) {
 	const ns = "kinds"
 	e.namespace(t, ns)
@@ -94,7 +96,7 @@ func testKinds(t *testing.T, e *environment) {
 		constraint.MatchLabelKeys = revisionLabel
 		return []corev1.TopologySpreadConstraint{constraint}
 	}
-	// gone deletes a workload: the next one is the only one behind the Service.
+	// gone deletes a workload, so that the next one is the only one behind the Service.
 	gone := func(t *testing.T, resource, kind string) {
 		t.Helper()
 		count := func() float64 {
@@ -128,20 +130,20 @@ func testKinds(t *testing.T, e *environment) {
 
 	t.Run("children are never judged", func(t *testing.T) {
 		e.must(t, deployment(ns, "web", 3), "apply", "-f", "-")
-		e.eventually(t, "the ReplicaSet of the Deployment is there", func() (bool, string) {
+		e.eventually(t, "the Deployment has its ReplicaSet", func() (bool, string) {
 			list, err := e.client.AppsV1().ReplicaSets(ns).List(t.Context(), metav1.ListOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if len(list.Items) == 0 {
-				return false, "none"
+				return false, "it has none"
 			}
 			got := list.Items[0].Spec.Template.Spec.TopologySpreadConstraints
 			return cmp.Equal(want(appsv1.DefaultDeploymentUniqueLabelKey), got), fmt.Sprint(got)
 		})
 		gone(t, "deployment", "Deployment")
 	})
-	t.Run("a DaemonSet is spread by nature", func(t *testing.T) {
+	t.Run("a DaemonSet needs no repair", func(t *testing.T) {
 		daemons := strings.Replace(workload("apps/v1", "DaemonSet", ns, "web", 3), "replicas: 3, ", "", 1)
 		if a := e.must(t, daemons, "apply", "-f", "-"); strings.Contains(a.stderr, "unspread") ||
 			repaired(t, "apps/v1", "DaemonSet") != nil {
@@ -183,7 +185,8 @@ func testKinds(t *testing.T, e *environment) {
 	t.Run("a ScaledObject makes more than one", func(t *testing.T) {
 		e.must(
 			t,
-			`{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {namespace: kinds, name: web}, spec: {scaleTargetRef: {name: web}}}`,
+			`{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {namespace: kinds, name: web},
+			  spec: {scaleTargetRef: {name: web}}}`,
 			"apply",
 			"-f",
 			"-",
@@ -198,14 +201,16 @@ func testKinds(t *testing.T, e *environment) {
 	t.Run("a custom object that cannot be read", func(t *testing.T) {
 		e.must(
 			t,
-			`{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {namespace: kinds, name: odd}, spec: {replicas: many}}`,
+			`{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {namespace: kinds, name: odd},
+			  spec: {replicas: many}}`,
 			"apply",
 			"-f",
 			"-",
 		)
 		e.must(
 			t,
-			`{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {namespace: kinds, name: fine}, spec: {replicas: 3}}`,
+			`{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {namespace: kinds, name: fine},
+			  spec: {replicas: 3}}`,
 			"apply",
 			"-f",
 			"-",
@@ -213,15 +218,15 @@ func testKinds(t *testing.T, e *environment) {
 		e.cached(t, "Rollout.argoproj.io", 2)
 		for _, replica := range e.Replicas {
 			if !strings.Contains(replica.LogEnd(), "object not read") {
-				t.Errorf("%s does not tell: %s", replica.Address, replica.LogEnd())
+				t.Errorf("%s does not log that an object was not read: %s", replica.Address, replica.LogEnd())
 			}
 		}
 	})
-	t.Run("a kind that goes", func(t *testing.T) {
+	t.Run("a kind that is removed and installed again", func(t *testing.T) {
 		e.must(t, "", "delete", "crd", rollout.name())
 		for _, replica := range e.Replicas {
-			e.eventually(t, "the webhook tells", func() (bool, string) {
-				return strings.Contains(replica.LogEnd(), "kind is gone"), replica.LogEnd()
+			e.eventually(t, "the webhook logs that the kind is not served", func() (bool, string) {
+				return strings.Contains(replica.LogEnd(), "kind is no longer served"), replica.LogEnd()
 			})
 		}
 		e.install(t, rollout)
@@ -229,7 +234,7 @@ func testKinds(t *testing.T, e *environment) {
 	})
 }
 
-// install installs the fakeCRDs of kinds and waits until all replicas watch their objects, which begins some seconds later.
+// install installs the fakeCRDs of kinds, and waits until all replicas watch their objects, which takes some seconds.
 func (e *environment) install(t *testing.T, kinds ...customKind) {
 	t.Helper()
 	var crds, probes []string
@@ -263,7 +268,7 @@ func (e *environment) install(t *testing.T, kinds ...customKind) {
 	}
 }
 
-// cached waits until all replicas have so many objects of a kind.
+// cached waits until all replicas have the wanted number of objects of a kind in their caches.
 func (e *environment) cached(t *testing.T, kind string, want float64) {
 	t.Helper()
 	for _, replica := range e.Replicas {

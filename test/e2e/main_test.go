@@ -1,7 +1,7 @@
-// Package e2e runs the webhook as processes of its own beside a real kube-apiserver, kube-scheduler and
-// kube-controller-manager, with the manifests of config/. What is tested here only an API server knows: who is
-// called when, what is dropped and defaulted in between, what kubectl shows, where pods land. What a decision
-// is, the tests of package policies and test/cases say.
+// Package e2e runs the webhook in its own processes next to a real kube-apiserver, kube-scheduler and
+// kube-controller-manager, with the manifests of config/. It tests what only an API server knows: which webhook is
+// called when, what is dropped and defaulted in between, what kubectl shows, and where pods are placed. The decisions
+// themselves are tested by package policies and test/cases.
 package e2e
 
 import (
@@ -31,10 +31,10 @@ import (
 	"github.com/sourceward/sourceward/test/sandbox"
 )
 
-// patience bounds every wait. What is waited for takes milliseconds; a busy machine takes longer.
+// patience bounds every wait. The events that tests wait for take milliseconds, and longer on a busy machine.
 const patience = time.Minute
 
-// webhookBinary is what is tested, built once.
+// webhookBinary is the webhook under test, built once.
 var webhookBinary = sync.OnceValues(func() (string, error) {
 	return sandbox.Build(context.Background(), binaries)
 })
@@ -50,16 +50,16 @@ var commandBinary = sync.OnceValues(func() (string, error) {
 	return binary, nil
 })
 
-// binaries is a folder for what tests build.
+// binaries is the folder of the binaries that the tests build.
 var binaries string
 
 func TestMain(m *testing.M) {
-	logf.SetLogger(logr.Discard()) // what fails is told by the tests
+	logf.SetLogger(logr.Discard()) // the tests report what fails
 	var err error
 	if binaries, err = os.MkdirTemp("", "sourceward-e2e-"); err != nil {
 		panic(err)
 	}
-	defer os.RemoveAll(binaries) //nolint:errcheck // A folder that stays in /tmp fails nothing.
+	defer os.RemoveAll(binaries) //nolint:errcheck // A folder left in /tmp fails no test.
 	m.Run()
 }
 
@@ -67,12 +67,12 @@ func TestMain(m *testing.M) {
 type environment struct {
 	*sandbox.Sandbox
 	client kubernetes.Interface
-	// objects sends and reads what kubectl need not be seen to: it takes a process, and some hundred milliseconds. As kubectl does, it
-	// sends nothing with a field that the API server does not know.
+	// objects sends and reads objects where a test does not check kubectl, which takes a process and some hundred
+	// milliseconds. Like kubectl, it makes the API server refuse unknown fields.
 	objects client.Client
 }
 
-// startCluster starts a control plane, which ends with the test.
+// startCluster starts a control plane, which is stopped at the end of the test.
 func startCluster(t *testing.T, options cluster.Options) *cluster.Cluster {
 	t.Helper()
 	c, err := cluster.Start(t.Context(), options)
@@ -90,7 +90,7 @@ func startCluster(t *testing.T, options cluster.Options) *cluster.Cluster {
 	return c
 }
 
-// newEnvironment starts one, which ends with the test.
+// newEnvironment starts an environment, which is stopped at the end of the test.
 func newEnvironment(t *testing.T, control cluster.Options, install sandbox.Options) *environment {
 	t.Helper()
 	binary, err := webhookBinary()
@@ -128,8 +128,8 @@ func newEnvironment(t *testing.T, control cluster.Options, install sandbox.Optio
 	return e
 }
 
-// untilCalled waits until the API server calls all endpoints: it learns of configurations and of their
-// caBundle by a watch of its own. The warnings are those that objects gets.
+// untilCalled waits until the API server calls all endpoints: it receives configurations and their caBundle through its
+// own watch. warned collects the warnings that e.objects receives.
 func (e *environment) untilCalled(t *testing.T, warned *warningLines) {
 	t.Helper()
 	e.namespace(t, "until-called")
@@ -176,13 +176,13 @@ func (e *environment) create(t *testing.T, manifest string) {
 	}
 }
 
-// answer is what kubectl says.
+// answer is the output and the exit code of kubectl.
 type answer struct {
 	stdout, stderr string
 	code           int
 }
 
-// kubectl runs kubectl with an input.
+// kubectl runs kubectl with stdin as its standard input.
 func (e *environment) kubectl(t *testing.T, stdin string, args ...string) answer {
 	t.Helper()
 	cmd := e.Kubectl(t.Context(), args...)
@@ -194,7 +194,7 @@ func (e *environment) kubectl(t *testing.T, stdin string, args ...string) answer
 	return answer{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
-// must runs kubectl and wants it to succeed.
+// must runs kubectl, and fails the test if kubectl fails.
 func (e *environment) must(t *testing.T, stdin string, args ...string) answer {
 	t.Helper()
 	a := e.kubectl(t, stdin, args...)
@@ -228,7 +228,7 @@ func (e *environment) policy(t *testing.T, name, spec string) {
 	})
 }
 
-// policies is the number of policies that are ready in every replica.
+// policies returns the number of policies that are ready in every replica.
 func (e *environment) policies(t *testing.T) float64 {
 	t.Helper()
 	least := -1.0
@@ -241,7 +241,7 @@ func (e *environment) policies(t *testing.T) float64 {
 	return least
 }
 
-// eventually polls until the answer is yes.
+// eventually polls until ask returns yes. now describes the state that the test reports if it gives up.
 func (e *environment) eventually(t *testing.T, what string, ask func() (yes bool, now string)) {
 	t.Helper()
 	var now string
@@ -260,7 +260,7 @@ func (e *environment) eventually(t *testing.T, what string, ask func() (yes bool
 	}
 }
 
-// metric reads one sample of a replica; one that is not there is 0.
+// metric returns one sample of a replica, or 0 if there is no such sample.
 func metric(t *testing.T, replica *sandbox.Replica, sample string) float64 {
 	t.Helper()
 	value, err := replica.Metric(t.Context(), sample)
@@ -270,34 +270,36 @@ func metric(t *testing.T, replica *sandbox.Replica, sample string) float64 {
 	return value
 }
 
-// cachedSample is the metric that counts the cached objects of a kind, which has its group in its name where it is custom.
+// cachedSample returns the metric that counts the cached objects of a kind. The label of a custom kind includes its
+// group.
 func cachedSample(kind string) string {
 	return fmt.Sprintf("sourceward_cache_objects{kind=%q}", kind)
 }
 
-// service is the manifest of a Service, with annotations.
+// service returns the manifest of a Service, with annotations.
 func service(namespace, name, spec string, annotations ...string) string {
 	return fmt.Sprintf("{apiVersion: v1, kind: Service, metadata: {namespace: %s, name: %s, annotations: {%s}}, spec: %s}",
 		namespace, name, strings.Join(annotations, ", "), spec)
 }
 
-// deployment is the manifest of a Deployment whose pods have the label app: <name>.
+// deployment returns the manifest of a Deployment whose pods have the label app: <name>.
 func deployment(namespace, name string, replicas int) string {
 	return fmt.Sprintf(
 		"{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: %s, name: %s}, spec: {replicas: %d, "+
-			"selector: {matchLabels: {app: %[2]s}}, template: {metadata: {labels: {app: %[2]s}}, spec: {containers: [{name: web, image: web}]}}}}",
+			"selector: {matchLabels: {app: %[2]s}}, "+
+			"template: {metadata: {labels: {app: %[2]s}}, spec: {containers: [{name: web, image: web}]}}}}",
 		namespace,
 		name,
 		replicas,
 	)
 }
 
-// local is the spec of a Local Service in front of a Deployment.
+// local returns the spec of a Local Service in front of a Deployment.
 func local(app string) string {
 	return fmt.Sprintf("{type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: %s}, ports: [{port: 80}]}", app)
 }
 
-// get returns what is stored.
+// get returns the stored object.
 func get[T any, P interface {
 	*T
 	client.Object
@@ -310,7 +312,7 @@ func get[T any, P interface {
 	return object
 }
 
-// isStored tells whether there is a Service.
+// isStored reports whether a Service exists.
 func (e *environment) isStored(t *testing.T, namespace, name string) bool {
 	t.Helper()
 	_, err := e.client.CoreV1().Services(namespace).Get(t.Context(), name, metav1.GetOptions{})
@@ -320,7 +322,7 @@ func (e *environment) isStored(t *testing.T, namespace, name string) bool {
 	return err == nil
 }
 
-// warnings are the lines of kubectl's that show a warning of ours.
+// warnings returns the warnings that kubectl shows.
 func warnings(stderr string) []string {
 	var lines []string
 	for line := range strings.Lines(stderr) {

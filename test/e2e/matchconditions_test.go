@@ -32,15 +32,15 @@ import (
 	"github.com/sourceward/sourceward/test/cluster"
 )
 
-// TestConfig holds config/ against real API servers. Nothing else compiles a match condition or tells which requests
-// one lets through, and with failurePolicy Ignore one that cannot be evaluated is a webhook that nobody calls.
+// TestConfig applies config/ to real API servers. Only they compile match conditions and decide which requests these
+// let through; with failurePolicy Ignore, the API server skips a webhook whose condition it cannot evaluate.
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	for _, version := range cluster.Versions() {
 		t.Run(string(version), func(t *testing.T) {
 			t.Parallel()
 			c := startCluster(t, cluster.Options{Version: version})
-			// kubectl returns what it printed. A warning, its own or the API server's, is a failure.
+			// kubectl returns the output. A warning, of kubectl or of the API server, fails the test.
 			kubectl := func(t *testing.T, stdin []byte, args ...string) []byte {
 				t.Helper()
 				cmd := c.Kubectl(t.Context(), args...)
@@ -68,14 +68,15 @@ func TestConfig(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte("namespace: elsewhere\nresources: ["+from+"]\n"), 0o600); err != nil {
+				text := "namespace: elsewhere\nresources: [" + from + "]\n"
+				if err := os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
 				if rendered := kubectl(t, nil, "kustomize", overlay); !bytes.Contains(
 					rendered,
 					[]byte("\n  namespace: elsewhere\n"),
 				) {
-					t.Errorf("nothing is in it: %.300s", rendered)
+					t.Errorf("no object is in the namespace: %.300s", rendered)
 				}
 			})
 			t.Run("the API server accepts every policy that the dry-run binary is tested with", func(t *testing.T) {
@@ -84,10 +85,11 @@ func TestConfig(t *testing.T) {
 					t.Fatalf("no policies: %v", err)
 				}
 				files = append(files, "../../config/samples/policy.yaml")
-				kubectl(t, nil, "wait", "--for=condition=Established", "customresourcedefinition/sourceippolicies.sourceward.dev")
+				const crd = "customresourcedefinition/sourceippolicies.sourceward.dev"
+				kubectl(t, nil, "wait", "--for=condition=Established", crd)
 				kubectl(t, nil, "create", "--dry-run=server", "--filename="+strings.Join(files, ","))
 			})
-			// What a controller would make, for a pod.
+			// Pods need it, and no controller runs that would create it.
 			kubectl(t, nil, "create", "serviceaccount", "default")
 			kubectl(t, nil, "create", "namespace", "elsewhere")
 			testMatchConditions(t, c)
@@ -95,17 +97,17 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// A scenario is a request, and the entries of the webhook configurations that are called for it.
+// A scenario is a request, and the webhooks of the configurations that the API server calls for it.
 type scenario struct {
 	namespace string // default if empty
 	name      string // any if empty
-	exists    string // if not empty, what exists before: a JSON merge patch on the smallest object
-	deleted   bool   // what exists is being deleted, and waits for its finalizer
+	exists    string // if not empty, the object exists before: a JSON merge patch of the smallest object
+	deleted   bool   // the existing object is being deleted, and waits for its finalizer
 	request   request
 	want      []string
 }
 
-// make makes what exists.
+// make creates the object that exists before the request.
 func (s scenario) make(
 	ctx context.Context,
 	objects dynamic.ResourceInterface,
@@ -119,8 +121,8 @@ func (s scenario) make(
 			return err
 		}
 	}
-	// An API server first tries a write on the object that it remembers, and calls for that too, and then again on the
-	// one that is stored. A read that asks for a version waits until that one is remembered.
+	// An API server tries a write on the object in its cache first, calling webhooks for that too, and then again on the
+	// stored one. A read with a resourceVersion waits until the cache has that version.
 	stored, err := objects.Get(ctx, s.name, metav1.GetOptions{})
 	if err == nil {
 		_, err = objects.Get(ctx, s.name, metav1.GetOptions{ResourceVersion: stored.GetResourceVersion()})
@@ -186,14 +188,14 @@ func testMatchConditions(t *testing.T, c *cluster.Cluster) {
 					t.Fatal(err)
 				}
 				if diff := cmp.Diff(s.want, recorder.take()); diff != "" {
-					t.Errorf("entries called mismatch (-want +got):\n%s", diff)
+					t.Errorf("called webhooks mismatch (-want +got):\n%s", diff)
 				}
 			})
 		}
 	}
 }
 
-// JSON merge patches of more than one scenario.
+// JSON merge patches that several scenarios use.
 const (
 	labelled      = `{"metadata": {"labels": {"a": "b"}}}`
 	annotated     = `{"metadata": {"annotations": {"a": "b"}}}`
@@ -201,13 +203,14 @@ const (
 	withOwner     = `{"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "1"}]}}`
 	controlled    = `{"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "1"},
 		{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "b", "uid": "2", "controller": true}]}}`
-	readyStatus   = `{"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "A", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}`
+	readyStatus = `{"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "A", "message": "",
+		"lastTransitionTime": "2026-01-01T00:00:00Z"}]}}`
 	otherTemplate = `{"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}}`
 )
 
 func serviceScenarios() map[string]scenario {
 	both := []string{"services.mutate.sourceward.dev", "services.validate.sourceward.dev"}
-	// Nearly the 256 KiB of annotations that there may be, since what a condition may cost is limited.
+	// Nearly the 256 KiB of annotations that an object may have, since the cost of a condition is limited.
 	largeWith := func(last string) string {
 		var many strings.Builder
 		for i := range 8_000 {
@@ -221,9 +224,9 @@ func serviceScenarios() map[string]scenario {
 		"a Service is created in a dry run":         {request: create(`{}`, metav1.DryRunAll), want: both},
 		"a Service is created by server-side apply": {request: apply, want: both},
 		"a Service is created by a PUT":             {request: put, want: both},
-		// What the API server fills in of the old object it fills in after /mutate.
-		"a Service is replaced by what it was made of": {exists: `{}`, request: put, want: both[:1]},
-		"a Service is created and claims to be deleted": {
+		// The API server copies fields from the old object after /mutate.
+		"a Service is replaced by its first manifest": {exists: `{}`, request: put, want: both[:1]},
+		"a Service is created with a deletionTimestamp": {
 			request: create(`{"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}`),
 			want:    both,
 		},
@@ -231,13 +234,13 @@ func serviceScenarios() map[string]scenario {
 		"a Service is created in kube-system":       {namespace: "kube-system", request: create(`{}`)},
 		"a Service is created in our own namespace": {namespace: "sourceward-system", request: create(`{}`)},
 		"the API server's own Service changes":      {name: "kubernetes", request: patch(labelled)},
-		"a Service of that name is created elsewhere": {
+		"a Service named kubernetes is created elsewhere": {
 			namespace: "elsewhere",
 			name:      "kubernetes",
 			request:   create(`{}`),
 			want:      both,
 		},
-		"another Service of its namespace is created": {name: "kubernetes-2", request: create(`{}`), want: both},
+		"another Service is created next to the API server's own": {name: "kubernetes-2", request: create(`{}`), want: both},
 		"a Service's spec changes": {
 			exists:  `{}`,
 			request: patch(`{"spec": {"type": "NodePort"}}`),
@@ -295,13 +298,14 @@ func deploymentScenarios() map[string]scenario {
 	validate := []string{"workloads.validate.sourceward.dev"}
 	both := append([]string{"workloads.mutate.sourceward.dev"}, validate...)
 	scale := []string{"scale.validate.sourceward.dev"}
-	// More than half of the 1.5 MiB that are stored of an object.
+	// More than half of the 1.5 MiB that a stored object may have.
 	largeWith := func(last string) string {
 		var many strings.Builder
 		for i := range 4_000 {
 			fmt.Fprintf(&many, `{"name": "A%d", "value": "%0100[1]d"}, `, i)
 		}
-		return `{"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "web", "env": [` + many.String() + `{"name": "A", "value": "` + last + `"}]}]}}}}`
+		return `{"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "web", "env": [` + many.String() +
+			`{"name": "A", "value": "` + last + `"}]}]}}}}`
 	}
 	return map[string]scenario{
 		"a Deployment is created":                                  {request: create(`{}`), want: both},
@@ -327,10 +331,10 @@ func deploymentScenarios() map[string]scenario {
 			request: patch(`{"spec": {"minReadySeconds": 3}}`),
 			want:    validate,
 		},
-		"a Deployment gets its first label":               {exists: `{}`, request: patch(labelled), want: validate},
-		"a Deployment gets its first annotation":          {exists: `{}`, request: patch(annotated), want: validate},
-		"a Deployment does not change":                    {exists: `{}`, request: putBack},
-		"a Deployment is replaced by what it was made of": {exists: `{}`, request: put},
+		"a Deployment gets its first label":              {exists: `{}`, request: patch(labelled), want: validate},
+		"a Deployment gets its first annotation":         {exists: `{}`, request: patch(annotated), want: validate},
+		"a Deployment does not change":                   {exists: `{}`, request: putBack},
+		"a Deployment is replaced by its first manifest": {exists: `{}`, request: put},
 		"a Deployment's status changes": {
 			exists:  `{}`,
 			request: patch(`{"status": {"observedGeneration": 1}}`, "status"),
@@ -345,21 +349,21 @@ func deploymentScenarios() map[string]scenario {
 			request: patch(`{"spec": {"replicas": 3}}`, "scale"),
 			want:    scale,
 		},
-		"a Deployment is scaled to none": {
+		"a Deployment is scaled to zero": {
 			exists:  `{}`,
 			request: patch(`{"spec": {"replicas": 0}}`, "scale"),
 			want:    scale,
 		},
-		"a Deployment is scaled from none": {
+		"a Deployment is scaled from zero": {
 			exists:  `{"spec": {"replicas": 0}}`,
 			request: patch(`{"spec": {"replicas": 2}}`, "scale"),
 			want:    scale,
 		},
-		"a Deployment is scaled to what it was": {
+		"a Deployment is scaled to the replicas that it has": {
 			exists:  `{}`,
 			request: patch(`{"spec": {"replicas": 1}}`, "scale"),
 		},
-		"a Deployment of none is scaled to none": {
+		"a Deployment with zero replicas is scaled to zero": {
 			exists:  `{"spec": {"replicas": 0}}`,
 			request: patch(`{"spec": {"replicas": 0}}`, "scale"),
 		},
@@ -371,7 +375,7 @@ func deploymentScenarios() map[string]scenario {
 	}
 }
 
-// create makes the smallest object with a merge patch on it.
+// create creates the smallest object with a merge patch applied.
 func create(mergePatch string, dryRun ...string) request {
 	return func(ctx context.Context, objects dynamic.ResourceInterface, smallest *unstructured.Unstructured) error {
 		object, err := merged(smallest, mergePatch)
@@ -382,13 +386,13 @@ func create(mergePatch string, dryRun ...string) request {
 	}
 }
 
-// put replaces an object by the smallest, or makes it, if there is none and its kind allows that.
+// put replaces an object with the smallest one. If it does not exist, it is created if its kind allows that.
 func put(ctx context.Context, objects dynamic.ResourceInterface, smallest *unstructured.Unstructured) error {
 	_, err := objects.Update(ctx, smallest, metav1.UpdateOptions{})
 	return err
 }
 
-// putBack replaces an object by itself.
+// putBack replaces an object with itself.
 func putBack(ctx context.Context, objects dynamic.ResourceInterface, smallest *unstructured.Unstructured) error {
 	object, err := objects.Get(ctx, smallest.GetName(), metav1.GetOptions{})
 	if err == nil {
@@ -433,14 +437,14 @@ func remove(ctx context.Context, objects dynamic.ResourceInterface, smallest *un
 	return objects.Delete(ctx, smallest.GetName(), metav1.DeleteOptions{})
 }
 
-// recorder is an admission server that allows everything and remembers which entries called it.
+// recorder is an admission server that allows everything and records the webhooks for which it is called.
 type recorder struct {
 	mu    sync.Mutex
 	calls []string
 }
 
-// startRecorder puts itself behind the webhook configurations of the cluster, and returns when the API server knows it.
-// Their failurePolicy becomes Fail, so that a condition that cannot be evaluated is an error of the request.
+// startRecorder makes the webhook configurations of the cluster call a new recorder, and returns once the API server
+// does. It sets their failurePolicy to Fail, so that a request fails if a condition cannot be evaluated.
 func startRecorder(t *testing.T, c *cluster.Cluster) *recorder {
 	t.Helper()
 	r := &recorder{}
@@ -472,7 +476,8 @@ func startRecorder(t *testing.T, c *cluster.Cluster) *recorder {
 		validating.Webhooks[i].ClientConfig = here(webhook.Name)
 		validating.Webhooks[i].FailurePolicy = new(admissionregistrationv1.Fail)
 	}
-	if _, err := registration.ValidatingWebhookConfigurations().Update(ctx, validating, metav1.UpdateOptions{}); err != nil {
+	_, err = registration.ValidatingWebhookConfigurations().Update(ctx, validating, metav1.UpdateOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
 
@@ -487,9 +492,8 @@ func startRecorder(t *testing.T, c *cluster.Cluster) *recorder {
 		func(ctx context.Context) (bool, error) {
 			r.take()
 			probe := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Service",
-				"metadata": map[string]any{
-					"name": "probe",
-				}, "spec": map[string]any{"ports": []any{map[string]any{"port": int64(80)}}}}}
+				"metadata": map[string]any{"name": "probe"},
+				"spec":     map[string]any{"ports": []any{map[string]any{"port": int64(80)}}}}}
 			last = create(`{}`, metav1.DryRunAll)(ctx, services.Namespace(metav1.NamespaceDefault), probe)
 			return last == nil &&
 				slices.Equal(r.take(), []string{"services.mutate.sourceward.dev", "services.validate.sourceward.dev"}), nil
@@ -505,7 +509,7 @@ func startRecorder(t *testing.T, c *cluster.Cluster) *recorder {
 func (r *recorder) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	var review admissionv1.AdmissionReview
 	if err := json.NewDecoder(request.Body).Decode(&review); err != nil || review.Request == nil {
-		http.Error(w, fmt.Sprint("no AdmissionReview: ", err), http.StatusBadRequest)
+		http.Error(w, fmt.Sprint("not an AdmissionReview: ", err), http.StatusBadRequest)
 		return
 	}
 	r.mu.Lock()
@@ -513,10 +517,10 @@ func (r *recorder) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	r.mu.Unlock()
 	review.Response = &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: true}
 	review.Request = nil
-	_ = json.NewEncoder(w).Encode(review) // were it lost, the request would fail
+	_ = json.NewEncoder(w).Encode(review) // without the response the request fails
 }
 
-// take returns the entries that have called since the last take.
+// take returns the webhooks that were called since the last call of take.
 func (r *recorder) take() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -44,9 +44,9 @@ import (
 
 const (
 	paritySeed = 20261121
-	// parityBundles is how many bundles there are, each in a Namespace of its own, and parityMost how many Services, and how many
-	// Deployments, are in one at most. One kubectl applies parityBatch of them, since it takes longer to start than to apply one;
-	// parityClients do so at a time.
+	// parityBundles is the number of bundles, each in its own Namespace. A bundle has at most parityMost Services and at
+	// most parityMost Deployments. One kubectl applies parityBatch bundles, because it takes longer to start than to apply
+	// one; parityClients of them run at the same time.
 	parityBundles = 500
 	parityMost    = 3
 	parityBatch   = 10
@@ -55,19 +55,19 @@ const (
 	parityLabel = "parity.example.com/policy"
 )
 
-// TestParity applies bundles of Services and Deployments with kubectl, the Services first, and holds what the webhook
-// answers against what the dry-run binary says of the same files: the same findings, by rule and object, in the same
-// mode and with the same words; the same patches, byte for byte; and that is what the API server stores.
+// TestParity applies bundles of Services and Deployments with kubectl, the Services first, and compares the responses
+// of the webhook with the report of the dry-run binary for the same files: the same findings, by rule and object, in
+// the same mode and with the same text; the same patches, byte for byte; and the API server stores the result.
 //
-// Where the two differ it is for one of these reasons, and each is held to what it allows:
+// The two may differ only for these reasons, and only in this way:
 //
-//   - Findings that are exempt, or for audit only, are for reports. The webhook keeps them to itself.
-//   - Of an object that the API server refuses by itself only /mutate is asked, and says what it has to say.
-//   - A Service that was refused is not there, so the Deployments behind it are judged without it; and so is a
-//     Deployment that was refused, or comes later in the file. The binary knows the whole file. The Deployments that
-//     this concerns are held against what it says of a file with all that the API server had accepted before.
-//   - A Service is warned about the Deployments that are already behind it, which no file can tell. Here there are
-//     none yet.
+//   - Exempt findings and those in mode audit are in reports only. The webhook does not return them.
+//   - The API server calls only /mutate for an object that it refuses by itself, and /mutate denies it.
+//   - A refused Service is not stored, so the Deployments behind it are judged without it. The same is true of a
+//     Deployment that was refused or comes later in the file. The binary knows the whole file. Deployments for which
+//     this matters are compared with its report for a file with the objects that were stored at that time.
+//   - A Service that becomes Local gets warnings about existing Deployments behind it, which a file cannot show. Here
+//     no Deployment exists yet.
 func TestParity(t *testing.T) {
 	t.Parallel()
 	t.Logf("seed %d", paritySeed)
@@ -80,8 +80,8 @@ func TestParity(t *testing.T) {
 	offline := p.check(t, "bundles", bundles, func(b *parityBundle) []parityObject { return b.objects })
 	p.apply(t, bundles)
 	p.read(t, bundles)
-	// One run for the first Deployments that saw less than the binary, one for the second ones, and so on: each is in
-	// a file with the same Services.
+	// One run for the first Deployments that saw less than the whole file, one for the second ones, and so on, because the
+	// Deployments of a bundle are in files with the same Services.
 	var seen []parityReport
 	for i := range parityMost {
 		seen = append(seen, p.check(t, fmt.Sprint("seen-", i), bundles, func(b *parityBundle) []parityObject {
@@ -92,22 +92,22 @@ func TestParity(t *testing.T) {
 
 	tally := parityTally{sawLess: map[sawLess]int{}}
 	for batch := range slices.Chunk(bundles, parityBatch) {
-		var told []string
+		var warned []string
 		for _, b := range batch {
-			told = append(told, p.compare(t, b, offline, seen, &tally)...)
+			warned = append(warned, p.compare(t, b, offline, seen, &tally)...)
 		}
-		compareShown(t, batch, told)
+		compareShown(t, batch, warned)
 	}
 	t.Logf("%d bundles: %s", len(bundles), tally)
 	tally.wantSome(t)
 }
 
-// parityTally counts what was compared.
+// parityTally counts the comparisons.
 type parityTally struct {
 	objects, patched, refused, refusedByServer, answers int
 	deny, mutate, warn, audit, exempt                   int
-	// sawLess are the Deployments that were judged with less than the whole file, and differ those for which that
-	// made a difference.
+	// sawLess counts the Deployments that were judged with less than the whole file, and differ those for which this
+	// changed the decision.
 	sawLess map[sawLess]int
 	differ  int
 }
@@ -133,8 +133,8 @@ func (p *parityTally) count(objectFindings []parityFinding) {
 func (p parityTally) String() string {
 	return fmt.Sprintf(
 		"%d objects, %d findings (deny %d, mutate %d, warn %d, audit %d, exempt %d), %d objects patched, %d refused "+
-			"(%d of them by the API server if we did not), %d answers of the webhook; Deployments that saw less than the whole file: %v, "+
-			"with another answer: %d",
+			"(%d of them by the API server if we did not), %d responses of the webhook; Deployments that saw less than "+
+			"the whole file: %v, with another decision: %d",
 		p.objects,
 		p.deny+p.mutate+p.warn+p.audit+p.exempt,
 		p.deny,
@@ -151,12 +151,12 @@ func (p parityTally) String() string {
 	)
 }
 
-// wantSome wants that there was something to compare.
+// wantSome checks that there was enough to compare.
 func (p parityTally) wantSome(t *testing.T) {
 	t.Helper()
 	for what, n := range map[string]int{
 		"deny": p.deny, "mutate": p.mutate, "warn": p.warn, "audit": p.audit, "exempt": p.exempt, "patched": p.patched,
-		"refused by the API server": p.refusedByServer, "another answer to a Deployment that saw less": p.differ,
+		"refused by the API server": p.refusedByServer, "another decision on a Deployment that saw less": p.differ,
 	} {
 		if n < parityBundles/20 {
 			t.Errorf("%s: %d, want at least %d", what, n, parityBundles/20)
@@ -166,28 +166,28 @@ func (p parityTally) wantSome(t *testing.T) {
 	for _, n := range p.sawLess {
 		less += n
 	}
-	// Were it most of them, it would be no exception.
+	// It has to stay the exception.
 	if less > p.objects/3 {
 		t.Errorf("%d of %d objects saw less than the whole file", less, p.objects)
 	}
 }
 
-// parity is a cluster with Sourceward, and all that the webhook answers.
+// parity is a cluster with Sourceward. It records all responses of the webhook.
 type parity struct {
 	*environment
 	binary string
 	dir    string
-	// annotations are those of the load balancers that Sourceward knows, and some that nearly are.
+	// annotations holds the annotations of load balancers that Sourceward knows, and some similar ones.
 	annotations []map[string]string
 
-	// silent lets the API server have what it wants without a word of the webhook.
+	// silent makes the webhook allow every request without a look at it.
 	silent atomic.Bool
 
 	mu      sync.Mutex
 	answers map[string][]parityAnswer
 }
 
-// parityAnswer is one answer of the webhook.
+// parityAnswer is one response of the webhook.
 type parityAnswer struct {
 	endpoint  review.Endpoint
 	operation admissionv1.Operation
@@ -196,8 +196,8 @@ type parityAnswer struct {
 
 func newParity(t *testing.T) *parity {
 	t.Helper()
-	// Go reuses a test's result while the files that it read are the same. What the binaries are built from is read by
-	// other processes, so say that it counts.
+	// Go reuses the result of a test until a file changes that the test itself has opened. Other processes read what the
+	// binaries are built from, so open it here too.
 	for _, source := range []string{"api", "cmd", "config", "policies", "webhook"} {
 		err := filepath.WalkDir(
 			filepath.Join("..", "..", source),
@@ -243,7 +243,8 @@ func newParity(t *testing.T) *parity {
 	return p
 }
 
-// listen lets the API server call the webhook through a server that notes the answers, with the same certificate.
+// listen makes the API server call the webhook through a server that records the responses and has the same
+// certificate.
 func (p *parity) listen(t *testing.T, crt, key []byte) {
 	t.Helper()
 	pair, err := tls.X509KeyPair(crt, key)
@@ -272,7 +273,8 @@ func (p *parity) listen(t *testing.T, crt, key []byte) {
 	for i := range mutating.Webhooks {
 		mutating.Webhooks[i].ClientConfig.URL = new("https://localhost:" + port + "/" + string(review.Mutate))
 	}
-	if _, err := registration.MutatingWebhookConfigurations().Update(t.Context(), mutating, metav1.UpdateOptions{}); err != nil {
+	_, err = registration.MutatingWebhookConfigurations().Update(t.Context(), mutating, metav1.UpdateOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	validating, err := registration.ValidatingWebhookConfigurations().Get(t.Context(), "sourceward", metav1.GetOptions{})
@@ -285,11 +287,14 @@ func (p *parity) listen(t *testing.T, crt, key []byte) {
 		}
 		validating.Webhooks[i].ClientConfig.URL = new("https://localhost:" + port + "/" + string(review.Validate))
 	}
-	if _, err := registration.ValidatingWebhookConfigurations().Update(t.Context(), validating, metav1.UpdateOptions{}); err != nil {
+	_, err = registration.ValidatingWebhookConfigurations().Update(t.Context(), validating, metav1.UpdateOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
-	for _, probe := range []string{service("until-called", "probe", `{ports: [{port: 80}]}`), deployment("until-called", "probe", 1)} {
-		p.eventually(t, "the API server calls the webhook by another way", func() (bool, string) {
+	for _, probe := range []string{
+		service("until-called", "probe", `{ports: [{port: 80}]}`), deployment("until-called", "probe", 1),
+	} {
+		p.eventually(t, "the API server calls the webhook through the recording server", func() (bool, string) {
 			kind, _, _ := strings.Cut(strings.TrimPrefix(probe, "{apiVersion: "), ", metadata")
 			p.must(t, probe, "create", "--dry-run=server", "-f", "-")
 			_, kind, _ = strings.Cut(kind, "kind: ")
@@ -299,7 +304,7 @@ func (p *parity) listen(t *testing.T, crt, key []byte) {
 	}
 }
 
-// forward asks the webhook and notes what it answers. The error is non-nil when there is no answer.
+// forward sends a request to the webhook, and records the response. The error is non-nil if there is none.
 func (p *parity) forward(w http.ResponseWriter, r *http.Request, client *http.Client) error {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -349,7 +354,7 @@ func (p *parity) forward(w http.ResponseWriter, r *http.Request, client *http.Cl
 	return err
 }
 
-// take returns what was answered about an object, once.
+// take returns the responses about an object, and forgets them.
 func (p *parity) take(key string) []parityAnswer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -358,13 +363,13 @@ func (p *parity) take(key string) []parityAnswer {
 	return answers
 }
 
-// Names of files in the folder of the test.
+// The names of files in the folder of the test.
 const (
 	parityNamespaces = "namespaces.yaml"
 	parityPolicies   = "policies.yaml"
 )
 
-// prepare creates the policies and the Namespaces, and waits until the webhook knows them.
+// prepare creates the policies and the Namespaces, and waits until the webhook has them in its caches.
 func (p *parity) prepare(t *testing.T, bundles []*parityBundle) {
 	t.Helper()
 	var namespaces []parityObject
@@ -383,7 +388,7 @@ func (p *parity) prepare(t *testing.T, bundles []*parityBundle) {
 		`sourceward_policies{state="ready"}`: float64(strings.Count(paritySourceIPPolicies, "kind: SourceIPPolicy")),
 		cachedSample("Namespace"):            before + float64(len(bundles)),
 	}
-	p.eventually(t, "the webhook knows the policies and Namespaces", func() (bool, string) {
+	p.eventually(t, "the webhook has the policies and Namespaces", func() (bool, string) {
 		now := map[string]float64{}
 		for sample := range want {
 			now[sample] = metric(t, p.Replicas[0], sample)
@@ -392,7 +397,7 @@ func (p *parity) prepare(t *testing.T, bundles []*parityBundle) {
 	})
 }
 
-// write writes a file with some objects.
+// write writes objects into a file.
 func (p *parity) write(t *testing.T, name string, objects []parityObject) {
 	t.Helper()
 	var text bytes.Buffer
@@ -412,7 +417,7 @@ func (p *parity) write(t *testing.T, name string, objects []parityObject) {
 	}
 }
 
-// parityReport is what the binary says, by object.
+// parityReport is the report of the binary, by object.
 type parityReport struct {
 	findings map[string][]parityFinding
 	patches  map[string][]parityPatch
@@ -430,6 +435,13 @@ type parityFinding struct {
 
 func (f parityFinding) denies() bool { return f.Mode == policies.Deny && f.Exempt == nil }
 
+// refusedByServer reports whether the API server itself refuses an object with this finding, after it has called
+// /mutate.
+func (f parityFinding) refusedByServer() bool {
+	rule, _ := policies.RuleByID(f.Rule)
+	return rule.RefusedByServer
+}
+
 type parityPatch struct {
 	Mode       policies.Mode
 	Object     parityRef
@@ -440,7 +452,7 @@ type parityRef struct{ Kind, Namespace, Name string }
 
 func (r parityRef) String() string { return fmt.Sprintf("%s %s/%s", r.Kind, r.Namespace, r.Name) }
 
-// check writes a file for each bundle that has objects of some sort, and runs the dry-run binary on all of them.
+// check writes a file for each bundle for which of returns objects, and runs the dry-run binary on the folder.
 func (p *parity) check(
 	t *testing.T,
 	folder string,
@@ -528,7 +540,7 @@ func (p *parity) apply(t *testing.T, bundles []*parityBundle) {
 	t.Logf("applied in %s", time.Since(start).Round(time.Second))
 }
 
-// read reads what is stored.
+// read reads the stored objects.
 func (p *parity) read(t *testing.T, bundles []*parityBundle) {
 	t.Helper()
 	services, err := p.client.CoreV1().Services(metav1.NamespaceAll).List(t.Context(), metav1.ListOptions{})
@@ -551,7 +563,8 @@ func (p *parity) read(t *testing.T, bundles []*parityBundle) {
 	}
 }
 
-// repairedFields are what Sourceward changes of an object, as the API server stores it; or the error that it does not decode.
+// repairedFields returns the fields of an object that Sourceward may repair, in the form in which the API server stores
+// them, or the error if the object does not decode.
 func repairedFields(object map[string]any) any {
 	if object["kind"] == "Service" {
 		var s corev1.Service
@@ -582,14 +595,14 @@ func templateFields(template corev1.PodTemplateSpec) any {
 	return corev1.PodSpec{TopologySpreadConstraints: pod.TopologySpreadConstraints, Affinity: pod.Affinity}
 }
 
-// compare holds the doors against each other for the objects of one bundle. It returns the warnings of the webhook.
+// compare compares the webhook with the binary for the objects of one bundle. It returns the warnings of the webhook.
 func (p *parity) compare(
 	t *testing.T,
 	b *parityBundle,
 	offline parityReport,
 	seen []parityReport,
 	tally *parityTally,
-) (told []string) {
+) (warned []string) {
 	t.Helper()
 	deployments := 0
 	for _, object := range b.objects {
@@ -599,7 +612,8 @@ func (p *parity) compare(
 			if _, less := b.seenBy(deployments); less != "" {
 				want = seen[deployments]
 				tally.sawLess[less]++
-				if !cmp.Equal(offline.findings[key], want.findings[key]) || !cmp.Equal(offline.patches[key], want.patches[key]) {
+				if !cmp.Equal(offline.findings[key], want.findings[key]) ||
+					!cmp.Equal(offline.patches[key], want.patches[key]) {
 					tally.differ++
 				}
 			}
@@ -623,14 +637,14 @@ func (p *parity) compare(
 			t.Errorf("seed %d, %s, %s: %s", paritySeed, b.file("bundles"), key, problem)
 		}
 		for _, a := range answers {
-			told = append(told, a.response.Warnings...)
+			warned = append(warned, a.response.Warnings...)
 		}
 	}
-	return told
+	return warned
 }
 
-// compareShown holds what kubectl shows of a batch against what is stored and what the webhook warned of.
-func compareShown(t *testing.T, batch []*parityBundle, told []string) {
+// compareShown compares what kubectl prints for a batch with the stored objects and the warnings of the webhook.
+func compareShown(t *testing.T, batch []*parityBundle, warned []string) {
 	t.Helper()
 	kubectl, files := batch[0].kubectl, batch[0].file("bundles")+" and those after it"
 	var created []string
@@ -649,19 +663,19 @@ func compareShown(t *testing.T, batch []*parityBundle, told []string) {
 	}
 	if diff := cmp.Diff(created, strings.Split(strings.TrimSpace(kubectl.stdout), "\n")); diff != "" ||
 		kubectl.code != wantCode {
-		t.Errorf("seed %d, %s: kubectl exits with %d, want %d; what it shows is not what is stored (-stored +kubectl):\n%s%s",
+		t.Errorf("seed %d, %s: kubectl exits with %d, want %d; it does not list what is stored (-stored +kubectl):\n%s%s",
 			paritySeed, files, kubectl.code, wantCode, diff, kubectl.stderr)
 	}
-	// kubectl shows equal ones once. The API server's own begin with a field, ours with a rule.
+	// kubectl shows equal warnings once. Those of the API server itself begin with a field, ours with a rule.
 	shown := slices.DeleteFunc(
 		warnings(kubectl.stderr),
 		func(line string) bool { return strings.HasPrefix(line, "spec.") },
 	)
-	slices.Sort(told)
+	slices.Sort(warned)
 	slices.Sort(shown)
-	if diff := cmp.Diff(slices.Compact(told), shown, cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(slices.Compact(warned), shown, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf(
-			"seed %d, %s: what kubectl shows is not what the webhook answered (-webhook +kubectl):\n%s",
+			"seed %d, %s: warnings mismatch (-webhook +kubectl):\n%s",
 			paritySeed,
 			files,
 			diff,
@@ -669,7 +683,7 @@ func compareShown(t *testing.T, batch []*parityBundle, told []string) {
 	}
 }
 
-// parityComparison is one object: what the binary says of it, what the webhook answered, and what is stored.
+// parityComparison is one object with the report of the binary, the responses of the webhook, and the stored fields.
 type parityComparison struct {
 	object   parityObject
 	findings []parityFinding
@@ -679,26 +693,17 @@ type parityComparison struct {
 	isStored bool
 }
 
-// parityRefusedByServer are the rules that stand for what the API server refuses between /mutate and /validate.
-var parityRefusedByServer = []string{
-	"local-on-cluster-ip",
-	"unknown-traffic-policy",
-	"misplaced-health-check-node-port",
-}
-
-// refusedByServer tells whether the API server would refuse the object by itself, whatever the mode of the finding is,
-// and whether it is exempt or not.
+// refusedByServer reports whether the API server itself would refuse the object, which does not depend on the mode of
+// the finding or on an exemption.
 func (c parityComparison) refusedByServer() bool {
-	return slices.ContainsFunc(
-		c.findings,
-		func(f parityFinding) bool { return slices.Contains(parityRefusedByServer, f.Rule) },
-	)
+	return slices.ContainsFunc(c.findings, parityFinding.refusedByServer)
 }
 
-// wanted are the findings that an endpoint says, and whether it is asked at all. What /mutate refuses it does not repair.
-func (c parityComparison) wanted(endpoint review.Endpoint) (wanted []parityFinding, asked bool) {
+// wanted returns the findings that an endpoint should return, and whether the API server calls it at all. /mutate does
+// not repair what it refuses.
+func (c parityComparison) wanted(endpoint review.Endpoint) (wanted []parityFinding, called bool) {
 	for _, f := range c.findings {
-		early := slices.Contains(parityRefusedByServer, f.Rule) || f.Mode == policies.Mutate
+		early := f.refusedByServer() || f.Mode == policies.Mutate
 		if f.Exempt == nil && f.Mode != policies.Audit && early == (endpoint == review.Mutate) {
 			wanted = append(wanted, f)
 		}
@@ -712,7 +717,7 @@ func (c parityComparison) wanted(endpoint review.Endpoint) (wanted []parityFindi
 	return wanted, true
 }
 
-// patch are the operations that a webhook applies, as JSON without white space.
+// patch returns the operations that a webhook applies, as JSON without white space.
 func (c parityComparison) patch() []byte {
 	var operations [][]byte
 	for _, patch := range c.patches {
@@ -721,7 +726,7 @@ func (c parityComparison) patch() []byte {
 		}
 		for _, operation := range patch.Operations {
 			var compact bytes.Buffer
-			_ = json.Compact(&compact, operation) // it was just read, so it is JSON
+			_ = json.Compact(&compact, operation) // valid JSON, since it was decoded from JSON
 			operations = append(operations, compact.Bytes())
 		}
 	}
@@ -731,18 +736,18 @@ func (c parityComparison) patch() []byte {
 	return slices.Concat([]byte("["), bytes.Join(operations, []byte(",")), []byte("]"))
 }
 
-// problems are all differences.
+// problems returns all differences.
 func (c parityComparison) problems(kubectl answer) []string {
 	var problems []string
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	denied := false
-	var asked []review.Endpoint
+	var called []review.Endpoint
 	for _, endpoint := range review.ObjectEndpoints {
-		wanted, isAsked := c.wanted(endpoint)
-		if !isAsked {
+		wanted, isCalled := c.wanted(endpoint)
+		if !isCalled {
 			continue
 		}
-		asked = append(asked, endpoint)
+		called = append(called, endpoint)
 		var response *admissionv1.AdmissionResponse
 		for _, a := range c.answers {
 			if a.endpoint == endpoint && a.operation == admissionv1.Create {
@@ -750,7 +755,7 @@ func (c parityComparison) problems(kubectl answer) []string {
 			}
 		}
 		if response == nil {
-			problem("/%s was not asked", endpoint)
+			problem("/%s was not called", endpoint)
 			continue
 		}
 		denies := slices.ContainsFunc(wanted, parityFinding.denies)
@@ -763,7 +768,7 @@ func (c parityComparison) problems(kubectl answer) []string {
 		}
 		for _, line := range response.Warnings {
 			if !slices.ContainsFunc(wanted, func(f parityFinding) bool { return f.says(line) }) {
-				problem("/%s warns %q, which no finding says: %+v", endpoint, line, wanted)
+				problem("/%s warns %q, which is the text of no finding: %+v", endpoint, line, wanted)
 			}
 		}
 		var patch []byte
@@ -775,26 +780,27 @@ func (c parityComparison) problems(kubectl answer) []string {
 		}
 		if denies {
 			problems = append(problems, c.refusal(wanted, response, kubectl)...)
-			break // nobody is asked after that
+			break // the API server makes no further call
 		}
 	}
-	if len(c.answers) != len(asked) {
-		problem("the webhook was asked %d times, want %s", len(c.answers), asked)
+	if len(c.answers) != len(called) {
+		problem("the webhook was called %d times, want %s", len(c.answers), called)
 	}
+	invalid := fmt.Sprintf("%s %q is invalid: spec.", c.object["kind"], c.object.ref().Name)
 	switch wantStored := !denied && !c.refusedByServer(); {
 	case wantStored != c.isStored:
 		problem("it is stored: %t, want %t: %s", c.isStored, wantStored, kubectl.stderr)
 	case wantStored:
 		if diff := cmp.Diff(c.want(), c.stored); diff != "" {
-			problem("what is stored is not what check repairs (-check +stored):\n%s", diff)
+			problem("stored object mismatch (-check +stored):\n%s", diff)
 		}
-	case !denied && !strings.Contains(kubectl.stderr, fmt.Sprintf("%s %q is invalid: spec.", c.object["kind"], c.object.ref().Name)):
+	case !denied && !strings.Contains(kubectl.stderr, invalid):
 		problem("the API server does not say why it refuses: %s", kubectl.stderr)
 	}
 	return problems
 }
 
-// refusal holds what a webhook answers, and kubectl shows, against the denials that are wanted.
+// refusal compares the wanted denials with the response of a webhook and the output of kubectl.
 func (c parityComparison) refusal(
 	wanted []parityFinding,
 	response *admissionv1.AdmissionResponse,
@@ -831,7 +837,7 @@ func (c parityComparison) refusal(
 	return problems
 }
 
-// want is what is stored of an object that is repaired as the binary says.
+// want returns the stored fields of the object after the patches of the binary.
 func (c parityComparison) want() any {
 	text, err := json.Marshal(c.object)
 	if operations := c.patch(); err == nil && operations != nil {
@@ -850,7 +856,7 @@ func (c parityComparison) want() any {
 	return repairedFields(repaired)
 }
 
-// rulesOf is each rule and its mode.
+// rulesOf returns each rule of some findings, with its mode.
 func rulesOf(findings []parityFinding) []string {
 	rules := []string{}
 	for _, f := range findings {
@@ -860,7 +866,7 @@ func rulesOf(findings []parityFinding) []string {
 	return slices.Compact(rules)
 }
 
-// rulesAnswered is each rule that an answer speaks of, and the mode that it has by what the answer does.
+// rulesAnswered returns each rule that a response names, with the mode that the response implies.
 func rulesAnswered(endpoint review.Endpoint, response *admissionv1.AdmissionResponse) []string {
 	rules := []string{}
 	if response.Result != nil && response.Result.Details != nil {
@@ -880,20 +886,33 @@ func rulesAnswered(endpoint review.Endpoint, response *admissionv1.AdmissionResp
 	return slices.Compact(rules)
 }
 
-// says tells whether a warning is what a finding says, as far as it fits into one line.
+// says reports whether a warning shows the text of a finding: in full or, if it is longer than a warning may be, one
+// line of it, in which an ellipsis may stand for the middle of a word or for the text of other lines.
 func (f parityFinding) says(line string) bool {
+	const longest = 120
 	texts := []string{f.Message, f.Message + "; fix: " + f.Fix, "fix: " + f.Fix}
 	if f.Mode == policies.Mutate {
 		texts = []string{"repaired: " + f.Message}
 	}
-	part, ok := strings.CutPrefix(line, f.Rule+": ")
-	part = strings.TrimSuffix(strings.TrimPrefix(part, "… "), " …")
+	shown, ok := strings.CutPrefix(line, f.Rule+": ")
 	return ok && slices.ContainsFunc(texts, func(text string) bool {
-		return text == part || part != line[len(f.Rule)+2:] && strings.Contains(text, part)
+		return shown == text || len(f.Rule+": "+text) > longest && hasInOrder(text, strings.Split(shown, "…"))
 	})
 }
 
-// parityObject is an object in JSON types.
+// hasInOrder reports whether a text contains all parts, one after the other.
+func hasInOrder(text string, parts []string) bool {
+	for _, part := range parts {
+		_, rest, ok := strings.Cut(text, strings.TrimSpace(part))
+		if !ok {
+			return false
+		}
+		text = rest
+	}
+	return true
+}
+
+// parityObject is an object as decoded JSON.
 type parityObject map[string]any
 
 func (o parityObject) ref() parityRef {
@@ -904,35 +923,35 @@ func (o parityObject) ref() parityRef {
 	return parityRef{kind, namespace, name}
 }
 
-// unstructured is a copy, which a client may write into.
+// unstructured returns a copy, which a client may change.
 func (o parityObject) unstructured() *unstructured.Unstructured {
 	return (&unstructured.Unstructured{Object: o}).DeepCopy()
 }
 
-// parityBundle is one file.
+// parityBundle is a Namespace with its objects, which are in one file.
 type parityBundle struct {
 	*rand.Rand
 	name      string
 	namespace parityObject
-	// objects are the Services, and then the Deployments.
+	// objects holds the Services, followed by the Deployments.
 	objects []parityObject
-	// kubectl is what kubectl answered to the whole batch, and stored what the API server has, by object.
+	// kubectl is the output of kubectl for the whole batch. stored holds the stored fields by object.
 	kubectl answer
 	stored  map[string]any
 }
 
 func (b *parityBundle) file(folder string) string { return filepath.Join(folder, b.name+".yaml") }
 
-// sawLess is why a Deployment was judged with less than the whole file: its neighbours were not there.
+// sawLess is the reason why a Deployment was judged without neighbours that are in its file.
 type sawLess string
 
 const (
 	serviceRefused  sawLess = "a Service in front was refused"
-	deploymentLater sawLess = "a Deployment beside came later, or was refused"
+	deploymentLater sawLess = "another Deployment came later, or was refused"
 )
 
-// seenBy returns what the API server had when it was asked for a Deployment, and that Deployment; and why this is less
-// than what matters of the whole file. It returns nothing if it is not less, or if there are not so many Deployments.
+// seenBy returns Deployment i, the objects that were stored when it was created, and the reason why neighbours are
+// missing. It returns nothing if no neighbour is missing, or if there are fewer Deployments.
 func (b *parityBundle) seenBy(i int) (seen []parityObject, less sawLess) {
 	isService := func(o parityObject) bool { return o["kind"] == "Service" }
 	isStored := func(o parityObject) bool { _, ok := b.stored[o.ref().String()]; return ok }
@@ -964,7 +983,7 @@ func (b *parityBundle) seenBy(i int) (seen []parityObject, less sawLess) {
 	return seen, less
 }
 
-// selectsPods tells whether a Service selects the pods of a Deployment.
+// selectsPods reports whether a Service selects the pods of a Deployment.
 func selectsPods(service, deployment parityObject) bool {
 	spec, _ := service["spec"].(map[string]any)
 	selector, _ := spec["selector"].(map[string]any)
@@ -978,7 +997,7 @@ func selectsPods(service, deployment parityObject) bool {
 	return len(selector) > 0 && spec["type"] != "ExternalName"
 }
 
-// newParityBundle makes a bundle by random numbers of its own.
+// newParityBundle generates a bundle from its own random numbers.
 func newParityBundle(i int, annotations []map[string]string) *parityBundle {
 	b := &parityBundle{Rand: rand.New(rand.NewPCG(paritySeed, uint64(i))), name: fmt.Sprintf("parity-%03d", i)}
 	labels, exemptions := map[string]any{}, map[string]any{}
@@ -1002,7 +1021,7 @@ func newParityBundle(i int, annotations []map[string]string) *parityBundle {
 
 func (b *parityBundle) percent(n int) bool { return b.IntN(100) < n }
 
-// app and tier are labels of pods; few, so that Services and Deployments meet.
+// app and tier return labels of pods. There are few, so that Services select Deployments.
 func (b *parityBundle) app() string  { return oneOf(b.Rand, "web", "web", "web", "api") }
 func (b *parityBundle) tier() string { return oneOf(b.Rand, "edge", "core") }
 
@@ -1075,7 +1094,7 @@ func (b *parityBundle) service(i, j int, annotations []map[string]string) parity
 	switch b.IntN(16) {
 	case 0, 1, 2, 3, 4, 5:
 		for key, value := range oneOf(b.Rand, annotations...) {
-			// Who shares an address is judged by all that do, in whatever namespace, and bundles come one after the other.
+			// Services that share an address, across Namespaces, are judged together, but bundles must not affect each other.
 			if strings.Contains(key, "allow-shared") || strings.Contains(key, "sharing-key") {
 				value = b.name
 			}
@@ -1084,7 +1103,7 @@ func (b *parityBundle) service(i, j int, annotations []map[string]string) parity
 	case 6, 7, 8:
 		given["sourceward.dev/source-ip"] = oneOf(b.Rand, "preserve", "preserve", "preserve", "ignore", "yes")
 	case 9:
-		// The first 128 node ports are left to those who ask, and only one may have each.
+		// The first 128 node ports are reserved for requests, and only one Service may have each.
 		if port := int64(20_000 + i*parityMost + j); port < 20_128 || !accessible ||
 			spec["externalTrafficPolicy"] != "Local" ||
 			serviceType != "LoadBalancer" {
@@ -1111,7 +1130,7 @@ func (b *parityBundle) service(i, j int, annotations []map[string]string) parity
 		)
 	}
 	if serviceType == "NodePort" && b.percent(40) {
-		given["exempt.sourceward.dev/node-port-local"] = "what is in front checks each node"
+		given["exempt.sourceward.dev/node-port-local"] = "the proxy in front checks each node"
 	}
 	return parityObject{"apiVersion": "v1", "kind": "Service", "spec": spec, "metadata": map[string]any{
 		"name": fmt.Sprintf("service-%d-%d", i, j), "namespace": b.name, "annotations": given,
@@ -1149,7 +1168,9 @@ func (b *parityBundle) deployment(i, j int) parityObject {
 	term := func(key string, selector map[string]any) map[string]any {
 		t := map[string]any{"topologyKey": key, "labelSelector": selector}
 		if b.percent(50) {
-			return map[string]any{"podAntiAffinity": map[string]any{"requiredDuringSchedulingIgnoredDuringExecution": []any{t}}}
+			return map[string]any{"podAntiAffinity": map[string]any{
+				"requiredDuringSchedulingIgnoredDuringExecution": []any{t},
+			}}
 		}
 		return map[string]any{"podAntiAffinity": map[string]any{"preferredDuringSchedulingIgnoredDuringExecution": []any{
 			map[string]any{"weight": int64(10), "podAffinityTerm": t},
@@ -1209,13 +1230,13 @@ func (b *parityBundle) deployment(i, j int) parityObject {
 	}}
 }
 
-// parityPolicyNames are the values of parityLabel; "unknown" is that of no policy.
+// parityPolicyNames holds the values of parityLabel. No policy has the name "unknown".
 var parityPolicyNames = []string{
-	"repair", "repair", "repair", "repair", "repair-hard", "repair-apart", "repair-apart-hard", "strict", "lenient", "lenient",
-	"house", "house", "announcer", "not-exempt", "exempt-by-namespace", "unknown",
+	"repair", "repair", "repair", "repair", "repair-hard", "repair-apart", "repair-apart-hard", "strict", "lenient",
+	"lenient", "house", "house", "announcer", "not-exempt", "exempt-by-namespace", "unknown",
 }
 
-// paritySourceIPPolicies are for the Namespaces that name them, but the last, which is for all.
+// paritySourceIPPolicies apply to the Namespaces that name them, except the last one, which applies to all.
 const paritySourceIPPolicies = `
 apiVersion: sourceward.dev/v1alpha1
 kind: SourceIPPolicy
@@ -1258,14 +1279,20 @@ kind: SourceIPPolicy
 metadata: {name: strict}
 spec:
   match: {namespaceSelector: {matchLabels: {parity.example.com/policy: strict}}}
-  rules: [{id: unspread-behind-local, mode: Deny}, {id: source-ip-needs-local, mode: Deny}, {id: ineffective-spread, mode: Audit}]
+  rules:
+    - {id: unspread-behind-local, mode: Deny}
+    - {id: source-ip-needs-local, mode: Deny}
+    - {id: ineffective-spread, mode: Audit}
 ---
 apiVersion: sourceward.dev/v1alpha1
 kind: SourceIPPolicy
 metadata: {name: lenient}
 spec:
   match: {namespaceSelector: {matchLabels: {parity.example.com/policy: lenient}}}
-  rules: [{id: unspread-behind-local, mode: Audit}, {id: source-ip-needs-local, mode: "Off"}, {id: local-on-cluster-ip, mode: Warn}]
+  rules:
+    - {id: unspread-behind-local, mode: Audit}
+    - {id: source-ip-needs-local, mode: "Off"}
+    - {id: local-on-cluster-ip, mode: Warn}
 ---
 apiVersion: sourceward.dev/v1alpha1
 kind: SourceIPPolicy
@@ -1279,16 +1306,17 @@ spec:
       module: |
         package sourceward.custom.house
 
-        deny contains {"message": "type NodePort is not for this house", "path": "/spec/type", "fix": "set type LoadBalancer"} if {
+        deny contains {"message": "type NodePort is refused", "path": "/spec/type", "fix": "set type LoadBalancer"} if {
           input.object.kind == "Service"
           input.object.spec.type == "NodePort"
         }
 
-        warn contains {"message": sprintf("%d replicas are a draft", [input.facts.replicas]), "path": "/metadata/labels"} if {
+        warn contains {"message": message, "path": "/metadata/labels"} if {
+          message := sprintf("%d replicas are a draft", [input.facts.replicas])
           input.object.metadata.labels["parity.example.com/stage"] == "draft"
         }
 
-        spread contains {"message": "what is live is kept apart", "whenUnsatisfiable": "DoNotSchedule"} if {
+        spread contains {"message": "live workloads are kept apart", "whenUnsatisfiable": "DoNotSchedule"} if {
           input.object.metadata.labels["parity.example.com/stage"] == "live"
         }
 

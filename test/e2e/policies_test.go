@@ -41,7 +41,7 @@ func TestPolicies(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := e.Config()
-	config.QPS = -1 // a test is not to be slowed down
+	config.QPS = -1 // no client-side rate limit
 	var err error
 	if e.policies, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ type policyEnvironment struct {
 	policies client.Client
 }
 
-// stamped is the module of a policy whose every version says which it is.
+// stamped returns a module that warns about Services with its version.
 func stamped(name string, version int) v1alpha1.RegoModule {
 	return v1alpha1.RegoModule{Name: name + ".rego", Module: fmt.Sprintf(`package sourceward.custom.%s
 
@@ -82,7 +82,7 @@ func policyOf(name string, modules ...v1alpha1.RegoModule) *v1alpha1.SourceIPPol
 	}
 }
 
-// create creates a policy that goes with the test.
+// create creates a policy, which is deleted at the end of the test.
 func (e *policyEnvironment) create(t *testing.T, policy *v1alpha1.SourceIPPolicy) {
 	t.Helper()
 	if err := e.policies.Create(t.Context(), policy); err != nil {
@@ -107,6 +107,11 @@ func (e *policyEnvironment) change(ctx context.Context, name string, change func
 	})
 }
 
+// withModules returns a change that replaces the modules of a policy.
+func withModules(modules ...v1alpha1.RegoModule) func(*v1alpha1.SourceIPPolicy) {
+	return func(policy *v1alpha1.SourceIPPolicy) { policy.Spec.Rego = modules }
+}
+
 // condition waits until a condition of a policy has a reason for its newest generation, and returns its message.
 func (e *policyEnvironment) condition(t *testing.T, name, kind, reason string) (message string) {
 	t.Helper()
@@ -125,7 +130,7 @@ func (e *policyEnvironment) condition(t *testing.T, name, kind, reason string) (
 	return message
 }
 
-// warningsOf asks one replica about a Service and returns what it warns of.
+// warningsOf sends a review of a Service to one replica, and returns the warnings.
 func warningsOf(ctx context.Context, to *http.Client, replica *sandbox.Replica) ([]string, error) {
 	body := admissionReview("", "Service", "CREATE", `{"metadata":{"name":"web"},"spec":{"type":"LoadBalancer"}}`)
 	request, err := http.NewRequestWithContext(
@@ -149,17 +154,17 @@ func warningsOf(ctx context.Context, to *http.Client, replica *sandbox.Replica) 
 	}
 	var review admissionv1.AdmissionReview
 	if err := json.Unmarshal(text, &review); err != nil || response.StatusCode != http.StatusOK || review.Response == nil {
-		return nil, fmt.Errorf("the answer is %d %s (%w)", response.StatusCode, text, err)
+		return nil, fmt.Errorf("the response is %d %s (%w)", response.StatusCode, text, err)
 	}
 	return review.Response.Warnings, nil
 }
 
-// untilSaid waits until each replica warns of this, and of nothing else.
+// untilSaid waits until each replica gives exactly these warnings.
 func (e *policyEnvironment) untilSaid(t *testing.T, want ...string) {
 	t.Helper()
 	for _, replica := range e.Replicas {
 		to := replica.Client()
-		e.eventually(t, fmt.Sprintf("it says %q", want), func() (bool, string) {
+		e.eventually(t, fmt.Sprintf("the replica warns %q", want), func() (bool, string) {
 			said, err := warningsOf(t.Context(), to, replica)
 			if err != nil {
 				return false, err.Error()
@@ -171,16 +176,46 @@ func (e *policyEnvironment) untilSaid(t *testing.T, want ...string) {
 
 func testSchema(t *testing.T, e *policyEnvironment) {
 	for name, test := range map[string]struct{ spec, want string }{
-		"a repair that there is not":      {`{rules: [{id: local-on-cluster-ip, mode: Mutate}]}`, "this rule cannot be repaired at admission; use Off, Audit, Warn or Deny"},
-		"a mode that is another field's":  {`{rules: [{id: policy-not-evaluated, mode: Warn}]}`, "the mode of policy-not-evaluated is spec.evaluationFailure; set that"},
-		"a mode that does not exist":      {`{rules: [{id: local-on-cluster-ip, mode: Refuse}]}`, `supported values: "Off", "Audit", "Warn", "Deny", "Mutate"`},
-		"a rule twice":                    {`{rules: [{id: local-on-cluster-ip, mode: Deny}, {id: local-on-cluster-ip, mode: Warn}]}`, "Duplicate value"},
-		"a Namespace that cannot be":      {`{match: {excludeNamespaces: [Kube_System]}}`, "spec.match.excludeNamespaces[0]"},
-		"a skew below one":                {`{spread: {maxSkew: 0}}`, "should be greater than or equal to 1"},
-		"parameters that are no object":   {`{parameters: [1]}`, "spec.parameters"},
-		"more modules than are compiled":  {`{rego: [` + strings.Repeat(`{name: a, module: b},`, 33) + `]}`, "must have at most 32 items"},
-		"a module that is not to be read": {`{rego: [{name: a, module: ` + strings.Repeat("a", 128<<10+1) + `}]}`, "may not be more than 131072"},
-		"a provider list without end":     {`{loadBalancers: {classes: {` + classes(257) + `}}}`, "must have at most 256 items"},
+		"Mutate for a rule without repair": {
+			`{rules: [{id: local-on-cluster-ip, mode: Mutate}]}`,
+			"this rule cannot be repaired at admission; use Off, Audit, Warn or Deny",
+		},
+		"the mode of policy-not-evaluated": {
+			`{rules: [{id: policy-not-evaluated, mode: Warn}]}`,
+			"the mode of policy-not-evaluated is spec.evaluationFailure; set that",
+		},
+		"an unknown mode": {
+			`{rules: [{id: local-on-cluster-ip, mode: Refuse}]}`,
+			`supported values: "Off", "Audit", "Warn", "Deny", "Mutate"`,
+		},
+		"a rule twice": {
+			`{rules: [{id: local-on-cluster-ip, mode: Deny}, {id: local-on-cluster-ip, mode: Warn}]}`,
+			"Duplicate value",
+		},
+		"an invalid name of a Namespace": {
+			`{match: {excludeNamespaces: [Kube_System]}}`,
+			"spec.match.excludeNamespaces[0]",
+		},
+		"a skew below one": {
+			`{spread: {maxSkew: 0}}`,
+			"should be greater than or equal to 1",
+		},
+		"parameters that are a list": {
+			`{parameters: [1]}`,
+			"spec.parameters",
+		},
+		"too many modules": {
+			`{rego: [` + strings.Repeat(`{name: a, module: b},`, 33) + `]}`,
+			"must have at most 32 items",
+		},
+		"a module that is too long": {
+			`{rego: [{name: a, module: ` + strings.Repeat("a", 128<<10+1) + `}]}`,
+			"may not be more than 131072",
+		},
+		"too many load balancer classes": {
+			`{loadBalancers: {classes: {` + classes(257) + `}}}`,
+			"must have at most 256 items",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := e.kubectl(
@@ -192,7 +227,7 @@ func testSchema(t *testing.T, e *policyEnvironment) {
 				"-",
 			)
 			if a.code == 0 || !strings.Contains(a.stderr, test.want) || strings.Contains(a.stderr, "sourceward.dev denied") {
-				t.Errorf("got %d %s, want …%s… of the API server itself", a.code, a.stderr, test.want)
+				t.Errorf("got %d %s, want …%s… from the API server itself", a.code, a.stderr, test.want)
 			}
 		})
 	}
@@ -221,7 +256,7 @@ func classes(n int) string {
 	return b.String()
 }
 
-// testPolicyRefused shows what the author of a broken policy reads.
+// testPolicyRefused checks the whole message that the author of a broken policy gets.
 func testPolicyRefused(t *testing.T, e *policyEnvironment) {
 	const manifest = `
 apiVersion: sourceward.dev/v1alpha1
@@ -235,25 +270,29 @@ spec:
 
         %s
 `
-	const from = `Error from server (Forbidden): error when creating "STDIN": admission webhook "policies.validate.sourceward.dev" denied the request: SourceIPPolicy broken: `
+	const from = `Error from server (Forbidden): error when creating "STDIN": admission webhook ` +
+		`"policies.validate.sourceward.dev" denied the request: SourceIPPolicy broken: `
+	const remove = "remove it: modules cannot use functions that reach outside, depend on time or chance, " +
+		"read keys or code, or make huge results from small arguments"
 	for name, test := range map[string]struct{ line, want string }{
 		"a misspelt field": {
 			`deny contains {"message": "no"} if input.objcet.kind == "Service"`,
-			`corp.rego:3:36: undefined ref: input.objcet.kind; want one of cluster, facts, namespace, object, old, operation, parameters, related
+			`corp.rego:3:36: undefined ref: input.objcet.kind; ` +
+				`want one of cluster, facts, namespace, object, old, operation, parameters, related
   3 | deny contains {"message": "no"} if input.objcet.kind == "Service"
     |                                    ^
 `,
 		},
-		"a call of the network": {
+		"a call over the network": {
 			`deny contains {"message": "no"} if http.send({"method": "GET", "url": "http://example.com"}).status_code == 200`,
-			`corp.rego:3:36: undefined function http.send; do without it: modules have no functions that reach outside, depend on time or chance, read keys or code, or make much of little
+			`corp.rego:3:36: undefined function http.send; ` + remove + `
   3 | deny contains {"message": "no"} if http.send({"method": "GET", "url": "http://example.com"}).status_code == 200
     |                                    ^
 `,
 		},
-		"a look at the clock": {
+		"a function that reads the clock": {
 			`deny contains {"message": "no"} if time.now_ns() > 0`,
-			`corp.rego:3:36: undefined function time.now_ns; do without it: modules have no functions that reach outside, depend on time or chance, read keys or code, or make much of little
+			`corp.rego:3:36: undefined function time.now_ns; ` + remove + `
   3 | deny contains {"message": "no"} if time.now_ns() > 0
     |                                    ^
 `,
@@ -268,7 +307,7 @@ spec:
 	}
 }
 
-// testEffect measures how long a change takes until every replica decides by it.
+// testEffect measures the time from a change of a policy until every replica decides by it.
 func testEffect(t *testing.T, e *policyEnvironment) {
 	const changes = 20
 	e.create(t, policyOf("stamp", stamped("stamp", 0)))
@@ -276,7 +315,7 @@ func testEffect(t *testing.T, e *policyEnvironment) {
 	var took []time.Duration
 	for i := 1; i <= changes; i++ {
 		start := time.Now()
-		if err := e.change(t.Context(), "stamp", func(p *v1alpha1.SourceIPPolicy) { p.Spec.Rego = []v1alpha1.RegoModule{stamped("stamp", i)} }); err != nil {
+		if err := e.change(t.Context(), "stamp", withModules(stamped("stamp", i))); err != nil {
 			t.Fatal(err)
 		}
 		e.untilSaid(t, fmt.Sprintf("stamp: version %d", i))
@@ -292,8 +331,8 @@ func testEffect(t *testing.T, e *policyEnvironment) {
 	e.condition(t, "stamp", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
 }
 
-// testLimits runs policies that reach a limit, or fail, each with each evaluationFailure. A second policy and the
-// built-in rules answer all the same.
+// testLimits runs policies that reach a limit or fail, each with each evaluationFailure. They do not affect a second
+// policy and the built-in rules.
 func testLimits(t *testing.T, e *policyEnvironment) {
 	e.create(t, policyOf("beside", stamped("beside", 1)))
 	failing := map[string]struct{ rules, want string }{
@@ -302,7 +341,8 @@ func testLimits(t *testing.T, e *policyEnvironment) {
 			"the evaluation was stopped: the evaluation took longer than 250ms",
 		},
 		"nested": {
-			`deny contains {"message": "no"} if count([1 | some x in numbers.range(1, 1000); some y in numbers.range(1, 1000); some z in numbers.range(1, 1000); x * y * z < 0]) > 1`,
+			`deny contains {"message": "no"} if count([1 | some x in numbers.range(1, 1000); ` +
+				`some y in numbers.range(1, 1000); some z in numbers.range(1, 1000); x * y * z < 0]) > 1`,
 			"the evaluation was stopped: the evaluation took longer than 250ms",
 		},
 		"division": {
@@ -311,11 +351,11 @@ func testLimits(t *testing.T, e *policyEnvironment) {
 		},
 		"shape": {
 			`deny contains {"massage": "no"}`,
-			`shape.deny: there is no key massage: gave {"massage":"no"}; want an object with message, path, fix`,
+			`shape.deny: unknown key massage: gave {"massage":"no"}; want an object with message, path, fix`,
 		},
 		"many": {
 			`warn contains {"message": sprintf("%d", [x])} if some x in numbers.range(1, 101)`,
-			"many.warn: gave 101 reasons; want at most 100",
+			"many.warn: the set has 101 members; want at most 100",
 		},
 	}
 	for name, test := range failing {
@@ -339,7 +379,8 @@ func testLimits(t *testing.T, e *policyEnvironment) {
 				before := e.sum(t, sample)
 
 				manifest := fmt.Sprintf(
-					"{apiVersion: v1, kind: Service, metadata: {name: limits, labels: {limits: %s}, annotations: {sourceward.dev/source-ip: bogus}}, spec: {type: LoadBalancer, ports: [{port: 80}]}}",
+					"{apiVersion: v1, kind: Service, metadata: {name: limits, labels: {limits: %s}, "+
+						"annotations: {sourceward.dev/source-ip: bogus}}, spec: {type: LoadBalancer, ports: [{port: 80}]}}",
 					name,
 				)
 				start := time.Now()
@@ -351,18 +392,18 @@ func testLimits(t *testing.T, e *policyEnvironment) {
 						t.Errorf("got %d %s, want a refusal: %s", a.code, a.stderr, want)
 					}
 				case v1alpha1.FailureWarn:
-					if a.code != 0 || !strings.Contains(strings.ReplaceAll(a.stderr, " …", ""), cutTo("policy-not-evaluated: "+want)) {
+					if a.code != 0 || !strings.Contains(a.stderr, cutTo("policy-not-evaluated: "+want)) {
 						t.Errorf("got %d %s, want a warning: %s", a.code, a.stderr, want)
 					}
 				case v1alpha1.FailureIgnore:
 					if a.code != 0 || strings.Contains(a.stderr, "policy-not-evaluated") {
-						t.Errorf("got %d %s, want nothing to be said of it", a.code, a.stderr)
+						t.Errorf("got %d %s, want nothing about the failure", a.code, a.stderr)
 					}
 				}
-				// What the other rules say is heard in the same answer.
+				// The findings of the other rules are in the same response.
 				for _, other := range []string{"beside: version 1", "source-ip-needs-local"} {
 					if !strings.Contains(a.stderr, other) {
-						t.Errorf("%s is not heard: %s", other, a.stderr)
+						t.Errorf("kubectl does not show %s: %s", other, a.stderr)
 					}
 				}
 				if after := e.sum(t, sample); after-before != 2 {
@@ -386,7 +427,8 @@ part := concat("", ["0123456789abcdef" | some _ in numbers.range(1, 1024)])
 		e.condition(t, "message", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
 		a := e.kubectl(
 			t,
-			"{apiVersion: v1, kind: Service, metadata: {name: limits, labels: {limits: message}}, spec: {type: LoadBalancer, ports: [{port: 80}]}}",
+			"{apiVersion: v1, kind: Service, metadata: {name: limits, labels: {limits: message}}, "+
+				"spec: {type: LoadBalancer, ports: [{port: 80}]}}",
 			"create",
 			"--dry-run=server",
 			"-f",
@@ -395,7 +437,7 @@ part := concat("", ["0123456789abcdef" | some _ in numbers.range(1, 1024)])
 		if a.code == 0 || !strings.Contains(a.stderr, "message: Service default/limits: 0123456789abcdef") ||
 			len(a.stderr) > 2000 ||
 			!strings.Contains(a.stderr, "…") {
-			t.Errorf("got %d and %d bytes %.300s, want a denial that is cut", a.code, len(a.stderr), a.stderr)
+			t.Errorf("got %d and %d bytes %.300s, want a shortened denial", a.code, len(a.stderr), a.stderr)
 		}
 	})
 	for i, replica := range e.Replicas {
@@ -403,7 +445,7 @@ part := concat("", ["0123456789abcdef" | some _ in numbers.range(1, 1024)])
 	}
 }
 
-// peakMemory is the most that a process has had resident.
+// peakMemory returns the peak resident memory of a process.
 func peakMemory(t *testing.T, pid int) string {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -415,10 +457,10 @@ func peakMemory(t *testing.T, pid int) string {
 	return strings.TrimSpace(peak)
 }
 
-// cutTo is as much of a line as a warning shows for sure.
+// cutTo returns the beginning of a text, which is in one line of a warning even if all of it is not.
 func cutTo(line string) string { return line[:min(len(line), 90)] }
 
-// sum is a sample of all replicas.
+// sum returns the sum of a sample over all replicas.
 func (e *policyEnvironment) sum(t *testing.T, sample string) float64 {
 	t.Helper()
 	sum := 0.0
@@ -434,29 +476,28 @@ var brokenModule = v1alpha1.RegoModule{
 	Module: "package sourceward.custom.stamp\n\nwarn contains {\"message\": input.objcet.kind}\n",
 }
 
-const whyBroken = "SourceIPPolicy %s: stamp.rego:3:27: undefined ref: input.objcet.kind; want one of cluster, facts, namespace, object, old, operation, parameters, related\n" +
+const whyBroken = "SourceIPPolicy %s: stamp.rego:3:27: undefined ref: input.objcet.kind; " +
+	"want one of cluster, facts, namespace, object, old, operation, parameters, related\n" +
 	"  3 | warn contains {\"message\": input.objcet.kind}\n    |                           ^"
 
-// testFormerGeneration gets a broken change of a policy past /validate-policy while the replicas run.
+// testFormerGeneration stores a broken change of a policy, unseen by /validate-policy, while the replicas run.
 func testFormerGeneration(t *testing.T, e *policyEnvironment) {
 	e.create(t, policyOf("beside", stamped("beside", 1)))
 	e.create(t, policyOf("stamp", stamped("stamp", 1)))
 	e.untilSaid(t, "beside: version 1", "stamp: version 1")
 	e.withoutPolicyWebhook(t, func() {
-		e.eventually(t, "a broken policy is let in", func() (bool, string) {
-			err := e.change(
-				t.Context(),
-				"stamp",
-				func(p *v1alpha1.SourceIPPolicy) { p.Spec.Rego = []v1alpha1.RegoModule{brokenModule} },
-			)
+		e.eventually(t, "a broken policy is admitted", func() (bool, string) {
+			err := e.change(t.Context(), "stamp", withModules(brokenModule))
 			return err == nil, fmt.Sprint(err)
 		})
 	})
-	if got, want := e.condition(t, "stamp", v1alpha1.ConditionDegraded, v1alpha1.ReasonFormerInForce), "generation 2 does not compile: generation 1 is in force"; got != want {
-		t.Errorf("it says %q, want %q", got, want)
+	got := e.condition(t, "stamp", v1alpha1.ConditionDegraded, v1alpha1.ReasonFormerInForce)
+	if want := "generation 2 does not compile: generation 1 is in force"; got != want {
+		t.Errorf("condition Degraded says %q, want %q", got, want)
 	}
-	if got, want := e.condition(t, "stamp", v1alpha1.ConditionReady, v1alpha1.ReasonCompileFailed), fmt.Sprintf(whyBroken, "stamp"); got != want {
-		t.Errorf("it says\n%s\nwant\n%s", got, want)
+	got = e.condition(t, "stamp", v1alpha1.ConditionReady, v1alpha1.ReasonCompileFailed)
+	if want := fmt.Sprintf(whyBroken, "stamp"); got != want {
+		t.Errorf("condition Ready says\n%s\nwant\n%s", got, want)
 	}
 	e.untilSaid(t, "beside: version 1", "stamp: version 1")
 	for _, replica := range e.Replicas {
@@ -466,7 +507,7 @@ func testFormerGeneration(t *testing.T, e *policyEnvironment) {
 	}
 	e.event(t, "stamp", v1alpha1.ReasonFormerInForce)
 
-	if err := e.change(t.Context(), "stamp", func(p *v1alpha1.SourceIPPolicy) { p.Spec.Rego = []v1alpha1.RegoModule{stamped("stamp", 3)} }); err != nil {
+	if err := e.change(t.Context(), "stamp", withModules(stamped("stamp", 3))); err != nil {
 		t.Fatal(err)
 	}
 	e.untilSaid(t, "beside: version 1", "stamp: version 3")
@@ -475,16 +516,20 @@ func testFormerGeneration(t *testing.T, e *policyEnvironment) {
 	e.event(t, "stamp", v1alpha1.ReasonCompiled)
 }
 
-// withoutPolicyWebhook lets policies in without a look at them.
+// withoutPolicyWebhook calls run while the API server does not call /validate-policy.
 func (e *policyEnvironment) withoutPolicyWebhook(t *testing.T, run func()) {
 	t.Helper()
 	configurations := e.client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
 	only := func(operations string) {
 		patch := fmt.Sprintf(
-			`{"webhooks":[{"name":"policies.validate.sourceward.dev","rules":[{"apiGroups":["sourceward.dev"],"apiVersions":["v1alpha1"],"operations":[%s],"resources":["sourceippolicies"]}]}]}`,
+			`{"webhooks":[{"name":"policies.validate.sourceward.dev","rules":[{"apiGroups":["sourceward.dev"],`+
+				`"apiVersions":["v1alpha1"],"operations":[%s],"resources":["sourceippolicies"]}]}]}`,
 			operations,
 		)
-		if _, err := configurations.Patch(t.Context(), "sourceward", types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		_, err := configurations.Patch(
+			t.Context(), "sourceward", types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{},
+		)
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -493,11 +538,11 @@ func (e *policyEnvironment) withoutPolicyWebhook(t *testing.T, run func()) {
 	only(`"CREATE","UPDATE"`)
 	e.eventually(t, "/validate-policy is called again", func() (bool, string) {
 		err := e.policies.Create(t.Context(), policyOf("until-called", brokenModule), client.DryRunAll)
-		return err != nil, "a broken policy is let in"
+		return err != nil, "a broken policy is admitted"
 	})
 }
 
-// event waits for an Event about the last change of a policy.
+// event waits for an Event about a policy.
 func (e *policyEnvironment) event(t *testing.T, policy, reason string) {
 	t.Helper()
 	kubernetesClient, err := kubernetes.NewForConfig(e.Config())
@@ -518,7 +563,7 @@ func (e *policyEnvironment) event(t *testing.T, policy, reason string) {
 	})
 }
 
-// testForcedPast gets a broken policy in while no replica runs.
+// testForcedPast stores a broken policy while no replica runs.
 func testForcedPast(t *testing.T, e *policyEnvironment) {
 	e.create(t, policyOf("beside", stamped("beside", 1)))
 	e.untilSaid(t, "beside: version 1")
@@ -533,24 +578,27 @@ func testForcedPast(t *testing.T, e *policyEnvironment) {
 			t.Fatal(err)
 		}
 	}
-	if got, want := e.condition(t, "forced", v1alpha1.ConditionReady, v1alpha1.ReasonCompileFailed), fmt.Sprintf(whyBroken, "forced"); got != want {
-		t.Errorf("it says\n%s\nwant\n%s", got, want)
+	got := e.condition(t, "forced", v1alpha1.ConditionReady, v1alpha1.ReasonCompileFailed)
+	if want := fmt.Sprintf(whyBroken, "forced"); got != want {
+		t.Errorf("condition Ready says\n%s\nwant\n%s", got, want)
 	}
 	e.condition(t, "forced", v1alpha1.ConditionDegraded, v1alpha1.ReasonNotInForce)
 	e.untilSaid(t, "beside: version 1")
-	// A label can still be put on it: it is no worse than it was.
-	if err := e.change(t.Context(), "forced", func(p *v1alpha1.SourceIPPolicy) { p.Labels = map[string]string{"team": "edge"} }); err != nil {
+	// Its labels can still be changed, since that makes it no worse.
+	label := func(p *v1alpha1.SourceIPPolicy) { p.Labels = map[string]string{"team": "edge"} }
+	if err := e.change(t.Context(), "forced", label); err != nil {
 		t.Error(err)
 	}
-	if err := e.change(t.Context(), "forced", func(p *v1alpha1.SourceIPPolicy) { p.Spec.Rego = []v1alpha1.RegoModule{stamped("stamp", 2)} }); err != nil {
+	if err := e.change(t.Context(), "forced", withModules(stamped("stamp", 2))); err != nil {
 		t.Fatal(err)
 	}
 	e.untilSaid(t, "beside: version 1", "stamp: version 2")
 	e.condition(t, "forced", v1alpha1.ConditionDegraded, v1alpha1.ReasonCompiled)
 }
 
-// testSwap changes a policy of two modules while requests are answered. An answer of two versions, or without one of the
-// modules, would be one of a set that was half loaded; one of an older version than the last, of a set that came back.
+// testSwap changes a policy of two modules while the replicas answer requests. A response with two versions, or without
+// one of the modules, would come from a half-loaded set; a response with an older version than the one before, from a
+// set that should be gone.
 func testSwap(t *testing.T, e *policyEnvironment) {
 	const swaps, warmUp, perSecond = 500, 50, 200
 	e.create(t, policyOf("beside", stamped("beside", 1)))
@@ -563,28 +611,28 @@ func testSwap(t *testing.T, e *policyEnvironment) {
 	group, ctx := errgroup.WithContext(ctx)
 	limiter := rate.NewLimiter(perSecond, 1)
 	var answered atomic.Int64
-	var seen sync.Map         // versions that some answer was by
-	var underWay sync.RWMutex // held for reading by each request, for writing to be alone with the replicas
+	var seen sync.Map         // the versions in responses
+	var inFlight sync.RWMutex // read-locked by each request; locked to measure the replicas while there is none
 	for i := range 8 {
 		replica := e.Replicas[i%len(e.Replicas)]
 		to := replica.Client()
 		group.Go(func() error {
 			last := -1
 			for limiter.Wait(ctx) == nil {
-				underWay.RLock()
+				inFlight.RLock()
 				said, err := warningsOf(context.WithoutCancel(ctx), to, replica)
-				underWay.RUnlock()
+				inFlight.RUnlock()
 				if err != nil {
 					return err
 				}
 				var a, b int
 				if len(said) != 3 || said[2] != "beside: version 1" {
-					return fmt.Errorf("it says %q", said)
+					return fmt.Errorf("the warnings are %q", said)
 				}
 				_, err1 := fmt.Sscanf(said[0], "a: version %d", &a)
 				_, err2 := fmt.Sscanf(said[1], "b: version %d", &b)
 				if errors.Join(err1, err2) != nil || a != b || a < last {
-					return fmt.Errorf("it says %q after version %d", said, last)
+					return fmt.Errorf("the warnings are %q after version %d", said, last)
 				}
 				last = a
 				seen.Store(a, true)
@@ -596,9 +644,8 @@ func testSwap(t *testing.T, e *policyEnvironment) {
 	swap := func(times int) {
 		for range times {
 			version++
-			if err := e.change(t.Context(), "stamp", func(p *v1alpha1.SourceIPPolicy) {
-				p.Spec.Rego = []v1alpha1.RegoModule{stamped("a", version), stamped("b", version)}
-			}); err != nil {
+			next := withModules(stamped("a", version), stamped("b", version))
+			if err := e.change(t.Context(), "stamp", next); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -607,8 +654,8 @@ func testSwap(t *testing.T, e *policyEnvironment) {
 		e.condition(t, "stamp", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
 	}
 	footprints := func() []footprint {
-		underWay.Lock()
-		defer underWay.Unlock()
+		inFlight.Lock()
+		defer inFlight.Unlock()
 		return e.footprints(t)
 	}
 	swap(warmUp)
@@ -627,11 +674,11 @@ func testSwap(t *testing.T, e *policyEnvironment) {
 			versions++
 		}
 	}
-	t.Logf("%d swaps in %s, answers by %d of them, %.0f requests/s", swaps, took.Round(time.Millisecond), versions,
+	t.Logf("%d swaps in %s, responses by %d of them, %.0f requests/s", swaps, took.Round(time.Millisecond), versions,
 		float64(answeredAfter-answeredBefore)/took.Seconds())
-	// Several changes that come at once are one; were it most of them, little would have been swapped.
+	// Changes that arrive together count as one swap. If most of them did, the test would prove little.
 	if versions < swaps/4 {
-		t.Errorf("answers are by %d of %d versions", versions, swaps)
+		t.Errorf("there are responses by %d of %d versions", versions, swaps)
 	}
 	for i := range before {
 		t.Logf("replica %d: next collection at %.1f MiB before, %.1f MiB after; goroutines %.0f and %.0f",
@@ -642,12 +689,13 @@ func testSwap(t *testing.T, e *policyEnvironment) {
 	}
 }
 
-// footprint is what a process holds. Heap is the size at which it collects garbage next, which Go makes of what was alive at the last
-// collection, whenever it is asked.
+// footprint is the size of a process. heap is the size of the heap at which the next garbage collection starts, which
+// Go derives from what was alive at the last one, so that it does not depend on the time of the measurement.
 type footprint struct{ heap, goroutines float64 }
 
-// footprints are the least of each replica over some collections, while it answers nothing but our questions. Most of these make as
-// little garbage as can be: what is made during a collection counts as alive, and would be more or less of it by chance.
+// footprints returns the smallest footprint of each replica over some garbage collections, while it answers no other
+// requests. Most of the requests that it sends make little garbage: what is allocated during a collection counts as
+// alive, by chance more or less of it.
 func (e *policyEnvironment) footprints(t *testing.T) []footprint {
 	t.Helper()
 	const collections, questions = 12, 200

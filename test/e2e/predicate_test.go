@@ -22,10 +22,10 @@ import (
 
 const (
 	predicateSeed = 20261121
-	// predicatePools is on how many pools of nodes the templates are placed at a time.
+	// predicatePools is the number of pools of nodes, on each of which one template is placed at a time.
 	predicatePools = 16
 
-	// predicateNamespace is where they are; predicateElsewhere is what some anti-affinity looks at in its place.
+	// predicateNamespace is the Namespace of the pods. Some anti-affinity terms apply to predicateElsewhere instead.
 	predicateNamespace, predicateElsewhere = "predicate", "elsewhere"
 
 	rackLabel       = "example.com/rack"
@@ -33,29 +33,30 @@ const (
 	predicateImage  = "registry.example/web:1"
 )
 
-// predicateTemplates is how many templates there are. Fewer are for a busy machine.
+// predicateTemplates is the number of templates. On a busy machine it can be lower.
 var predicateTemplates = flag.Int("predicate-templates", 300, "number of templates that TestSpreadPredicate places")
 
-// TestSpreadPredicate holds what Sourceward says of how templates spread their pods against what the scheduler does with them.
-// Each is placed on a pool of four nodes (two zones of two, and two racks across them) and a fifth that is tainted, with five to seven
-// pods. The first node attracts them: it alone has the image, which counts for a little, and what is said to hold
-// against everything else is also given a preferred node affinity of the highest weight.
+// TestSpreadPredicate compares how Sourceward says that templates spread their pods with what the scheduler does. Each
+// template has five to seven pods, and is placed on a pool of four nodes (two zones of two, and two racks across them)
+// and a fifth node with a taint. The first node attracts pods: it alone has the image, which adds a little to its
+// score. Templates that Sourceward calls strong regardless of scores also get a preferred node affinity of the highest
+// weight.
 //
-//   - strong: no node has two pods more than another. Pods that are left pending since no node may have them are fine.
-//     A soft constraint is one score among others, and an affinity of weight 100 is more than it outweighs: where nothing but soft
-//     constraints is strong, only the image attracts.
-//   - ineffective and none: the first node has two pods or more, and another has none, or two less.
-//   - weak: what comes of it is printed. One thing is held: a soft constraint on hostname beside one on zones has no effect on
-//     nodes without zones, which is why the two together are no more than weak.
+//   - strong: no node has two pods more than another. Pods may stay pending if no node may run them. A soft constraint
+//     is one score among others, and does not outweigh an affinity of weight 100: if only soft constraints make a
+//     template strong, only the image attracts.
+//   - ineffective and none: the first node has two pods or more, and another has none, or two fewer.
+//   - weak: the result is printed. One thing is checked: a soft constraint on hostname next to one on zones has no
+//     effect on nodes without zones, which is why the two together are only weak.
 //
-// Constraints on zones and racks are such as leave no pod pending (no more minDomains than there are, nodes of the pool
-// only): a constraint that lets nobody in spreads nothing either.
+// Constraints on zones and racks leave no pod pending (minDomains is at most the number of domains, and only nodes of
+// the pool count): a constraint that admits no pod spreads none.
 func TestSpreadPredicate(t *testing.T) {
 	t.Parallel()
 	t.Logf("seed %d", predicateSeed)
 	c := startCluster(t, cluster.Options{Nodes: 1})
 	config := c.Config()
-	config.WarningHandlerWithContext = rest.NoWarnings{} // there are many, of selectors that are nil
+	config.WarningHandlerWithContext = rest.NoWarnings{} // there are many, about nil selectors
 	s := newScheduler(t, config)
 	namespaces := map[string]string{predicateNamespace: "a", predicateElsewhere: "b"}
 	for name, team := range namespaces {
@@ -107,10 +108,10 @@ func TestSpreadPredicate(t *testing.T) {
 			t.Errorf("%s: %d templates, want at least %d", said, count, want)
 		}
 	}
-	t.Logf("%d of those that are strong are so by soft constraints alone, and %d left pods pending", p.soft, p.pending)
+	t.Logf("%d strong templates are strong by soft constraints alone, and %d left pods pending", p.soft, p.pending)
 }
 
-// predicatePool are the nodes of a pool, the attractive one first. No two pools share a zone or a rack.
+// predicatePool returns the nodes of a pool, the attractive one first. Pools do not share zones or racks.
 func predicatePool(pool string, zones bool) []*corev1.Node {
 	nodes := make([]*corev1.Node, 5)
 	for i := range nodes {
@@ -133,25 +134,26 @@ func predicatePool(pool string, zones bool) []*corev1.Node {
 	return nodes
 }
 
-// imageWorth is the size of an image that adds so many points, of a hundred, to the score of the one among some nodes that has it.
-// Source: kubernetes v1.37.1, pkg/scheduler/framework/plugins/imagelocality/image_locality.go.
+// imageWorth returns the size of an image that adds points, out of a hundred, to the score of a node, if it is the only
+// one of nodes that has the image. Source: kubernetes v1.37.1,
+// pkg/scheduler/framework/plugins/imagelocality/image_locality.go.
 func imageWorth(points, nodes int) int64 {
 	const mb, least, most = 1024 * 1024, 23, 1000
 	return int64(least+(most-least)*points/100) * mb * int64(nodes)
 }
 
-// predicate is what became of the templates.
+// predicate places templates, and counts the results.
 type predicate struct {
 	*scheduler
 
 	mu sync.Mutex
-	// skews are how many templates came to each skew, by what is said of them.
+	// skews is the number of templates by what Sourceward says about them and by their skew.
 	skews         map[policies.Spreading]map[int]int
 	soft, pending int
 }
 
-// place lets the scheduler place the pods of a template, and returns how that contradicts what is said of it, if it does. The
-// error is non-nil when they could not be placed.
+// place waits until the scheduler has placed the pods of a template, and returns a problem if the result contradicts
+// what Sourceward says. The error is non-nil if the pods could not be placed.
 func (p *predicate) place(ctx context.Context, w scheduledWorkload, pool []*corev1.Node) (problem string, err error) {
 	said, err := spreadingSaid(ctx, w)
 	if err != nil {
@@ -178,7 +180,7 @@ func (p *predicate) place(ctx context.Context, w scheduledWorkload, pool []*core
 	if _, err := p.create(ctx, p.dynamic, predicateNamespace, w); err != nil {
 		return "", err
 	}
-	// Less than two would show nothing.
+	// Fewer than two pods would show nothing.
 	found, err := p.await(ctx, predicateNamespace, w, nodes, 2)
 	if err != nil {
 		return "", err
@@ -216,8 +218,8 @@ func (p *predicate) count(said policies.Spreading, soft bool, found placement) {
 	}
 }
 
-// withoutZones places pods with soft constraints on hostname and zone on nodes without zones, which the scheduler then scores none
-// of.
+// withoutZones places pods with soft constraints on hostname and zone on nodes without zones, to which the scheduler
+// then gives no score for either constraint.
 func (p *predicate) withoutZones(ctx context.Context, t *testing.T, pool []*corev1.Node) error {
 	w := scheduledWorkload{kind: "Deployment", name: "without-zones", replicas: 8, template: corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{appLabel: "without-zones"}},
@@ -260,7 +262,7 @@ func (p *predicate) withoutZones(ctx context.Context, t *testing.T, pool []*core
 	return nil
 }
 
-// attract gives pods a wish for the attractive node that outweighs other wishes.
+// attract gives pods a preference for the attractive node that outweighs other preferences.
 func attract(pod *corev1.PodSpec) {
 	if pod.Affinity == nil {
 		pod.Affinity = &corev1.Affinity{}
@@ -275,7 +277,7 @@ func attract(pod *corev1.PodSpec) {
 	}
 }
 
-// spreadReader is Rules that say nothing, and keep what they are told of how a template spreads its pods.
+// spreadReader implements policies.Rules without reasons. It keeps the fact about how the template spreads its pods.
 type spreadReader struct{ said policies.Spreading }
 
 func (r *spreadReader) Evaluate(
@@ -289,8 +291,8 @@ func (r *spreadReader) Evaluate(
 	return []policies.Answer{{}}
 }
 
-// spreadingSaid is what Sourceward says of a workload. The error is non-nil when what it finds behind a Local Service is something
-// else.
+// spreadingSaid returns how Sourceward says that a workload spreads its pods. The error is non-nil if the findings for
+// the workload behind a Local Service do not agree.
 func spreadingSaid(ctx context.Context, w scheduledWorkload) (policies.Spreading, error) {
 	object, err := policies.NewObject(w.object(predicateNamespace).Object)
 	if err != nil {
@@ -324,15 +326,15 @@ func spreadingSaid(ctx context.Context, w scheduledWorkload) (policies.Spreading
 		policies.SpreadNone: {"unspread-behind-local"}, policies.SpreadIneffective: {"ineffective-spread"},
 	}[reader.said]
 	if !slices.Equal(rules, want) {
-		return "", fmt.Errorf("said to be %s, and found is %q", reader.said, rules)
+		return "", fmt.Errorf("said to be %s, and the findings are %q", reader.said, rules)
 	}
 	if reader.said == "" {
-		return "", errors.New("nothing is said of it")
+		return "", errors.New("Rego did not get the fact how it spreads its pods")
 	}
 	return reader.said, nil
 }
 
-// predicateGenerator makes templates of one kind.
+// predicateGenerator generates templates of one kind.
 type predicateGenerator struct {
 	*rand.Rand
 	kind string
@@ -355,7 +357,7 @@ func newPredicateWorkload(i int, pool []*corev1.Node) scheduledWorkload {
 		Spec:       pooledPod(predicateImage, pool),
 	}}
 	if g.kind == "StatefulSet" {
-		w.spec = map[string]any{"podManagementPolicy": "Parallel"} // one that is pending is not to hold up those after it
+		w.spec = map[string]any{"podManagementPolicy": "Parallel"} // a pending pod must not block the ones after it
 	}
 	things := []func(*corev1.PodSpec){g.addConstraint, g.addConstraint, g.addConstraint, g.addTerm, g.addTerm, g.addPorts}
 	if chance(r, 95) {
@@ -367,7 +369,7 @@ func newPredicateWorkload(i int, pool []*corev1.Node) scheduledWorkload {
 	return w
 }
 
-// addConstraint adds a topology spread constraint, unless there is one for the same key and the same case.
+// addConstraint adds a topology spread constraint, unless there is one with the same topologyKey and whenUnsatisfiable.
 func (g predicateGenerator) addConstraint(pod *corev1.PodSpec) {
 	c := corev1.TopologySpreadConstraint{
 		MaxSkew:           oneOf(g.Rand, int32(1), 1, 1, 2, 3),
@@ -453,11 +455,11 @@ func (g predicateGenerator) addTerm(pod *corev1.PodSpec) {
 		corev1.WeightedPodAffinityTerm{Weight: int32(1 + g.IntN(100)), PodAffinityTerm: term})
 }
 
-// addPorts adds ports of the host, or what is nearly that.
+// addPorts adds host ports, or something similar that does not reserve a port of the node.
 func (g predicateGenerator) addPorts(pod *corev1.PodSpec) {
 	port := corev1.ContainerPort{Name: "web", ContainerPort: 8080}
 	switch g.IntN(6) {
-	case 0: // a port of the pod
+	case 0: // only a container port
 	case 1:
 		pod.HostNetwork = true
 	case 2:
@@ -495,16 +497,16 @@ func (g predicateGenerator) key() string {
 	)
 }
 
-// added are the labels that pods have beside those of the template.
+// added returns labels that are not in the template; controllers add most of them to the pods.
 func (g predicateGenerator) added() []string {
 	return map[string][]string{
 		"Deployment":  {"pod-template-hash"},
 		"StatefulSet": {"controller-revision-hash", "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"},
-		"ReplicaSet":  {"role"}, // which they lack
+		"ReplicaSet":  {"role"}, // its pods do not have it
 	}[g.kind]
 }
 
-// selector is one that selects the pods, or does not.
+// selector returns a selector that may or may not select the pods.
 func (g predicateGenerator) selector() *metav1.LabelSelector {
 	labels := func(keys ...string) *metav1.LabelSelector {
 		selector := &metav1.LabelSelector{MatchLabels: map[string]string{}}
@@ -555,7 +557,8 @@ func (g predicateGenerator) selector() *metav1.LabelSelector {
 	}
 }
 
-// keys are keys of labels, some of which the pods have. The API server wants none that is in the selector, or in the other list.
+// keys returns keys of labels, some of which the pods have. The API server refuses a key that is in the selector or in
+// the other list.
 func (g predicateGenerator) keys(selector *metav1.LabelSelector, not []string) []string {
 	taken := slices.AppendSeq(slices.Clone(not), maps.Keys(selector.MatchLabels))
 	for _, requirement := range selector.MatchExpressions {

@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// testBadRequests sends a running replica what no API server sends, and a crash would be seen by all.
+// testBadRequests sends requests to a running replica that no API server sends. A crash would end the other tests too.
 func testBadRequests(t *testing.T, e *environment) {
 	replica := e.Replicas[0]
 	client := replica.Client()
@@ -61,7 +61,7 @@ func testBadRequests(t *testing.T, e *environment) {
 		}
 	}
 	if err := replica.Ready(t.Context()); err != nil || replica.PID() != pid {
-		t.Errorf("the replica is not ready any more: %v", err)
+		t.Errorf("the replica is no longer ready: %v", err)
 	}
 	log, err := replica.Log()
 	if err != nil || bytes.Contains(log, []byte("panic")) {
@@ -76,10 +76,11 @@ func testBadRequests(t *testing.T, e *environment) {
 
 func admissionReview(group, kind, operation, object string) string {
 	return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","kind":{"group":"` + group +
-		`","version":"v1","kind":"` + kind + `"},"namespace":"edge","name":"web","operation":"` + operation + `","object":` + object + `}}`
+		`","version":"v1","kind":"` + kind + `"},"namespace":"edge","name":"web","operation":"` + operation +
+		`","object":` + object + `}}`
 }
 
-// testFailOpen: without the webhook everything is admitted that the API server admits.
+// testFailOpen checks that the API server admits objects as if there were no webhook while no replica runs.
 func testFailOpen(t *testing.T, e *environment) {
 	const ns = "fail-open"
 	e.namespace(t, ns)
@@ -104,9 +105,10 @@ func testFailOpen(t *testing.T, e *environment) {
 		"-",
 	)
 	if got := get[corev1.Service](t, e, ns, "shared").Spec.ExternalTrafficPolicy; got != "Cluster" {
-		t.Errorf("stored with %q, though nobody was there to repair it", got)
+		t.Errorf("stored with %q, though no webhook was running to repair it", got)
 	}
-	if a := e.kubectl(t, service(ns, "invalid", "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}"), "create", "-f", "-"); a.code == 0 ||
+	invalid := service(ns, "invalid", "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}")
+	if a := e.kubectl(t, invalid, "create", "-f", "-"); a.code == 0 ||
 		!strings.Contains(a.stderr, "may only be set for externally-accessible services") {
 		t.Errorf("the API server's own refusal is %q", a.stderr)
 	}
@@ -116,13 +118,7 @@ func testFailOpen(t *testing.T, e *environment) {
 		}
 	}
 	e.eventually(t, "the webhook is called again", func() (bool, string) {
-		a := e.kubectl(
-			t,
-			service(ns, "invalid", "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}"),
-			"create",
-			"-f",
-			"-",
-		)
+		a := e.kubectl(t, invalid, "create", "-f", "-")
 		return strings.Contains(a.stderr, refusedByUs), a.stderr
 	})
 }

@@ -19,9 +19,9 @@ import (
 	"github.com/sourceward/sourceward/test/sandbox"
 )
 
-// TestServiceThenDeployment creates each Deployment as soon as the API server has answered for the Local Service
-// in front of it. The watches may not have told of the Service yet, and the Deployment is warned about all the
-// same: where one replica judges both, and where the one that judges the Deployment has not seen the Service.
+// TestServiceThenDeployment creates each Deployment as soon as the API server has responded for the Local Service in
+// front of it. The Deployment gets its warning although watches may not have delivered the Service yet: where one
+// replica judges both objects, and where the replica that judges the Deployment did not judge the Service.
 func TestServiceThenDeployment(t *testing.T) {
 	const pairs, clients = 1_000, 8
 	for name, replicas := range map[string]int{"one replica": 1, "another replica": 2} {
@@ -46,7 +46,8 @@ func TestServiceThenDeployment(t *testing.T) {
 			gaveUp := 0.0
 			for _, replica := range e.Replicas {
 				for _, outcome := range []string{"found", "absent", "failed", "busy"} {
-					count := metric(t, replica, fmt.Sprintf(`sourceward_lookups_total{outcome="%s",resource="services"}`, outcome))
+					sample := fmt.Sprintf(`sourceward_lookups_total{outcome="%s",resource="services"}`, outcome)
+					count := metric(t, replica, sample)
 					t.Logf("%s: %v look-ups %s", replica.Address, count, outcome)
 					if outcome == "failed" || outcome == "busy" {
 						gaveUp += count
@@ -54,10 +55,10 @@ func TestServiceThenDeployment(t *testing.T) {
 				}
 			}
 			missed := pairs - warned.count.Load()
-			t.Logf("%d of %d Deployments were not warned about", missed, pairs)
-			// On a machine that stands still for long enough a look-up gives up; then it is counted.
+			t.Logf("%d of %d Deployments got no warning", missed, pairs)
+			// On a machine that is busy for too long a look-up gives up, and a metric counts it.
 			if float64(missed) > gaveUp {
-				t.Errorf("%d of %d Deployments were not warned about, and %v look-ups gave up", missed, pairs, gaveUp)
+				t.Errorf("%d of %d Deployments got no warning, and %v look-ups gave up", missed, pairs, gaveUp)
 			}
 		})
 	}
@@ -80,14 +81,14 @@ func createPair(ctx context.Context, client kubernetes.Interface, namespace, nam
 	return err
 }
 
-// warningCounter counts the answers that say that pods are not spread.
+// warningCounter counts the responses that warn that pods are not spread.
 type warningCounter struct{ count atomic.Int64 }
 
 var _ rest.WarningHandlerWithContext = &warningCounter{}
 
 // HandleWarningHeaderWithContext implements rest.WarningHandlerWithContext.
 func (w *warningCounter) HandleWarningHeaderWithContext(_ context.Context, _ int, _, text string) {
-	if strings.HasPrefix(text, "unspread-behind-local: pods behind ") {
+	if strings.HasPrefix(text, "unspread-behind-local: pods of Local ") {
 		w.count.Add(1)
 	}
 }

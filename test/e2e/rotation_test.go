@@ -22,8 +22,8 @@ import (
 	"github.com/sourceward/sourceward/test/sandbox"
 )
 
-// TestRotation replaces CA and leaf twice while requests go through the API server. Each is one that only the webhook
-// answers so: a call that failed would be a request that was let by, and be seen.
+// TestRotation replaces the CA and the serving certificate twice while requests go through the API server. The webhook
+// refuses each of them or warns about it, so a failed call is visible: the API server admits the request silently.
 func TestRotation(t *testing.T) {
 	const rotations, perSecond = 2, 100
 	e := newEnvironment(t, cluster.Options{}, sandbox.Options{Replicas: 2})
@@ -34,7 +34,7 @@ func TestRotation(t *testing.T) {
 		return len(warnings(a.stderr)) == 2, a.stderr
 	})
 
-	// Until it has its first certificate a replica has nothing to shake hands with.
+	// Before its first certificate a replica logs failed TLS handshakes, which do not count.
 	var started []int
 	for _, replica := range e.Replicas {
 		log, err := replica.Log()
@@ -51,7 +51,8 @@ func TestRotation(t *testing.T) {
 	for i := range rotations {
 		before := serials(t, e)
 		start := time.Now()
-		if err := e.client.CoreV1().Secrets(sandbox.Namespace).Delete(t.Context(), "sourceward-ca", metav1.DeleteOptions{}); err != nil {
+		secrets := e.client.CoreV1().Secrets(sandbox.Namespace)
+		if err := secrets.Delete(t.Context(), "sourceward-ca", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		e.eventually(t, "both replicas serve a new certificate", func() (bool, string) {
@@ -60,9 +61,9 @@ func TestRotation(t *testing.T) {
 		})
 		t.Logf("rotation %d took %s", i+1, time.Since(start).Round(time.Millisecond))
 	}
-	// What was answered with the last certificate counts too.
+	// Requests answered with the last certificate count too.
 	soFar := requests.sent.Load()
-	e.eventually(t, "a second's requests more", func() (bool, string) {
+	e.eventually(t, "requests go on for another second", func() (bool, string) {
 		return requests.sent.Load() >= soFar+perSecond, fmt.Sprint(requests.sent.Load())
 	})
 	elapsed := time.Since(requests.start)
@@ -111,7 +112,7 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// serials are the serial numbers of the certificates that are served.
+// serials returns the serial numbers of the certificates that the replicas serve.
 func serials(t *testing.T, e *environment) []string {
 	t.Helper()
 	var served []string
@@ -128,7 +129,7 @@ func serials(t *testing.T, e *environment) []string {
 	return served
 }
 
-// traffic is requests under way.
+// traffic counts the requests that startTraffic sends.
 type traffic struct {
 	start        time.Time
 	sent, missed atomic.Int64
@@ -136,12 +137,13 @@ type traffic struct {
 	wait         func() error
 }
 
-// startTraffic sends dry runs of refused Services, of which /mutate has the word, and of Deployments that are warned
-// about, of which /validate has, until ctx ends.
+// startTraffic sends dry-run requests until ctx ends: Services that /mutate refuses, and Deployments that /validate
+// warns about.
 func startTraffic(ctx context.Context, t *testing.T, e *environment, perSecond int) *traffic {
 	t.Helper()
 	var invalid corev1.Service
-	if err := yaml.Unmarshal([]byte(service("rotation", "invalid", "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}")), &invalid); err != nil {
+	manifest := service("rotation", "invalid", "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}")
+	if err := yaml.Unmarshal([]byte(manifest), &invalid); err != nil {
 		t.Fatal(err)
 	}
 	var unspread appsv1.Deployment
@@ -186,7 +188,7 @@ func startTraffic(ctx context.Context, t *testing.T, e *environment, perSecond i
 		err := group.Wait()
 		if missed := deployments.Load() - warned.count.Load(); missed > 0 {
 			requests.missed.Add(missed)
-			requests.example.CompareAndSwap(nil, fmt.Sprintf("%d Deployments were not warned about", missed))
+			requests.example.CompareAndSwap(nil, fmt.Sprintf("%d Deployments got no warning", missed))
 		}
 		return err
 	}

@@ -30,17 +30,17 @@ import (
 )
 
 const (
-	// placementPatience bounds every wait for pods. Many workloads are placed at a time.
+	// placementPatience bounds every wait for pods. It is long because many workloads are placed at the same time.
 	placementPatience = 3 * time.Minute
 
-	// poolLabel is the label by which nodes belong to one pool, and appLabel the one by which pods belong to their workload.
+	// poolLabel is the label of nodes that names their pool; appLabel is the label of pods that names their workload.
 	poolLabel = "example.com/pool"
 	appLabel  = "app"
-	// revisionAnnotation is changed by a rollout. It is in the template, so pods have it too.
+	// revisionAnnotation is the annotation that a rollout changes. It is in the template, so pods have it too.
 	revisionAnnotation = "example.com/revision"
 )
 
-// schedulerKinds are the resources of the kinds whose pods are placed.
+// schedulerKinds maps the kinds of workloads to their resources.
 var schedulerKinds = map[string]schema.GroupVersionResource{
 	"Deployment":  {Group: "apps", Version: "v1", Resource: "deployments"},
 	"StatefulSet": {Group: "apps", Version: "v1", Resource: "statefulsets"},
@@ -51,16 +51,16 @@ var schedulerKinds = map[string]schema.GroupVersionResource{
 type scheduledWorkload struct {
 	kind, name string
 	replicas   int
-	// spec are the fields of the spec that its kind alone has.
+	// spec holds the fields of the spec that only its kind has.
 	spec     map[string]any
 	template corev1.PodTemplateSpec
 }
 
-// object is the manifest, in a Namespace.
+// object returns the manifest of the workload in a Namespace.
 func (w scheduledWorkload) object(namespace string) *unstructured.Unstructured {
 	template, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&w.template)
 	if err != nil {
-		panic(err) // a typed object has a form in JSON
+		panic(err) // a typed object always converts
 	}
 	spec := map[string]any{
 		"replicas": int64(w.replicas),
@@ -75,7 +75,7 @@ func (w scheduledWorkload) object(namespace string) *unstructured.Unstructured {
 	}}
 }
 
-// String is the manifest as a reader of a failure wants it.
+// String returns the manifest as YAML, for messages about failures.
 func (w scheduledWorkload) String() string {
 	text, err := yaml.Marshal(w.object(metav1.NamespaceDefault).Object)
 	if err != nil {
@@ -84,7 +84,8 @@ func (w scheduledWorkload) String() string {
 	return string(text)
 }
 
-// pooledPod is that of a pod with an image, on a pool. It goes as soon as it is deleted: nobody has to see it off.
+// pooledPod returns the spec of a pod with an image that runs on a pool. Without a grace period it is gone as soon as
+// it is deleted, although no kubelet runs.
 func pooledPod(image string, pool []*corev1.Node) corev1.PodSpec {
 	return corev1.PodSpec{
 		NodeSelector:                  map[string]string{poolLabel: pool[0].Labels[poolLabel]},
@@ -93,15 +94,15 @@ func pooledPod(image string, pool []*corev1.Node) corev1.PodSpec {
 	}
 }
 
-// scheduler is a control plane whose scheduler places the pods of generated workloads, of which many are there at a time,
-// each on a pool of nodes that it has for itself.
+// scheduler is a control plane whose scheduler places the pods of many generated workloads at the same time, each on a
+// pool of nodes that no other workload uses.
 type scheduler struct {
 	dynamic dynamic.Interface
 	client  kubernetes.Interface
 	pods    cache.Indexer
 }
 
-// newScheduler begins to watch the pods of a cluster, until the test ends.
+// newScheduler returns a scheduler that watches the pods of a cluster until the test ends.
 func newScheduler(t *testing.T, config *rest.Config) *scheduler {
 	t.Helper()
 	client, err := kubernetes.NewForConfig(config)
@@ -117,7 +118,7 @@ func newScheduler(t *testing.T, config *rest.Config) *scheduler {
 	err = informer.AddIndexers(cache.Indexers{appLabel: func(object any) ([]string, error) {
 		pod, ok := object.(*corev1.Pod)
 		if !ok {
-			return nil, fmt.Errorf("a %T is no Pod", object)
+			return nil, fmt.Errorf("%T is not a Pod", object)
 		}
 		return []string{pod.Namespace + "/" + pod.Labels[appLabel]}, nil
 	}})
@@ -126,13 +127,13 @@ func newScheduler(t *testing.T, config *rest.Config) *scheduler {
 	}
 	factory.Start(t.Context().Done())
 	if !cache.WaitForCacheSync(t.Context().Done(), informer.HasSynced) {
-		t.Fatal("the pods are not listed")
+		t.Fatal("the informer of pods did not sync")
 	}
 	return &scheduler{dynamicClient, client, informer.GetIndexer()}
 }
 
-// createNodes creates nodes and waits until the taints that they are created with, while nobody knows how they are, are gone, and
-// those that are cordoned have theirs.
+// createNodes creates nodes, and waits until the taints for nodes of unknown health are gone and the cordoned ones have
+// their taint.
 func (s *scheduler) createNodes(t *testing.T, nodes []*corev1.Node) {
 	t.Helper()
 	group, ctx := errgroup.WithContext(t.Context())
@@ -161,7 +162,7 @@ func (s *scheduler) createNodes(t *testing.T, nodes []*corev1.Node) {
 	}
 }
 
-// taintsOf are the taints of a node, with the one that a cordon will bring.
+// taintsOf returns the taints of a node, including the one that the node controller adds if the node is cordoned.
 func taintsOf(node *corev1.Node) []corev1.Taint {
 	taints := slices.DeleteFunc(
 		slices.Clone(node.Spec.Taints),
@@ -173,7 +174,7 @@ func taintsOf(node *corev1.Node) []corev1.Taint {
 	return taints
 }
 
-// eligible are the nodes on which pods may be: those that they choose, and whose taints they tolerate.
+// eligible returns the nodes that a pod selects and whose taints it tolerates.
 func eligible(nodes []*corev1.Node, pod corev1.PodSpec) []*corev1.Node {
 	chosen := nodeaffinity.NewRequiredNodeAffinity(pod.NodeSelector, pod.Affinity)
 	var found []*corev1.Node
@@ -191,7 +192,7 @@ func eligible(nodes []*corev1.Node, pod corev1.PodSpec) []*corev1.Node {
 	return found
 }
 
-// create creates a workload and returns it as it is stored.
+// create creates a workload, and returns the stored object.
 func (s *scheduler) create(
 	ctx context.Context,
 	client dynamic.Interface,
@@ -203,7 +204,7 @@ func (s *scheduler) create(
 		Create(ctx, w.object(namespace), metav1.CreateOptions{})
 }
 
-// remove deletes a workload and waits until its pods are gone, so that the next one finds the nodes empty.
+// remove deletes a workload, and waits until its pods are gone, so that the nodes are empty for the next workload.
 func (s *scheduler) remove(ctx context.Context, namespace string, w scheduledWorkload) error {
 	err := s.dynamic.Resource(schedulerKinds[w.kind]).Namespace(namespace).Delete(ctx, w.name,
 		metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)})
@@ -216,7 +217,7 @@ func (s *scheduler) remove(ctx context.Context, namespace string, w scheduledWor
 	})
 }
 
-// of are the pods of a workload.
+// of returns the pods of a workload.
 func (s *scheduler) of(namespace, app string) ([]*corev1.Pod, error) {
 	objects, err := s.pods.ByIndex(appLabel, namespace+"/"+app)
 	if err != nil {
@@ -226,14 +227,15 @@ func (s *scheduler) of(namespace, app string) ([]*corev1.Pod, error) {
 	for i, object := range objects {
 		pod, ok := object.(*corev1.Pod)
 		if !ok {
-			return nil, fmt.Errorf("a %T is no Pod", object)
+			return nil, fmt.Errorf("%T is not a Pod", object)
 		}
 		pods[i] = pod
 	}
 	return pods, nil
 }
 
-// placement is how many pods of a workload are on each node, by their order, and how many are nowhere.
+// placement is the number of pods of a workload on each node, in the order of the nodes, and the number of pending
+// pods.
 type placement struct {
 	perNode []int
 	pending int
@@ -247,10 +249,10 @@ func (p placement) String() string {
 	return text
 }
 
-// skew is how many pods more the fullest node has than the emptiest.
+// skew returns how many more pods the fullest node has than the emptiest one.
 func (p placement) skew() int { return slices.Max(p.perNode) - slices.Min(p.perNode) }
 
-// bound are the pods that are on nodes.
+// bound returns the number of pods that are on nodes.
 func (p placement) bound() int {
 	sum := 0
 	for _, n := range p.perNode {
@@ -259,8 +261,8 @@ func (p placement) bound() int {
 	return sum
 }
 
-// settled tells how pods are placed once the scheduler has had its say on each: none is on its way out, all are of one
-// revision, and each is on a node or was told that it fits none.
+// settled returns the placement of pods, and whether it is final: no pod is being deleted, all have the newest
+// revision, and each is on a node or was marked as unschedulable.
 func settled(pods []*corev1.Pod, w scheduledWorkload, nodes []*corev1.Node) (placement, bool) {
 	p := placement{perNode: make([]int, len(nodes))}
 	if len(pods) != w.replicas {
@@ -287,8 +289,9 @@ func settled(pods []*corev1.Pod, w scheduledWorkload, nodes []*corev1.Node) (pla
 	return p, true
 }
 
-// await waits until the pods of a workload are settled and at least as many as wanted are on these nodes. One that was told that
-// it fits none may have been told so before those before it were gone. The error is non-nil when that does not come to be.
+// await waits until the pods of a workload are settled and at least the wanted number of them are on nodes: a pod may
+// have been marked as unschedulable while former pods still filled the nodes. The error is non-nil if this does not
+// happen.
 func (s *scheduler) await(
 	ctx context.Context,
 	namespace string,
@@ -307,13 +310,13 @@ func (s *scheduler) await(
 		return ok && p.bound() >= wanted, nil
 	})
 	if err != nil {
-		err = fmt.Errorf("%s %s/%s on %d nodes: of %d pods %d are to run, and they are %s: %w",
+		err = fmt.Errorf("%s %s/%s on %d nodes: of %d pods %d should run, and they are %s: %w",
 			w.kind, namespace, w.name, len(nodes), w.replicas, wanted, p, err)
 	}
 	return p, err
 }
 
-// roll changes the template of a workload, and returns it as it is now.
+// roll changes the template of a workload, and returns the changed workload.
 func (s *scheduler) roll(
 	ctx context.Context,
 	client dynamic.Interface,
@@ -329,7 +332,7 @@ func (s *scheduler) roll(
 	return w, err
 }
 
-// removePods deletes pods, whoever makes new ones.
+// removePods deletes pods. Their controllers may create new ones.
 func (s *scheduler) removePods(ctx context.Context, pods []*corev1.Pod) error {
 	for _, pod := range pods {
 		err := s.client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{})
@@ -340,7 +343,8 @@ func (s *scheduler) removePods(ctx context.Context, pods []*corev1.Pod) error {
 	return nil
 }
 
-// poll asks what costs little until the answer is yes. The error is non-nil when there is one, or the answer stays no.
+// poll calls a cheap function until it returns true. The error is non-nil if the function returns one, or still returns
+// false after placementPatience.
 func poll(ctx context.Context, ask func() (bool, error)) error {
 	err := wait.PollUntilContextTimeout(
 		ctx,
@@ -355,5 +359,5 @@ func poll(ctx context.Context, ask func() (bool, error)) error {
 	return err
 }
 
-// chance is true in so many of a hundred cases.
+// chance returns true with a probability in percent.
 func chance(r *rand.Rand, percent int) bool { return r.IntN(100) < percent }

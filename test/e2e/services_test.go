@@ -9,7 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// policy is a traffic policy as a test writes it; empty is none.
+// policy is a traffic policy; empty if a manifest has none.
 type policy = corev1.ServiceExternalTrafficPolicy
 
 const (
@@ -17,15 +17,15 @@ const (
 	refusedByServer = "is invalid: spec."
 )
 
-// testTruthTable creates a Service for every row of types, addresses and policies, and holds what is stored, or
-// who refuses, against what Kubernetes allows.
+// testTruthTable creates a Service for every combination of type, addresses and policy, and compares what is stored, or
+// who refuses it, with what Kubernetes allows.
 func testTruthTable(t *testing.T, e *environment) {
 	const ns = "truth-table"
 	e.namespace(t, ns)
 	const accessible, inaccessible = true, false
 	rows := map[string]struct {
 		spec string
-		may  bool // have a traffic policy
+		may  bool // may have a traffic policy
 	}{
 		"LoadBalancer":                 {"type: LoadBalancer", accessible},
 		"LoadBalancer and externalIPs": {"type: LoadBalancer, externalIPs: [192.0.2.1]", accessible},
@@ -51,12 +51,11 @@ func testTruthTable(t *testing.T, e *environment) {
 				spec := fmt.Sprintf("{%s, externalTrafficPolicy: %q, ports: [{port: 80}]}", row.spec, policy)
 				err := e.objects.Create(t.Context(), read(t, service(ns, object, spec)))
 				if !row.may && policy != "" {
-					want := refusedByUs + ns + "/" + object + " /spec/externalTrafficPolicy: externalTrafficPolicy " + string(
-						policy,
-					) + " is invalid on type "
+					want := refusedByUs + ns + "/" + object + " /spec/externalTrafficPolicy: externalTrafficPolicy " +
+						string(policy) + " is invalid on type "
 					if err == nil || !strings.Contains(err.Error(), want) ||
 						!strings.Contains(err.Error(), "fix: remove externalTrafficPolicy, or set type LoadBalancer") {
-						t.Errorf("the answer is %v; want …%s…", err, want)
+						t.Errorf("Create() error is %v; want …%s…", err, want)
 					}
 					return
 				}
@@ -91,14 +90,16 @@ func testTruthTable(t *testing.T, e *environment) {
 				"-f",
 				"-",
 			)
-			if want := "unknown-traffic-policy: Service " + ns + "/spelling"; a.code == 0 || !strings.Contains(a.stderr, want) {
-				t.Errorf("kubectl exits with %d and says %s; want …%s…", a.code, a.stderr, want)
+			want := "unknown-traffic-policy: Service " + ns + "/spelling"
+			if a.code == 0 || !strings.Contains(a.stderr, want) {
+				t.Errorf("kubectl exits with %d and prints %s; want …%s…", a.code, a.stderr, want)
 			}
 		})
 	}
 }
 
-// testTransitions changes stored Services. What the API server drops by itself is no fault of who asked for it.
+// testTransitions changes stored Services. A policy that the API server drops by itself is not a reason to refuse the
+// change.
 func testTransitions(t *testing.T, e *environment) {
 	const ns = "transitions"
 	e.namespace(t, ns)
@@ -117,12 +118,12 @@ func testTransitions(t *testing.T, e *environment) {
 		apply        = "apply"
 		refused      = "refused"
 		healthCheck  = "has a health check node port"
-		noHealthPort = "has none"
+		noHealthPort = "has no health check node port"
 	)
 	tests := map[string]struct {
 		before, how, after string
 		policy             policy
-		says               string // if it is refused
+		says               string // the refusal, if it is refused
 		port               string
 	}{
 		"only the type of a Local Service is patched: the server drops the policy": {
@@ -133,7 +134,7 @@ func testTransitions(t *testing.T, e *environment) {
 			"",
 			noHealthPort,
 		},
-		"a Local Service is replaced, with the line left in: dropped as well": {
+		"a Local Service is replaced by one inside the cluster that is still Local: dropped as well": {
 			balancer,
 			replace,
 			leftBehind,
@@ -141,7 +142,7 @@ func testTransitions(t *testing.T, e *environment) {
 			"",
 			noHealthPort,
 		},
-		"a Local Service is applied, with the line left in: dropped as well": {
+		"a Service inside the cluster that is still Local is applied: dropped as well": {
 			balancer,
 			apply,
 			leftBehind,
@@ -149,7 +150,7 @@ func testTransitions(t *testing.T, e *environment) {
 			"",
 			noHealthPort,
 		},
-		"the line is added to a Service inside the cluster": {
+		"a Service inside the cluster becomes Local": {
 			inside,
 			replace,
 			leftBehind,
@@ -197,7 +198,7 @@ func testTransitions(t *testing.T, e *environment) {
 			"",
 			healthCheck,
 		},
-		"the addresses of a Local ClusterIP are taken away: dropped": {
+		"the addresses of a Local ClusterIP Service are removed: dropped": {
 			withAddress,
 			patch,
 			"{spec: {externalIPs: null}}",
@@ -242,7 +243,7 @@ func testTransitions(t *testing.T, e *environment) {
 			}
 			if test.policy == refused {
 				if a.code == 0 || !strings.Contains(a.stderr, test.says) {
-					t.Errorf("kubectl exits with %d and says %s; want …%s…", a.code, a.stderr, test.says)
+					t.Errorf("kubectl exits with %d and prints %s; want …%s…", a.code, a.stderr, test.says)
 				}
 				return
 			}
@@ -260,26 +261,26 @@ func testTransitions(t *testing.T, e *environment) {
 				)
 			}
 			for _, line := range warnings(a.stderr) {
-				// That it changes is no fault, though what it becomes may be worth a word.
+				// The change itself deserves no warning, but its result may.
 				becomes := got.Type == corev1.ServiceTypeNodePort && strings.HasPrefix(line, "node-port-local: ")
 				if !becomes && !strings.Contains(line, "deprecated") {
-					t.Errorf("a legal change is warned about: %s", a.stderr)
+					t.Errorf("a legal change gets a warning: %s", a.stderr)
 				}
 			}
 		})
 	}
-	t.Run("the line that was dropped is refused when it comes again", func(t *testing.T) {
+	t.Run("a policy that was dropped is refused when it is sent again", func(t *testing.T) {
 		e.must(t, service(ns, "again", balancer), "create", "-f", "-")
 		e.must(t, service(ns, "again", leftBehind), "replace", "-f", "-")
 		if a := e.kubectl(t, service(ns, "again", leftBehind), "replace", "-f", "-"); a.code == 0 ||
 			!strings.Contains(a.stderr, refusedByUs) {
-			t.Errorf("kubectl exits with %d and says %s", a.code, a.stderr)
+			t.Errorf("kubectl exits with %d and prints %s", a.code, a.stderr)
 		}
 	})
 }
 
-// testPinnedPorts tells a health check port that somebody chose from one that the API server did: a webhook sees both, and
-// only what the API server records of fields and their owners tells them apart.
+// testPinnedPorts checks that only health check node ports that a client chose get a warning, not those that the API
+// server allocated. A webhook sees both; only the records that the API server keeps of fields and their owners differ.
 func testPinnedPorts(t *testing.T, e *environment) {
 	const ns = "pinned-ports"
 	e.namespace(t, ns)
@@ -287,20 +288,22 @@ func testPinnedPorts(t *testing.T, e *environment) {
 		t,
 		ns,
 		fmt.Sprintf(
-			"{match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %s}}}, rules: [{id: pinned-health-check-node-port, mode: Warn}]}",
+			"{match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %s}}}, "+
+				"rules: [{id: pinned-health-check-node-port, mode: Warn}]}",
 			ns,
 		),
 	)
 	const (
 		cluster = "{type: LoadBalancer, selector: {app: web}, ports: [{port: 80}]}"
 		free    = "{type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: web}, ports: [{port: 80}]}"
-		pinned  = "{type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: %d, selector: {app: web}, ports: [{port: 80}]}"
-		later   = "{spec: {sessionAffinity: ClientIP}}"
+		pinned  = "{type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: %d, " +
+			"selector: {app: web}, ports: [{port: 80}]}"
+		later = "{spec: {sessionAffinity: ClientIP}}"
 	)
 	tests := map[string]struct {
 		spec  string
 		how   []string
-		patch string // if the Service is there already
+		patch string // a change of the stored Service, if any
 		warns bool
 	}{
 		"created without":                            {free, []string{"create"}, "", false},
@@ -325,7 +328,7 @@ func testPinnedPorts(t *testing.T, e *environment) {
 			"{spec: {externalTrafficPolicy: Local, healthCheckNodePort: %d}}",
 			true,
 		},
-		"applied without, and made Local with one aside": {
+		"applied without, and made Local with one by a patch": {
 			cluster,
 			[]string{"apply"},
 			"{spec: {externalTrafficPolicy: Local, healthCheckNodePort: %d}}",
@@ -348,15 +351,15 @@ func testPinnedPorts(t *testing.T, e *environment) {
 			said := warnings(a.stderr)
 			if (len(said) > 0) != test.warns ||
 				test.warns && said[0] != "pinned-health-check-node-port: healthCheckNodePort "+port+
-					" is pinned: if it is taken, creation fails with error 500" {
+					" is pinned: creation fails with error 500 if it is taken" {
 				t.Errorf("kubectl shows %q, want a warning: %t", said, test.warns)
 			}
 		})
 	}
 }
 
-// testAnnotations asks for the source IP by annotation: Local is set where nobody wrote the policy, and what
-// somebody wrote is never overridden.
+// testAnnotations checks that an annotation that asks for the source IP makes a Service Local unless a client wrote the
+// policy, which is never overridden.
 func testAnnotations(t *testing.T, e *environment) {
 	const ns = "annotations"
 	e.namespace(t, ns)
@@ -369,73 +372,73 @@ func testAnnotations(t *testing.T, e *environment) {
 	tests := map[string]struct {
 		annotation, spec string
 		args             []string
-		policy           policy // stored; empty if it is refused
+		policy           policy // the stored one; empty if the Service is refused
 		warns            string
 	}{
-		"our wish sets Local where kubectl apply shows that nobody wrote the policy": {
+		"our annotation sets Local where kubectl apply shows that the policy is not written": {
 			preserve,
 			unset,
 			[]string{"apply"},
 			"Local",
 			"source-ip-needs-local: repaired: ",
 		},
-		"a hard reason sets Local, too": {
+		"a hard reason sets Local too": {
 			hard,
 			unset,
 			[]string{"apply"},
 			"Local",
 			"source-ip-needs-local: repaired: ",
 		},
-		"a server-side applier owns the policy or does not": {
+		"our annotation sets Local where a server-side applier does not own the policy": {
 			preserve,
 			unset,
 			[]string{"apply", "--server-side"},
 			"Local",
 			"source-ip-needs-local: repaired: ",
 		},
-		"on creation, who says nothing of the policy is taken not to mind": {
+		"our annotation sets Local where a Service is created without a policy": {
 			preserve,
 			unset,
 			[]string{"create"},
 			"Local",
 			"source-ip-needs-local: repaired: ",
 		},
-		"a written Cluster beside a wish is warned about and stays": {
+		"a written Cluster with our annotation gets a warning and stays": {
 			preserve,
 			written,
 			[]string{"apply"},
 			"Cluster",
 			"source-ip-needs-local: ",
 		},
-		"a Cluster that is applied by the server is written, and stays": {
+		"a Cluster that is applied on the server counts as written, and stays": {
 			preserve,
 			written,
 			[]string{"apply", "--server-side"},
 			"Cluster",
 			"source-ip-needs-local: ",
 		},
-		"a written Cluster beside a hard reason is refused, not overridden": {
+		"a written Cluster with a hard reason is refused, not overridden": {
 			hard,
 			written,
 			[]string{"apply"},
 			"",
 			"",
 		},
-		"our opt-out is the last word": {
+		"our annotation with the value ignore wins over a hard reason": {
 			"sourceward.dev/source-ip: ignore, " + hard,
 			unset,
 			[]string{"apply"},
 			"Cluster",
 			"",
 		},
-		"an exemption is the last word": {
+		"an exemption wins over a hard reason": {
 			`exempt.sourceward.dev/source-ip-needs-local: "known", kube-vip.io/egress: "true"`,
 			written,
 			[]string{"apply"},
 			"Cluster",
 			"",
 		},
-		"a wish on a Service that is not reached from outside changes nothing, and says": {
+		"our annotation on a Service that is not reachable from outside gets a warning only": {
 			preserve,
 			"{type: ClusterIP, ports: [{port: 80}]}",
 			[]string{"apply"},
@@ -450,8 +453,9 @@ func testAnnotations(t *testing.T, e *environment) {
 		t.Run(name, func(t *testing.T) {
 			a := e.kubectl(t, service(ns, object, test.spec, test.annotation), append(test.args, "-f", "-")...)
 			if strings.Contains(name, "refused") {
-				if want := "source-ip-needs-local: Service " + ns + "/" + object; a.code == 0 || !strings.Contains(a.stderr, want) {
-					t.Errorf("kubectl exits with %d and says %s; want …%s…", a.code, a.stderr, want)
+				want := "source-ip-needs-local: Service " + ns + "/" + object
+				if a.code == 0 || !strings.Contains(a.stderr, want) {
+					t.Errorf("kubectl exits with %d and prints %s; want …%s…", a.code, a.stderr, want)
 				}
 				if e.isStored(t, ns, object) {
 					t.Error("it is stored")
@@ -478,7 +482,7 @@ func testAnnotations(t *testing.T, e *environment) {
 		again := e.must(t, manifest, "apply", "--server-side", "-f", "-")
 		second := get[corev1.Service](t, e, ns, "twice")
 		if diff := cmp.Diff(first, second); diff != "" || len(warnings(again.stderr)) > 0 {
-			t.Errorf("the second apply says %q and changes (-first +second):\n%s", again.stderr, diff)
+			t.Errorf("the second apply prints %q and changes (-first +second):\n%s", again.stderr, diff)
 		}
 	})
 	t.Run("a dry run shows the repair and stores nothing", func(t *testing.T) {
@@ -493,7 +497,7 @@ func testAnnotations(t *testing.T, e *environment) {
 			"-",
 		)
 		if a.stdout != "Local" || len(warnings(a.stderr)) != 1 {
-			t.Errorf("a dry run answers %q and %q", a.stdout, a.stderr)
+			t.Errorf("a dry run prints %q and %q", a.stdout, a.stderr)
 		}
 		if e.isStored(t, ns, "dry") {
 			t.Error("it is stored")

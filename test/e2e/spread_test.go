@@ -27,7 +27,7 @@ import (
 
 const (
 	spreadSeed = 20261121
-	// spreadPools is on how many pools of nodes the workloads are placed at a time.
+	// spreadPools is the number of pools of nodes, on each of which one workload is placed at a time.
 	spreadPools = 20
 
 	// The Namespaces, each with a policy of the same name.
@@ -38,33 +38,33 @@ const (
 	diskLabel      = "example.com/disk"
 )
 
-// spreadWorkloads is how many workloads there are. More than the default is for a quiet machine: -spread-workloads=200.
+// spreadWorkloads is the number of workloads. On an idle machine it can be higher: -spread-workloads=200.
 var spreadWorkloads = flag.Int("spread-workloads", 40, "number of workloads that TestSpreadByTheScheduler places")
 
 // spreadKinds are the kinds of the workloads.
 var spreadKinds = []string{"Deployment", "StatefulSet", "ReplicaSet"}
 
-// TestSpreadByTheScheduler lets the scheduler place the same workloads behind Local Services without Sourceward, and with it in
-// each of three modes. Each finds its pool of nodes empty, and no one else uses it; without means in a Namespace whose
-// policy turns the rule off.
+// TestSpreadByTheScheduler places the same workloads behind Local Services without Sourceward, in a Namespace whose
+// policy turns the rule off, and with it in three modes. Each workload has an empty pool of nodes to itself.
 //
-//   - Mutate with DoNotSchedule: of the nodes on which the pods may be, none has two pods more than another, once they are placed
-//     and once more when all were replaced. A Deployment and a StatefulSet roll out a change of their template by themselves, but for
-//     those that wait until somebody deletes a pod; a ReplicaSet gives new templates only to new pods, so its pods are deleted.
-//   - Mutate with ScheduleAnyway: as even as without, or more; and no pod is pending that was not.
-//   - Warn: what is stored is what is stored without.
+//   - Mutate with DoNotSchedule: of the eligible nodes none has two pods more than another, at first and after all pods
+//     were replaced. Most Deployments and StatefulSets roll out a change of their template by themselves. The test
+//     deletes the pods of the others: of StatefulSets with OnDelete, and of ReplicaSets, which use a new template for
+//     new pods only.
+//   - Mutate with ScheduleAnyway: the pods are spread as evenly as without, or better, and no more pods are pending.
+//   - Warn: the stored object is the same as without.
 //
-// What other rules say of a workload, of how it is rolled out for instance, they say in each mode. That is no matter here; what they
-// say only where it is repaired is.
+// Warnings of other rules, for instance about rollouts, do not matter here if they are the same without Sourceward's
+// repair; a warning that only the repaired workload gets does.
 //
-// Some workloads ask for more than their nodes have, or nearly. Of these as many pods run as can; they are not replaced, since
-// where nodes are full a hard constraint may keep a new pod from the one place that an old one leaves.
+// Some workloads need as much as their nodes have, or more. As many of their pods run as fit. They are not replaced: on
+// full nodes a hard constraint may keep a new pod from the only place that an old one leaves.
 func TestSpreadByTheScheduler(t *testing.T) {
 	t.Parallel()
 	t.Logf("seed %d", spreadSeed)
 	e := newEnvironment(t, cluster.Options{Nodes: 1}, sandbox.Options{})
 	for namespace, spec := range map[string]string{
-		spreadOff:  `rules: [{id: unspread-behind-local, mode: "Off"}]`, // the other rule about spread follows it
+		spreadOff:  `rules: [{id: unspread-behind-local, mode: "Off"}]`, // ineffective-spread follows its mode
 		spreadHard: "rules: [{id: unspread-behind-local, mode: Mutate}], spread: {whenUnsatisfiable: DoNotSchedule}",
 		spreadSoft: "rules: [{id: unspread-behind-local, mode: Mutate}], spread: {whenUnsatisfiable: ScheduleAnyway}",
 		spreadWarn: "rules: [{id: unspread-behind-local, mode: Warn}]",
@@ -76,11 +76,12 @@ func TestSpreadByTheScheduler(t *testing.T) {
 			fmt.Sprintf("{match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %s}}}, %s}", namespace, spec),
 		)
 	}
-	// In the last one the workloads are only looked at: their controllers may make no pods.
+	// In the last Namespace only the stored workloads matter, so their controllers may not create pods.
 	none := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "no-pods"}, Spec: corev1.ResourceQuotaSpec{
 		Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")},
 	}}
-	if _, err := e.client.CoreV1().ResourceQuotas(spreadWarn).Create(t.Context(), none, metav1.CreateOptions{}); err != nil {
+	quotas := e.client.CoreV1().ResourceQuotas(spreadWarn)
+	if _, err := quotas.Create(t.Context(), none, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	s := newScheduler(t, e.Config())
@@ -116,7 +117,7 @@ func TestSpreadByTheScheduler(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf(
-		"workloads: %v, of which %d ask for more than their nodes have; replaced: %d",
+		"workloads: %v, of which %d need more than their nodes have; replaced: %d",
 		tally.kinds,
 		tally.pending,
 		tally.replaced,
@@ -124,17 +125,17 @@ func TestSpreadByTheScheduler(t *testing.T) {
 	t.Logf("skew without us: %v; with ScheduleAnyway: %v; less by: %v", tally.without, tally.with, tally.changes)
 	if tally.pending < *spreadWorkloads/20 || tally.changes[0] > *spreadWorkloads*9/10 {
 		t.Errorf(
-			"%d workloads have pods pending, and of %d the skew is the same: that shows little",
+			"%d workloads have pending pods, and %d have the same skew: the test proves little",
 			tally.pending,
 			tally.changes[0],
 		)
 	}
 }
 
-// spreadTally counts workloads.
+// spreadTally counts workloads by their results.
 type spreadTally struct {
 	mu sync.Mutex
-	// without and with are by skew, changes by how much less it is.
+	// without and with count by skew, changes by how much Sourceward reduced the skew.
 	without, with, changes map[int]int
 	kinds                  map[string]int
 	pending, replaced      int
@@ -155,7 +156,7 @@ func (tally *spreadTally) add(w scheduledWorkload, result spreadResult) {
 	}
 }
 
-// spreadResult is what became of one workload.
+// spreadResult is the result for one workload.
 type spreadResult struct {
 	without, soft placement
 	replaced      bool
@@ -171,12 +172,12 @@ type spreadRun struct {
 	*scheduler
 	pool   []*corev1.Node
 	sender dynamic.Interface
-	// services sends Services.
+	// services creates Services; its warnings are dropped.
 	services kubernetes.Interface
 	warned   *warningLines
 }
 
-// warningLines are the warnings of the API server since they were last taken, but for those of some rules.
+// warningLines collects the warnings of the API server, except those of the rules in passedOver, until they are taken.
 type warningLines struct{ lines, passedOver []string }
 
 func (w *warningLines) HandleWarningHeaderWithContext(_ context.Context, _ int, _ string, text string) {
@@ -191,7 +192,7 @@ func (w *warningLines) take() []string {
 	return lines
 }
 
-// warningRule is the rule that a warning is of.
+// warningRule returns the rule whose finding a warning shows.
 func warningRule(line string) string {
 	rule, _, _ := strings.Cut(line, ": ")
 	return rule
@@ -208,7 +209,7 @@ func newSpreadRun(s *scheduler, config *rest.Config, pool []*corev1.Node) (*spre
 	return run, err
 }
 
-// all places a workload in each mode. The error is non-nil when that did not come about.
+// all places a workload in each mode. The error is non-nil if the API server or the scheduler did not get that far.
 func (r *spreadRun) all(ctx context.Context, w scheduledWorkload) (spreadResult, error) {
 	var result spreadResult
 	nodes := eligible(r.pool, w.template.Spec)
@@ -263,7 +264,7 @@ func (r *spreadRun) all(ctx context.Context, w scheduledWorkload) (spreadResult,
 		return result, err
 	}
 	result.wantRepair(w, repaired, said, corev1.ScheduleAnyway)
-	// As many as without: that no more are pending is waited for, and told by the error.
+	// At least as many as without: await returns an error if more are pending.
 	if result.soft, err = r.await(ctx, spreadSoft, w, nodes, result.without.bound()); err != nil {
 		return result, err
 	}
@@ -282,9 +283,9 @@ func (r *spreadRun) all(ctx context.Context, w scheduledWorkload) (spreadResult,
 	if len(said) == 0 ||
 		!strings.HasPrefix(
 			said[0],
-			"unspread-behind-local: pods behind Local Service "+spreadWarn+"/"+w.name+" are not spread",
+			"unspread-behind-local: pods of Local Service "+spreadWarn+"/"+w.name+" may share a node",
 		) {
-		result.problem("Warn: the API server says %q", said)
+		result.problem("Warn: the warnings are %q", said)
 	}
 	if diff := cmp.Diff(withoutIdentity(stored), withoutIdentity(warned)); diff != "" {
 		result.problem("Warn changes what is stored (-without +Warn):\n%s", diff)
@@ -292,7 +293,7 @@ func (r *spreadRun) all(ctx context.Context, w scheduledWorkload) (spreadResult,
 	return result, r.remove(ctx, spreadWarn, w)
 }
 
-// send creates the Service of a workload and then the workload, and returns that as it is stored, with the warnings.
+// send creates the Service of a workload and then the workload. It returns the stored workload and its warnings.
 func (r *spreadRun) send(
 	ctx context.Context,
 	namespace string,
@@ -312,8 +313,8 @@ func (r *spreadRun) send(
 	return stored, r.warned.take(), err
 }
 
-// hard holds a workload with a hard constraint to be even, of which so many pods fit, and again after its pods are replaced, if there
-// is room for that.
+// hard checks that the pods of a workload with a hard constraint are spread evenly, at first and, if the nodes are
+// roomy enough for a rollout, after they were replaced. fit is the number of pods that fit.
 func (r *spreadRun) hard(
 	ctx context.Context,
 	w scheduledWorkload,
@@ -342,7 +343,7 @@ func (r *spreadRun) hard(
 	}
 	result.replaced = true
 	if said := r.warned.take(); len(said) > 0 {
-		result.problem("a rollout of what is repaired is warned about: %q", said)
+		result.problem("a rollout of a repaired workload gets warnings: %q", said)
 	}
 	if w.waitsForDeletion() {
 		if err := r.removePods(ctx, before); err != nil {
@@ -353,12 +354,13 @@ func (r *spreadRun) hard(
 		return fmt.Errorf("replaced: %w", err)
 	}
 	if p.skew() > 1 {
-		result.problem("with DoNotSchedule the pods that were replaced are %s", p)
+		result.problem("with DoNotSchedule the pods are %s after they were replaced", p)
 	}
 	return nil
 }
 
-// wantRepair wants a workload to be stored with the constraint of the repair and nothing else, and its author to be told.
+// wantRepair checks that a workload is stored with the constraint of the repair and nothing else, and that its author
+// gets a warning about it.
 func (r *spreadResult) wantRepair(
 	w scheduledWorkload,
 	stored *unstructured.Unstructured,
@@ -383,11 +385,11 @@ func (r *spreadResult) wantRepair(
 		r.problem("constraints mismatch (-want +got):\n%s", diff)
 	}
 	if len(said) != 1 || !strings.HasPrefix(said[0], "unspread-behind-local: repaired: ") {
-		r.problem("%s: the API server says %q, want one warning that it is repaired", when, said)
+		r.problem("%s: the warnings are %q, want one about the repair", when, said)
 	}
 }
 
-// withoutIdentity is an object without what no two have in common.
+// withoutIdentity returns the content of an object without the fields that differ between any two objects.
 func withoutIdentity(stored *unstructured.Unstructured) map[string]any {
 	object := stored.DeepCopy()
 	for _, field := range []string{"namespace", "uid", "resourceVersion", "creationTimestamp"} {
@@ -401,7 +403,7 @@ func withoutIdentity(stored *unstructured.Unstructured) map[string]any {
 	return object.Object
 }
 
-// roomOf is how many pods each node has room for.
+// roomOf returns the number of pods that fit on each node.
 func roomOf(nodes []*corev1.Node, pod corev1.PodSpec) []int {
 	room := make([]int, len(nodes))
 	for i, node := range nodes {
@@ -410,7 +412,7 @@ func roomOf(nodes []*corev1.Node, pod corev1.PodSpec) []int {
 	return room
 }
 
-// nodesText is a pool as a reader of a failure wants it.
+// nodesText describes the nodes of a pool, for messages about failures.
 func nodesText(pool []*corev1.Node) string {
 	var text strings.Builder
 	for _, node := range pool {
@@ -428,7 +430,7 @@ func nodesText(pool []*corev1.Node) string {
 	return text.String()
 }
 
-// newSpreadPool generates a pool of three to eight nodes. Two of them, at least, are for all pods.
+// newSpreadPool generates a pool of three to eight nodes. At least two of them accept all pods.
 func newSpreadPool(i int) []*corev1.Node {
 	r := rand.New(rand.NewPCG(spreadSeed, uint64(i)))
 	pool := fmt.Sprintf("pool-%d", i)
@@ -443,9 +445,9 @@ func newSpreadPool(i int) []*corev1.Node {
 			node.Labels[corev1.LabelTopologyZone] = fmt.Sprintf("zone-%d", r.IntN(zones))
 		}
 		node.Status.Capacity = corev1.ResourceList{
-			corev1.ResourceCPU: resource.MustParse(
-				oneOf(r, "4", "4", "8", "16"),
-			), corev1.ResourceMemory: resource.MustParse("64Gi"), corev1.ResourcePods: resource.MustParse("110"),
+			corev1.ResourceCPU:    resource.MustParse(oneOf(r, "4", "4", "8", "16")),
+			corev1.ResourceMemory: resource.MustParse("64Gi"),
+			corev1.ResourcePods:   resource.MustParse("110"),
 		}
 		node.Status.Allocatable = node.Status.Capacity
 		if n >= 2 {
@@ -455,9 +457,8 @@ func newSpreadPool(i int) []*corev1.Node {
 					{Key: "node-role.kubernetes.io/control-plane", Effect: corev1.TaintEffectNoSchedule},
 				}
 			case 1, 2:
-				node.Spec.Taints = []corev1.Taint{
-					{Key: dedicatedTaint, Value: "edge", Effect: oneOf(r, corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute)},
-				}
+				effect := oneOf(r, corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute)
+				node.Spec.Taints = []corev1.Taint{{Key: dedicatedTaint, Value: "edge", Effect: effect}}
 			case 3:
 				node.Spec.Unschedulable = true
 			}
@@ -470,12 +471,12 @@ func newSpreadPool(i int) []*corev1.Node {
 	return nodes
 }
 
-// waitsForDeletion tells that pods are replaced only when somebody deletes them.
+// waitsForDeletion reports whether pods are replaced only after they were deleted.
 func (w scheduledWorkload) waitsForDeletion() bool {
 	return w.kind == "ReplicaSet" || w.kind == "StatefulSet" && w.spec["updateStrategy"] != nil
 }
 
-// newSpreadWorkload generates a workload for a pool, of which at least two nodes are eligible. Nothing in it spreads its pods.
+// newSpreadWorkload generates a workload that does not spread its pods. At least two nodes of the pool are eligible.
 func newSpreadWorkload(i int, pool []*corev1.Node) scheduledWorkload {
 	r := rand.New(rand.NewPCG(spreadSeed, uint64(spreadPools+i)))
 	w := scheduledWorkload{
@@ -492,7 +493,10 @@ func newSpreadWorkload(i int, pool []*corev1.Node) scheduledWorkload {
 	pod := pooledPod(spreadImage, pool)
 	pod.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)}
 	for _, toleration := range []corev1.Toleration{
-		{Key: "node-role.kubernetes.io/control-plane", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule},
+		{
+			Key: "node-role.kubernetes.io/control-plane", Operator: corev1.TolerationOpExists,
+			Effect: corev1.TaintEffectNoSchedule,
+		},
 		{Key: dedicatedTaint, Operator: corev1.TolerationOpEqual, Value: "edge"},
 		{Key: dedicatedTaint, Operator: corev1.TolerationOpEqual, Value: "mail"},
 		{Key: corev1.TaintNodeUnschedulable, Operator: corev1.TolerationOpExists},
@@ -536,13 +540,14 @@ func newSpreadWorkload(i int, pool []*corev1.Node) scheduledWorkload {
 	case "Deployment":
 		if strategy := oneOf(r, nil,
 			map[string]any{"type": "Recreate"},
-			rollingUpdate("25%", "25%"), rollingUpdate(int64(1), int64(0)), rollingUpdate(int64(0), "100%"), rollingUpdate("50%", "50%"), rollingUpdate("100%", int64(0)),
+			rollingUpdate("25%", "25%"), rollingUpdate(int64(1), int64(0)), rollingUpdate(int64(0), "100%"),
+			rollingUpdate("50%", "50%"), rollingUpdate("100%", int64(0)),
 		); strategy != nil {
 			w.spec = map[string]any{"strategy": strategy}
 		}
 	case "StatefulSet":
 		w.spec = map[string]any{"serviceName": w.name, "podManagementPolicy": oneOf(r, "OrderedReady", "Parallel")}
-		if much { // one that is pending would hold up those after it
+		if much { // a pending pod would block the ones after it
 			w.spec["podManagementPolicy"] = "Parallel"
 		}
 		if chance(r, 30) {

@@ -7,7 +7,8 @@ import (
 	"github.com/sourceward/sourceward/test/sandbox"
 )
 
-// TestAdmission asks every version of the API server that is supported; what does not depend on the version only the newest.
+// TestAdmission runs against every supported version of the API server. What does not depend on the version is tested
+// on the newest only.
 func TestAdmission(t *testing.T) {
 	t.Parallel()
 	for _, version := range cluster.Versions() {
@@ -31,7 +32,7 @@ func TestAdmission(t *testing.T) {
 			for name, test := range tests {
 				t.Run(name, func(t *testing.T) { test(t, e) })
 			}
-			// The last, since it stops the webhook.
+			// Last, because it stops the webhook.
 			t.Run("fail open", func(t *testing.T) { testFailOpen(t, e) })
 		})
 	}

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// templateOf is the template of a workload of any kind. The error is non-nil when it does not decode.
+// templateOf returns the template of a workload of any kind. The error is non-nil if it does not decode.
 func templateOf(object map[string]any) (corev1.PodTemplateSpec, error) {
 	var workload struct {
 		Spec struct {
@@ -26,7 +26,8 @@ func templateOf(object map[string]any) (corev1.PodTemplateSpec, error) {
 	return workload.Spec.Template, err
 }
 
-// hardSpread makes the repair of workloads in one Namespace happen, and hold.
+// hardSpread is the spec of a policy that repairs the workloads of one Namespace with a constraint that the scheduler
+// has to satisfy.
 const hardSpread = `{match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %s}}},
   rules: [{id: unspread-behind-local, mode: Mutate}], spread: {whenUnsatisfiable: DoNotSchedule}}`
 
@@ -40,7 +41,7 @@ var wantConstraint = corev1.TopologySpreadConstraint{
 	NodeTaintsPolicy:  new(corev1.NodeInclusionPolicyHonor),
 }
 
-// testSpread lets the real scheduler place a Deployment that was repaired, and then roll it out.
+// testSpread checks that the real scheduler spreads the pods of a repaired Deployment, at first and after a rollout.
 func testSpread(t *testing.T, e *environment) {
 	const ns, replicas = "spread", 7
 	e.namespace(t, ns)
@@ -49,7 +50,7 @@ func testSpread(t *testing.T, e *environment) {
 	manifest := deployment(ns, "web", replicas)
 	a := e.must(t, manifest, "apply", "-f", "-")
 	if said := warnings(a.stderr); len(said) != 1 || !strings.HasPrefix(said[0], "unspread-behind-local: repaired: ") {
-		t.Errorf("kubectl shows %q, want one warning that it is repaired", said)
+		t.Errorf("kubectl shows %q, want one warning about the repair", said)
 	}
 	constraints := func() []corev1.TopologySpreadConstraint {
 		return get[appsv1.Deployment](t, e, ns, "web").Spec.Template.Spec.TopologySpreadConstraints
@@ -62,7 +63,7 @@ func testSpread(t *testing.T, e *environment) {
 
 	a = e.must(t, strings.Replace(manifest, "image: web", "image: web-2", 1), "apply", "-f", "-")
 	if said := warnings(a.stderr); len(said) > 0 {
-		t.Errorf("a repaired Deployment is warned about: %q", said)
+		t.Errorf("a repaired Deployment gets warnings: %q", said)
 	}
 	if diff := cmp.Diff([]corev1.TopologySpreadConstraint{wantConstraint}, constraints()); diff != "" {
 		t.Fatalf("constraints after a rollout mismatch (-want +got):\n%s", diff)
@@ -71,7 +72,7 @@ func testSpread(t *testing.T, e *environment) {
 	e.even(t, ns, replicas)
 }
 
-// even waits until as many pods as wanted run, and holds that no node has two more than another.
+// even waits until the wanted number of pods run, and checks that no node has two pods more than another.
 func (e *environment) even(t *testing.T, namespace string, want int) {
 	t.Helper()
 	perNode := map[string]int{}
@@ -104,15 +105,15 @@ func (e *environment) even(t *testing.T, namespace string, want int) {
 	}
 }
 
-// testWarn: without a policy a workload is warned about, once, and stored as it was sent.
+// testWarn checks that a workload without a policy gets one warning, and is stored as it was sent.
 func testWarn(t *testing.T, e *environment) {
 	const ns = "warn"
 	e.namespace(t, ns)
 	e.must(t, service(ns, "web", local("web")), "apply", "-f", "-")
 	manifest := deployment(ns, "web", 3)
 	unspread := []string{
-		"unspread-behind-local: pods behind Local Service warn/web are not spread by hostname: up to 1.5x load on one pod",
-		"unspread-behind-local: fix: add a spread constraint on kubernetes.io/hostname that selects the pods' own labels",
+		"unspread-behind-local: pods of Local Service warn/web may share a node: up to 1.5x load",
+		"unspread-behind-local: fix: add a spread constraint on kubernetes.io/hostname for the pods' own labels",
 	}
 	dry := e.must(t, manifest, "apply", "--dry-run=server", "-f", "-")
 	if diff := cmp.Diff(unspread, warnings(dry.stderr)); diff != "" {
@@ -124,10 +125,10 @@ func testWarn(t *testing.T, e *environment) {
 	}
 	got := get[appsv1.Deployment](t, e, ns, "web").Spec.Template.Spec
 	if got.TopologySpreadConstraints != nil || got.Affinity != nil {
-		t.Errorf("a Deployment that is warned about is changed: %v", got)
+		t.Errorf("a Deployment that should only get a warning is changed: %v", got)
 	}
 	if scaled := e.must(t, "", "scale", "-n", ns, "deployment/web", "--replicas=6"); len(warnings(scaled.stderr)) != 2 ||
-		!strings.Contains(scaled.stderr, "up to 3x load on one pod") {
+		!strings.Contains(scaled.stderr, "up to 3x load") {
 		t.Errorf("more replicas: kubectl shows %q", scaled.stderr)
 	}
 	if scaled := e.must(t, "", "scale", "-n", ns, "deployment/web", "--replicas=2"); len(warnings(scaled.stderr)) != 0 {
@@ -135,7 +136,7 @@ func testWarn(t *testing.T, e *environment) {
 	}
 }
 
-// testOrder applies a Service and the Deployment behind it in one file: both are there within milliseconds.
+// testOrder applies a Service and the Deployment behind it in one file, which creates both within milliseconds.
 func testOrder(t *testing.T, e *environment) {
 	const ns = "order"
 	e.namespace(t, ns)
@@ -143,19 +144,20 @@ func testOrder(t *testing.T, e *environment) {
 		name := fmt.Sprintf("first-%d", i)
 		a := e.must(t, service(ns, name, local(name))+"\n---\n"+deployment(ns, name, 3), "apply", "-f", "-")
 		if said := warnings(a.stderr); len(said) != 2 ||
-			!strings.HasPrefix(said[0], "unspread-behind-local: pods behind Local Service order/"+name) {
+			!strings.HasPrefix(said[0], "unspread-behind-local: pods of Local Service order/"+name) {
 			t.Errorf("Service first: kubectl shows %q", a.stderr)
 		}
 		name = fmt.Sprintf("last-%d", i)
 		a = e.must(t, deployment(ns, name, 3)+"\n---\n"+service(ns, name, local(name)), "apply", "-f", "-")
 		if said := warnings(a.stderr); len(said) != 2 ||
-			said[0] != "unspread-behind-local: Deployment order/"+name+" behind this Local Service is not spread by hostname" {
+			said[0] != "unspread-behind-local: pods of Deployment order/"+name+", behind it, may share a node" {
 			t.Errorf("Service last: kubectl shows %q", a.stderr)
 		}
 	}
 }
 
-// testTemplateIsLeftAlone: a change beside the template is no reason to roll the pods out.
+// testTemplateIsLeftAlone checks that an update that leaves the template unchanged is not repaired, since that would
+// roll out the pods.
 func testTemplateIsLeftAlone(t *testing.T, e *environment) {
 	const ns = "left-alone"
 	e.namespace(t, ns)
@@ -181,8 +183,9 @@ func testTemplateIsLeftAlone(t *testing.T, e *environment) {
 		}
 	}
 	e.must(t, "", "set", "image", "-n", ns, "deployment/web", "web=web-2")
-	if diff := cmp.Diff([]corev1.TopologySpreadConstraint{wantConstraint}, template().Spec.TopologySpreadConstraints); diff != "" {
-		t.Errorf("a rollout takes the repair with it, mismatch (-want +got):\n%s", diff)
+	wanted := []corev1.TopologySpreadConstraint{wantConstraint}
+	if diff := cmp.Diff(wanted, template().Spec.TopologySpreadConstraints); diff != "" {
+		t.Errorf("constraints after a change of the template mismatch (-want +got):\n%s", diff)
 	}
 }
 
