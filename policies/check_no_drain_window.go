@@ -2,7 +2,6 @@ package policies
 
 import (
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -66,31 +65,36 @@ func checkNoDrainWindow(r *run) []result {
 			tooShort = append(tooShort, c)
 		}
 	}
-	var missing, paths []string
+	var problems, paths []string
+	add := func(path, subject, problem string) {
+		problems = append(problems, fmt.Sprintf("%s behind %s %s", subject, serviceNames(services), problem))
+		paths = append(paths, path)
+	}
 	if len(hasNone) > 0 {
-		missing = append(missing, containerNames(hasNone)+verb(len(hasNone), " has", " have")+" no preStop")
-		paths = append(paths, hasNone[0].path+"/lifecycle/preStop")
+		add(hasNone[0].path+"/lifecycle/preStop", containerNames(hasNone), verb(len(hasNone), "has", "have")+" no preStop")
 	}
 	if len(tooShort) > 0 {
-		missing = append(missing, fmt.Sprintf("%s %s preStop %ds",
-			containerNames(tooShort), verb(len(tooShort), "has", "have"), tooShort[0].Lifecycle.PreStop.Sleep.Seconds))
-		paths = append(paths, tooShort[0].path+"/lifecycle/preStop/sleep/seconds")
+		add(tooShort[0].path+"/lifecycle/preStop/sleep/seconds", containerNames(tooShort), fmt.Sprintf("%s preStop %ds",
+			verb(len(tooShort), "has", "have"), tooShort[0].Lifecycle.PreStop.Sleep.Seconds))
 	}
 	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)
 	if written := workload.Template.Spec.TerminationGracePeriodSeconds; written != nil {
 		grace = *written
 	}
 	if float64(grace) < window {
-		missing = append(missing, fmt.Sprintf("terminationGracePeriodSeconds is %d", grace))
-		paths = append(paths, workload.podPath()+"/terminationGracePeriodSeconds")
+		add(workload.podPath()+"/terminationGracePeriodSeconds", "pods",
+			fmt.Sprintf("have terminationGracePeriodSeconds %d", grace))
 	}
-	if len(missing) == 0 {
+	if len(problems) == 0 {
 		return nil
 	}
+	message := problems[0]
+	if more := len(problems) - 1; more > 0 {
+		message += fmt.Sprintf(" (and %d more)", more)
+	}
 	return []result{{Finding: Finding{
-		Path: paths[0],
-		Message: fmt.Sprintf("%s, behind Local %s (want %gs)",
-			strings.Join(missing, ", "), serviceNames(services), window),
+		Path:    paths[0],
+		Message: message,
 		Fix: fmt.Sprintf("sleep at least %gs in preStop, and set terminationGracePeriodSeconds higher than that",
 			window),
 		Because: serviceRefs(services),

@@ -93,8 +93,12 @@ func checkSourceIPNeedsLocal(r *run) []result {
 	}
 
 	found := result{
-		Finding: Finding{Path: path, Message: reasonMessage(reasons), Fix: "set externalTrafficPolicy: Local"},
-		hard:    hard,
+		Finding: Finding{
+			Path:    path,
+			Message: reasonMessage(reasons) + ", but the Service is Cluster",
+			Fix:     "set externalTrafficPolicy: Local",
+		},
+		hard: hard,
 	}
 	if hard || reason.Annotation == v1alpha1.AnnotationSourceIP {
 		found.mode = Mutate
@@ -102,17 +106,12 @@ func checkSourceIPNeedsLocal(r *run) []result {
 	if reason.Annotation != "" {
 		found.Fix += ", or remove annotation " + reason.Annotation
 	}
-	found.Message += ", but externalTrafficPolicy is Cluster"
-	switch r.explicit {
-	case ExplicitWritten:
-		found.Message += " (written)"
-	case ExplicitDefaulted:
-		found.Message += " (default)"
-	}
 	switch {
 	case vetoed:
 		found.Fix += "; not repaired, since " + veto.Message
-	case r.explicit != ExplicitWritten:
+	case r.explicit == ExplicitWritten:
+		found.Fix += "; not repaired, since Cluster is written"
+	default:
 		found.repair = []PatchOperation{{Op: "add", Path: path, Value: string(corev1.ServiceExternalTrafficPolicyLocal)}}
 		// The owner may have written a value whose origin is unknown. Only a new Service may be changed.
 		found.unpatchable = r.explicit == ExplicitUnknown && r.Operation == Update

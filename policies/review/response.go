@@ -217,15 +217,15 @@ const (
 	// maxLines is the number of warnings that one message or one fix may take.
 	maxLines = 3
 	// minWord is the length to which a word is shortened, if need be, so that a message fits into one warning.
-	minWord = 24
+	minWord = 20
 )
 
 // warnings returns the lines that a client shows to the author of a request: the message of each finding, and its fix
 // in the same line or, if that would be too long, in the next.
 func warnings(endpoint Endpoint, said []policies.Finding) []string {
 	var lines []string
-	add := func(rule, text string) {
-		for _, line := range fold(rule+": ", text) {
+	add := func(rule, text string, most int) {
+		for _, line := range fold(rule+": ", text, most) {
 			if !slices.Contains(lines, line) {
 				lines = append(lines, line)
 			}
@@ -235,14 +235,14 @@ func warnings(endpoint Endpoint, said []policies.Finding) []string {
 		switch {
 		case f.Mode == policies.Deny:
 		case f.Mode == policies.Mutate && endpoint == Mutate:
-			add(f.Rule, "repaired: "+f.Message) // The fix is done.
+			add(f.Rule, "repaired: "+f.Message, 1) // The fix is done.
 		case f.Fix == "":
-			add(f.Rule, f.Message)
+			add(f.Rule, f.Message, maxLines)
 		case len(f.Rule)+len(f.Message)+len(f.Fix)+len(": ; fix: ") <= maxWarning:
-			add(f.Rule, f.Message+"; fix: "+f.Fix)
+			add(f.Rule, f.Message+"; fix: "+f.Fix, maxLines)
 		default:
-			add(f.Rule, f.Message)
-			add(f.Rule, "fix: "+f.Fix)
+			add(f.Rule, f.Message, maxLines)
+			add(f.Rule, "fix: "+f.Fix, maxLines)
 		}
 	}
 	if len(lines) > maxWarnings {
@@ -255,14 +255,15 @@ func warnings(endpoint Endpoint, said []policies.Finding) []string {
 
 // fold returns a text as lines of at most maxWarning bytes, each with the prefix. If shortening its longest words, such
 // as names and annotations, makes it fit into one line, it does. Otherwise it is broken at spaces, a line that
-// continues another begins with an ellipsis, and the middle is left out of what is too long for maxLines lines.
-func fold(prefix, text string) []string {
+// continues another begins with an ellipsis, and the middle is left out of what is too long for most lines.
+func fold(prefix, text string, most int) []string {
 	const continued = "… "
 	room := maxWarning - len(prefix)
 	if fitted := shortenWords(text, room); len(fitted) <= room {
 		return []string{prefix + fitted}
 	}
-	text = policies.Shorten(text, maxLines*(room-len(continued)-minWord))
+	// A line ends up to a word earlier than it could.
+	text = policies.Shorten(text, room+(most-1)*(room-len(continued)-minWord))
 	var lines []string
 	for len(text) > room {
 		first := strings.ToValidUTF8(text[:room], "")

@@ -165,8 +165,8 @@ func TestWarningsFit(t *testing.T) {
 			[]policies.Finding{{Rule: "one", Message: prose + "end"}},
 			[]string{
 				"one: " + strings.TrimSpace(strings.Repeat("ünspread ", 11)),
-				"one: … ünspread ünspread…pread " + strings.TrimSpace(strings.Repeat("ünspread ", 8)),
-				"one: … ünspread ünspread ünspread ünspread end",
+				"one: … ünspread ünspread ünspread ünspre…ead " + strings.TrimSpace(strings.Repeat("ünspread ", 6)),
+				"one: … " + strings.Repeat("ünspread ", 8) + "end",
 			},
 		},
 		"equal lines are shown once": {

@@ -27,7 +27,7 @@ warn contains object.union(finding, _repair(check)) if {
 	some [path, check], sentences in _checks
 	finding := {
 		"path": path,
-		"message": sprintf("nodes without pods may drop traffic: %s", [min(sentences)]),
+		"message": min(sentences),
 		"fix": check.fix,
 	}
 }

@@ -6,9 +6,8 @@ test_a_tcp_check_does_not_see_pods if {
 	rule.warn == {{
 		"path": "/metadata/annotations/service.beta.kubernetes.io~1aws-load-balancer-healthcheck-protocol",
 		"message": concat(" ", [
-			"nodes without pods may drop traffic:",
 			"annotation service.beta.kubernetes.io/aws-load-balancer-healthcheck-protocol=TCP",
-			"only checks that the port is open, and Local's health check port always is",
+			"only checks that the port is open",
 		]),
 		"fix": "remove the annotation",
 	}} with input as _service(true, "", {"service.beta.kubernetes.io/aws-load-balancer-healthcheck-protocol": "TCP"})
@@ -18,7 +17,6 @@ test_a_disabled_check_is_enabled if {
 	rule.warn == {{
 		"path": "/metadata/annotations/loadbalancer.openstack.org~1enable-health-monitor",
 		"message": concat(" ", [
-			"nodes without pods may drop traffic:",
 			"annotation loadbalancer.openstack.org/enable-health-monitor=false disables the health check of nodes",
 		]),
 		"fix": `set it to "true"`,
@@ -34,10 +32,13 @@ test_a_missing_check_is_one_finding_for_all_annotations if {
 	findings == {{
 		"path": "/metadata/annotations/loadbalancer.openstack.org~1enable-health-monitor",
 		"message": concat(" ", [
-			"nodes without pods may drop traffic: annotation loadbalancer.openstack.org/keep-floatingip=true is for Octavia,",
-			"which checks nodes only with enable-health-monitor or the cloud's create-monitor",
+			"annotation loadbalancer.openstack.org/keep-floatingip=true is for Octavia,",
+			"whose health monitor is not enabled",
 		]),
-		"fix": `add annotation loadbalancer.openstack.org/enable-health-monitor: "true"`,
+		"fix": concat(" ", [
+			`add annotation loadbalancer.openstack.org/enable-health-monitor: "true",`,
+			"or set create-monitor in the cloud's configuration",
+		]),
 		"want": "true",
 	}}
 }

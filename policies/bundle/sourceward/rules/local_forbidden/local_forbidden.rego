@@ -49,13 +49,14 @@ deny contains finding if {
 	difference := _difference(other.spec)
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
-		"message": sprintf("cannot share an IP with Service %s/%s, which %s (%s)", [
+		"message": sprintf("cannot share an IP with Service %s/%s, which %s", [
 			other.metadata.namespace,
 			other.metadata.name,
 			difference,
+		]),
+		"fix": sprintf("set externalTrafficPolicy: Cluster on both, give both the same policy and selector, or remove %s", [
 			rows.subject(match),
 		]),
-		"fix": "set externalTrafficPolicy: Cluster on both, or give both the same policy and selector",
 		"because": [{
 			"apiVersion": "v1",
 			"kind": "Service",

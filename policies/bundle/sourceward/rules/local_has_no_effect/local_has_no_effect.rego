@@ -25,7 +25,7 @@ import data.sourceward.lib.rows
 # description: One finding if something makes Local pointless, and nothing else works only with Local.
 warn contains {
 	"path": "/spec/externalTrafficPolicy",
-	"message": sprintf("Local has no effect, but can drop traffic: %s", [rows.one_of(_pointless)]),
+	"message": sprintf("Local has no effect: %s", [rows.one_of(_pointless)]),
 	"fix": "set externalTrafficPolicy: Cluster",
 } if {
 	input.facts.local

@@ -6,7 +6,7 @@ test_local_has_no_effect_on_traffic_that_bypasses_kube_proxy if {
 	rule.warn == {{
 		"path": "/spec/externalTrafficPolicy",
 		"message": concat(" ", [
-			"Local has no effect, but can drop traffic:",
+			"Local has no effect:",
 			"annotation service.beta.kubernetes.io/backend-type=eni sends traffic directly to pods",
 		]),
 		"fix": "set externalTrafficPolicy: Cluster",
@@ -15,8 +15,8 @@ test_local_has_no_effect_on_traffic_that_bypasses_kube_proxy if {
 
 test_several_reasons_are_one_finding if {
 	{finding.message | some finding in rule.warn} == {concat(" ", [
-		"Local has no effect, but can drop traffic:",
-		"annotation service.cilium.io/forwarding-mode=dsr preserves the client's address by direct server return (and 1 more)",
+		"Local has no effect:",
+		"annotation service.cilium.io/forwarding-mode=dsr uses direct server return (and 1 more)",
 	])} with input as object.union(
 		_service(true, "LoadBalancer", {"service.cilium.io/forwarding-mode": "dsr"}),
 		{"facts": {"provider": "aws-nlb-ip"}},

@@ -31,7 +31,7 @@ warn contains finding if {
 	some reveal_by, sentences in _hidden
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
-		"message": sprintf("pods do not see the client's address: %s", [rows.one_of(sentences)]),
+		"message": sprintf("pods do not see the source IP: %s", [rows.one_of(sentences)]),
 		"fix": sprintf("enable the PROXY protocol with %s and in the pods, or set externalTrafficPolicy: Cluster", [reveal_by]),
 	}
 }

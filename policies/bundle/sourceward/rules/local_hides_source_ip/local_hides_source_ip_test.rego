@@ -6,7 +6,7 @@ test_a_load_balancer_that_terminates_connections_hides_the_client if {
 	rule.warn == {{
 		"path": "/spec/externalTrafficPolicy",
 		"message": concat(" ", [
-			"pods do not see the client's address:",
+			"pods do not see the source IP:",
 			"annotation service.beta.kubernetes.io/do-loadbalancer-type=REGIONAL terminates connections",
 		]),
 		"fix": concat(" ", [
@@ -18,7 +18,7 @@ test_a_load_balancer_that_terminates_connections_hides_the_client if {
 
 test_a_name_is_enough if {
 	{finding.message | some finding in rule.warn} == {concat(" ", [
-		"pods do not see the client's address:",
+		"pods do not see the source IP:",
 		"load balancer hetzner terminates connections",
 	])} with input as _service(true, "hetzner", {})
 }
@@ -41,9 +41,9 @@ test_nothing_is_found_otherwise[sentence] if {
 
 test_several_reasons_with_one_fix_are_one_finding if {
 	{finding.message | some finding in rule.warn} == {concat(" ", [
-		"pods do not see the client's address:",
+		"pods do not see the source IP:",
 		"annotation load-balancer.hetzner.cloud/uses-proxyprotocol=false",
-		"leaves PROXY protocol off, and the load balancer terminates connections (and 1 more)",
+		"leaves PROXY protocol off (and 1 more)",
 	])} with input as _service(true, "hetzner", {"load-balancer.hetzner.cloud/uses-proxyprotocol": "false"})
 }
 

@@ -25,7 +25,7 @@ import data.sourceward.lib.rows
 # description: One finding if a port has no node port, and the load balancer sends traffic to node ports.
 warn contains {
 	"path": "/spec/allocateLoadBalancerNodePorts",
-	"message": sprintf("port %d gets no traffic without a node port: %s", [min(_without_node_port), rows.one_of(_needs)]),
+	"message": sprintf("port %d has no node port, but %s", [min(_without_node_port), rows.one_of(_needs)]),
 	"fix": "remove allocateLoadBalancerNodePorts: false, or set nodePort",
 } if {
 	input.object.spec.allocateLoadBalancerNodePorts == false

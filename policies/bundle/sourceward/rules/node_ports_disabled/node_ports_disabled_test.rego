@@ -6,8 +6,8 @@ test_a_port_has_no_node_port if {
 	rule.warn == {{
 		"path": "/spec/allocateLoadBalancerNodePorts",
 		"message": concat(" ", [
-			"port 80 gets no traffic without a node port: annotation service.beta.kubernetes.io/aws-load-balancer-type=nlb",
-			"sends traffic to node ports",
+			"port 80 has no node port, but annotation service.beta.kubernetes.io/aws-load-balancer-type=nlb",
+			"uses node ports",
 		]),
 		"fix": "remove allocateLoadBalancerNodePorts: false, or set nodePort",
 	}} with input as _service({"allocateLoadBalancerNodePorts": false, "ports": [{"port": 443}, {"port": 80}]})
@@ -15,8 +15,8 @@ test_a_port_has_no_node_port if {
 
 test_several_reasons_are_one_finding if {
 	{finding.message | some finding in rule.warn} == {concat(" ", [
-		"port 443 gets no traffic without a node port: annotation service.beta.kubernetes.io/aws-load-balancer-type=nlb",
-		"sends traffic to node ports (and 1 more)",
+		"port 443 has no node port, but annotation service.beta.kubernetes.io/aws-load-balancer-type=nlb",
+		"uses node ports (and 1 more)",
 	])} with input as object.union(
 		_service({"allocateLoadBalancerNodePorts": false, "ports": [{"port": 443}]}),
 		{"facts": {"provider": "aws-nlb-instance"}},

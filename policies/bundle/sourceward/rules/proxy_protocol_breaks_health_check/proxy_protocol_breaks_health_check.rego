@@ -26,7 +26,7 @@ import data.sourceward.lib.rows
 # description: One finding if an annotation adds the PROXY header to the health check.
 deny contains {
 	"path": "/spec/externalTrafficPolicy",
-	"message": sprintf("all nodes fail the health check: %s", [rows.one_of(_breaking)]),
+	"message": rows.one_of(_breaking),
 	"fix": "use IP targets, or set externalTrafficPolicy: Cluster",
 } if {
 	input.facts.local

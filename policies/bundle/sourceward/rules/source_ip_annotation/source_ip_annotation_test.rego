@@ -13,7 +13,7 @@ test_a_row_may_give_a_reason_and_a_verdict if {
 		"value": "pods-per-node",
 		"message": concat(" ", [
 			"annotation networking.gke.io/weighted-load-balancing=pods-per-node",
-			"weights nodes by their number of pods only with Local",
+			"works only with Local",
 		]),
 	}
 	service := _service({"networking.gke.io/weighted-load-balancing": "pods-per-node"})
@@ -32,13 +32,13 @@ test_each_annotation_gives_its_own_reason if {
 		"annotation": "kube-vip.io/egress",
 		"value": "true",
 		"strength": "hard",
-		"message": "annotation kube-vip.io/egress=true requires Local, so that the pod's node holds the address",
+		"message": "annotation kube-vip.io/egress=true requires Local",
 	}} with input as service
 	rule.keeps_source_ip == {{
 		"annotation": "service.cilium.io/forwarding-mode",
 		"value": "dsr",
 		"verdict": "preserved",
-		"message": "annotation service.cilium.io/forwarding-mode=dsr preserves the client's address by direct server return",
+		"message": "annotation service.cilium.io/forwarding-mode=dsr uses direct server return",
 	}} with input as service
 }
 
@@ -57,7 +57,7 @@ test_the_message_shows_only_the_matching_attribute_of_a_list if {
 		"annotation": name,
 		"value": value,
 		"verdict": "proxy",
-		"message": sprintf("annotation %s=preserve_client_ip.enabled=false does not ask for the client's address", [name]),
+		"message": sprintf("annotation %s=preserve_client_ip.enabled=false does not ask for the source IP", [name]),
 	}} with input as _service({name: value})
 }
 
@@ -72,7 +72,7 @@ test_a_long_value_is_shortened_in_the_message_only[length] if {
 		"annotation": name,
 		"value": value,
 		"strength": "hard",
-		"message": sprintf("annotation %s=%s is rejected by the OCI controller without Local", [name, shown]),
+		"message": sprintf("annotation %s=%s is rejected by OCI without Local", [name, shown]),
 	}} with input as _service({name: value, "oci.oraclecloud.com/load-balancer-type": "nlb"})
 }
 
@@ -95,7 +95,7 @@ _preserve := {
 	"annotation": "sourceward.dev/source-ip",
 	"value": "preserve",
 	"strength": "soft",
-	"message": "annotation sourceward.dev/source-ip=preserve asks for the client's address",
+	"message": "annotation sourceward.dev/source-ip=preserve asks for the source IP",
 }
 
 _service(annotations) := {

@@ -1,0 +1,81 @@
+package test
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/review"
+)
+
+const (
+	// maxWarning is the length to which an API server asks webhooks to keep each warning, in characters.
+	maxWarning = 120
+	// longName is as long as a Namespace and a name of 40 characters together.
+	longName = "nnnnnnnnnnnnnnnnnnnn/mmmmmmmmmmmmmmmmmmmm"
+)
+
+// TestMessagesFitIntoAWarning checks that the message of each finding of each case fits into one warning where the
+// Namespace and the name of each related object have 40 characters together. A word that is longer, such as the key of
+// an annotation with its value, may be shortened in the middle. No line ends in an ellipsis.
+func TestMessagesFitIntoAWarning(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, rule := range entries(t, casesDir) {
+		for _, name := range entries(t, filepath.Join(casesDir, rule)) {
+			c := readCase(t, filepath.Join(casesDir, rule, name))
+			decision, _ := policies.Decide(t.Context(), c.Input, c.rules, c.settings)
+			for _, finding := range decision.Findings {
+				rule, ok := policies.RuleByID(finding.Rule)
+				if !ok || finding.Rule == "policy-not-evaluated" {
+					continue // A policy of the case wrote this message, or an error is quoted in it.
+				}
+				finding.Exempt = nil
+				// The problem of an exemption may take a second line.
+				finding.Message, _, _ = strings.Cut(finding.Message, " (the exemption ")
+				finding.Message, _, _ = strings.Cut(finding.Message, " (not exempt: ")
+				for _, ref := range append(slices.Clone(finding.Because), finding.Object) {
+					finding.Message = strings.ReplaceAll(finding.Message, ref.Namespace+"/"+ref.Name, longName)
+				}
+				finding.Mode = policies.Warn
+				testWarning(t, review.Validate, finding)
+				if rule.Mutable {
+					finding.Mode = policies.Mutate
+					testWarning(t, review.Mutate, finding)
+				}
+				seen[finding.Rule] = true
+			}
+		}
+	}
+	for _, rule := range policies.Catalogue() {
+		if !seen[rule.ID] && rule.ID != "policy-not-evaluated" {
+			t.Errorf("no case has a finding of %s", rule.ID)
+		}
+	}
+}
+
+func testWarning(t *testing.T, endpoint review.Endpoint, finding policies.Finding) {
+	t.Helper()
+	fix := finding.Fix
+	finding.Fix = ""
+	response, _, err := review.Respond(endpoint, policies.Decision{Findings: []policies.Finding{finding}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(response.Warnings) != 1 {
+		t.Errorf("the message of %s takes %d lines, want 1:\n%s",
+			finding.Rule, len(response.Warnings), strings.Join(response.Warnings, "\n"))
+	}
+	finding.Message, finding.Fix = "x", fix
+	fixed, _, err := review.Respond(review.Validate, policies.Decision{Findings: []policies.Finding{finding}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range slices.Concat(response.Warnings, fixed.Warnings) {
+		if len([]rune(line)) > maxWarning || strings.HasSuffix(line, "…") || strings.HasSuffix(line, "...") {
+			t.Errorf("a warning has %d characters, or ends in an ellipsis: %s", len([]rune(line)), line)
+		}
+	}
+}
