@@ -21,7 +21,7 @@ const (
 	unfilledName = "-fill-in"
 )
 
-// unfilledText returns what is left to be filled in in a file.
+// unfilledText returns what is still to be filled in, for one file.
 func unfilledText(t *testing.T, path string) []string {
 	t.Helper()
 	var left []string
@@ -38,7 +38,7 @@ func unfilledText(t *testing.T, path string) []string {
 // fromRoot returns a path as seen from the root of the repository.
 func fromRoot(path string) string { return filepath.Join("test", path) }
 
-// unfilledCase returns what is left to be filled in in a case: in its name and in its files.
+// unfilledCase returns what is still to be filled in for one case: its name, and parts of its files.
 func unfilledCase(t *testing.T, dir string) []string {
 	t.Helper()
 	var left []string
