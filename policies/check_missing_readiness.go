@@ -17,10 +17,10 @@ var missingReadiness = Rule{
 	DefaultMode:  Audit,
 	Kinds:        workloadKinds,
 	NeedsRelated: true,
-	What: "A container serves a port of a Local Service and has neither a readinessProbe nor a startupProbe, until " +
-		"which it is not ready either. A container serves the ports that it declares, by number or by the name in " +
-		"targetPort. If no container declares the number, a finding is reported only if none of them has a probe. A " +
-		"container with the image auto is not reported: Istio completes it, with a probe.",
+	What: "A container serves a port of a Local Service and has neither a readinessProbe nor a startupProbe (a " +
+		"container is not ready until that succeeds). A container serves the ports that it declares, by number or by the " +
+		"name in targetPort. If no container declares the number, a finding is reported only if none of them has a probe. " +
+		"A container with the image auto is not reported: Istio completes it, with a probe.",
 	Why: "Without a probe a container is ready as soon as it runs. The load balancer asks each node whether it has " +
 		"ready pods, and then sends the node its share of the traffic: to a process that may not listen yet, or that no " +
 		"longer answers. With Local, no pod on another node takes over.",

@@ -15,7 +15,7 @@ var policyNotEvaluated = Rule{
 		"that the contract does not allow. Other policies and all other rules were evaluated.",
 	Why: "A rule that could not be evaluated must not look like one that found nothing. The author of the policy " +
 		"decides what it means for the request: evaluationFailure Deny, Warn or Ignore.",
-	Remedy: "Fix the module that the message names. The dry-run binary exits with 2 until then.",
+	Remedy: "Fix the module that the message names. \"sourceward check\" exits with 2 until then.",
 	Exempt: "When a policy fails only for one unusual object, until the policy is fixed.",
 	Since:  "All versions.",
 	Sources: []string{

@@ -14,8 +14,8 @@ var publishesNotReady = Rule{
 	Severity:    SeverityWarning,
 	DefaultMode: Warn,
 	Kinds:       []string{kindService},
-	What: "A Service has externalTrafficPolicy Local and publishNotReadyAddresses, and its selector is not for a single " +
-		"pod by name.",
+	What: "A Service has externalTrafficPolicy Local and publishNotReadyAddresses, and its selector does not name a " +
+		"single pod (statefulset.kubernetes.io/pod-name).",
 	Why: "With publishNotReadyAddresses, a pod counts as ready from its start to its end. The health check of a node " +
 		"then succeeds as soon as the node has a pod, and with Local the node sends its whole share of the traffic to that " +
 		"pod. No pod on another node takes over, and no failing health check moves clients elsewhere.",

@@ -31,7 +31,7 @@ var selectorlessLocal = Rule{
 		"a selector, Kubernetes does not set nodeName, and an address outside the cluster has no node at all. Every node " +
 		"then drops the packets, and the health check fails on all of them.",
 	Remedy: "Set externalTrafficPolicy: Cluster. If the endpoints are on nodes of the cluster, set nodeName on each of " +
-		"them, and give the EndpointSlices to the dry-run binary together with the Service.",
+		"them, and give the EndpointSlices to \"sourceward check\" together with the Service.",
 	Exempt: "When a controller writes the EndpointSlices and sets nodeName in them.",
 	Since:  "All versions. An Endpoints object is mirrored into EndpointSlices, including nodeName.",
 	Sources: []string{

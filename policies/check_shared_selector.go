@@ -68,10 +68,10 @@ func checkSharedSelector(r *run) []result {
 	}
 	return []result{{Finding: Finding{
 		Path: workload.podPath() + "/topologySpreadConstraints",
-		Message: fmt.Sprintf("%s %s Local %s, but not its spread",
+		Message: fmt.Sprintf("not spread with %s behind %s",
 			firstOf(len(others), func(i int) string { return others[i].Kind + " " + others[i].Name }),
-			verb(len(others), "shares", "share"), serviceNames(services)),
-		Fix:     "spread both by the Service's selector on kubernetes.io/hostname, without matchLabelKeys",
+			serviceNames(services)),
+		Fix:     "use the Service's selector as labelSelector on kubernetes.io/hostname, without matchLabelKeys",
 		Because: because,
 	}}}
 }

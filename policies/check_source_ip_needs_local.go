@@ -22,8 +22,8 @@ var sourceIPNeedsLocal = Rule{
 	Title:       "A Service asks for the source IP, but its traffic policy is Cluster",
 	Severity:    SeverityWarning,
 	DefaultMode: Warn,
-	DefaultModeNote: "mutate if the reason is hard or is our own annotation; deny if it is hard and the traffic policy " +
-		"must not be changed",
+	DefaultModeNote: "mutate if Local is required, or asked for by our own annotation; deny if it is required and " +
+		"cannot be set",
 	Kinds:   []string{kindService},
 	Fixable: true,
 	Mutable: true,
@@ -110,7 +110,7 @@ func checkSourceIPNeedsLocal(r *run) []result {
 	case vetoed:
 		found.Fix += "; not repaired, since " + veto.Message
 	case r.explicit == ExplicitWritten:
-		found.Fix += "; not repaired, since Cluster is written"
+		found.Fix += "; not repaired, since the manifest says Cluster"
 	default:
 		found.repair = []PatchOperation{{Op: "add", Path: path, Value: string(corev1.ServiceExternalTrafficPolicyLocal)}}
 		// The owner may have written a value whose origin is unknown. Only a new Service may be changed.

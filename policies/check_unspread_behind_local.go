@@ -27,7 +27,7 @@ var unspreadBehindLocal = Rule{
 		"host port.",
 	Why: "The load balancer sends each node the same share of the traffic, and each node sends its share to its own " +
 		"pods only. If three pods are on one node and one is on another, each of the three gets 17 % and the one gets 50 " +
-		"%. The default scheduler allows such a placement.",
+		"%, twice its fair share: \"up to 2x load\". The default scheduler allows such a placement.",
 	Remedy: "Add a topology spread constraint on kubernetes.io/hostname with maxSkew 1, a labelSelector for the " +
 		"workload's own pods, and the matchLabelKeys of its kind, so that the spread survives rollouts (pod-template-hash " +
 		"for a Deployment or a CloneSet, rollouts-pod-template-hash for a Rollout, none for a StatefulSet); or add pod " +

@@ -67,7 +67,7 @@ func checkCommand(s streams) *cobra.Command {
 		"read related objects from `PATH`, a file or directory, without checking them; repeatable")
 	f.StringArrayVar(&flags.exclude, "exclude", nil, "skip files and directories that match `GLOB`; repeatable")
 	f.IntVar(&flags.nodes, "nodes", 0,
-		"`NUMBER` of nodes that can run the pods; 0 means the Nodes in the manifests and in --context, if any")
+		"`NUMBER` of nodes that can run the pods; 0 means the Nodes in --context, if any")
 	f.StringVar(&flags.kubeVersion, "kube-version", policies.Newest.String(), "check for an API server of this `VERSION`")
 	f.StringVar(&flags.provider, "provider", "",
 		"`PROVIDER` of the load balancers, unless a policy names another for their class; one of\n"+

@@ -169,7 +169,7 @@ func writeSettings(w io.Writer, of *subject, explanation policies.Explanation) e
 		fmt.Fprintf(out, "  %s\n", note)
 	}
 	if rego := withRego(explanation.Policies); rego != nil && of.object.Workload != nil {
-		fmt.Fprintf(out, "\nA spread that the Rego of %s asks for overrides spread.* above.\n",
+		fmt.Fprintf(out, "\nIf the Rego of %s asks for a spread, that overrides spread.* above.\n",
 			policies.Printable(strings.Join(rego, ", ")))
 	}
 	return out.Flush()

@@ -55,8 +55,8 @@ func run(ctx context.Context, args []string, s streams) int {
 			"workloads behind them. It reports where Local is refused, has no effect or\n" +
 			"shares traffic unevenly, and where the client's source IP needs Local.\n\n" +
 			"Exit codes:\n" +
-			"  0  nothing to report\n" +
-			"  1  findings\n" +
+			"  0  no findings that fail the command (see --fail-on of check)\n" +
+			"  1  such findings\n" +
 			"  2  could not run, or could not check everything",
 		Example: "  sourceward check deploy/                   # check the manifests in a directory\n" +
 			"  sourceward explain unspread-behind-local   # read about a rule\n" +

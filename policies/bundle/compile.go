@@ -297,7 +297,7 @@ func checkProviders(balancers *v1alpha1.LoadBalancers, known []string) []*Error 
 	check := func(path, name string) {
 		if !slices.Contains(known, name) {
 			problems = append(problems, &Error{Path: path, Message: fmt.Sprintf(
-				"spec.loadBalancers: there is no provider %q; want one of %s", name, strings.Join(known, ", "))})
+				"spec.loadBalancers: there is no provider %q; want one of %s", name, closest(known, name))})
 		}
 	}
 	if balancers.Default != "" {

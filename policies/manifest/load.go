@@ -143,7 +143,7 @@ func (m *Manifests) noteRepeated() {
 			others = fmt.Sprintf("%d other objects are too", more)
 		}
 		m.Notes = append(m.Notes, fmt.Sprintf(
-			"%s, and %s; all definitions are judged, and neighbours see the last one of each", note, others))
+			"%s, and %s; all definitions are judged, and other objects are judged with the last one", note, others))
 	}
 }
 
