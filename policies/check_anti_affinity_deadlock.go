@@ -11,8 +11,8 @@ import (
 //
 // Fields: of the Services what makes them Local and which pods they select; of the workload spec.replicas,
 // spec.strategy or spec.updateStrategy, and of its template ports and affinity.podAntiAffinity. The range of an
-// autoscaler counts as replicas. If nodes are not known, there are assumed to be enough for all replicas and none to
-// spare, except for a single pod.
+// autoscaler counts as replicas. If nodes are not known, several replicas are assumed to fill them, and a single one
+// is not reported.
 var antiAffinityDeadlock = Rule{
 	ID:          "anti-affinity-deadlock",
 	Title:       "Rollout that waits for itself",

@@ -23,8 +23,8 @@ var distributionIgnored = Rule{
 	Why: "trafficDistribution prefers some of the pods on all nodes. With Local, a packet from outside may only go to " +
 		"pods on the node that received it, and kube-proxy uses all of these, whatever their zone. The field only affects " +
 		"clients in the cluster.",
-	Remedy: "Remove trafficDistribution, unless it is meant for clients in the cluster; in that case set " +
-		"PreferSameZone, the new name of PreferClose. To keep external traffic near but allow it to leave the node, use " +
+	Remedy: "Remove trafficDistribution, unless it is meant for clients in the cluster. In that case set PreferSameZone " +
+		"instead of PreferClose, which means the same. To keep external traffic near but allow it to leave the node, use " +
 		"externalTrafficPolicy: Cluster with PreferSameNode; pods then do not see the source IP.",
 	Exempt: "When it is meant for clients in the cluster.",
 	Since: "1.31, where the field is enabled by default; PreferSameZone and PreferSameNode from 1.34 on. PreferClose is " +

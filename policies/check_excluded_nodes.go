@@ -69,10 +69,10 @@ func checkExcludedNodes(r *run) []result {
 	}
 	return []result{{Finding: Finding{
 		Path: workload.podPath() + "/affinity",
-		Message: fmt.Sprintf("pods of Local %s get no traffic on %d of %d nodes (%s)",
-			serviceNames(services), len(excluded), len(nodes),
-			firstOf(len(excluded), func(i int) string { return excluded[i].Name })),
-		Fix:     "keep the pods off nodes with the label " + corev1.LabelNodeExcludeBalancers + " by node affinity",
+		Message: fmt.Sprintf("pods of %s get no traffic on %d of %d nodes",
+			serviceNames(services), len(excluded), len(nodes)),
+		Fix: fmt.Sprintf("keep the pods off %s by node affinity on the label %s",
+			firstOf(len(excluded), func(i int) string { return excluded[i].Name }), corev1.LabelNodeExcludeBalancers),
 		Because: serviceRefs(services),
 	}}}
 }

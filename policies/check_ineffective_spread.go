@@ -1,5 +1,7 @@
 package policies
 
+import "fmt"
+
 // ineffectiveSpread finds a constraint that looks as if it spread the pods, and does not. It is reported instead of
 // unspread-behind-local on the same workload, and carries the same repair.
 //
@@ -24,7 +26,7 @@ var ineffectiveSpread = Rule{
 	Why: "The scheduler counts only the pods that a constraint selects. If these are not the workload's own, every node " +
 		"looks empty, all pods fit on one node, and with Local they share that node's part of the traffic.",
 	Remedy: "Make the labelSelector match labels of spec.template.metadata.labels; the workload's own spec.selector " +
-		"always does. A constraint on zones can stay: add one on kubernetes.io/hostname to it.",
+		"always does. A constraint on zones can stay: add a second one on kubernetes.io/hostname.",
 	Exempt: "When the topologyKey is a label of your own that has a different value on each node.",
 	Since:  "All versions.",
 	Sources: []string{
@@ -36,13 +38,13 @@ var ineffectiveSpread = Rule{
 }
 
 func checkIneffectiveSpread(r *run) []result {
-	if unseen := r.unseenSpread(); unseen != nil {
-		return unseen
-	}
 	found := r.unspread()
-	if found == nil || found.ineffective == nil {
+	if found == nil {
+		return r.unseenSpread()
+	}
+	if found.ineffective == nil {
 		return nil
 	}
-	message := found.ineffective.problem + ", behind Local " + serviceNames(found.services)
+	message := fmt.Sprintf("%s (%s)", found.ineffective.problem, serviceNames(found.services))
 	return []result{found.finding(r, found.ineffective.path, message, found.ineffective.fix)}
 }

@@ -54,8 +54,8 @@ func checkMissingReadiness(r *run) []result {
 	}
 	return []result{{Finding: Finding{
 		Path: without[0].path + "/readinessProbe",
-		Message: fmt.Sprintf("%s behind Local %s %s no readinessProbe", containerNames(without), serviceNames(services),
-			verb(len(without), "has", "have")),
+		Message: fmt.Sprintf("%s of %s %s no readinessProbe", containerNames(without), serviceNames(services),
+			form(len(without), "has", "have")),
 		Fix:     "add a readinessProbe that sends the requests that clients send",
 		Because: serviceRefs(services),
 	}}}

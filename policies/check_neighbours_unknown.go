@@ -13,9 +13,10 @@ var neighboursUnknown = Rule{
 	What: "A rule depends on Services or workloads related to this object, and the look-up failed, or objects of a " +
 		"custom kind could not be listed. Rules that need no related objects were evaluated; if only a kind was missing, " +
 		"all rules were.",
-	Why: "No request is denied on a guess, and nothing is left out silently: what could not be seen is reported.",
-	Remedy: "Nothing on the object. \"kubectl get services,deployments -A -o yaml | sourceward check -\" finds what was " +
-		"missed. If it happens often, look at the webhook's readiness and at its access to Services and workloads.",
+	Why: "No request is denied on a guess. In mode Warn, the client sees what could not be looked up. In mode Audit, " +
+		"only the webhook's log and the metric sourceward_lookups_total show it.",
+	Remedy: "Nothing on the object. \"sourceward check\" with all related objects finds what was missed. If it happens " +
+		"often, look at the webhook's readiness and at its access to Services and workloads.",
 	Exempt: "Never needed: it denies nothing.",
 	Since:  "All versions. Files that are given to \"sourceward check\" are assumed to be complete.",
 	Sources: []string{
@@ -38,8 +39,7 @@ func checkNeighboursUnknown(r *run) []result {
 		reported = append(reported, unseen.objects)
 		results = append(results, result{Finding: Finding{
 			Message: "could not look up " + unseen.objects + ": it is unknown whether " + unseen.question,
-			Fix: "check it with its related objects: " +
-				"kubectl get services,deployments -A -o yaml | sourceward check -",
+			Fix:     "run kubectl get services,deployments,statefulsets,daemonsets -A -o yaml | sourceward check -",
 		}})
 	}
 	return results

@@ -67,15 +67,15 @@ func checkNoDrainWindow(r *run) []result {
 	}
 	var problems, paths []string
 	add := func(path, subject, problem string) {
-		problems = append(problems, fmt.Sprintf("%s behind %s %s", subject, serviceNames(services), problem))
+		problems = append(problems, fmt.Sprintf("%s of %s %s", subject, serviceNames(services), problem))
 		paths = append(paths, path)
 	}
 	if len(hasNone) > 0 {
-		add(hasNone[0].path+"/lifecycle/preStop", containerNames(hasNone), verb(len(hasNone), "has", "have")+" no preStop")
+		add(hasNone[0].path+"/lifecycle/preStop", containerNames(hasNone), form(len(hasNone), "has", "have")+" no preStop")
 	}
 	if len(tooShort) > 0 {
 		add(tooShort[0].path+"/lifecycle/preStop/sleep/seconds", containerNames(tooShort), fmt.Sprintf("%s preStop %ds",
-			verb(len(tooShort), "has", "have"), tooShort[0].Lifecycle.PreStop.Sleep.Seconds))
+			form(len(tooShort), "has", "have"), tooShort[0].Lifecycle.PreStop.Sleep.Seconds))
 	}
 	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)
 	if written := workload.Template.Spec.TerminationGracePeriodSeconds; written != nil {
@@ -83,14 +83,14 @@ func checkNoDrainWindow(r *run) []result {
 	}
 	if float64(grace) < window {
 		add(workload.podPath()+"/terminationGracePeriodSeconds", "pods",
-			fmt.Sprintf("have terminationGracePeriodSeconds %d", grace))
+			fmt.Sprintf("get %ds to terminate", grace))
 	}
 	if len(problems) == 0 {
 		return nil
 	}
-	message := problems[0]
+	message := problems[0] + fmt.Sprintf(" (want %gs)", window)
 	if more := len(problems) - 1; more > 0 {
-		message += fmt.Sprintf(" (and %d more)", more)
+		message = fmt.Sprintf("%s (and %d more)", problems[0], more)
 	}
 	return []result{{Finding: Finding{
 		Path:    paths[0],

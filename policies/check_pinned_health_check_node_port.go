@@ -44,9 +44,9 @@ func checkPinnedHealthCheckNodePort(r *run) []result {
 	if !writesHealthCheckNodePort(r.Object, r.InFile) || !isLocal(service, r.Cluster.Version) {
 		return nil
 	}
-	port, had := service.Spec.HealthCheckNodePort, r.formerHealthCheckNodePort()
-	if port != had && (had != 0 || !isPort(port)) {
-		return nil // The API server rejects it.
+	port := service.Spec.HealthCheckNodePort
+	if r.rejectsHealthCheckNodePort(port) {
+		return nil // misplaced-health-check-node-port reports it.
 	}
 	const path = "/spec/healthCheckNodePort"
 	return []result{{

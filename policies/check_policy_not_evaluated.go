@@ -24,12 +24,15 @@ var policyNotEvaluated = Rule{
 	check: checkPolicyNotEvaluated,
 }
 
+// maxError is how many bytes of an error a message has.
+const maxError = 160
+
 func checkPolicyNotEvaluated(r *run) []result {
 	var results []result
 	for _, fault := range r.faults {
 		results = append(results, result{
 			Finding: Finding{
-				Message: fmt.Sprintf("%s not evaluated: %.160s", policyName(fault.Policy), fault.Err),
+				Message: fmt.Sprintf("%s not evaluated: %s", policyName(fault.Policy), Shorten(fault.Err.Error(), maxError)),
 				Fix:     "fix the Rego module that the message names",
 			},
 			mode: fault.mode,

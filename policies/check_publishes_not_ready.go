@@ -42,7 +42,7 @@ func checkPublishesNotReady(r *run) []result {
 	}
 	return []result{{Finding: Finding{
 		Path:    "/spec/publishNotReadyAddresses",
-		Message: "pods that are not ready pass the health check and get all traffic of their node",
+		Message: "nodes pass the health check while their pods are not ready, and still get traffic",
 		Fix:     "remove publishNotReadyAddresses; use a headless Service for pods that must find each other",
 	}}}
 }

@@ -48,6 +48,6 @@ func checkSingleReplicaLocal(r *run) []result {
 		return r.noLocalService()
 	}
 	message := fmt.Sprintf("Local %s %s one pod: moving it can cause an outage",
-		serviceNames(services), verb(len(services), "has", "have"))
+		serviceNames(services), form(len(services), "has", "have"))
 	return []result{r.makerResult("/spec/replicas", message, "run two or more replicas, spread over nodes", services)}
 }

@@ -110,7 +110,7 @@ func checkSourceIPNeedsLocal(r *run) []result {
 	case vetoed:
 		found.Fix += "; not repaired, since " + veto.Message
 	case r.explicit == ExplicitWritten:
-		found.Fix += "; not repaired, since the manifest says Cluster"
+		found.Fix += "; not repaired, since Cluster was set explicitly"
 	default:
 		found.repair = []PatchOperation{{Op: "add", Path: path, Value: string(corev1.ServiceExternalTrafficPolicyLocal)}}
 		// The owner may have written a value whose origin is unknown. Only a new Service may be changed.

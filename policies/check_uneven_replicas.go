@@ -68,12 +68,12 @@ func checkUnevenReplicas(r *run) []result {
 	number := strconv.Itoa(pods)
 	fix := fmt.Sprintf("run %d or %d replicas", pods/nodes*nodes, (pods/nodes+1)*nodes)
 	if r.replicas.least < r.replicas.most {
-		number += fmt.Sprintf(" of %d to %d", r.replicas.least, r.replicas.most)
+		number += fmt.Sprintf(" (of %d to %d)", r.replicas.least, r.replicas.most)
 		fix = fmt.Sprintf("set the autoscaler's target utilization to %.0f %% or less", 100/overload)
 	}
 	return []result{{Finding: Finding{
 		Path: "/spec/replicas",
-		Message: fmt.Sprintf("%s replicas over %d nodes are %s at best: the busiest pod gets %.3gx load",
+		Message: fmt.Sprintf("%s replicas on %d nodes: %s at best, so the busiest pod gets %.3gx its share",
 			number, nodes, evenest(pods, nodes), overload),
 		Fix:     fix,
 		Because: serviceRefs(alone),
@@ -91,11 +91,11 @@ func (r *run) leavesNoChoice() bool {
 		})
 }
 
-// evenest returns how pods are placed on nodes at best: "2/1/1" or, for many nodes, "2 on 4 and 1 on 6 of them".
+// evenest returns how pods are placed on nodes at best: "2/1/1" or, for many nodes, "2 on 4, 1 on 6".
 func evenest(pods, nodes int) string {
 	each, more := pods/nodes, pods%nodes
 	if nodes > 5 {
-		return fmt.Sprintf("%d on %d and %d on %d of them", each+1, more, each, nodes-more)
+		return fmt.Sprintf("%d on %d, %d on %d", each+1, more, each, nodes-more)
 	}
 	counts := slices.Concat(
 		slices.Repeat([]string{strconv.Itoa(each + 1)}, more), slices.Repeat([]string{strconv.Itoa(each)}, nodes-more))

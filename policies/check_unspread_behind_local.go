@@ -27,7 +27,7 @@ var unspreadBehindLocal = Rule{
 		"host port.",
 	Why: "The load balancer sends each node the same share of the traffic, and each node sends its share to its own " +
 		"pods only. If three pods are on one node and one is on another, each of the three gets 17 % and the one gets 50 " +
-		"%, twice its fair share: \"up to 2x load\". The default scheduler allows such a placement.",
+		"%, twice its fair share: \"2x load\". The default scheduler allows such a placement.",
 	Remedy: "Add a topology spread constraint on kubernetes.io/hostname with maxSkew 1, a labelSelector for the " +
 		"workload's own pods, and the matchLabelKeys of its kind, so that the spread survives rollouts (pod-template-hash " +
 		"for a Deployment or a CloneSet, rollouts-pod-template-hash for a Rollout, none for a StatefulSet); or add pod " +
@@ -48,24 +48,24 @@ func checkUnspreadBehindLocal(r *run) []result {
 	if r.Object.Service != nil {
 		return checkUnspreadService(r)
 	}
-	if unseen := r.unseenSpread(); unseen != nil {
-		return unseen
-	}
 	found := r.unspread()
-	if found == nil || found.ineffective != nil {
+	if found == nil {
+		return r.unseenSpread()
+	}
+	if found.ineffective != nil {
 		return nil
 	}
 	path, fix := constraintsPath, "add a spread constraint on kubernetes.io/hostname for the pods' own labels"
 	if found.strategy == v1alpha1.StrategyPodAntiAffinity {
 		path, fix = affinityPath, "add pod anti-affinity on kubernetes.io/hostname for the pods' own labels"
 	}
-	message := fmt.Sprintf("pods of Local %s may share a node", serviceNames(found.services))
+	message := fmt.Sprintf("pods of %s may share a node", serviceNames(found.services))
 	if pods := r.replicas.most; pods > 2 { // Two pods get the same share on one node as on two.
 		worst := worstOverload(pods)
-		message += fmt.Sprintf(": up to %.3gx load", worst)
+		message += fmt.Sprintf(": %.3gx load", worst)
 		if nodes := r.Cluster.eligible(r.Object.Workload); nodes > 0 {
 			if best := spreadOverload(pods, nodes); best > 1 && best < worst {
-				fix += fmt.Sprintf(" (then %.3gx)", best)
+				fix += fmt.Sprintf(" (%.3gx over %d nodes)", best, nodes)
 			}
 		}
 	}
@@ -74,11 +74,8 @@ func checkUnspreadBehindLocal(r *run) []result {
 
 // checkUnspreadService reports on the Service. Such a finding has no repair: the workloads are not under review.
 func checkUnspreadService(r *run) []result {
-	if unseen := r.unseenSpread(); unseen != nil {
-		return unseen
-	}
 	if r.Related.View != ViewCluster || !r.needsSpread() {
-		return nil
+		return r.unseenSpread()
 	}
 	var unspread []Ref
 	for _, workload := range r.behind {
@@ -91,10 +88,10 @@ func checkUnspreadService(r *run) []result {
 	}
 	return []result{{Finding: Finding{
 		Path: "/spec/externalTrafficPolicy",
-		Message: fmt.Sprintf("pods of %s, behind it, may share a node",
+		Message: fmt.Sprintf("pods of %s behind this Service may share a node",
 			firstOf(len(unspread), func(i int) string { return unspread[i].String() })),
 		Fix: "add a spread constraint on kubernetes.io/hostname to " +
-			verb(len(unspread), "its pod template", "each of their pod templates"),
+			form(len(unspread), "its pod template", "each of their pod templates"),
 		Because: unspread,
 	}}}
 }

@@ -70,11 +70,6 @@ func (r *run) decide() Decision {
 	return decision
 }
 
-// has reports whether d has a finding of a rule on a path.
-func (d Decision) has(rule, path string) bool {
-	return slices.ContainsFunc(d.Findings, func(f Finding) bool { return f.Rule == rule && f.Path == path })
-}
-
 // then returns the decision about an object that the repairs of d change: what d repairs, and after, the decision about
 // the repaired object.
 func (d Decision) then(after Decision) Decision {
@@ -93,22 +88,6 @@ func (d Decision) then(after Decision) Decision {
 	}
 	slices.SortStableFunc(after.Patches, func(p, q Patch) int { return cmp.Compare(position(p), position(q)) })
 	return after
-}
-
-// result is what a check returns: a finding before its mode is settled or, if unseen is set, what the check could not
-// see.
-type result struct {
-	Finding
-	// mode is the mode if no policy sets one; empty for the rule's default.
-	mode Mode
-	// hard is true if the request is to be refused where the repair may not be applied.
-	hard bool
-	// repair holds the operations that fix it; nil for none.
-	repair []PatchOperation
-	// unpatchable is true if a webhook must not apply the repair, though a person may.
-	unpatchable bool
-	// unseen names what the check needed to see and could not. All other fields are then zero.
-	unseen unseen
 }
 
 // settle turns a mode that cannot be carried out into one that can, looks for an exemption, and adds the result to the

@@ -1,6 +1,9 @@
 package policies
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Decision is the result of Decide: what is wrong with one object, and how to repair it.
 type Decision struct {
@@ -23,6 +26,11 @@ func (d Decision) Mutations() []PatchOperation {
 	return operations
 }
 
+// has reports whether d has a finding of a rule on a path.
+func (d Decision) has(rule, path string) bool {
+	return slices.ContainsFunc(d.Findings, func(f Finding) bool { return f.Rule == rule && f.Path == path })
+}
+
 // Finding is one problem that one rule found in one object.
 type Finding struct {
 	// Rule is the id of a rule in the catalogue or in the Rego of a policy.
@@ -33,11 +41,11 @@ type Finding struct {
 	Severity Severity `json:"severity"`
 	// Message says what is wrong and why. It is one line, without the rule and the object, for example
 	//
-	//	externalTrafficPolicy "local" does not exist (want Cluster or Local; case matters)
+	//	externalTrafficPolicy "local" is not valid (want Cluster or Local; case matters)
 	Message string `json:"message"`
 	// Fix says what to do, in the imperative, for example
 	//
-	//	write Local
+	//	set Local
 	Fix string `json:"fix,omitempty"`
 	// Object is the object under review.
 	Object Ref `json:"object"`

@@ -19,4 +19,11 @@ func (r *run) formerHealthCheckNodePort() int32 {
 	return r.Old.Service.Spec.HealthCheckNodePort
 }
 
+// rejectsHealthCheckNodePort reports whether the API server rejects the health check port of a Service that needs one:
+// it cannot change, and must be a valid port. 0 stands for none.
+func (r *run) rejectsHealthCheckNodePort(port int32) bool {
+	had := r.formerHealthCheckNodePort()
+	return port != had && (had != 0 || !isPort(port))
+}
+
 func isPort(number int32) bool { return number >= 1 && number <= 65535 }

@@ -39,11 +39,11 @@ func firstOf(n int, name func(int) string) string {
 
 // plural returns "1 pod" or "3 pods".
 func plural(n int, noun string) string {
-	return fmt.Sprintf("%d %s", n, verb(n, noun, noun+"s"))
+	return fmt.Sprintf("%d %s", n, form(n, noun, noun+"s"))
 }
 
-// verb returns the form of a word for n things.
-func verb(n int, one, several string) string {
+// form returns the form of a word for n things.
+func form(n int, one, several string) string {
 	if n == 1 {
 		return one
 	}
@@ -73,7 +73,7 @@ func trafficPolicy(service *corev1.Service) string {
 	}
 }
 
-// serviceType returns the type of a Service, quoted unless it is one that has no health check port.
+// serviceType returns the type of a Service, quoted unless it is ClusterIP, NodePort or ExternalName.
 func serviceType(service *corev1.Service) string {
 	switch t := service.Spec.Type; t {
 	case "":

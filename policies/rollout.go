@@ -26,7 +26,7 @@ func (r *run) makerResult(path, message, fix string, services []*corev1.Service)
 	found := result{Finding: Finding{Path: path, Message: message, Fix: fix, Because: serviceRefs(services)}}
 	if maker := r.maker(); maker != r.Object.Workload {
 		found.Path = ""
-		found.Fix += " in " + maker.Ref.String()
+		found.Fix = "in " + maker.Ref.String() + ", " + found.Fix
 		found.Because = append(found.Because, maker.Ref)
 	}
 	return found

@@ -87,9 +87,25 @@ type run struct {
 // unseen names related objects that could not be looked up, and the question that a check can therefore not answer.
 type unseen struct{ objects, question string }
 
+// result is what a check returns: a finding before its mode is settled or, if unseen is set, what the check could not
+// see.
+type result struct {
+	Finding
+	// mode is the mode if no policy sets one; empty for the rule's default.
+	mode Mode
+	// hard is true if the request is to be refused where the repair may not be applied.
+	hard bool
+	// repair holds the operations that fix it; nil for none.
+	repair []PatchOperation
+	// unpatchable is true if a webhook must not apply the repair, though a person may.
+	unpatchable bool
+	// unseen names what the check needed to see and could not. All other fields are then zero.
+	unseen unseen
+}
+
 // newRun returns a run over in.Object, for which Rego has been asked. former is the run over the object before it was
-// repaired, or nil. A policy that failed in former is not asked again, since it would fail once more after as long a
-// time; its answers from former count.
+// repaired, or nil. A policy that failed in former is not asked again, since it would take as long to fail again; its
+// answers from former count.
 func newRun(ctx context.Context, in Input, rules Rules, settings Settings, former *run) *run {
 	r := &run{Input: in, ctx: ctx, rules: rules, settings: settings, explicit: ExplicitUnknown}
 	if in.Object.Service != nil {
@@ -128,8 +144,8 @@ func behind(services []*corev1.Service, workloads []*Workload, object *Object) [
 	return found
 }
 
-// localServices returns the Local Services that select the pods of a workload, sorted by name. A check asks for them
-// last, when all its other conditions hold, and returns noLocalService if there are none.
+// localServices returns the Local Services that select the pods of a workload, sorted by name. A check that finds none
+// returns noLocalService.
 func (r *run) localServices() []*corev1.Service {
 	return slices.DeleteFunc(slices.Clone(r.selecting), func(s *corev1.Service) bool {
 		return !isLocal(s, r.Cluster.Version)
@@ -142,7 +158,7 @@ func (r *run) noLocalService() []result {
 	if r.Related.View != ViewNone || r.Object.Workload == nil {
 		return nil
 	}
-	return []result{{unseen: unseen{servicesInFront, "it suits a Local one"}}}
+	return []result{{unseen: unseen{servicesInFront, "it is behind a Local one"}}}
 }
 
 // The related objects that unseen names.

@@ -105,8 +105,8 @@ func LacksLocalService(in Input) bool {
 }
 
 // mayShareNode reports, without looking at related objects, whether pods of a workload may share a node, and how they
-// are spread. A cluster that is said to have one node leaves nothing to spread over. Nodes that are known by themselves
-// do not count: some may be cordoned or join later, and a template is not repaired again.
+// are spread. "--nodes 1" leaves nothing to spread over. The number of Nodes in the cluster does not count: some may be
+// cordoned or join later, and a template is not repaired again.
 func mayShareNode(w *Workload, pods replicaRange, namespace Namespace, cluster Cluster) (spreading, bool) {
 	if pods.most < 2 || cluster.Nodes == 1 {
 		return spreading{}, false

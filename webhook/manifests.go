@@ -10,9 +10,9 @@ package webhook
 // config/fail-closed makes Services depend on the webhook, but never workloads. Rules name each resource. Pods are
 // not among them: a webhook on Pods that is down stops the cluster, and with it its own recovery.
 //
-// Failure policy Ignore: a cluster without Sourceward is better than one to which nothing can be deployed, and audit
-// finds what was missed. Three seconds is the longest that a user waits for a replica that hangs; an answer takes
-// milliseconds. Side effects None allows dry runs to be judged as well.
+// Failure policy Ignore: a cluster without Sourceward is better than one to which nothing can be deployed, and
+// `sourceward check` finds what was missed. Three seconds is the longest that a user waits for a replica that hangs; an
+// answer takes milliseconds. Side effects None allows dry runs to be judged as well.
 //
 // +kubebuilder:webhookconfiguration:mutating=true,name=sourceward
 // +kubebuilder:webhookconfiguration:mutating=false,name=sourceward

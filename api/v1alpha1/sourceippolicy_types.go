@@ -93,7 +93,7 @@ type SourceIPPolicy struct {
 	// and then name. The settings are: the mode of each rule, each field of spread, each top-level key of parameters,
 	// exemptions, loadBalancers.default and each key of loadBalancers.classes. The Rego of every matching policy runs.
 	// +optional
-	Spec SourceIPPolicySpec `json:"spec,omitzero"`
+	Spec SourceIPPolicySpec `json:"spec"` // written even if empty, since defaults are set only in a spec that exists
 
 	// status is written by the webhook. It is empty until the webhook has seen the policy.
 	// +optional

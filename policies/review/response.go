@@ -221,7 +221,8 @@ const (
 )
 
 // warnings returns the lines that a client shows to the author of a request: the message of each finding, and its fix
-// in the same line or, if that would be too long, in the next.
+// in the same line or, if that would be too long, in the next. If shortening the longest words of a message, such as
+// names and annotations, makes it fit into one line, it does. A fix is not shortened, since it is there to be copied.
 func warnings(endpoint Endpoint, said []policies.Finding) []string {
 	var lines []string
 	add := func(rule, text string, most int) {
@@ -232,16 +233,17 @@ func warnings(endpoint Endpoint, said []policies.Finding) []string {
 		}
 	}
 	for _, f := range said {
+		room := maxWarning - len(f.Rule+": ")
 		switch {
 		case f.Mode == policies.Deny:
 		case f.Mode == policies.Mutate && endpoint == Mutate:
-			add(f.Rule, "repaired: "+f.Message, 1) // The fix is done.
+			add(f.Rule, shortenWords("repaired: "+f.Message, room), 1) // The fix is done.
 		case f.Fix == "":
-			add(f.Rule, f.Message, maxLines)
-		case len(f.Rule)+len(f.Message)+len(f.Fix)+len(": ; fix: ") <= maxWarning:
+			add(f.Rule, shortenWords(f.Message, room), maxLines)
+		case len(f.Message+"; fix: "+f.Fix) <= room:
 			add(f.Rule, f.Message+"; fix: "+f.Fix, maxLines)
 		default:
-			add(f.Rule, f.Message, maxLines)
+			add(f.Rule, shortenWords(f.Message, room), maxLines)
 			add(f.Rule, "fix: "+f.Fix, maxLines)
 		}
 	}
@@ -253,15 +255,11 @@ func warnings(endpoint Endpoint, said []policies.Finding) []string {
 	return lines
 }
 
-// fold returns a text as lines of at most maxWarning bytes, each with the prefix. If shortening its longest words, such
-// as names and annotations, makes it fit into one line, it does. Otherwise it is broken at spaces, a line that
-// continues another begins with an ellipsis, and the middle is left out of what is too long for most lines.
+// fold returns a text as lines of at most maxWarning bytes, each with the prefix. It is broken at spaces, and a line
+// that continues another begins with an ellipsis. If it is too long for most lines, its middle is left out.
 func fold(prefix, text string, most int) []string {
 	const continued = "… "
 	room := maxWarning - len(prefix)
-	if fitted := shortenWords(text, room); len(fitted) <= room {
-		return []string{prefix + fitted}
-	}
 	// A line ends up to a word earlier than it could.
 	text = policies.Shorten(text, room+(most-1)*(room-len(continued)-minWord))
 	var lines []string
@@ -276,10 +274,15 @@ func fold(prefix, text string, most int) []string {
 	return append(lines, prefix+text)
 }
 
-// shortenWords shortens the longest words of a text in the middle, to minWord bytes at least, until it has most bytes.
+// shortenWords returns a text in which the longest words are shortened in the middle, to minWord bytes at least, so
+// that it has most bytes. It returns the text as it is if that is not possible.
 func shortenWords(text string, most int) string {
 	words := strings.Split(text, " ")
-	for len(text) > most {
+	for shortened := text; ; shortened = strings.Join(words, " ") {
+		over := len(shortened) - most
+		if over <= 0 {
+			return shortened
+		}
 		longest := 0
 		for i, word := range words {
 			if len(word) > len(words[longest]) {
@@ -288,10 +291,8 @@ func shortenWords(text string, most int) string {
 		}
 		word := words[longest]
 		if len(word) <= minWord {
-			break
+			return text
 		}
-		words[longest] = policies.Shorten(word, max(minWord, len(word)-(len(text)-most)))
-		text = strings.Join(words, " ")
+		words[longest] = policies.Shorten(word, max(minWord, len(word)-over))
 	}
-	return text
 }

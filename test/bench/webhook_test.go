@@ -60,7 +60,7 @@ var variants = []variant{
 		`controller_runtime_webhook_requests_total{code="200",webhook="/mutate"}`,
 		`controller_runtime_webhook_requests_total{code="200",webhook="/validate"}`,
 	}},
-	{name: "warn", warning: "unspread-behind-local: pods of Local Service", calls: []string{
+	{name: "warn", warning: "unspread-behind-local: pods of Service", calls: []string{
 		`sourceward_requests_total{endpoint="mutate",outcome="allowed"}`,
 		`sourceward_requests_total{endpoint="validate",outcome="warned"}`,
 	}},

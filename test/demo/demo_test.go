@@ -62,7 +62,7 @@ func TestDemo(t *testing.T) {
 		"$ kubectl apply -f test/demo/manifests/admin.yaml\nError from server (Forbidden): ",
 		"\nWarning: source-ip-needs-local: repaired: ",
 		"\n+  externalTrafficPolicy: Local\n",
-		"\nWarning: unspread-behind-local: pods of Local Service demo/web may share a node: up to 3x load\n",
+		"\nWarning: unspread-behind-local: pods of Service demo/web may share a node: 3x load\n",
 		"\n      5 node-1\n",
 		"\nnode-1  50.0 % of the traffic, 10.0 % for each pod\n",
 		"  50.0 % of the traffic, 50.0 % for each pod: 3.0 times its fair share\n",

@@ -283,7 +283,7 @@ func (r *spreadRun) all(ctx context.Context, w scheduledWorkload) (spreadResult,
 	if len(said) == 0 ||
 		!strings.HasPrefix(
 			said[0],
-			"unspread-behind-local: pods of Local Service "+spreadWarn+"/"+w.name+" may share a node",
+			"unspread-behind-local: pods of Service "+spreadWarn+"/"+w.name+" may share a node",
 		) {
 		result.problem("Warn: the warnings are %q", said)
 	}

@@ -112,7 +112,7 @@ func testWarn(t *testing.T, e *environment) {
 	e.must(t, service(ns, "web", local("web")), "apply", "-f", "-")
 	manifest := deployment(ns, "web", 3)
 	unspread := []string{
-		"unspread-behind-local: pods of Local Service warn/web may share a node: up to 1.5x load",
+		"unspread-behind-local: pods of Service warn/web may share a node: 1.5x load",
 		"unspread-behind-local: fix: add a spread constraint on kubernetes.io/hostname for the pods' own labels",
 	}
 	dry := e.must(t, manifest, "apply", "--dry-run=server", "-f", "-")
@@ -128,7 +128,7 @@ func testWarn(t *testing.T, e *environment) {
 		t.Errorf("a Deployment that should only get a warning is changed: %v", got)
 	}
 	if scaled := e.must(t, "", "scale", "-n", ns, "deployment/web", "--replicas=6"); len(warnings(scaled.stderr)) != 2 ||
-		!strings.Contains(scaled.stderr, "up to 3x load") {
+		!strings.Contains(scaled.stderr, "3x load") {
 		t.Errorf("more replicas: kubectl shows %q", scaled.stderr)
 	}
 	if scaled := e.must(t, "", "scale", "-n", ns, "deployment/web", "--replicas=2"); len(warnings(scaled.stderr)) != 0 {
@@ -144,13 +144,13 @@ func testOrder(t *testing.T, e *environment) {
 		name := fmt.Sprintf("first-%d", i)
 		a := e.must(t, service(ns, name, local(name))+"\n---\n"+deployment(ns, name, 3), "apply", "-f", "-")
 		if said := warnings(a.stderr); len(said) != 2 ||
-			!strings.HasPrefix(said[0], "unspread-behind-local: pods of Local Service order/"+name) {
+			!strings.HasPrefix(said[0], "unspread-behind-local: pods of Service order/"+name) {
 			t.Errorf("Service first: kubectl shows %q", a.stderr)
 		}
 		name = fmt.Sprintf("last-%d", i)
 		a = e.must(t, deployment(ns, name, 3)+"\n---\n"+service(ns, name, local(name)), "apply", "-f", "-")
 		if said := warnings(a.stderr); len(said) != 2 ||
-			said[0] != "unspread-behind-local: pods of Deployment order/"+name+", behind it, may share a node" {
+			said[0] != "unspread-behind-local: pods of Deployment order/"+name+" behind this Service may share a node" {
 			t.Errorf("Service last: kubectl shows %q", a.stderr)
 		}
 	}

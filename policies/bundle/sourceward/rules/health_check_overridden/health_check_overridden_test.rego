@@ -33,7 +33,7 @@ test_a_missing_check_is_one_finding_for_all_annotations if {
 		"path": "/metadata/annotations/loadbalancer.openstack.org~1enable-health-monitor",
 		"message": concat(" ", [
 			"annotation loadbalancer.openstack.org/keep-floatingip=true is for Octavia,",
-			"whose health monitor is not enabled",
+			"which checks nodes only with a health monitor",
 		]),
 		"fix": concat(" ", [
 			`add annotation loadbalancer.openstack.org/enable-health-monitor: "true",`,

@@ -7,7 +7,7 @@ test_the_header_goes_to_instance_targets if {
 		"path": "/spec/externalTrafficPolicy",
 		"message": concat(" ", [
 			"annotation service.beta.kubernetes.io/aws-load-balancer-target-group-attributes=proxy_protocol_v2.enabled=true",
-			"sends the PROXY header to the health check",
+			"makes every node fail the health check",
 		]),
 		"fix": "use IP targets, or set externalTrafficPolicy: Cluster",
 	}} with input as _service(true, "service.k8s.aws/nlb", {_attributes: "proxy_protocol_v2.enabled=true"})
@@ -16,7 +16,7 @@ test_the_header_goes_to_instance_targets if {
 test_several_annotations_are_one_finding if {
 	{finding.message | some finding in rule.deny} == {concat(" ", [
 		"annotation service.beta.kubernetes.io/aws-load-balancer-proxy-protocol-per-target-group=80, 443",
-		"sends the PROXY header to the health check (and 2 more)",
+		"makes every node fail the health check (and 2 more)",
 	])} with input as _service(true, "service.k8s.aws/nlb", {
 		_attributes: "proxy_protocol_v2.enabled=true",
 		"service.beta.kubernetes.io/aws-load-balancer-proxy-protocol": "*",

@@ -5,7 +5,7 @@ import data.sourceward.rules.single_announcer as rule
 test_one_node_receives_all_traffic if {
 	rule.warn == {{
 		"path": "/spec/externalTrafficPolicy",
-		"message": "load balancer metallb-l2 announces the address from one node: with Local, only its pods get traffic",
+		"message": "load balancer metallb-l2 announces the address from one node: only pods on it get Local traffic",
 		"fix": "announce by BGP, or set externalTrafficPolicy: Cluster, so that pods on other nodes share the load",
 	}} with input as _service(true, "metallb-l2")
 }

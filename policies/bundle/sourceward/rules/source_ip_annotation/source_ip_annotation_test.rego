@@ -46,7 +46,7 @@ test_a_provider_gives_a_reason_without_annotation if {
 	rule.require_local == set() with input as _behind("metallb-l2")
 	rule.keeps_source_ip == {{
 		"verdict": "single-announcer",
-		"message": "load balancer metallb-l2 announces the address from one node: with Local, only its pods get traffic",
+		"message": "load balancer metallb-l2 announces the address from one node: only pods on it get Local traffic",
 	}} with input as _behind("metallb-l2")
 }
 
