@@ -44,8 +44,8 @@ neighbours-unknown on what other checks could not see, and policy-not-evaluated 
 # Rego
 
 What an organization or a provider decides is Rego. This package knows only the interface [Rules] and its documents
-(rules.go); the package bundle implements it. The rules of the catalogue that are Rego modules are in rego_rules.go, which
-is generated from their METADATA. Decide itself asks ask.go for the findings of policies' own rules.
+(rules.go); the package bundle implements it. The rules of the catalogue that are Rego modules are in rego_rules.go,
+which is generated from their METADATA. Decide itself asks ask.go for the findings of policies' own rules.
 
 # Adding a rule
 
