@@ -438,7 +438,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 				}, Documents: 8,
 				Notes: []string{
 					"Service default/a is defined more than once, in a.yaml:1 and a.yaml:6, and 2 other objects are too; " +
-						"all definitions are judged, and neighbours see the last one of each",
+						"all definitions are judged, and other objects are judged with the last one",
 				},
 			},
 		},
@@ -451,7 +451,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 				}, Documents: 4,
 				Notes: []string{
 					"Service default/a is defined more than once, in a.yaml:1 and a.yaml:6, and 1 other object is too; " +
-						"all definitions are judged, and neighbours see the last one of each",
+						"all definitions are judged, and other objects are judged with the last one",
 				},
 			},
 		},
