@@ -51,7 +51,7 @@ func service(t testing.TB) policies.Document {
 func builtinAnswer() policies.Answer {
 	return policies.Answer{RequireLocal: []policies.RequireLocal{{
 		Module:     "source_ip_annotation",
-		Message:    "annotation sourceward.dev/source-ip=preserve asks for the source IP",
+		Message:    "annotation sourceward.dev/source-ip=preserve asks for Local",
 		Annotation: "sourceward.dev/source-ip",
 		Value:      "preserve",
 		Strength:   policies.StrengthSoft,

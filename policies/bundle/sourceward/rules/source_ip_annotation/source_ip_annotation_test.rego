@@ -95,7 +95,7 @@ _preserve := {
 	"annotation": "sourceward.dev/source-ip",
 	"value": "preserve",
 	"strength": "soft",
-	"message": "annotation sourceward.dev/source-ip=preserve asks for the source IP",
+	"message": "annotation sourceward.dev/source-ip=preserve asks for Local",
 }
 
 _service(annotations) := {
