@@ -1104,12 +1104,13 @@ func (b *parityBundle) service(i, j int, annotations []map[string]string) parity
 		given["sourceward.dev/source-ip"] = oneOf(b.Rand, "preserve", "preserve", "preserve", "ignore", "yes")
 	case 9:
 		// The first 128 node ports are reserved for requests, and only one Service may have each.
-		if port := int64(20_000 + i*parityMost + j); port < 20_128 || !accessible ||
-			spec["externalTrafficPolicy"] != "Local" ||
-			serviceType != "LoadBalancer" {
+		port := int64(20_000 + i*parityMost + j)
+		reserved := port < 20_128
+		if reserved || !accessible || spec["externalTrafficPolicy"] != "Local" || serviceType != "LoadBalancer" {
 			spec["healthCheckNodePort"] = port
 		}
-		if b.percent(30) {
+		// A repair to Local makes a port that is not reserved valid, and another Service may have it already.
+		if b.percent(30) && (reserved || serviceType != "LoadBalancer") {
 			given["sourceward.dev/source-ip"] = "preserve"
 		}
 	case 10, 11:
