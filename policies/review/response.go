@@ -223,6 +223,7 @@ const (
 // warnings returns the lines that a client shows to the author of a request: the message of each finding, and its fix
 // in the same line or, if that would be too long, in the next. If shortening the longest words of a message, such as
 // names and annotations, makes it fit into one line, it does. A fix is not shortened, since it is there to be copied.
+// For a repair, the first line says what was done, and the fix is left out.
 func warnings(endpoint Endpoint, decision policies.Decision, said []policies.Finding) []string {
 	var lines []string
 	add := func(rule, text string, most int) {
