@@ -3,6 +3,7 @@ package policies
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 )
 
@@ -14,8 +15,9 @@ import (
 // Decide reads only its arguments and changes none of them. Equal arguments give equal results, whatever the order of
 // the related objects. rules must not be nil. A workload that is Controlled has no findings.
 //
-// The error is non-nil if a rule could not be evaluated; it is then of type [Faults], and the Decision holds the
-// findings of all other rules and one that reports the fault. A denial is a finding, never an error.
+// The error is non-nil if a rule could not be evaluated, or if a repair does not apply to the object. It is then of type
+// [Faults], and the Decision holds the findings of all other rules and one that reports the fault. A denial is a
+// finding, never an error.
 func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Decision, error) {
 	if in.Object.Workload != nil && in.Object.Workload.Controlled {
 		return Decision{}, nil
@@ -23,13 +25,16 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 	r := newRun(ctx, in, rules, settings, nil)
 	decision := r.decide()
 	if mutations := decision.Mutations(); len(mutations) > 0 && !in.Final {
-		repaired, err := in.Object.Patched(mutations)
-		if err != nil {
-			panic(err) // Rules make repairs that apply to the object.
+		if repaired, err := in.Object.Patched(mutations); err == nil {
+			in.Object = repaired
+			r = newRun(ctx, in, rules, settings, r)
+			decision = decision.then(r.decide())
+		} else {
+			// A repair that does not apply is a fault of the rule, not of the request.
+			r.fault(Answer{Err: fmt.Errorf("its repairs do not apply: %w", err)}, settings)
+			r = newRun(ctx, in, rules, settings, r)
+			decision = r.decide().withoutMutations()
 		}
-		in.Object = repaired
-		r = newRun(ctx, in, rules, settings, r)
-		decision = decision.then(r.decide())
 	}
 	slices.SortStableFunc(decision.Findings, Finding.compare)
 	if len(r.faults) == 0 {
@@ -88,6 +93,18 @@ func (d Decision) then(after Decision) Decision {
 	}
 	slices.SortStableFunc(after.Patches, func(p, q Patch) int { return cmp.Compare(position(p), position(q)) })
 	return after
+}
+
+// withoutMutations returns the decision if the repairs that a webhook applies cannot be applied: what they would repair
+// is a warning.
+func (d Decision) withoutMutations() Decision {
+	for i := range d.Findings {
+		if finding := &d.Findings[i]; finding.Mode == Mutate && finding.Exempt == nil {
+			finding.Mode = Warn
+		}
+	}
+	d.Patches = slices.DeleteFunc(d.Patches, func(p Patch) bool { return p.Mode == Mutate })
+	return d
 }
 
 // settle turns a mode that cannot be carried out into one that can, looks for an exemption, and adds the result to the

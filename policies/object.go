@@ -38,10 +38,11 @@ func (o *Object) Content() map[string]any {
 	if o.raw != nil {
 		// Decoded only when asked for: most objects are judged without it.
 		o.once.Do(func() {
+			// The keys of a map are case-sensitive for encoding/json too, and no number is too large for a json.Number.
 			decoder := json.NewDecoder(bytes.NewReader(o.raw))
-			decoder.UseNumber() // no number is too large for a json.Number
-			if err := decoder.Decode(&o.content); err != nil {
-				panic(err) // ReadObject has already decoded it.
+			decoder.UseNumber()
+			if err := decoder.Decode(&o.content); err != nil || o.content == nil {
+				o.content = map[string]any{} // ReadObject has decoded raw, so it is an object. No repair applies to this one.
 			}
 			complete(o.content, o.Ref)
 		})
@@ -113,15 +114,12 @@ func NewObject(content map[string]any) (*Object, error) {
 
 // ReadObject decodes an object as an API server sends it. It takes ownership of raw, which the caller must not change
 // afterwards. A namespace that is not empty overrides the one in raw.
-// The error is non-nil when raw is null, and in the same cases as that of NewObject.
+// The error is non-nil when raw is null, when DecodeJSON rejects it, and in the same cases as that of NewObject.
 func ReadObject(apiVersion, kind, namespace string, raw []byte) (*Object, error) {
 	if bytes.Equal(bytes.TrimSpace(raw), []byte("null")) {
 		return nil, errors.New("want an object, got nothing")
 	}
-	object, err := newObject(apiVersion, kind, namespace, func(into any) error {
-		err := utiljson.Unmarshal(raw, into)
-		return cmp.Or(fieldError(err), err)
-	})
+	object, err := newObject(apiVersion, kind, namespace, func(into any) error { return DecodeJSON(raw, into) })
 	if err != nil {
 		return nil, err
 	}

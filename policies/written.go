@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
 // Explicit says whether the owner of a Service set spec.externalTrafficPolicy, or whether it has the default.
@@ -75,7 +76,7 @@ func recordedField(meta metav1.ObjectMeta, field string, operations ...metav1.Ma
 		var applied struct {
 			Spec map[string]json.RawMessage `json:"spec"`
 		}
-		if json.Unmarshal([]byte(text), &applied) == nil {
+		if utiljson.Unmarshal([]byte(text), &applied) == nil {
 			return writtenIf(isSet(applied.Spec[field]))
 		}
 	}
@@ -87,7 +88,7 @@ func recordedField(meta metav1.ObjectMeta, field string, operations ...metav1.Ma
 		var fields struct {
 			Spec map[string]json.RawMessage `json:"f:spec"`
 		}
-		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) != nil {
+		if utiljson.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) != nil {
 			continue
 		}
 		if _, owns := fields.Spec["f:"+field]; owns {

@@ -1,7 +1,7 @@
 package review
 
 import (
-	"encoding/json"
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -40,7 +40,9 @@ func ReadPolicy(request *admissionv1.AdmissionRequest) (*v1alpha1.SourceIPPolicy
 		return nil, nil
 	}
 	var policy v1alpha1.SourceIPPolicy
-	if err := json.Unmarshal(request.Object.Raw, &policy); err != nil {
+	var whole any // with the parameters, which are raw JSON in the type
+	err := cmp.Or(policies.DecodeJSON(request.Object.Raw, &policy), policies.DecodeJSON(request.Object.Raw, &whole))
+	if err != nil {
 		return nil, fmt.Errorf("read object: %w", err)
 	}
 	return &policy, nil
@@ -106,7 +108,7 @@ func ReadScale(request *admissionv1.AdmissionRequest, workload *policies.Workloa
 
 func scaled(workload *policies.Workload, raw []byte) (*policies.Object, error) {
 	var scale autoscalingv1.Scale
-	if err := json.Unmarshal(raw, &scale); err != nil {
+	if err := policies.DecodeJSON(raw, &scale); err != nil {
 		return nil, err
 	}
 	return workload.Scaled(scale.Spec.Replicas)
