@@ -51,7 +51,7 @@ func (o *Object) Content() map[string]any {
 }
 
 // Patched returns a copy of the object with the operations applied. The error is non-nil when an operation does not
-// apply, or when NewObject rejects the result.
+// apply, or in the same cases as that of NewObject.
 func (o *Object) Patched(operations []PatchOperation) (*Object, error) {
 	document, err := json.Marshal(o)
 	if err != nil {
@@ -68,14 +68,14 @@ func (o *Object) Patched(operations []PatchOperation) (*Object, error) {
 	if document, err = patch.Apply(document); err != nil {
 		return nil, fmt.Errorf("patch %s: %w", o.Ref, err)
 	}
-	var content map[string]any
-	if err := utiljson.Unmarshal(document, &content); err != nil {
-		return nil, fmt.Errorf("patch %s: %w", o.Ref, err)
-	}
-	patched, err := NewObject(content)
+	patched, err := newObject(o.APIVersion, o.Kind, o.Namespace, func(into any) error {
+		err := utiljson.Unmarshal(document, into)
+		return cmp.Or(fieldError(err, into), err)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("patch %s: %w", o.Ref, err)
 	}
+	patched.raw = document
 	return patched, nil
 }
 
