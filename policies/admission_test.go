@@ -2,7 +2,6 @@ package policies_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -129,7 +128,7 @@ func (a admission) decide(t testing.TB) (policies.Decision, error) {
 	}
 	in.Namespace, in.Final, in.Now, in.Cluster = a.in.Namespace, a.in.Final, a.in.Now, a.in.Cluster
 	in.Related = a.index.Related(in.Object)
-	decision, err := policies.Decide(context.Background(), in, rules(), a.settings)
+	decision, err := policies.Decide(t.Context(), in, rules(), a.settings)
 	if err != nil {
 		t.Fatalf("Decide() error: %v", err)
 	}
@@ -253,9 +252,9 @@ func TestUnusualObjects(t *testing.T) {
 		for variant := uint16(0); variant < 1<<variantBits; variant += 5 {
 			for _, old := range []string{"", object, `{"metadata":{"name":"web"}}`} {
 				objects++
-				quiet := &quiet{TB: t}
-				quiet.Logf("variant %d, object: %s, old: %s", variant, object, old)
-				if decision, err := newAdmission(quiet, []byte(object), []byte(old), variant).check(quiet); err == nil {
+				log := &quiet{TB: t}
+				log.Logf("variant %d, object: %s, old: %s", variant, object, old)
+				if decision, err := newAdmission(log, []byte(object), []byte(old), variant).check(log); err == nil {
 					repaired += min(1, len(decision.Mutations()))
 				}
 			}
@@ -403,8 +402,7 @@ func TestBrokenObjects(t *testing.T) {
 	const objects = 3_000
 	repaired, duplicate, wrong := 0, 0, 0
 	for seed := range uint64(objects) {
-		quiet := &quiet{TB: t}
-		decision, err := checkBroken(quiet, seed)
+		decision, err := checkBroken(&quiet{TB: t}, seed)
 		switch {
 		case err == nil && len(decision.Mutations()) > 0:
 			repaired++
