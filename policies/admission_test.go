@@ -40,8 +40,8 @@ type admission struct {
 // variantBits is the number of bits that newAdmission uses.
 const variantBits = 9
 
-// newAdmission returns a CREATE of object, or an UPDATE if old is not empty. The bits of variant select the kind and the
-// surroundings.
+// newAdmission returns a CREATE of object, or an UPDATE if old is not empty. The bits of variant select the kind and
+// the surroundings.
 func newAdmission(t testing.TB, object, old []byte, variant uint16) admission {
 	t.Helper()
 	bits := func(n int) int {

@@ -15,8 +15,8 @@ import (
 // Decide reads only its arguments and changes none of them. Equal arguments give equal results, whatever the order of
 // the related objects. rules must not be nil. A workload that is Controlled has no findings.
 //
-// The error is non-nil if a rule could not be evaluated, or if a repair does not apply to the object. It is then of type
-// [Faults], and the Decision holds the findings of all other rules and one that reports the fault. A denial is a
+// The error is non-nil if a rule could not be evaluated, or if a repair does not apply to the object. It is then of
+// type [Faults], and the Decision holds the findings of all other rules and one that reports the fault. A denial is a
 // finding, never an error.
 func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Decision, error) {
 	if in.Object.Workload != nil && in.Object.Workload.Controlled {
