@@ -38,6 +38,7 @@ func service(t testing.TB) policies.Document {
 				"name":        "web",
 				"annotations": map[string]any{"sourceward.dev/source-ip": "preserve"},
 			},
+			"spec": map[string]any{"type": "LoadBalancer"},
 		}),
 		Related: policies.RelatedDocument{
 			Services:  []*corev1.Service{{ObjectMeta: metav1.ObjectMeta{Name: "neighbour"}}},
