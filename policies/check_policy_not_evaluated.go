@@ -30,10 +30,14 @@ const maxError = 160
 func checkPolicyNotEvaluated(r *run) []result {
 	var results []result
 	for _, fault := range r.faults {
+		fix := "fix the Rego module that the message names"
+		if fault.Policy == "" {
+			fix = "report it as a bug in Sourceward"
+		}
 		results = append(results, result{
 			Finding: Finding{
 				Message: fmt.Sprintf("%s not evaluated: %s", policyName(fault.Policy), Shorten(fault.Err.Error(), maxError)),
-				Fix:     "fix the Rego module that the message names",
+				Fix:     fix,
 			},
 			mode: fault.mode, policy: fault.Policy, failed: fault.Failed,
 		})
