@@ -875,9 +875,11 @@ func rulesAnswered(endpoint review.Endpoint, response *admissionv1.AdmissionResp
 		}
 	}
 	for _, line := range response.Warnings {
-		rule, text, _ := strings.Cut(line, ": ")
+		rule, _, _ := strings.Cut(line, ": ")
 		mode := policies.Warn
-		if endpoint == review.Mutate && strings.HasPrefix(text, "repaired: ") {
+		// What asked for a repair may be in a line of its own.
+		isRepair := func(line string) bool { return strings.HasPrefix(line, rule+": repaired: ") }
+		if endpoint == review.Mutate && slices.ContainsFunc(response.Warnings, isRepair) {
 			mode = policies.Mutate
 		}
 		rules = append(rules, fmt.Sprintf("%s %s", rule, mode))
@@ -891,10 +893,16 @@ func rulesAnswered(endpoint review.Endpoint, response *admissionv1.AdmissionResp
 func (f parityFinding) says(line string) bool {
 	const longest = 120
 	texts := []string{f.Message, f.Message + "; fix: " + f.Fix, "fix: " + f.Fix}
-	if f.Mode == policies.Mutate {
-		texts = []string{"repaired: " + f.Message}
-	}
 	shown, ok := strings.CutPrefix(line, f.Rule+": ")
+	if f.Mode == policies.Mutate {
+		texts = []string{f.Message}
+		if repaired, isRepair := strings.CutPrefix(shown, "repaired: "); isRepair {
+			done, message, both := strings.Cut(repaired, "; ")
+			isKnown := done == "externalTrafficPolicy set to Local" ||
+				strings.HasPrefix(done, "added a ") && strings.HasSuffix(done, " on kubernetes.io/hostname")
+			return ok && isKnown && (!both || message == f.Message)
+		}
+	}
 	return ok && slices.ContainsFunc(texts, func(text string) bool {
 		return shown == text || len(f.Rule+": "+text) > longest && hasInOrder(text, strings.Split(shown, "…"))
 	})

@@ -384,8 +384,9 @@ func (r *spreadResult) wantRepair(
 	if diff := cmp.Diff([]corev1.TopologySpreadConstraint{want}, got.Spec.TopologySpreadConstraints); diff != "" {
 		r.problem("constraints mismatch (-want +got):\n%s", diff)
 	}
-	if len(said) != 1 || !strings.HasPrefix(said[0], "unspread-behind-local: repaired: ") {
-		r.problem("%s: the warnings are %q, want one about the repair", when, said)
+	if len(said) != 2 || said[0] != fmt.Sprintf(
+		"unspread-behind-local: repaired: added a %s spread constraint on kubernetes.io/hostname", when) {
+		r.problem("%s: the warnings are %q, want one about the repair, and one about its reason", when, said)
 	}
 }
 

@@ -49,8 +49,12 @@ func testSpread(t *testing.T, e *environment) {
 	e.must(t, service(ns, "web", local("web")), "apply", "-f", "-")
 	manifest := deployment(ns, "web", replicas)
 	a := e.must(t, manifest, "apply", "-f", "-")
-	if said := warnings(a.stderr); len(said) != 1 || !strings.HasPrefix(said[0], "unspread-behind-local: repaired: ") {
-		t.Errorf("kubectl shows %q, want one warning about the repair", said)
+	want := []string{
+		"unspread-behind-local: repaired: added a DoNotSchedule spread constraint on kubernetes.io/hostname",
+		"unspread-behind-local: pods of Service spread/web may share a node: 3.5x load",
+	}
+	if diff := cmp.Diff(want, warnings(a.stderr)); diff != "" {
+		t.Errorf("warnings mismatch (-want +got):\n%s", diff)
 	}
 	constraints := func() []corev1.TopologySpreadConstraint {
 		return get[appsv1.Deployment](t, e, ns, "web").Spec.Template.Spec.TopologySpreadConstraints
