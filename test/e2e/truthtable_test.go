@@ -621,7 +621,7 @@ type truthTally struct {
 func (c *truthTally) compare(t *testing.T, request truthRequest, without, with truthResponse) {
 	t.Helper()
 	problem := func(format string, args ...any) {
-		if c.problems++; c.problems <= 40 {
+		if c.problems++; c.problems <= 40000 {
 			t.Errorf("%s: %s\nwithout the webhook: %s\nwith the webhook: %s",
 				request.title, fmt.Sprintf(format, args...), without, with)
 		}
@@ -683,7 +683,7 @@ func splitWarnings(lines []string) (rules, others []string) {
 }
 
 // truthGot returns the class of a difference, as far as the two responses show it: a repair counts as truthSoft. The
-// difference is for messages.
+// difference describes it.
 func truthGot(t *testing.T, without, with truthResponse) (class truthClass, difference string) {
 	t.Helper()
 	const byMutate, byValidate = `admission webhook "services.mutate.sourceward.dev" denied the request: `,
@@ -716,13 +716,14 @@ func truthGot(t *testing.T, without, with truthResponse) (class truthClass, diff
 		return truthSame, ""
 	}
 	difference = cmp.Diff(before, after)
+
 	// Only the policy may be repaired; the API server then allocates the port.
 	before.Spec.ExternalTrafficPolicy = "Local"
 	if before.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		before.Spec.HealthCheckNodePort = 1
 	}
 	if reflect.DeepEqual(before, after) {
-		return truthSoft, difference
+		return truthSoft, "repaired"
 	}
 	return truthUnexpected, difference
 }
