@@ -187,9 +187,14 @@ func (r *run) houseFindings() []result {
 					mode = set
 				}
 			}
+			if mode == off {
+				continue
+			}
 			results = append(results, result{
-				Finding: Finding{Rule: f.Rule, Severity: f.Severity, Message: f.Message, Fix: f.Fix, Path: f.Path},
-				mode:    mode,
+				Finding: Finding{
+					Rule: f.Rule, Mode: mode, Severity: f.Severity, Message: f.Message, Fix: f.Fix, Path: f.Path,
+				},
+				policy: policy, unpatchable: true,
 			})
 		}
 	}

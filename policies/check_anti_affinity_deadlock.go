@@ -18,8 +18,8 @@ var antiAffinityDeadlock = Rule{
 	Title:       "Rollout that waits for itself",
 	Severity:    SeverityWarning,
 	DefaultMode: Warn,
-	DefaultModeNote: "deny if the request creates the workload or changes its template, and the pods are known to fill " +
-		"all nodes",
+	DefaultModeNote: "deny if the pods are known to fill all nodes and rollouts are not paused; a workload that had the " +
+		"finding before gets a warning",
 	Kinds:         kindNames(func(k WorkloadKind) bool { return k.surges }),
 	NeedsRelated:  true,
 	NeedsReplicas: true,
@@ -67,9 +67,11 @@ func checkAntiAffinityDeadlock(r *run) []result {
 	if means != hostPort {
 		found.Fix += ", or use a spread constraint instead of the anti-affinity"
 	}
-	// Only a request that creates the workload or starts such a rollout is denied: another one may free a node.
-	if certain && r.templateChanged() && !r.maker().Update.paused {
-		found.mode = Deny
+	if certain {
+		found.weight = weightHard
+		if !r.maker().Update.paused {
+			found.mode = Deny
+		}
 	}
 	return []result{found}
 }

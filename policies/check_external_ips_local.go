@@ -52,7 +52,7 @@ func checkExternalIPsLocal(r *run) []result {
 		fix += "; externalIPs are deprecated"
 	}
 	return []result{{Finding: Finding{
-		Path:    "/spec/externalTrafficPolicy",
+		Path:    trafficPolicyPath,
 		Message: "Local externalIPs have no health check: nodes without pods drop their traffic",
 		Fix:     fix,
 	}}}

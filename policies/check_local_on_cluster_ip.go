@@ -56,10 +56,10 @@ func checkLocalOnClusterIP(r *run) []result {
 	}
 	return []result{{
 		Finding: Finding{
-			Path:    "/spec/externalTrafficPolicy",
+			Path:    trafficPolicyPath,
 			Message: fmt.Sprintf("externalTrafficPolicy %s is invalid on type %s", trafficPolicy(service), kind),
 			Fix:     "remove externalTrafficPolicy, or set type LoadBalancer or NodePort",
 		},
-		repair: []PatchOperation{{Op: "remove", Path: "/spec/externalTrafficPolicy"}},
+		repair: []PatchOperation{{Op: "remove", Path: trafficPolicyPath}},
 	}}
 }

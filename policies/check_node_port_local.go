@@ -40,7 +40,7 @@ func checkNodePortLocal(r *run) []result {
 		return nil
 	}
 	return []result{{Finding: Finding{
-		Path:    "/spec/externalTrafficPolicy",
+		Path:    trafficPolicyPath,
 		Message: "Local on type NodePort has no health check: nodes without pods drop their traffic",
 		Fix:     "set type LoadBalancer or externalTrafficPolicy: Cluster, unless a load balancer in front checks the nodes",
 	}}}

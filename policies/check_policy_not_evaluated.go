@@ -35,7 +35,7 @@ func checkPolicyNotEvaluated(r *run) []result {
 				Message: fmt.Sprintf("%s not evaluated: %s", policyName(fault.Policy), Shorten(fault.Err.Error(), maxError)),
 				Fix:     "fix the Rego module that the message names",
 			},
-			mode: fault.mode,
+			mode: fault.mode, policy: fault.Policy, failed: fault.Failed,
 		})
 	}
 	return results

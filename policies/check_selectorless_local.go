@@ -59,7 +59,7 @@ func checkSelectorlessLocal(r *run) []result {
 		message = fmt.Sprintf("%d of %d endpoints have no nodeName: Local sends them no external traffic", withoutNode, count)
 	}
 	return []result{{Finding: Finding{
-		Path:    "/spec/externalTrafficPolicy",
+		Path:    trafficPolicyPath,
 		Message: message,
 		Fix:     "set nodeName on each endpoint, or set externalTrafficPolicy: Cluster",
 	}}}

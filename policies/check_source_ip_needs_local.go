@@ -50,7 +50,6 @@ func checkSourceIPNeedsLocal(r *run) []result {
 	if service == nil {
 		return nil
 	}
-	const path = "/spec/externalTrafficPolicy"
 	wish, wished := service.Annotations[v1alpha1.AnnotationSourceIP]
 	switch {
 	case wish == v1alpha1.SourceIPIgnore:
@@ -94,14 +93,16 @@ func checkSourceIPNeedsLocal(r *run) []result {
 
 	found := result{
 		Finding: Finding{
-			Path:    path,
+			Path:    trafficPolicyPath,
 			Message: reasonMessage(reasons) + ", but the Service is Cluster",
 			Fix:     "set externalTrafficPolicy: Local",
 		},
-		hard: hard,
 	}
-	if hard || reason.Annotation == v1alpha1.AnnotationSourceIP {
-		found.mode = Mutate
+	switch {
+	case hard:
+		found.mode, found.weight = Mutate, weightHard
+	case reason.Annotation == v1alpha1.AnnotationSourceIP:
+		found.mode, found.weight = Mutate, weightOrdered
 	}
 	if reason.Annotation != "" {
 		found.Fix += ", or remove annotation " + reason.Annotation
@@ -112,9 +113,9 @@ func checkSourceIPNeedsLocal(r *run) []result {
 	case r.explicit == ExplicitWritten:
 		found.Fix += "; not repaired, since Cluster was set explicitly"
 	default:
-		found.repair = []PatchOperation{{Op: "add", Path: path, Value: string(corev1.ServiceExternalTrafficPolicyLocal)}}
-		// The owner may have written a value whose origin is unknown. Only a new Service may be changed.
-		found.unpatchable = r.explicit == ExplicitUnknown && r.Operation == Update
+		const local = string(corev1.ServiceExternalTrafficPolicyLocal)
+		found.repair = []PatchOperation{{Op: "add", Path: trafficPolicyPath, Value: local}}
+		found.done = "externalTrafficPolicy set to " + local
 	}
 	return []result{found}
 }

@@ -43,7 +43,7 @@ func checkUnknownTrafficPolicy(r *run) []result {
 		"", corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal,
 	}
 	found := result{Finding: Finding{
-		Path: "/spec/externalTrafficPolicy",
+		Path: trafficPolicyPath,
 		Message: fmt.Sprintf("externalTrafficPolicy %s is not valid (want Cluster or Local; case matters)",
 			trafficPolicy(service)),
 		Fix: "set Local to keep the client's source IP, or Cluster",

@@ -79,7 +79,7 @@ func checkUnspreadService(r *run) []result {
 	}
 	var unspread []Ref
 	for _, workload := range r.behind {
-		if !workload.Controlled && replicasOf(workload, r.Related).most > 1 && !spreadingOf(workload, r.Namespace).kept() {
+		if !workload.IsChild() && replicasOf(workload, r.Related).most > 1 && !spreadingOf(workload, r.Namespace).kept() {
 			unspread = append(unspread, workload.Ref)
 		}
 	}
@@ -87,7 +87,7 @@ func checkUnspreadService(r *run) []result {
 		return nil
 	}
 	return []result{{Finding: Finding{
-		Path: "/spec/externalTrafficPolicy",
+		Path: trafficPolicyPath,
 		Message: fmt.Sprintf("pods of %s behind this Service may share a node",
 			firstOf(len(unspread), func(i int) string { return unspread[i].String() })),
 		Fix: "add a spread constraint on kubernetes.io/hostname to " +

@@ -3,6 +3,7 @@ package policies
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 )
 
@@ -11,24 +12,23 @@ import (
 // Repairs that a webhook applies come first. Unless in.Final is set, all other findings are those of the repaired
 // object, so that a validating webhook, which sees that one, finds the same. The Decision holds both.
 //
-// Decide reads only its arguments and changes none of them. Equal arguments give equal results, whatever the order of
-// the related objects. rules must not be nil. A workload that is Controlled has no findings.
+// On an update, only findings that the request brings are denied or repaired. Those that the stored object has already
+// become warnings.
 //
-// The error is non-nil if a rule could not be evaluated; it is then of type [Faults], and the Decision holds the
-// findings of all other rules and one that reports the fault. A denial is a finding, never an error.
+// Decide reads only its arguments and changes none of them. Equal arguments give equal results, whatever the order of
+// the related objects. rules must not be nil. A workload that IsChild has no findings.
+//
+// The error is non-nil if a rule could not be evaluated, or a repair does not apply; it is then of type [Faults], and
+// the Decision holds the findings of all other rules and one that reports the fault. A denial is a finding, never an
+// error.
 func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Decision, error) {
-	if in.Object.Workload != nil && in.Object.Workload.Controlled {
+	if in.Object.Workload != nil && in.Object.Workload.IsChild() {
 		return Decision{}, nil
 	}
 	r := newRun(ctx, in, rules, settings, nil)
 	decision := r.decide()
 	if mutations := decision.Mutations(); len(mutations) > 0 && !in.Final {
-		repaired, err := in.Object.Patched(mutations)
-		if err != nil {
-			panic(err) // Rules make repairs that apply to the object.
-		}
-		in.Object = repaired
-		r = newRun(ctx, in, rules, settings, r)
+		r = r.trial(mutations)
 		decision = decision.then(r.decide())
 	}
 	slices.SortStableFunc(decision.Findings, Finding.compare)
@@ -44,30 +44,61 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 
 // decide runs the catalogue and the policies' own rules over the object, without repairing it first.
 func (r *run) decide() Decision {
-	var decision Decision
-	for _, rule := range catalogue {
-		if r.settings.Modes[rule.ID] == off {
-			continue
-		}
-		for _, result := range rule.check(r) {
-			result.Rule = rule.ID
-			result.Severity = rule.Severity
-			result.mode = r.settings.modeOf(rule, cmp.Or(result.mode, rule.DefaultMode))
-			switch {
-			case result.mode == off || decision.has(rule.yieldsTo, result.Path):
-			case result.unseen != (unseen{}):
-				r.unseen = append(r.unseen, result.unseen)
-			default:
-				r.settle(&decision, result, rule.Mutable)
-			}
-		}
+	results := slices.Clone(r.results())
+	for i := range results {
+		results[i] = r.harmless(results[i])
 	}
-	for _, result := range r.houseFindings() {
-		if result.mode != off {
-			r.settle(&decision, result, false)
-		}
+	results = append(results, r.faultResults()...)
+	var decision Decision
+	for _, found := range results {
+		r.settle(&decision, found, results)
 	}
 	return decision
+}
+
+// results returns what the rules find, each with its mode, in the order of the catalogue and then of the policies. The
+// faults are not among them: faultResults returns those.
+func (r *run) results() []result {
+	if !r.foundKnown {
+		r.foundKnown = true
+		for _, rule := range catalogue {
+			if rule.ID != policyNotEvaluated.ID {
+				r.found = append(r.found, r.resultsOf(rule)...)
+			}
+		}
+		r.found = append(r.found, r.houseFindings()...)
+	}
+	return r.found
+}
+
+// faultResults returns the findings about rules that could not be evaluated, and repairs that do not apply, until now.
+func (r *run) faultResults() []result { return r.resultsOf(policyNotEvaluated) }
+
+// resultsOf returns what one rule of the catalogue finds.
+func (r *run) resultsOf(rule Rule) []result {
+	if r.settings.Modes[rule.ID] == off {
+		return nil
+	}
+	var results []result
+	for _, found := range rule.check(r) {
+		found.Rule = rule.ID
+		found.Severity = rule.Severity
+		found.Mode = r.settings.modeOf(rule, cmp.Or(found.mode, rule.DefaultMode))
+		found.unpatchable = found.unpatchable || !rule.Mutable
+		switch {
+		case found.Mode == off || isReported(r.found, rule.yieldsTo, found.Path):
+		case found.unseen != (unseen{}):
+			r.unseen = append(r.unseen, found.unseen)
+		default:
+			results = append(results, found)
+		}
+	}
+	return results
+}
+
+// isReported reports whether a rule has a finding on a path.
+func isReported(results []result, rule, path string) bool {
+	return slices.ContainsFunc(results, func(found result) bool { return found.Rule == rule && found.Path == path })
 }
 
 // then returns the decision about an object that the repairs of d change: what d repairs, and after, the decision about
@@ -91,29 +122,49 @@ func (d Decision) then(after Decision) Decision {
 }
 
 // settle turns a mode that cannot be carried out into one that can, looks for an exemption, and adds the result to the
-// decision.
-func (r *run) settle(decision *Decision, result result, mutable bool) {
-	finding := result.Finding
+// decision. all holds the results of the run.
+func (r *run) settle(decision *Decision, found result, all []result) {
+	found = r.possible(found, all)
+	finding := found.Finding
 	finding.Object = r.Object.Ref
-	finding.Mode = result.mode
-	if finding.Mode == Mutate && (!mutable || result.repair == nil || result.unpatchable) {
-		finding.Mode = Warn
-		if result.hard {
-			finding.Mode = Deny
-		}
-	}
 	slices.SortFunc(finding.Because, Ref.compare)
 	for _, text := range []*string{&finding.Message, &finding.Fix, &finding.Path} {
 		*text = Printable(*text)
 	}
-
 	exempt, problem := exemption(r.Input, r.settings.Exemptions, finding.Rule)
 	if problem != "" {
 		finding.Message += " (" + problem + ")"
 	}
 	finding.Exempt = exempt
 	decision.Findings = append(decision.Findings, finding)
-	if result.repair != nil && exempt == nil {
-		decision.Patches = append(decision.Patches, Patch{Rule: finding.Rule, Mode: finding.Mode, Operations: result.repair})
+	if found.repair != nil && exempt == nil {
+		decision.Patches = append(decision.Patches, Patch{
+			Rule: finding.Rule, Mode: finding.Mode, Operations: found.repair, Done: Printable(found.done),
+		})
 	}
+}
+
+// possible returns a result with a mode that can be carried out. all holds the results of the run.
+func (r *run) possible(found result, all []result) result {
+	controller := r.Object.controller()
+	switch {
+	case found.Mode != Mutate:
+	case controller != (Ref{}):
+		// The controller would undo the repair, and so on for ever.
+		found.Mode = Warn
+		found.Fix += fmt.Sprintf("; not repaired, since %s controls it", controller)
+	case found.repair == nil || found.unpatchable:
+		found.Mode = Warn
+		if found.weight == weightHard && !found.harmful {
+			found.Mode = Deny
+		}
+		found.Fix = cmp.Or(found.byHand, found.Fix)
+	case r.Object.Workload != nil:
+		// A template that changes anyway is repaired even if it was like that before.
+		return found
+	}
+	if (found.Mode == Deny || found.Mode == Mutate) && !r.brings(found, all) {
+		found.Mode = Warn
+	}
+	return found
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"testing"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -45,7 +44,7 @@ func TestUnseenKinds(t *testing.T) {
 			},
 		}
 	}
-	workload := workloadOf(t, `{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: edge, name: web},
+	workload := objectOf(t, `{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: edge, name: web},
 		spec: {replicas: 3, selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}}}}`)
 	for _, test := range []struct {
 		object  *Object
@@ -53,14 +52,14 @@ func TestUnseenKinds(t *testing.T) {
 		want    bool
 		besides string
 	}{
-		{&Object{Ref: workload.Ref, Workload: workload}, "Local", true, unspreadBehindLocal.ID},
-		{&Object{Ref: workload.Ref, Workload: workload}, "Cluster", false, ""},
+		{workload, "Local", true, unspreadBehindLocal.ID},
+		{workload, "Cluster", false, ""},
 		{&Object{Ref: serviceRef(service("Local")), Service: service("Local")}, "Local", true, unspreadBehindLocal.ID},
 		{&Object{Ref: serviceRef(service("Cluster")), Service: service("Cluster")}, "Cluster", false, ""},
 	} {
 		in := Input{Operation: Create, Object: test.object, Namespace: Namespace{Name: "edge"}, Related: Related{
 			View: ViewCluster, Unseen: []string{"Rollout.argoproj.io"},
-			Services: []*corev1.Service{service(test.policy)}, Workloads: []*Workload{workload},
+			Services: []*corev1.Service{service(test.policy)}, Workloads: []*Workload{workload.Workload},
 		}}
 		decision, err := Decide(t.Context(), in, &fakeRules{}, Settings{})
 		if err != nil {
@@ -81,20 +80,12 @@ func TestFailedPolicyIsNotEvaluatedForNeighbours(t *testing.T) {
 	t.Parallel()
 	const services = 12
 	labels := map[string]string{"app": "web"}
-	replicas := int32(3)
-	workload := NewWorkload(&appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"},
-		Spec: appsv1.DeploymentSpec{
-			Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},
-			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: labels},
-				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "web"}}},
-			},
-		},
-	})
+	object := objectOf(t, `{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: edge, name: web},
+		spec: {replicas: 3, selector: {matchLabels: {app: web}},
+			template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web}]}}}}`)
 	in := Input{
 		Operation: Create,
-		Object:    &Object{Ref: workload.Ref, Workload: workload},
+		Object:    object,
 		Namespace: Namespace{Name: "edge"},
 		Related:   Related{View: ViewCluster},
 	}
@@ -115,8 +106,8 @@ func TestFailedPolicyIsNotEvaluatedForNeighbours(t *testing.T) {
 	if faults, _ := errors.AsType[Faults](err); len(faults) != 1 || faults[0].Policy != "slow" {
 		t.Errorf("Decide() error = %v, want one fault, of policy slow", err)
 	}
-	if rules.evaluated["slow"] != 1 || rules.evaluated["sound"] != 1+services {
-		t.Errorf("evaluated %v, want slow once, and sound for the object and all Services", rules.evaluated)
+	if rules.evaluated["slow"] != 1 || rules.evaluated["sound"] != 2+services {
+		t.Errorf("evaluated %v, want slow once, and sound for the object, its repair and all Services", rules.evaluated)
 	}
 }
 

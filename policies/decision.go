@@ -73,6 +73,10 @@ type Patch struct {
 	Mode Mode   `json:"mode"`
 	// Operations must be applied in this order.
 	Operations []PatchOperation `json:"operations"`
+	// Done says in the past tense what the operations do, for example
+	//
+	//	externalTrafficPolicy set to Local
+	Done string `json:"-"`
 }
 
 // Mode is what a finding does to the request that caused it.

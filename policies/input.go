@@ -17,12 +17,15 @@ type Input struct {
 	Operation Operation
 	// Object is the object under review, with the API server's defaults.
 	Object *Object
-	// Old is the stored object that Object replaces. It is set if and only if Operation is Update.
+	// Old is the stored object that Object replaces. It is nil unless Operation is Update, and also if the stored object
+	// cannot be read: then every finding counts as one that the request brings.
 	Old *Object
 	// Namespace is the Namespace of Object.
 	Namespace Namespace
 	// Related holds the neighbours of Object. The zero value means that they could not be looked up.
 	Related Related
+	// OldRelated holds the neighbours of Old, as Related holds those of Object.
+	OldRelated Related
 	// Cluster describes the cluster, as far as it is known.
 	Cluster Cluster
 	// InFile says whether the manifest that Object was read from sets spec.externalTrafficPolicy.

@@ -185,6 +185,14 @@ func (o *Object) annotations() map[string]string {
 	return o.Workload.Annotations
 }
 
+// controller returns the object that controls this one, without its namespace; zero for none.
+func (o *Object) controller() Ref {
+	if o.Service != nil {
+		return controllerOf(o.meta)
+	}
+	return o.Workload.Controller
+}
+
 // labels returns the object's own labels, not those of its pods.
 func (o *Object) labels() map[string]string {
 	if o.Service != nil {

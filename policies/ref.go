@@ -44,6 +44,15 @@ func (r Ref) compare(s Ref) int {
 	return strings.Compare(r.APIVersion, s.APIVersion)
 }
 
+// controllerOf returns the object that controls another one, without its namespace; zero for none.
+func controllerOf(meta metav1.ObjectMeta) Ref {
+	owner := metav1.GetControllerOfNoCopy(&meta)
+	if owner == nil {
+		return Ref{}
+	}
+	return Ref{APIVersion: owner.APIVersion, Kind: owner.Kind, Name: owner.Name}
+}
+
 // nameOf returns the name of an object, or its generateName with an asterisk, such as "web-*", if the API server has
 // not generated the name yet.
 func nameOf(meta metav1.ObjectMeta) string {

@@ -1,8 +1,11 @@
 package policies
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -23,17 +26,24 @@ const (
 // preferredWeight is the weight of a preferred anti-affinity term that a repair adds: the largest that is valid.
 const preferredWeight = 100
 
-// spreadRepair returns the operations that spread the pods of the workload under review over nodes. If that is not
-// possible without changing what the user wrote or doing harm, it returns none, and problem says why.
+// addition is an element that a repair adds to a list.
+type addition struct {
+	// list is the JSON Pointer of the list.
+	list    string
+	element map[string]any
+	// name is what messages call the element, with an article.
+	name string
+}
+
+// spreadRepair returns what spreads the pods of the workload under review over nodes. If that is not possible without
+// changing what the user wrote or doing harm, problem says why.
 //
 // services holds the Local Services whose traffic the pods receive, sorted by name.
-func (r *run) spreadRepair(
-	spread v1alpha1.Spread, services []*corev1.Service,
-) (operations []PatchOperation, problem string) {
+func (r *run) spreadRepair(spread v1alpha1.Spread, services []*corev1.Service) (repair addition, problem string) {
 	workload, version := r.Object.Workload, r.Cluster.Version
 	selector, alone, problem := repairSelector(workload, services, behind(services, r.behind, r.Object))
 	if problem != "" {
-		return nil, problem
+		return addition{}, problem
 	}
 	// Without a revision label, old and new pods are counted together, and the spread decays with every rollout. But if
 	// several workloads share a Service, a revision label would leave the pods of the others uncounted.
@@ -46,11 +56,7 @@ func (r *run) spreadRepair(
 		if !version.atLeast(antiMatchLabelsVersion) {
 			revisionLabel = ""
 		}
-		required := spread.WhenUnsatisfiable == v1alpha1.DoNotSchedule
-		if stuck, _ := r.stuckRollout(); stuck != "" && revisionLabel == "" && required {
-			return nil, fmt.Sprintf("with %s and maxUnavailable 0, %s", requiredAntiAffinity, stuck)
-		}
-		return antiAffinityRepair(r.Object, spread, selector, revisionLabel), ""
+		return antiAffinityRepair(spread, selector, revisionLabel), ""
 	}
 	for i, constraint := range workload.Template.Spec.TopologySpreadConstraints {
 		// The API server allows only one constraint for each {topologyKey, whenUnsatisfiable}, and a repair never
@@ -58,7 +64,7 @@ func (r *run) spreadRepair(
 		isTaken := constraint.TopologyKey == corev1.LabelHostname &&
 			string(constraint.WhenUnsatisfiable) == string(spread.WhenUnsatisfiable)
 		if isTaken {
-			return nil, fmt.Sprintf("constraint #%d already uses %s with %s",
+			return addition{}, fmt.Sprintf("constraint #%d already uses %s with %s",
 				i, corev1.LabelHostname, spread.WhenUnsatisfiable)
 		}
 	}
@@ -75,12 +81,10 @@ func (r *run) spreadRepair(
 		// By default the scheduler counts cordoned and tainted nodes as empty, and the pods cannot run there.
 		constraint["nodeTaintsPolicy"] = string(corev1.NodeInclusionPolicyHonor)
 	}
-	return addToList(placement(r.Object), constraintsPath, constraint), ""
+	return addition{constraintsPath, constraint, fmt.Sprintf("a %s spread constraint", spread.WhenUnsatisfiable)}, ""
 }
 
-func antiAffinityRepair(
-	object *Object, spread v1alpha1.Spread, selector *metav1.LabelSelector, revisionLabel string,
-) []PatchOperation {
+func antiAffinityRepair(spread v1alpha1.Spread, selector *metav1.LabelSelector, revisionLabel string) addition {
 	term := map[string]any{
 		"topologyKey":   corev1.LabelHostname,
 		"labelSelector": selectorContent(selector),
@@ -89,12 +93,43 @@ func antiAffinityRepair(
 		term["matchLabelKeys"] = []any{revisionLabel}
 	}
 	if spread.WhenUnsatisfiable == v1alpha1.DoNotSchedule {
-		return addToList(placement(object), requiredPath, term)
+		return addition{requiredPath, term, "a required anti-affinity term"}
 	}
-	return addToList(placement(object), preferredPath, map[string]any{
+	return addition{preferredPath, map[string]any{
 		"weight":          int64(preferredWeight),
 		"podAffinityTerm": term,
-	})
+	}, "a preferred anti-affinity term"}
+}
+
+// holdsAsWhole reports whether the template has the list at path, and an apply of a manifest with that list replaces
+// the whole list. That is true of every list of a custom kind, also of an empty one. Lists of other kinds are merged
+// element by element, except those of anti-affinity terms (k8s.io/api v0.37.1, core/v1/types.go: listType=atomic).
+func (w *Workload) holdsAsWhole(path string) bool {
+	pod, custom := w.Template.Spec, w.kind().Custom
+	if path == constraintsPath {
+		return custom && pod.TopologySpreadConstraints != nil
+	}
+	if pod.Affinity == nil || pod.Affinity.PodAntiAffinity == nil {
+		return false
+	}
+	required := pod.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	preferred := pod.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution
+	if path == requiredPath {
+		return len(required) > 0 || custom && required != nil
+	}
+	// The API server drops an empty list of its own kinds before it calls a webhook.
+	return len(preferred) > 0 || custom && preferred != nil
+}
+
+// inline returns a value in one line of JSON, which is YAML as well, with spaces at which it may be broken.
+func inline(value map[string]any) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic(err) // Repairs consist of JSON types.
+	}
+	var spaced bytes.Buffer
+	_ = json.Indent(&spaced, text, "", "") // It is valid JSON.
+	return strings.ReplaceAll(spaced.String(), "\n", " ")
 }
 
 // repairSelector returns the selector of the pods to spread. If no other workload shares the Services, alone is true,
@@ -204,6 +239,93 @@ func addParents(content map[string]any, parts []string) (parent map[string]any, 
 		parent = next
 	}
 	return parent, operations
+}
+
+// trial is the run over the object after some operations.
+type trial struct {
+	operations []PatchOperation
+	run        *run
+}
+
+// trial returns the run over the object after the operations; nil if they do not apply.
+func (r *run) trial(operations []PatchOperation) *run {
+	for _, t := range r.trials {
+		if reflect.DeepEqual(t.operations, operations) {
+			return t.run
+		}
+	}
+	t := trial{operations: operations}
+	in := r.Input
+	var err error
+	if in.Object, err = r.Object.Patched(operations); err != nil {
+		r.fault(Answer{Err: err}, r.settings)
+	} else {
+		t.run = newRun(r.ctx, in, r.rules, r.settings, r)
+	}
+	r.trials = append(r.trials, t)
+	return t.run
+}
+
+// harmless returns a result without its repair if the repair does not apply, if the object would then be denied, or if
+// it would have a finding whose remedy is to undo the repair.
+func (r *run) harmless(found result) result {
+	if exempt, _ := exemption(r.Input, r.settings.Exemptions, found.Rule); found.repair == nil || exempt != nil {
+		return found
+	}
+	repaired := r.trial(found.repair)
+	if repaired == nil {
+		found.repair, found.harmful = nil, true
+		found.Fix += "; not repaired, since the repair does not apply"
+		return found
+	}
+	results := slices.Concat(repaired.results(), repaired.faultResults())
+	before, after := counted(slices.Concat(r.results(), r.faultResults())), counted(results)
+	for _, brought := range results {
+		exempt, _ := exemption(r.Input, r.settings.Exemptions, brought.Rule)
+		if exempt != nil || after[brought.kind()].atLeast(weightSoft) <= before[brought.kind()].atLeast(weightSoft) {
+			continue
+		}
+		does := "ask to undo it"
+		if repaired.possible(brought, results).Mode == Deny {
+			does = "deny it"
+		} else if !r.undoes(brought, found) {
+			continue
+		}
+		found.repair, found.harmful = nil, true
+		found.Fix += fmt.Sprintf("; not repaired, since %s would %s", brought.Rule, does)
+		break
+	}
+	return found
+}
+
+// asksForCluster lists the rules whose remedy is to set the traffic policy to Cluster.
+var asksForCluster = []string{
+	nodePortLocal.ID, externalIPsLocal.ID, selectorlessLocal.ID, "local-has-no-effect", "local-hides-source-ip",
+}
+
+// undoes reports whether the remedy of a finding is to undo a repair.
+func (r *run) undoes(found, repaired result) bool {
+	for _, operation := range repaired.repair {
+		switch {
+		case operation.Path == trafficPolicyPath && repaired.Rule == unknownTrafficPolicy.ID:
+			// The owner wrote the value, in another letter case.
+		case operation.Path == trafficPolicyPath && found.Rule == nodePortLocal.ID && r.wishesLocal():
+			// The owner asked for Local, and should know what it does to a node port.
+		case operation.Path == trafficPolicyPath:
+			// What another rule of a policy asks for is not known, except that it is about this field.
+			if slices.Contains(asksForCluster, found.Rule) || found.policy != "" && found.Path == trafficPolicyPath {
+				return true
+			}
+		case strings.HasPrefix(operation.Path, requiredPath) && found.Rule == antiAffinityDeadlock.ID:
+			return true
+		}
+	}
+	return false
+}
+
+// wishesLocal reports whether our own annotation on the Service asks for Local.
+func (r *run) wishesLocal() bool {
+	return r.Object.annotations()[v1alpha1.AnnotationSourceIP] == v1alpha1.SourceIPPreserve
 }
 
 // repairsToLocal reports whether applying all repairs of this decision would make the Service Local.

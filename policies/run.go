@@ -82,6 +82,13 @@ type run struct {
 	// unspreadFound is the cached result of unspread, valid if unspreadKnown.
 	unspreadKnown bool
 	unspreadFound *unspread
+	// found is the cached result of results, valid if foundKnown.
+	foundKnown bool
+	found      []result
+	// trials caches the runs over the object after a repair.
+	trials []trial
+	// before caches the result of stored; it points to nil before that is known. All runs of one decision share it.
+	before *map[kind]count
 }
 
 // unseen names related objects that could not be looked up, and the question that a check can therefore not answer.
@@ -93,12 +100,21 @@ type result struct {
 	Finding
 	// mode is the mode if no policy sets one; empty for the rule's default.
 	mode Mode
-	// hard is true if the request is to be refused where the repair may not be applied.
-	hard bool
-	// repair holds the operations that fix it; nil for none.
+	// weight is the weight of the reason.
+	weight weight
+	// policy is the policy whose Rego made the finding, or could not be evaluated; empty for the built-in rules.
+	policy string
+	// failed is the part of that policy that could not be evaluated; zero for other findings.
+	failed FailedSet
+	// repair holds the operations that fix it; nil for none. done says in the past tense what they do.
 	repair []PatchOperation
-	// unpatchable is true if a webhook must not apply the repair, though a person may.
+	done   string
+	// unpatchable is true if a webhook must not apply the repair, though a person may. byHand is then the fix that
+	// replaces Fix where the mode is Mutate; empty to keep Fix.
 	unpatchable bool
+	byHand      string
+	// harmful is true if the repair was dropped, because it would do more harm than good.
+	harmful bool
 	// unseen names what the check needed to see and could not. All other fields are then zero.
 	unseen unseen
 }
@@ -107,9 +123,18 @@ type result struct {
 // repaired, or nil. A policy that failed in former is not asked again, since it would take as long to fail again; its
 // answers from former count.
 func newRun(ctx context.Context, in Input, rules Rules, settings Settings, former *run) *run {
-	r := &run{Input: in, ctx: ctx, rules: rules, settings: settings, explicit: ExplicitUnknown}
+	r := &run{
+		Input: in, ctx: ctx, rules: rules, settings: settings, explicit: ExplicitUnknown, before: new(map[kind]count),
+	}
+	if former != nil {
+		r.before = former.before
+		// A repair of a workload does not change the Services in front of it.
+		if in.Object.Workload != nil {
+			r.evenKnown, r.even = former.evenKnown, former.even
+		}
+	}
 	if in.Object.Service != nil {
-		r.explicit = explicit(in.Object, in.Old, in.InFile)
+		r.explicit = explicit(in.Object, in.InFile)
 		r.selecting = []*corev1.Service{in.Object.Service}
 		for _, service := range in.Related.Services {
 			if AsksToShareAddress(service, in.Object.Service) && serviceRef(service) != in.Object.Ref {

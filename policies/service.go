@@ -9,6 +9,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// trafficPolicyPath is the JSON Pointer of the traffic policy of a Service.
+const trafficPolicyPath = "/spec/externalTrafficPolicy"
+
 // externalIPsVersion is the minor version from which a ClusterIP Service with externalIPs may set
 // externalTrafficPolicy (kubernetes v1.29.0, pkg/apis/core/validation: ExternallyAccessible).
 const externalIPsVersion = 29

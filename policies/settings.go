@@ -27,6 +27,9 @@ type Settings struct {
 	// Modes holds the modes that policies set for rules of the catalogue, by rule id. A rule without an entry has its
 	// default mode.
 	Modes map[string]Mode
+	// DenyExisting holds the ids of the rules in Modes whose mode comes from a policy with existingViolations: Deny. What
+	// they find is denied or repaired even if the stored object had the finding already.
+	DenyExisting map[string]bool
 	// Spread says how workloads should be spread. Zero fields have the built-in values: TopologySpread, ScheduleAnyway
 	// and 1.
 	Spread v1alpha1.Spread
@@ -53,6 +56,8 @@ type AppliedPolicy struct {
 	Parameters map[string]any
 	// EvaluationFailure is the mode of findings about modules that could not be evaluated.
 	EvaluationFailure Mode
+	// DenyExisting is true if the policy has existingViolations: Deny. It applies to the rules in its own Rego.
+	DenyExisting bool
 }
 
 // Policies is a list of SourceIPPolicies that are ready to be matched with objects. Their precedence is by
@@ -89,7 +94,10 @@ func NewPolicies(list []v1alpha1.SourceIPPolicy) (Policies, error) {
 func prepare(policy v1alpha1.SourceIPPolicy) (preparedPolicy, error) {
 	p := preparedPolicy{
 		SourceIPPolicy: policy, namespaces: labels.Everything(), objects: labels.Everything(),
-		applied: AppliedPolicy{Name: policy.Name, EvaluationFailure: failureMode(policy.Spec.EvaluationFailure)},
+		applied: AppliedPolicy{
+			Name: policy.Name, EvaluationFailure: failureMode(policy.Spec.EvaluationFailure),
+			DenyExisting: policy.Spec.ExistingViolations == v1alpha1.ExistingDeny,
+		},
 	}
 	if match := policy.Spec.Match; match != nil {
 		var err error
@@ -146,6 +154,9 @@ func Resolve(policies Policies, object *Object, namespace Namespace) Settings {
 func (s *Settings) add(policy *preparedPolicy) {
 	spec := policy.Spec
 	for _, rule := range spec.Rules {
+		if _, isSet := s.Modes[rule.ID]; !isSet && policy.applied.DenyExisting {
+			setOnce(&s.DenyExisting, rule.ID, true)
+		}
 		setOnce(&s.Modes, rule.ID, policy.applied.Modes[rule.ID])
 	}
 	s.Applied = append(s.Applied, policy.applied)
@@ -217,6 +228,18 @@ func (s Settings) mode(rule string, byDefault Mode) Mode {
 		return mode
 	}
 	return byDefault
+}
+
+// deniesExisting reports whether a finding is denied or repaired even if the stored object had it already.
+func (s Settings) deniesExisting(found result) bool {
+	if found.policy != "" {
+		return slices.ContainsFunc(s.Applied, func(a AppliedPolicy) bool { return a.Name == found.policy && a.DenyExisting })
+	}
+	rule, _ := RuleByID(found.Rule)
+	if _, ok := s.Modes[rule.ID]; !ok {
+		return s.DenyExisting[rule.follows]
+	}
+	return s.DenyExisting[rule.ID]
 }
 
 // forNeighbour returns the settings for a Service that is a neighbour of the object. Settings that were not resolved

@@ -1,7 +1,9 @@
 package policies
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -13,8 +15,8 @@ type unspread struct {
 	services []*corev1.Service
 	// ineffective is the constraint that looks as if it spread the pods; nil for none.
 	ineffective *ineffective
-	// repair holds the operations that spread the pods. If it is empty, problem says why.
-	repair  []PatchOperation
+	// repair spreads the pods. If it is zero, problem says why.
+	repair  addition
 	problem string
 	// strategy is the strategy of the repair.
 	strategy Strategy
@@ -57,12 +59,21 @@ func (u *unspread) finding(r *run, path, message, fix string) result {
 	if maker := r.maker(); maker != r.Object.Workload {
 		because = append(because, maker.Ref) // The repair names the label of its revisions.
 	}
-	return result{
-		Finding: Finding{Path: path, Message: message, Fix: fix, Because: because},
-		repair:  u.repair,
-		// A change of the template causes a rollout, which a request about something else must not do.
-		unpatchable: !r.templateChanged(),
+	found := result{Finding: Finding{Path: path, Message: message, Fix: fix, Because: because}}
+	if u.problem != "" {
+		return found
 	}
+	found.repair = addToList(placement(r.Object), u.repair.list, u.repair.element)
+	found.done = "added " + u.repair.name + " on " + corev1.LabelHostname
+	// A change of the template causes a rollout, which a request about something else must not do.
+	found.unpatchable = !r.templateChanged()
+	if r.Object.Workload.holdsAsWhole(u.repair.list) {
+		// Each apply of a manifest that has the list would remove the repair again.
+		found.unpatchable = true
+		found.byHand = fmt.Sprintf("in the manifest, which replaces the whole list, add to %s: %s",
+			u.repair.list[strings.LastIndex(u.repair.list, "/")+1:], inline(u.repair.element))
+	}
+	return found
 }
 
 // unseenSpread is the result of both rules where related objects could not be looked up: what could not be seen, if

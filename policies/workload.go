@@ -2,9 +2,11 @@ package policies
 
 import (
 	"encoding/json"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // Workload holds what the rules read from an object that creates pods from a template, or from a Pod without a
@@ -13,9 +15,8 @@ type Workload struct {
 	Ref
 	// Labels and Annotations are the workload's own, not those of its pods.
 	Labels, Annotations map[string]string
-	// Controlled is true if another object controls the workload. That controller would undo repairs, so a controlled
-	// workload is never judged.
-	Controlled bool
+	// Controller is the object that controls the workload, without a namespace; zero for none.
+	Controller Ref
 	// Replicas is spec.replicas; nil if it is not set, which means 1, and for a DaemonSet, which has no such field.
 	Replicas *int32
 	// Selector is spec.selector, by which the workload finds its pods.
@@ -35,6 +36,13 @@ type WorkloadRef struct{ Group, Kind, Name string }
 
 // asTarget returns the reference that objects in the same namespace use for the workload.
 func (w *Workload) asTarget() WorkloadRef { return WorkloadRef{w.group(), w.Kind, w.Name} }
+
+// IsChild reports whether the workload is made by another workload, whose template is judged instead. An owner of any
+// other kind proves nothing, since users may write owner references.
+func (w *Workload) IsChild() bool {
+	maker := schema.GroupKind{Group: w.Controller.group(), Kind: w.Controller.Kind}
+	return slices.Contains(w.kind().Makers, maker)
+}
 
 // podPath returns the JSON Pointer of the pod spec.
 func (w *Workload) podPath() string {

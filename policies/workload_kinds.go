@@ -21,6 +21,9 @@ type WorkloadKind struct {
 	// Scaled is true if requests for the scale subresource are judged. Such a request sets the replicas of a workload
 	// that exists already.
 	Scaled bool
+	// Makers lists the kinds of controllers that make objects of this kind from a template of their own. An object with
+	// such a controller is not judged: its maker is, or its maker makes no pods for which a Service is likely.
+	Makers []schema.GroupKind
 	// Door says where objects of the kind are judged and looked up.
 	Door WorkloadDoor
 	// RevisionLabel is the label that distinguishes pods of different revisions while a rollout runs old and new pods
@@ -91,9 +94,21 @@ var WorkloadKinds = []WorkloadKind{
 	},
 	{
 		Group: "apps", Versions: []string{"v1"}, Kind: replicaSetKind, Resource: "replicasets", Door: NeverCached,
-		read: reading(newReplicaSet),
+		Makers: []schema.GroupKind{{Group: "apps", Kind: deploymentKind}, {Group: "argoproj.io", Kind: rolloutKind}},
+		read:   reading(newReplicaSet),
 	},
-	{Group: "", Versions: []string{"v1"}, Kind: podKind, Resource: "pods", Door: FilesOnly, read: reading(newPod)},
+	{
+		Group: "", Versions: []string{"v1"}, Kind: podKind, Resource: "pods", Door: FilesOnly,
+		Makers: []schema.GroupKind{
+			{Group: "apps", Kind: replicaSetKind}, {Group: "apps", Kind: statefulSetKind},
+			{Group: "apps", Kind: daemonSetKind}, {Group: "batch", Kind: "Job"},
+			{Group: "", Kind: "ReplicationController"},
+			{Group: "", Kind: "Node"}, // the kubelet's mirror of a static pod
+			{Group: "apps.kruise.io", Kind: cloneSetKind}, {Group: "apps.kruise.io", Kind: statefulSetKind},
+			{Group: "apps.kruise.io", Kind: daemonSetKind},
+		},
+		read: reading(newPod),
+	},
 	{
 		Group: "argoproj.io", Versions: []string{"v1alpha1"}, Kind: rolloutKind, Resource: "rollouts",
 		Custom: true, Scaled: true,

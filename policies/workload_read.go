@@ -29,7 +29,7 @@ func newWorkload(
 		Ref:         Ref{APIVersion: "apps/v1", Kind: kind, Namespace: meta.Namespace, Name: nameOf(meta)},
 		Labels:      meta.Labels,
 		Annotations: withoutLastApplied(meta.Annotations),
-		Controlled:  metav1.GetControllerOfNoCopy(&meta) != nil,
+		Controller:  controllerOf(meta),
 		Selector:    selector,
 		Template:    reducedTemplate(template),
 	}

@@ -8,9 +8,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
 )
 
 func workloadOf(t *testing.T, text string) *Workload {
+	t.Helper()
+	return objectOf(t, text).Workload
+}
+
+func objectOf(t *testing.T, text string) *Object {
 	t.Helper()
 	var content map[string]any
 	if err := yaml.Unmarshal([]byte(text), &content); err != nil {
@@ -20,7 +27,7 @@ func workloadOf(t *testing.T, text string) *Workload {
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
-	return object.Workload
+	return object
 }
 
 // TestLimits compares with numbers that were worked out by hand. Except for DaemonSets and CloneSets, maxUnavailable is
@@ -144,35 +151,54 @@ func TestWorkloadKindOf(t *testing.T) {
 	}
 }
 
-// TestControlledWorkloads checks that workloads with a controller have no findings, and that ReplicaSets are never
-// neighbours, since the Deployments that control them are.
-func TestControlledWorkloads(t *testing.T) {
+// TestChildren checks that a workload has no findings if its controller makes objects of its kind, and only then: users
+// may write owner references. It also checks that ReplicaSets are never neighbours, since their Deployments are.
+func TestChildren(t *testing.T) {
 	t.Parallel()
-	const owned = "ownerReferences: [{apiVersion: example.com/v1, kind: Owner, name: o, uid: u, controller: true}]"
-	const format = `{apiVersion: apps/v1, kind: %s, metadata: {namespace: edge, name: web, %s},
+	const format = `{apiVersion: %s, kind: %s, metadata: {namespace: edge, name: web%s},
 		spec: {replicas: 3, selector: {matchLabels: {app: web}},
 			template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web}]}}}}`
+	owner := func(apiVersion, kind string, controller bool) string {
+		return fmt.Sprintf(", ownerReferences: [{apiVersion: %s, kind: %s, name: o, uid: u, controller: %t}]",
+			apiVersion, kind, controller)
+	}
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"}, Spec: corev1.ServiceSpec{
 		Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: "Local", Selector: map[string]string{"app": "web"},
 	}}
-	for kind, isNeighbour := range map[string]bool{"Deployment": true, "StatefulSet": true, "ReplicaSet": false} {
-		for _, owner := range []string{"", owned} {
-			w := workloadOf(t, fmt.Sprintf(format, kind, owner))
-			if w.Controlled != (owner != "") {
-				t.Errorf("%s with %q: Controlled is %t", kind, owner, w.Controlled)
-			}
-			index := NewIndex(ViewCluster)
-			index.PutService(service)
-			index.PutWorkload(w)
-			related := index.Related(&Object{Ref: serviceRef(service), Service: service})
-			if want := isNeighbour; (len(related.Workloads) == 1) != want {
-				t.Errorf("%s with %q is a neighbour: %t, want %t", kind, owner, !want, want)
-			}
-			object := &Object{Ref: w.Ref, Workload: w}
-			in := Input{Operation: Create, Object: object, Related: index.Related(object)}
-			decision, err := Decide(t.Context(), in, &fakeRules{}, Settings{})
-			if err != nil || (len(decision.Findings) > 0) != (owner == "") {
-				t.Errorf("%s with %q: findings %v, error %v", kind, owner, decision.Findings, err)
+	for _, test := range []struct {
+		apiVersion, kind, owner string
+		isChild                 bool
+	}{
+		{"apps/v1", "Deployment", "", false},
+		{"apps/v1", "Deployment", owner("v1", "ConfigMap", true), false},
+		{"apps/v1", "Deployment", owner("apps/v1", "Deployment", true), false},
+		{"apps/v1", "Deployment", owner("apps/v1", "ReplicaSet", true), false},
+		{"apps/v1", "StatefulSet", owner("example.com/v1", "Database", true), false},
+		{"apps/v1", "ReplicaSet", "", false},
+		{"apps/v1", "ReplicaSet", owner("apps/v1", "Deployment", true), true},
+		{"apps/v1", "ReplicaSet", owner("apps/v1beta2", "Deployment", true), true},
+		{"apps/v1", "ReplicaSet", owner("apps/v1", "Deployment", false), false},
+		{"apps/v1", "ReplicaSet", owner("argoproj.io/v1alpha1", "Rollout", true), true},
+		{"apps/v1", "ReplicaSet", owner("evil.example/v1", "Deployment", true), false},
+		{"apps/v1", "ReplicaSet", owner("v1", "Deployment", true), false},
+		{"apps/v1", "ReplicaSet", owner("argoproj.io/v1alpha1", "Deployment", true), false},
+		{"argoproj.io/v1alpha1", "Rollout", owner("v1", "ConfigMap", true), false},
+	} {
+		object := objectOf(t, fmt.Sprintf(format, test.apiVersion, test.kind, test.owner))
+		index := NewIndex(ViewCluster)
+		index.PutService(service)
+		index.Put(object)
+		related := index.Related(&Object{Ref: serviceRef(service), Service: service})
+		if want := test.kind != "ReplicaSet"; (len(related.Workloads) == 1) != want {
+			t.Errorf("%s with %q is a neighbour: %t, want %t", test.kind, test.owner, !want, want)
+		}
+		for name, in := range map[string]Input{
+			"creation": {Operation: Create, Object: object, Related: index.Related(object)},
+			"update":   {Operation: Update, Object: object, Old: object, Related: index.Related(object)},
+		} {
+			decision, err := Decide(t.Context(), in, &fakeRules{}, Settings{Exemptions: v1alpha1.ExemptionsNone})
+			if err != nil || (len(decision.Findings) == 0) != test.isChild {
+				t.Errorf("%s of %s with %q: findings %v, error %v", name, test.kind, test.owner, decision.Findings, err)
 			}
 		}
 	}

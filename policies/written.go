@@ -7,7 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Explicit says whether the owner of a Service set spec.externalTrafficPolicy, or whether it has the default.
+// Explicit says whether the owner of a Service is known to have set spec.externalTrafficPolicy.
 type Explicit string
 
 // The values of Explicit. The API server sets the default before it calls a webhook, so a missing field and a written
@@ -15,52 +15,37 @@ type Explicit string
 const (
 	// ExplicitUnknown means that the object does not show how the field was set.
 	ExplicitUnknown Explicit = "unknown"
-	// ExplicitWritten means that the owner's manifest sets the field.
+	// ExplicitWritten means that the owner's manifest sets the field to the value that it has.
 	ExplicitWritten Explicit = "written"
 	// ExplicitDefaulted means that the owner's manifest does not set the field.
 	ExplicitDefaulted Explicit = "defaulted"
 )
 
-// explicit returns how spec.externalTrafficPolicy was set; it is the only function that decides this. The first source
-// that is present counts: kubectl's last-applied annotation, the fields that a server-side apply owns, or the file. A
-// file that was exported from a cluster does not count, since an export contains every field.
+// explicit returns how spec.externalTrafficPolicy was set; it is the only function that decides this.
 //
-// An Update entry in managedFields proves nothing: the API server computes it from the object with its defaults
-// (apiserver, pkg/endpoints/handlers/create.go).
+// In a cluster, two records of the owner's manifest show it: kubectl's last-applied annotation, and the fields that a
+// server-side apply owns. The field is written if one of them sets it to the value that it has, and defaulted if none
+// sets it. A client that keeps no record, such as kubectl create, Helm 3 or Terraform, leaves it unknown, and so does a
+// change beside the record, such as that of kubectl patch or kubectl edit. An Update entry in managedFields proves
+// nothing: the API server computes it from the object with its defaults (apiserver,
+// pkg/endpoints/handlers/create.go). An Apply entry needs no value: an API server removes a field from it if another
+// client changes the value.
 //
-// If an update changes the policy, but neither the last-applied annotation nor the applied fields, the client set the
-// policy without changing the manifest, for example with kubectl patch. No manifest shows that, but the value counts as
-// written, so it is not overridden.
-func explicit(object, old *Object, inFile InFile) Explicit {
-	found := recorded(object, inFile)
-	if found == ExplicitDefaulted && old != nil && old.Service != nil && inFile == InFileUnknown &&
-		old.Service.Spec.ExternalTrafficPolicy != "" &&
-		old.Service.Spec.ExternalTrafficPolicy != object.Service.Spec.ExternalTrafficPolicy &&
-		sameRecord(object.meta, old.meta) {
+// In a file, what the file sets is written. A file that was exported from a cluster does not count, since an export
+// contains every field.
+func explicit(object *Object, inFile InFile) Explicit {
+	const field = "externalTrafficPolicy"
+	value, applied := lastAppliedField(object.meta, field)
+	owned := ownedField(object.meta, field, metav1.ManagedFieldsOperationApply)
+	switch {
+	case applied == ExplicitWritten && value == string(object.Service.Spec.ExternalTrafficPolicy):
 		return ExplicitWritten
-	}
-	return found
-}
-
-// sameRecord reports whether two states of an object have the same last-applied annotation and the same applied fields.
-func sameRecord(a, b metav1.ObjectMeta) bool {
-	applied := func(meta metav1.ObjectMeta) []string {
-		records := []string{meta.Annotations[lastApplied]}
-		for _, entry := range meta.ManagedFields {
-			if entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == "" && entry.FieldsV1 != nil {
-				records = append(records, entry.Manager+" "+string(entry.FieldsV1.GetRawBytes()))
-			}
-		}
-		return records
-	}
-	return slices.Equal(applied(a), applied(b))
-}
-
-// recorded returns how the traffic policy was set, judging from the present state of the object only.
-func recorded(object *Object, inFile InFile) Explicit {
-	switch found := recordedField(object.meta, "externalTrafficPolicy", metav1.ManagedFieldsOperationApply); {
-	case found != ExplicitUnknown:
-		return found
+	case owned == ExplicitWritten:
+		return ExplicitWritten
+	case applied == ExplicitWritten:
+		return ExplicitUnknown // Something has changed the value since.
+	case applied == ExplicitDefaulted, owned == ExplicitDefaulted:
+		return ExplicitDefaulted
 	case inFile == InFileUnknown, object.meta.UID != "":
 		return ExplicitUnknown
 	default:
@@ -68,17 +53,23 @@ func recorded(object *Object, inFile InFile) Explicit {
 	}
 }
 
-// recordedField returns how a field of spec was set, judging from kubectl's last-applied annotation, else from the
-// entries of managedFields with one of these operations.
-func recordedField(meta metav1.ObjectMeta, field string, operations ...metav1.ManagedFieldsOperationType) Explicit {
-	if text, ok := meta.Annotations[lastApplied]; ok {
-		var applied struct {
-			Spec map[string]json.RawMessage `json:"spec"`
-		}
-		if json.Unmarshal([]byte(text), &applied) == nil {
-			return writtenIf(isSet(applied.Spec[field]))
-		}
+// lastAppliedField returns the value of a field of spec in kubectl's last-applied annotation, if it is a string, and
+// whether the annotation sets the field. It returns ExplicitUnknown if there is no such annotation.
+func lastAppliedField(meta metav1.ObjectMeta, field string) (value string, found Explicit) {
+	var applied struct {
+		Spec map[string]json.RawMessage `json:"spec"`
 	}
+	text, ok := meta.Annotations[lastApplied]
+	if !ok || json.Unmarshal([]byte(text), &applied) != nil {
+		return "", ExplicitUnknown
+	}
+	_ = json.Unmarshal(applied.Spec[field], &value) // not a string
+	return value, writtenIf(isSet(applied.Spec[field]))
+}
+
+// ownedField returns how a field of spec was set, judging from the entries of managedFields with one of these
+// operations.
+func ownedField(meta metav1.ObjectMeta, field string, operations ...metav1.ManagedFieldsOperationType) Explicit {
 	applied := false
 	for _, entry := range meta.ManagedFields {
 		if !slices.Contains(operations, entry.Operation) || entry.Subresource != "" || entry.FieldsV1 == nil {
@@ -110,8 +101,12 @@ func recordedField(meta metav1.ObjectMeta, field string, operations ...metav1.Ma
 // in the object proves nothing, not even on CREATE. But an Update entry in managedFields that owns the port is proof:
 // unlike the traffic policy, the port is not set by defaulting.
 func writesHealthCheckNodePort(object *Object, inFile InFile) bool {
-	found := recordedField(object.meta, "healthCheckNodePort",
-		metav1.ManagedFieldsOperationApply, metav1.ManagedFieldsOperationUpdate)
+	const field = "healthCheckNodePort"
+	_, found := lastAppliedField(object.meta, field)
+	if found == ExplicitUnknown {
+		found = ownedField(object.meta, field,
+			metav1.ManagedFieldsOperationApply, metav1.ManagedFieldsOperationUpdate)
+	}
 	if found == ExplicitUnknown {
 		// A file with a UID was exported from a cluster: it contains the allocated port.
 		return inFile != InFileUnknown && object.meta.UID == ""

@@ -33,6 +33,24 @@ func TestExplicit(t *testing.T) {
 			metav1.ObjectMeta{
 				Annotations: map[string]string{lastApplied: `{"spec":{"externalTrafficPolicy":null}}`},
 			}, InFileUnknown, ExplicitDefaulted},
+		"last-applied sets another value, which something has changed since": {
+			metav1.ObjectMeta{
+				Annotations: map[string]string{lastApplied: `{"spec":{"externalTrafficPolicy":"Local"}}`},
+			}, InFileUnknown, ExplicitUnknown},
+		"last-applied sets a value of another type": {
+			metav1.ObjectMeta{
+				Annotations: map[string]string{lastApplied: `{"spec":{"externalTrafficPolicy":7}}`},
+			}, InFileUnknown, ExplicitUnknown},
+		"last-applied does not set it, and a change beside the record did": {
+			metav1.ObjectMeta{
+				Annotations:   map[string]string{lastApplied: `{"spec":{}}`},
+				ManagedFields: []metav1.ManagedFieldsEntry{managed(metav1.ManagedFieldsOperationUpdate, "", withPolicy)},
+			}, InFileUnknown, ExplicitDefaulted},
+		"last-applied is older than a server-side apply that sets it": {
+			metav1.ObjectMeta{
+				Annotations:   map[string]string{lastApplied: `{"spec":{}}`},
+				ManagedFields: []metav1.ManagedFieldsEntry{managed(metav1.ManagedFieldsOperationApply, "", withPolicy)},
+			}, InFileUnknown, ExplicitWritten},
 		"last-applied is not valid JSON, so the next source counts": {
 			metav1.ObjectMeta{Annotations: map[string]string{lastApplied: `{`}}, InFileWritten, ExplicitWritten},
 		"an applier owns it": {
@@ -59,8 +77,10 @@ func TestExplicit(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			object := &Object{meta: test.meta}
-			if got := explicit(object, nil, test.inFile); got != test.want {
+			object := &Object{meta: test.meta, Service: &corev1.Service{Spec: corev1.ServiceSpec{
+				ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyCluster,
+			}}}
+			if got := explicit(object, test.inFile); got != test.want {
 				t.Errorf("explicit() = %s, want %s", got, test.want)
 			}
 		})
@@ -161,45 +181,6 @@ func TestPodSelector(t *testing.T) {
 			t.Parallel()
 			if got := selects(&corev1.Service{Spec: test.spec}, test.pods); got != test.want {
 				t.Errorf("selects() = %v, want %v", got, test.want)
-			}
-		})
-	}
-}
-
-// TestExplicitOfUpdatesWithoutTheManifest checks that a policy set with kubectl patch, for example in an incident, is
-// not overridden, although the applied manifest does not set it.
-func TestExplicitOfUpdatesWithoutTheManifest(t *testing.T) {
-	t.Parallel()
-	const applied, appliedOtherwise = `{"spec":{"type":"LoadBalancer"}}`, `{"spec":{"type":"LoadBalancer","ports":[]}}`
-	service := func(policy corev1.ServiceExternalTrafficPolicy, record string) *Object {
-		return &Object{
-			Service: &corev1.Service{Spec: corev1.ServiceSpec{ExternalTrafficPolicy: policy}},
-			meta:    metav1.ObjectMeta{Annotations: map[string]string{lastApplied: record}},
-		}
-	}
-	tests := map[string]struct {
-		object, old *Object
-		want        Explicit
-	}{
-		"the policy is patched": {
-			service("Cluster", applied), service("Local", applied), ExplicitWritten,
-		},
-		"something else is patched": {
-			service("Cluster", applied), service("Cluster", applied), ExplicitDefaulted,
-		},
-		"the field is removed from the manifest": {
-			service("Cluster", appliedOtherwise), service("Local", applied), ExplicitDefaulted,
-		},
-		"the type changes, and the policy is defaulted": {
-			service("Cluster", applied), service("", applied), ExplicitDefaulted,
-		},
-		"the Service is created": {service("Cluster", applied), nil, ExplicitDefaulted},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if got := explicit(test.object, test.old, InFileUnknown); got != test.want {
-				t.Errorf("explicit() = %s, want %s", got, test.want)
 			}
 		})
 	}

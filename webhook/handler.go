@@ -51,8 +51,8 @@ type Neighbours interface {
 	Ready() error
 	// Namespace never fails: a Namespace that cannot be read is returned as Assumed.
 	Namespace(ctx context.Context, name string) policies.Namespace
-	// Related returns the neighbours of in.Object, with ViewNone if they cannot be seen. in.Related and in.Now are not
-	// set yet.
+	// Related returns the neighbours of in.Object, with ViewNone if they cannot be seen. in.Related, in.OldRelated and
+	// in.Now are not set yet.
 	Related(ctx context.Context, in policies.Input) policies.Related
 	// Workload returns the workload with this reference, or nil if it is not known.
 	Workload(ref policies.Ref) *policies.Workload
@@ -286,6 +286,11 @@ func (h *Handler) input(
 	in.Namespace = h.Neighbours.Namespace(ctx, in.Object.Namespace)
 	in.Cluster = h.Neighbours.Cluster()
 	in.Related = h.Neighbours.Related(ctx, in)
+	if in.Old != nil {
+		old := in
+		old.Object = in.Old
+		in.OldRelated = h.Neighbours.Related(ctx, old)
+	}
 	in.Final = h.Endpoint == review.Validate
 	in.Now = h.Clock.Now()
 	return in, true, nil

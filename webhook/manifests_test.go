@@ -3,10 +3,12 @@ package webhook
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -55,7 +57,11 @@ func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 	webhooks := func(byName map[string][]any) []any {
 		var entries []any
 		for _, name := range slices.Sorted(maps.Keys(byName)) {
-			entries = append(entries, map[string]any{"name": name, "rules": byName[name]})
+			entry := map[string]any{"name": name, "rules": byName[name]}
+			if name == validatesWorkloads {
+				entry["matchConditions"] = workloadConditions(t)
+			}
+			entries = append(entries, entry)
 		}
 		return entries
 	}
@@ -70,7 +76,7 @@ func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 			"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
 			"metadata": metadata("sourceward"),
 			"webhooks": webhooks(map[string][]any{
-				"workloads.validate.sourceward.dev": judged, "scale.validate.sourceward.dev": scales,
+				validatesWorkloads: judged, "scale.validate.sourceward.dev": scales,
 			}),
 		},
 		"rbac/workloads_role.yaml": map[string]any{
@@ -98,4 +104,56 @@ func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 				file, err, cmp.Diff(string(text), string(have)))
 		}
 	}
+}
+
+const validatesWorkloads = "workloads.validate.sourceward.dev"
+
+// workloadConditions returns the conditions under which a workload is judged: those that Services have as well, and
+// that none of its kind's Makers controls it.
+func workloadConditions(t *testing.T) []any {
+	t.Helper()
+	text, err := os.ReadFile(filepath.FromSlash("../config/webhook/validating_patch.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var patch struct {
+		Webhooks []struct {
+			Name            string
+			MatchConditions []map[string]any
+		}
+	}
+	if err := yaml.Unmarshal(text, &patch); err != nil {
+		t.Fatal(err)
+	}
+	var conditions []any
+	for _, webhook := range patch.Webhooks {
+		for _, condition := range webhook.MatchConditions {
+			shared := condition["name"] == "not-being-deleted" || condition["name"] == "changed"
+			if shared && webhook.Name == "services.validate.sourceward.dev" {
+				conditions = append(conditions, condition)
+			}
+		}
+	}
+	if len(conditions) != 2 {
+		t.Fatalf("the conditions of Services are %v, want not-being-deleted and changed", conditions)
+	}
+	return append(conditions, map[string]any{"name": "not-a-child", "expression": notChild()})
+}
+
+// notChild returns the CEL expression of that.
+func notChild() string {
+	var children []string
+	for _, kind := range policies.WorkloadKinds {
+		var makers []string
+		for _, maker := range kind.Makers {
+			makers = append(makers, fmt.Sprintf("owner.kind == '%s' && owner.apiVersion.startsWith('%s/')", maker.Kind, maker.Group))
+		}
+		if makers == nil || kind.Door == policies.FilesOnly {
+			continue
+		}
+		children = append(children, fmt.Sprintf("request.resource.group == '%s' && request.resource.resource == '%s' && "+
+			"object.metadata.?ownerReferences.orValue([]).exists(owner, owner.?controller.orValue(false) && (%s))",
+			kind.Group, kind.Resource, strings.Join(makers, " || ")))
+	}
+	return "!(" + strings.Join(children, " || ") + ")"
 }

@@ -163,6 +163,14 @@ type SourceIPPolicySpec struct {
 	// +optional
 	EvaluationFailure EvaluationFailure `json:"evaluationFailure,omitempty"`
 
+	// existingViolations is what happens to a request for an object that had a finding before the request. Warn allows
+	// it with a warning, so that only requests that bring a finding are refused or repaired. Deny refuses or repairs it
+	// like a new object; a pod template is repaired only if the request changes it. It applies to the rules whose mode
+	// this policy sets, and to this policy's own Rego. The default is Warn.
+	// +kubebuilder:default=Warn
+	// +optional
+	ExistingViolations ExistingViolations `json:"existingViolations,omitempty"`
+
 	// exemptions sets which exemption annotations count: Objects means those on the object and on its Namespace,
 	// Namespaces only those on the Namespace, and None ignores all of them. If no matching policy sets it, it is
 	// Objects.
@@ -316,6 +324,22 @@ const (
 
 // EvaluationFailures lists all values.
 var EvaluationFailures = []EvaluationFailure{FailureDeny, FailureWarn, FailureIgnore}
+
+// +kubebuilder:validation:Enum=Warn;Deny
+
+// ExistingViolations is what happens to a request for an object that had a finding before the request.
+type ExistingViolations string
+
+// The values of ExistingViolations.
+const (
+	// ExistingWarn: the client sees a warning.
+	ExistingWarn ExistingViolations = "Warn"
+	// ExistingDeny: the request is refused or the object repaired, as if it were new.
+	ExistingDeny ExistingViolations = "Deny"
+)
+
+// ExistingViolationsValues lists all values.
+var ExistingViolationsValues = []ExistingViolations{ExistingWarn, ExistingDeny}
 
 // +kubebuilder:validation:Enum=Objects;Namespaces;None
 

@@ -17,6 +17,9 @@ func (p *SourceIPPolicy) Default() {
 	if p.Spec.EvaluationFailure == "" {
 		p.Spec.EvaluationFailure = FailureWarn
 	}
+	if p.Spec.ExistingViolations == "" {
+		p.Spec.ExistingViolations = ExistingWarn
+	}
 }
 
 // Validate returns the errors in the form of a defaulted policy, in the order of its fields, or nil if there are none.
@@ -61,6 +64,8 @@ func (p *SourceIPPolicy) Validate() field.ErrorList {
 	errs = append(errs, atMost(spec.Child("rego"), len(p.Spec.Rego), MaxRegoModules)...)
 	errs = append(errs, validateRego(p.Spec.Rego, spec.Child("rego"))...)
 	errs = append(errs, oneOf(spec.Child("evaluationFailure"), p.Spec.EvaluationFailure, EvaluationFailures)...)
+	errs = append(errs,
+		oneOf(spec.Child("existingViolations"), p.Spec.ExistingViolations, ExistingViolationsValues)...)
 	if p.Spec.Exemptions != "" {
 		errs = append(errs, oneOf(spec.Child("exemptions"), p.Spec.Exemptions, ExemptionScopes)...)
 	}

@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -175,7 +174,7 @@ func (q question) evaluate(ctx context.Context, value ast.Value) (answer policie
 	}()
 	answer, err := q.answer(ctx, value)
 	if err != nil {
-		return policies.Answer{Deny: answer.Deny, Err: err}
+		return policies.Answer{Deny: answer.Deny, Err: err, Failed: answer.Failed}
 	}
 	return answer
 }
@@ -190,6 +189,9 @@ func (q question) answer(ctx context.Context, value ast.Value) (answer policies.
 		if topdown.IsCancel(err) {
 			return answer, fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx))
 		}
+		if failure, ok := errors.AsType[*topdown.Error](err); ok && failure.Location != nil {
+			answer.Failed.Module = failure.Location.File
+		}
 		return answer, fmt.Errorf("%s", oneLine(err.Error()))
 	}
 	if len(results) != 1 {
@@ -197,16 +199,21 @@ func (q question) answer(ctx context.Context, value ast.Value) (answer policies.
 	}
 	reasons, _ := results[0].Bindings["reasons"].([]any)
 	var first error
+	fail := func(r rule, err error) {
+		if first == nil {
+			first = fmt.Errorf("%s.%s: %w", r.module, r.word, err)
+			answer.Failed = policies.FailedSet{Module: r.module, Set: r.word}
+		}
+	}
 	for i, r := range q.rules {
 		members, _ := reasons[i].([]any)
 		if len(members) > MaxReasons {
-			first = cmp.Or(first, fmt.Errorf(
-				"%s.%s: the set has %d members; want at most %d", r.module, r.word, len(members), MaxReasons))
+			fail(r, fmt.Errorf("the set has %d members; want at most %d", len(members), MaxReasons))
 			members = members[:MaxReasons]
 		}
 		for _, member := range members {
 			if err := r.read(member, &answer); err != nil {
-				first = cmp.Or(first, fmt.Errorf("%s.%s: %w", r.module, r.word, err))
+				fail(r, err)
 			}
 		}
 	}

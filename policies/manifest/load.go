@@ -284,7 +284,7 @@ func (m *Manifests) addJudged(
 		return err
 	}
 	m.index.Put(object.Object)
-	if file.context || object.Workload != nil && object.Workload.Controlled {
+	if file.context || object.Workload != nil && object.Workload.IsChild() {
 		return nil
 	}
 	m.Objects = append(m.Objects, object)

@@ -2,6 +2,7 @@ package review
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -68,7 +69,8 @@ func ScaleOf(request *admissionv1.AdmissionRequest) (policies.Ref, bool) {
 }
 
 // Read returns the part of an Input that a request holds: Operation, Object and Old. The caller fills in the rest. The
-// error is non-nil when an object does not decode, or when an update lacks the old one.
+// error is non-nil when the object does not decode, or when an update lacks the old one. Old is nil if it does not
+// decode: a stored object that cannot be read is no reason not to judge its successor.
 func Read(request *admissionv1.AdmissionRequest) (policies.Input, error) {
 	in := policies.Input{Operation: policies.Operation(request.Operation)}
 	var err error
@@ -78,9 +80,10 @@ func Read(request *admissionv1.AdmissionRequest) (policies.Input, error) {
 	if in.Operation != policies.Update {
 		return in, nil
 	}
-	if in.Old, err = object(request, request.OldObject.Raw); err != nil {
-		return policies.Input{}, fmt.Errorf("read oldObject: %w", err)
+	if len(request.OldObject.Raw) == 0 {
+		return policies.Input{}, errors.New("read oldObject: want an object, got nothing")
 	}
+	in.Old, _ = object(request, request.OldObject.Raw)
 	return in, nil
 }
 

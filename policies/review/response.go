@@ -87,7 +87,7 @@ func Respond(endpoint Endpoint, decision policies.Decision) (*admissionv1.Admiss
 	response := &admissionv1.AdmissionResponse{Allowed: true}
 	said := Said(endpoint, decision)
 	denials := slices.DeleteFunc(slices.Clone(said), func(f policies.Finding) bool { return !isDenial(f) })
-	response.Warnings = warnings(endpoint, said)
+	response.Warnings = warnings(endpoint, decision, said)
 	switch {
 	case len(denials) > 0:
 		response.Allowed = false
@@ -116,7 +116,7 @@ func Respond(endpoint Endpoint, decision policies.Decision) (*admissionv1.Admiss
 // denies, since an autoscaler in a traffic peak must not be stopped, and it leaves out policies' own rules, since
 // little is known of the workload.
 func RespondScale(decision policies.Decision) (*admissionv1.AdmissionResponse, Outcome) {
-	response := &admissionv1.AdmissionResponse{Allowed: true, Warnings: warnings(Validate, SaidOfScale(decision))}
+	response := &admissionv1.AdmissionResponse{Allowed: true, Warnings: warnings(Validate, decision, SaidOfScale(decision))}
 	if len(response.Warnings) > 0 {
 		return response, Warned
 	}
@@ -223,7 +223,8 @@ const (
 // warnings returns the lines that a client shows to the author of a request: the message of each finding, and its fix
 // in the same line or, if that would be too long, in the next. If shortening the longest words of a message, such as
 // names and annotations, makes it fit into one line, it does. A fix is not shortened, since it is there to be copied.
-func warnings(endpoint Endpoint, said []policies.Finding) []string {
+// For a repair, the first line says what was done, and the fix is left out.
+func warnings(endpoint Endpoint, decision policies.Decision, said []policies.Finding) []string {
 	var lines []string
 	add := func(rule, text string, most int) {
 		for _, line := range fold(rule+": ", text, most) {
@@ -237,7 +238,13 @@ func warnings(endpoint Endpoint, said []policies.Finding) []string {
 		switch {
 		case f.Mode == policies.Deny:
 		case f.Mode == policies.Mutate && endpoint == Mutate:
-			add(f.Rule, shortenWords("repaired: "+f.Message, room), 1) // The fix is done.
+			repaired := "repaired: " + done(decision, f.Rule)
+			if text := repaired + "; " + f.Message; len(text) <= room {
+				add(f.Rule, text, 1)
+				break
+			}
+			add(f.Rule, repaired, 1)
+			add(f.Rule, shortenWords(f.Message, room), 1)
 		case f.Fix == "":
 			add(f.Rule, shortenWords(f.Message, room), maxLines)
 		case len(f.Message+"; fix: "+f.Fix) <= room:
@@ -253,6 +260,16 @@ func warnings(endpoint Endpoint, said []policies.Finding) []string {
 			fmt.Sprintf("%d more warnings are not shown; sourceward check shows all", rest))
 	}
 	return lines
+}
+
+// done returns what the repair of a rule did.
+func done(decision policies.Decision, rule string) string {
+	for _, patch := range decision.Patches {
+		if patch.Rule == rule {
+			return patch.Done
+		}
+	}
+	return ""
 }
 
 // fold returns a text as lines of at most maxWarning bytes, each with the prefix. It is broken at spaces, and a line

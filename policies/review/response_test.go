@@ -34,9 +34,12 @@ func TestRespond(t *testing.T) {
 		Object:  web,
 		Exempt:  &policies.Exemption{Reason: "r"},
 	}
-	repair := policies.Patch{Rule: "source-ip-needs-local", Mode: policies.Mutate, Operations: []policies.PatchOperation{
-		{Op: "add", Path: "/spec/externalTrafficPolicy", Value: "Local"},
-	}}
+	long := mutate
+	long.Message = "annotation example.com/wish=yes asks for the client's address, but the Service is Cluster"
+	repair := policies.Patch{
+		Rule: "source-ip-needs-local", Mode: policies.Mutate, Done: "externalTrafficPolicy set to Local",
+		Operations: []policies.PatchOperation{{Op: "add", Path: "/spec/externalTrafficPolicy", Value: "Local"}},
+	}
 	byHand := policies.Patch{Rule: "unspread-behind-local", Mode: policies.Warn, Operations: []policies.PatchOperation{
 		{Op: "add", Path: "/spec/template/spec/affinity", Value: map[string]any{}},
 	}}
@@ -87,7 +90,21 @@ func TestRespond(t *testing.T) {
 				Findings: []policies.Finding{mutate, warn}, Patches: []policies.Patch{repair, byHand},
 			},
 			want: want{
-				Outcome: review.Mutated, Warnings: []string{"source-ip-needs-local: repaired: m"},
+				Outcome: review.Mutated, Warnings: []string{
+					"source-ip-needs-local: repaired: externalTrafficPolicy set to Local; m",
+				},
+				Patch: `[{"op":"add","path":"/spec/externalTrafficPolicy","value":"Local"}]`,
+			},
+		},
+		"what was set comes first, and what asked for it in a second line if need be": {
+			endpoint: review.Mutate, decision: policies.Decision{
+				Findings: []policies.Finding{long}, Patches: []policies.Patch{repair},
+			},
+			want: want{
+				Outcome: review.Mutated, Warnings: []string{
+					"source-ip-needs-local: repaired: externalTrafficPolicy set to Local",
+					"source-ip-needs-local: " + long.Message,
+				},
 				Patch: `[{"op":"add","path":"/spec/externalTrafficPolicy","value":"Local"}]`,
 			},
 		},

@@ -99,7 +99,7 @@ func ReadCase(dir string) (*Case, error) {
 	c.Input = m.Input(c.Object, policies.Cluster{Nodes: c.Cluster.Nodes, Version: version}, c.Cluster.Now)
 
 	if c.Has(oldFile) {
-		old, err := load(version, c.Path(oldFile))
+		old, err := load(version, c.Path(oldFile), context...)
 		if err != nil {
 			return nil, err
 		}
@@ -108,13 +108,14 @@ func ReadCase(dir string) (*Case, error) {
 		}
 		c.Input.Operation = policies.Update
 		c.Input.Old = old.Objects[0].Object
+		c.Input.OldRelated = old.Input(old.Objects[0], c.Input.Cluster, c.Cluster.Now).Related
 	}
 	if c.Online() {
 		c.Input.InFile = policies.InFileUnknown
-		c.Input.Related.View = policies.ViewCluster
+		c.Input.Related.View, c.Input.OldRelated.View = policies.ViewCluster, policies.ViewCluster
 	}
 	if c.Cluster.View == viewNone {
-		c.Input.Related = policies.Related{}
+		c.Input.Related, c.Input.OldRelated = policies.Related{}, policies.Related{}
 	}
 	return c, nil
 }
