@@ -47,13 +47,16 @@ func TestExistingCluster(t *testing.T) {
 	  kubernetes.io/hostname: control-plane, node.kubernetes.io/exclude-from-external-load-balancers: "true"}},
 	  spec: {taints: [{key: node-role.kubernetes.io/control-plane, effect: NoSchedule}]}}`)
 	e.install(t, existingRollout, existingCloneSet)
-	for _, namespace := range []string{existingDefaults, existingDenied} {
+	for _, namespace := range []string{existingDefaults, existingDenied, existingFaults, existingFresh} {
 		e.namespace(t, namespace)
-		e.store(t, namespace)
+		// Nothing here depends on pods, and each change of a template would replace hundreds of them.
+		e.create(t, fmt.Sprintf(`{apiVersion: v1, kind: ResourceQuota, metadata: {namespace: %s, name: no-pods},
+		  spec: {hard: {pods: "0"}}}`, namespace))
 	}
-	e.namespace(t, existingFaults)
+	e.store(t, existingDefaults)
+	e.store(t, existingDenied)
 	e.storeFaults(t)
-	e.installSourceward(t, sandbox.Options{})
+	e.installSourceward(t, sandbox.Options{Flags: []string{"--verbosity=0"}})
 	e.untilCached(t)
 	e.createPolicies(t)
 
@@ -497,7 +500,6 @@ const existingFaultyPolicy = `{match: {namespaceSelector: {matchLabels: {kuberne
 // createPolicies turns every rule to Deny in two Namespaces, and creates a policy that cannot be evaluated.
 func (e *existing) createPolicies(t *testing.T) {
 	t.Helper()
-	e.namespace(t, existingFresh)
 	var rules []string
 	for _, rule := range policies.Catalogue() {
 		if rule.ID != "policy-not-evaluated" {
@@ -588,7 +590,8 @@ func testVerbs(t *testing.T, e *existing, namespace string) {
 		kinds        = rollingKinds + ",replicasets.apps"
 		allKinds     = "services," + kinds + ",rollouts.argoproj.io,clonesets.apps.kruise.io"
 	)
-	files, customFile := filepath.Join(e.dir, namespace), e.file(namespace, existingFiles[2])
+	files := filepath.Join(e.dir, namespace)
+	workloadsFile, customFile := e.file(namespace, existingFiles[1]), e.file(namespace, existingFiles[2])
 	kubectl := func(args ...string) func(t *testing.T) answer {
 		return func(t *testing.T) answer { return e.kubectl(t, "", append([]string{"-n", namespace}, args...)...) }
 	}
@@ -596,7 +599,7 @@ func testVerbs(t *testing.T, e *existing, namespace string) {
 		{"label", kubectl("label", allKinds, existingAll, "team=edge"), services, all},
 		{"annotate", kubectl("annotate", allKinds, existingAll, "--overwrite", "edited=yes"), services, all},
 		{"apply", kubectl("apply", "-f", files), services, all}, // which removes what was edited
-		{"edit", func(t *testing.T) answer { return e.edit(t, files) }, services, all},
+		{"edit", func(t *testing.T) answer { return e.edit(t, namespace, files) }, services, all},
 		{"apply --server-side", kubectl("apply", "--server-side", "--force-conflicts", "-f", files), services, all},
 		{
 			"patch", kubectl("patch", "-f", files, "--type=merge", "-p", `{"metadata":{"annotations":{"patched":"yes"}}}`),
@@ -621,7 +624,7 @@ func testVerbs(t *testing.T, e *existing, namespace string) {
 			e.untilObserved(t, namespace)
 			return kubectl("rollout", "undo", rollingKinds, existingAll)(t)
 		}, rolling - daemons, rolling},
-		{"apply the manifest of before", kubectl("apply", "-f", files), 0, workloads},
+		{"apply the manifest of before", kubectl("apply", "-f", workloadsFile), 0, workloads},
 		{
 			"scale", kubectl("scale", "deployments.apps,statefulsets.apps,replicasets.apps", existingAll, "--replicas=5"),
 			0, scaled,
@@ -694,9 +697,10 @@ func (e *existing) calls(t *testing.T) existingCalls {
 }
 
 // edit runs kubectl edit with an editor that changes an annotation and, of some kinds, a field that no rule reads.
-func (e *existing) edit(t *testing.T, files string) answer {
+func (e *existing) edit(t *testing.T, namespace, files string) answer {
 	t.Helper()
-	editor := filepath.Join(t.TempDir(), "editor")
+	dir := t.TempDir()
+	editor := filepath.Join(dir, "editor")
 	const script = `#!/bin/sh
 exec sed -i -e 's/edited: "no"$/edited: "yes"/' -e 's/sessionAffinity: None/sessionAffinity: ClientIP/' \
   -e 's/revisionHistoryLimit: 10/revisionHistoryLimit: 9/' "$1"
@@ -704,8 +708,8 @@ exec sed -i -e 's/edited: "no"$/edited: "yes"/' -e 's/sessionAffinity: None/sess
 	if err := os.WriteFile(editor, []byte(script), 0o700); err != nil { //nolint:gosec // kubectl runs it
 		t.Fatal(err)
 	}
-	cmd := e.Kubectl(t.Context(), "edit", "-f", files)
-	cmd.Env = append(cmd.Environ(), "KUBE_EDITOR="+editor)
+	cmd := e.Kubectl(t.Context(), "edit", "-n", namespace, "-f", files)
+	cmd.Env = append(cmd.Environ(), "KUBE_EDITOR="+editor, "TMPDIR="+dir)
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil {
 		t.Fatal(err)
