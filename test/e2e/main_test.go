@@ -119,8 +119,8 @@ func newBareEnvironment(t *testing.T, control cluster.Options) *environment {
 	return e
 }
 
-// installSourceward installs Sourceward into a bare environment, and returns once the API server calls it. It is stopped
-// at the end of the test.
+// installSourceward installs Sourceward into a bare environment, and returns once the API server calls it. Sourceward is
+// stopped at the end of the test.
 func (e *environment) installSourceward(t *testing.T, options sandbox.Options) {
 	t.Helper()
 	binary, err := webhookBinary()
@@ -281,6 +281,11 @@ func (e *environment) eventually(t *testing.T, what string, ask func() (yes bool
 	if err != nil {
 		t.Fatalf("%s: %v; now: %s", what, err, now)
 	}
+}
+
+// isNotEvaluated reports whether warnings say that Rego was not evaluated. On a busy machine, it may run out of time.
+func isNotEvaluated(warned []string) bool {
+	return slices.ContainsFunc(warned, func(line string) bool { return warningRule(line) == "policy-not-evaluated" })
 }
 
 // metric returns one sample of a replica, or 0 if there is no such sample.

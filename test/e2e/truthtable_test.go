@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
@@ -514,7 +515,7 @@ type truthResponse struct {
 	warnings []string
 }
 
-// truthSend sends requests, and returns the responses in the same order. What a request creates is deleted.
+// truthSend sends requests, and returns the responses in the same order.
 func truthSend(t *testing.T, services dynamic.ResourceInterface, requests []truthRequest) []truthResponse {
 	t.Helper()
 	start := time.Now()
@@ -523,27 +524,11 @@ func truthSend(t *testing.T, services dynamic.ResourceInterface, requests []trut
 	group.SetLimit(truthClients)
 	for i, request := range requests {
 		group.Go(func() error {
-			response := truthResponse{code: http.StatusOK}
-			var err error
-			response.object, err = request.call(context.WithValue(ctx, truthWarnings{}, &response.warnings), services)
-			if err != nil {
-				refusal, ok := errors.AsType[*apierrors.StatusError](err)
-				if !ok {
-					return fmt.Errorf("%s: %w", request.title, err)
-				}
-				response.object = nil
-				response.code, response.message = refusal.ErrStatus.Code, refusal.ErrStatus.Message
-				if details := refusal.ErrStatus.Details; details != nil {
-					for _, cause := range details.Causes {
-						response.fields = append(response.fields, cause.Field)
-					}
-				}
+			send := func(ctx context.Context) (done bool, err error) {
+				responses[i], err = request.send(ctx, services)
+				return !isNotEvaluated(responses[i].warnings), err
 			}
-			responses[i] = response
-			if err != nil || request.stored != nil {
-				return nil
-			}
-			return services.Delete(ctx, request.name, metav1.DeleteOptions{})
+			return wait.PollUntilContextTimeout(ctx, time.Millisecond, patience, true, send)
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -551,6 +536,30 @@ func truthSend(t *testing.T, services dynamic.ResourceInterface, requests []trut
 	}
 	t.Logf("%d requests in %s", len(requests), time.Since(start).Round(time.Second))
 	return responses
+}
+
+// send sends the request, and deletes what it creates. The error is non-nil if there is no response.
+func (r truthRequest) send(ctx context.Context, services dynamic.ResourceInterface) (truthResponse, error) {
+	response := truthResponse{code: http.StatusOK}
+	object, err := r.call(context.WithValue(ctx, truthWarnings{}, &response.warnings), services)
+	if err == nil {
+		response.object = object
+		if r.stored == nil {
+			err = services.Delete(ctx, r.name, metav1.DeleteOptions{})
+		}
+		return response, err
+	}
+	refusal, ok := errors.AsType[*apierrors.StatusError](err)
+	if !ok {
+		return response, fmt.Errorf("%s: %w", r.title, err)
+	}
+	response.code, response.message = refusal.ErrStatus.Code, refusal.ErrStatus.Message
+	if details := refusal.ErrStatus.Details; details != nil {
+		for _, cause := range details.Causes {
+			response.fields = append(response.fields, cause.Field)
+		}
+	}
+	return response, nil
 }
 
 // service returns the Service of a response.
