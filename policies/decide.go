@@ -28,7 +28,7 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 	r := newRun(ctx, in, rules, settings, nil)
 	decision := r.decide()
 	if mutations := decision.Mutations(); len(mutations) > 0 && !in.Final {
-		r = r.trial(mutations)
+		r = r.trial(mutations) // At most one rule repairs an object, and harmless has tried its repair.
 		decision = decision.then(r.decide())
 	}
 	slices.SortStableFunc(decision.Findings, Finding.compare)

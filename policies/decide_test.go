@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -156,3 +157,74 @@ func TestFailedPolicyIsReportedOnce(t *testing.T) {
 			rules.evaluated)
 	}
 }
+
+// TestRepairThatDoesNotApplyIsAFault: an object whose content disagrees with what the rules read, as one with a
+// duplicate key would, must not stop the request.
+func TestRepairThatDoesNotApplyIsAFault(t *testing.T) {
+	t.Parallel()
+	const (
+		service = `{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web",
+			"annotations": {"sourceward.dev/source-ip": "preserve"}},
+			"spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Cluster", "selector": {"app": "web"}}}`
+		deployment = `{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+			"spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}},
+				"template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web"}]}}}}`
+	)
+	tests := map[string]struct {
+		apiVersion, kind, text, content string
+		rule                            Rule
+	}{
+		"a Service without spec":        {"v1", "Service", service, `{"spec": null}`, sourceIPNeedsLocal},
+		"a Service that is a list":      {"v1", "Service", service, `[]`, sourceIPNeedsLocal},
+		"a Service that is null":        {"v1", "Service", service, `null`, sourceIPNeedsLocal},
+		"a Service that is not JSON":    {"v1", "Service", service, `{`, sourceIPNeedsLocal},
+		"a Service without a name":      {"v1", "Service", service, `{"spec": {}}`, sourceIPNeedsLocal},
+		"a Deployment without template": {"apps/v1", "Deployment", deployment, `{"spec": {}}`, unspreadBehindLocal},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			object, err := ReadObject(test.apiVersion, test.kind, "edge", []byte(test.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			object.raw = []byte(test.content)
+			in := Input{
+				Operation: Create,
+				Object:    object,
+				Namespace: Namespace{Name: "edge"},
+				Related: Related{View: ViewCluster, Services: []*corev1.Service{{
+					ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "front"},
+					Spec: corev1.ServiceSpec{
+						Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
+						Selector: map[string]string{"app": "web"},
+					},
+				}}},
+			}
+			answers := []Answer{{RequireLocal: []RequireLocal{{Message: "it is wanted", Strength: StrengthSoft}}}}
+			decision, err := Decide(t.Context(), in, answering(answers), Settings{Modes: map[string]Mode{
+				sourceIPNeedsLocal.ID: Mutate, unspreadBehindLocal.ID: Mutate,
+			}})
+			if faults, _ := errors.AsType[Faults](err); len(faults) != 1 || faults[0].Policy != "" ||
+				!strings.Contains(err.Error(), "the repair does not apply") {
+				t.Errorf("Decide() error = %v, want one fault, of the built-in rules, about the repairs", err)
+			}
+			modes := map[string]Mode{}
+			for _, finding := range decision.Findings {
+				modes[finding.Rule] = finding.Mode
+			}
+			if modes[test.rule.ID] != Warn || modes[policyNotEvaluated.ID] != Warn {
+				t.Errorf("modes of the findings are %v, want %s and %s as warnings",
+					modes, test.rule.ID, policyNotEvaluated.ID)
+			}
+			if mutations := decision.Mutations(); mutations != nil {
+				t.Errorf("Decide() mutates %v, want nothing", mutations)
+			}
+		})
+	}
+}
+
+// answering returns the same answers to every question.
+type answering []Answer
+
+func (a answering) Evaluate(context.Context, Document, []AppliedPolicy) []Answer { return a }

@@ -9,7 +9,10 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	kjson "sigs.k8s.io/json"
 )
 
 // FieldError is a field with a value that the API server could not decode.
@@ -37,20 +40,102 @@ func Decode(content map[string]any, into any) error {
 	if marshalErr != nil {
 		return marshalErr
 	}
-	placed := json.Unmarshal(raw, reflect.New(reflect.TypeOf(into).Elem()).Interface())
-	return cmp.Or(fieldError(placed), err, placed)
+	placed := utiljson.Unmarshal(raw, reflect.New(reflect.TypeOf(into).Elem()).Interface())
+	return cmp.Or(fieldError(placed, into), err, placed)
 }
 
-// fieldError returns a *FieldError if the error of a JSON decoder names the field, else nil.
-func fieldError(err error) error {
+// DecodeJSON decodes JSON that an API server sent into a typed Kubernetes object. Like Decode, it ignores unknown
+// fields, and keys are case-sensitive.
+// The error is non-nil in the same cases as that of Decode, and when raw is not JSON, or has a key twice in one object:
+// readers that differ in which one counts would see different objects. That object may be in an unknown field or in
+// managedFields. It is not searched for in what the type of into declares as raw JSON.
+func DecodeJSON(raw []byte, into any) error {
+	strict, err := kjson.UnmarshalStrict(raw, into)
+	if err != nil {
+		// A key that is set twice comes first: it makes any other error doubtful.
+		if twice, ok := errors.AsType[*duplicateKeyError](duplicateKey(raw)); ok {
+			return twice
+		}
+		return cmp.Or(fieldError(err, into), err)
+	}
+	if len(strict) > 0 { // duplicate keys, or unknown fields, within which the typed decoder does not look
+		return duplicateKey(raw)
+	}
+	if object, ok := into.(metav1.Object); ok {
+		for _, entry := range object.GetManagedFields() {
+			if entry.FieldsV1 == nil {
+				continue
+			}
+			if err := duplicateKey(entry.FieldsV1.GetRawBytes()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// maxNumber is how many digits of a number a message has.
+const maxNumber = 40
+
+// maxKey is how many bytes of a key, with the path that leads to it, a message has.
+const maxKey = 100
+
+// duplicateKey returns an error if raw is not JSON, has a number that is too large, or has an object with a key twice.
+func duplicateKey(raw []byte) error {
+	var whole any
+	strict, err := kjson.UnmarshalStrict(raw, &whole, kjson.DisallowDuplicateFields)
+	if tooLarge, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return errors.New(mismatchProblem(tooLarge))
+	}
+	if err != nil || len(strict) == 0 {
+		return err
+	}
+	key := strict[0].Error()
+	if at, ok := errors.AsType[kjson.FieldError](strict[0]); ok {
+		key = at.FieldPath()
+	}
+	return &duplicateKeyError{key}
+}
+
+// duplicateKeyError is the error about a key that an object has twice.
+type duplicateKeyError struct{ key string }
+
+func (e *duplicateKeyError) Error() string {
+	return fmt.Sprintf("key %q is set twice; remove one", Shorten(e.key, maxKey))
+}
+
+// fieldError returns a *FieldError if the error of a JSON decoder names the field of into, else nil.
+func fieldError(err error, into any) error {
 	mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err)
 	if !ok {
 		return nil
 	}
-	return &FieldError{
-		Path:    "/" + strings.ReplaceAll(mismatch.Field, ".", "/"),
-		Problem: mismatchProblem(mismatch),
+	return &FieldError{Path: fieldPath(mismatch.Field, reflect.TypeOf(into)), Problem: mismatchProblem(mismatch)}
+}
+
+// fieldPath returns the JSON Pointer of a field of a type. The decoder names the field by the names on the way to it,
+// with dots between them. It includes the Go names of embedded structs, which JSON does not have.
+func fieldPath(named string, in reflect.Type) string {
+	path := ""
+	for name := range strings.SplitSeq(named, ".") {
+		for in.Kind() == reflect.Pointer || in.Kind() == reflect.Slice || in.Kind() == reflect.Map {
+			in = in.Elem()
+		}
+		embedded := false
+		for i := 0; in.Kind() == reflect.Struct && i < in.NumField(); i++ {
+			field := in.Field(i)
+			tag, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			embedded = field.Anonymous && tag == "" && field.Name == name
+			if embedded || tag == name {
+				in = field.Type
+				break
+			}
+		}
+		if !embedded {
+			path += "/" + name
+		}
 	}
+	return path
 }
 
 // hasLargeNumber reports whether a document has a whole number that does not fit into 32 bits.
@@ -85,9 +170,12 @@ func mismatchProblem(mismatch *json.UnmarshalTypeError) string {
 		return fmt.Sprintf("want true or false, got %s", article(got))
 	case reflect.Int32, reflect.Int64:
 		if number, ok := strings.CutPrefix(mismatch.Value, "number "); ok {
-			return fmt.Sprintf("want a whole number of %d bits, got %s", mismatch.Type.Bits(), number)
+			return fmt.Sprintf("want a whole number of %d bits, got %s", mismatch.Type.Bits(), Shorten(number, maxNumber))
 		}
 		return fmt.Sprintf("want a whole number, got %s; write digits without quotes", article(got))
+	case reflect.Float64:
+		number, _ := strings.CutPrefix(mismatch.Value, "number ")
+		return fmt.Sprintf("want a number of 64 bits, got %s", Shorten(number, maxNumber))
 	default:
 		return fmt.Sprintf("want an object, got %s", article(got))
 	}

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"encoding/json"
 	"errors"
 	"testing"
 
@@ -15,10 +16,18 @@ func TestNewObjectRejectsWhatTheAPIServerCannotDecode(t *testing.T) {
 		return map[string]any{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "web"},
 			"spec": map[string]any{"replicas": replicas}}
 	}
+	rollout := func(spec map[string]any) map[string]any {
+		return map[string]any{"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
+			"metadata": map[string]any{"name": "web"}, "spec": spec}
+	}
 	tests := map[string]struct {
 		content map[string]any
 		want    FieldError
 	}{
+		"a number in quotes in a custom kind": {
+			rollout(map[string]any{"replicas": "3"}),
+			FieldError{"/spec/replicas", "want a whole number, got a string; write digits without quotes"},
+		},
 		"a number that would overflow to 1": {
 			deployment(int64(4294967297)),
 			FieldError{"/spec/replicas", "want a whole number of 32 bits, got 4294967297"},
@@ -30,6 +39,15 @@ func TestNewObjectRejectsWhatTheAPIServerCannotDecode(t *testing.T) {
 		"a number in quotes": {
 			deployment("3"),
 			FieldError{"/spec/replicas", "want a whole number, got a string; write digits without quotes"},
+		},
+		"a list in a struct that is embedded in a struct": {
+			map[string]any{
+				"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "web"},
+				"spec": map[string]any{"template": map[string]any{"spec": map[string]any{"containers": []any{
+					map[string]any{"readinessProbe": map[string]any{"httpGet": []any{}}},
+				}}}},
+			},
+			FieldError{"/spec/template/spec/containers/readinessProbe/httpGet", "want an object, got a list"},
 		},
 		"a fraction": {
 			deployment(1.5),
@@ -63,6 +81,18 @@ func TestNewObjectRejectsWhatTheAPIServerCannotDecode(t *testing.T) {
 			if diff := cmp.Diff(test.want, *got); diff != "" {
 				t.Errorf("NewObject() error mismatch (-want +got):\n%s", diff)
 			}
+			raw, err := json.Marshal(test.content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = ReadObject(test.content["apiVersion"].(string), test.content["kind"].(string), "", raw)
+			got, ok = errors.AsType[*FieldError](err)
+			if !ok {
+				t.Fatalf("ReadObject() error = %v, want a *FieldError", err)
+			}
+			if diff := cmp.Diff(test.want, *got); diff != "" {
+				t.Errorf("ReadObject() error mismatch (-want +got):\n%s", diff)
+			}
 		})
 	}
 }
@@ -75,5 +105,35 @@ func TestNewObjectAcceptsLargeNumbersInFieldsOf64Bits(t *testing.T) {
 	})
 	if err != nil || *object.Workload.Replicas != 3 {
 		t.Errorf("NewObject() = %v, %v; want 3 replicas", object, err)
+	}
+}
+
+// TestKeysAreCaseSensitive: a key in another case is an unknown field, also where the converter leaves the decoding to
+// the JSON decoder, as for an object with a large number.
+func TestKeysAreCaseSensitive(t *testing.T) {
+	t.Parallel()
+	content := func() map[string]any {
+		return map[string]any{
+			"apiVersion": "apps/v1", "kind": "Deployment",
+			"metadata": map[string]any{"name": "web", "generation": int64(1) << 40, "Labels": "x"},
+			"spec":     map[string]any{"Replicas": "x", "template": map[string]any{"Spec": []any{}}},
+		}
+	}
+	decoded, err := NewObject(content())
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(content())
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := ReadObject("apps/v1", "Deployment", "", raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, object := range []*Object{decoded, read} {
+		if object.Workload.Replicas != nil || object.labels() != nil {
+			t.Errorf("%d replicas and labels %v, want none", *object.Workload.Replicas, object.labels())
+		}
 	}
 }

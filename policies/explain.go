@@ -39,6 +39,8 @@ type ExplainedPolicy struct {
 	Modules []string
 	// EvaluationFailure says what happens if these modules cannot be evaluated.
 	EvaluationFailure v1alpha1.EvaluationFailure
+	// DenyExisting is true if the policy has existingViolations: Deny.
+	DenyExisting bool
 }
 
 // ExplainedSetting is one setting of the object.
@@ -83,6 +85,7 @@ func Explain(policies Policies, object *Object, namespace Namespace) Explanation
 			Matches:           policy.matches(object, namespace),
 			Why:               policy.why(object, namespace),
 			EvaluationFailure: cmp.Or(policy.Spec.EvaluationFailure, v1alpha1.FailureWarn),
+			DenyExisting:      policy.applied.DenyExisting,
 		}
 		for _, module := range policy.Spec.Rego {
 			explained.Modules = append(explained.Modules, module.Name)

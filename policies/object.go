@@ -38,10 +38,11 @@ func (o *Object) Content() map[string]any {
 	if o.raw != nil {
 		// Decoded only when asked for: most objects are judged without it.
 		o.once.Do(func() {
+			// The keys of a map are case-sensitive for encoding/json too, and no number is too large for a json.Number.
 			decoder := json.NewDecoder(bytes.NewReader(o.raw))
-			decoder.UseNumber() // no number is too large for a json.Number
-			if err := decoder.Decode(&o.content); err != nil {
-				panic(err) // ReadObject has already decoded it.
+			decoder.UseNumber()
+			if err := decoder.Decode(&o.content); err != nil || o.content == nil {
+				o.content = map[string]any{} // ReadObject has decoded raw, so it is an object. No repair applies to this one.
 			}
 			complete(o.content, o.Ref)
 		})
@@ -50,7 +51,7 @@ func (o *Object) Content() map[string]any {
 }
 
 // Patched returns a copy of the object with the operations applied. The error is non-nil when an operation does not
-// apply, or when NewObject rejects the result.
+// apply, or in the same cases as that of NewObject.
 func (o *Object) Patched(operations []PatchOperation) (*Object, error) {
 	document, err := json.Marshal(o)
 	if err != nil {
@@ -67,14 +68,14 @@ func (o *Object) Patched(operations []PatchOperation) (*Object, error) {
 	if document, err = patch.Apply(document); err != nil {
 		return nil, fmt.Errorf("patch %s: %w", o.Ref, err)
 	}
-	var content map[string]any
-	if err := utiljson.Unmarshal(document, &content); err != nil {
-		return nil, fmt.Errorf("patch %s: %w", o.Ref, err)
-	}
-	patched, err := NewObject(content)
+	patched, err := newObject(o.APIVersion, o.Kind, o.Namespace, func(into any) error {
+		err := utiljson.Unmarshal(document, into)
+		return cmp.Or(fieldError(err, into), err)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("patch %s: %w", o.Ref, err)
 	}
+	patched.raw = document
 	return patched, nil
 }
 
@@ -113,15 +114,12 @@ func NewObject(content map[string]any) (*Object, error) {
 
 // ReadObject decodes an object as an API server sends it. It takes ownership of raw, which the caller must not change
 // afterwards. A namespace that is not empty overrides the one in raw.
-// The error is non-nil when raw is null, and in the same cases as that of NewObject.
+// The error is non-nil when raw is null, when DecodeJSON rejects it, and in the same cases as that of NewObject.
 func ReadObject(apiVersion, kind, namespace string, raw []byte) (*Object, error) {
 	if bytes.Equal(bytes.TrimSpace(raw), []byte("null")) {
 		return nil, errors.New("want an object, got nothing")
 	}
-	object, err := newObject(apiVersion, kind, namespace, func(into any) error {
-		err := utiljson.Unmarshal(raw, into)
-		return cmp.Or(fieldError(err), err)
-	})
+	object, err := newObject(apiVersion, kind, namespace, func(into any) error { return DecodeJSON(raw, into) })
 	if err != nil {
 		return nil, err
 	}

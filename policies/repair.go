@@ -258,7 +258,7 @@ func (r *run) trial(operations []PatchOperation) *run {
 	in := r.Input
 	var err error
 	if in.Object, err = r.Object.Patched(operations); err != nil {
-		r.fault(Answer{Err: err}, r.settings)
+		r.fault(Answer{Err: fmt.Errorf("the repair does not apply: %w", err)}, r.settings)
 	} else {
 		t.run = newRun(r.ctx, in, r.rules, r.settings, r)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
 // Explicit says whether the owner of a Service is known to have set spec.externalTrafficPolicy.
@@ -60,10 +61,10 @@ func lastAppliedField(meta metav1.ObjectMeta, field string) (value string, found
 		Spec map[string]json.RawMessage `json:"spec"`
 	}
 	text, ok := meta.Annotations[lastApplied]
-	if !ok || json.Unmarshal([]byte(text), &applied) != nil {
+	if !ok || utiljson.Unmarshal([]byte(text), &applied) != nil {
 		return "", ExplicitUnknown
 	}
-	_ = json.Unmarshal(applied.Spec[field], &value) // not a string
+	_ = utiljson.Unmarshal(applied.Spec[field], &value) // not a string
 	return value, writtenIf(isSet(applied.Spec[field]))
 }
 
@@ -78,7 +79,7 @@ func ownedField(meta metav1.ObjectMeta, field string, operations ...metav1.Manag
 		var fields struct {
 			Spec map[string]json.RawMessage `json:"f:spec"`
 		}
-		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) != nil {
+		if utiljson.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) != nil {
 			continue
 		}
 		if _, owns := fields.Spec["f:"+field]; owns {

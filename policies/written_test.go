@@ -51,6 +51,16 @@ func TestExplicit(t *testing.T) {
 				Annotations:   map[string]string{lastApplied: `{"spec":{}}`},
 				ManagedFields: []metav1.ManagedFieldsEntry{managed(metav1.ManagedFieldsOperationApply, "", withPolicy)},
 			}, InFileUnknown, ExplicitWritten},
+		"last-applied sets it under keys in another case": {
+			metav1.ObjectMeta{
+				Annotations: map[string]string{lastApplied: `{"Spec":{"externalTrafficPolicy":"Cluster"}}`},
+			}, InFileUnknown, ExplicitDefaulted},
+		"an applier owns it under keys in another case": {
+			metav1.ObjectMeta{
+				ManagedFields: []metav1.ManagedFieldsEntry{
+					managed(metav1.ManagedFieldsOperationApply, "", `{"F:spec":{"f:externalTrafficPolicy":{}}}`),
+				},
+			}, InFileUnknown, ExplicitUnknown},
 		"last-applied is not valid JSON, so the next source counts": {
 			metav1.ObjectMeta{Annotations: map[string]string{lastApplied: `{`}}, InFileWritten, ExplicitWritten},
 		"an applier owns it": {

@@ -192,7 +192,7 @@ func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionR
 		return bad(http.StatusBadRequest, "body is empty: want an AdmissionReview")
 	}
 	var in admissionv1.AdmissionReview
-	if err := json.Unmarshal(body, &in); err != nil {
+	if err := policies.DecodeJSON(body, &in); err != nil {
 		return bad(http.StatusBadRequest, "read AdmissionReview: %w", err)
 	}
 	if want := admissionv1.SchemeGroupVersion.WithKind("AdmissionReview"); in.GroupVersionKind() != want {

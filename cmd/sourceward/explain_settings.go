@@ -172,6 +172,10 @@ func writeSettings(w io.Writer, of *subject, explanation policies.Explanation) e
 		fmt.Fprintf(out, "\nIf the Rego of %s asks for a spread, that overrides spread.* above.\n",
 			policies.Printable(strings.Join(rego, ", ")))
 	}
+	if strict := denyExisting(explanation.Policies); strict != nil {
+		fmt.Fprintf(out, "\nexistingViolations: Deny in %s: the rules of these deny or repair also what the object had before a request.\n",
+			policies.Printable(strings.Join(strict, ", ")))
+	}
 	return out.Flush()
 }
 
@@ -196,6 +200,17 @@ func withRego(explained []policies.ExplainedPolicy) []string {
 	var names []string
 	for _, policy := range explained {
 		if policy.Matches && policy.Modules != nil {
+			names = append(names, policy.Name)
+		}
+	}
+	return names
+}
+
+// denyExisting returns the names of the policies that match and have existingViolations: Deny.
+func denyExisting(explained []policies.ExplainedPolicy) []string {
+	var names []string
+	for _, policy := range explained {
+		if policy.Matches && policy.DenyExisting {
 			names = append(names, policy.Name)
 		}
 	}

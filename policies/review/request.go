@@ -1,7 +1,7 @@
 package review
 
 import (
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -41,7 +41,9 @@ func ReadPolicy(request *admissionv1.AdmissionRequest) (*v1alpha1.SourceIPPolicy
 		return nil, nil
 	}
 	var policy v1alpha1.SourceIPPolicy
-	if err := json.Unmarshal(request.Object.Raw, &policy); err != nil {
+	var whole any // with the parameters, which are raw JSON in the type
+	err := cmp.Or(policies.DecodeJSON(request.Object.Raw, &policy), policies.DecodeJSON(request.Object.Raw, &whole))
+	if err != nil {
 		return nil, fmt.Errorf("read object: %w", err)
 	}
 	return &policy, nil
@@ -69,8 +71,8 @@ func ScaleOf(request *admissionv1.AdmissionRequest) (policies.Ref, bool) {
 }
 
 // Read returns the part of an Input that a request holds: Operation, Object and Old. The caller fills in the rest. The
-// error is non-nil when the object does not decode, or when an update lacks the old one. Old is nil if it does not
-// decode: a stored object that cannot be read is no reason not to judge its successor.
+// error is non-nil when an object does not decode, or when an update lacks the old one. Old is nil if a field of it has
+// a value that does not decode: a stored object that cannot be read is no reason not to judge its successor.
 func Read(request *admissionv1.AdmissionRequest) (policies.Input, error) {
 	in := policies.Input{Operation: policies.Operation(request.Operation)}
 	var err error
@@ -80,10 +82,10 @@ func Read(request *admissionv1.AdmissionRequest) (policies.Input, error) {
 	if in.Operation != policies.Update {
 		return in, nil
 	}
-	if len(request.OldObject.Raw) == 0 {
-		return policies.Input{}, errors.New("read oldObject: want an object, got nothing")
+	in.Old, err = object(request, request.OldObject.Raw)
+	if _, unreadable := errors.AsType[*policies.FieldError](err); err != nil && !unreadable {
+		return policies.Input{}, fmt.Errorf("read oldObject: %w", err)
 	}
-	in.Old, _ = object(request, request.OldObject.Raw)
 	return in, nil
 }
 
@@ -109,7 +111,7 @@ func ReadScale(request *admissionv1.AdmissionRequest, workload *policies.Workloa
 
 func scaled(workload *policies.Workload, raw []byte) (*policies.Object, error) {
 	var scale autoscalingv1.Scale
-	if err := json.Unmarshal(raw, &scale); err != nil {
+	if err := policies.DecodeJSON(raw, &scale); err != nil {
 		return nil, err
 	}
 	return workload.Scaled(scale.Spec.Replicas)
