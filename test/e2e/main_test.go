@@ -119,8 +119,8 @@ func newBareEnvironment(t *testing.T, control cluster.Options) *environment {
 	return e
 }
 
-// installSourceward installs Sourceward into a bare environment, and returns once the API server calls it. Sourceward is
-// stopped at the end of the test.
+// installSourceward installs Sourceward into a bare environment, and returns once the API server calls it. It stops
+// Sourceward at the end of the test.
 func (e *environment) installSourceward(t *testing.T, options sandbox.Options) {
 	t.Helper()
 	binary, err := webhookBinary()

@@ -97,9 +97,9 @@ func (a truthAnnotations) String() string { return a.name }
 
 // The annotations that the rules read.
 const (
-	// truthHard requires Local, but only on type LoadBalancer: on other types no load balancer reads it.
-	truthHard = "networking.gke.io/weighted-load-balancing"
-	// truthForbids makes the controller of the load balancer reject Local.
+	// truthHard requires Local, and truthForbids makes the controller of the load balancer reject it. Both have no effect
+	// on types other than LoadBalancer, since no controller reads them there.
+	truthHard    = "networking.gke.io/weighted-load-balancing"
 	truthForbids = "kube-vip.io/leaseName"
 
 	truthExemptNeedsLocal = v1alpha1.AnnotationExemptPrefix + "source-ip-needs-local"
@@ -871,10 +871,10 @@ const truthPolicyPath = "/spec/externalTrafficPolicy"
 func truthFindings(s *corev1.Service) []truthFinding {
 	exempt := func(rule string) bool { return s.Annotations[v1alpha1.AnnotationExemptPrefix+rule] != "" }
 	wish := s.Annotations[v1alpha1.AnnotationSourceIP]
-	_, rejects := s.Annotations[truthForbids]
 	isBalancer := s.Spec.Type == corev1.ServiceTypeLoadBalancer
 	isNodePort := s.Spec.Type == corev1.ServiceTypeNodePort
 	hard := isBalancer && s.Annotations[truthHard] == "pods-per-node"
+	rejects := isBalancer && s.Annotations[truthForbids] != ""
 
 	var findings []truthFinding
 	needsLocal := truthFinding{rule: "source-ip-needs-local", exempt: exempt("source-ip-needs-local")}
@@ -888,7 +888,7 @@ func truthFindings(s *corev1.Service) []truthFinding {
 		needsLocal.path, needsLocal.hard = truthPolicyPath, hard
 		findings = append(findings, needsLocal)
 	}
-	if isBalancer && s.Spec.ExternalTrafficPolicy == "Local" && rejects {
+	if s.Spec.ExternalTrafficPolicy == "Local" && rejects {
 		findings = append(findings, truthFinding{
 			rule: "local-forbidden", path: truthPolicyPath, exempt: exempt("local-forbidden"),
 		})
@@ -911,7 +911,7 @@ func truthOtherWarnings(s *corev1.Service) []string {
 		rules = append(rules, "external-ips-local")
 	}
 	// source-ip-needs-local reports it, unless a controller rejects Local.
-	_, rejects := s.Annotations[truthForbids]
+	rejects := s.Annotations[truthForbids] != ""
 	if !isLocal && rejects && s.Spec.Type == corev1.ServiceTypeLoadBalancer &&
 		s.Annotations[truthHard] == "pods-per-node" && s.Annotations[v1alpha1.AnnotationSourceIP] != "ignore" {
 		rules = append(rules, "weighted-needs-local")
