@@ -21,9 +21,11 @@ build: ## Build bin/sourceward and bin/sourceward-webhook, static and reproducib
 	$(GO_BUILD) -o bin/sourceward-webhook ./cmd/webhook
 
 # The end-to-end tests start control planes, which take their time where a machine is slow or busy: they are begun first. Nothing
-# is cached: Go does not know what the binaries depend on that other processes build.
+# is cached: Go does not know what the binaries depend on that other processes build. To vet test/appliers compiles Helm,
+# which takes minutes the first time, before the first test waits for it.
 test: build cluster ## Vet, then run every test: Go, Rego, the cases, both binaries, and real control planes.
 	go vet ./...
+	go -C test/appliers vet ./...
 	go test -count=1 -timeout 40m ./test/e2e ./...
 
 # Tools are pinned in test/tools/go.mod. They are built outside the tree, so that every clone shares one build; their

@@ -12,10 +12,12 @@ var policyNotEvaluated = Rule{
 	DefaultModeNote: "the policy's evaluationFailure: Deny, Warn, or Ignore for audit",
 	Kinds:           Kinds,
 	What: "Rego of a SourceIPPolicy, or of the built-in rules, ended in an error, ran out of time, or returned a result " +
-		"that the contract does not allow. Other policies and all other rules were evaluated.",
+		"that the contract does not allow; or a repair does not apply to the object. Other policies and all other rules " +
+		"were evaluated.",
 	Why: "A rule that could not be evaluated must not look like one that found nothing. The author of the policy " +
 		"decides what it means for the request: evaluationFailure Deny, Warn or Ignore.",
-	Remedy: "Fix the module that the message names. \"sourceward check\" exits with 2 until then.",
+	Remedy: "Fix the module that the message names; a failure of the built-in rules, or of a repair, is a bug in " +
+		"Sourceward, so report it. \"sourceward check\" exits with 2 until then.",
 	Exempt: "When a policy fails only for one unusual object, until the policy is fixed.",
 	Since:  "All versions.",
 	Sources: []string{
@@ -30,10 +32,14 @@ const maxError = 160
 func checkPolicyNotEvaluated(r *run) []result {
 	var results []result
 	for _, fault := range r.faults {
+		fix := "fix the Rego module that the message names"
+		if fault.Policy == "" {
+			fix = "report it as a bug in Sourceward"
+		}
 		results = append(results, result{
 			Finding: Finding{
 				Message: fmt.Sprintf("%s not evaluated: %s", policyName(fault.Policy), Shorten(fault.Err.Error(), maxError)),
-				Fix:     "fix the Rego module that the message names",
+				Fix:     fix,
 			},
 			mode: fault.mode, policy: fault.Policy, failed: fault.Failed,
 		})

@@ -270,6 +270,14 @@ func TestRatchet(t *testing.T) {
 			old: labelled(deployment, "number: x"), object: labelled(deployment, "other: x"),
 			policies: []string{failsOnNumberOrPort}, rule: "policy-not-evaluated", want: policies.Deny,
 		},
+		"a fault moves to another set": {
+			old: labelled(deployment, "set: deny"), object: labelled(deployment, "set: warn"),
+			policies: []string{failsInSet}, rule: "policy-not-evaluated", want: policies.Deny,
+		},
+		"a fault stays in its set": {
+			old: labelled(deployment, "set: warn"), object: labelled(deployment, "set: warn, a: b"),
+			policies: []string{failsInSet}, rule: "policy-not-evaluated", want: policies.Warn,
+		},
 		// existingViolations: Deny counts for the rules whose mode the policy gives, and for its own house rules.
 		"existing violations are denied": {
 			old: web, object: newImage, services: inFront, policies: []string{existing(denyUnspread)},
@@ -345,6 +353,11 @@ func TestRatchet(t *testing.T) {
 		})
 	}
 }
+
+// failsInSet returns a member that is not valid in the set that the label names.
+const failsInSet = `{evaluationFailure: Deny, rego: [{name: fails.rego, module: "package sourceward.custom.fails\n
+deny contains 1 if input.object.metadata.labels.set == \"deny\"\n
+warn contains 1 if input.object.metadata.labels.set == \"warn\"\n"}]}`
 
 // wishPolicy asks for Local by the label wish, whose value is the strength.
 const wishPolicy = `{rego: [{name: wish.rego, module: "package sourceward.custom.wish\n

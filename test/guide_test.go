@@ -196,6 +196,7 @@ func wrapped(indent, paragraph string) string {
 
 // providerTable is the part of policies/bundle/sourceward/providers/data.yaml that the guide shows.
 type providerTable struct {
+	EveryType   []string                 `json:"every_type"`
 	Aliases     map[string]string        `json:"aliases"`
 	Prefixes    map[string]string        `json:"prefixes"`
 	Annotations map[string]providerEntry `json:"annotations"`
@@ -206,6 +207,7 @@ type providerTable struct {
 type providerEntry struct {
 	Rows []struct {
 		Value  map[string]any `json:"value"`
+		Types  []string       `json:"types"`
 		With   []any          `json:"with"`
 		Unless []any          `json:"unless"`
 		Says   struct {
@@ -218,7 +220,7 @@ type providerEntry struct {
 			Unknown      any    `json:"unknown_value"`
 			HealthCheck  any    `json:"health_check"`
 			NodePorts    bool   `json:"needs_node_ports"`
-			Legacy       string `json:"legacy"`
+			Legacy       any    `json:"legacy"`
 		} `json:"says"`
 		Message string `json:"message"`
 		Source  string `json:"source"`
@@ -252,6 +254,12 @@ func TestGuideListsTheLoadBalancers(t *testing.T) {
 				if row.Value != nil {
 					value = valueText(t, row.Value)
 				}
+				switch {
+				case slices.Equal(row.Types, table.EveryType):
+					value += ", on every type"
+				case row.Types != nil && !slices.Equal(row.Types, []string{"LoadBalancer"}):
+					value += ", on " + strings.Join(row.Types, ", ")
+				}
 				if len(row.With) > 0 || len(row.Unless) > 0 {
 					value += ", where other conditions hold"
 				}
@@ -266,7 +274,7 @@ func TestGuideListsTheLoadBalancers(t *testing.T) {
 					"unknown value":                   row.Says.Unknown != nil,
 					"replaces Local's health check":   row.Says.HealthCheck != nil,
 					"needs node ports":                row.Says.NodePorts,
-					"no longer has an effect":         row.Says.Legacy != "",
+					"no longer has an effect":         row.Says.Legacy != nil,
 				} {
 					if said {
 						says = append(says, word)

@@ -31,7 +31,7 @@ type providerTable struct {
 	ParsedAsTrue []string               `json:"parsed_as_true"`
 	Aliases      map[string]string      `json:"aliases"`
 	Prefixes     map[string]string      `json:"prefixes"`
-	AnyType      []string               `json:"any_type"`
+	EveryType    []string               `json:"every_type"`
 	WithoutClass []string               `json:"without_class"`
 	Conditions   map[string][]condition `json:"conditions"`
 	Annotations  map[string]entry       `json:"annotations"`
@@ -47,6 +47,7 @@ type row struct {
 	ID       string            `json:"id"`
 	Provider string            `json:"provider"`
 	Value    *matcher          `json:"value,omitempty"`
+	Types    []serviceType     `json:"types,omitempty"`
 	With     []conditionOrName `json:"with,omitempty"`
 	Unless   []conditionOrName `json:"unless,omitempty"`
 	Says     says              `json:"says"`
@@ -69,7 +70,21 @@ type says struct {
 	UnknownValue   *unknownValue      `json:"unknown_value,omitempty"`
 	HealthCheck    *healthCheckRemedy `json:"health_check,omitempty"`
 	NeedsNodePorts bool               `json:"needs_node_ports,omitempty"`
-	Legacy         string             `json:"legacy,omitempty"`
+	Legacy         *legacyField       `json:"legacy,omitempty"`
+}
+
+// serviceType is a value of spec.type in the provider table.
+type serviceType string
+
+// serviceTypes lists the types of Services.
+var serviceTypes = []serviceType{"ClusterIP", "ExternalName", "LoadBalancer", "NodePort"}
+
+func (serviceType) JSONSchema() *jsonschema.Schema {
+	schema := &jsonschema.Schema{Type: "string"}
+	for _, known := range serviceTypes {
+		schema.Enum = append(schema.Enum, string(known))
+	}
+	return schema
 }
 
 // rowVerdict is a verdict of the provider table.
@@ -91,6 +106,10 @@ type unknownValue struct {
 	Instead string `json:"instead,omitempty"`
 }
 
+type legacyField struct {
+	Instead string `json:"instead,omitempty"`
+}
+
 type healthCheckRemedy struct {
 	Fix        string `json:"fix"`
 	Annotation string `json:"annotation,omitempty"`
@@ -100,7 +119,7 @@ type healthCheckRemedy struct {
 type condition struct {
 	Annotations map[string]matcher `json:"annotations,omitempty"`
 	Class       *string            `json:"class,omitempty"`
-	Type        string             `json:"type,omitempty"`
+	Type        serviceType        `json:"type,omitempty"`
 }
 
 // conditionOrName is a condition, or the name of a condition in the table.
@@ -236,9 +255,9 @@ func TestProviderTableIsWellFormed(t *testing.T) {
 		}
 	}
 	rows := table.all()
-	for _, provider := range slices.Concat(table.AnyType, table.WithoutClass) {
+	for _, provider := range table.WithoutClass {
 		if !slices.ContainsFunc(rows, func(r row) bool { return r.Provider == provider }) {
-			t.Errorf("any_type or without_class: no row has the provider %s", provider)
+			t.Errorf("without_class: no row has the provider %s", provider)
 		}
 	}
 	for name, alternatives := range table.Conditions {
@@ -308,6 +327,16 @@ func TestSharedAddresses(t *testing.T) {
 	}
 }
 
+const loadBalancerType serviceType = "LoadBalancer"
+
+// types returns the types of Services to which the row applies.
+func (r row) types() []serviceType {
+	if r.Types == nil {
+		return []serviceType{loadBalancerType}
+	}
+	return r.Types
+}
+
 // problems returns what is wrong with a row.
 func (r row) problems(table providerTable) []string {
 	var problems []string
@@ -323,6 +352,11 @@ func (r row) problems(table providerTable) []string {
 	check(clause.MatchString(r.Message), "message does not continue \"annotation a=b\"")
 	check(r.Says.RequireLocal != "" || r.Says.Verdict != "", "says has neither require_local nor verdict")
 	check((r.Value != nil) == (r.annotation != ""), "value is missing, or the row is not of an annotation")
+	check(r.Says.RequireLocal == "" || r.Types != nil, "require_local without types")
+	check(slices.IsSorted(r.Types) && len(slices.Compact(slices.Clone(r.Types))) == len(r.Types),
+		"types is not sorted, or has a type twice")
+	check(r.annotation != "" || slices.Equal(r.types(), []serviceType{loadBalancerType}),
+		"only a LoadBalancer has a class or the name of a load balancer")
 	check(r.annotation == "" || annotationKey.MatchString(r.annotation), "the annotation is not a valid name")
 	check(r.loadBalancer == "" || kebabCase.MatchString(r.loadBalancer), "the name is not kebab-case")
 	check(r.Value == nil || r.Value.matchers() == 1 && !r.Value.Absent, "value does not have exactly one matcher")
@@ -377,13 +411,27 @@ func (m matcher) matchers() int {
 type someService struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Class       string            `json:"class,omitempty"`
-	Type        string            `json:"type,omitempty"`
 	Provider    string            `json:"provider,omitempty"`
+	// Type is empty for LoadBalancer, which almost all rows are about.
+	Type serviceType `json:"type,omitempty"`
+	// ExternalIPs says that the Service has one; Headless, that it has no cluster IP.
+	ExternalIPs bool `json:"externalIPs,omitempty"`
+	Headless    bool `json:"headless,omitempty"`
+}
+
+func (s someService) serviceType() serviceType {
+	if s.Type == "" {
+		return loadBalancerType
+	}
+	return s.Type
 }
 
 // example returns a Service that a row matches.
 func (r row) example(table providerTable) someService {
 	s := someService{Annotations: map[string]string{}, Class: r.class, Provider: r.loadBalancer}
+	if !slices.Contains(r.types(), loadBalancerType) {
+		s.Type = r.Types[0]
+	}
 	if r.annotation != "" {
 		s.Annotations[exampleKey(table, r.annotation)] = r.Value.example()
 	}
@@ -408,8 +456,8 @@ func (s someService) with(alternative condition) (changed someService, ok bool) 
 		}
 		s.Class = *class
 	}
-	if alternative.Type != "" {
-		s.Type = alternative.Type
+	if alternative.Type != "" && alternative.Type != s.serviceType() {
+		return s, false
 	}
 	for annotation, wanted := range alternative.Annotations {
 		written, has := s.Annotations[annotation]
@@ -511,6 +559,11 @@ func (r row) nearly(table providerTable) map[string]someService {
 	default:
 		change("without the name", func(s *someService) { s.Provider = "" })
 	}
+	for _, other := range serviceTypes {
+		if !slices.Contains(r.types(), other) {
+			change("of type "+string(other), func(s *someService) { s.Type = other })
+		}
+	}
 	for i, unless := range r.Unless {
 		for j, alternative := range unless.alternatives(table) {
 			s := r.example(table)
@@ -533,12 +586,18 @@ func (s someService) object(t testing.TB, trafficPolicy string) *policies.Object
 		annotations[name] = value
 	}
 	spec := map[string]any{
-		"type":     "LoadBalancer",
+		"type":     string(s.serviceType()),
 		"ports":    []any{map[string]any{"port": int64(80)}},
 		"selector": map[string]any{"app": "web"},
 	}
-	if s.Type != "" {
-		spec["type"] = s.Type
+	if s.ExternalIPs {
+		spec["externalIPs"] = []any{"203.0.113.7"}
+	}
+	if s.Headless {
+		spec["clusterIP"] = "None"
+	}
+	if s.Type == "ExternalName" {
+		spec["externalName"] = "web.example.com"
 	}
 	if s.Class != "" {
 		spec["loadBalancerClass"] = s.Class
@@ -552,8 +611,8 @@ func (s someService) object(t testing.TB, trafficPolicy string) *policies.Object
 	})
 }
 
-// decide returns the findings of the built-in rules.
-func (s someService) decide(t testing.TB, set *Set, trafficPolicy string) []policies.Finding {
+// decide returns the decision of the built-in rules.
+func (s someService) decide(t testing.TB, set *Set, trafficPolicy string) policies.Decision {
 	t.Helper()
 	in := policies.Input{
 		Operation: policies.Create, Object: s.object(t, trafficPolicy), InFile: policies.InFileWritten,
@@ -568,7 +627,7 @@ func (s someService) decide(t testing.TB, set *Set, trafficPolicy string) []poli
 	if err != nil {
 		t.Error(err)
 	}
-	return decision.Findings
+	return decision
 }
 
 // rowCase is an entry of testdata/rows.yaml: a Service that the row matches, and its findings without and with Local.
@@ -604,7 +663,9 @@ func TestEveryRow(t *testing.T) {
 				t.Errorf("%s matches a Service %s: %s", row.ID, sentence, jsonText(s))
 			}
 		}
-		cases[row.ID] = rowCase{s, lines(s.decide(t, set, "")), lines(s.decide(t, set, "Local"))}
+		cases[row.ID] = rowCase{
+			s, lines(s.decide(t, set, "").Findings), lines(s.decide(t, set, "Local").Findings),
+		}
 	}
 	text, err := yaml.Marshal(cases)
 	if err != nil {

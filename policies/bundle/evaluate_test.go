@@ -38,6 +38,7 @@ func service(t testing.TB) policies.Document {
 				"name":        "web",
 				"annotations": map[string]any{"sourceward.dev/source-ip": "preserve"},
 			},
+			"spec": map[string]any{"type": "LoadBalancer"},
 		}),
 		Related: policies.RelatedDocument{
 			Services:  []*corev1.Service{{ObjectMeta: metav1.ObjectMeta{Name: "neighbour"}}},
@@ -305,7 +306,7 @@ func TestFaultsAreAnswers(t *testing.T) {
 			want := []policies.Answer{
 				builtinAnswer(),
 				{Policy: "before", Deny: []policies.HouseFinding{{Rule: "before", Message: "before"}}},
-				{Policy: "corp", Deny: stay[name], Err: fault(test.want)},
+				{Policy: "corp", Deny: stay[name], Err: fault(test.want), Failed: failedSet(test.want)},
 				{Policy: "after", Deny: []policies.HouseFinding{{Rule: "after", Message: "after"}}},
 			}
 			got := set.Evaluate(t.Context(), service(t), applied("before", "corp", "after"))
@@ -314,6 +315,15 @@ func TestFaultsAreAnswers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// failedSet returns what a message such as "corp.deny: …" or "corp.rego:3: …" is about.
+func failedSet(message string) policies.FailedSet {
+	place, _, _ := strings.Cut(message, ":")
+	if module, set, _ := strings.Cut(place, "."); set != "rego" {
+		return policies.FailedSet{Module: module, Set: set}
+	}
+	return policies.FailedSet{Module: place}
 }
 
 // TestAnEvaluationThatDoesNotEndIsStopped does not measure the time: without the deadline it would run for years.

@@ -21,7 +21,10 @@ const (
 	forbidden, refused, breaksCheck          fact = "forbidden", "refused", "breaks-check"
 	weighted, weightedAlone, weightedUnknown fact = "weighted", "weighted-alone", "weighted-unknown"
 	single, overrides, legacy                fact = "single", "overrides", "legacy"
-	anyType                                  fact = "any-type" // also in effect without a load balancer
+
+	// The types of Services on which the other facts hold: LoadBalancer, and those that these facts add.
+	nodePorts, externalIPs, everyType fact = "node ports", "external IPs", "every type"
+	onlyNodePorts                     fact = "only node ports" // not LoadBalancer
 )
 
 // oracle holds the provider knowledge a second time. It was written in Go from the documentation of the providers, and
@@ -30,14 +33,14 @@ var oracle = []struct {
 	facts []fact
 	holds func(someService) bool
 }{
-	{[]fact{soft, ours}, is("sourceward.dev/source-ip", "preserve")},
+	{[]fact{soft, ours, nodePorts}, is("sourceward.dev/source-ip", "preserve")},
 
-	{[]fact{soft, legacy, anyType}, is("service.beta.kubernetes.io/external-traffic", "OnlyLocal")},
-	{[]fact{legacy, anyType}, is("service.beta.kubernetes.io/external-traffic", "Global")},
-	{[]fact{legacy, anyType}, has("service.beta.kubernetes.io/healthcheck-nodeport")},
-	{[]fact{soft, legacy, anyType}, is("service.alpha.kubernetes.io/external-traffic", "OnlyLocal")},
-	{[]fact{legacy, anyType}, is("service.alpha.kubernetes.io/external-traffic", "Global")},
-	{[]fact{legacy, anyType}, has("service.alpha.kubernetes.io/healthcheck-nodeport")},
+	{[]fact{soft, legacy, everyType}, is("service.beta.kubernetes.io/external-traffic", "OnlyLocal")},
+	{[]fact{legacy, everyType}, is("service.beta.kubernetes.io/external-traffic", "Global")},
+	{[]fact{legacy, everyType}, has("service.beta.kubernetes.io/healthcheck-nodeport")},
+	{[]fact{soft, legacy, everyType}, is("service.alpha.kubernetes.io/external-traffic", "OnlyLocal")},
+	{[]fact{legacy, everyType}, is("service.alpha.kubernetes.io/external-traffic", "Global")},
+	{[]fact{legacy, everyType}, has("service.alpha.kubernetes.io/healthcheck-nodeport")},
 
 	{[]fact{hard}, all(noClass, has(ociPreserve), is(ociType, "nlb"))},
 	{[]fact{optOut}, all(noClass, has(ociPreserve), ociNLB, not(truth(ociPreserve)))},
@@ -50,23 +53,24 @@ var oracle = []struct {
 	{[]fact{terminates}, all(noClass, anyCase(ociType, "lb"))},
 	{[]fact{terminates}, all(noClass, named("oci-lb"), not(ociNLB))},
 
+	{[]fact{proxy, nodePorts}, all(is(aws+"proxy-protocol", "*"), awsController)},
 	{[]fact{proxy}, all(is(aws+"proxy-protocol", "*"), not(awsCloudNLB))},
 	{
 		[]fact{forbidden, breaksCheck},
 		all(is(aws+"proxy-protocol", "*"), awsController, not(awsPods), not(filled(aws+"healthcheck-port"))),
 	},
-	{[]fact{proxy}, all(filled(aws+"proxy-protocol-per-target-group"), awsController)},
+	{[]fact{proxy, nodePorts}, all(filled(aws+"proxy-protocol-per-target-group"), awsController)},
 	{
 		[]fact{forbidden, breaksCheck},
 		all(filled(aws+"proxy-protocol-per-target-group"), awsController, not(awsPods), not(filled(aws+"healthcheck-port"))),
 	},
-	{[]fact{useless}, all(noClass, is(aws+"type", "nlb-ip"))},
-	{[]fact{useless}, all(is(aws+"nlb-target-type", "ip"), awsPods)},
+	{[]fact{useless, nodePorts}, all(noClass, is(aws+"type", "nlb-ip"))},
+	{[]fact{useless, nodePorts}, all(is(aws+"nlb-target-type", "ip"), awsPods)},
 	{[]fact{soft}, all(awsTargetGroups, awsAttribute("preserve_client_ip.enabled", parsesTrue), not(awsPods))},
-	{[]fact{preserved}, all(awsTargetGroups, awsAttribute("preserve_client_ip.enabled", parsesTrue), awsPods)},
-	{[]fact{optOut}, all(awsTargetGroups, awsAttribute("preserve_client_ip.enabled", parsesFalse))},
+	{[]fact{preserved, nodePorts}, all(awsTargetGroups, awsAttribute("preserve_client_ip.enabled", parsesTrue), awsPods)},
+	{[]fact{optOut, nodePorts}, all(awsTargetGroups, awsAttribute("preserve_client_ip.enabled", parsesFalse))},
 	{
-		[]fact{proxy},
+		[]fact{proxy, nodePorts},
 		all(awsTargetGroups, awsAttribute("proxy_protocol_v2.enabled", func(v string) bool { return v == "true" })),
 	},
 	{
@@ -91,12 +95,12 @@ var oracle = []struct {
 		all(has("networking.gke.io/weighted-load-balancing"),
 			not(is("networking.gke.io/weighted-load-balancing", "pods-per-node"))),
 	},
-	{[]fact{useless, anyType}, all(nodePort, func(s someService) bool {
+	{[]fact{useless, onlyNodePorts}, func(s someService) bool {
 		return strings.Contains(s.Annotations["cloud.google.com/neg"], `"ingress": true`)
-	})},
-	{[]fact{useless, anyType}, all(nodePort, func(s someService) bool {
+	}},
+	{[]fact{useless, onlyNodePorts}, func(s someService) bool {
 		return strings.Contains(s.Annotations["cloud.google.com/neg"], `"exposed_ports"`)
-	})},
+	}},
 
 	{
 		[]fact{proxy, overrides},
@@ -106,10 +110,10 @@ var oracle = []struct {
 
 	{[]fact{single}, named("metallb-l2", "kube-vip-arp", "cilium-l2", "keepalived")},
 
-	{[]fact{preserved, anyType}, anyCase("service.cilium.io/forwarding-mode", "dsr")},
-	{[]fact{preserved}, is("service.antrea.io/load-balancer-mode", "dsr")},
-	{[]fact{preserved, anyType}, all(not(nodePort), is("kube-router.io/service.dsr", "tunnel"))},
-	{[]fact{hard, anyType}, is("kube-router.io/service.local", "true")},
+	{[]fact{preserved, nodePorts, externalIPs}, anyCase("service.cilium.io/forwarding-mode", "dsr")},
+	{[]fact{preserved, externalIPs}, is("service.antrea.io/load-balancer-mode", "dsr")},
+	{[]fact{preserved, externalIPs}, is("kube-router.io/service.dsr", "tunnel")},
+	{[]fact{hard}, is("kube-router.io/service.local", "true")},
 
 	{[]fact{proxy}, all(noClass, is(openstack+"proxy-protocol", "true", "v1", "v2"))},
 	{[]fact{proxy}, all(noClass, is(openstack+"x-forwarded-for", "true"))},
@@ -262,21 +266,20 @@ func all(holds ...func(someService) bool) func(someService) bool {
 
 func noClass(s someService) bool { return s.Class == "" }
 
-func nodePort(s someService) bool { return s.Type == "NodePort" }
-
 func ociNLB(s someService) bool { return anyCase(ociType, "nlb")(s) }
 
 // awsCloudNLB reports whether the cloud controller manager manages a network load balancer.
 func awsCloudNLB(s someService) bool { return noClass(s) && is(aws+"type", "nlb")(s) }
 
-// awsController reports whether the AWS Load Balancer Controller manages the Service.
+// awsController reports whether the AWS Load Balancer Controller manages the Service. Both annotations are necessary
+// unless it is of type LoadBalancer, for which the controller's webhook sets the class.
 func awsController(s someService) bool {
 	if s.Class != "" {
 		return s.Class == "service.k8s.aws/nlb" || s.Class == "eks.amazonaws.com/nlb"
 	}
 	switch kind, typed := s.Annotations[aws+"type"]; {
 	case !typed:
-		return has(aws + "nlb-target-type")(s)
+		return s.Type == "" && has(aws+"nlb-target-type")(s)
 	case kind == "external":
 		return is(aws+"nlb-target-type", "ip", "instance")(s)
 	default:
@@ -295,7 +298,7 @@ func awsPods(s someService) bool {
 
 // awsTargetGroups reports whether the load balancer has target groups: not if it is a classic one, or not of AWS.
 func awsTargetGroups(s someService) bool {
-	return awsController(s) || awsCloudNLB(s) || noClass(s) && !has(aws+"type")(s)
+	return awsController(s) || s.Type == "" && (awsCloudNLB(s) || noClass(s) && !has(aws+"type")(s))
 }
 
 func awsAttribute(name string, accepts func(string) bool) func(someService) bool {
@@ -319,17 +322,28 @@ func octavia(s someService) bool {
 	return named("octavia")(s)
 }
 
+// holdsOnType reports whether facts hold on the type of the Service.
+func holdsOnType(facts []fact, s someService) bool {
+	switch s.Type {
+	case "":
+		return !slices.Contains(facts, onlyNodePorts)
+	case "NodePort":
+		return slices.ContainsFunc(facts, func(f fact) bool { return f == nodePorts || f == onlyNodePorts || f == everyType })
+	default:
+		return slices.ContainsFunc(facts, func(f fact) bool { return f == externalIPs || f == everyType })
+	}
+}
+
 // expected returns the expected findings of the built-in rules for a Service, as "<mode> <rule>", sorted. The
 // precedence of reasons for and against Local is: forbidden, hard, a verdict that vetoes Local, soft. A Service that is
 // repaired to Local is checked as a Local one.
 func expected(s someService, trafficPolicy string) []string {
-	balancer, local, written := s.Type == "", trafficPolicy == "Local", trafficPolicy == "Cluster"
-	found, effective := map[fact]bool{}, map[fact]bool{}
+	local, written := trafficPolicy == "Local", trafficPolicy == "Cluster"
+	found := map[fact]bool{}
 	for _, entry := range oracle {
-		if entry.holds(s) {
+		if holdsOnType(entry.facts, s) && entry.holds(s) {
 			for _, f := range entry.facts {
 				found[f] = true
-				effective[f] = effective[f] || balancer || slices.Contains(entry.facts, anyType)
 			}
 		}
 	}
@@ -342,7 +356,7 @@ func expected(s someService, trafficPolicy string) []string {
 	ignored := is("sourceward.dev/source-ip", "ignore")(s)
 	veto := found[proxy] || found[terminates] || found[preserved] || found[useless] || found[lost] || found[optOut]
 	switch {
-	case local || ignored || found[forbidden]:
+	case local || ignored || found[forbidden] || s.Type == "ClusterIP":
 	case found[hard] && (veto || written):
 		add("deny source-ip-needs-local", true)
 	case found[hard] || found[ours] && !veto && !written:
@@ -351,19 +365,20 @@ func expected(s someService, trafficPolicy string) []string {
 		add("warn source-ip-needs-local", true)
 	}
 	if local || slices.Contains(findings, "mutate source-ip-needs-local") {
-		add("audit single-announcer", effective[single])
-		add("deny local-forbidden", effective[refused])
-		add("deny proxy-protocol-breaks-health-check", effective[breaksCheck])
-		add("warn health-check-overridden", effective[overrides])
-		add("warn local-has-no-effect", (effective[useless] || effective[lost] || effective[preserved]) && !effective[hard])
-		add("warn local-hides-source-ip", effective[terminates] && !effective[proxy] && !ignored)
+		add("audit single-announcer", found[single])
+		add("deny local-forbidden", found[refused])
+		add("deny proxy-protocol-breaks-health-check", found[breaksCheck])
+		add("warn health-check-overridden", found[overrides])
+		add("warn local-has-no-effect", (found[useless] || found[lost] || found[preserved]) && !found[hard])
+		add("warn local-hides-source-ip", found[terminates] && !found[proxy] && !ignored)
 		add("warn node-port-local", s.Type == "NodePort")
+		add("warn external-ips-local", s.Type == "ClusterIP")
 	}
-	add("warn legacy-annotation", effective[legacy])
+	add("warn legacy-annotation", found[legacy])
 	asked := slices.ContainsFunc(findings, func(f string) bool { return strings.HasSuffix(f, " source-ip-needs-local") })
 	add(
 		"warn weighted-needs-local",
-		effective[weighted] && !local && !asked && !ignored || effective[weightedAlone] || effective[weightedUnknown],
+		found[weighted] && !local && !asked && !ignored || found[weightedAlone] || found[weightedUnknown],
 	)
 	slices.Sort(findings)
 	return findings
@@ -383,8 +398,9 @@ func TestRowsAgainstTheOracle(t *testing.T) {
 	}
 	// Settings that no row covers, and that affect all rows.
 	examples = append(examples, someService{Annotations: map[string]string{"sourceward.dev/source-ip": "ignore"}},
-		someService{Class: "example.com/other"}, someService{Type: "NodePort"})
-	names = append(names, "our opt-out", "a class of another controller", "a node port")
+		someService{Class: "example.com/other"}, someService{Type: "NodePort"},
+		someService{Type: "ClusterIP", ExternalIPs: true})
+	names = append(names, "our opt-out", "a class of another controller", "a node port", "external IPs")
 	decided, conflicts, disagreements := 0, 0, 0
 	for i := range examples {
 		for j := i; j < len(examples); j++ {
@@ -396,7 +412,7 @@ func TestRowsAgainstTheOracle(t *testing.T) {
 			for _, trafficPolicy := range []string{"", "Cluster", "Local"} {
 				decided++
 				var got []string
-				for _, f := range s.decide(t, set, trafficPolicy) {
+				for _, f := range s.decide(t, set, trafficPolicy).Findings {
 					if line := fmt.Sprintf("%s %s", f.Mode, f.Rule); !slices.Contains(got, line) {
 						got = append(got, line)
 					}
@@ -423,7 +439,8 @@ func (s someService) and(other someService) (both someService, ok bool) {
 		return a + strings.TrimPrefix(b, a)
 	}
 	both.Class = one(s.Class, other.Class)
-	both.Type = one(s.Type, other.Type)
+	both.Type = serviceType(one(string(s.Type), string(other.Type)))
+	both.ExternalIPs = s.ExternalIPs || other.ExternalIPs
 	both.Provider = one(s.Provider, other.Provider)
 	for key, value := range other.Annotations {
 		if former, taken := both.Annotations[key]; taken && former != value {

@@ -237,10 +237,19 @@ func testKinds(t *testing.T, e *environment) {
 // install installs the fakeCRDs of kinds, and waits until all replicas watch their objects, which takes some seconds.
 func (e *environment) install(t *testing.T, kinds ...customKind) {
 	t.Helper()
-	var crds, probes []string
-	established := []string{"wait", "--for=condition=Established", "--timeout=60s"}
+	var crds []string
 	for _, k := range kinds {
 		crds = append(crds, k.fakeCRD())
+	}
+	e.installCRDs(t, crds, kinds...)
+}
+
+// installCRDs installs the CRDs of kinds, and waits until all replicas watch their objects.
+func (e *environment) installCRDs(t *testing.T, crds []string, kinds ...customKind) {
+	t.Helper()
+	var probes []string
+	established := []string{"wait", "--for=condition=Established", "--timeout=60s"}
+	for _, k := range kinds {
 		probes = append(
 			probes,
 			fmt.Sprintf(

@@ -38,16 +38,6 @@ _saying[key] contains match if {
 }
 
 # METADATA
-# description: |
-#   True if a match affects the traffic of the Service. An annotation for a load balancer has no effect on a Service of
-#   another type.
-in_effect(_) if input.object.spec.type == "LoadBalancer"
-
-# METADATA
-# description: True for providers whose annotations have an effect on Services of any type.
-in_effect(match) if match.row.provider in _table.any_type
-
-# METADATA
 # description: True if the Service opts out of keeping the client's address.
 ignored if input.object.metadata.annotations["sourceward.dev/source-ip"] == "ignore"
 
@@ -130,7 +120,9 @@ _annotations := annotations if {
 	is_object(annotations)
 }
 
-# Rows that do not apply because of another annotation, the class or the type of the Service.
+# Rows that do not apply because of the type of the Service, its class or another annotation.
+_ruled_out(row) if not _type in object.get(row, "types", ["LoadBalancer"])
+
 _ruled_out(row) if {
 	some condition in row["with"]
 	not _holds(condition)
@@ -177,9 +169,9 @@ _is(annotation, wanted) if {
 	not _annotations[annotation]
 }
 
-default _type := ""
+default _type := "ClusterIP"
 
-_type := input.object.spec.type
+_type := input.object.spec.type if input.object.spec.type != ""
 
 default _class := ""
 

@@ -80,9 +80,10 @@ test_a_condition_checks_annotations_class_and_type[sentence] if {
 	}
 	named := {"named": [{"class": "c"}, {"type": "NodePort", "annotations": {"b": {"one_of": ["x"]}}}]}
 	document := {"object": object.union({"metadata": {"annotations": {"a": "x"}}}, case.object)}
+	types := ["ClusterIP", "LoadBalancer", "NodePort"]
 	conditional := [
-		{"id": "with", "value": {"anything": true}, "with": [case.condition]},
-		{"id": "unless", "value": {"anything": true}, "unless": [case.condition]},
+		{"id": "with", "value": {"anything": true}, "types": types, "with": [case.condition]},
+		{"id": "unless", "value": {"anything": true}, "types": types, "unless": [case.condition]},
 	]
 	matches := rows.holding with input as document
 		with data.sourceward.providers as object.union(_table(conditional), {"conditions": named})
@@ -120,7 +121,8 @@ test_a_class_and_a_name_have_rows[sentence] if {
 		"others": {"spec": {"loadBalancerClass": "n"}, "provider": "c", "subjects": set()},
 		"a class that is not a string": {"spec": {"loadBalancerClass": ["c"]}, "provider": "", "subjects": set()},
 	}
-	matches := rows.holding with input as {"object": {"spec": case.spec}, "facts": {"provider": case.provider}}
+	spec := object.union({"type": "LoadBalancer"}, case.spec)
+	matches := rows.holding with input as {"object": {"spec": spec}, "facts": {"provider": case.provider}}
 		with data.sourceward.providers as object.union(_table([]), {
 			"classes": {"c": {"rows": [{"id": "of the class"}]}},
 			"names": {"n": {"rows": [{"id": "of the name"}]}},
@@ -135,25 +137,40 @@ test_some_providers_ignore_a_service_with_a_class[sentence] if {
 		"an empty class": {"spec": {"loadBalancerClass": ""}, "ids": {"leaves", "stays"}},
 		"a class that is null": {"spec": {"loadBalancerClass": null}, "ids": {"leaves", "stays"}},
 	}
-	matches := rows.holding with input as {"object": {"metadata": {"annotations": {"a": "x"}}, "spec": case.spec}}
+	document := object.union(_service({"a": "x"}), {"object": {"spec": case.spec}})
+	matches := rows.holding with input as document
 		with data.sourceward.providers as object.union(_of_two_providers, {"without_class": ["one"]})
 	{match.row.id | some match in matches} == case.ids
 }
 
-test_annotations_for_a_load_balancer_have_no_effect_without_one[sentence] if {
+test_a_row_applies_to_some_types_of_services[sentence] if {
 	some sentence, case in {
-		"a load balancer": {"spec": {"type": "LoadBalancer"}, "ids": {"leaves", "stays"}},
-		"a node port": {"spec": {"type": "NodePort"}, "ids": {"stays"}},
-		"no type, which is a cluster IP": {"spec": {"externalIPs": ["203.0.113.7"]}, "ids": {"stays"}},
-		"a type that is not a string": {"spec": {"type": ["LoadBalancer"]}, "ids": {"stays"}},
-		"no spec": {"spec": null, "ids": {"stays"}},
+		"a load balancer": {"spec": {"type": "LoadBalancer"}, "ids": {"default", "exposed", "every"}},
+		"a node port": {"spec": {"type": "NodePort"}, "ids": {"exposed", "every"}},
+		"a cluster IP": {"spec": {"type": "ClusterIP", "externalIPs": ["203.0.113.7"]}, "ids": {"every"}},
+		"an external name": {"spec": {"type": "ExternalName"}, "ids": set()},
+		"an unknown type": {"spec": {"type": "loadbalancer"}, "ids": set()},
+		"no type, which is a cluster IP": {"spec": {"externalIPs": ["203.0.113.7"]}, "ids": {"every"}},
+		"an empty type, which is a cluster IP": {"spec": {"type": ""}, "ids": {"every"}},
+		"a type that is not a string": {"spec": {"type": ["LoadBalancer"]}, "ids": set()},
+		"a type that is null": {"spec": {"type": null}, "ids": set()},
+		"no spec, which is a cluster IP": {"spec": null, "ids": {"every"}},
 	}
 	document := {"object": {"metadata": {"annotations": {"a": "x"}}, "spec": case.spec}}
-	ids := {id |
-		some id, provider in {"leaves": "one", "stays": "two"}
-		rows.in_effect({"row": {"provider": provider}}) with input as document with data.sourceward.providers as {"any_type": ["two"]}
-	}
-	ids == case.ids
+	matches := rows.holding with input as document
+		with data.sourceward.providers as _table([
+			{"id": "default", "value": {"anything": true}},
+			{"id": "exposed", "value": {"anything": true}, "types": ["LoadBalancer", "NodePort"]},
+			{"id": "every", "value": {"anything": true}, "types": ["ClusterIP", "LoadBalancer", "NodePort"]},
+		])
+	{match.row.id | some match in matches} == case.ids
+}
+
+test_a_row_that_does_not_apply_says_nothing if {
+	list := [{"id": "one", "value": {"anything": true}, "says": {"require_local": "hard", "verdict": "weighted"}}]
+	document := object.union(_service({"a": "x"}), {"object": {"spec": {"type": "NodePort"}}})
+	rows.saying("require_local") == set() with input as document with data.sourceward.providers as _table(list)
+	rows.judging({"weighted"}) == set() with input as document with data.sourceward.providers as _table(list)
 }
 
 test_invalid_annotations_have_no_rows[sentence] if {
@@ -207,7 +224,7 @@ _of_two_providers := _table([
 	{"id": "stays", "provider": "two", "value": {"anything": true}},
 ])
 
-_service(annotations) := {"object": {"metadata": {"annotations": annotations}}}
+_service(annotations) := {"object": {"metadata": {"annotations": annotations}, "spec": {"type": "LoadBalancer"}}}
 
 # A table with rows for the annotation a, which has the alias old and the prefix "a.".
 _table(list) := {
@@ -218,7 +235,6 @@ _table(list) := {
 	"names": {},
 	"conditions": {},
 	"without_class": [],
-	"any_type": [],
 }
 
 # The ids of the rows that match annotations.

@@ -36,7 +36,6 @@ warn contains object.union(finding, _repair(check)) if {
 _checks[[path, check]] contains rows.sentence(match) if {
 	input.facts.local
 	some match in rows.saying("health_check")
-	rows.in_effect(match)
 	not _is_ours(match)
 	check := match.row.says.health_check
 	path := rows.pointer(object.get(check, "annotation", object.get(match.subject, "annotation", "")))

@@ -23,17 +23,15 @@ import data.sourceward.lib.rows
 # description: One finding for each such annotation.
 warn contains finding if {
 	some match in rows.saying("legacy")
-	rows.in_effect(match)
-	instead := match.row.says.legacy
 	finding := {
 		"path": rows.pointer(match.subject.annotation),
 		"message": sprintf("%s stopped working in Kubernetes 1.7", [rows.subject(match)]),
-		"fix": _fix(instead),
+		"fix": _fix(match.row.says.legacy),
 		"unwanted": true,
 	}
 }
 
-_fix(instead) := sprintf("remove it, and set %s", [instead]) if input.facts.externally_accessible
-
 # The API server rejects the fields on a Service that is not reachable from outside the cluster.
-_fix(_) := "remove it" if not input.facts.externally_accessible
+_fix(legacy) := sprintf("remove it, and set %s", [legacy.instead]) if {
+	input.facts.externally_accessible
+} else := "remove it"

@@ -18,6 +18,14 @@ test_the_fix_names_no_field_if_the_service_is_not_reachable_from_outside if {
 	)
 }
 
+test_the_fix_names_no_field_if_the_default_is_what_the_annotation_asked_for if {
+	fixes := {finding.fix | some finding in rule.warn} with input as _service({
+		"service.alpha.kubernetes.io/external-traffic": "Global",
+		"service.beta.kubernetes.io/external-traffic": "Global",
+	})
+	fixes == {"remove it"}
+}
+
 test_alpha_and_beta_annotations_are_removed if {
 	{finding.path | some finding in rule.warn} == {
 		"/metadata/annotations/service.alpha.kubernetes.io~1external-traffic",

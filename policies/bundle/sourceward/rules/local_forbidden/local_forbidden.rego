@@ -31,7 +31,6 @@ import data.sourceward.lib.sharing
 deny contains finding if {
 	input.facts.local
 	some match in rows.judging({"forbidden"})
-	rows.in_effect(match)
 	not match.row.says.breaks_health_check
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
@@ -44,7 +43,6 @@ deny contains finding if {
 # description: One finding for each Service that this one asks to share an address with, but cannot.
 deny contains finding if {
 	some match in rows.saying("shares_address")
-	rows.in_effect(match)
 	some other in sharing.sharers(match.row.says.shares_address)
 	difference := _difference(other.spec)
 	finding := {

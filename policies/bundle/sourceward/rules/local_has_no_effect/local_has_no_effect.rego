@@ -34,11 +34,9 @@ warn contains {
 
 _pointless contains rows.sentence(match) if {
 	some match in rows.judging({"useless", "lost", "preserved"})
-	rows.in_effect(match)
 }
 
 _needs contains match.row.id if {
 	some match in rows.saying("require_local")
-	rows.in_effect(match)
 	match.row.says.require_local == "hard"
 }

@@ -39,12 +39,10 @@ warn contains finding if {
 # The sentences about load balancers that terminate connections, by what would make them send the address.
 _hidden[match.row.says.reveal_by] contains rows.sentence(match) if {
 	some match in rows.saying("reveal_by")
-	rows.in_effect(match)
 }
 
 # The rows whose load balancer sends the client's address in a header.
 _revealed contains match.row.id if {
 	some match in rows.judging({"proxy"})
-	rows.in_effect(match)
 	not match.row.says.reveal_by
 }

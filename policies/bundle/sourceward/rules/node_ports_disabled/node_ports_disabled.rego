@@ -28,12 +28,12 @@ warn contains {
 	"message": sprintf("port %d has no node port, but %s", [min(_without_node_port), rows.one_of(_needs)]),
 	"fix": "remove allocateLoadBalancerNodePorts: false, or set nodePort",
 } if {
+	input.object.spec.type == "LoadBalancer"
 	input.object.spec.allocateLoadBalancerNodePorts == false
 }
 
 _needs contains rows.sentence(match) if {
 	some match in rows.saying("needs_node_ports")
-	rows.in_effect(match)
 }
 
 _without_node_port contains port.port if {

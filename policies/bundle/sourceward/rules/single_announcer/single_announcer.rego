@@ -27,10 +27,14 @@ import data.sourceward.lib.rows
 warn contains finding if {
 	input.facts.local
 	some match in rows.judging({"single-announcer"})
-	rows.in_effect(match)
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
 		"message": rows.sentence(match),
-		"fix": "announce by BGP, or set externalTrafficPolicy: Cluster, so that pods on other nodes share the load",
+		"fix": sprintf("announce by BGP%s, so that pods on other nodes share the load", [_or_cluster]),
 	}
 }
+
+# Something that asks for Local does not work with Cluster.
+_or_cluster := "" if {
+	count(rows.saying("require_local")) > 0
+} else := ", or set externalTrafficPolicy: Cluster"

@@ -10,6 +10,15 @@ test_one_node_receives_all_traffic if {
 	}} with input as _service(true, "metallb-l2")
 }
 
+test_the_fix_keeps_local_if_an_annotation_asks_for_it if {
+	service := object.union(
+		_service(true, "metallb-l2"),
+		{"object": {"metadata": {"annotations": {"sourceward.dev/source-ip": "preserve"}}}},
+	)
+	fixes := {finding.fix | some finding in rule.warn} with input as service
+	fixes == {"announce by BGP, so that pods on other nodes share the load"}
+}
+
 test_nothing_is_found_otherwise[sentence] if {
 	some sentence, document in {
 		"the Service is not Local": _service(false, "metallb-l2"),

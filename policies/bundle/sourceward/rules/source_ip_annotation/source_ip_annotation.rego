@@ -40,7 +40,6 @@ keeps_source_ip contains reason if {
 # description: One reason for each Service that could no longer share its address with this one if this one were Local.
 keeps_source_ip contains reason if {
 	some match in rows.saying("shares_address")
-	rows.in_effect(match)
 	some other in sharing.sharers(match.row.says.shares_address)
 	not _could_share(other.spec)
 	reason := object.union(_annotation(match), {

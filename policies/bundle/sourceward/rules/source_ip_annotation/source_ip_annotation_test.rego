@@ -99,13 +99,73 @@ _preserve := {
 }
 
 _service(annotations) := {
-	"object": {"kind": "Service", "metadata": {"annotations": annotations}},
+	"object": {"kind": "Service", "metadata": {"annotations": annotations}, "spec": {"type": "LoadBalancer"}},
 	"facts": {"provider": ""},
 }
 
 _behind(provider) := {
-	"object": {"kind": "Service", "metadata": {}},
+	"object": {"kind": "Service", "metadata": {}, "spec": {"type": "LoadBalancer"}},
 	"facts": {"provider": provider},
+}
+
+test_an_annotation_gives_no_reason_on_a_type_without_effect[sentence] if {
+	some sentence, case in {
+		"weights, left behind on a node port": {
+			"type": "NodePort",
+			"annotations": {"networking.gke.io/weighted-load-balancing": "pods-per-node"},
+			"asked": set(),
+			"kept": set(),
+		},
+		"our own annotation, beside one that was left behind": {
+			"type": "NodePort",
+			"annotations": {
+				"sourceward.dev/source-ip": "preserve",
+				"service.beta.kubernetes.io/backend-type": "eni",
+			},
+			"asked": {"sourceward.dev/source-ip"},
+			"kept": set(),
+		},
+		"an annotation of the proxy on the nodes": {
+			"type": "NodePort",
+			"annotations": {"service.cilium.io/forwarding-mode": "dsr", "kube-vip.io/egress": "true"},
+			"asked": set(),
+			"kept": {"service.cilium.io/forwarding-mode"},
+		},
+		"node ports without direct server return": {
+			"type": "NodePort",
+			"annotations": {"kube-router.io/service.dsr": "tunnel", "service.antrea.io/load-balancer-mode": "dsr"},
+			"asked": set(),
+			"kept": set(),
+		},
+		"external IPs with direct server return": {
+			"type": "ClusterIP",
+			"annotations": {"kube-router.io/service.dsr": "tunnel", "service.antrea.io/load-balancer-mode": "dsr"},
+			"asked": set(),
+			"kept": {"kube-router.io/service.dsr", "service.antrea.io/load-balancer-mode"},
+		},
+		"a network load balancer of AWS for a node port": {
+			"type": "NodePort",
+			"annotations": {
+				"service.beta.kubernetes.io/aws-load-balancer-type": "external",
+				"service.beta.kubernetes.io/aws-load-balancer-nlb-target-type": "ip",
+			},
+			"asked": set(),
+			"kept": {"service.beta.kubernetes.io/aws-load-balancer-nlb-target-type"},
+		},
+		"no load balancer of AWS for a node port": {
+			"type": "NodePort",
+			"annotations": {
+				"service.beta.kubernetes.io/aws-load-balancer-nlb-target-type": "ip",
+				"service.beta.kubernetes.io/aws-load-balancer-proxy-protocol": "*",
+			},
+			"asked": set(),
+			"kept": set(),
+		},
+	}
+	document := object.union(_service(case.annotations), {"object": {"spec": {"type": case.type}}})
+	asked := {reason.annotation | some reason in rule.require_local} with input as document
+	kept := {reason.annotation | some reason in rule.keeps_source_ip} with input as document
+	[asked, kept] == [case.asked, case.kept]
 }
 
 test_a_shared_address_forbids_local[sentence] if {

@@ -30,7 +30,6 @@ warn contains object.union(finding, _repair) if {
 	not input.facts.local
 	not rows.ignored
 	some match in rows.judging({"weighted"})
-	rows.in_effect(match)
 	match.subject.annotation
 	finding := {
 		"path": "/spec/externalTrafficPolicy",
@@ -43,7 +42,6 @@ warn contains object.union(finding, _repair) if {
 # description: One finding for each annotation without effect because another one is missing, or has another value.
 warn contains finding if {
 	some match in rows.saying("needs")
-	rows.in_effect(match)
 	needed := match.row.says.needs
 	finding := {
 		"path": rows.pointer(needed.annotation),
@@ -57,7 +55,6 @@ warn contains finding if {
 # description: One finding for each value that the controller does not know, if another value is meant.
 warn contains finding if {
 	some match in rows.saying("unknown_value")
-	rows.in_effect(match)
 	wanted := match.row.says.unknown_value.instead
 	finding := {
 		"path": rows.pointer(match.subject.annotation),
@@ -71,7 +68,6 @@ warn contains finding if {
 # description: One finding for each value that the controller does not know, if no weights are meant.
 warn contains finding if {
 	some match in rows.saying("unknown_value")
-	rows.in_effect(match)
 	match.row.says.unknown_value == {}
 	finding := {
 		"path": rows.pointer(match.subject.annotation),
