@@ -713,7 +713,7 @@ func (e *existing) edit(t *testing.T, namespace, files string) answer {
 exec sed -i -e 's/edited: "no"$/edited: "yes"/' -e 's/sessionAffinity: None/sessionAffinity: ClientIP/' \
   -e 's/revisionHistoryLimit: 10/revisionHistoryLimit: 9/' "$1"
 `
-	if err := os.WriteFile(editor, []byte(script), 0o700); err != nil { //nolint:gosec // kubectl runs it
+	if err := os.WriteFile(editor, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	cmd := e.Kubectl(t.Context(), "edit", "-n", namespace, "-f", files)

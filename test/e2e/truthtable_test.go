@@ -40,7 +40,7 @@ const (
 
 // TestTruthTable sends the same requests about Services to an API server before and after Sourceward is installed, and
 // compares the verdicts, the resulting objects and the warnings. Every difference must be one that a few rules, stated
-// here independently of package policies, expect; see truthOracle. The requests are all combinations of a few values,
+// here independently of package policies, expect; see truthExpect. The requests are all combinations of a few values,
 // so nothing is random. The Services of updates are older than the installation, as in a cluster that gets Sourceward
 // later.
 func TestTruthTable(t *testing.T) {
@@ -71,7 +71,7 @@ func TestTruthTable(t *testing.T) {
 	e.installSourceward(t, sandbox.Options{Flags: []string{"--verbosity=0"}})
 	with := truthSend(t, services, requests)
 
-	var tally truthTally
+	tally := truthTally{creations: map[truthClass]int{}, updates: map[truthClass]int{}, unexpected: map[string]int{}}
 	for i, request := range requests {
 		tally.compare(t, request, without[i], with[i])
 	}
@@ -611,7 +611,7 @@ const (
 
 var truthClasses = []truthClass{truthSame, truthExplained, truthSoft, truthHardClass, truthDenied, truthForbidden}
 
-// truthTally counts requests by their class.
+// truthTally counts requests by their class. Its maps must not be nil.
 type truthTally struct {
 	creations, updates map[truthClass]int
 	// unexpected counts the requests whose verdict is not the intended one, by both.
@@ -626,7 +626,7 @@ type truthTally struct {
 	warned                  int
 }
 
-// compare compares the two responses to one request with each other and with the oracle.
+// compare compares the two responses to one request with each other and with what truthExpect expects.
 func (c *truthTally) compare(t *testing.T, request truthRequest, without, with truthResponse) {
 	t.Helper()
 	problem := func(format string, args ...any) {
@@ -634,9 +634,6 @@ func (c *truthTally) compare(t *testing.T, request truthRequest, without, with t
 			t.Errorf("%s: %s\nwithout the webhook: %s\nwith the webhook: %s",
 				request.title, fmt.Sprintf(format, args...), without, with)
 		}
-	}
-	if c.creations == nil {
-		c.creations, c.updates, c.unexpected = map[truthClass]int{}, map[truthClass]int{}, map[string]int{}
 	}
 	var old *corev1.Service
 	counts := c.creations
@@ -775,7 +772,7 @@ func (c *truthTally) countInvariants(t *testing.T, problem func(format string, a
 // report logs the tally, and checks that the table is large enough to prove something.
 func (c *truthTally) report(t *testing.T) {
 	t.Helper()
-	for _, class := range append(truthClasses[:len(truthClasses):len(truthClasses)], truthUnexpected) {
+	for _, class := range slices.Concat(truthClasses, []truthClass{truthUnexpected}) {
 		t.Logf("%4d creations, %4d updates: %s", c.creations[class], c.updates[class], class)
 	}
 	t.Logf("%d accepted with a warning; %d of %d written policies overridden; "+
@@ -797,7 +794,7 @@ func (c *truthTally) report(t *testing.T) {
 	}
 }
 
-// truthExpectation is what the oracle expects of a request with the webhook.
+// truthExpectation is what should happen to a request with the webhook.
 type truthExpectation struct {
 	class truthClass
 	// warnings are the rules whose findings are returned as warnings, sorted.
