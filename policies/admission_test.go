@@ -386,7 +386,8 @@ func checkBroken(t testing.TB, seed uint64) (policies.Decision, error) {
 		var more []string
 		old, more = g.broken(kind)
 		// The stored object may have a field that does not decode, and then counts as unknown.
-		_, err := policies.ReadObject(metav1.GroupVersion{Group: kind.Group, Version: kind.Version}.String(), kind.Kind, "", old)
+		apiVersion := metav1.GroupVersion{Group: kind.Group, Version: kind.Version}.String()
+		_, err := policies.ReadObject(apiVersion, kind.Kind, "", old)
 		if _, unreadable := errors.AsType[*policies.FieldError](err); !unreadable {
 			duplicates = append(duplicates, more...)
 		}

@@ -262,6 +262,9 @@ func (g generator) input(t testing.TB) policies.Input {
 			Service: pick(g, "web", "s0"), Count: count, WithoutNode: g.IntN(count + 1),
 		})
 	}
+	if in.Old != nil {
+		in.OldRelated = in.Related
+	}
 	return in
 }
 
@@ -357,6 +360,41 @@ func shuffle[T any](g generator, list []T) []T {
 	shuffled := append([]T(nil), list...)
 	g.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
 	return shuffled
+}
+
+// TestNothingThatExistsIsDenied: whatever an object is like, it can be updated without being changed, even if every
+// rule denies.
+func TestNothingThatExistsIsDenied(t *testing.T) {
+	t.Parallel()
+	denying := policies.Settings{Modes: map[string]policies.Mode{}}
+	for _, rule := range policies.Catalogue() {
+		denying.Modes[rule.ID] = policies.Deny
+	}
+	const objects = 2_000
+	denied := 0
+	for seed := range uint64(objects) {
+		in := newGenerator(seed).input(t)
+		in.Operation, in.Old, in.OldRelated = policies.Create, nil, policies.Related{}
+		created, err := policies.Decide(t.Context(), in, rules(), denying)
+		if err != nil {
+			t.Fatal(err)
+		}
+		isDenied := func(f policies.Finding) bool { return f.Mode == policies.Deny }
+		if slices.ContainsFunc(created.Findings, isDenied) {
+			denied++
+		}
+		in.Operation, in.Old, in.OldRelated = policies.Update, in.Object, in.Related
+		updated, err := policies.Decide(t.Context(), in, rules(), denying)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.ContainsFunc(updated.Findings, isDenied) || updated.Mutations() != nil {
+			t.Errorf("seed %d: an update of %s that changes nothing: %v", seed, in.Object.Ref, updated.Findings)
+		}
+	}
+	if denied < objects/2 {
+		t.Errorf("%d of %d creations are denied; want at least half", denied, objects)
+	}
 }
 
 // TestPropertiesOfDecide checks that a repair removes the findings of its rule, that the repaired object has the same

@@ -19,7 +19,8 @@ const (
 	weightSoft weight = iota
 	// weightOrdered is what the owner of the object asks for by our own annotation.
 	weightOrdered
-	// weightHard is a reason for which the object does not work as it is. The request is denied if the repair may not be made.
+	// weightHard is a reason for which the object does not work as it is. The request is denied if the repair may not be
+	// made.
 	weightHard
 )
 

@@ -61,23 +61,57 @@ func deadlock(image string) string {
 // The policies of the rows of TestRatchet.
 const (
 	denyUnspread   = `{rules: [{id: unspread-behind-local, mode: Deny}]}`
+	denyNeedsLocal = `{rules: [{id: source-ip-needs-local, mode: Deny}]}`
 	mutateUnspread = `{rules: [{id: unspread-behind-local, mode: Mutate}]}`
-	denyInProd     = `{match: {objectSelector: {matchLabels: {env: prod}}}, rules: [{id: source-ip-needs-local, mode: Deny}]}`
-	oldImage       = `{rego: [{name: old_image.rego, module: "package sourceward.custom.old_image\n
-deny contains {\"message\": \"old image\", \"path\": sprintf(\"/spec/template/spec/containers/%d/image\", [i])} if {\n
-  some i, c in input.object.spec.template.spec.containers\n  startswith(c.image, \"old\")\n}\n"}]}`
-	noPath = `{rego: [{name: fields.rego, module: "package sourceward.custom.fields\n
-deny contains {\"message\": k} if {\n  some k, v in input.object.metadata.labels\n  v == \"bad\"\n}\n"}]}`
-	withPath = `{rego: [{name: fields.rego, module: "package sourceward.custom.fields\n
-deny contains {\"message\": k, \"path\": sprintf(\"/metadata/labels/%s\", [k])} if {\n  some k, v in input.object.metadata.labels\n  v == \"bad\"\n}\n"}]}`
-	failsOnNumber = `{evaluationFailure: Deny, rego: [{name: fails.rego, module: "package sourceward.custom.fails\n
-deny contains {\"message\": \"x\"} if to_number(input.object.metadata.labels.number) > 9\n"}]}`
-	failsOnNumberOrPort = `{evaluationFailure: Deny, rego: [
-{name: fails.rego, module: "package sourceward.custom.fails\n
-deny contains {\"message\": \"x\"} if to_number(input.object.metadata.labels.number) > 9\n"},
-{name: other.rego, module: "package sourceward.custom.other\n
-deny contains {\"message\": \"x\"} if to_number(input.object.metadata.labels.other) > 9\n"}]}`
+	denyInProd     = `{match: {objectSelector: {matchLabels: {env: prod}}},
+		rules: [{id: source-ip-needs-local, mode: Deny}]}`
 )
+
+var (
+	oldImage = regoPolicy("", "old_image", `
+deny contains {"message": "old image", "path": sprintf("/spec/template/spec/containers/%d/image", [i])} if {
+	some i, c in input.object.spec.template.spec.containers
+	startswith(c.image, "old")
+}`)
+	noPath = regoPolicy("", "fields", `
+deny contains {"message": key} if {
+	some key, value in input.object.metadata.labels
+	value == "bad"
+}`)
+	withPath = regoPolicy("", "fields", `
+deny contains {"message": key, "path": sprintf("/metadata/labels/%s", [key])} if {
+	some key, value in input.object.metadata.labels
+	value == "bad"
+}`)
+	failsOnNumber = regoPolicy("evaluationFailure: Deny", "fails", `
+deny contains {"message": "x"} if to_number(input.object.metadata.labels.number) > 9`)
+	failsInModules = regoPolicy("evaluationFailure: Deny", "fails", `
+deny contains {"message": "x"} if to_number(input.object.metadata.labels.number) > 9`, "other", `
+deny contains {"message": "x"} if to_number(input.object.metadata.labels.other) > 9`)
+	// failsInSet returns a member that is not valid in the set that the label names.
+	failsInSet = regoPolicy("evaluationFailure: Deny", "fails", `
+deny contains 1 if input.object.metadata.labels.set == "deny"
+
+warn contains 1 if input.object.metadata.labels.set == "warn"`)
+	// wishes asks for Local by the label wish, whose value is the strength.
+	wishes = regoPolicy("", "wish", `
+require_local contains {"message": "a label asks for Local", "strength": input.object.metadata.labels.wish} if {
+	input.object.metadata.labels.wish
+}`)
+)
+
+// regoPolicy returns the spec of a policy with some fields, and modules: the name and the rules of each.
+func regoPolicy(fields string, modules ...string) string {
+	var list []string
+	for i := 0; i < len(modules); i += 2 {
+		list = append(list, fmt.Sprintf("{name: %s.rego, module: %q}",
+			modules[i], "package sourceward.custom."+modules[i]+"\n"+modules[i+1]))
+	}
+	if fields != "" {
+		fields += ", "
+	}
+	return fmt.Sprintf("{%srego: [%s]}", fields, strings.Join(list, ", "))
+}
 
 // existing adds existingViolations: Deny to a policy.
 func existing(policy string) string { return "{existingViolations: Deny, " + policy[1:] }
@@ -105,8 +139,9 @@ func TestRatchet(t *testing.T) {
 			rule: needsLocal, want: policies.Mutate,
 		},
 		"a forbidden Local is set": {
-			old: annotated(clusterService, "kube-vip.io/leaseName: x"), object: annotated(localService, "kube-vip.io/leaseName: x"),
-			rule: "local-forbidden", want: policies.Deny,
+			old:    annotated(clusterService, "kube-vip.io/leaseName: x"),
+			object: annotated(localService, "kube-vip.io/leaseName: x"),
+			rule:   "local-forbidden", want: policies.Deny,
 		},
 		"the spread is removed, as rollout undo may do": {
 			old: fmt.Sprintf(withConstraint, ofAllPods), object: web, services: inFront, policies: []string{denyUnspread},
@@ -170,17 +205,17 @@ func TestRatchet(t *testing.T) {
 		},
 		"soft by policy to hard": {
 			old: labelled(clusterService, "wish: soft"), object: labelled(clusterService, "wish: hard"),
-			policies: []string{wishPolicy}, rule: needsLocal, want: policies.Mutate,
+			policies: []string{wishes}, rule: needsLocal, want: policies.Mutate,
 		},
 		"hard to soft": {
 			old: labelled(clusterService, "wish: hard"), object: labelled(clusterService, "wish: soft"),
-			policies: []string{wishPolicy, `{priority: 1, rules: [{id: source-ip-needs-local, mode: Deny}]}`},
+			policies: []string{wishes, `{priority: 1, rules: [{id: source-ip-needs-local, mode: Deny}]}`},
 			rule:     needsLocal, want: policies.Warn,
 		},
 		"a soft wish, then our own annotation": {
 			old:      labelled(clusterService, "wish: soft"),
 			object:   fmt.Sprintf(clusterService, "labels: {wish: soft}, annotations: {"+preserve+"}"),
-			policies: []string{wishPolicy}, rule: needsLocal, want: policies.Mutate,
+			policies: []string{wishes}, rule: needsLocal, want: policies.Mutate,
 		},
 		"our own annotation stays": {
 			old: annotated(clusterService, preserve), object: annotated(clusterService, preserve, "a: b"),
@@ -211,7 +246,7 @@ func TestRatchet(t *testing.T) {
 		},
 		"a policy was turned to Deny": {
 			old: annotated(clusterService, weighted), object: annotated(clusterService, weighted),
-			policies: []string{`{rules: [{id: source-ip-needs-local, mode: Deny}]}`}, rule: needsLocal, want: policies.Warn,
+			policies: []string{denyNeedsLocal}, rule: needsLocal, want: policies.Warn,
 		},
 		"a controller lets go of its child": {
 			old: strings.Replace(strings.Replace(fmt.Sprintf(deployment, "ownerReferences: ["+
@@ -222,7 +257,7 @@ func TestRatchet(t *testing.T) {
 		},
 		// If the old object cannot be judged, the finding is brought.
 		"the old object cannot be read": {
-			object: annotated(clusterService, weighted), policies: []string{`{rules: [{id: source-ip-needs-local, mode: Deny}]}`},
+			object: annotated(clusterService, weighted), policies: []string{denyNeedsLocal},
 			rule: needsLocal, want: policies.Deny,
 		},
 		"the old object makes Rego fail": {
@@ -249,8 +284,9 @@ func TestRatchet(t *testing.T) {
 			rule: "fields", want: policies.Warn,
 		},
 		"a house rule without a path finds one more field": {
-			old: labelled(deployment, "one: bad"), object: labelled(deployment, "one: bad, two: bad"), policies: []string{noPath},
-			rule: "fields", want: policies.Deny,
+			old: labelled(deployment, "one: bad"), object: labelled(deployment, "one: bad, two: bad"),
+			policies: []string{noPath},
+			rule:     "fields", want: policies.Deny,
 		},
 		// A fault that the old object causes as well is a warning where spec does not change.
 		"a fault stays": {
@@ -268,7 +304,7 @@ func TestRatchet(t *testing.T) {
 		},
 		"a fault moves to another module": {
 			old: labelled(deployment, "number: x"), object: labelled(deployment, "other: x"),
-			policies: []string{failsOnNumberOrPort}, rule: "policy-not-evaluated", want: policies.Deny,
+			policies: []string{failsInModules}, rule: "policy-not-evaluated", want: policies.Deny,
 		},
 		"a fault moves to another set": {
 			old: labelled(deployment, "set: deny"), object: labelled(deployment, "set: warn"),
@@ -353,15 +389,6 @@ func TestRatchet(t *testing.T) {
 		})
 	}
 }
-
-// failsInSet returns a member that is not valid in the set that the label names.
-const failsInSet = `{evaluationFailure: Deny, rego: [{name: fails.rego, module: "package sourceward.custom.fails\n
-deny contains 1 if input.object.metadata.labels.set == \"deny\"\n
-warn contains 1 if input.object.metadata.labels.set == \"warn\"\n"}]}`
-
-// wishPolicy asks for Local by the label wish, whose value is the strength.
-const wishPolicy = `{rego: [{name: wish.rego, module: "package sourceward.custom.wish\n
-require_local contains {\"message\": \"a label asks for Local\", \"strength\": input.object.metadata.labels.wish} if input.object.metadata.labels.wish\n"}]}`
 
 func compiled(t *testing.T, specs []string) *bundle.Set {
 	t.Helper()

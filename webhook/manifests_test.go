@@ -146,7 +146,8 @@ func notChild() string {
 	for _, kind := range policies.WorkloadKinds {
 		var makers []string
 		for _, maker := range kind.Makers {
-			makers = append(makers, fmt.Sprintf("owner.kind == '%s' && owner.apiVersion.startsWith('%s/')", maker.Kind, maker.Group))
+			makers = append(makers,
+				fmt.Sprintf("owner.kind == '%s' && owner.apiVersion.startsWith('%s/')", maker.Kind, maker.Group))
 		}
 		if makers == nil || kind.Door == policies.FilesOnly {
 			continue

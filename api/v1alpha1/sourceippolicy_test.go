@@ -12,12 +12,18 @@ import (
 func TestDefaultLeavesSettingsUnset(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ in, want SourceIPPolicySpec }{
-		"evaluationFailure is Warn": {
-			SourceIPPolicySpec{}, SourceIPPolicySpec{EvaluationFailure: FailureWarn},
+		"evaluationFailure and existingViolations are Warn": {
+			SourceIPPolicySpec{}, SourceIPPolicySpec{EvaluationFailure: FailureWarn, ExistingViolations: ExistingWarn},
 		},
 		"a value that is set stays, and settings stay unset": {
-			SourceIPPolicySpec{EvaluationFailure: FailureDeny, Spread: &Spread{}, LoadBalancers: &LoadBalancers{}},
-			SourceIPPolicySpec{EvaluationFailure: FailureDeny, Spread: &Spread{}, LoadBalancers: &LoadBalancers{}},
+			SourceIPPolicySpec{
+				EvaluationFailure: FailureDeny, ExistingViolations: ExistingDeny,
+				Spread: &Spread{}, LoadBalancers: &LoadBalancers{},
+			},
+			SourceIPPolicySpec{
+				EvaluationFailure: FailureDeny, ExistingViolations: ExistingDeny,
+				Spread: &Spread{}, LoadBalancers: &LoadBalancers{},
+			},
 		},
 	}
 	for name, test := range tests {

@@ -173,7 +173,7 @@ func writeSettings(w io.Writer, of *subject, explanation policies.Explanation) e
 			policies.Printable(strings.Join(rego, ", ")))
 	}
 	if strict := denyExisting(explanation.Policies); strict != nil {
-		fmt.Fprintf(out, "\nexistingViolations: Deny in %s: the rules of these deny or repair also what the object had before a request.\n",
+		fmt.Fprintf(out, "\nWhat the object had before a request counts, too, for the rules that %s sets (existingViolations Deny).\n",
 			policies.Printable(strings.Join(strict, ", ")))
 	}
 	return out.Flush()

@@ -53,7 +53,7 @@ func TestCompileKeepsValidPoliciesWithTheirDefaults(t *testing.T) {
 		Spec: v1alpha1.SourceIPPolicySpec{
 			Rules:             []v1alpha1.RuleMode{{ID: "source-ip-needs-local", Mode: v1alpha1.ModeMutate}},
 			LoadBalancers:     &v1alpha1.LoadBalancers{Default: "metallb-l2"},
-			EvaluationFailure: v1alpha1.FailureDeny,
+			EvaluationFailure: v1alpha1.FailureDeny, ExistingViolations: v1alpha1.ExistingWarn,
 		},
 	}
 	rego := policyWith("rego", `deny contains {"message": "no"}`)

@@ -151,6 +151,12 @@ func testMatchConditions(t *testing.T, c *cluster.Cluster) {
 			deploymentScenarios(),
 		},
 		{
+			schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"},
+			`{"apiVersion": "apps/v1", "kind": "ReplicaSet", "spec": {"selector": {"matchLabels": {"app": "web"}},
+				"template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "web"}]}}}}`,
+			replicaSetScenarios(),
+		},
+		{
 			schema.GroupVersionResource{Version: "v1", Resource: "pods"},
 			`{"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "web", "image": "web"}]}}`,
 			map[string]scenario{
@@ -308,13 +314,15 @@ func deploymentScenarios() map[string]scenario {
 			`{"name": "A", "value": "` + last + `"}]}]}}}}`
 	}
 	return map[string]scenario{
-		"a Deployment is created":                                  {request: create(`{}`), want: both},
-		"a Deployment is created by server-side apply":             {request: apply, want: both},
-		"a Deployment is created with an owner":                    {request: create(withOwner), want: both},
-		"a Deployment is created by a controller":                  {request: create(controlled)},
-		"a Deployment is created in kube-system":                   {namespace: "kube-system", request: create(`{}`)},
-		"a Deployment's template changes":                          {exists: `{}`, request: patch(otherTemplate), want: both},
-		"a Deployment that a controller owns changes its template": {exists: controlled, request: patch(otherTemplate)},
+		"a Deployment is created":                      {request: create(`{}`), want: both},
+		"a Deployment is created by server-side apply": {request: apply, want: both},
+		"a Deployment is created with an owner":        {request: create(withOwner), want: both},
+		"a Deployment is created by a controller":      {request: create(controlled), want: validate},
+		"a Deployment is created in kube-system":       {namespace: "kube-system", request: create(`{}`)},
+		"a Deployment's template changes":              {exists: `{}`, request: patch(otherTemplate), want: both},
+		"a Deployment that a controller owns changes its template": {
+			exists: controlled, request: patch(otherTemplate), want: validate,
+		},
 		"a large Deployment's template changes": {
 			exists:  largeWith("x"),
 			request: patch(largeWith("y")),
@@ -371,6 +379,39 @@ func deploymentScenarios() map[string]scenario {
 			namespace: "kube-system",
 			exists:    `{}`,
 			request:   patch(`{"spec": {"replicas": 3}}`, "scale"),
+		},
+	}
+}
+
+// replicaSetScenarios are about owners: only a controller that makes ReplicaSets exempts one.
+func replicaSetScenarios() map[string]scenario {
+	validate := []string{"workloads.validate.sourceward.dev"}
+	owner := func(apiVersion, kind string, controller bool) string {
+		return fmt.Sprintf(`{"metadata": {"ownerReferences": [
+			{"apiVersion": %q, "kind": %q, "name": "b", "uid": "2", "controller": %t}]}}`, apiVersion, kind, controller)
+	}
+	return map[string]scenario{
+		"a ReplicaSet is created": {
+			request: create(`{}`), want: []string{"workloads.mutate.sourceward.dev", validate[0]},
+		},
+		"a ReplicaSet is created by a Deployment": {request: create(owner("apps/v1", "Deployment", true))},
+		"a ReplicaSet is created by a Rollout":    {request: create(owner("argoproj.io/v1alpha1", "Rollout", true))},
+		"a ReplicaSet is created for a Deployment that does not control it": {
+			request: create(owner("apps/v1", "Deployment", false)),
+			want:    []string{"workloads.mutate.sourceward.dev", validate[0]},
+		},
+		"a ReplicaSet is created by a ConfigMap": {request: create(owner("v1", "ConfigMap", true)), want: validate},
+		"a ReplicaSet is created by a Deployment of another group": {
+			request: create(owner("evil.example/v1", "Deployment", true)), want: validate,
+		},
+		"a ReplicaSet is created by a Rollout of the group of Deployments": {
+			request: create(owner("apps/v1", "Rollout", true)), want: validate,
+		},
+		"a ReplicaSet of a Deployment is labelled": {
+			exists: owner("apps/v1", "Deployment", true), request: patch(labelled),
+		},
+		"a ReplicaSet of a ConfigMap is labelled": {
+			exists: owner("v1", "ConfigMap", true), request: patch(labelled), want: validate,
 		},
 	}
 }
