@@ -283,7 +283,7 @@ func TestFailOnIsTheMildestModeThatFails(t *testing.T) {
 			dir := write(t, map[string]string{
 				"game.yaml": "apiVersion: v1\nkind: Service\n" +
 					"metadata: {name: game, annotations: {sourceward.dev/source-ip: preserve}}\n" +
-					"spec: {type: LoadBalancer, ports: [{port: 27015}]}\n",
+					"spec: {type: LoadBalancer, selector: {app: game}, ports: [{port: 27015}]}\n",
 				"policy.yaml": "apiVersion: sourceward.dev/v1alpha1\nkind: SourceIPPolicy\nmetadata: {name: edge}\n" +
 					"spec: {rules: [{id: source-ip-needs-local, mode: '" + test.mode + "'}]}\n",
 			})
