@@ -40,10 +40,12 @@ func TestMessagesFitIntoAWarning(t *testing.T) {
 					finding.Message = strings.ReplaceAll(finding.Message, ref.Namespace+"/"+ref.Name, longName)
 				}
 				finding.Mode = policies.Warn
-				testWarning(t, review.Validate, finding)
-				if rule.Mutable && slices.ContainsFunc(decision.Patches, func(p policies.Patch) bool { return p.Rule == rule.ID }) {
-					finding.Mode = policies.Mutate
-					testWarning(t, review.Mutate, finding)
+				testWarning(t, review.Validate, finding, nil)
+				for _, patch := range decision.Patches {
+					if rule.Mutable && patch.Rule == rule.ID {
+						finding.Mode, patch.Mode = policies.Mutate, policies.Mutate
+						testWarning(t, review.Mutate, finding, []policies.Patch{patch})
+					}
 				}
 				seen[finding.Rule] = true
 			}
@@ -56,22 +58,30 @@ func TestMessagesFitIntoAWarning(t *testing.T) {
 	}
 }
 
-func testWarning(t *testing.T, endpoint review.Endpoint, finding policies.Finding) {
+// testWarning checks the warnings about a finding. patches holds the repair that the warnings are about, if any: what
+// it did comes first, and the message in the same line or in the next.
+func testWarning(t *testing.T, endpoint review.Endpoint, finding policies.Finding, patches []policies.Patch) {
 	t.Helper()
 	fix := finding.Fix
 	finding.Fix = ""
-	response, _, err := review.Respond(endpoint, policies.Decision{Findings: []policies.Finding{finding}})
+	decision := policies.Decision{Findings: []policies.Finding{finding}, Patches: patches}
+	response, _, err := review.Respond(endpoint, decision)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(response.Warnings) != 1 {
-		t.Errorf("the message of %s takes %d lines, want 1:\n%s",
-			finding.Rule, len(response.Warnings), strings.Join(response.Warnings, "\n"))
+	if len(response.Warnings) > 1+len(patches) {
+		t.Errorf("the message of %s takes %d lines, want %d:\n%s",
+			finding.Rule, len(response.Warnings), 1+len(patches), strings.Join(response.Warnings, "\n"))
+	}
+	for _, patch := range patches {
+		if patch.Done == "" || !strings.HasPrefix(response.Warnings[0], finding.Rule+": repaired: "+patch.Done) {
+			t.Errorf("the first warning is %q, want what was done: %q", response.Warnings[0], patch.Done)
+		}
 	}
 	// A message about several objects may shorten the name of the first.
 	if strings.Contains(finding.Message, longName) && !strings.Contains(finding.Message, " more") &&
-		!strings.Contains(response.Warnings[0], longName) {
-		t.Errorf("the name is shortened: %s", response.Warnings[0])
+		!strings.Contains(response.Warnings[len(response.Warnings)-1], longName) {
+		t.Errorf("the name is shortened: %s", strings.Join(response.Warnings, "\n"))
 	}
 	finding.Message, finding.Fix = "x", fix
 	fixed, _, err := review.Respond(review.Validate, policies.Decision{Findings: []policies.Finding{finding}})
