@@ -109,9 +109,9 @@ func checkSourceIPNeedsLocal(r *run) []result {
 	}
 	switch {
 	case vetoed:
-		found.Fix += "; not repaired, since " + veto.Message
+		found.Fix += notRepaired + veto.Message
 	case r.explicit == ExplicitWritten:
-		found.Fix += "; not repaired, since Cluster was set explicitly"
+		found.Fix += notRepaired + "Cluster was set explicitly"
 	default:
 		const local = string(corev1.ServiceExternalTrafficPolicyLocal)
 		found.repair = []PatchOperation{{Op: "add", Path: trafficPolicyPath, Value: local}}

@@ -3,8 +3,8 @@ package policies
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
+	"strings"
 )
 
 // Decide finds what is wrong with in.Object and how to repair it.
@@ -42,6 +42,9 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 	return decision, faults
 }
 
+// notRepaired comes between a fix and the reason why it was not made.
+const notRepaired = "; not repaired, since "
+
 // decide runs the catalogue and the policies' own rules over the object, without repairing it first.
 func (r *run) decide() Decision {
 	results := slices.Clone(r.results())
@@ -50,8 +53,9 @@ func (r *run) decide() Decision {
 	}
 	results = append(results, r.faultResults()...)
 	var decision Decision
+	now := r.counted(results)
 	for _, found := range results {
-		r.settle(&decision, found, results)
+		r.settle(&decision, found, now)
 	}
 	return decision
 }
@@ -122,8 +126,8 @@ func (d Decision) then(after Decision) Decision {
 }
 
 // settle turns a mode that cannot be carried out into one that can, looks for an exemption, and adds the result to the
-// decision. all holds the results of the run.
-func (r *run) settle(decision *Decision, found result, all []result) {
+// decision. all counts the results of the run.
+func (r *run) settle(decision *Decision, found result, all map[kind]count) {
 	found = r.possible(found, all)
 	finding := found.Finding
 	finding.Object = r.Object.Ref
@@ -144,15 +148,15 @@ func (r *run) settle(decision *Decision, found result, all []result) {
 	}
 }
 
-// possible returns a result with a mode that can be carried out. all holds the results of the run.
-func (r *run) possible(found result, all []result) result {
+// possible returns a result with a mode that can be carried out. all counts the results of the run.
+func (r *run) possible(found result, all map[kind]count) result {
 	controller := r.Object.controller()
 	switch {
 	case found.Mode != Mutate:
 	case controller != (Ref{}):
 		// The controller would undo the repair, and so on for ever.
-		found.Mode = Warn
-		found.Fix += fmt.Sprintf("; not repaired, since %s controls it", controller)
+		fix, _, _ := strings.Cut(found.Fix, notRepaired)
+		found.Mode, found.Fix = Warn, fix+notRepaired+controller.String()+" controls it"
 	case found.repair == nil || found.unpatchable:
 		found.Mode = Warn
 		if found.weight == weightHard && !found.harmful {

@@ -24,7 +24,8 @@ type Input struct {
 	Namespace Namespace
 	// Related holds the neighbours of Object. The zero value means that they could not be looked up.
 	Related Related
-	// OldRelated holds the neighbours of Old, as Related holds those of Object.
+	// OldRelated holds the neighbours of Old, as Related holds those of Object. With the zero value, what the stored
+	// object had because of its neighbours counts as brought by the request.
 	OldRelated Related
 	// Cluster describes the cluster, as far as it is known.
 	Cluster Cluster

@@ -384,6 +384,9 @@ func TestNothingThatExistsIsDenied(t *testing.T) {
 			denied++
 		}
 		in.Operation, in.Old, in.OldRelated = policies.Update, in.Object, in.Related
+		content := clone(t, in.Object.Content())
+		content["metadata"].(map[string]any)["finalizers"] = []any{"example.com/wait"}
+		in.Object = newObject(t, content)
 		updated, err := policies.Decide(t.Context(), in, rules(), denying)
 		if err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package policies
 import (
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -34,22 +35,48 @@ type kind struct {
 	failed FailedSet
 }
 
-func (r result) kind() kind {
-	k := kind{policy: r.policy, rule: r.Rule, path: withoutIndices(r.Path)}
-	switch r.Rule {
+func (r *run) kind(found result) kind {
+	k := kind{policy: found.policy, rule: found.Rule, path: withoutIndices(r.Object, found.Path)}
+	switch found.Rule {
 	case unspreadBehindLocal.ID, ineffectiveSpread.ID:
-		// A workload has at most one of the two, and they point to different fields.
-		k.rule, k.path = unspreadBehindLocal.ID, ""
+		k = unspreadKind
 	case policyNotEvaluated.ID:
-		k.failed = r.failed
+		k.failed = found.failed
 	}
 	return k
 }
 
-func withoutIndices(path string) string {
-	isIndex := func(part string) bool { return part != "" && strings.Trim(part, "0123456789") == "" }
-	return strings.Join(slices.DeleteFunc(strings.Split(path, "/"), isIndex), "/")
+// unspreadKind is the kind of the findings of unspread-behind-local and ineffective-spread. An object has at most one
+// of the two, and they point to different fields.
+var unspreadKind = kind{rule: unspreadBehindLocal.ID}
+
+// withoutIndices returns a JSON Pointer into the object without the indices of lists.
+func withoutIndices(object *Object, path string) string {
+	if !strings.ContainsAny(path, "0123456789") {
+		return path
+	}
+	var at any = object.Content()
+	var kept []string
+	for part := range strings.SplitSeq(path, "/") {
+		switch value := at.(type) {
+		case []any:
+			at = nil
+			if i, err := strconv.Atoi(part); err == nil && i >= 0 && i < len(value) {
+				at = value[i]
+			}
+			continue
+		case map[string]any:
+			if len(kept) > 0 { // before the first slash there is nothing
+				at = value[unescaped.Replace(part)]
+			}
+		}
+		kept = append(kept, part)
+	}
+	return strings.Join(kept, "/")
 }
+
+// unescaped undoes the escapes of a JSON Pointer.
+var unescaped = strings.NewReplacer("~1", "/", "~0", "~")
 
 // count is the number of findings of one kind, by weight.
 type count [weightHard + 1]int
@@ -63,19 +90,20 @@ func (c count) atLeast(w weight) int {
 	return sum
 }
 
-func counted(results []result) map[kind]count {
+func (r *run) counted(results []result) map[kind]count {
 	counts := map[kind]count{}
-	for _, result := range results {
-		c := counts[result.kind()]
-		c[result.weight]++
-		counts[result.kind()] = c
+	for _, found := range results {
+		of := r.kind(found)
+		c := counts[of]
+		c[found.weight]++
+		counts[of] = c
 	}
 	return counts
 }
 
 // brings reports whether the request brings a finding: the object has more findings of its kind and weight than the
-// stored object. now holds the findings of the object.
-func (r *run) brings(found result, now []result) bool {
+// stored object. now counts the findings of the object.
+func (r *run) brings(found result, now map[kind]count) bool {
 	if r.Operation != Update || r.Old == nil || r.settings.deniesExisting(found) {
 		return true
 	}
@@ -83,8 +111,13 @@ func (r *run) brings(found result, now []result) bool {
 	if found.Rule == policyNotEvaluated.ID && !reflect.DeepEqual(spec(r.Object), spec(r.Old)) {
 		return true
 	}
-	of := found.kind()
-	more := counted(now)[of]
+	// While pods are not spread, these rules are silent. Who spreads them does not bring what that reveals.
+	hidden := found.Rule == unevenReplicas.ID || found.Rule == spreadDecaysOnRollout.ID
+	if hidden && r.stored()[unspreadKind] != (count{}) {
+		return false
+	}
+	of := r.kind(found)
+	more := now[of]
 	for w := weightSoft; w <= found.weight; w++ {
 		if more.atLeast(w) > r.stored()[of].atLeast(w) {
 			return true
@@ -103,7 +136,8 @@ func (r *run) stored() map[kind]count {
 		in := r.Input
 		in.Object, in.Related = r.Old, r.OldRelated
 		stored := newRun(r.ctx, in, r.rules, r.settings, nil)
-		*r.before = counted(slices.Concat(stored.results(), stored.faultResults()))
+		stored.isStored = true
+		*r.before = stored.counted(slices.Concat(stored.results(), stored.faultResults()))
 	}
 	return *r.before
 }

@@ -127,9 +127,11 @@ func TestRatchet(t *testing.T) {
 		old, object string
 		// services are in front of the object, oldServices in front of the old one; nil for the same.
 		services, oldServices []string
-		policies              []string
-		nodes                 int
-		// rule is the rule of the finding, and want its mode; empty for no finding.
+		// workloads are behind the object.
+		workloads []string
+		policies  []string
+		nodes     int
+		// rule is the rule of the finding, and want its mode.
 		rule string
 		want policies.Mode
 	}{
@@ -184,7 +186,38 @@ func TestRatchet(t *testing.T) {
 			oldServices: []string{fmt.Sprintf(clusterService, "")},
 			rule:        unspread, want: policies.Deny,
 		},
+		"the selector of a Local Service changes, and the pods were not spread before": {
+			old:       fmt.Sprintf(localService, ""),
+			object:    strings.Replace(fmt.Sprintf(localService, ""), "{app: web}", "{app: web, v: blue}", 1),
+			workloads: []string{strings.Replace(web, "labels: {app: web}", "labels: {app: web, v: blue}", 1)},
+			policies:  []string{denyUnspread}, rule: unspread, want: policies.Warn,
+		},
+		"a Service with unspread pods becomes Local": {
+			old: fmt.Sprintf(clusterService, ""), object: fmt.Sprintf(localService, ""), workloads: []string{web},
+			policies: []string{denyUnspread}, rule: unspread, want: policies.Deny,
+		},
+		"the load balancer no longer weights nodes by their pods": {
+			old: annotated(localService, weighted), object: fmt.Sprintf(localService, ""), workloads: []string{web},
+			policies: []string{denyUnspread}, rule: unspread, want: policies.Deny,
+		},
+		// A rule that is silent while the pods are not spread does not deny that they are.
+		"pods are spread, and their number is then uneven": {
+			old:      strings.Replace(web, "replicas: 3", "replicas: 4", 1),
+			object:   strings.Replace(fmt.Sprintf(withConstraint, ofAllPods), "replicas: 3", "replicas: 4", 1),
+			services: inFront, policies: []string{`{rules: [{id: uneven-replicas, mode: Deny}]}`}, nodes: 3,
+			rule: "uneven-replicas", want: policies.Warn,
+		},
+		"the number of spread pods becomes uneven": {
+			old:      fmt.Sprintf(withConstraint, ofAllPods),
+			object:   strings.Replace(fmt.Sprintf(withConstraint, ofAllPods), "replicas: 3", "replicas: 4", 1),
+			services: inFront, policies: []string{`{rules: [{id: uneven-replicas, mode: Deny}]}`}, nodes: 3,
+			rule: "uneven-replicas", want: policies.Deny,
+		},
 		// Findings are counted by rule and path, list indices left out.
+		"a key that looks like an index is another path": {
+			old: labelled(deployment, `"1": bad`), object: labelled(deployment, `"2": bad`), policies: []string{withPath},
+			rule: "fields", want: policies.Deny,
+		},
 		"an element is prepended to a list": {
 			old: containers("old:1"), object: containers("new:1", "old:1"), policies: []string{oldImage},
 			rule: "old-image", want: policies.Warn,
@@ -249,9 +282,8 @@ func TestRatchet(t *testing.T) {
 			policies: []string{denyNeedsLocal}, rule: needsLocal, want: policies.Warn,
 		},
 		"a controller lets go of its child": {
-			old: strings.Replace(strings.Replace(fmt.Sprintf(deployment, "ownerReferences: ["+
-				"{apiVersion: apps/v1, kind: Deployment, name: web, uid: u, controller: true}]"),
-				"kind: Deployment", "kind: ReplicaSet", 1), "apps/v1", "apps/v1", 1),
+			old: strings.Replace(fmt.Sprintf(deployment, owned("apps/v1", "Deployment")),
+				"kind: Deployment", "kind: ReplicaSet", 1),
 			object:   strings.Replace(web, "kind: Deployment", "kind: ReplicaSet", 1),
 			services: inFront, policies: []string{denyUnspread}, rule: unspread, want: policies.Warn,
 		},
@@ -305,6 +337,11 @@ func TestRatchet(t *testing.T) {
 		"a fault moves to another module": {
 			old: labelled(deployment, "number: x"), object: labelled(deployment, "other: x"),
 			policies: []string{failsInModules}, rule: "policy-not-evaluated", want: policies.Deny,
+		},
+		"a fault stays, and a repair would change spec": {
+			old: labelled(clusterService, "number: x"), policies: []string{failsOnNumber},
+			object: fmt.Sprintf(clusterService, "labels: {number: x}, annotations: {"+weighted+"}"),
+			rule:   needsLocal, want: policies.Warn,
 		},
 		"a fault moves to another set": {
 			old: labelled(deployment, "set: deny"), object: labelled(deployment, "set: warn"),
@@ -367,6 +404,9 @@ func TestRatchet(t *testing.T) {
 				Now:       time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC),
 			}
 			in.Related = relatedServices(t, test.services)
+			for _, text := range test.workloads {
+				in.Related.Workloads = append(in.Related.Workloads, parsed(t, text).Workload)
+			}
 			in.OldRelated = in.Related
 			if test.oldServices != nil {
 				in.OldRelated = relatedServices(t, test.oldServices)
@@ -377,7 +417,11 @@ func TestRatchet(t *testing.T) {
 			settings := policies.Resolve(rules.Policies, in.Object, in.Namespace)
 			for _, final := range []bool{false, true} {
 				in.Final = final
-				decision, _ := policies.Decide(t.Context(), in, rules, settings)
+				decision, err := policies.Decide(t.Context(), in, rules, settings)
+				isFault := func(f policies.Finding) bool { return f.Rule == "policy-not-evaluated" }
+				if slices.ContainsFunc(decision.Findings, isFault) != (err != nil) {
+					t.Errorf("final: %t: findings %v, but error %v", final, decision.Findings, err)
+				}
 				i := slices.IndexFunc(decision.Findings, func(f policies.Finding) bool { return f.Rule == test.rule })
 				if i < 0 || decision.Findings[i].Mode != test.want {
 					t.Errorf("final: %t: findings %v; want %s in mode %s", final, decision.Findings, test.rule, test.want)

@@ -90,12 +90,14 @@ func (r *run) spreadRepair(spread v1alpha1.Spread, services []*corev1.Service) (
 // withoutEffect returns why a spread constraint would leave the pods where they are; empty if it has an effect.
 // Source: kubernetes v1.37.1, pkg/scheduler/framework/plugins/podtopologyspread: Filter and Score.
 func (r *run) withoutEffect(spread v1alpha1.Spread) string {
-	// Filter rejects a node if one more pod on it makes the skew larger than maxSkew, which cannot happen then. Score
-	// prefers an empty node, but the less the larger maxSkew is.
-	if most := r.replicas.most; int(spread.MaxSkew) >= most {
-		return fmt.Sprintf("maxSkew %d allows all %d pods on one node", spread.MaxSkew, most)
+	if spread.WhenUnsatisfiable == v1alpha1.DoNotSchedule {
+		// Filter rejects a node if one more pod on it makes the skew larger than maxSkew, which cannot happen then.
+		if most := r.replicas.most; int(spread.MaxSkew) >= most {
+			return fmt.Sprintf("maxSkew %d allows all %d pods on one node", spread.MaxSkew, most)
+		}
+		return ""
 	}
-	if spread.WhenUnsatisfiable == v1alpha1.DoNotSchedule || r.Cluster.Known == nil {
+	if r.Cluster.Known == nil {
 		return ""
 	}
 	// Score gives the same to all nodes that lack the key of any soft constraint.
@@ -296,30 +298,42 @@ func (r *run) harmless(found result) result {
 	if exempt, _ := exemption(r.Input, r.settings.Exemptions, found.Rule); found.repair == nil || exempt != nil {
 		return found
 	}
-	repaired := r.trial(found.repair)
-	if repaired == nil {
-		found.repair, found.harmful = nil, true
-		found.Fix += "; not repaired, since the repair does not apply"
+	problem := "the repair does not apply"
+	if repaired := r.trial(found.repair); repaired != nil {
+		problem = r.harm(found, repaired)
+	}
+	if problem == "" {
 		return found
 	}
-	results := slices.Concat(repaired.results(), repaired.faultResults())
-	before, after := counted(slices.Concat(r.results(), r.faultResults())), counted(results)
-	for _, brought := range results {
-		exempt, _ := exemption(r.Input, r.settings.Exemptions, brought.Rule)
-		if exempt != nil || after[brought.kind()].atLeast(weightSoft) <= before[brought.kind()].atLeast(weightSoft) {
-			continue
-		}
-		does := "ask to undo it"
-		if repaired.possible(brought, results).Mode == Deny {
-			does = "deny it"
-		} else if !r.undoes(brought, found) {
-			continue
-		}
-		found.repair, found.harmful = nil, true
-		found.Fix += fmt.Sprintf("; not repaired, since %s would %s", brought.Rule, does)
-		break
+	found.repair, found.harmful = nil, true
+	if found.Mode == Mutate {
+		found.Fix += notRepaired + problem
 	}
 	return found
+}
+
+// harm returns what speaks against a repair, after which the object is that of another run; empty for nothing.
+func (r *run) harm(found result, repaired *run) string {
+	results := slices.Concat(repaired.results(), repaired.faultResults())
+	before := r.counted(slices.Concat(r.results(), r.faultResults()))
+	after := repaired.counted(results)
+	for _, brought := range results {
+		exempt, _ := exemption(r.Input, r.settings.Exemptions, brought.Rule)
+		of := repaired.kind(brought)
+		isNew := after[of].atLeast(weightSoft) > before[of].atLeast(weightSoft)
+		if brought.Rule == policyNotEvaluated.ID {
+			// A fault is denied if spec changes, so a repair can turn a warning about it into a denial.
+			isNew = isNew || r.possible(brought, before).Mode != Deny
+		}
+		switch {
+		case exempt != nil || !isNew:
+		case repaired.possible(brought, after).Mode == Deny:
+			return brought.Rule + " would deny it"
+		case r.undoes(brought, found):
+			return brought.Rule + " would ask to undo it"
+		}
+	}
+	return ""
 }
 
 // asksForCluster lists the rules whose remedy is to set the traffic policy to Cluster.
@@ -336,8 +350,9 @@ func (r *run) undoes(found, repaired result) bool {
 		case operation.Path == trafficPolicyPath && found.Rule == nodePortLocal.ID && r.wishesLocal():
 			// The owner asked for Local, and should know what it does to a node port.
 		case operation.Path == trafficPolicyPath:
-			// What another rule of a policy asks for is not known, except that it is about this field.
-			if slices.Contains(asksForCluster, found.Rule) || found.policy != "" && found.Path == trafficPolicyPath {
+			// What a rule of a policy asks for is not known, except that it is about this field.
+			isHouse := found.policy != "" && found.Path == trafficPolicyPath && found.Mode != Audit
+			if slices.Contains(asksForCluster, found.Rule) || isHouse {
 				return true
 			}
 		case strings.HasPrefix(operation.Path, requiredPath) && found.Rule == antiAffinityDeadlock.ID:

@@ -84,6 +84,11 @@ warn contains {"message": "no Local here", "path": "/spec/externalTrafficPolicy"
 			object: strings.Replace(service("LoadBalancer", preserve, ""), "selector: {app: web}, ", "", 1),
 			rule:   needsLocal, want: policies.Warn, fix: "; not repaired, since selectorless-local would ask to undo it",
 		},
+		"a policy that would audit the traffic policy": {
+			object: service("LoadBalancer", preserve, ""), rule: needsLocal, want: policies.Mutate,
+			policies: []string{strings.Replace(warnsOfLocal, "{rego", "{rules: [{id: no-local, mode: Audit}], rego", 1)},
+			done:     "externalTrafficPolicy set to Local",
+		},
 		"a policy that warns about the traffic policy": {
 			object: service("LoadBalancer", preserve, ""), policies: []string{warnsOfLocal},
 			rule: needsLocal, want: policies.Warn, fix: "; not repaired, since no-local would ask to undo it",

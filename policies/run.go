@@ -87,6 +87,8 @@ type run struct {
 	found      []result
 	// trials caches the runs over the object after a repair.
 	trials []trial
+	// isStored is true if the object is the stored one, which is judged to find out what was there before the request.
+	isStored bool
 	// before caches the result of stored; it points to nil before that is known. All runs of one decision share it.
 	before *map[kind]count
 }
@@ -207,13 +209,13 @@ func (r *run) evenServices() []*corev1.Service {
 }
 
 // becameLocal reports whether the request makes a Service Local for its pods: it creates a Local Service, changes a
-// Service to Local, or changes the selector of one.
+// Service to Local, or changes the selector of one. A stored Service became Local at some time before the request.
 func (r *run) becameLocal() bool {
 	service := r.Object.Service
 	if !isLocal(service, r.Cluster.Version) {
 		return false
 	}
-	if r.Old == nil || r.Old.Service == nil {
+	if r.isStored || r.Old == nil || r.Old.Service == nil {
 		return true
 	}
 	old := r.Old.Service

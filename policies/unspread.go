@@ -53,7 +53,7 @@ func (r *run) findUnspread() *unspread {
 // finding returns the result of either rule.
 func (u *unspread) finding(r *run, path, message, fix string) result {
 	if u.problem != "" {
-		fix += "; not repaired, since " + u.problem
+		fix += notRepaired + u.problem
 	}
 	because := serviceRefs(u.services)
 	if maker := r.maker(); maker != r.Object.Workload {
@@ -95,8 +95,16 @@ func (r *run) unseenSpread() []result {
 
 // needsSpread reports whether the request makes it necessary to spread the pods behind a Service.
 func (r *run) needsSpread() bool {
-	_, spreadNever := verdict(r.answers, VerdictUseless, VerdictWeighted, VerdictSingleAnnouncer)
-	return r.becameLocal() && !spreadNever && r.Cluster.Nodes != 1
+	uneven := []Verdict{VerdictUseless, VerdictWeighted, VerdictSingleAnnouncer}
+	_, never := verdict(r.answers, uneven...)
+	if never || r.Cluster.Nodes == 1 || !isLocal(r.Object.Service, r.Cluster.Version) {
+		return false
+	}
+	if r.becameLocal() {
+		return true
+	}
+	_, before := verdict(r.askNeighbour(r.Old.Service), uneven...)
+	return before // for example, because an annotation made the load balancer weight nodes by their pods
 }
 
 // LacksLocalService reports whether one more Local Service in in.Related could lead to a repair of the workload under

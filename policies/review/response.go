@@ -214,8 +214,8 @@ func RespondPolicy(
 const (
 	maxWarnings = 10
 	maxWarning  = 120
-	// maxLines is the number of warnings that one message or one fix may take.
-	maxLines = 3
+	// maxLines is the number of warnings that one message or one fix may take. A fix may hold a whole list element.
+	maxLines = 5
 	// minWord is the length to which a word is shortened, if need be, so that a message fits into one warning.
 	minWord = 20
 )
