@@ -1,9 +1,6 @@
 package policies
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // Decision is the result of Decide: what is wrong with one object, and how to repair it.
 type Decision struct {
@@ -24,11 +21,6 @@ func (d Decision) Mutations() []PatchOperation {
 		}
 	}
 	return operations
-}
-
-// has reports whether d has a finding of a rule on a path.
-func (d Decision) has(rule, path string) bool {
-	return slices.ContainsFunc(d.Findings, func(f Finding) bool { return f.Rule == rule && f.Path == path })
 }
 
 // Finding is one problem that one rule found in one object.

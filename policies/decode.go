@@ -116,7 +116,7 @@ func fieldError(err error, into any) error {
 // fieldPath returns the JSON Pointer of a field of a type. The decoder names the field by the names on the way to it,
 // with dots between them. It includes the Go names of embedded structs, which JSON does not have.
 func fieldPath(named string, in reflect.Type) string {
-	path := ""
+	var path strings.Builder
 	for name := range strings.SplitSeq(named, ".") {
 		for in.Kind() == reflect.Pointer || in.Kind() == reflect.Slice || in.Kind() == reflect.Map {
 			in = in.Elem()
@@ -132,10 +132,10 @@ func fieldPath(named string, in reflect.Type) string {
 			}
 		}
 		if !embedded {
-			path += "/" + name
+			path.WriteString("/" + name)
 		}
 	}
-	return path
+	return path.String()
 }
 
 // hasLargeNumber reports whether a document has a whole number that does not fit into 32 bits.

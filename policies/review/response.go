@@ -116,7 +116,8 @@ func Respond(endpoint Endpoint, decision policies.Decision) (*admissionv1.Admiss
 // denies, since an autoscaler in a traffic peak must not be stopped, and it leaves out policies' own rules, since
 // little is known of the workload.
 func RespondScale(decision policies.Decision) (*admissionv1.AdmissionResponse, Outcome) {
-	response := &admissionv1.AdmissionResponse{Allowed: true, Warnings: warnings(Validate, decision, SaidOfScale(decision))}
+	said := warnings(Validate, decision, SaidOfScale(decision))
+	response := &admissionv1.AdmissionResponse{Allowed: true, Warnings: said}
 	if len(response.Warnings) > 0 {
 		return response, Warned
 	}
