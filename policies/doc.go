@@ -29,6 +29,8 @@ object into its [Settings]; [Explain] says which policy set what.
 them. Calls go in one direction:
 
 	Decide           decide.go      repairs what a webhook may repair, and decides about what is left
+	the ratchet      ratchet.go     what an update brings, by a run over the stored object
+	a repair         repair.go      what is set, and a trial run over the object with it, which may speak against it
 	the catalogue    catalogue.go   every rule, in order
 	a check          check_*.go     one rule: its page, and the function that finds what is wrong
 	a run            run.go         the object under review and its neighbours; unspread.go and rollout.go hold what
