@@ -173,7 +173,7 @@ func writeSettings(w io.Writer, of *subject, explanation policies.Explanation) e
 			policies.Printable(strings.Join(rego, ", ")))
 	}
 	if strict := denyExisting(explanation.Policies); strict != nil {
-		fmt.Fprintf(out, "\nThe rules of %s also deny or repair what an object had before a request (existingViolations Deny).\n",
+		fmt.Fprintf(out, "\nThe rules of %s deny or repair also what was there before (existingViolations Deny).\n",
 			policies.Printable(strings.Join(strict, ", ")))
 	}
 	return out.Flush()
