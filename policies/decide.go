@@ -154,7 +154,7 @@ func (r *run) possible(found result, all map[kind]count) result {
 	switch {
 	case found.Mode != Mutate:
 	case controller != (Ref{}):
-		// The controller would undo the repair, and so on for ever.
+		// The controller would undo the repair, and the next request would bring it back.
 		fix, _, _ := strings.Cut(found.Fix, notRepaired)
 		found.Mode, found.Fix = Warn, fix+notRepaired+controller.String()+" controls it"
 	case found.repair == nil || found.unpatchable:
