@@ -142,16 +142,6 @@ func (n *Nodes) eligible(pod corev1.PodSpec) []*corev1.Node {
 	return found
 }
 
-// lack reports whether none of the nodes that are eligible for the pods has a label with this key. It is false if there
-// are no such nodes.
-func (n *Nodes) lack(key string, pod corev1.PodSpec) bool {
-	nodes := n.eligible(pod)
-	return len(nodes) > 0 && !slices.ContainsFunc(nodes, func(node *corev1.Node) bool {
-		_, ok := node.Labels[key]
-		return ok
-	})
-}
-
 // choosesNodes reports whether a nodeSelector or a required node affinity restricts the pods to certain nodes. A choice
 // by operating system does not count: charts set it by habit.
 func choosesNodes(pod corev1.PodSpec) bool {

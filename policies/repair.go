@@ -58,8 +58,10 @@ func (r *run) spreadRepair(spread v1alpha1.Spread, services []*corev1.Service) (
 		}
 		return antiAffinityRepair(spread, selector, revisionLabel), ""
 	}
-	if problem := r.withoutEffect(spread); problem != "" {
-		return addition{}, problem
+	// The scheduler rejects a node if one more pod on it makes the skew larger than maxSkew, which cannot happen then
+	// (kubernetes v1.37.1, pkg/scheduler/framework/plugins/podtopologyspread/filtering.go).
+	if most := r.replicas.most; spread.WhenUnsatisfiable == v1alpha1.DoNotSchedule && int(spread.MaxSkew) >= most {
+		return addition{}, fmt.Sprintf("maxSkew %d allows all %d pods on one node", spread.MaxSkew, most)
 	}
 	for i, constraint := range workload.Template.Spec.TopologySpreadConstraints {
 		// The API server allows only one constraint for each {topologyKey, whenUnsatisfiable}, and a repair never
@@ -85,29 +87,6 @@ func (r *run) spreadRepair(spread v1alpha1.Spread, services []*corev1.Service) (
 		constraint["nodeTaintsPolicy"] = string(corev1.NodeInclusionPolicyHonor)
 	}
 	return addition{constraintsPath, constraint, fmt.Sprintf("a %s spread constraint", spread.WhenUnsatisfiable)}, ""
-}
-
-// withoutEffect returns why a spread constraint would leave the pods where they are; empty if it has an effect.
-// Source: kubernetes v1.37.1, pkg/scheduler/framework/plugins/podtopologyspread: Filter and Score.
-func (r *run) withoutEffect(spread v1alpha1.Spread) string {
-	if spread.WhenUnsatisfiable == v1alpha1.DoNotSchedule {
-		// Filter rejects a node if one more pod on it makes the skew larger than maxSkew, which cannot happen then.
-		if most := r.replicas.most; int(spread.MaxSkew) >= most {
-			return fmt.Sprintf("maxSkew %d allows all %d pods on one node", spread.MaxSkew, most)
-		}
-		return ""
-	}
-	if r.Cluster.Known == nil {
-		return ""
-	}
-	// Score gives the same to all nodes that lack the key of any soft constraint.
-	pod := r.Object.Workload.Template.Spec
-	for _, constraint := range pod.TopologySpreadConstraints {
-		if constraint.WhenUnsatisfiable == corev1.ScheduleAnyway && r.Cluster.Known.lack(constraint.TopologyKey, pod) {
-			return fmt.Sprintf("no node has the label %s of its other constraint", constraint.TopologyKey)
-		}
-	}
-	return ""
 }
 
 func antiAffinityRepair(spread v1alpha1.Spread, selector *metav1.LabelSelector, revisionLabel string) addition {

@@ -67,8 +67,8 @@ func (u *unspread) finding(r *run, path, message, fix string) result {
 	found.done = "added " + u.repair.name + " on " + corev1.LabelHostname
 	// A change of the template causes a rollout, which a request about something else must not do.
 	found.unpatchable = !r.templateChanged()
-	if r.InFile == InFileUnknown && r.Object.Workload.holdsAsWhole(u.repair.list) {
-		// Each apply of a manifest that has the list would remove the repair again. A file is repaired itself.
+	if r.Object.Workload.holdsAsWhole(u.repair.list) {
+		// Each apply of a manifest that has the list would remove the repair again. A person may repair the file.
 		found.unpatchable = true
 		found.byHand = fmt.Sprintf("in the manifest, which replaces the whole list, add to %s: %s",
 			u.repair.list[strings.LastIndex(u.repair.list, "/")+1:], inline(u.repair.element))

@@ -215,8 +215,10 @@ func RespondPolicy(
 const (
 	maxWarnings = 10
 	maxWarning  = 120
-	// maxLines is the number of warnings that one message or one fix may take. A fix may hold a whole list element.
-	maxLines = 5
+	// maxLines is the number of warnings that one message may take, maxFixLines that of a fix, which may hold a whole list
+	// element.
+	maxLines    = 3
+	maxFixLines = 5
 	// minWord is the length to which a word is shortened, if need be, so that a message fits into one warning.
 	minWord = 20
 )
@@ -252,7 +254,7 @@ func warnings(endpoint Endpoint, decision policies.Decision, said []policies.Fin
 			add(f.Rule, f.Message+"; fix: "+f.Fix, maxLines)
 		default:
 			add(f.Rule, shortenWords(f.Message, room), maxLines)
-			add(f.Rule, "fix: "+f.Fix, maxLines)
+			add(f.Rule, "fix: "+f.Fix, maxFixLines)
 		}
 	}
 	if len(lines) > maxWarnings {

@@ -496,7 +496,7 @@ func testAnnotations(t *testing.T, e *environment) {
 			"-f",
 			"-",
 		)
-		if a.stdout != "Local" || len(warnings(a.stderr)) != 1 {
+		if a.stdout != "Local" || len(warnings(a.stderr)) != 2 {
 			t.Errorf("a dry run prints %q and %q", a.stdout, a.stderr)
 		}
 		if e.isStored(t, ns, "dry") {
