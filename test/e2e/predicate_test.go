@@ -285,7 +285,8 @@ func (r *spreadReader) Evaluate(
 	document policies.Document,
 	_ []policies.AppliedPolicy,
 ) []policies.Answer {
-	if !document.Neighbour {
+	// A second question is about the repaired workload.
+	if !document.Neighbour && r.said == "" {
 		r.said = document.Facts.Spread
 	}
 	return []policies.Answer{{}}
