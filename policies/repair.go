@@ -284,7 +284,7 @@ func (r *run) harmless(found result) result {
 	if problem == "" {
 		return found
 	}
-	found.repair, found.harmful = nil, true
+	found.repair, found.byHand, found.harmful = nil, "", true
 	if found.Mode == Mutate {
 		found.Fix += notRepaired + problem
 	}

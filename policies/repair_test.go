@@ -143,6 +143,11 @@ warn contains {"message": "no Local here", "path": "/spec/externalTrafficPolicy"
 				`{ "matchLabels": { "app": "web" } }, "matchLabelKeys": [ "rollouts-pod-template-hash" ], "maxSkew": 1, ` +
 				`"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway" }`,
 		},
+		"a Rollout with the list, and a policy that denies the repair": {
+			object:   fmt.Sprintf(rollout, "", "topologySpreadConstraints: []"),
+			services: inFront, policies: []string{denyUneven}, nodes: 2, rule: unspread, want: policies.Warn,
+			fix: "; not repaired, since uneven-replicas would deny it",
+		},
 		"a Rollout with an empty list": {
 			object:   fmt.Sprintf(rollout, "", "topologySpreadConstraints: []"),
 			services: inFront, policies: []string{mutateUnspread}, rule: unspread, want: policies.Warn,
