@@ -12,6 +12,7 @@ import (
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
@@ -24,6 +25,8 @@ type Object struct {
 	// Workload is set if the object is of a workload kind.
 	Workload *Workload
 
+	// revision is the revision of the object that was decoded.
+	revision Revision
 	// meta is the whole metadata of a Service. It records which client set which field.
 	meta metav1.ObjectMeta
 	// content is decoded from raw, once, if raw is not nil. Both are nil for a reduced object.
@@ -31,6 +34,23 @@ type Object struct {
 	raw     []byte
 	once    sync.Once
 }
+
+// Revision identifies one stored state of an object. The zero value is that of an object that was never stored.
+type Revision struct {
+	// UID is empty in a manifest. An API server sets it before it calls validating webhooks, and after mutating ones.
+	UID types.UID
+	// ResourceVersion is empty for an object that is not stored yet. In a request to update an object, it is the one that
+	// the object replaces, if the client has sent it.
+	ResourceVersion string
+}
+
+// RevisionOf returns the revision that the metadata of an object holds.
+func RevisionOf(object metav1.Object) Revision {
+	return Revision{object.GetUID(), object.GetResourceVersion()}
+}
+
+// Revision returns the revision of the object.
+func (o *Object) Revision() Revision { return o.revision }
 
 // Content returns the whole document in JSON types, with the API server's defaults. Rego reads it as input.object.
 // The caller must not change it.
@@ -133,7 +153,7 @@ func newObject(apiVersion, kind, namespace string, decode func(into any) error) 
 	switch {
 	case isWorkload:
 		var err error
-		if object.Workload, err = workloadKind.read(decode); err != nil {
+		if object.Workload, object.revision, err = workloadKind.read(decode); err != nil {
 			return nil, err
 		}
 		object.Workload.APIVersion, object.Workload.Kind = apiVersion, kind
@@ -147,7 +167,7 @@ func newObject(apiVersion, kind, namespace string, decode func(into any) error) 
 		service.Namespace = cmp.Or(namespace, service.Namespace, metav1.NamespaceDefault)
 		object.Ref = Ref{apiVersion, kind, service.Namespace, nameOf(service.ObjectMeta)}
 		object.Service = ReducedService(&service)
-		object.meta = service.ObjectMeta
+		object.meta, object.revision = service.ObjectMeta, RevisionOf(&service)
 	default:
 		return nil, fmt.Errorf("%s %s is not judged", apiVersion, kind)
 	}

@@ -38,7 +38,7 @@ type WorkloadKind struct {
 	// surges is true if the kind can create a new pod before it deletes an old one.
 	surges bool
 
-	read func(decode func(into any) error) (*Workload, error)
+	read func(decode func(into any) error) (*Workload, Revision, error)
 }
 
 // WorkloadDoor says where objects of a kind are judged, and whether they are looked up as neighbours.

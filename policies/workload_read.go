@@ -11,13 +11,16 @@ import (
 )
 
 // reading returns a function that decodes a T and converts it with read.
-func reading[T any](read func(*T) *Workload) func(decode func(into any) error) (*Workload, error) {
-	return func(decode func(into any) error) (*Workload, error) {
+func reading[T any, P interface {
+	*T
+	metav1.Object
+}](read func(*T) *Workload) func(decode func(into any) error) (*Workload, Revision, error) {
+	return func(decode func(into any) error) (*Workload, Revision, error) {
 		var object T
 		if err := decode(&object); err != nil {
-			return nil, err
+			return nil, Revision{}, err
 		}
-		return read(&object), nil
+		return read(&object), RevisionOf(P(&object)), nil
 	}
 }
 

@@ -170,12 +170,14 @@ type fakeNeighbours struct{ in policies.Input }
 
 func (fakeNeighbours) Ready() error                                           { return nil }
 func (f fakeNeighbours) Namespace(context.Context, string) policies.Namespace { return f.in.Namespace }
-func (f fakeNeighbours) Related(context.Context, policies.Input) policies.Related {
+func (f fakeNeighbours) Related(context.Context, policies.Input, *webhook.Admission) policies.Related {
 	return f.in.Related
 }
 func (fakeNeighbours) Workload(policies.Ref) *policies.Workload { return nil }
 func (f fakeNeighbours) Cluster() policies.Cluster              { return f.in.Cluster }
-func (fakeNeighbours) Admitted(*policies.Object)                {}
+func (fakeNeighbours) Admit(_, _ *policies.Object) *webhook.Admission {
+	return nil
+}
 
 // fakePolicies gives the handler the policies of a case.
 type fakePolicies struct{ set *bundle.Set }

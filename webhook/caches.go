@@ -28,7 +28,7 @@ func cacheOptions() cache.Options {
 
 // cached is the cache entry of an object that only the index reads.
 type cached struct {
-	metav1.ObjectMeta // namespace, name and resourceVersion
+	metav1.ObjectMeta // namespace, name, uid and resourceVersion
 	ref               policies.Ref
 	// neighbour is a *policies.Workload or a policies.Autoscaler, or the error if the object could not be read.
 	neighbour any
@@ -36,7 +36,9 @@ type cached struct {
 
 func newCached(object metav1.Object, ref policies.Ref, neighbour any) *cached {
 	return &cached{
-		metav1.ObjectMeta{Namespace: ref.Namespace, Name: ref.Name, ResourceVersion: object.GetResourceVersion()},
+		metav1.ObjectMeta{
+			Namespace: ref.Namespace, Name: ref.Name, UID: object.GetUID(), ResourceVersion: object.GetResourceVersion(),
+		},
 		ref, neighbour,
 	}
 }
@@ -47,7 +49,7 @@ func reduced(object any) (any, error) {
 	switch o := object.(type) {
 	case *corev1.Service:
 		service := policies.ReducedService(o)
-		service.ResourceVersion = o.ResourceVersion
+		service.UID, service.ResourceVersion = o.UID, o.ResourceVersion
 		return service, nil
 	case *corev1.Node:
 		node := policies.ReducedNode(o)

@@ -21,7 +21,7 @@ func TestReductions(t *testing.T) {
 		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
 	}
 	wantMeta := metav1.ObjectMeta{
-		Namespace: "edge", Name: "web", ResourceVersion: "7",
+		Namespace: "edge", Name: "web", UID: "u", ResourceVersion: "7",
 		Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"},
 	}
 	deployment := &appsv1.Deployment{ObjectMeta: meta, Status: appsv1.DeploymentStatus{Replicas: 3}}
@@ -33,7 +33,7 @@ func TestReductions(t *testing.T) {
 	got, err := reduced(deployment)
 	held, _ := got.(*cached)
 	ignored := cmpopts.IgnoreUnexported(policies.UpdateStrategy{})
-	if err != nil || held == nil || held.Name != "web" || held.ResourceVersion != "7" || held.ManagedFields != nil {
+	if err != nil || held == nil || held.Name != "web" || held.UID != "u" || held.ResourceVersion != "7" || held.ManagedFields != nil {
 		t.Errorf("Deployment is cached as %+v, error %v", got, err)
 	} else if diff := cmp.Diff(any(wantWorkload), held.neighbour, ignored); diff != "" {
 		t.Errorf("Deployment mismatch (-want +got):\n%s", diff)

@@ -1,13 +1,14 @@
 package webhook
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"time"
 
@@ -25,10 +26,10 @@ const (
 	// maxBody is more than any review that an API server sends: two objects of at most 3 MiB each, which is what it
 	// accepts from a client, and some overhead.
 	maxBody = 7 << 20
-	// answerTimeout bounds the time for receiving one request and answering it. The API server waits for the
-	// timeoutSeconds of the configurations, which is 3, and starts to count earlier. The answer must arrive in time even
-	// if it reports rules that could not be evaluated.
-	answerTimeout = 2500 * time.Millisecond
+	// defaultTimeout is how long a caller is taken to wait that does not say so, as every API server does. It is the
+	// timeoutSeconds of most of our configurations. maxTimeout is the highest value that a configuration may have.
+	defaultTimeout = 3 * time.Second
+	maxTimeout     = 30 * time.Second
 )
 
 // Handler answers the requests of one endpoint. All fields are required.
@@ -40,9 +41,11 @@ type Handler struct {
 	Endpoint   review.Endpoint
 	Neighbours Neighbours
 	Policies   Policies
-	Metrics    *Metrics
-	Clock      clock.PassiveClock
-	Log        logr.Logger
+	// InFlight bounds the memory that the requests in flight take. The Handlers of a process share one.
+	InFlight *InFlight
+	Metrics  *Metrics
+	Clock    clock.PassiveClock
+	Log      logr.Logger
 }
 
 // Neighbours provides what a Handler must know of the cluster. It answers from memory, except for bounded look-ups.
@@ -51,15 +54,16 @@ type Neighbours interface {
 	Ready() error
 	// Namespace never fails: a Namespace that cannot be read is returned as Assumed.
 	Namespace(ctx context.Context, name string) policies.Namespace
-	// Related returns the neighbours of in.Object, with ViewNone if they cannot be seen. in.Related, in.OldRelated and
-	// in.Now are not set yet.
-	Related(ctx context.Context, in policies.Input) policies.Related
+	// Admit records that object is about to be admitted in place of old, which is nil if object is new. The handler
+	// withdraws the admission if it refuses the object, or does not answer. The result may be nil.
+	Admit(object, old *policies.Object) *Admission
+	// Related returns the neighbours of in.Object, with ViewNone if they cannot be seen. It includes objects that were
+	// admitted before admission; all if that is nil. in.Related, in.OldRelated and in.Now are not set yet.
+	Related(ctx context.Context, in policies.Input, admission *Admission) policies.Related
 	// Workload returns the workload with this reference, or nil if it is not known.
 	Workload(ref policies.Ref) *policies.Workload
 	// Cluster returns the nodes and the version of the cluster, as far as they are known.
 	Cluster() policies.Cluster
-	// Admitted records an object that was admitted and is about to be stored.
-	Admitted(object *policies.Object)
 }
 
 // Policies provides what a Handler must know of the SourceIPPolicies.
@@ -80,50 +84,92 @@ type failure struct {
 
 func (f *failure) Error() string { return f.err.Error() }
 
+// failureCodes lists all HTTP statuses of requests that are not answered.
+var failureCodes = []int{
+	http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge,
+	http.StatusUnsupportedMediaType, http.StatusInternalServerError, http.StatusServiceUnavailable,
+	http.StatusGatewayTimeout,
+}
+
+// errGone is the error of a caller that went away before it had sent its whole request.
+var errGone = errors.New("the caller is gone")
+
+// timeoutOf returns how long a request may take.
+//
+// An API server says in a parameter how long it is going to wait, rounded up to whole seconds (k8s.io/apiserver v0.37.0,
+// pkg/admission/plugin/webhook/validating/dispatcher.go), and its clock started before the request arrived. A second
+// less is therefore early enough, or half the time where a second would be too much to give up.
+func timeoutOf(r *http.Request) time.Duration {
+	timeout, err := time.ParseDuration(r.URL.Query().Get("timeout"))
+	if err != nil || timeout <= 0 {
+		timeout = defaultTimeout
+	}
+	timeout = min(timeout, maxTimeout)
+	return max(timeout-time.Second, timeout/2)
+}
+
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := h.Clock.Now()
+	timeout := timeoutOf(r)
 	// The server cancels the contexts of its requests as soon as it shuts down, and then waits for their answers.
 	// In-flight requests must still get the right answer.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), answerTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), timeout)
 	defer cancel()
 
 	// Not every ResponseWriter supports deadlines; the server's does.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(answerTimeout))
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout))
 
-	result, err := h.answer(ctx, w, r)
+	request := h.InFlight.new()
+	defer request.end()
+	res, err := h.answer(ctx, w, r, request)
 	duration := h.Clock.Since(start)
-	keysAndValues := []any{
-		"endpoint", h.Endpoint, "uid", short(string(result.request.UID)),
-		"operation", short(string(result.request.Operation)), "object", result.object,
-		"dryRun", isDryRun(result.request), "duration", duration.String(),
+	log := h.Log.WithValues(
+		"endpoint", h.Endpoint, "uid", short(string(res.request.UID)), "user", short(res.request.UserInfo.Username),
+		"operation", short(string(res.request.Operation)), "object", res.object,
+		"dryRun", isDryRun(res.request), "duration", duration,
+	)
+	gone := r.Context().Err() != nil
+	if err == nil && gone && ctx.Err() != nil {
+		err = &failure{http.StatusGatewayTimeout, fmt.Errorf("not answered within %s, and the caller is gone", timeout)}
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errGone):
+		log.V(1).Info("request not received; " + err.Error())
+		return
+	case err != nil:
+		res.admission.Withdraw()
 		code := http.StatusInternalServerError
 		if f, ok := errors.AsType[*failure](err); ok {
 			code = f.code
 		}
 		h.Metrics.failed(h.Endpoint, code)
-		h.Log.Error(err, "request not answered", append(keysAndValues, "code", code)...)
+		log.Error(err, "request not answered", "code", code)
 		http.Error(w, err.Error(), code)
 		return
 	}
-	h.Metrics.answered(h.Endpoint, result, duration)
+	h.Metrics.answered(h.Endpoint, res, duration)
+	h.logAnswer(log, res)
+	w.Header().Set("Content-Type", "application/json")
+	if _, err := w.Write(res.body); err != nil || gone || res.outcome == review.Denied {
+		res.admission.Withdraw()
+	}
+}
+
+// logAnswer logs an answer, at level 2 if it says nothing.
+func (h *Handler) logAnswer(log logr.Logger, res *result) {
 	level := 1
-	if result.outcome == review.Allowed {
+	if res.outcome == review.Allowed {
 		level = 2
 	}
-	if log := h.Log.V(level); log.Enabled() {
-		rules := make([]string, len(result.returned))
-		for i, f := range result.returned {
-			rules[i] = f.Rule
-		}
-		log.Info("request answered", append(keysAndValues, "outcome", result.outcome, "rules", rules)...)
+	if log = log.V(level); !log.Enabled() {
+		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	if _, err := w.Write(result.body); err != nil {
-		h.Log.Error(err, "answer not sent", "endpoint", h.Endpoint, "uid", result.request.UID)
+	findings := make([]string, len(res.returned))
+	for i, f := range res.returned {
+		findings[i] = fmt.Sprintf("%s: %s: %s", f.Mode, f.Rule, f.Message)
 	}
+	log.Info("request answered", "outcome", res.outcome, "findings", findings)
 }
 
 // result is an answer, and what is logged and counted about it.
@@ -135,12 +181,16 @@ type result struct {
 	returned, exempt []policies.Finding
 	// faults are the policies whose Rego could not be evaluated.
 	faults policies.Faults
-	body   []byte
+	// admission is the object's, if the request is to store it; else nil.
+	admission *Admission
+	body      []byte
 }
 
-// answer reads a review and encodes the answer. The error is a *failure, or an internal error, which includes panics.
-// The result is never nil; in case of an error it holds what is known of the request.
-func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, r *http.Request) (res *result, err error) {
+// answer reads a review and encodes the answer. The error is errGone, a *failure, or an internal error, which includes
+// panics. The result is never nil; in case of an error it holds what is known of the request.
+func (h *Handler) answer(
+	ctx context.Context, w http.ResponseWriter, r *http.Request, taken *request,
+) (res *result, err error) {
 	res = &result{request: &admissionv1.AdmissionRequest{}, outcome: review.Allowed}
 	defer func() {
 		if p := recover(); p != nil {
@@ -148,7 +198,7 @@ func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, r *http.Req
 			h.Log.Error(err, "panic", "endpoint", h.Endpoint, "stack", string(debug.Stack()))
 		}
 	}()
-	request, err := readReview(w, r)
+	request, err := readReview(w, r, taken)
 	if err != nil {
 		return res, err
 	}
@@ -169,8 +219,8 @@ func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, r *http.Req
 	return res, nil
 }
 
-// readReview returns the request in the body. The error is a *failure.
-func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionRequest, error) {
+// readReview returns the request in the body, and takes the memory for it. The error is errGone or a *failure.
+func readReview(w http.ResponseWriter, r *http.Request, taken *request) (*admissionv1.AdmissionRequest, error) {
 	bad := func(code int, format string, args ...any) (*admissionv1.AdmissionRequest, error) {
 		return nil, &failure{code, fmt.Errorf(format, args...)}
 	}
@@ -181,15 +231,9 @@ func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionR
 	if mediaType, _, err := mime.ParseMediaType(contentType); err != nil || mediaType != "application/json" {
 		return bad(http.StatusUnsupportedMediaType, "content type %.40q: want application/json", contentType)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return bad(http.StatusRequestEntityTooLarge, "body is larger than %d bytes", maxBody)
-	}
+	body, err := readBody(w, r, taken)
 	if err != nil {
-		return bad(http.StatusBadRequest, "read body: %w", err)
-	}
-	if len(body) == 0 {
-		return bad(http.StatusBadRequest, "body is empty: want an AdmissionReview")
+		return nil, err
 	}
 	var in admissionv1.AdmissionReview
 	if err := policies.DecodeJSON(body, &in); err != nil {
@@ -205,6 +249,37 @@ func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionR
 	return in.Request, nil
 }
 
+// readBody returns the body, and takes the memory for it. The error is errGone or a *failure.
+func readBody(w http.ResponseWriter, r *http.Request, taken *request) ([]byte, error) {
+	length := r.ContentLength
+	if length < 0 { // not known
+		length = maxBody
+	}
+	if length > maxBody {
+		return nil, errTooLarge
+	}
+	if err := taken.take(length * perByte); err != nil {
+		return nil, err
+	}
+	// ReadFrom grows a buffer that has less room than MinRead.
+	body := bytes.NewBuffer(make([]byte, 0, length+bytes.MinRead))
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody))
+	if _, is := errors.AsType[*http.MaxBytesError](err); is {
+		return nil, errTooLarge
+	}
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, &failure{http.StatusRequestTimeout, errors.New("the request did not arrive in time")}
+	case err != nil:
+		return nil, errGone
+	case body.Len() == 0:
+		return nil, &failure{http.StatusBadRequest, errors.New("body is empty: want an AdmissionReview")}
+	}
+	return body.Bytes(), taken.take(int64(bytes.Count(body.Bytes(), []byte{'{'})) * perObject)
+}
+
+var errTooLarge = &failure{http.StatusRequestEntityTooLarge, fmt.Errorf("body is larger than %d bytes", maxBody)}
+
 // respond decides on the request, and stores in res what is logged and counted about it.
 func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.AdmissionResponse, error) {
 	if h.Endpoint == review.ValidatePolicy {
@@ -216,7 +291,7 @@ func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.Admiss
 	if review.IsScale(res.request) && h.Endpoint != review.Validate {
 		return &admissionv1.AdmissionResponse{Allowed: true}, nil
 	}
-	in, known, err := h.input(ctx, res.request)
+	in, known, err := h.input(ctx, res)
 	if err != nil {
 		return nil, &failure{http.StatusBadRequest, err}
 	}
@@ -225,10 +300,14 @@ func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.Admiss
 	}
 	set := h.Policies.Set()
 	settings := policies.Resolve(set.Policies, in.Object, in.Namespace)
+	if review.IsScale(res.request) {
+		// The policies' own rules are not asked, since too little is known of the workload.
+		settings.Applied = nil
+	}
 	decision, err := policies.Decide(ctx, in, set, settings)
 	if err != nil {
 		// The decision also has a finding for it, in the mode that the policy configures.
-		h.Log.Error(err, "rules not evaluated", "endpoint", h.Endpoint, "uid", res.request.UID, "object", res.object)
+		h.Log.Error(err, "rules not evaluated", "endpoint", h.Endpoint, "uid", short(string(res.request.UID)), "object", res.object)
 		res.faults, _ = errors.AsType[policies.Faults](err)
 	}
 	if review.IsScale(res.request) {
@@ -240,9 +319,6 @@ func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.Admiss
 	res.returned, res.exempt = review.Said(h.Endpoint, decision), review.Exempt(h.Endpoint, decision)
 	response, outcome, err := review.Respond(h.Endpoint, decision)
 	res.outcome = outcome
-	if err == nil && h.Endpoint == review.Validate && response.Allowed && !isDryRun(res.request) {
-		h.Neighbours.Admitted(in.Object)
-	}
 	return response, err
 }
 
@@ -263,11 +339,11 @@ func (h *Handler) respondPolicy(res *result) (*admissionv1.AdmissionResponse, er
 	return response, nil
 }
 
-// input collects everything that the decision depends on. known is false for a scale that needs no decision: one that
+// input collects everything that the decision depends on, and stores in res the admission of an object that is to be
+// stored. known is false for a scale that needs no decision: one that
 // adds no replicas, or whose workload is not known to this replica.
-func (h *Handler) input(
-	ctx context.Context, request *admissionv1.AdmissionRequest,
-) (in policies.Input, known bool, err error) {
+func (h *Handler) input(ctx context.Context, res *result) (in policies.Input, known bool, err error) {
+	request := res.request
 	if ref, isScale := review.ScaleOf(request); isScale {
 		workload := h.Neighbours.Workload(ref)
 		if workload == nil {
@@ -285,11 +361,15 @@ func (h *Handler) input(
 	}
 	in.Namespace = h.Neighbours.Namespace(ctx, in.Object.Namespace)
 	in.Cluster = h.Neighbours.Cluster()
-	in.Related = h.Neighbours.Related(ctx, in)
+	if h.Endpoint == review.Validate && !isDryRun(request) && !review.IsScale(request) {
+		// Before the neighbours are read, so that of two requests at the same time one knows of the other.
+		res.admission = h.Neighbours.Admit(in.Object, in.Old)
+	}
+	in.Related = h.Neighbours.Related(ctx, in, res.admission)
 	if in.Old != nil {
 		old := in
 		old.Object = in.Old
-		in.OldRelated = h.Neighbours.Related(ctx, old)
+		in.OldRelated = h.Neighbours.Related(ctx, old, res.admission)
 	}
 	in.Final = h.Endpoint == review.Validate
 	in.Now = h.Clock.Now()

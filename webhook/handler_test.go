@@ -5,9 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,15 +36,21 @@ type fakeNeighbours struct {
 	related  policies.Related
 	workload *policies.Workload
 	notReady error
-	admitted []policies.Ref
+	// admitted remembers what is admitted; nil remembers nothing.
+	admitted *webhook.Remembered
 	panics   bool
+	// meanwhile is called while a request is decided, if it is not nil.
+	meanwhile func()
 }
 
 func (f *fakeNeighbours) Ready() error { return f.notReady }
 func (f *fakeNeighbours) Namespace(_ context.Context, name string) policies.Namespace {
 	return policies.Namespace{Name: name}
 }
-func (f *fakeNeighbours) Related(context.Context, policies.Input) policies.Related {
+func (f *fakeNeighbours) Related(context.Context, policies.Input, *webhook.Admission) policies.Related {
+	if f.meanwhile != nil {
+		f.meanwhile()
+	}
 	if f.panics {
 		panic("neighbours are gone")
 	}
@@ -50,8 +60,11 @@ func (f *fakeNeighbours) Workload(policies.Ref) *policies.Workload { return f.wo
 func (f *fakeNeighbours) Cluster() policies.Cluster {
 	return policies.Cluster{Version: policies.Newest}
 }
-func (f *fakeNeighbours) Admitted(object *policies.Object) {
-	f.admitted = append(f.admitted, object.Ref)
+func (f *fakeNeighbours) Admit(object, _ *policies.Object) *webhook.Admission {
+	if f.admitted == nil {
+		return nil
+	}
+	return f.admitted.Add(object)
 }
 
 // fakePolicies holds a set that a test has compiled.
@@ -82,7 +95,7 @@ func newHandler(
 		log = testr.NewWithOptions(t, testr.Options{Verbosity: 2})
 	}
 	return &webhook.Handler{
-		Endpoint: endpoint, Neighbours: neighbours, Policies: fakePolicies{set}, Metrics: metrics,
+		Endpoint: endpoint, Neighbours: neighbours, Policies: fakePolicies{set}, Metrics: metrics, InFlight: webhook.NewInFlight(),
 		Clock: clocktesting.NewFakePassiveClock(time.Date(2026, time.December, 1, 0, 0, 0, 0, time.UTC)), Log: log,
 	}, registry
 }
@@ -291,11 +304,155 @@ func TestFaultsAreNotDenials(t *testing.T) {
 			if recorder.Code != test.code || !strings.Contains(recorder.Body.String(), test.says) {
 				t.Errorf("got %d %s; want %d …%s…", recorder.Code, recorder.Body, test.code, test.says)
 			}
-			failures, err := testutil.GatherAndCount(registry, "sourceward_request_failures_total")
-			if want := map[bool]int{true: 1}[test.code != http.StatusOK]; err != nil || failures != want {
-				t.Errorf("%d failures are counted (%v), want %d", failures, err, want)
+			want := map[int]float64{}
+			if test.code != http.StatusOK {
+				want[test.code] = 1
+			}
+			if diff := cmp.Diff(want, failures(t, registry)); diff != "" {
+				t.Errorf("failures by code (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// failures returns the number of failures that are counted for each HTTP status, without those that are 0.
+func failures(t *testing.T, registry *prometheus.Registry) map[int]float64 {
+	t.Helper()
+	counted := map[int]float64{}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != "sourceward_request_failures_total" {
+			continue
+		}
+		for _, sample := range family.GetMetric() {
+			for _, label := range sample.GetLabel() {
+				if code, err := strconv.Atoi(label.GetValue()); err == nil && sample.GetCounter().GetValue() > 0 {
+					counted[code] += sample.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return counted
+}
+
+// TestFailuresStartAtZero checks that a rate over the failures is right from the first failure on.
+func TestFailuresStartAtZero(t *testing.T) {
+	t.Parallel()
+	_, registry := newHandler(t, review.Validate, &fakeNeighbours{})
+	for name, want := range map[string]int{
+		"sourceward_request_failures_total": 3 * 8, "sourceward_policy_failures_total": 1, "sourceward_lookups_total": 2 * 4,
+	} {
+		if got, err := testutil.GatherAndCount(registry, name); err != nil || got != want {
+			t.Errorf("%s has %d series (%v), want %d", name, got, err, want)
+		}
+	}
+}
+
+// TestCallersThatGoAway checks that callers that go away, before or after they have sent their request, are not
+// counted as failures, and that those that are too slow or answered too late are.
+func TestCallersThatGoAway(t *testing.T) {
+	t.Parallel()
+	const callers = 100
+	body := reviewOf("Service", "CREATE", loadBalancer, "")
+	head := func(path string) string {
+		return "POST " + path + " HTTP/1.1\r\nHost: webhook\r\nContent-Type: application/json\r\nContent-Length: " +
+			strconv.Itoa(len(body)) + "\r\n\r\n"
+	}
+	tests := map[string]struct {
+		sent string
+		// stays is true if the caller waits for the answer, for which the decision then does not wait.
+		stays bool
+		// hangs is true if the decision waits until the server has noticed that the caller is gone.
+		hangs bool
+		want  map[int]float64
+	}{
+		"in the middle of the body":     {sent: head("/") + body[:20], want: map[int]float64{}},
+		"before the answer":             {sent: head("/") + body, hangs: true, want: map[int]float64{}},
+		"a body that never ends":        {sent: head("/?timeout=200ms") + body[:20], stays: true, want: map[int]float64{408: callers}},
+		"an answer that comes too late": {sent: head("/?timeout=1ns") + body, hangs: true, want: map[int]float64{504: callers}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			neighbours := &fakeNeighbours{}
+			handler, registry := newHandler(t, review.Validate, neighbours)
+			handler.Log = logr.Discard()
+			var group sync.WaitGroup
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				defer group.Done()
+				of := *handler
+				if test.hangs {
+					of.Neighbours = &fakeNeighbours{meanwhile: func() { <-r.Context().Done() }}
+				}
+				of.ServeHTTP(w, r)
+			}))
+			defer server.Close()
+			for range callers {
+				group.Add(1)
+				connection, err := net.Dial("tcp", server.Listener.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.WriteString(connection, test.sent); err != nil {
+					t.Fatal(err)
+				}
+				if test.stays {
+					defer connection.Close() //nolint:errcheck // nothing more is sent
+				} else if err := connection.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			group.Wait()
+			if diff := cmp.Diff(test.want, failures(t, registry)); diff != "" {
+				t.Errorf("failures by code (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestInFlight checks that requests beyond the bound get an answer at once, and those after them as usual.
+func TestInFlight(t *testing.T) {
+	t.Parallel()
+	large := func(object string, bytes int) string {
+		repeated := strings.TrimSuffix(strings.Repeat(object+",", bytes/(len(object)+1)), ",")
+		return reviewOf("Service", "CREATE", strings.Replace(loadBalancer, `"spec"`, `"unknown":[`+repeated+`],"spec"`, 1), "")
+	}
+	send := func(handler *webhook.Handler, body string) (int, string) {
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(body))
+		request.Header.Set("Content-Type", "application/json")
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, request)
+		return recorder.Code, recorder.Body.String()
+	}
+	neighbours := &fakeNeighbours{}
+	handler, registry := newHandler(t, review.Validate, neighbours)
+	handler.Log = logr.Discard()
+	var within [3]int
+	neighbours.meanwhile = func() {
+		// One request of 6 MiB is in flight. A second fits, a third does not.
+		neighbours.meanwhile = func() {
+			neighbours.meanwhile = nil
+			within[1], _ = send(handler, large(`"x"`, 6<<20))
+			within[2], _ = send(handler, reviewOf("Service", "CREATE", loadBalancer, ""))
+		}
+		within[0], _ = send(handler, large(`"x"`, 6<<20))
+	}
+	code, _ := send(handler, large(`"x"`, 6<<20))
+	if diff := cmp.Diff([]int{200, 200, 503, 200}, append([]int{code}, within[:]...)); diff != "" {
+		t.Errorf("codes (-want +got):\n%s", diff)
+	}
+	if code, text := send(handler, large(`{}`, 6<<20)); code != 413 || !strings.Contains(text, "too many objects") {
+		t.Errorf("a body of empty objects gets %d %s, want 413", code, text)
+	}
+	// None of them holds memory any longer.
+	if code, text := send(handler, large(`{"name":"LONG_ENOUGH_NAME"}`, 6<<20)); code != 200 {
+		t.Errorf("got %d %s after the bound was reached, want 200", code, text)
+	}
+	if diff := cmp.Diff(map[int]float64{503: 1, 413: 1}, failures(t, registry)); diff != "" {
+		t.Errorf("failures by code (-want +got):\n%s", diff)
 	}
 }
 
@@ -320,31 +477,73 @@ func TestShutdownDoesNotChangeAnAnswer(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatValidateAdmitsIsRemembered(t *testing.T) {
+// TestWhatIsRemembered checks that an object is remembered from before its neighbours are read until the request is
+// refused or turns out not to be answered, and that its former state then comes back.
+func TestWhatIsRemembered(t *testing.T) {
 	t.Parallel()
+	const during, after = "during", "after"
+	unfinished := `{"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"edge"},` +
+		`"spec":{"type":"LoadBalancer","externalTrafficPolicy":"Bogus"}}`
 	tests := map[string]struct {
-		endpoint   review.Endpoint
-		body       string
-		remembered bool
+		endpoint review.Endpoint
+		body     string
+		panics   bool
+		// gone ends the context of the request while it is decided.
+		gone bool
+		want map[string]string
 	}{
-		"an admitted object": {review.Validate, reviewOf("Service", "CREATE", loadBalancer, ""), true},
-		"a dry run": {
-			review.Validate, reviewOf("Service", "CREATE", loadBalancer, `,"dryRun":true`), false,
+		"an admitted object": {
+			endpoint: review.Validate, body: reviewOf("Service", "CREATE", loadBalancer, ""),
+			want: map[string]string{during: "new", after: "new"},
 		},
-		"a denied object":               {review.Validate, reviewOf("Service", "CREATE", clusterIPLocal, ""), false},
-		"an object that /mutate admits": {review.Mutate, reviewOf("Service", "CREATE", loadBalancer, ""), false},
+		"a dry run": {
+			endpoint: review.Validate, body: reviewOf("Service", "CREATE", loadBalancer, `,"dryRun":true`),
+			want: map[string]string{during: "former", after: "former"},
+		},
+		"a denied object": {
+			endpoint: review.Validate, body: reviewOf("Service", "CREATE", unfinished, ""),
+			want: map[string]string{during: "new", after: "former"},
+		},
+		"an object that /mutate admits": {
+			endpoint: review.Mutate, body: reviewOf("Service", "CREATE", loadBalancer, ""),
+			want: map[string]string{during: "former", after: "former"},
+		},
+		"an internal error": {
+			endpoint: review.Validate, body: reviewOf("Service", "CREATE", loadBalancer, ""), panics: true,
+			want: map[string]string{during: "new", after: "former"},
+		},
+		"a caller that is gone": {
+			endpoint: review.Validate, body: reviewOf("Service", "CREATE", loadBalancer, ""), gone: true,
+			want: map[string]string{during: "new", after: "former"},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			neighbours := &fakeNeighbours{}
-			handler, _ := newHandler(t, test.endpoint, neighbours)
-			post(t, handler, test.body)
-			var want []policies.Ref
-			if test.remembered {
-				want = []policies.Ref{{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "web"}}
+			remembered := webhook.NewRemembered()
+			former := &policies.Object{Ref: policies.Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "web"}}
+			remembered.Add(former)
+			state := func() string {
+				if objects := remembered.Objects("edge"); len(objects) != 1 || objects[0] != former {
+					return "new"
+				}
+				return "former"
 			}
-			if diff := cmp.Diff(want, neighbours.admitted); diff != "" {
+			got := map[string]string{}
+			ctx, leave := context.WithCancel(t.Context())
+			defer leave()
+			neighbours := &fakeNeighbours{admitted: remembered, panics: test.panics, meanwhile: func() {
+				got[during] = state()
+				if test.gone {
+					leave()
+				}
+			}}
+			handler, _ := newHandler(t, test.endpoint, neighbours)
+			request := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", strings.NewReader(test.body))
+			request.Header.Set("Content-Type", "application/json")
+			handler.ServeHTTP(httptest.NewRecorder(), request)
+			got[after] = state()
+			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("remembered mismatch (-want +got):\n%s", diff)
 			}
 		})
@@ -474,6 +673,7 @@ sourceward_exemptions_total{endpoint="validate",rule="local-on-cluster-ip"} 1
 # HELP sourceward_policy_failures_total ` +
 		`Decisions for which Rego could not be evaluated, by SourceIPPolicy; empty for the built-in rules.
 # TYPE sourceward_policy_failures_total counter
+sourceward_policy_failures_total{policy=""} 0
 sourceward_policy_failures_total{policy="corp"} 1
 `
 	err := testutil.GatherAndCompare(

@@ -15,6 +15,22 @@ const (
 	maxLookups    = 8
 )
 
+// What is looked up, and what becomes of it.
+const (
+	resourceNamespaces = "namespaces"
+	resourceServices   = "services"
+
+	lookupFound  = "found"
+	lookupAbsent = "absent"
+	lookupFailed = "failed"
+	lookupBusy   = "busy"
+)
+
+var (
+	lookupResources = []string{resourceNamespaces, resourceServices}
+	lookupOutcomes  = []string{lookupFound, lookupAbsent, lookupFailed, lookupBusy}
+)
+
 // lookup calls ask within these bounds and counts the outcome. ask must request what the API server holds in memory
 // (resourceVersion 0): a read that waits for etcd takes up to 100 ms. The error is the one that ask returns, or
 // non-nil if maxLookups look-ups are in flight.
@@ -25,18 +41,18 @@ func (n *neighbours) lookup(
 	case n.lookups <- struct{}{}:
 		defer func() { <-n.lookups }()
 	default:
-		n.metrics.lookups.WithLabelValues(resource, "busy").Inc()
+		n.metrics.lookups.WithLabelValues(resource, lookupBusy).Inc()
 		return fmt.Errorf("%d look-ups are already in flight", maxLookups)
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	found, err := ask(ctx)
-	outcome := "absent"
+	outcome := lookupAbsent
 	switch {
 	case err != nil && !apierrors.IsNotFound(err):
-		outcome = "failed"
+		outcome = lookupFailed
 	case found:
-		outcome = "found"
+		outcome = lookupFound
 	}
 	n.metrics.lookups.WithLabelValues(resource, outcome).Inc()
 	return err

@@ -17,7 +17,7 @@ func TestLookUpsAreBounded(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			n, registry := newTestNeighbours(t, &fakeReader{}, &fakeReader{hang: true})
 			start := time.Now()
-			related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: workloadObject("web")})
+			related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: workloadObject("web")}, nil)
 			if took := time.Since(start); related.View != policies.ViewNone || took != lookupTimeout {
 				t.Errorf("a look-up that hangs gives view %q after %s, want none after %s", related.View, took, lookupTimeout)
 			}
@@ -31,7 +31,7 @@ func TestLookUpsAreBounded(t *testing.T) {
 		for range maxLookups {
 			n.lookups <- struct{}{}
 		}
-		related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: workloadObject("web")})
+		related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: workloadObject("web")}, nil)
 		if related.View != policies.ViewNone || live.asked > 0 {
 			t.Errorf("a look-up beyond the limit gives view %q and asks %d times, want none and 0", related.View, live.asked)
 		}

@@ -9,6 +9,9 @@ import (
 	"github.com/sourceward/sourceward/policies/review"
 )
 
+// builtinPolicy stands for the built-in rules among the names of policies.
+const builtinPolicy = ""
+
 // Metrics holds the Prometheus metrics of a replica. Labels hold no names of objects, except those of policies and
 // their rules, which are few and are removed with the policy.
 type Metrics struct {
@@ -70,6 +73,15 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 		for _, outcome := range review.Outcomes {
 			m.requests.WithLabelValues(string(endpoint), string(outcome))
 		}
+		for _, code := range failureCodes {
+			m.failures.WithLabelValues(string(endpoint), strconv.Itoa(code))
+		}
+	}
+	m.policyFailures.WithLabelValues(builtinPolicy)
+	for _, resource := range lookupResources {
+		for _, outcome := range lookupOutcomes {
+			m.lookups.WithLabelValues(resource, outcome)
+		}
 	}
 	return m, nil
 }
@@ -94,21 +106,27 @@ func (m *Metrics) answered(endpoint review.Endpoint, r *result, duration time.Du
 	}
 }
 
-// policies removes the series of policies that were deleted, with those of the rules that they declared, and starts
-// the failures of current policies at 0.
-func (m *Metrics) policies(deleted map[string]compiledPolicy, current []compiledPolicy) {
-	for name, policy := range deleted {
-		m.policyFailures.DeleteLabelValues(name)
-		if policy.inForce == nil {
-			continue
-		}
-		for _, rule := range policy.inForce.Rules {
-			m.findings.DeletePartialMatch(prometheus.Labels{"rule": rule})
-			m.exemptions.DeletePartialMatch(prometheus.Labels{"rule": rule})
+// policies replaces the series of the policies that were in force by those of the policies that are: the failures of
+// each start at 0, and a policy that is gone, or a rule that no policy declares any longer, has no series.
+func (m *Metrics) policies(before, now []compiledPolicy) {
+	names, rules := map[string]bool{}, map[string]bool{}
+	for _, policy := range now {
+		m.policyFailures.WithLabelValues(policy.name)
+		names[policy.name] = true
+		for _, rule := range policy.rules() {
+			rules[rule] = true
 		}
 	}
-	for _, policy := range current {
-		m.policyFailures.WithLabelValues(policy.name)
+	for _, policy := range before {
+		if !names[policy.name] {
+			m.policyFailures.DeleteLabelValues(policy.name)
+		}
+		for _, rule := range policy.rules() {
+			if !rules[rule] {
+				m.findings.DeletePartialMatch(prometheus.Labels{"rule": rule})
+				m.exemptions.DeletePartialMatch(prometheus.Labels{"rule": rule})
+			}
+		}
 	}
 }
 

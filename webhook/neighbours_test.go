@@ -196,9 +196,9 @@ func TestRelated(t *testing.T) {
 				n.index.Put(object)
 			}
 			for _, object := range test.admitted {
-				n.Admitted(object)
+				n.Admit(object, nil)
 			}
-			related := n.Related(t.Context(), policies.Input{Operation: test.operation, Object: test.object})
+			related := n.Related(t.Context(), policies.Input{Operation: test.operation, Object: test.object}, nil)
 			got := want{View: related.View, Asked: test.live.asked}
 			for _, service := range related.Services {
 				got.Services = append(got.Services, service.Name)
@@ -258,7 +258,7 @@ func TestUnseen(t *testing.T) {
 	n.kinds[0].synced.Store(new(func() bool { return true }))
 	n.kinds[1].synced.Store(new(func() bool { return isSynced }))
 	related := func() policies.Related {
-		return n.Related(t.Context(), policies.Input{Operation: policies.Update, Object: workloadObject("web")})
+		return n.Related(t.Context(), policies.Input{Operation: policies.Update, Object: workloadObject("web")}, nil)
 	}
 	if diff := cmp.Diff([]string{"Rollout.argoproj.io"}, related().Unseen); diff != "" {
 		t.Errorf("Unseen before the list (-want +got):\n%s", diff)
@@ -277,14 +277,14 @@ func TestRelatedWhileWatched(t *testing.T) {
 	for i := range 20_000 {
 		n, _ := newTestNeighbours(t, &fakeReader{}, &fakeReader{})
 		n.index.PutService(&service)
-		n.Admitted(stable)
+		n.Admit(stable, nil)
 		delivered := make(chan struct{})
 		go func() {
 			defer close(delivered)
 			n.index.PutWorkload(stable.Workload)
-			n.admitted.forget(stable.Ref)
+			n.admitted.forget(stable.Ref, policies.Revision{})
 		}()
-		related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: canary})
+		related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: canary}, nil)
 		<-delivered
 		if len(related.Workloads) != 1 {
 			t.Fatalf("in run %d Related() has %d workloads, want 1", i+1, len(related.Workloads))

@@ -71,6 +71,14 @@ func (p compiledPolicy) state() string {
 	}
 }
 
+// rules returns the ids of the rules that the generation in force declares.
+func (p compiledPolicy) rules() []string {
+	if p.inForce == nil {
+		return nil
+	}
+	return p.inForce.Rules
+}
+
 // newPolicySource returns a source that watches the policies in reader, a cache that has not been started yet. The
 // error is non-nil if the cluster does not serve the kind SourceIPPolicy.
 func newPolicySource(
@@ -120,11 +128,13 @@ func (p *policySource) compile(ctx context.Context) error {
 	if err := p.reader.List(ctx, &list); err != nil {
 		return err
 	}
-	former := map[string]compiledPolicy{}
+	var before []compiledPolicy
 	if current := p.current.Load(); current != nil {
-		for _, policy := range current.policies {
-			former[policy.name] = policy
-		}
+		before = current.policies
+	}
+	former := map[string]compiledPolicy{}
+	for _, policy := range before {
+		former[policy.name] = policy
 	}
 	changed := len(former) != len(list.Items) || p.current.Load() == nil
 	next := &compiledPolicies{}
@@ -135,7 +145,6 @@ func (p *policySource) compile(ctx context.Context) error {
 			last = p.compileOne(policy, last)
 		}
 		next.policies = append(next.policies, last)
-		delete(former, policy.Name)
 	}
 	if !changed {
 		return nil
@@ -150,7 +159,7 @@ func (p *policySource) compile(ctx context.Context) error {
 	next.set = p.compiler.Set(inForce)
 	p.current.Store(next)
 	notify(p.recompiled)
-	p.metrics.policies(former, next.policies)
+	p.metrics.policies(before, next.policies)
 	p.log.Info("policies in force", "policies", len(inForce), "of", len(next.policies))
 	return nil
 }

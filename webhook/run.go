@@ -121,9 +121,10 @@ func Run(ctx context.Context, options Options) error {
 
 	// The manager runs its webhook server only if GetWebhookServer was called.
 	server = mgr.GetWebhookServer()
+	inFlight := NewInFlight()
 	for _, endpoint := range review.Endpoints {
 		server.Register("/"+string(endpoint), &Handler{
-			Endpoint: endpoint, Neighbours: around, Policies: source,
+			Endpoint: endpoint, Neighbours: around, Policies: source, InFlight: inFlight,
 			Metrics: counters, Clock: clock.RealClock{}, Log: options.Log.WithName("admission"),
 		})
 	}

@@ -155,10 +155,7 @@ func (p compiledPolicy) status(status *v1alpha1.SourceIPPolicyStatus) {
 		}
 	}
 	status.ObservedGeneration = p.generation
-	status.Rules = nil
-	if p.inForce != nil {
-		status.Rules = p.inForce.Rules
-	}
+	status.Rules = p.rules()
 	for _, condition := range []metav1.Condition{ready, degraded} {
 		condition.ObservedGeneration = p.generation
 		meta.SetStatusCondition(&status.Conditions, condition)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
@@ -74,7 +75,7 @@ func (n *neighbours) put(object any) {
 			n.index.Delete(o.ref)
 		}
 	}
-	n.admitted.forget(refOf(object))
+	n.forget(object)
 }
 
 // remove undoes put for an object that is deleted.
@@ -83,7 +84,12 @@ func (n *neighbours) remove(object any) {
 		n.nodes.remove(node.Name)
 		return
 	}
-	ref := refOf(object)
-	n.index.Delete(ref)
-	n.admitted.forget(ref)
+	n.index.Delete(refOf(object))
+	n.forget(object)
+}
+
+func (n *neighbours) forget(delivered any) {
+	if object, ok := delivered.(metav1.Object); ok {
+		n.admitted.forget(refOf(delivered), policies.RevisionOf(object))
+	}
 }
