@@ -1,15 +1,17 @@
 package policies
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"slices"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"github.com/go-json-experiment/json/jsontext"
 	"k8s.io/apimachinery/pkg/runtime"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	kjson "sigs.k8s.io/json"
@@ -46,32 +48,15 @@ func Decode(content map[string]any, into any) error {
 
 // DecodeJSON decodes JSON that an API server sent into a typed Kubernetes object. Like Decode, it ignores unknown
 // fields, and keys are case-sensitive.
-// The error is non-nil in the same cases as that of Decode, and when raw is not JSON, or has a key twice in one object:
-// readers that differ in which one counts would see different objects. That object may be in an unknown field or in
-// managedFields. It is not searched for in what the type of into declares as raw JSON.
+// The error is non-nil in the same cases as that of Decode, and when raw is not JSON, or has a key twice in one object,
+// wherever that is: readers that differ in which one counts would see different objects.
 func DecodeJSON(raw []byte, into any) error {
-	strict, err := kjson.UnmarshalStrict(raw, into)
-	if err != nil {
-		// A key that is set twice comes first: it makes any other error doubtful.
-		if twice, ok := errors.AsType[*duplicateKeyError](duplicateKey(raw)); ok {
-			return twice
-		}
-		return cmp.Or(fieldError(err, into), err)
+	// A key that is set twice comes first: it makes any other error doubtful.
+	if err := unambiguous(raw); err != nil {
+		return err
 	}
-	if len(strict) > 0 { // duplicate keys, or unknown fields, within which the typed decoder does not look
-		return duplicateKey(raw)
-	}
-	if object, ok := into.(metav1.Object); ok {
-		for _, entry := range object.GetManagedFields() {
-			if entry.FieldsV1 == nil {
-				continue
-			}
-			if err := duplicateKey(entry.FieldsV1.GetRawBytes()); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	err := kjson.UnmarshalCaseSensitivePreserveInts(raw, into)
+	return cmp.Or(fieldError(err, into), err)
 }
 
 // maxNumber is how many digits of a number a message has.
@@ -80,28 +65,29 @@ const maxNumber = 40
 // maxKey is how many bytes of a key, with the path that leads to it, a message has.
 const maxKey = 100
 
-// duplicateKey returns an error if raw is not JSON, has a number that is too large, or has an object with a key twice.
-func duplicateKey(raw []byte) error {
-	var whole any
-	strict, err := kjson.UnmarshalStrict(raw, &whole, kjson.DisallowDuplicateFields)
-	if tooLarge, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return errors.New(mismatchProblem(tooLarge))
+// unambiguous returns an error if raw is not JSON, has a number that is too large, or has an object with a key twice.
+// It keeps nothing of raw in memory but the keys of the objects that contain the current one.
+func unambiguous(raw []byte) error {
+	// Invalid UTF-8 is read by all decoders alike.
+	decoder := jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowInvalidUTF8(true))
+	for {
+		token, err := decoder.ReadToken()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if at, ok := errors.AsType[*jsontext.SyntacticError](err); ok && errors.Is(err, jsontext.ErrDuplicateName) {
+			return fmt.Errorf("key %q is set twice; remove one", Shorten(string(at.JSONPointer), maxKey))
+		}
+		if err != nil {
+			return err
+		}
+		if token.Kind() != jsontext.KindNumber {
+			continue
+		}
+		if _, err := token.Float(); err != nil {
+			return fmt.Errorf("want a number of 64 bits, got %s", Shorten(token.String(), maxNumber))
+		}
 	}
-	if err != nil || len(strict) == 0 {
-		return err
-	}
-	key := strict[0].Error()
-	if at, ok := errors.AsType[kjson.FieldError](strict[0]); ok {
-		key = at.FieldPath()
-	}
-	return &duplicateKeyError{key}
-}
-
-// duplicateKeyError is the error about a key that an object has twice.
-type duplicateKeyError struct{ key string }
-
-func (e *duplicateKeyError) Error() string {
-	return fmt.Sprintf("key %q is set twice; remove one", Shorten(e.key, maxKey))
 }
 
 // fieldError returns a *FieldError if the error of a JSON decoder names the field of into, else nil.

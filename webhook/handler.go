@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"os"
@@ -146,6 +147,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Metrics.failed(h.Endpoint, code)
 		log.Error(err, "request not answered", "code", code)
 		http.Error(w, err.Error(), code)
+		drain(w, r)
 		return
 	}
 	h.Metrics.answered(h.Endpoint, res, duration)
@@ -154,6 +156,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, err := w.Write(res.body); err != nil || gone || res.outcome == review.Denied {
 		res.admission.Withdraw()
 	}
+}
+
+// drain sends the answer to a request whose body was not read, and then reads the body. Without it, the server would
+// close the connection, and the caller would see that instead of the answer.
+func drain(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).Flush()
+	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody))
 }
 
 // logAnswer logs an answer, at level 2 if it says nothing.

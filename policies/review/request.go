@@ -1,7 +1,6 @@
 package review
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -41,9 +40,7 @@ func ReadPolicy(request *admissionv1.AdmissionRequest) (*v1alpha1.SourceIPPolicy
 		return nil, nil
 	}
 	var policy v1alpha1.SourceIPPolicy
-	var whole any // with the parameters, which are raw JSON in the type
-	err := cmp.Or(policies.DecodeJSON(request.Object.Raw, &policy), policies.DecodeJSON(request.Object.Raw, &whole))
-	if err != nil {
+	if err := policies.DecodeJSON(request.Object.Raw, &policy); err != nil {
 		return nil, fmt.Errorf("read object: %w", err)
 	}
 	return &policy, nil

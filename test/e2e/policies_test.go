@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -441,20 +440,8 @@ part := concat("", ["0123456789abcdef" | some _ in numbers.range(1, 1024)])
 		}
 	})
 	for i, replica := range e.Replicas {
-		t.Logf("replica %d: at most %s of memory", i+1, peakMemory(t, replica.PID()))
+		t.Logf("replica %d: at most %d MiB of memory", i+1, peakMemory(t, replica.PID())>>20)
 	}
-}
-
-// peakMemory returns the peak resident memory of a process.
-func peakMemory(t *testing.T, pid int) string {
-	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, peak, _ := strings.Cut(string(status), "VmHWM:")
-	peak, _, _ = strings.Cut(peak, "\n")
-	return strings.TrimSpace(peak)
 }
 
 // cutTo returns the beginning of a text, which is in one line of a warning even if all of it is not.

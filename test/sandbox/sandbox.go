@@ -22,7 +22,9 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 
@@ -57,8 +59,13 @@ type Sandbox struct {
 	*cluster.Cluster
 	Replicas []*Replica
 
+	// MemoryLimit is the memory limit of a container of the webhook, in bytes. It is not enforced here.
+	MemoryLimit int64
+
 	root   string
 	binary string
+	// env holds the environment that the Deployment gives to a container, as NAME=VALUE.
+	env []string
 }
 
 // Replica is one process of the webhook.
@@ -152,7 +159,12 @@ func (s *Sandbox) apply(ctx context.Context, overlay, certDir string) error {
 			return fmt.Errorf("render %s: %w", overlay, err)
 		}
 		switch object.GetKind() {
-		case "Deployment", "PodDisruptionBudget", "Service":
+		case "Deployment":
+			if err := s.readContainer(object); err != nil {
+				return err
+			}
+			continue
+		case "PodDisruptionBudget", "Service":
 			continue // replicas are local processes here
 		case "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration":
 			if err := s.pointAtReplicas(object, certDir); err != nil {
@@ -174,6 +186,22 @@ func (s *Sandbox) apply(ctx context.Context, overlay, certDir string) error {
 		cmd.Stdin = bytes.NewReader(stream.Bytes())
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("kubectl %s: %w\n%s", args[0], err, out)
+		}
+	}
+	return nil
+}
+
+// readContainer reads from the Deployment what also concerns a local process.
+func (s *Sandbox) readContainer(object *unstructured.Unstructured) error {
+	var deployment appsv1.Deployment
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &deployment); err != nil {
+		return err
+	}
+	container := deployment.Spec.Template.Spec.Containers[0]
+	s.MemoryLimit = container.Resources.Limits.Memory().Value()
+	for _, env := range container.Env {
+		if env.ValueFrom == nil {
+			s.env = append(s.env, env.Name+"="+env.Value)
 		}
 	}
 	return nil
@@ -252,6 +280,7 @@ func (s *Sandbox) StartReplica(ctx context.Context, r *Replica) error {
 	}
 	defer log.Close() //nolint:errcheck // the process has its own handle
 	r.cmd = exec.Command(s.binary, r.args...)
+	r.cmd.Env = append(os.Environ(), s.env...)
 	r.cmd.Stdout, r.cmd.Stderr = log, log
 	if err := r.cmd.Start(); err != nil {
 		return err

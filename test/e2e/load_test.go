@@ -1,0 +1,125 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sourceward/sourceward/test/cluster"
+	"github.com/sourceward/sourceward/test/sandbox"
+)
+
+// TestLargeBodies sends 300 reviews of 6 MiB at a time to one replica. Its memory stays below the limit of its
+// container, its probes answer, and each request gets an answer.
+func TestLargeBodies(t *testing.T) {
+	const parallel, size = 300, 6 << 20
+	e := newEnvironment(t, cluster.Options{}, sandbox.Options{})
+	replica := e.Replicas[0]
+	env := `{"name":"FEATURE_0000000000000","value":"on"}`
+	deployment := func(spec string, size int) string {
+		containers := spec
+		if n := size / (len(spec) + 1); n > 1 {
+			containers = strings.TrimSuffix(strings.Repeat(spec+",", n), ",")
+		}
+		return `{"metadata":{"name":"web","namespace":"edge"},"spec":{"template":{"spec":{"containers":[` + containers + `]}}}}`
+	}
+	variables := `{"name":"web","env":[` + strings.TrimSuffix(strings.Repeat(env+",", size/2/(len(env)+1)), ",") + `]}`
+	bodies := map[string]string{
+		"a Deployment with many variables": strings.Replace(
+			admissionReview("apps", "Deployment", "UPDATE", deployment(variables, 0)),
+			`"object":`, `"oldObject":`+deployment(variables, 0)+`,"object":`, 1),
+		"empty containers": admissionReview("apps", "Deployment", "CREATE", deployment("{}", size)),
+		"empty lists": admissionReview("", "Service", "CREATE",
+			`{"metadata":{"name":"web"},"unknown":[`+strings.TrimSuffix(strings.Repeat("[],", size/3), ",")+`]}`),
+	}
+	for name, body := range bodies {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", replica.PID()), []byte("5"), 0o200); err != nil {
+				t.Fatal(err)
+			}
+			before := peakMemory(t, replica.PID())
+			ctx, cancel := context.WithCancel(t.Context())
+			probes := probe(ctx, replica)
+			client := replica.Client()
+			var mu sync.Mutex
+			codes := map[string]int{}
+			var group sync.WaitGroup
+			start := time.Now()
+			for range parallel {
+				group.Go(func() {
+					answer := "connection closed"
+					response, err := client.Post("https://"+replica.Address+"/validate?timeout=3s", "application/json", strings.NewReader(body))
+					if err == nil {
+						_, _ = io.Copy(io.Discard, response.Body)
+						_ = response.Body.Close()
+						answer = strconv.Itoa(response.StatusCode)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					codes[answer]++
+				})
+			}
+			group.Wait()
+			took := time.Since(start)
+			cancel()
+			answered, failed := probes()
+			peak := peakMemory(t, replica.PID())
+			t.Logf("%d reviews of %.1f MiB in %.1f s: answers %v; peak memory %d MiB (before %d), limit %d MiB; probes answered %d, failed %d",
+				parallel, float64(len(body))/(1<<20), took.Seconds(), codes, peak>>20, before>>20, e.MemoryLimit>>20, answered, failed)
+			if peak >= e.MemoryLimit {
+				t.Errorf("the replica took %d MiB, and its container may take %d", peak>>20, e.MemoryLimit>>20)
+			}
+			if failed > 0 || answered == 0 {
+				t.Errorf("%d probes failed and %d were answered", failed, answered)
+			}
+		})
+	}
+}
+
+// probe calls /readyz one call after the other until ctx ends. The function that it returns waits for the last call.
+func probe(ctx context.Context, replica *sandbox.Replica) func() (answered, failed int) {
+	done := make(chan [2]int)
+	go func() {
+		var answered, failed int
+		for ctx.Err() == nil {
+			timed, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			if err := replica.Ready(timed); err != nil {
+				failed++
+			} else {
+				answered++
+			}
+			cancel()
+		}
+		done <- [2]int{answered, failed}
+	}()
+	return func() (answered, failed int) {
+		counts := <-done
+		return counts[0], counts[1]
+	}
+}
+
+// peakMemory returns the peak resident memory of a process in bytes.
+func peakMemory(t *testing.T, pid int) int64 {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if text, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kib, err := strconv.ParseInt(strings.Fields(text)[0], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kib << 10
+		}
+	}
+	t.Fatal("the kernel does not report VmHWM")
+	return 0
+}
