@@ -41,6 +41,9 @@ type Options struct {
 	CertDir             string
 	Namespace, CASecret string
 	DNSNames            []string
+	// ClientCAFile is a file with the CAs of the clients that may call the endpoints, which is read again when it
+	// changes. ClientName is the common name that their certificates must have. Empty means any client, or any name.
+	ClientCAFile, ClientName string
 	// MutatingConfiguration and ValidatingConfiguration are the names of the webhook configurations.
 	MutatingConfiguration, ValidatingConfiguration string
 }
@@ -63,14 +66,27 @@ func Run(ctx context.Context, options Options) error {
 	if err != nil {
 		return fmt.Errorf("certificates: %w", err)
 	}
-	server := ctrlwebhook.NewServer(ctrlwebhook.Options{
-		Host: host,
-		Port: port,
-		TLSOpts: []func(*tls.Config){func(config *tls.Config) {
-			config.GetCertificate = certs.GetCertificate
-			config.MinVersion = tls.VersionTLS12
-		}},
-	})
+	parts := []manager.Runnable{certs}
+	serving := func(config *tls.Config) {
+		config.GetCertificate = certs.GetCertificate
+		config.MinVersion = tls.VersionTLS12
+		// An API server uses HTTP/1.1 too, except for a URL on the loopback address (k8s.io/apiserver v0.37.0,
+		// pkg/util/webhook/client.go): over HTTP/2 it would send all requests over one connection to one replica.
+		config.NextProtos = []string{"http/1.1"}
+	}
+	tlsOptions := []func(*tls.Config){serving}
+	if options.ClientCAFile != "" {
+		accepted, err := newClients(options.ClientCAFile, options.ClientName)
+		if err != nil {
+			return fmt.Errorf("client CA: %w", err)
+		}
+		parts = append(parts, accepted)
+		tlsOptions = append(tlsOptions, func(config *tls.Config) {
+			config.ClientAuth = tls.RequireAnyClientCert // verified by VerifyConnection, with the CAs that the file has then
+			config.VerifyConnection = accepted.verify
+		})
+	}
+	server := ctrlwebhook.NewServer(ctrlwebhook.Options{Host: host, Port: port, TLSOpts: tlsOptions})
 	mgr, err := ctrl.NewManager(options.Config, ctrl.Options{
 		Scheme:                 scheme,
 		Logger:                 options.Log,
@@ -113,7 +129,7 @@ func Run(ctx context.Context, options Options) error {
 		source: source, client: mgr.GetClient(), recorder: mgr.GetEventRecorder("sourceward"),
 		log: options.Log.WithName("status"),
 	}
-	for _, part := range []manager.Runnable{certs, around, source, status} {
+	for _, part := range append(parts, around, source, status) {
 		if err := mgr.Add(part); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/go-logr/logr"
 	"github.com/go-logr/zapr"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -29,13 +30,28 @@ func main() {
 	defer stop()
 	// A second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
-	if err := command().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "sourceward-webhook:", err)
-		os.Exit(1)
-	}
+	os.Exit(run(ctx))
 }
 
-func command() *cobra.Command {
+// run runs the command and returns the exit code.
+func run(ctx context.Context) int {
+	level := zap.NewAtomicLevel()
+	logger, err := newLogger(level)
+	if err != nil {
+		panic(err) // the configuration is a constant
+	}
+	defer logger.Sync() //nolint:errcheck // There is nowhere left to report the error.
+	// net/http reports failed handshakes to the standard logger.
+	defer zap.RedirectStdLog(logger.Named("net-http"))()
+	if err := command(zapr.NewLogger(logger), level).ExecuteContext(ctx); err != nil {
+		logger.Error("stopped", zap.Error(err))
+		return 1
+	}
+	return 0
+}
+
+// command returns the command, which logs to log and sets the level.
+func command(log logr.Logger, level zap.AtomicLevel) *cobra.Command {
 	var options webhook.Options
 	var kubeconfig string
 	var verbosity int8
@@ -61,6 +77,10 @@ func command() *cobra.Command {
 		"`HOST:PORT` of /healthz and /readyz")
 	flags.StringVar(&options.CertDir, "cert-dir", "",
 		"`DIR` with tls.crt and tls.key, read again when they change (default: self-managed certificates)")
+	flags.StringVar(&options.ClientCAFile, "client-ca-file", "",
+		"`FILE` with the CAs of the clients that may connect, read again when it changes (default: any client may)")
+	flags.StringVar(&options.ClientName, "client-name", "",
+		"common `NAME` of the certificate of the API server (default: any that the client CA signed)")
 	flags.StringVar(&options.Namespace, "namespace", "sourceward-system",
 		"`NAMESPACE` of the Secret that holds the CA")
 	flags.StringVar(&options.CASecret, "ca-secret", "sourceward-ca",
@@ -81,6 +101,9 @@ func command() *cobra.Command {
 		if verbosity < 0 || verbosity > 9 {
 			return fmt.Errorf("--verbosity %d: want 0 to 9", verbosity)
 		}
+		if options.ClientName != "" && options.ClientCAFile == "" {
+			return errors.New("--client-name needs --client-ca-file: without a CA, any client can have any name")
+		}
 		if options.DNSNames == nil {
 			options.DNSNames = []string{"sourceward-webhook." + options.Namespace + ".svc"}
 		}
@@ -94,14 +117,11 @@ func command() *cobra.Command {
 		config.QPS = -1
 		options.Config = config
 
-		logger, err := newLogger(verbosity)
-		if err != nil {
-			return fmt.Errorf("create logger: %w", err)
-		}
-		defer logger.Sync() //nolint:errcheck // There is nowhere left to report the error.
-		options.Log = zapr.NewLogger(logger)
-		logf.SetLogger(options.Log)
-		klog.SetLogger(options.Log.WithName("client-go"))
+		// logr's V(n) is zap's level -n.
+		level.SetLevel(zapcore.Level(-verbosity))
+		options.Log = log
+		logf.SetLogger(log)
+		klog.SetLogger(log.WithName("client-go"))
 
 		options.Log.Info("starting", "version", version)
 		if err := webhook.Run(cmd.Context(), options); err != nil && !errors.Is(err, context.Canceled) {
@@ -113,10 +133,10 @@ func command() *cobra.Command {
 	return cmd
 }
 
-// newLogger returns a logger that writes one JSON object per line to standard error. logr's V(n) is zap's level -n.
-func newLogger(verbosity int8) (*zap.Logger, error) {
+// newLogger returns a logger that writes one JSON object per line to standard error.
+func newLogger(level zap.AtomicLevel) (*zap.Logger, error) {
 	config := zap.NewProductionConfig()
-	config.Level = zap.NewAtomicLevelAt(zapcore.Level(-verbosity))
+	config.Level = level
 	config.EncoderConfig.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 	config.EncoderConfig.EncodeLevel = levelName
 	config.DisableStacktrace = true // the error says what failed
