@@ -84,6 +84,7 @@ type failure struct {
 }
 
 func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
 
 // failureCodes lists all HTTP statuses of requests that are not answered.
 var failureCodes = []int{
@@ -113,8 +114,7 @@ func timeoutOf(r *http.Request) time.Duration {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := h.Clock.Now()
 	timeout := timeoutOf(r)
-	// The server cancels the contexts of its requests as soon as it shuts down, and then waits for their answers.
-	// In-flight requests must still get the right answer.
+	// The context of the request ends when the caller goes away. That must not look like a policy that failed.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), timeout)
 	defer cancel()
 
@@ -131,31 +131,41 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		"dryRun", isDryRun(res.request), "duration", duration,
 	)
 	gone := r.Context().Err() != nil
-	if err == nil && gone && ctx.Err() != nil {
-		err = &failure{http.StatusGatewayTimeout, fmt.Errorf("not answered within %s, and the caller is gone", timeout)}
-	}
-	switch {
-	case errors.Is(err, errGone):
-		log.V(1).Info("request not received; " + err.Error())
-		return
-	case err != nil:
-		res.admission.Withdraw()
-		code := http.StatusInternalServerError
-		if f, ok := errors.AsType[*failure](err); ok {
-			code = f.code
+	if err == nil && gone {
+		err = errGone
+		if ctx.Err() != nil {
+			err = &failure{http.StatusGatewayTimeout, fmt.Errorf("not answered within %s, and %w", timeout, errGone)}
 		}
-		h.Metrics.failed(h.Endpoint, code)
-		log.Error(err, "request not answered", "code", code)
-		http.Error(w, err.Error(), code)
-		drain(w, r)
+	}
+	if err != nil {
+		res.admission.Withdraw()
+		h.fail(w, r, log, err)
 		return
 	}
 	h.Metrics.answered(h.Endpoint, res, duration)
 	h.logAnswer(log, res)
 	w.Header().Set("Content-Type", "application/json")
-	if _, err := w.Write(res.body); err != nil || gone || res.outcome == review.Denied {
+	if _, err := w.Write(res.body); err != nil || res.outcome == review.Denied {
 		res.admission.Withdraw()
 	}
+}
+
+// fail answers a request with the HTTP status of an error, and logs and counts it. A caller that went away by itself is
+// no failure.
+func (h *Handler) fail(w http.ResponseWriter, r *http.Request, log logr.Logger, err error) {
+	f, ok := errors.AsType[*failure](err)
+	switch {
+	case ok:
+	case errors.Is(err, errGone):
+		log.V(1).Info("request not answered", "reason", err.Error())
+		return
+	default:
+		f = &failure{http.StatusInternalServerError, err}
+	}
+	h.Metrics.failed(h.Endpoint, f.code)
+	log.Error(err, "request not answered", "code", f.code)
+	http.Error(w, err.Error(), f.code)
+	drain(w, r)
 }
 
 // drain sends the answer to a request whose body was not read, and then reads the body. Without it, the server would

@@ -456,27 +456,6 @@ func TestInFlight(t *testing.T) {
 	}
 }
 
-// TestShutdownDoesNotChangeAnAnswer: the server cancels the contexts of requests when it begins to shut down, and the
-// answer to an in-flight request must still be the decision.
-func TestShutdownDoesNotChangeAnAnswer(t *testing.T) {
-	t.Parallel()
-	handler, _ := newHandler(t, review.Mutate, &fakeNeighbours{})
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	request := httptest.NewRequestWithContext(
-		ctx,
-		http.MethodPost,
-		"/",
-		strings.NewReader(reviewOf("Service", "CREATE", clusterIPLocal, "")),
-	)
-	request.Header.Set("Content-Type", "application/json")
-	recorder := httptest.NewRecorder()
-	handler.ServeHTTP(recorder, request)
-	if body := recorder.Body.String(); !strings.Contains(body, "local-on-cluster-ip: Service edge/web") {
-		t.Errorf("got %d %s", recorder.Code, body)
-	}
-}
-
 // TestWhatIsRemembered checks that an object is remembered from before its neighbours are read until the request is
 // refused or turns out not to be answered, and that its former state then comes back.
 func TestWhatIsRemembered(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strconv"
+	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -18,7 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies/review"
@@ -48,6 +47,14 @@ type Options struct {
 	MutatingConfiguration, ValidatingConfiguration string
 }
 
+const (
+	// headerTimeout bounds the time for a handshake and the headers of a request; its Handler bounds the rest.
+	headerTimeout = 10 * time.Second
+	// idleTimeout is how long a connection is kept between requests: as long as an API server keeps it (net/http,
+	// DefaultTransport).
+	idleTimeout = 90 * time.Second
+)
+
 // Run serves until ctx ends, and then answers in-flight requests before it returns. The error is non-nil if the
 // replica could not start, or if one of its parts failed.
 func Run(ctx context.Context, options Options) error {
@@ -58,42 +65,39 @@ func Run(ctx context.Context, options Options) error {
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return err
 	}
-	host, port, err := splitAddress(options.BindAddress)
-	if err != nil {
-		return fmt.Errorf("bind address: %w", err)
-	}
 	certs, err := newCertificates(options)
 	if err != nil {
 		return fmt.Errorf("certificates: %w", err)
 	}
-	parts := []manager.Runnable{certs}
-	serving := func(config *tls.Config) {
-		config.GetCertificate = certs.GetCertificate
-		config.MinVersion = tls.VersionTLS12
+	serving := &tls.Config{
+		GetCertificate: certs.GetCertificate,
+		MinVersion:     tls.VersionTLS12,
 		// An API server uses HTTP/1.1 too, except for a URL on the loopback address (k8s.io/apiserver v0.37.0,
 		// pkg/util/webhook/client.go): over HTTP/2 it would send all requests over one connection to one replica.
-		config.NextProtos = []string{"http/1.1"}
+		NextProtos: []string{"http/1.1"},
 	}
-	tlsOptions := []func(*tls.Config){serving}
+	parts := []manager.Runnable{certs}
 	if options.ClientCAFile != "" {
 		accepted, err := newClients(options.ClientCAFile, options.ClientName)
 		if err != nil {
 			return fmt.Errorf("client CA: %w", err)
 		}
 		parts = append(parts, accepted)
-		tlsOptions = append(tlsOptions, func(config *tls.Config) {
-			config.ClientAuth = tls.RequireAnyClientCert // verified by VerifyConnection, with the CAs that the file has then
-			config.VerifyConnection = accepted.verify
-		})
+		serving.ClientAuth = tls.RequireAnyClientCert // verified by VerifyConnection, with the CAs that the file has then
+		serving.VerifyConnection = accepted.verify
 	}
-	server := ctrlwebhook.NewServer(ctrlwebhook.Options{Host: host, Port: port, TLSOpts: tlsOptions})
+	// The port is bound now, so that no check has to call it later. Connections wait until the server starts.
+	listener, err := net.Listen("tcp", options.BindAddress)
+	if err != nil {
+		return fmt.Errorf("bind address: %w", err)
+	}
+	defer listener.Close() //nolint:errcheck // closed already if the server was started
 	mgr, err := ctrl.NewManager(options.Config, ctrl.Options{
 		Scheme:                 scheme,
 		Logger:                 options.Log,
 		Cache:                  cacheOptions(),
 		Metrics:                metricsserver.Options{BindAddress: options.MetricsBindAddress},
 		HealthProbeBindAddress: options.ProbeBindAddress,
-		WebhookServer:          server,
 	})
 	if err != nil {
 		return err
@@ -135,17 +139,23 @@ func Run(ctx context.Context, options Options) error {
 		}
 	}
 
-	// The manager runs its webhook server only if GetWebhookServer was called.
-	server = mgr.GetWebhookServer()
-	inFlight := NewInFlight()
+	mux, inFlight := http.NewServeMux(), NewInFlight()
 	for _, endpoint := range review.Endpoints {
-		server.Register("/"+string(endpoint), &Handler{
+		mux.Handle("/"+string(endpoint), &Handler{
 			Endpoint: endpoint, Neighbours: around, Policies: source, InFlight: inFlight,
 			Metrics: counters, Clock: clock.RealClock{}, Log: options.Log.WithName("admission"),
 		})
 	}
+	// The manager's own webhook server would use HTTP/2, and cancel the contexts of requests that it still answers.
+	err = mgr.Add(&manager.Server{
+		Name:     "webhook",
+		Listener: tls.NewListener(listener, serving),
+		Server:   &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout},
+	})
+	if err != nil {
+		return err
+	}
 	checks := map[string]healthz.Checker{
-		"server":      server.StartedChecker(),
 		"certificate": certs.Ready,
 		"caches":      func(*http.Request) error { return around.Ready() },
 		"policies":    func(*http.Request) error { return source.Ready() },
@@ -159,15 +169,4 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	return mgr.Start(ctx)
-}
-
-func splitAddress(address string) (host string, port int, err error) {
-	host, text, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", 0, err
-	}
-	if port, err = strconv.Atoi(text); err != nil || port < 1 || port > 65535 {
-		return "", 0, fmt.Errorf("port %q: want a number from 1 to 65535", text)
-	}
-	return host, port, nil
 }

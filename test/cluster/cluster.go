@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -152,6 +153,10 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		}
 	}
 
+	if err := c.writeAdmission(); err != nil {
+		return err
+	}
+
 	const attempts = 3
 	for attempt := 1; ; attempt++ {
 		port, err := freePort()
@@ -167,6 +172,9 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 			"--bind-address="+loopback.String(),
 			"--secure-port="+strconv.Itoa(port),
 			"--advertise-address="+loopback.String(),
+			// Without kube-proxy, nothing serves the ClusterIP of a Service: webhooks are called at its endpoints.
+			"--enable-aggregator-routing",
+			"--admission-control-config-file=admission.json",
 			"--endpoint-reconciler-type=none", // a loopback address is not a valid endpoint
 			"--tls-cert-file=apiserver.crt",
 			"--tls-private-key-file=apiserver.key",
@@ -336,6 +344,41 @@ func (c *Cluster) writeKubeconfig(name, user string, groups ...string) error {
 	config.Contexts["cluster"] = &clientcmdapi.Context{Cluster: "cluster", AuthInfo: user}
 	config.CurrentContext = "cluster"
 	return clientcmd.WriteToFile(*config, name)
+}
+
+// WebhookClient is the common name of the certificate with which kube-apiserver calls webhooks. ClientCA signs it.
+const WebhookClient = "kube-apiserver"
+
+// ClientCA returns the path of the CA that signs the certificates of all clients.
+func (c *Cluster) ClientCA() string { return filepath.Join(c.Dir, "ca.crt") }
+
+// writeAdmission writes the configuration with which kube-apiserver shows a client certificate to webhooks that ask for
+// one.
+func (c *Cluster) writeAdmission() error {
+	cert, key, err := c.authority.client(WebhookClient, nil)
+	if err != nil {
+		return err
+	}
+	users := clientcmdapi.NewConfig()
+	users.AuthInfos["*"] = &clientcmdapi.AuthInfo{ClientCertificateData: cert, ClientKeyData: key}
+	file := filepath.Join(c.Dir, "webhooks.kubeconfig")
+	if err := clientcmd.WriteToFile(*users, file); err != nil {
+		return err
+	}
+	const version = "apiserver.config.k8s.io/v1"
+	var plugins []map[string]any
+	for _, name := range []string{"MutatingAdmissionWebhook", "ValidatingAdmissionWebhook"} {
+		plugins = append(plugins, map[string]any{"name": name, "configuration": map[string]any{
+			"apiVersion": version, "kind": "WebhookAdmissionConfiguration", "kubeConfigFile": file,
+		}})
+	}
+	admission, err := json.Marshal(map[string]any{
+		"apiVersion": version, "kind": "AdmissionConfiguration", "plugins": plugins,
+	})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(c.Dir, "admission.json"), admission, 0o600)
 }
 
 // Kubectl returns a command that runs the kubectl of this version, as a user with all permissions. To use another user,

@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -35,6 +37,9 @@ const (
 	// Namespace is the namespace that config/ installs into.
 	Namespace = "sourceward-system"
 
+	// servicePort is the port of all replicas if they are called through the Service.
+	servicePort = 9443
+
 	serviceAccount = "system:serviceaccount:" + Namespace + ":sourceward-webhook"
 	startTimeout   = 2 * time.Minute
 )
@@ -44,6 +49,10 @@ type Options struct {
 	// Replicas is the number of webhook processes. Zero means one. The API server sends workloads to the last replica
 	// and everything else to the first, so that tests notice knowledge that replicas do not share.
 	Replicas int
+	// Hosts are the addresses of the replicas, one for each. The API server then calls all of them through the Service of
+	// the manifests. They must not be loopback addresses, which endpoints cannot have. Empty means that each replica has
+	// an URL on the loopback address.
+	Hosts []string
 	// Overlay is a folder in config/, such as fail-closed. Empty means default.
 	Overlay string
 	// CertDir is a folder with tls.crt and tls.key for localhost, which all replicas use, and the ca.crt that the API
@@ -116,7 +125,7 @@ func Install(ctx context.Context, c *cluster.Cluster, binary string, options Opt
 	if overlay == "" {
 		overlay = "default"
 	}
-	if err := s.apply(ctx, filepath.Join(root, "config", overlay), options.CertDir); err != nil {
+	if err := s.apply(ctx, filepath.Join(root, "config", overlay), options); err != nil {
 		return nil, err
 	}
 	for _, replica := range s.Replicas {
@@ -143,8 +152,8 @@ func repository() (string, error) {
 	return "", err
 }
 
-// apply installs an overlay, with the webhook configurations pointed at the replicas.
-func (s *Sandbox) apply(ctx context.Context, overlay, certDir string) error {
+// apply installs an overlay, with the webhook configurations or the Service pointed at the replicas.
+func (s *Sandbox) apply(ctx context.Context, overlay string, options Options) error {
 	rendered, err := s.Kubectl(ctx, "kustomize", overlay).Output()
 	if err != nil {
 		return fmt.Errorf("render %s: %w", overlay, withStderr(err))
@@ -164,19 +173,26 @@ func (s *Sandbox) apply(ctx context.Context, overlay, certDir string) error {
 				return err
 			}
 			continue
-		case "PodDisruptionBudget", "Service":
+		case "PodDisruptionBudget":
 			continue // replicas are local processes here
+		case "Service":
+			if len(options.Hosts) == 0 {
+				continue
+			}
+			if err := write(&stream, s.endpoints(object, options.Hosts)); err != nil {
+				return err
+			}
 		case "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration":
-			if err := s.pointAtReplicas(object, certDir); err != nil {
+			if len(options.Hosts) > 0 {
+				break
+			}
+			if err := s.pointAtReplicas(object, options.CertDir); err != nil {
 				return err
 			}
 		}
-		text, err := object.MarshalJSON()
-		if err != nil {
+		if err := write(&stream, object.Object); err != nil {
 			return err
 		}
-		stream.WriteString("---\n")
-		stream.Write(text)
 	}
 	for _, args := range [][]string{
 		{"apply", "--server-side", "-f", "-"},
@@ -189,6 +205,32 @@ func (s *Sandbox) apply(ctx context.Context, overlay, certDir string) error {
 		}
 	}
 	return nil
+}
+
+// write appends an object to a stream of documents.
+func write(stream *bytes.Buffer, object map[string]any) error {
+	text, err := json.Marshal(object)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stream, "---\n%s\n", text)
+	return nil
+}
+
+// endpoints returns the EndpointSlice of the Service, with the replicas.
+func (s *Sandbox) endpoints(service *unstructured.Unstructured, hosts []string) map[string]any {
+	var endpoints []map[string]any
+	for _, host := range hosts {
+		endpoints = append(endpoints, map[string]any{"addresses": []string{host}})
+	}
+	return map[string]any{
+		"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+		"metadata": map[string]any{
+			"namespace": service.GetNamespace(), "name": service.GetName(),
+			"labels": map[string]string{discoveryv1.LabelServiceName: service.GetName()},
+		},
+		"ports": []map[string]any{{"name": "https", "port": servicePort}}, "endpoints": endpoints,
+	}
 }
 
 // readContainer reads from the Deployment what also concerns a local process.
@@ -258,6 +300,10 @@ func (s *Sandbox) newReplica(options Options) (*Replica, error) {
 		addresses = append(addresses, listener.Addr().String())
 	}
 	certificates := "--dns-name=localhost"
+	if len(options.Hosts) > 0 {
+		addresses[0] = net.JoinHostPort(options.Hosts[len(s.Replicas)], strconv.Itoa(servicePort))
+		certificates = "--dns-name=sourceward-webhook." + Namespace + ".svc"
+	}
 	if options.CertDir != "" {
 		certificates = "--cert-dir=" + options.CertDir
 	}

@@ -1,0 +1,175 @@
+package e2e
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/sourceward/sourceward/test/cluster"
+	"github.com/sourceward/sourceward/test/sandbox"
+)
+
+// TestService checks what can only be seen where the API server calls the webhook through its Service, as in a real
+// cluster, and shows a client certificate: both replicas get requests, and nobody else can connect.
+//
+// Endpoints cannot have loopback addresses, so the test runs in a network namespace of its own.
+func TestService(t *testing.T) {
+	t.Parallel()
+	hosts := []string{"192.0.2.10", "192.0.2.11"}
+	if !inNetwork(t, hosts) {
+		return
+	}
+	e := newBareEnvironment(t, cluster.Options{})
+	e.installSourceward(t, sandbox.Options{
+		Replicas: 2, Hosts: hosts,
+		Flags: []string{"--client-ca-file=" + e.ClientCA(), "--client-name=" + cluster.WebhookClient},
+	})
+
+	t.Run("both replicas get requests", func(t *testing.T) {
+		const services, clients = 400, 8
+		before := requests(t, e)
+		var group errgroup.Group
+		group.SetLimit(clients)
+		for i := range services {
+			group.Go(func() error {
+				return e.objects.Create(t.Context(), read(t, service("default", fmt.Sprint("web-", i), local("web"))))
+			})
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		after := requests(t, e)
+		for i := range after {
+			after[i] -= before[i]
+		}
+		t.Logf("of %d requests for %d Services, by %d clients, the replicas got %v", 2*services, services, clients, after)
+		// Each request goes to either replica with the same probability: fewer than 300 of 800 is 7 standard deviations
+		// away. Connections are reused, so that requests are not independent; 100 allows for it.
+		for _, got := range after {
+			if got < 100 {
+				t.Errorf("the replicas got %v requests, want about the same number", after)
+			}
+		}
+	})
+
+	t.Run("no other client", func(t *testing.T) {
+		tests := map[string]struct {
+			config *tls.Config
+			want   string
+		}{
+			"without a certificate":              {&tls.Config{}, "certificate required"},
+			"with a certificate of its own":      {clientOf(t, e, "system:serviceaccount:edge:web"), "bad certificate"},
+			"with the certificate of another CA": {selfSignedClient(t), "bad certificate"},
+			"with the API server's own":          {clientOf(t, e, cluster.WebhookClient), ""},
+		}
+		for name, test := range tests {
+			t.Run(name, func(t *testing.T) {
+				test.config.InsecureSkipVerify = true
+				client := &http.Client{Transport: &http.Transport{TLSClientConfig: test.config}}
+				defer client.CloseIdleConnections()
+				response, err := client.Post("https://"+e.Replicas[0].Address+"/validate", "application/json", strings.NewReader("{}"))
+				if err == nil {
+					defer response.Body.Close() //nolint:errcheck // nothing is read
+				}
+				if got := fmt.Sprint(err); !strings.Contains(got, test.want) || (err == nil) != (test.want == "") {
+					t.Errorf("got %s, want %q", got, test.want)
+				}
+				if err == nil && response.ProtoMajor != 1 {
+					t.Errorf("the protocol is %s, want HTTP/1.1", response.Proto)
+				}
+				t.Logf("%v", err)
+			})
+		}
+	})
+}
+
+// inNetwork reports whether the test runs in a network namespace of its own, which has these addresses. Otherwise, it
+// runs the test there, in a process of its own, and reports its result.
+func inNetwork(t *testing.T, addresses []string) bool {
+	t.Helper()
+	const inside = "SOURCEWARD_TEST_NETWORK"
+	if os.Getenv(inside) == "" {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
+		cmd.Env = append(os.Environ(), inside+"=yes")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+		out, err := cmd.CombinedOutput()
+		t.Logf("%s", out)
+		if err != nil {
+			t.Errorf("the test in its own network namespace: %v", err)
+		}
+		return false
+	}
+	loopback, err := netlink.LinkByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, address := range addresses {
+		parsed, err := netlink.ParseAddr(address + "/32")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := netlink.AddrAdd(loopback, parsed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := netlink.LinkSetUp(loopback); err != nil {
+		t.Fatal(err)
+	}
+	return true
+}
+
+// requests returns how many requests each replica has answered.
+func requests(t *testing.T, e *environment) []float64 {
+	t.Helper()
+	answered := make([]float64, len(e.Replicas))
+	for i, replica := range e.Replicas {
+		samples, err := replica.Metrics(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range samples {
+			if strings.HasPrefix(name, "sourceward_requests_total{") {
+				answered[i] += value
+			}
+		}
+	}
+	return answered
+}
+
+// clientOf returns the TLS configuration of a client with a certificate that the CA of the cluster signed.
+func clientOf(t *testing.T, e *environment, name string) *tls.Config {
+	t.Helper()
+	kubeconfig, err := e.UserKubeconfig(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := tls.X509KeyPair(config.CertData, config.KeyData)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{client}}
+}
+
+// selfSignedClient returns the TLS configuration of a client with a certificate that no CA has signed.
+func selfSignedClient(t *testing.T) *tls.Config {
+	t.Helper()
+	certificate, key := selfSigned(t)
+	client, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{client}}
+}
