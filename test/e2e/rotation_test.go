@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sourceward/sourceward/test/cluster"
@@ -193,4 +194,16 @@ func startTraffic(ctx context.Context, t *testing.T, e *environment, perSecond i
 		return err
 	}
 	return requests
+}
+
+// warningCounter counts the responses that warn that pods are not spread.
+type warningCounter struct{ count atomic.Int64 }
+
+var _ rest.WarningHandlerWithContext = &warningCounter{}
+
+// HandleWarningHeaderWithContext implements rest.WarningHandlerWithContext.
+func (w *warningCounter) HandleWarningHeaderWithContext(_ context.Context, _ int, _, text string) {
+	if strings.HasPrefix(text, "unspread-behind-local: pods of Service ") {
+		w.count.Add(1)
+	}
 }
