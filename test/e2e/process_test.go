@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sourceward/sourceward/test/sandbox"
 )
 
 // testBadRequests sends requests to a running replica that no API server sends. A crash would end the other tests too.
@@ -39,6 +42,12 @@ func testBadRequests(t *testing.T, e *environment) {
 			http.StatusOK,
 			`"allowed":true`,
 		},
+		"names without end": {
+			strings.Replace(admissionReview("", "Service", "DELETE", `null`), `"uid":"u"`,
+				`"uid":"`+strings.Repeat("u", 100_000)+`","userInfo":{"username":"`+strings.Repeat("n", 100_000)+`"}`, 1),
+			http.StatusOK,
+			`"allowed":true`,
+		},
 		"a DELETE": {
 			admissionReview("", "Service", "DELETE", `null`),
 			http.StatusOK,
@@ -63,14 +72,33 @@ func testBadRequests(t *testing.T, e *environment) {
 	if err := replica.Ready(t.Context()); err != nil || replica.PID() != pid {
 		t.Errorf("the replica is no longer ready: %v", err)
 	}
+	checkLog(t, replica)
+}
+
+// checkLog checks that every line in the log of a replica is a JSON object without empty values, and that no panic is
+// logged.
+func checkLog(t *testing.T, replica *sandbox.Replica) {
+	t.Helper()
 	log, err := replica.Log()
-	if err != nil || bytes.Contains(log, []byte("panic")) {
-		t.Errorf("a panic is logged (%v):\n%s", err, replica.LogEnd())
+	if err != nil {
+		t.Fatal(err)
 	}
-	var line map[string]any
-	lines := bytes.Split(bytes.TrimSpace(log), []byte("\n"))
-	if err := json.Unmarshal(lines[len(lines)-1], &line); err != nil {
-		t.Errorf("the log is not JSON: %v", err)
+	for line := range bytes.Lines(log) {
+		var fields map[string]any
+		if err := json.Unmarshal(line, &fields); err != nil {
+			t.Errorf("the line is not JSON: %s", line)
+		}
+		for key, value := range fields {
+			if object, ok := value.(map[string]any); ok && len(object) == 0 {
+				t.Errorf("%s is empty: %s", key, line)
+			}
+		}
+		if bytes.Contains(line, []byte("panic")) {
+			t.Errorf("a panic is logged: %s", line)
+		}
+		if duration, ok := fields["duration"]; ok && reflect.TypeOf(duration) != reflect.TypeFor[float64]() {
+			t.Errorf("the duration is not a number: %s", line)
+		}
 	}
 }
 
