@@ -11,8 +11,11 @@ package webhook
 // not among them: a webhook on Pods that is down stops the cluster, and with it its own recovery.
 //
 // Failure policy Ignore: a cluster without Sourceward is better than one to which nothing can be deployed, and
-// `sourceward check` finds what was missed. Three seconds is the longest that a user waits for a replica that hangs; an
-// answer takes milliseconds. Side effects None allows dry runs to be judged as well.
+// `sourceward check` finds what was missed. Side effects None allows dry runs to be judged as well.
+//
+// Timeout three seconds: an answer takes milliseconds, but two seconds must be left for policies that are slow (see
+// timeoutOf). A replica that hangs costs a request three seconds at each endpoint, six in all, until its readiness probe
+// has failed and no API server calls it any more.
 //
 // +kubebuilder:webhookconfiguration:mutating=true,name=sourceward
 // +kubebuilder:webhookconfiguration:mutating=false,name=sourceward
