@@ -16,6 +16,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies"
@@ -355,6 +356,12 @@ func checkModule(name string, m *ast.Module) []*Error {
 	if _, clash := policies.RuleByID(id); clash {
 		problems = append(problems, problem(m.Package.Location,
 			"the package has the name of the built-in rule %s; rename it", id))
+	}
+	// The keys of exemptions and of audit annotations end in the id.
+	if validation.IsQualifiedName(v1alpha1.AnnotationExemptPrefix+id) != nil {
+		problems = append(problems, problem(m.Package.Location, "the rule id %q cannot end the key of an annotation; "+
+			"rename the package: at most %d letters, digits and _, with a letter or digit at both ends",
+			policies.Shorten(id, v1alpha1.MaxRuleID), v1alpha1.MaxRuleID))
 	}
 	for _, rule := range m.Rules {
 		// A set below the name, such as deny.x, would make deny an object instead of the set that Sourceward reads.
