@@ -3,6 +3,7 @@ package test
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,12 +41,16 @@ func testHandler(t *testing.T, c readyCase) {
 		decision, _ := policies.Decide(t.Context(), in, c.rules, c.settings)
 		got := answer(t, c, endpoint)
 
+		var wantAudited []string
 		wantDenied, wantWarned := []string{}, []string{}
 		for _, f := range decision.Findings {
 			rule, _ := policies.RuleByID(f.Rule)
+			if endpoint == review.Mutate && f.Mode != policies.Mutate && !rule.RefusedByServer {
+				continue
+			}
+			wantAudited = append(wantAudited, f.Rule)
 			switch {
 			case f.Exempt != nil, f.Mode == policies.Audit:
-			case endpoint == review.Mutate && f.Mode != policies.Mutate && !rule.RefusedByServer:
 			case f.Mode == policies.Deny:
 				wantDenied = append(wantDenied, f.Rule)
 			default:
@@ -74,6 +80,10 @@ func testHandler(t *testing.T, c readyCase) {
 		}
 		if diff := cmp.Diff(slices.Compact(wantWarned), slices.Compact(warned)); diff != "" {
 			t.Errorf("%s warnings mismatch (-Decide +handler):\n%s", endpoint, diff)
+		}
+		audited := slices.Sorted(maps.Keys(got.AuditAnnotations))
+		if diff := cmp.Diff(slices.Compact(wantAudited), audited, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s audit annotations mismatch (-Decide +handler):\n%s", endpoint, diff)
 		}
 		patch := string(got.Patch)
 		if patch == "" {

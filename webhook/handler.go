@@ -196,8 +196,8 @@ type result struct {
 	request *admissionv1.AdmissionRequest
 	object  string
 	outcome review.Outcome
-	// returned are the findings in the answer, exempt those that an exemption left out of it.
-	returned, exempt []policies.Finding
+	// found are the findings that the endpoint answers for, returned those of them that the client sees.
+	found, returned []policies.Finding
 	// faults are the policies whose Rego could not be evaluated.
 	faults policies.Faults
 	// admission is the object's, if the request is to store it; else nil.
@@ -330,12 +330,12 @@ func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.Admiss
 		res.faults, _ = errors.AsType[policies.Faults](err)
 	}
 	if review.IsScale(res.request) {
-		res.returned = review.SaidOfScale(decision)
+		res.found, res.returned = review.FoundOfScale(decision), review.SaidOfScale(decision)
 		response, outcome := review.RespondScale(decision)
 		res.outcome = outcome
 		return response, nil
 	}
-	res.returned, res.exempt = review.Said(h.Endpoint, decision), review.Exempt(h.Endpoint, decision)
+	res.found, res.returned = review.Found(h.Endpoint, decision), review.Said(h.Endpoint, decision)
 	response, outcome, err := review.Respond(h.Endpoint, decision)
 	res.outcome = outcome
 	return response, err

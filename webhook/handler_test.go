@@ -534,8 +534,8 @@ func TestMetrics(t *testing.T) {
 	handler, registry := newHandler(t, review.Mutate, &fakeNeighbours{})
 	post(t, handler, reviewOf("Service", "CREATE", clusterIPLocal, ""))
 	post(t, handler, reviewOf("Service", "CREATE", loadBalancer, ""))
-	const want = "# HELP sourceward_decisions_total Findings returned to clients, by endpoint, rule and mode. " +
-		"Both endpoints may return the same finding." + `
+	const want = "# HELP sourceward_decisions_total Findings that are not exempt, by endpoint, rule and mode. " +
+		"Both endpoints may have the same finding." + `
 # TYPE sourceward_decisions_total counter
 sourceward_decisions_total{endpoint="mutate",mode="deny",rule="local-on-cluster-ip"} 1
 # HELP sourceward_requests_total Admission requests answered, by endpoint and outcome: ` +
@@ -568,6 +568,29 @@ func policyReview(operation, object string) string {
 	return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u1","kind":` +
 		`{"group":"sourceward.dev","version":"v1alpha1","kind":"SourceIPPolicy"},` +
 		`"name":"corp","operation":"` + operation + `","object":` + object + `}}`
+// TestAuditFindingsAreVisible checks that a finding in mode audit is counted and in the audit event, and that the client
+// does not see it.
+func TestAuditFindingsAreVisible(t *testing.T) {
+	t.Parallel()
+	handler, registry := newHandler(t, review.Validate, &fakeNeighbours{related: policies.Related{View: policies.ViewCluster}})
+	got := post(t, handler, reviewOf("Service", "CREATE", `{"metadata":{"name":"web"},"spec":{"type":"LoadBalancer",`+
+		`"externalTrafficPolicy":"Local","internalTrafficPolicy":"Local","selector":{"app":"web"}}}`, ""))
+	const rule, text = "internal-local", "audit /spec/internalTrafficPolicy: internalTrafficPolicy is Local too: " +
+		"from nodes without its pods the cluster IP is unreachable"
+	if !got.Allowed || got.Warnings != nil || got.AuditAnnotations[rule] != text {
+		t.Errorf("allowed: %t, warnings %q, audit annotations %q; want only the finding of %s in the latter",
+			got.Allowed, got.Warnings, got.AuditAnnotations, rule)
+	}
+	const want = "# HELP sourceward_decisions_total Findings that are not exempt, by endpoint, rule and mode. " +
+		"Both endpoints may have the same finding." + `
+# TYPE sourceward_decisions_total counter
+sourceward_decisions_total{endpoint="validate",mode="audit",rule="` + rule + `"} 1
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "sourceward_decisions_total"); err != nil {
+		t.Error(err)
+	}
+}
+
 }
 
 func TestPoliciesThatDoNotCompileAreDenied(t *testing.T) {
@@ -646,7 +669,7 @@ func TestExemptionsAndFailuresAreCounted(t *testing.T) {
 		t.Errorf("allowed: %t, %+v, with warnings %q", got.Allowed, got.Result, got.Warnings)
 	}
 	const want = "# HELP sourceward_exemptions_total " +
-		"Findings left out of answers because of an exemption, by endpoint and rule." + `
+		"Findings that are exempt, by endpoint and rule. Both endpoints may have the same finding." + `
 # TYPE sourceward_exemptions_total counter
 sourceward_exemptions_total{endpoint="validate",rule="local-on-cluster-ip"} 1
 # HELP sourceward_policy_failures_total ` +

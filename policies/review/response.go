@@ -50,41 +50,68 @@ const (
 // Outcomes lists all outcomes.
 var Outcomes = []Outcome{Allowed, Warned, Mutated, Denied}
 
-// Said returns the findings of a decision that an endpoint returns to the client: those that are neither exempt nor for
-// audit only. Both endpoints may return the same finding; the API server shows equal warnings once.
+// Found returns the findings of a decision that an endpoint answers for, in their order: Validate for all of them, and
+// Mutate for those that Validate may never see, because it repairs them or because the API server refuses the object
+// first. They have any mode and may be exempt. Audit annotations hold them, and metrics count them.
+func Found(endpoint Endpoint, decision policies.Decision) []policies.Finding {
+	return slices.DeleteFunc(slices.Clone(decision.Findings), func(f policies.Finding) bool {
+		rule, _ := policies.RuleByID(f.Rule)
+		return endpoint == Mutate && f.Mode != policies.Mutate && !rule.RefusedByServer
+	})
+}
+
+// FoundOfScale returns the findings of a decision about a scale request that depend on the number of replicas. They
+// have any mode but deny and mutate: a scale is only warned about.
+func FoundOfScale(decision policies.Decision) []policies.Finding {
+	found := slices.DeleteFunc(slices.Clone(decision.Findings), func(f policies.Finding) bool {
+		rule, ok := policies.RuleByID(f.Rule)
+		return !ok || !rule.NeedsReplicas
+	})
+	for i := range found {
+		if found[i].Mode != policies.Audit {
+			found[i].Mode = policies.Warn
+		}
+	}
+	return found
+}
+
+// Said returns the findings that an endpoint returns to the client: of those that it has Found, the ones that are
+// neither exempt nor for audit only. Both endpoints may return the same finding; the API server shows equal warnings
+// once.
 //
 // An object that Mutate denies is not repaired, so its repairs are left out.
 func Said(endpoint Endpoint, decision policies.Decision) []policies.Finding {
-	said := slices.DeleteFunc(slices.Clone(decision.Findings), func(f policies.Finding) bool {
-		return f.Exempt != nil || !says(endpoint, f)
-	})
+	said := returned(Found(endpoint, decision))
 	if endpoint == Mutate && slices.ContainsFunc(said, isDenial) {
 		said = slices.DeleteFunc(said, func(f policies.Finding) bool { return f.Mode == policies.Mutate })
 	}
 	return said
 }
 
-// Exempt returns the findings that an endpoint would return to the client if they were not exempt.
-func Exempt(endpoint Endpoint, decision policies.Decision) []policies.Finding {
-	return slices.DeleteFunc(slices.Clone(decision.Findings), func(f policies.Finding) bool {
-		return f.Exempt == nil || !says(endpoint, f)
-	})
+// SaidOfScale returns the findings that a response to a scale request returns to the client.
+func SaidOfScale(decision policies.Decision) []policies.Finding {
+	return returned(FoundOfScale(decision))
 }
 
-func says(endpoint Endpoint, f policies.Finding) bool {
-	rule, _ := policies.RuleByID(f.Rule)
-	return f.Mode != policies.Audit && (endpoint == Validate || f.Mode == policies.Mutate || rule.RefusedByServer)
+// returned removes from found what clients do not see.
+func returned(found []policies.Finding) []policies.Finding {
+	return slices.DeleteFunc(found, func(f policies.Finding) bool {
+		return f.Exempt != nil || f.Mode == policies.Audit
+	})
 }
 
 func isDenial(f policies.Finding) bool { return f.Mode == policies.Deny }
 
-// Respond returns the response of an endpoint to a decision. The caller sets its UID.
+// Respond returns the response of an endpoint to a decision. The caller sets its UID. Its audit annotations hold what
+// the endpoint has Found, in the form that auditAnnotations describes.
 //
 // The response of Mutate holds the operations of the patches with mode mutate, one after the other. Validate cannot
 // repair: there, a finding that should have been repaired, and was not, is a warning. The error is non-nil when a patch
 // cannot be encoded as JSON.
 func Respond(endpoint Endpoint, decision policies.Decision) (*admissionv1.AdmissionResponse, Outcome, error) {
-	response := &admissionv1.AdmissionResponse{Allowed: true}
+	response := &admissionv1.AdmissionResponse{
+		Allowed: true, AuditAnnotations: auditAnnotations(Found(endpoint, decision)),
+	}
 	said := Said(endpoint, decision)
 	denials := slices.DeleteFunc(slices.Clone(said), func(f policies.Finding) bool { return !isDenial(f) })
 	response.Warnings = warnings(endpoint, decision, said)
@@ -116,25 +143,15 @@ func Respond(endpoint Endpoint, decision policies.Decision) (*admissionv1.Admiss
 // denies, since an autoscaler in a traffic peak must not be stopped, and it leaves out policies' own rules, since
 // little is known of the workload.
 func RespondScale(decision policies.Decision) (*admissionv1.AdmissionResponse, Outcome) {
-	said := warnings(Validate, decision, SaidOfScale(decision))
-	response := &admissionv1.AdmissionResponse{Allowed: true, Warnings: said}
+	response := &admissionv1.AdmissionResponse{
+		Allowed:          true,
+		Warnings:         warnings(Validate, decision, SaidOfScale(decision)),
+		AuditAnnotations: auditAnnotations(FoundOfScale(decision)),
+	}
 	if len(response.Warnings) > 0 {
 		return response, Warned
 	}
 	return response, Allowed
-}
-
-// SaidOfScale returns the findings of a decision about a scale request that depend on the number of replicas.
-func SaidOfScale(decision policies.Decision) []policies.Finding {
-	said := Said(Validate, decision)
-	said = slices.DeleteFunc(said, func(f policies.Finding) bool {
-		rule, ok := policies.RuleByID(f.Rule)
-		return !ok || !rule.NeedsReplicas
-	})
-	for i := range said {
-		said[i].Mode = policies.Warn
-	}
-	return said
 }
 
 // Grows reports whether a scale request increases the replicas. One that does not is not judged.
