@@ -180,6 +180,7 @@ type fakeNeighbours struct{ in policies.Input }
 
 func (fakeNeighbours) Ready() error                                           { return nil }
 func (f fakeNeighbours) Namespace(context.Context, string) policies.Namespace { return f.in.Namespace }
+func (fakeNeighbours) Namespaces(context.Context) []policies.Namespace        { return nil }
 func (f fakeNeighbours) Related(context.Context, policies.Input, *webhook.Admission) policies.Related {
 	return f.in.Related
 }

@@ -55,6 +55,8 @@ type Neighbours interface {
 	Ready() error
 	// Namespace never fails: a Namespace that cannot be read is returned as Assumed.
 	Namespace(ctx context.Context, name string) policies.Namespace
+	// Namespaces returns all Namespaces; nil if they cannot be read.
+	Namespaces(ctx context.Context) []policies.Namespace
 	// Admit records that object is about to be admitted in place of old, which is nil if object is new. The handler
 	// withdraws the admission if it refuses the object, or does not answer. The result may be nil.
 	Admit(object, old *policies.Object) *Admission
@@ -302,7 +304,7 @@ var errTooLarge = &failure{http.StatusRequestEntityTooLarge, fmt.Errorf("body is
 // respond decides on the request, and stores in res what is logged and counted about it.
 func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.AdmissionResponse, error) {
 	if h.Endpoint == review.ValidatePolicy {
-		return h.respondPolicy(res)
+		return h.respondPolicy(ctx, res)
 	}
 	if !review.Judges(res.request) {
 		return &admissionv1.AdmissionResponse{Allowed: true}, nil
@@ -342,7 +344,7 @@ func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.Admiss
 }
 
 // respondPolicy rejects a policy that does not compile, and says why.
-func (h *Handler) respondPolicy(res *result) (*admissionv1.AdmissionResponse, error) {
+func (h *Handler) respondPolicy(ctx context.Context, res *result) (*admissionv1.AdmissionResponse, error) {
 	policy, err := review.ReadPolicy(res.request)
 	if err != nil {
 		return nil, &failure{http.StatusBadRequest, err}
@@ -353,7 +355,7 @@ func (h *Handler) respondPolicy(res *result) (*admissionv1.AdmissionResponse, er
 			problems = append(problems, review.PolicyProblem{Field: problem.Path, Text: problem.Detail()})
 		}
 	}
-	response, outcome := review.RespondPolicy(policy, problems)
+	response, outcome := review.RespondPolicy(policy, problems, h.Neighbours.Namespaces(ctx))
 	res.outcome = outcome
 	return response, nil
 }

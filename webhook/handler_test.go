@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,12 +42,15 @@ type fakeNeighbours struct {
 	panics   bool
 	// meanwhile is called while a request is decided, if it is not nil.
 	meanwhile func()
+	// namespaces are all Namespaces of the cluster; nil if they are not known.
+	namespaces []policies.Namespace
 }
 
 func (f *fakeNeighbours) Ready() error { return f.notReady }
 func (f *fakeNeighbours) Namespace(_ context.Context, name string) policies.Namespace {
 	return policies.Namespace{Name: name}
 }
+func (f *fakeNeighbours) Namespaces(context.Context) []policies.Namespace { return f.namespaces }
 func (f *fakeNeighbours) Related(context.Context, policies.Input, *webhook.Admission) policies.Related {
 	if f.meanwhile != nil {
 		f.meanwhile()
@@ -564,10 +568,6 @@ sourceward_requests_total{endpoint="validate-policy",outcome="warned"} 0
 	}
 }
 
-func policyReview(operation, object string) string {
-	return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u1","kind":` +
-		`{"group":"sourceward.dev","version":"v1alpha1","kind":"SourceIPPolicy"},` +
-		`"name":"corp","operation":"` + operation + `","object":` + object + `}}`
 // TestAuditFindingsAreVisible checks that a finding in mode audit is counted and in the audit event, and that the client
 // does not see it.
 func TestAuditFindingsAreVisible(t *testing.T) {
@@ -591,6 +591,10 @@ sourceward_decisions_total{endpoint="validate",mode="audit",rule="` + rule + `"}
 	}
 }
 
+func policyReview(operation, object string) string {
+	return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u1","kind":` +
+		`{"group":"sourceward.dev","version":"v1alpha1","kind":"SourceIPPolicy"},` +
+		`"name":"corp","operation":"` + operation + `","object":` + object + `}}`
 }
 
 func TestPoliciesThatDoNotCompileAreDenied(t *testing.T) {
@@ -632,18 +636,46 @@ func TestPoliciesThatDoNotCompileAreDenied(t *testing.T) {
 	}
 }
 
-func TestAnEmptyMatchGetsAWarning(t *testing.T) {
+// TestAMatchThatIsHardlyMeantGetsAWarning checks the warnings about policies that compile, but match everything or
+// nothing.
+func TestAMatchThatIsHardlyMeantGetsAWarning(t *testing.T) {
 	t.Parallel()
-	handler, _ := newHandler(t, review.ValidatePolicy, &fakeNeighbours{})
+	const (
+		all        = "spec.match is empty, so the policy applies to all objects; remove it if that is intended"
+		namespaces = "spec.match.namespaceSelector is empty, so it selects all objects; remove it if that is intended"
+		objects    = "spec.match.objectSelector is empty, so it selects all objects; remove it if that is intended"
+		nothing    = "spec.match selects no existing Namespace, so the policy has no effect until one matches"
+	)
+	edge := policies.Namespace{Name: "edge", Labels: map[string]string{"team": "edge"}}
+	mail := policies.Namespace{Name: "mail"}
+	handler, _ := newHandler(t, review.ValidatePolicy, &fakeNeighbours{namespaces: []policies.Namespace{edge, mail}})
+	unknown, _ := newHandler(t, review.ValidatePolicy, &fakeNeighbours{})
+	const labels = `{"matchLabels":{"team":"edge"}}`
 	for spec, want := range map[string][]string{
-		`{}`:           nil,
-		`{"match":{}}`: {"spec.match is empty, so the policy applies to all objects; remove it if that is intended"},
-		`{"match":{"excludeNamespaces":["edge"]}}`: nil,
-		`{"match":{"objectSelector":{}}}`:          nil,
+		`{}`:                                 nil,
+		`{"match":{}}`:                       {all},
+		`{"match":{"excludeNamespaces":[]}}`: {all},
+		`{"match":{"excludeNamespaces":["edge"]}}`:                                               nil,
+		`{"match":{"excludeNamespaces":["edge","mail"]}}`:                                        {nothing},
+		`{"match":{"objectSelector":{}}}`:                                                        {objects},
+		`{"match":{"objectSelector":{"matchLabels":{}}}}`:                                        {objects},
+		`{"match":{"objectSelector":` + labels + `}}`:                                            nil,
+		`{"match":{"namespaceSelector":{},"objectSelector":` + labels + `}}`:                     {namespaces},
+		`{"match":{"namespaceSelector":{},"objectSelector":{}}}`:                                 {namespaces, objects},
+		`{"match":{"namespaceSelector":` + labels + `}}`:                                         nil,
+		`{"match":{"namespaceSelector":` + labels + `,"excludeNamespaces":["edge"]}}`:            {nothing},
+		`{"match":{"namespaceSelector":{"matchLabels":{"team":"mail"}}}}`:                        {nothing},
+		`{"match":{"namespaceSelector":{"matchExpressions":[{"key":"a","operator":"Exists"}]}}}`: {nothing},
 	} {
-		got := post(t, handler, policyReview("CREATE", `{"metadata":{"name":"corp"},"spec":`+spec+`}`))
-		if diff := cmp.Diff(want, got.Warnings); diff != "" || !got.Allowed {
-			t.Errorf("%s: allowed: %t, warnings (-want +got):\n%s", spec, got.Allowed, diff)
+		for _, operation := range []string{"CREATE", "UPDATE"} {
+			got := post(t, handler, policyReview(operation, `{"metadata":{"name":"corp"},"spec":`+spec+`}`))
+			if diff := cmp.Diff(want, got.Warnings); diff != "" || !got.Allowed {
+				t.Errorf("%s %s: allowed: %t, warnings (-want +got):\n%s", operation, spec, got.Allowed, diff)
+			}
+		}
+		got := post(t, unknown, policyReview("CREATE", `{"metadata":{"name":"corp"},"spec":`+spec+`}`))
+		if slices.Contains(got.Warnings, nothing) || !got.Allowed {
+			t.Errorf("%s: allowed: %t, warnings %q; the Namespaces are not known", spec, got.Allowed, got.Warnings)
 		}
 	}
 }

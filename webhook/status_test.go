@@ -25,18 +25,30 @@ func TestStatusReportsWhatIsInForce(t *testing.T) {
 	}
 	former := &bundle.Policy{Rules: []string{"corp"}}
 	tests := map[string]struct {
-		compiled compiledPolicy
-		want     v1alpha1.SourceIPPolicyStatus
+		compiled         compiledPolicy
+		selectsNamespace bool
+		want             v1alpha1.SourceIPPolicyStatus
 	}{
 		"it compiles": {
 			compiledPolicy{generation: 5, inForce: former, inForceGeneration: 5},
+			true,
 			v1alpha1.SourceIPPolicyStatus{ObservedGeneration: 5, Rules: []string{"corp"}, Conditions: []metav1.Condition{
 				condition("Ready", metav1.ConditionTrue, "Compiled", "generation 5 is in force"),
 				condition("Degraded", metav1.ConditionFalse, "Compiled", "generation 5 is in force"),
 			}},
 		},
+		"it compiles, and matches no Namespace": {
+			compiledPolicy{generation: 5, inForce: former, inForceGeneration: 5},
+			false,
+			v1alpha1.SourceIPPolicyStatus{ObservedGeneration: 5, Rules: []string{"corp"}, Conditions: []metav1.Condition{
+				condition("Ready", metav1.ConditionTrue, "Compiled", "generation 5 is in force, but spec.match selects no "+
+					"existing Namespace: it has no effect until one matches"),
+				condition("Degraded", metav1.ConditionFalse, "Compiled", "generation 5 is in force"),
+			}},
+		},
 		"an earlier generation compiles": {
 			compiledPolicy{generation: 5, inForce: former, inForceGeneration: 3, problems: problems},
+			true,
 			v1alpha1.SourceIPPolicyStatus{ObservedGeneration: 5, Rules: []string{"corp"}, Conditions: []metav1.Condition{
 				condition("Ready", metav1.ConditionFalse, "CompileFailed", why),
 				condition("Degraded", metav1.ConditionTrue, "FormerInForce",
@@ -45,6 +57,7 @@ func TestStatusReportsWhatIsInForce(t *testing.T) {
 		},
 		"no generation compiles": {
 			compiledPolicy{generation: 5, problems: problems},
+			true,
 			v1alpha1.SourceIPPolicyStatus{ObservedGeneration: 5, Conditions: []metav1.Condition{
 				condition("Ready", metav1.ConditionFalse, "CompileFailed", why),
 				condition("Degraded", metav1.ConditionTrue, "NotInForce",
@@ -57,12 +70,12 @@ func TestStatusReportsWhatIsInForce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got := v1alpha1.SourceIPPolicyStatus{ObservedGeneration: 4, Rules: []string{"gone"}}
-			test.compiled.status(&got)
+			test.compiled.status(&got, test.selectsNamespace)
 			if diff := cmp.Diff(test.want, got, cmpopts.IgnoreFields(metav1.Condition{}, "LastTransitionTime")); diff != "" {
 				t.Errorf("status() mismatch (-want +got):\n%s", diff)
 			}
 			again := *got.DeepCopy()
-			test.compiled.status(&again)
+			test.compiled.status(&again, test.selectsNamespace)
 			if diff := cmp.Diff(got, again); diff != "" {
 				t.Errorf("status() is not the same again (-first +second):\n%s", diff)
 			}
@@ -78,7 +91,7 @@ func TestStatusFitsIntoItsBounds(t *testing.T) {
 		compiled.problems = append(compiled.problems, &bundle.Error{Policy: "corp", Message: strings.Repeat("é", 100)})
 	}
 	var status v1alpha1.SourceIPPolicyStatus
-	compiled.status(&status)
+	compiled.status(&status, true)
 	message := status.Conditions[0].Message
 	if len(message) > maxConditionMessage || !strings.Contains(message, "é…é") || !strings.HasSuffix(message, "é") {
 		t.Errorf("a message has %d bytes, want at most %d and its middle left out", len(message), maxConditionMessage)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -202,18 +201,21 @@ type PolicyProblem struct {
 	Text string
 }
 
-// RespondPolicy returns the response to a request for a policy that has these problems. An empty match causes a
-// warning: unless an API server is asked to be strict, it drops misspelt fields of a match, and the policy then applies
-// to all objects.
+// RespondPolicy returns the response to a request for a policy that has these problems, in a cluster with these
+// Namespaces; nil if they are not known. A policy without problems gets a warning if
+//
+//   - its match, or a selector in it, is empty: unless an API server is asked to be strict, it drops misspelt fields of
+//     them, and the policy then applies to more objects than was meant;
+//   - its match selects none of the Namespaces. It may still be created later.
 func RespondPolicy(
-	policy *v1alpha1.SourceIPPolicy, problems []PolicyProblem,
+	policy *v1alpha1.SourceIPPolicy, problems []PolicyProblem, namespaces []policies.Namespace,
 ) (*admissionv1.AdmissionResponse, Outcome) {
 	if len(problems) == 0 {
 		response := &admissionv1.AdmissionResponse{Allowed: true}
-		if policy != nil && policy.Spec.Match != nil && reflect.DeepEqual(*policy.Spec.Match, v1alpha1.Match{}) {
-			response.Warnings = []string{
-				"spec.match is empty, so the policy applies to all objects; remove it if that is intended",
-			}
+		if policy != nil {
+			response.Warnings = matchWarnings(policy.Spec.Match, namespaces)
+		}
+		if len(response.Warnings) > 0 {
 			return response, Warned
 		}
 		return response, Allowed
@@ -225,6 +227,29 @@ func RespondPolicy(
 		causes[i] = metav1.StatusCause{Type: metav1.CauseTypeFieldValueInvalid, Message: p.Text, Field: p.Field}
 	}
 	return &admissionv1.AdmissionResponse{Result: forbidden(lines, causes)}, Denied
+}
+
+func matchWarnings(match *v1alpha1.Match, namespaces []policies.Namespace) []string {
+	if match == nil {
+		return nil
+	}
+	if match.NamespaceSelector == nil && match.ObjectSelector == nil && len(match.ExcludeNamespaces) == 0 {
+		return []string{"spec.match is empty, so the policy applies to all objects; remove it if that is intended"}
+	}
+	var lines []string
+	for _, part := range []struct {
+		field    string
+		selector *metav1.LabelSelector
+	}{{"namespaceSelector", match.NamespaceSelector}, {"objectSelector", match.ObjectSelector}} {
+		if s := part.selector; s != nil && len(s.MatchLabels) == 0 && len(s.MatchExpressions) == 0 {
+			lines = append(lines, fmt.Sprintf(
+				"spec.match.%s is empty, so it selects all objects; remove it if that is intended", part.field))
+		}
+	}
+	if namespaces != nil && !policies.SelectsNamespace(match, namespaces) {
+		lines = append(lines, "spec.match selects no existing Namespace, so the policy has no effect until one matches")
+	}
+	return lines
 }
 
 // Bounds of warnings. The API server may truncate longer ones, and leave out some of too many (k8s.io/api v0.37.1,
