@@ -201,7 +201,7 @@ func (c *Compiler) Compile(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
 		result := refused("the Rego compiler stopped without a result; write the modules in another way")
 		defer func() {
 			if p := recover(); p != nil {
-				result = refused("the Rego compiler panicked (%.160s); write the modules in another way", oneLine(fmt.Sprint(p)))
+				result = refused("the Rego compiler panicked (%s); write the modules in another way", panicText(p))
 			}
 			done <- result
 		}()
@@ -697,6 +697,9 @@ func closest(names []string, word string) string {
 }
 
 func unquoted(value ast.Value) string { return strings.Trim(value.String(), `"`) }
+
+// panicText returns the value of a panic in one line of at most 160 bytes.
+func panicText(value any) string { return policies.Shorten(oneLine(fmt.Sprint(value)), 160) }
 
 // oneLine joins the lines of a text.
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
