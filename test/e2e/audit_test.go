@@ -89,16 +89,35 @@ func TestFindingsAreVisible(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	check := exec.CommandContext(t.Context(), binary, "check", "-")
-	check.Stdin = strings.NewReader(export)
-	report, err := check.CombinedOutput()
+	check := func(export string, args ...string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), binary, append(append([]string{"check"}, args...), "-")...)
+		cmd.Stdin = strings.NewReader(export)
+		report, err := cmd.CombinedOutput()
+		return string(report), err
+	}
+	report, err := check(export)
 	for _, finding := range []string{
 		"audit  internal-local  Service edge/web", "audit  single-replica-local  Deployment edge/web",
 		"exempt  node-port-local  Service edge/door",
 	} {
-		if err != nil || !strings.Contains(string(report), finding) {
+		if err != nil || !strings.Contains(report, finding) {
 			t.Errorf("check of an export does not report %q (%v):\n%s", finding, err, report)
 		}
+	}
+
+	e.must(t, `{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: edge}, spec: {match: `+
+		`{namespaceSelector: {matchLabels: {team: edge}}}, rules: [{id: internal-local, mode: Warn}]}}`, "create", "-f", "-")
+	e.must(t, "", "label", "namespace", "edge", "team=edge")
+	policies := filepath.Join(t.TempDir(), "policies.yaml")
+	exported := e.must(t, "", "get", "sourceippolicies", "-o", "yaml").stdout
+	if err := os.WriteFile(policies, []byte(exported), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	export = e.must(t, "", "get", "namespaces,services,deployments,statefulsets,daemonsets,horizontalpodautoscalers", "-A",
+		"-o", "yaml").stdout
+	report, err = check(export, "--policy", policies)
+	if finding := "warn  internal-local  Service edge/web"; err != nil || !strings.Contains(report, finding) {
+		t.Errorf("check of an export with its policies does not report %q (%v):\n%s", finding, err, report)
 	}
 }
 
