@@ -14,7 +14,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -59,16 +58,13 @@ func (s *statusWriter) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { notify(changed) },
-		UpdateFunc: func(before, after any) {
-			if !maps.Equal(before.(*corev1.Namespace).Labels, after.(*corev1.Namespace).Labels) {
-				notify(changed)
-			}
-		},
-		DeleteFunc: func(any) { notify(changed) },
-	})
-	if err != nil {
+	handlers := onChange(changed)
+	handlers.UpdateFunc = func(before, after any) {
+		if !maps.Equal(before.(*corev1.Namespace).Labels, after.(*corev1.Namespace).Labels) {
+			notify(changed)
+		}
+	}
+	if _, err := informer.AddEventHandler(handlers); err != nil {
 		return err
 	}
 	retry := time.NewTimer(0)

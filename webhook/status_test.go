@@ -1,12 +1,19 @@
 package webhook
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
+	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies/bundle"
@@ -80,6 +87,63 @@ func TestStatusReportsWhatIsInForce(t *testing.T) {
 				t.Errorf("status() is not the same again (-first +second):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestStatusIsWrittenOnlyWhenItChanges checks that a pass over the policies, which every change of a Namespace causes,
+// writes nothing that is stored already.
+func TestStatusIsWrittenOnlyWhenItChanges(t *testing.T) {
+	t.Parallel()
+	scheme := runtime.NewScheme()
+	if err := errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	policy := &v1alpha1.SourceIPPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: "corp", UID: "u1", Generation: 1},
+		Spec: v1alpha1.SourceIPPolicySpec{Match: &v1alpha1.Match{
+			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "edge"}},
+		}},
+	}
+	cluster := fake.NewClientBuilder().WithScheme(scheme).WithObjects(policy).WithStatusSubresource(policy).Build()
+	recorder := events.NewFakeRecorder(10)
+	writer := &statusWriter{client: cluster, recorder: recorder, log: logr.Discard()}
+	compiled := []compiledPolicy{{name: "corp", uid: "u1", generation: 1, inForce: &bundle.Policy{}, inForceGeneration: 1}}
+	namespace := func(name string, labels map[string]string) *corev1.Namespace {
+		return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
+	}
+	const idle = ", but spec.match selects no existing Namespace: it has no effect until one matches"
+	for _, step := range []struct {
+		what      string
+		namespace *corev1.Namespace // to be created
+		written   bool
+		message   string
+	}{
+		{"at first", nil, true, idle},
+		{"again", nil, false, idle},
+		{"with a Namespace that does not match", namespace("mail", nil), false, idle},
+		{"with one that matches", namespace("edge", map[string]string{"team": "edge"}), true, ""},
+		{"with another that matches", namespace("edge-2", map[string]string{"team": "edge"}), false, ""},
+	} {
+		if step.namespace != nil {
+			if err := cluster.Create(t.Context(), step.namespace); err != nil {
+				t.Fatal(err)
+			}
+		}
+		written, err := writer.writeAll(t.Context(), compiled)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stored v1alpha1.SourceIPPolicy
+		if err := cluster.Get(t.Context(), client.ObjectKeyFromObject(policy), &stored); err != nil {
+			t.Fatal(err)
+		}
+		message, want := stored.Status.Conditions[0].Message, "generation 1 is in force"+step.message
+		if written != step.written || message != want {
+			t.Errorf("%s: written: %t, %q; want %t, %q", step.what, written, message, step.written, want)
+		}
+	}
+	if len(recorder.Events) != 1 {
+		t.Errorf("%d Events, want one, when the policy was compiled", len(recorder.Events))
 	}
 }
 

@@ -212,7 +212,7 @@ func RespondPolicy(
 ) (*admissionv1.AdmissionResponse, Outcome) {
 	if len(problems) == 0 {
 		response := &admissionv1.AdmissionResponse{Allowed: true}
-		if policy != nil {
+		if policy != nil && policy.DeletionTimestamp == nil {
 			response.Warnings = matchWarnings(policy.Spec.Match, namespaces)
 		}
 		if len(response.Warnings) > 0 {
