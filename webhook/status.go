@@ -83,17 +83,16 @@ func (s *statusWriter) Start(ctx context.Context) error {
 			continue
 		}
 		written, err := s.writeAll(ctx, current.policies)
-		switch {
-		case err != nil:
+		if err != nil {
 			retry.Reset(wait)
 			wait = min(2*wait, maxStatusRetry)
-		case written:
-			// A replica that did not know of a Namespace yet may have overwritten a newer status. Its cache had not delivered
-			// what it wrote when it learned of the Namespace, so it looks at it again.
+			continue
+		}
+		wait = statusRetry
+		if written {
+			// Policies and Namespaces come from two watches. A Namespace that came right after this write was compared with the
+			// former status, so look once more when the cache has the new one.
 			retry.Reset(statusRetry)
-			wait = statusRetry
-		default:
-			wait = statusRetry
 		}
 	}
 }
