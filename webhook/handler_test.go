@@ -568,11 +568,12 @@ sourceward_requests_total{endpoint="validate-policy",outcome="warned"} 0
 	}
 }
 
-// TestAuditFindingsAreVisible checks that a finding in mode audit is counted and in the audit event, and that the client
-// does not see it.
+// TestAuditFindingsAreVisible checks that a finding in mode audit is counted and in the audit annotations, and that the
+// client does not see it.
 func TestAuditFindingsAreVisible(t *testing.T) {
 	t.Parallel()
-	handler, registry := newHandler(t, review.Validate, &fakeNeighbours{related: policies.Related{View: policies.ViewCluster}})
+	neighbours := &fakeNeighbours{related: policies.Related{View: policies.ViewCluster}}
+	handler, registry := newHandler(t, review.Validate, neighbours)
 	got := post(t, handler, reviewOf("Service", "CREATE", `{"metadata":{"name":"web"},"spec":{"type":"LoadBalancer",`+
 		`"externalTrafficPolicy":"Local","internalTrafficPolicy":"Local","selector":{"app":"web"}}}`, ""))
 	const rule, text = "internal-local", "audit /spec/internalTrafficPolicy: internalTrafficPolicy is Local too: " +

@@ -39,7 +39,8 @@ type Options struct {
 	// ServiceAccount.
 	Nodes int
 
-	// AuditLog is true if the API server writes an audit log: AuditLog in Dir, with an event of level Metadata on each line.
+	// AuditLog is true if the API server writes an audit log: the file AuditLog in Dir, with an event of level Metadata on
+	// each line.
 	AuditLog bool
 }
 

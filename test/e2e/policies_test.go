@@ -620,8 +620,8 @@ func testNoNamespace(t *testing.T, e *policyEnvironment) {
 	}
 }
 
-// testUnobserved checks that kubectl get shows that nothing has looked at the newest generation. A column cannot compare
-// generations: JSONPath has no way back from a condition to the metadata.
+// testUnobserved checks that kubectl get shows that nothing has looked at the newest generation. It shows both
+// generations, since a column cannot compare them: JSONPath has no way back from a condition to the metadata.
 func testUnobserved(t *testing.T, e *policyEnvironment) {
 	e.create(t, policyOf("plain"))
 	e.condition(t, "plain", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
