@@ -127,7 +127,8 @@ func answer(t *testing.T, c readyCase, endpoint review.Endpoint) *admissionv1.Ad
 	}
 	handler := &webhook.Handler{
 		Endpoint: endpoint, Neighbours: fakeNeighbours{c.Input}, Policies: fakePolicies{c.set(t)}, Metrics: metrics,
-		Clock: clocktesting.NewFakePassiveClock(c.Input.Now), Log: logr.Discard(),
+		InFlight: webhook.NewInFlight(),
+		Clock:    clocktesting.NewFakePassiveClock(c.Input.Now), Log: logr.Discard(),
 	}
 	object := c.Input.Object
 	kind := schema.FromAPIVersionAndKind(object.APIVersion, object.Kind)
