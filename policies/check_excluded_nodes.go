@@ -69,8 +69,8 @@ func checkExcludedNodes(r *run) []result {
 	}
 	return []result{{Finding: Finding{
 		Path: workload.podPath() + "/affinity",
-		Message: fmt.Sprintf("pods of %s get no traffic on %d of %d nodes",
-			serviceNames(services), len(excluded), len(nodes)),
+		Message: fmt.Sprintf("pods of %s get no traffic on %d of %s",
+			serviceNames(services), len(excluded), plural(len(nodes), "node")),
 		Fix: fmt.Sprintf("keep the pods off %s by node affinity on the label %s",
 			firstOf(len(excluded), func(i int) string { return excluded[i].Name }), corev1.LabelNodeExcludeBalancers),
 		Because: serviceRefs(services),

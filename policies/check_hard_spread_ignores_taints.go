@@ -107,7 +107,7 @@ func (r *run) taintedNodes() string {
 		if tainted == 0 {
 			return ""
 		}
-		return fmt.Sprintf("%d tainted of %d nodes", tainted, of)
+		return fmt.Sprintf("%d tainted of %s", tainted, plural(of, "node"))
 	}
 	if choosesNodes(pod) || toleratesAll(pod) {
 		return ""

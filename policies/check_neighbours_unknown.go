@@ -14,7 +14,7 @@ var neighboursUnknown = Rule{
 		"custom kind could not be listed. Rules that need no related objects were evaluated; if only a kind was missing, " +
 		"all rules were.",
 	Why: "No request is denied on a guess. In mode Warn, the client sees what could not be looked up. In mode Audit, " +
-		"only the webhook's log and the metric sourceward_lookups_total show it.",
+		"the audit log, the webhook's log and the metric sourceward_lookups_total show it.",
 	Remedy: "Nothing on the object. \"sourceward check\" with all related objects finds what was missed. If it happens " +
 		"often, look at the webhook's readiness and at its access to Services and workloads.",
 	Exempt: "Never needed: it denies nothing.",
@@ -52,9 +52,10 @@ func (r *run) unseenKinds() []result {
 	if len(r.Related.Unseen) == 0 || !isConcerned {
 		return nil
 	}
-	kinds := firstOf(len(r.Related.Unseen), func(i int) string { return r.Related.Unseen[i] })
+	count := len(r.Related.Unseen)
+	kinds := form(count, "kind ", "kinds ") + firstOf(count, func(i int) string { return r.Related.Unseen[i] })
 	return []result{{Finding: Finding{
-		Message: "could not list objects of kind " + kinds + ": it is unknown whether any are related to it",
+		Message: "could not list objects of " + kinds + ": it is unknown whether any are related to it",
 		Fix:     "if this lasts, allow the webhook to list and watch them",
 	}}}
 }

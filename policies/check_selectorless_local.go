@@ -51,17 +51,19 @@ func checkSelectorlessLocal(r *run) []result {
 	if slices.ContainsFunc(proxiedLabels, proxied) {
 		return nil
 	}
-	message := "Local without a selector drops all traffic unless each endpoint has a nodeName"
+	message, where := "Local without a selector drops all traffic unless each endpoint has a nodeName", "each endpoint"
 	switch count, withoutNode := r.endpoints(); {
 	case count > 0 && withoutNode == 0:
 		return nil
 	case count > 0:
-		message = fmt.Sprintf("%d of %d endpoints have no nodeName: Local sends them no external traffic", withoutNode, count)
+		message = fmt.Sprintf("%d of %s %s no nodeName: Local sends %s no external traffic", withoutNode,
+			plural(count, "endpoint"), form(withoutNode, "has", "have"), form(withoutNode, "it", "them"))
+		where = form(withoutNode, "the endpoint", "each endpoint")
 	}
 	return []result{{Finding: Finding{
 		Path:    trafficPolicyPath,
 		Message: message,
-		Fix:     "set nodeName on each endpoint, or set externalTrafficPolicy: Cluster",
+		Fix:     "set nodeName on " + where + ", or set externalTrafficPolicy: Cluster",
 	}}}
 }
 

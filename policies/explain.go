@@ -119,7 +119,7 @@ func (p *preparedPolicy) why(object *Object, namespace Namespace) string {
 		}
 		*reasons = append(*reasons, fmt.Sprintf(format, args...))
 	}
-	switch excluded := p.excludes(object); {
+	switch excluded := p.excludes(object.Namespace); {
 	case excluded:
 		part(false, "excludeNamespaces lists %s", object.Namespace)
 	case len(match.ExcludeNamespaces) > 0:

@@ -150,6 +150,21 @@ func Resolve(policies Policies, object *Object, namespace Namespace) Settings {
 	return settings
 }
 
+// SelectsNamespace reports whether spec.match of a policy selects at least one of these Namespaces, so that the policy
+// can apply to an object. A nil match selects all. A selector that is not valid, which the Validate method of a policy
+// reports, selects none.
+func SelectsNamespace(match *v1alpha1.Match, namespaces []Namespace) bool {
+	if match == nil {
+		return true
+	}
+	p := preparedPolicy{SourceIPPolicy: v1alpha1.SourceIPPolicy{Spec: v1alpha1.SourceIPPolicySpec{Match: match}}}
+	var err error
+	p.namespaces, err = selector(match.NamespaceSelector)
+	return err == nil && slices.ContainsFunc(namespaces, func(namespace Namespace) bool {
+		return !p.excludes(namespace.Name) && p.selectsNamespace(namespace)
+	})
+}
+
 // add merges in the settings of a policy that no earlier policy has set.
 func (s *Settings) add(policy *preparedPolicy) {
 	spec := policy.Spec
@@ -188,13 +203,13 @@ func setOnce[V any](m *map[string]V, key string, value V) {
 }
 
 func (p *preparedPolicy) matches(object *Object, namespace Namespace) bool {
-	return p.Spec.Match == nil || !p.excludes(object) && p.selectsNamespace(namespace) && p.selectsObject(object)
+	return p.Spec.Match == nil || !p.excludes(object.Namespace) && p.selectsNamespace(namespace) && p.selectsObject(object)
 }
 
 // The following methods check the parts of spec.match, which must not be nil. Explain reports each part separately.
 
-func (p *preparedPolicy) excludes(object *Object) bool {
-	return slices.Contains(p.Spec.Match.ExcludeNamespaces, object.Namespace)
+func (p *preparedPolicy) excludes(namespace string) bool {
+	return slices.Contains(p.Spec.Match.ExcludeNamespaces, namespace)
 }
 
 func (p *preparedPolicy) selectsNamespace(namespace Namespace) bool {

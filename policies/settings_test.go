@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,6 +27,57 @@ func prepared(t *testing.T, list ...v1alpha1.SourceIPPolicy) Policies {
 		t.Fatal(err)
 	}
 	return policies
+}
+
+// TestSelectsNamespace checks that a policy selects a Namespace just if Resolve applies it to some object there.
+func TestSelectsNamespace(t *testing.T) {
+	t.Parallel()
+	team := func(name string) *metav1.LabelSelector {
+		return &metav1.LabelSelector{MatchLabels: map[string]string{"team": name}}
+	}
+	edge := Namespace{Name: "edge", Labels: map[string]string{"team": "a"}}
+	assumed := Namespace{Name: "mail", Labels: map[string]string{corev1.LabelMetadataName: "mail"}, Assumed: true}
+	tests := map[string]struct {
+		match *v1alpha1.Match
+		want  bool
+	}{
+		"no match":                      {nil, true},
+		"an empty match":                {&v1alpha1.Match{}, true},
+		"labels that the Namespace has": {&v1alpha1.Match{NamespaceSelector: team("a")}, true},
+		"labels that no Namespace has":  {&v1alpha1.Match{NamespaceSelector: team("b")}, false},
+		"one of two is excluded":        {&v1alpha1.Match{ExcludeNamespaces: []string{"edge"}}, true},
+		"all are excluded":              {&v1alpha1.Match{ExcludeNamespaces: []string{"mail", "edge"}}, false},
+		"the only one with them is excluded": {
+			&v1alpha1.Match{NamespaceSelector: team("a"), ExcludeNamespaces: []string{"edge"}}, false,
+		},
+		"labels of objects do not count": {&v1alpha1.Match{ObjectSelector: &metav1.LabelSelector{}}, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			all := []Namespace{edge, assumed}
+			if got := SelectsNamespace(test.match, all); got != test.want {
+				t.Errorf("SelectsNamespace() = %t, want %t", got, test.want)
+			}
+			list := prepared(t, policy("p", func(s *v1alpha1.SourceIPPolicySpec) { s.Match = test.match }))
+			applies := slices.ContainsFunc(all, func(n Namespace) bool {
+				object := &Object{Ref: Ref{Namespace: n.Name}, Service: &corev1.Service{}}
+				return len(Resolve(list, object, n).Applied) > 0
+			})
+			if applies != test.want {
+				t.Errorf("Resolve() applies the policy: %t, want %t", applies, test.want)
+			}
+		})
+	}
+	invalid := &v1alpha1.Match{NamespaceSelector: &metav1.LabelSelector{
+		MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: "Is"}},
+	}}
+	if SelectsNamespace(invalid, []Namespace{edge}) {
+		t.Error("SelectsNamespace() = true for a selector that is not valid")
+	}
+	if !SelectsNamespace(nil, nil) {
+		t.Error("SelectsNamespace() = false without a match")
+	}
 }
 
 func TestResolve(t *testing.T) {

@@ -3,6 +3,7 @@ package test
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,12 +41,16 @@ func testHandler(t *testing.T, c readyCase) {
 		decision, _ := policies.Decide(t.Context(), in, c.rules, c.settings)
 		got := answer(t, c, endpoint)
 
+		var wantAudited []string
 		wantDenied, wantWarned := []string{}, []string{}
 		for _, f := range decision.Findings {
 			rule, _ := policies.RuleByID(f.Rule)
+			if endpoint == review.Mutate && f.Mode != policies.Mutate && !rule.RefusedByServer {
+				continue
+			}
+			wantAudited = append(wantAudited, f.Rule)
 			switch {
 			case f.Exempt != nil, f.Mode == policies.Audit:
-			case endpoint == review.Mutate && f.Mode != policies.Mutate && !rule.RefusedByServer:
 			case f.Mode == policies.Deny:
 				wantDenied = append(wantDenied, f.Rule)
 			default:
@@ -74,6 +80,10 @@ func testHandler(t *testing.T, c readyCase) {
 		}
 		if diff := cmp.Diff(slices.Compact(wantWarned), slices.Compact(warned)); diff != "" {
 			t.Errorf("%s warnings mismatch (-Decide +handler):\n%s", endpoint, diff)
+		}
+		audited := slices.Sorted(maps.Keys(got.AuditAnnotations))
+		if diff := cmp.Diff(slices.Compact(wantAudited), audited, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s audit annotations mismatch (-Decide +handler):\n%s", endpoint, diff)
 		}
 		patch := string(got.Patch)
 		if patch == "" {
@@ -117,7 +127,8 @@ func answer(t *testing.T, c readyCase, endpoint review.Endpoint) *admissionv1.Ad
 	}
 	handler := &webhook.Handler{
 		Endpoint: endpoint, Neighbours: fakeNeighbours{c.Input}, Policies: fakePolicies{c.set(t)}, Metrics: metrics,
-		Clock: clocktesting.NewFakePassiveClock(c.Input.Now), Log: logr.Discard(),
+		InFlight: webhook.NewInFlight(),
+		Clock:    clocktesting.NewFakePassiveClock(c.Input.Now), Log: logr.Discard(),
 	}
 	object := c.Input.Object
 	kind := schema.FromAPIVersionAndKind(object.APIVersion, object.Kind)
@@ -170,6 +181,7 @@ type fakeNeighbours struct{ in policies.Input }
 
 func (fakeNeighbours) Ready() error                                           { return nil }
 func (f fakeNeighbours) Namespace(context.Context, string) policies.Namespace { return f.in.Namespace }
+func (fakeNeighbours) Namespaces(context.Context) []policies.Namespace        { return nil }
 func (f fakeNeighbours) Related(context.Context, policies.Input, *webhook.Admission) policies.Related {
 	return f.in.Related
 }

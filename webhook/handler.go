@@ -55,6 +55,8 @@ type Neighbours interface {
 	Ready() error
 	// Namespace never fails: a Namespace that cannot be read is returned as Assumed.
 	Namespace(ctx context.Context, name string) policies.Namespace
+	// Namespaces returns all Namespaces; nil if they cannot be read.
+	Namespaces(ctx context.Context) []policies.Namespace
 	// Admit records that object is about to be admitted in place of old, which is nil if object is new. The handler
 	// withdraws the admission if it refuses the object, or does not answer. The result may be nil.
 	Admit(object, old *policies.Object) *Admission
@@ -196,8 +198,8 @@ type result struct {
 	request *admissionv1.AdmissionRequest
 	object  string
 	outcome review.Outcome
-	// returned are the findings in the answer, exempt those that an exemption left out of it.
-	returned, exempt []policies.Finding
+	// found are the findings that the endpoint answers for, returned those of them that the client sees.
+	found, returned []policies.Finding
 	// faults are the policies whose Rego could not be evaluated.
 	faults policies.Faults
 	// admission is the object's, if the request is to store it; else nil.
@@ -302,7 +304,7 @@ var errTooLarge = &failure{http.StatusRequestEntityTooLarge, fmt.Errorf("body is
 // respond decides on the request, and stores in res what is logged and counted about it.
 func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.AdmissionResponse, error) {
 	if h.Endpoint == review.ValidatePolicy {
-		return h.respondPolicy(res)
+		return h.respondPolicy(ctx, res)
 	}
 	if !review.Judges(res.request) {
 		return &admissionv1.AdmissionResponse{Allowed: true}, nil
@@ -330,19 +332,19 @@ func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.Admiss
 		res.faults, _ = errors.AsType[policies.Faults](err)
 	}
 	if review.IsScale(res.request) {
-		res.returned = review.SaidOfScale(decision)
+		res.found, res.returned = review.FoundOfScale(decision), review.SaidOfScale(decision)
 		response, outcome := review.RespondScale(decision)
 		res.outcome = outcome
 		return response, nil
 	}
-	res.returned, res.exempt = review.Said(h.Endpoint, decision), review.Exempt(h.Endpoint, decision)
+	res.found, res.returned = review.Found(h.Endpoint, decision), review.Said(h.Endpoint, decision)
 	response, outcome, err := review.Respond(h.Endpoint, decision)
 	res.outcome = outcome
 	return response, err
 }
 
 // respondPolicy rejects a policy that does not compile, and says why.
-func (h *Handler) respondPolicy(res *result) (*admissionv1.AdmissionResponse, error) {
+func (h *Handler) respondPolicy(ctx context.Context, res *result) (*admissionv1.AdmissionResponse, error) {
 	policy, err := review.ReadPolicy(res.request)
 	if err != nil {
 		return nil, &failure{http.StatusBadRequest, err}
@@ -353,7 +355,7 @@ func (h *Handler) respondPolicy(res *result) (*admissionv1.AdmissionResponse, er
 			problems = append(problems, review.PolicyProblem{Field: problem.Path, Text: problem.Detail()})
 		}
 	}
-	response, outcome := review.RespondPolicy(policy, problems)
+	response, outcome := review.RespondPolicy(policy, problems, h.Neighbours.Namespaces(ctx))
 	res.outcome = outcome
 	return response, nil
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,12 +42,15 @@ type fakeNeighbours struct {
 	panics   bool
 	// meanwhile is called while a request is decided, if it is not nil.
 	meanwhile func()
+	// namespaces are all Namespaces of the cluster; nil if they are not known.
+	namespaces []policies.Namespace
 }
 
 func (f *fakeNeighbours) Ready() error { return f.notReady }
 func (f *fakeNeighbours) Namespace(_ context.Context, name string) policies.Namespace {
 	return policies.Namespace{Name: name}
 }
+func (f *fakeNeighbours) Namespaces(context.Context) []policies.Namespace { return f.namespaces }
 func (f *fakeNeighbours) Related(context.Context, policies.Input, *webhook.Admission) policies.Related {
 	if f.meanwhile != nil {
 		f.meanwhile()
@@ -534,8 +538,8 @@ func TestMetrics(t *testing.T) {
 	handler, registry := newHandler(t, review.Mutate, &fakeNeighbours{})
 	post(t, handler, reviewOf("Service", "CREATE", clusterIPLocal, ""))
 	post(t, handler, reviewOf("Service", "CREATE", loadBalancer, ""))
-	const want = "# HELP sourceward_decisions_total Findings returned to clients, by endpoint, rule and mode. " +
-		"Both endpoints may return the same finding." + `
+	const want = "# HELP sourceward_decisions_total Findings that are not exempt, by endpoint, rule and mode. " +
+		"Both endpoints may have the same finding." + `
 # TYPE sourceward_decisions_total counter
 sourceward_decisions_total{endpoint="mutate",mode="deny",rule="local-on-cluster-ip"} 1
 # HELP sourceward_requests_total Admission requests answered, by endpoint and outcome: ` +
@@ -561,6 +565,30 @@ sourceward_requests_total{endpoint="validate-policy",outcome="warned"} 0
 	}
 	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
 		t.Errorf("metrics do not follow the conventions: %v %v", problems, err)
+	}
+}
+
+// TestAuditFindingsAreVisible checks that a finding in mode audit is counted and in the audit annotations, and that the
+// client does not see it.
+func TestAuditFindingsAreVisible(t *testing.T) {
+	t.Parallel()
+	neighbours := &fakeNeighbours{related: policies.Related{View: policies.ViewCluster}}
+	handler, registry := newHandler(t, review.Validate, neighbours)
+	got := post(t, handler, reviewOf("Service", "CREATE", `{"metadata":{"name":"web"},"spec":{"type":"LoadBalancer",`+
+		`"externalTrafficPolicy":"Local","internalTrafficPolicy":"Local","selector":{"app":"web"}}}`, ""))
+	const rule, text = "internal-local", "audit /spec/internalTrafficPolicy: internalTrafficPolicy is Local too: " +
+		"from nodes without its pods the cluster IP is unreachable"
+	if !got.Allowed || got.Warnings != nil || got.AuditAnnotations[rule] != text {
+		t.Errorf("allowed: %t, warnings %q, audit annotations %q; want only the finding of %s in the latter",
+			got.Allowed, got.Warnings, got.AuditAnnotations, rule)
+	}
+	const want = "# HELP sourceward_decisions_total Findings that are not exempt, by endpoint, rule and mode. " +
+		"Both endpoints may have the same finding." + `
+# TYPE sourceward_decisions_total counter
+sourceward_decisions_total{endpoint="validate",mode="audit",rule="` + rule + `"} 1
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "sourceward_decisions_total"); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -609,18 +637,46 @@ func TestPoliciesThatDoNotCompileAreDenied(t *testing.T) {
 	}
 }
 
-func TestAnEmptyMatchGetsAWarning(t *testing.T) {
+// TestAMatchThatIsHardlyMeantGetsAWarning checks the warnings about policies that compile, but match everything or
+// nothing.
+func TestAMatchThatIsHardlyMeantGetsAWarning(t *testing.T) {
 	t.Parallel()
-	handler, _ := newHandler(t, review.ValidatePolicy, &fakeNeighbours{})
+	const (
+		all        = "spec.match is empty, so the policy applies to all objects; remove it if that is intended"
+		namespaces = "spec.match.namespaceSelector is empty, so it selects all objects; remove it if that is intended"
+		objects    = "spec.match.objectSelector is empty, so it selects all objects; remove it if that is intended"
+		nothing    = "spec.match selects no existing Namespace, so the policy has no effect until one matches"
+	)
+	edge := policies.Namespace{Name: "edge", Labels: map[string]string{"team": "edge"}}
+	mail := policies.Namespace{Name: "mail"}
+	handler, _ := newHandler(t, review.ValidatePolicy, &fakeNeighbours{namespaces: []policies.Namespace{edge, mail}})
+	unknown, _ := newHandler(t, review.ValidatePolicy, &fakeNeighbours{})
+	const labels = `{"matchLabels":{"team":"edge"}}`
 	for spec, want := range map[string][]string{
-		`{}`:           nil,
-		`{"match":{}}`: {"spec.match is empty, so the policy applies to all objects; remove it if that is intended"},
-		`{"match":{"excludeNamespaces":["edge"]}}`: nil,
-		`{"match":{"objectSelector":{}}}`:          nil,
+		`{}`:                                 nil,
+		`{"match":{}}`:                       {all},
+		`{"match":{"excludeNamespaces":[]}}`: {all},
+		`{"match":{"excludeNamespaces":["edge"]}}`:                                               nil,
+		`{"match":{"excludeNamespaces":["edge","mail"]}}`:                                        {nothing},
+		`{"match":{"objectSelector":{}}}`:                                                        {objects},
+		`{"match":{"objectSelector":{"matchLabels":{}}}}`:                                        {objects},
+		`{"match":{"objectSelector":` + labels + `}}`:                                            nil,
+		`{"match":{"namespaceSelector":{},"objectSelector":` + labels + `}}`:                     {namespaces},
+		`{"match":{"namespaceSelector":{},"objectSelector":{}}}`:                                 {namespaces, objects},
+		`{"match":{"namespaceSelector":` + labels + `}}`:                                         nil,
+		`{"match":{"namespaceSelector":` + labels + `,"excludeNamespaces":["edge"]}}`:            {nothing},
+		`{"match":{"namespaceSelector":{"matchLabels":{"team":"mail"}}}}`:                        {nothing},
+		`{"match":{"namespaceSelector":{"matchExpressions":[{"key":"a","operator":"Exists"}]}}}`: {nothing},
 	} {
-		got := post(t, handler, policyReview("CREATE", `{"metadata":{"name":"corp"},"spec":`+spec+`}`))
-		if diff := cmp.Diff(want, got.Warnings); diff != "" || !got.Allowed {
-			t.Errorf("%s: allowed: %t, warnings (-want +got):\n%s", spec, got.Allowed, diff)
+		for _, operation := range []string{"CREATE", "UPDATE"} {
+			got := post(t, handler, policyReview(operation, `{"metadata":{"name":"corp"},"spec":`+spec+`}`))
+			if diff := cmp.Diff(want, got.Warnings); diff != "" || !got.Allowed {
+				t.Errorf("%s %s: allowed: %t, warnings (-want +got):\n%s", operation, spec, got.Allowed, diff)
+			}
+		}
+		got := post(t, unknown, policyReview("CREATE", `{"metadata":{"name":"corp"},"spec":`+spec+`}`))
+		if slices.Contains(got.Warnings, nothing) || !got.Allowed {
+			t.Errorf("%s: allowed: %t, warnings %q; the Namespaces are not known", spec, got.Allowed, got.Warnings)
 		}
 	}
 }
@@ -646,7 +702,7 @@ func TestExemptionsAndFailuresAreCounted(t *testing.T) {
 		t.Errorf("allowed: %t, %+v, with warnings %q", got.Allowed, got.Result, got.Warnings)
 	}
 	const want = "# HELP sourceward_exemptions_total " +
-		"Findings left out of answers because of an exemption, by endpoint and rule." + `
+		"Findings that are exempt, by endpoint and rule. Both endpoints may have the same finding." + `
 # TYPE sourceward_exemptions_total counter
 sourceward_exemptions_total{endpoint="validate",rule="local-on-cluster-ip"} 1
 # HELP sourceward_policy_failures_total ` +

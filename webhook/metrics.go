@@ -40,11 +40,11 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 		}, []string{"endpoint", "code"}),
 		findings: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sourceward_decisions_total",
-			Help: "Findings returned to clients, by endpoint, rule and mode. Both endpoints may return the same finding.",
+			Help: "Findings that are not exempt, by endpoint, rule and mode. Both endpoints may have the same finding.",
 		}, []string{"endpoint", "rule", "mode"}),
 		exemptions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sourceward_exemptions_total",
-			Help: "Findings left out of answers because of an exemption, by endpoint and rule.",
+			Help: "Findings that are exempt, by endpoint and rule. Both endpoints may have the same finding.",
 		}, []string{"endpoint", "rule"}),
 		policyFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sourceward_policy_failures_total",
@@ -95,11 +95,12 @@ func (m *Metrics) observe(name, help string, labels prometheus.Labels, value fun
 func (m *Metrics) answered(endpoint review.Endpoint, r *result, duration time.Duration) {
 	m.requests.WithLabelValues(string(endpoint), string(r.outcome)).Inc()
 	m.duration.WithLabelValues(string(endpoint)).Observe(duration.Seconds())
-	for _, f := range r.returned {
+	for _, f := range r.found {
+		if f.Exempt != nil {
+			m.exemptions.WithLabelValues(string(endpoint), f.Rule).Inc()
+			continue
+		}
 		m.findings.WithLabelValues(string(endpoint), f.Rule, string(f.Mode)).Inc()
-	}
-	for _, f := range r.exempt {
-		m.exemptions.WithLabelValues(string(endpoint), f.Rule).Inc()
 	}
 	for _, fault := range r.faults {
 		m.policyFailures.WithLabelValues(fault.Policy).Inc()

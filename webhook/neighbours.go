@@ -151,6 +151,28 @@ func (n *neighbours) Namespace(ctx context.Context, name string) policies.Namesp
 	return policies.Namespace{Name: name, Labels: namespace.Labels, Annotations: namespace.Annotations}
 }
 
+// Namespaces implements Neighbours.
+func (n *neighbours) Namespaces(ctx context.Context) []policies.Namespace {
+	all, err := listNamespaces(ctx, n.reader)
+	if err != nil {
+		n.log.Error(err, "Namespaces not listed; policies that match none are not recognized")
+	}
+	return all
+}
+
+// listNamespaces returns all Namespaces that reader lists.
+func listNamespaces(ctx context.Context, reader client.Reader) ([]policies.Namespace, error) {
+	var list corev1.NamespaceList
+	if err := reader.List(ctx, &list); err != nil {
+		return nil, err
+	}
+	all := make([]policies.Namespace, len(list.Items))
+	for i, namespace := range list.Items {
+		all[i] = policies.Namespace{Name: namespace.Name, Labels: namespace.Labels, Annotations: namespace.Annotations}
+	}
+	return all, nil
+}
+
 // Related implements Neighbours.
 //
 // A Service that was created a moment ago may not be in the index yet. There are two remedies: Related adds the

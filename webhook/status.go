@@ -2,7 +2,9 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -48,9 +50,23 @@ type statusWriter struct {
 // NeedLeaderElection implements manager.LeaderElectionRunnable. It returns false, because every replica writes.
 func (*statusWriter) NeedLeaderElection() bool { return false }
 
-// Start implements manager.Runnable. It writes the status of all policies whenever they were compiled, until ctx
-// ends.
+// Start implements manager.Runnable. It writes the status of all policies whenever they were compiled, and whenever
+// the Namespaces that they may match have changed, until ctx ends.
 func (s *statusWriter) Start(ctx context.Context) error {
+	changed := make(chan struct{}, 1)
+	informer, err := s.source.reader.GetInformer(ctx, &corev1.Namespace{})
+	if err != nil {
+		return err
+	}
+	handlers := onChange(changed)
+	handlers.UpdateFunc = func(before, after any) {
+		if !maps.Equal(before.(*corev1.Namespace).Labels, after.(*corev1.Namespace).Labels) {
+			notify(changed)
+		}
+	}
+	if _, err := informer.AddEventHandler(handlers); err != nil {
+		return err
+	}
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	wait := statusRetry
@@ -59,53 +75,74 @@ func (s *statusWriter) Start(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-s.source.recompiled:
+		case <-changed:
 		case <-retry.C:
 		}
 		current := s.source.current.Load()
 		if current == nil {
 			continue
 		}
-		failed := false
-		for _, compiled := range current.policies {
-			err := s.write(ctx, compiled)
-			if err != nil && !apierrors.IsConflict(err) && ctx.Err() == nil {
-				s.log.Error(err, "status not written; retrying", "policy", compiled.name)
-			}
-			failed = failed || err != nil
-		}
-		if !failed {
-			wait = statusRetry
+		written, err := s.writeAll(ctx, current.policies)
+		if err != nil {
+			retry.Reset(wait)
+			wait = min(2*wait, maxStatusRetry)
 			continue
 		}
-		retry.Reset(wait)
-		wait = min(2*wait, maxStatusRetry)
+		wait = statusRetry
+		if written {
+			// Policies and Namespaces come from two watches. A Namespace that came right after this write was compared with the
+			// former status, so look once more when the cache has the new one.
+			retry.Reset(statusRetry)
+		}
 	}
 }
 
-// write writes the status of one policy unless it is up to date. The error is a conflict if the policy is newer than
-// the one in the cache.
-func (s *statusWriter) write(ctx context.Context, compiled compiledPolicy) error {
+// writeAll writes the status of every policy that is not up to date, and reports whether there was one. The error is
+// non-nil if a status could not be written; the others are written all the same.
+func (s *statusWriter) writeAll(ctx context.Context, compiled []compiledPolicy) (written bool, err error) {
+	namespaces, err := listNamespaces(ctx, s.client)
+	if err != nil {
+		s.log.Error(err, "Namespaces not listed; retrying")
+		return false, err
+	}
+	var errs []error
+	for _, policy := range compiled {
+		one, err := s.write(ctx, policy, namespaces)
+		if err != nil && !apierrors.IsConflict(err) && ctx.Err() == nil {
+			s.log.Error(err, "status not written; retrying", "policy", policy.name)
+		}
+		written = written || one
+		errs = append(errs, err)
+	}
+	return written, errors.Join(errs...)
+}
+
+// write writes the status of one policy unless it is up to date, and reports whether it did. The error is a conflict if
+// the policy is newer than the one in the cache.
+func (s *statusWriter) write(
+	ctx context.Context, compiled compiledPolicy, namespaces []policies.Namespace,
+) (written bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	var policy v1alpha1.SourceIPPolicy
 	if err := s.client.Get(ctx, client.ObjectKey{Name: compiled.name}, &policy); err != nil {
-		return client.IgnoreNotFound(err)
+		return false, client.IgnoreNotFound(err)
 	}
 	if policy.UID != compiled.uid || policy.Generation != compiled.generation {
-		return nil // A newer generation is written once it is compiled.
+		return false, nil // A newer generation is written once it is compiled.
 	}
 	before := policy.Status.DeepCopy()
-	compiled.status(&policy.Status)
+	compiled.status(&policy.Status, policies.SelectsNamespace(policy.Spec.Match, namespaces))
 	if equality.Semantic.DeepEqual(*before, policy.Status) {
-		return nil
+		return false, nil
 	}
 	if err := s.client.Status().Update(ctx, &policy); err != nil {
-		return client.IgnoreNotFound(err)
+		return false, client.IgnoreNotFound(err)
 	}
 	if !sameState(before.Conditions, policy.Status.Conditions) {
 		s.record(&policy)
 	}
-	return nil
+	return true, nil
 }
 
 // sameState reports whether the conditions are the same, apart from the generation that is in force.
@@ -132,8 +169,8 @@ func (s *statusWriter) record(policy *v1alpha1.SourceIPPolicy) {
 	s.recorder.Eventf(policy, nil, corev1.EventTypeWarning, degraded.Reason, "Compile", "%s", note)
 }
 
-// status sets the fields of status from p.
-func (p compiledPolicy) status(status *v1alpha1.SourceIPPolicyStatus) {
+// status sets the fields of status from p. selectsNamespace is whether its spec.match selects a Namespace that exists.
+func (p compiledPolicy) status(status *v1alpha1.SourceIPPolicyStatus, selectsNamespace bool) {
 	ready := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonCompiled,
 		Message: fmt.Sprintf("generation %d is in force", p.generation),
@@ -141,6 +178,9 @@ func (p compiledPolicy) status(status *v1alpha1.SourceIPPolicyStatus) {
 	degraded := metav1.Condition{
 		Type: v1alpha1.ConditionDegraded, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonCompiled,
 		Message: ready.Message,
+	}
+	if !selectsNamespace {
+		ready.Message += ", but spec.match selects no existing Namespace: it has no effect until one matches"
 	}
 	if p.problems != nil {
 		ready.Status, ready.Reason = metav1.ConditionFalse, v1alpha1.ReasonCompileFailed

@@ -74,6 +74,8 @@ const (
 // +kubebuilder:printcolumn:name=Priority,type=integer,JSONPath=`.spec.priority`,description="Order among the policies that match an object: higher first, then by name."
 // +kubebuilder:printcolumn:name=Ready,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="True if the observed generation is in force."
 // +kubebuilder:printcolumn:name=Reason,type=string,JSONPath=`.status.conditions[?(@.type=="Degraded")].reason`,description="Compiled, or why the observed generation is not in force: FormerInForce or NotInForce."
+// +kubebuilder:printcolumn:name=Generation,type=integer,JSONPath=`.metadata.generation`,description="Number of the current spec."
+// +kubebuilder:printcolumn:name=Observed,type=integer,JSONPath=`.status.observedGeneration`,description="Generation that Ready and Reason describe. If it is not Generation, no replica of the webhook has looked at the current spec yet."
 // +kubebuilder:printcolumn:name=Own-Rules,type=string,JSONPath=`.status.rules`,priority=1,description="Ids of the rules that the policy's own Rego declares."
 // +kubebuilder:printcolumn:name=Message,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1,description="Message of the condition Ready: the generation in force, or the compile errors."
 // +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`,description="Time since the policy was created."
@@ -210,9 +212,9 @@ type RuleMode struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +required
 	ID string `json:"id"`
-	// mode is what a finding of the rule does. Off: the rule does not run. Audit: only "sourceward check" reports
-	// the finding. Warn: the client sees a warning. Deny: the request is refused. Mutate: the object is repaired; only
-	// for rules that can be repaired at admission.
+	// mode is what a finding of the rule does. Off: the rule does not run. Audit: clients do not see the finding; the
+	// audit log, the metrics and "sourceward check" show it. Warn: the client sees a warning. Deny: the request is
+	// refused. Mutate: the object is repaired; only for rules that can be repaired at admission.
 	// +required
 	Mode Mode `json:"mode"`
 }
@@ -226,7 +228,7 @@ type Mode string
 const (
 	// ModeOff: the rule does not run.
 	ModeOff Mode = "Off"
-	// ModeAudit: the finding is reported by the dry-run binary, and not at admission.
+	// ModeAudit: clients do not see the finding.
 	ModeAudit Mode = "Audit"
 	// ModeWarn: the client sees a warning.
 	ModeWarn Mode = "Warn"
@@ -382,7 +384,8 @@ type SourceIPPolicyStatus struct {
 	// +optional
 	Rules []string `json:"rules,omitempty"`
 	// conditions lists the latest conditions of the policy by type. Ready is True if the observed generation is in
-	// force. Degraded is True if it is not, because it does not compile.
+	// force; its message says if spec.match selects no existing Namespace. Degraded is True if the observed generation
+	// is not in force, because it does not compile.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

@@ -16,6 +16,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies"
@@ -200,7 +201,7 @@ func (c *Compiler) Compile(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
 		result := refused("the Rego compiler stopped without a result; write the modules in another way")
 		defer func() {
 			if p := recover(); p != nil {
-				result = refused("the Rego compiler panicked (%.160s); write the modules in another way", oneLine(fmt.Sprint(p)))
+				result = refused("the Rego compiler panicked (%s); write the modules in another way", panicText(p))
 			}
 			done <- result
 		}()
@@ -355,6 +356,12 @@ func checkModule(name string, m *ast.Module) []*Error {
 	if _, clash := policies.RuleByID(id); clash {
 		problems = append(problems, problem(m.Package.Location,
 			"the package has the name of the built-in rule %s; rename it", id))
+	}
+	// The keys of exemptions and of audit annotations end in the id.
+	if validation.IsQualifiedName(v1alpha1.AnnotationExemptPrefix+id) != nil {
+		problems = append(problems, problem(m.Package.Location, "the rule id %q cannot end the key of an annotation; "+
+			"rename the package: at most %d letters, digits and _, with a letter or digit at both ends",
+			policies.Shorten(id, v1alpha1.MaxRuleID), v1alpha1.MaxRuleID))
 	}
 	for _, rule := range m.Rules {
 		// A set below the name, such as deny.x, would make deny an object instead of the set that Sourceward reads.
@@ -690,6 +697,9 @@ func closest(names []string, word string) string {
 }
 
 func unquoted(value ast.Value) string { return strings.Trim(value.String(), `"`) }
+
+// panicText returns the value of a panic in one line of at most 160 bytes.
+func panicText(value any) string { return policies.Shorten(oneLine(fmt.Sprint(value)), 160) }
 
 // oneLine joins the lines of a text.
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }

@@ -34,6 +34,8 @@ const (
 	MaxReasons = 100
 	// MaxText bounds each text of a member, in bytes. A warning holds 120 characters, and an Event 1 024.
 	MaxText = 1024
+	// maxShown is how many bytes of a key or value that is not valid an error shows.
+	maxShown = 80
 )
 
 // module holds the compiled modules of one policy.
@@ -169,7 +171,7 @@ func (m *module) evaluateInTime(
 func (q question) evaluate(ctx context.Context, value ast.Value) (answer policies.Answer) {
 	defer func() {
 		if p := recover(); p != nil {
-			answer = policies.Answer{Err: fmt.Errorf("the evaluation panicked: %.160s", oneLine(fmt.Sprint(p)))}
+			answer = policies.Answer{Err: fmt.Errorf("the evaluation panicked: %s", panicText(p))}
 		}
 	}()
 	answer, err := q.answer(ctx, value)
@@ -304,16 +306,17 @@ func (r rule) read(member any, answer *policies.Answer) error {
 func decode(member, into any, allowed string) error {
 	object, ok := member.(map[string]any)
 	text := jsonText(shortened(member))
-	gave := fmt.Sprintf("gave %.80s; want an object with %s", text, allowed)
+	gave := fmt.Sprintf("gave %s; want an object with %s", policies.Shorten(text, maxShown), allowed)
 	for _, key := range slices.Sorted(maps.Keys(object)) {
 		// encoding/json would accept Message for message.
 		if !slices.Contains(strings.Split(allowed, ", "), key) {
-			return fmt.Errorf("unknown key %.80s: %s", oneLine(key), gave)
+			return fmt.Errorf("unknown key %s: %s", policies.Shorten(oneLine(key), maxShown), gave)
 		}
 	}
 	err := json.Unmarshal([]byte(text), into)
 	if wrong, is := errors.AsType[*json.UnmarshalTypeError](err); ok && is {
-		return fmt.Errorf("%s %.80s must be %s", wrong.Field, jsonText(object[wrong.Field]), wantedOf(wrong.Field))
+		value := policies.Shorten(jsonText(object[wrong.Field]), maxShown)
+		return fmt.Errorf("%s %s must be %s", wrong.Field, value, wantedOf(wrong.Field))
 	}
 	if !ok || err != nil {
 		return errors.New(gave)

@@ -213,7 +213,7 @@ func TestFaultsAreAnswers(t *testing.T) {
 		"a member that is null":     {`warn contains null`, `corp.warn: gave null` + finding},
 		"a long member that is not an object": {
 			`deny contains numbers.range(1, 90)`,
-			`corp.deny: gave [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,3` + finding,
+			`corp.deny: gave [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16…8,79,80,81,82,83,84,85,86,87,88,89,90]` + finding,
 		},
 		"a key that does not exist": {
 			`deny contains {"msg": "no"}`,

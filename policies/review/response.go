@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -50,41 +49,68 @@ const (
 // Outcomes lists all outcomes.
 var Outcomes = []Outcome{Allowed, Warned, Mutated, Denied}
 
-// Said returns the findings of a decision that an endpoint returns to the client: those that are neither exempt nor for
-// audit only. Both endpoints may return the same finding; the API server shows equal warnings once.
+// Found returns the findings of a decision that an endpoint answers for, in their order: Validate for all of them, and
+// Mutate for those that Validate may never see, because it repairs them or because the API server refuses the object
+// first. They have any mode and may be exempt. Audit annotations hold them, and metrics count them.
+func Found(endpoint Endpoint, decision policies.Decision) []policies.Finding {
+	return slices.DeleteFunc(slices.Clone(decision.Findings), func(f policies.Finding) bool {
+		rule, _ := policies.RuleByID(f.Rule)
+		return endpoint == Mutate && f.Mode != policies.Mutate && !rule.RefusedByServer
+	})
+}
+
+// FoundOfScale returns the findings of a decision about a scale request that depend on the number of replicas. They
+// have any mode but deny and mutate: a scale is only warned about.
+func FoundOfScale(decision policies.Decision) []policies.Finding {
+	found := slices.DeleteFunc(slices.Clone(decision.Findings), func(f policies.Finding) bool {
+		rule, ok := policies.RuleByID(f.Rule)
+		return !ok || !rule.NeedsReplicas
+	})
+	for i := range found {
+		if found[i].Mode != policies.Audit {
+			found[i].Mode = policies.Warn
+		}
+	}
+	return found
+}
+
+// Said returns the findings that an endpoint returns to the client: of those that it has Found, the ones that are
+// neither exempt nor for audit only. Both endpoints may return the same finding; the API server shows equal warnings
+// once.
 //
 // An object that Mutate denies is not repaired, so its repairs are left out.
 func Said(endpoint Endpoint, decision policies.Decision) []policies.Finding {
-	said := slices.DeleteFunc(slices.Clone(decision.Findings), func(f policies.Finding) bool {
-		return f.Exempt != nil || !says(endpoint, f)
-	})
+	said := returned(Found(endpoint, decision))
 	if endpoint == Mutate && slices.ContainsFunc(said, isDenial) {
 		said = slices.DeleteFunc(said, func(f policies.Finding) bool { return f.Mode == policies.Mutate })
 	}
 	return said
 }
 
-// Exempt returns the findings that an endpoint would return to the client if they were not exempt.
-func Exempt(endpoint Endpoint, decision policies.Decision) []policies.Finding {
-	return slices.DeleteFunc(slices.Clone(decision.Findings), func(f policies.Finding) bool {
-		return f.Exempt == nil || !says(endpoint, f)
-	})
+// SaidOfScale returns the findings that a response to a scale request returns to the client.
+func SaidOfScale(decision policies.Decision) []policies.Finding {
+	return returned(FoundOfScale(decision))
 }
 
-func says(endpoint Endpoint, f policies.Finding) bool {
-	rule, _ := policies.RuleByID(f.Rule)
-	return f.Mode != policies.Audit && (endpoint == Validate || f.Mode == policies.Mutate || rule.RefusedByServer)
+// returned removes from found what clients do not see.
+func returned(found []policies.Finding) []policies.Finding {
+	return slices.DeleteFunc(found, func(f policies.Finding) bool {
+		return f.Exempt != nil || f.Mode == policies.Audit
+	})
 }
 
 func isDenial(f policies.Finding) bool { return f.Mode == policies.Deny }
 
-// Respond returns the response of an endpoint to a decision. The caller sets its UID.
+// Respond returns the response of an endpoint to a decision. The caller sets its UID. Its audit annotations hold what
+// the endpoint has Found, in the form that auditAnnotations describes.
 //
 // The response of Mutate holds the operations of the patches with mode mutate, one after the other. Validate cannot
 // repair: there, a finding that should have been repaired, and was not, is a warning. The error is non-nil when a patch
 // cannot be encoded as JSON.
 func Respond(endpoint Endpoint, decision policies.Decision) (*admissionv1.AdmissionResponse, Outcome, error) {
-	response := &admissionv1.AdmissionResponse{Allowed: true}
+	response := &admissionv1.AdmissionResponse{
+		Allowed: true, AuditAnnotations: auditAnnotations(Found(endpoint, decision)),
+	}
 	said := Said(endpoint, decision)
 	denials := slices.DeleteFunc(slices.Clone(said), func(f policies.Finding) bool { return !isDenial(f) })
 	response.Warnings = warnings(endpoint, decision, said)
@@ -116,25 +142,15 @@ func Respond(endpoint Endpoint, decision policies.Decision) (*admissionv1.Admiss
 // denies, since an autoscaler in a traffic peak must not be stopped, and it leaves out policies' own rules, since
 // little is known of the workload.
 func RespondScale(decision policies.Decision) (*admissionv1.AdmissionResponse, Outcome) {
-	said := warnings(Validate, decision, SaidOfScale(decision))
-	response := &admissionv1.AdmissionResponse{Allowed: true, Warnings: said}
+	response := &admissionv1.AdmissionResponse{
+		Allowed:          true,
+		Warnings:         warnings(Validate, decision, SaidOfScale(decision)),
+		AuditAnnotations: auditAnnotations(FoundOfScale(decision)),
+	}
 	if len(response.Warnings) > 0 {
 		return response, Warned
 	}
 	return response, Allowed
-}
-
-// SaidOfScale returns the findings of a decision about a scale request that depend on the number of replicas.
-func SaidOfScale(decision policies.Decision) []policies.Finding {
-	said := Said(Validate, decision)
-	said = slices.DeleteFunc(said, func(f policies.Finding) bool {
-		rule, ok := policies.RuleByID(f.Rule)
-		return !ok || !rule.NeedsReplicas
-	})
-	for i := range said {
-		said[i].Mode = policies.Warn
-	}
-	return said
 }
 
 // Grows reports whether a scale request increases the replicas. One that does not is not judged.
@@ -185,18 +201,21 @@ type PolicyProblem struct {
 	Text string
 }
 
-// RespondPolicy returns the response to a request for a policy that has these problems. An empty match causes a
-// warning: unless an API server is asked to be strict, it drops misspelt fields of a match, and the policy then applies
-// to all objects.
+// RespondPolicy returns the response to a request for a policy that has these problems, in a cluster with these
+// Namespaces; nil if they are not known. A policy without problems gets a warning if
+//
+//   - its match, or a selector in it, is empty: unless an API server is asked to be strict, it drops misspelt fields of
+//     them, and the policy then applies to more objects than was meant;
+//   - its match selects none of the Namespaces. It may still be created later.
 func RespondPolicy(
-	policy *v1alpha1.SourceIPPolicy, problems []PolicyProblem,
+	policy *v1alpha1.SourceIPPolicy, problems []PolicyProblem, namespaces []policies.Namespace,
 ) (*admissionv1.AdmissionResponse, Outcome) {
 	if len(problems) == 0 {
 		response := &admissionv1.AdmissionResponse{Allowed: true}
-		if policy != nil && policy.Spec.Match != nil && reflect.DeepEqual(*policy.Spec.Match, v1alpha1.Match{}) {
-			response.Warnings = []string{
-				"spec.match is empty, so the policy applies to all objects; remove it if that is intended",
-			}
+		if policy != nil && policy.DeletionTimestamp == nil {
+			response.Warnings = matchWarnings(policy.Spec.Match, namespaces)
+		}
+		if len(response.Warnings) > 0 {
 			return response, Warned
 		}
 		return response, Allowed
@@ -208,6 +227,29 @@ func RespondPolicy(
 		causes[i] = metav1.StatusCause{Type: metav1.CauseTypeFieldValueInvalid, Message: p.Text, Field: p.Field}
 	}
 	return &admissionv1.AdmissionResponse{Result: forbidden(lines, causes)}, Denied
+}
+
+func matchWarnings(match *v1alpha1.Match, namespaces []policies.Namespace) []string {
+	if match == nil {
+		return nil
+	}
+	if match.NamespaceSelector == nil && match.ObjectSelector == nil && len(match.ExcludeNamespaces) == 0 {
+		return []string{"spec.match is empty, so the policy applies to all objects; remove it if that is intended"}
+	}
+	var lines []string
+	for _, part := range []struct {
+		field    string
+		selector *metav1.LabelSelector
+	}{{"namespaceSelector", match.NamespaceSelector}, {"objectSelector", match.ObjectSelector}} {
+		if s := part.selector; s != nil && len(s.MatchLabels) == 0 && len(s.MatchExpressions) == 0 {
+			lines = append(lines, fmt.Sprintf(
+				"spec.match.%s is empty, so it selects all objects; remove it if that is intended", part.field))
+		}
+	}
+	if namespaces != nil && !policies.SelectsNamespace(match, namespaces) {
+		lines = append(lines, "spec.match selects no existing Namespace, so the policy has no effect until one matches")
+	}
+	return lines
 }
 
 // Bounds of warnings. The API server may truncate longer ones, and leave out some of too many (k8s.io/api v0.37.1,

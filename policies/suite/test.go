@@ -60,7 +60,11 @@ type Coverage struct {
 
 // String returns a line such as "corp/corp.rego: 14 of 15 lines; line 12 is not evaluated".
 func (c Coverage) String() string {
-	text := fmt.Sprintf("%s: %d of %d lines", c.Path, c.Lines-len(c.Missed), c.Lines)
+	lines := "lines"
+	if c.Lines == 1 {
+		lines = "line"
+	}
+	text := fmt.Sprintf("%s: %d of %d %s", c.Path, c.Lines-len(c.Missed), c.Lines, lines)
 	switch len(c.Missed) {
 	case 0:
 		return text

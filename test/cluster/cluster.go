@@ -38,7 +38,14 @@ type Options struct {
 	// API server stores objects and nothing acts on them, so a Deployment gets no pods and a namespace no
 	// ServiceAccount.
 	Nodes int
+
+	// AuditLog is true if the API server writes an audit log: the file AuditLog in Dir, with an event of level Metadata on
+	// each line.
+	AuditLog bool
 }
+
+// AuditLog is the name of the audit log in Cluster.Dir.
+const AuditLog = "audit.log"
 
 // Cluster is a running control plane. Its methods may be called concurrently.
 type Cluster struct {
@@ -80,7 +87,7 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 		return nil, err
 	}
 	c := newCluster(dir, r.dir, ca)
-	if err := c.start(ctx, options.Nodes); err != nil {
+	if err := c.start(ctx, options); err != nil {
 		_ = c.Stop() // its error repeats err
 		return nil, err
 	}
@@ -94,14 +101,14 @@ func newCluster(dir, binaries string, ca *authority) *Cluster {
 	return c
 }
 
-func (c *Cluster) start(ctx context.Context, nodes int) error {
+func (c *Cluster) start(ctx context.Context, options Options) error {
 	if err := c.startEtcd(); err != nil {
 		return err
 	}
-	if err := c.startAPIServer(ctx); err != nil {
+	if err := c.startAPIServer(ctx, options.AuditLog); err != nil {
 		return err
 	}
-	if nodes == 0 {
+	if options.Nodes == 0 {
 		return nil
 	}
 	if err := c.startControllers(); err != nil {
@@ -111,7 +118,7 @@ func (c *Cluster) start(ctx context.Context, nodes int) error {
 	if err != nil {
 		return err
 	}
-	if err := createNodes(ctx, client, nodes); err != nil {
+	if err := createNodes(ctx, client, options.Nodes); err != nil {
 		return err
 	}
 	return c.await(ctx, "nodes and ServiceAccount", func(ctx context.Context) (bool, error) {
@@ -137,7 +144,7 @@ func (c *Cluster) startEtcd() error {
 
 // startAPIServer starts kube-apiserver and returns when it is ready. kube-apiserver has no option to choose a free
 // port. If another program takes the chosen port in the meantime, startAPIServer tries again with another port.
-func (c *Cluster) startAPIServer(ctx context.Context) error {
+func (c *Cluster) startAPIServer(ctx context.Context, auditLog bool) error {
 	loopback := net.IPv4(127, 0, 0, 1)
 	ca, err := c.authority.pem()
 	if err != nil {
@@ -156,6 +163,15 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	if err := c.writeAdmission(); err != nil {
 		return err
 	}
+	var auditFlags []string
+	if auditLog {
+		const policy = `{"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitStages":["RequestReceived"],` +
+			`"rules":[{"level":"Metadata"}]}`
+		if err := os.WriteFile(filepath.Join(c.Dir, "audit-policy.json"), []byte(policy), 0o600); err != nil {
+			return err
+		}
+		auditFlags = []string{"--audit-policy-file=audit-policy.json", "--audit-log-path=" + AuditLog}
+	}
 
 	const attempts = 3
 	for attempt := 1; ; attempt++ {
@@ -167,7 +183,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		if c.config, err = c.admin(); err != nil {
 			return err
 		}
-		if err := c.run("kube-apiserver",
+		if err := c.run("kube-apiserver", append(auditFlags,
 			"--etcd-servers="+etcdURL,
 			"--bind-address="+loopback.String(),
 			"--secure-port="+strconv.Itoa(port),
@@ -187,7 +203,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 			// A Local LoadBalancer takes two node ports, and tests create thousands. Nothing listens on these ports.
 			"--service-node-port-range=20000-60000",
 			"--allow-privileged", // installers set this too
-		); err != nil {
+		)...); err != nil {
 			return err
 		}
 		err = c.await(ctx, "kube-apiserver", c.ready)

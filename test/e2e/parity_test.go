@@ -61,7 +61,7 @@ const (
 //
 // The two may differ only for these reasons, and only in this way:
 //
-//   - Exempt findings and those in mode audit are in reports only. The webhook does not return them.
+//   - Clients of the webhook do not see exempt findings and those in mode audit. The audit annotations hold them.
 //   - The API server calls only /mutate for an object that it refuses by itself, and /mutate denies it.
 //   - A refused Service is not stored, so the Deployments behind it are judged without it. The same is true of a
 //     Deployment that was refused or comes later in the file. The binary knows the whole file. Deployments for which
@@ -717,6 +717,32 @@ func (c parityComparison) wanted(endpoint review.Endpoint) (wanted []parityFindi
 	return wanted, true
 }
 
+// audited returns the audit annotations that an endpoint should return: the findings of every mode, exempt ones too.
+// What /mutate has repaired is not in the object that /validate sees.
+func (c parityComparison) audited(endpoint review.Endpoint) map[string]string {
+	audited := map[string]string{}
+	for _, f := range c.findings {
+		isRepair := f.Mode == policies.Mutate
+		if endpoint == review.Mutate && !isRepair && !f.refusedByServer() ||
+			endpoint == review.Validate && isRepair && f.Exempt == nil {
+			continue
+		}
+		line := strings.TrimSuffix(fmt.Sprintf("%s %s", f.Mode, f.Path), " ") + ": " + f.Message
+		if f.Exempt != nil {
+			until := ""
+			if f.Exempt.Until != "" {
+				until = " until " + f.Exempt.Until
+			}
+			line += fmt.Sprintf(" (exempt%s: %s)", until, f.Exempt.Reason)
+		}
+		if before, ok := audited[f.Rule]; ok {
+			line = before + "\n" + line
+		}
+		audited[f.Rule] = line
+	}
+	return audited
+}
+
 // patch returns the operations that a webhook applies, as JSON without white space.
 func (c parityComparison) patch() []byte {
 	var operations [][]byte
@@ -765,6 +791,9 @@ func (c parityComparison) problems(kubectl answer) []string {
 		}
 		if diff := cmp.Diff(rulesOf(wanted), rulesAnswered(endpoint, response)); diff != "" {
 			problem("/%s findings mismatch (-check +webhook):\n%s", endpoint, diff)
+		}
+		if diff := cmp.Diff(c.audited(endpoint), response.AuditAnnotations, cmpopts.EquateEmpty()); diff != "" {
+			problem("/%s audit annotations mismatch (-check +webhook):\n%s", endpoint, diff)
 		}
 		for _, line := range response.Warnings {
 			if !slices.ContainsFunc(wanted, func(f parityFinding) bool { return f.says(line) }) {

@@ -55,7 +55,9 @@ func TestPolicies(t *testing.T) {
 		{"limits", testLimits},
 		{"a former generation stays in force", testFormerGeneration},
 		{"forced past the webhook", testForcedPast},
+		{"no Namespace matches", testNoNamespace},
 		{"swap under load", testSwap},
+		{"a change while no replica runs", testUnobserved}, // last, because it stops the replicas
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, e) })
 	}
@@ -234,7 +236,7 @@ func testSchema(t *testing.T, e *policyEnvironment) {
 		e.create(t, policyOf("plain"))
 		e.condition(t, "plain", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
 		got := strings.Fields(e.must(t, "", "get", "sip", "plain", "--no-headers").stdout)
-		if want := []string{"plain", "0", "True", "Compiled"}; len(got) != 5 || !slices.Equal(got[:4], want) {
+		if want := []string{"plain", "0", "True", "Compiled", "1", "1"}; len(got) != 7 || !slices.Equal(got[:6], want) {
 			t.Errorf("kubectl get sip shows %q, want %q and an age", got, want)
 		}
 		var policy v1alpha1.SourceIPPolicy
@@ -581,6 +583,60 @@ func testForcedPast(t *testing.T, e *policyEnvironment) {
 	}
 	e.untilSaid(t, "beside: version 1", "stamp: version 2")
 	e.condition(t, "forced", v1alpha1.ConditionDegraded, v1alpha1.ReasonCompiled)
+}
+
+// testNoNamespace checks that a policy that matches no Namespace says so for as long as that is true.
+func testNoNamespace(t *testing.T, e *policyEnvironment) {
+	const manifest = `{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: early}, spec: ` +
+		`{match: {namespaceSelector: {matchLabels: {team: early}}}}}`
+	const (
+		warning = "Warning: spec.match selects no existing Namespace, so the policy has no effect until one matches\n"
+		idle    = "generation 1 is in force, but spec.match selects no existing Namespace: it has no effect until one matches"
+		inForce = "generation 1 is in force"
+	)
+	if got := e.must(t, manifest, "create", "-f", "-").stderr; got != warning {
+		t.Errorf("kubectl create shows %q, want %q", got, warning)
+	}
+	says := func(when, want string) {
+		t.Helper()
+		e.eventually(t, fmt.Sprintf("the status says %q %s", want, when), func() (bool, string) {
+			var policy v1alpha1.SourceIPPolicy
+			if err := e.policies.Get(t.Context(), client.ObjectKey{Name: "early"}, &policy); err != nil {
+				return false, err.Error()
+			}
+			ready := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionReady)
+			return ready != nil && ready.Status == metav1.ConditionTrue && ready.Message == want, fmt.Sprintf("%+v", ready)
+		})
+	}
+	says("before there is a Namespace", idle)
+	e.must(t, "{apiVersion: v1, kind: Namespace, metadata: {name: early, labels: {team: early}}}", "create", "-f", "-")
+	says("when the Namespace was created", inForce)
+	e.must(t, "", "label", "namespace", "early", "team-")
+	says("when its label was removed", idle)
+	e.must(t, "", "label", "namespace", "early", "team=early")
+	says("when its label is back", inForce)
+	if got := e.must(t, manifest, "delete", "-f", "-").stderr; got != "" {
+		t.Errorf("kubectl delete shows %q", got)
+	}
+}
+
+// testUnobserved checks that kubectl get shows that nothing has looked at the newest generation. It shows both
+// generations, since a column cannot compare them: JSONPath has no way back from a condition to the metadata.
+func testUnobserved(t *testing.T, e *policyEnvironment) {
+	e.create(t, policyOf("plain"))
+	e.condition(t, "plain", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
+	for _, replica := range e.Replicas {
+		if err := replica.StopReplica(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.change(t.Context(), "plain", func(p *v1alpha1.SourceIPPolicy) { p.Spec.Priority = 7 }); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Fields(e.must(t, "", "get", "sip", "plain", "--no-headers").stdout)
+	if want := []string{"plain", "7", "True", "Compiled", "2", "1"}; len(got) != 7 || !slices.Equal(got[:6], want) {
+		t.Errorf("kubectl get sip shows %q, want %q and an age", got, want)
+	}
 }
 
 // testSwap changes a policy of two modules while the replicas answer requests. A response with two versions, or without

@@ -1,0 +1,156 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sourceward/sourceward/test/cluster"
+	"github.com/sourceward/sourceward/test/sandbox"
+)
+
+// TestFindingsAreVisible checks the ways in which an operator sees findings that clients do not, which config/README.md
+// lists. What the API server makes of audit annotations, only the API server knows.
+func TestFindingsAreVisible(t *testing.T) {
+	t.Parallel()
+	e := newEnvironment(t, cluster.Options{AuditLog: true}, sandbox.Options{})
+	e.must(t, "", "create", "namespace", "edge")
+	e.must(t, service("edge", "web", "{type: LoadBalancer, externalTrafficPolicy: Local, internalTrafficPolicy: Local, "+
+		"selector: {app: web}, ports: [{port: 80}]}"), "create", "-f", "-")
+	e.must(t, service("edge", "door", "{type: NodePort, externalTrafficPolicy: Local, selector: {app: door}, "+
+		"ports: [{port: 80}]}", "exempt.sourceward.dev/node-port-local: a proxy checks each node; until=2999-12-31"),
+		"create", "-f", "-")
+	refused := e.kubectl(t, service("edge", "inside", "{externalTrafficPolicy: Local, ports: [{port: 80}]}"),
+		"create", "-f", "-")
+	if refused.code == 0 {
+		t.Error("a ClusterIP Service with Local was created")
+	}
+	e.must(t, deployment("edge", "web", 0), "create", "-f", "-")
+	scaled := e.must(t, "", "scale", "--namespace", "edge", "deployment", "web", "--replicas", "1")
+	if scaled.stderr != "" {
+		t.Errorf("the client sees %q of a finding in mode audit", scaled.stderr)
+	}
+
+	const (
+		validate = "services.validate.sourceward.dev/"
+		mutate   = "services.mutate.sourceward.dev/"
+		workload = "workloads.validate.sourceward.dev/"
+	)
+	want := map[string]map[string]string{
+		"create services/web": {
+			validate + "internal-local": "audit /spec/internalTrafficPolicy: internalTrafficPolicy is Local too: " +
+				"from nodes without its pods the cluster IP is unreachable",
+		},
+		"create services/door": {
+			validate + "node-port-local": "warn /spec/externalTrafficPolicy: Local on type NodePort has no health check: " +
+				"nodes without pods drop their traffic (exempt until 2999-12-31: a proxy checks each node)",
+		},
+		"create services/inside": {
+			mutate + "local-on-cluster-ip": "deny /spec/externalTrafficPolicy: " +
+				"externalTrafficPolicy Local is invalid on type ClusterIP without externalIPs",
+		},
+		"create deployments/web": {
+			workload + "unspread-behind-local": "warn /spec/template/spec/topologySpreadConstraints: " +
+				"pods of Service edge/web may share a node",
+			workload + "missing-readiness": "audit /spec/template/spec/containers/0/readinessProbe: " +
+				"container web of Service edge/web has no readinessProbe",
+			workload + "no-drain-window": "audit /spec/template/spec/containers/0/lifecycle/preStop: " +
+				"container web of Service edge/web has no preStop (want 30s)",
+		},
+		"patch deployments/web/scale": {
+			"scale.validate.sourceward.dev/single-replica-local": "audit /spec/replicas: " +
+				"Local Service edge/web has one pod: moving it can cause an outage",
+		},
+	}
+	e.eventually(t, "the audit log has the findings", func() (bool, string) {
+		got, err := audited(filepath.Join(e.Dir, cluster.AuditLog), "edge")
+		if err != nil {
+			return false, err.Error()
+		}
+		diff := cmp.Diff(want, got)
+		return diff == "", diff
+	})
+	counted := `sourceward_decisions_total{endpoint="validate",mode="audit",rule="internal-local"}`
+	if got := metric(t, e.Replicas[0], counted); got != 1 {
+		t.Errorf("%s is %v, want 1", counted, got)
+	}
+
+	// A List of kind List, which says nothing of what was written.
+	export := e.must(t, "", strings.Fields("get services,deployments,statefulsets,daemonsets -A -o yaml")...).stdout
+	binary, err := commandBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(export string, args ...string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), binary, append(append([]string{"check"}, args...), "-")...)
+		cmd.Stdin = strings.NewReader(export)
+		report, err := cmd.CombinedOutput()
+		return string(report), err
+	}
+	report, err := check(export)
+	for _, finding := range []string{
+		"audit  internal-local  Service edge/web", "audit  single-replica-local  Deployment edge/web",
+		"exempt  node-port-local  Service edge/door",
+	} {
+		if err != nil || !strings.Contains(report, finding) {
+			t.Errorf("check of an export does not report %q (%v):\n%s", finding, err, report)
+		}
+	}
+
+	e.must(t, `{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: edge}, spec: {match: `+
+		`{namespaceSelector: {matchLabels: {team: edge}}}, rules: [{id: internal-local, mode: Warn}]}}`, "create", "-f", "-")
+	e.must(t, "", "label", "namespace", "edge", "team=edge")
+	policies := filepath.Join(t.TempDir(), "policies.yaml")
+	exported := e.must(t, "", "get", "sourceippolicies", "-o", "yaml").stdout
+	if err := os.WriteFile(policies, []byte(exported), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	export = e.must(t, "", "get", "namespaces,services,deployments,statefulsets,daemonsets,horizontalpodautoscalers", "-A",
+		"-o", "yaml").stdout
+	report, err = check(export, "--policy", policies)
+	if finding := "warn  internal-local  Service edge/web"; err != nil || !strings.Contains(report, finding) {
+		t.Errorf("check of an export with its policies does not report %q (%v):\n%s", finding, err, report)
+	}
+}
+
+// audited returns the annotations of our webhooks in an audit log, by the request, for requests in a Namespace.
+func audited(path, namespace string) (found map[string]map[string]string, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	found = map[string]map[string]string{}
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var event struct {
+			Verb        string
+			ObjectRef   struct{ Resource, Namespace, Name, Subresource string }
+			Annotations map[string]string
+		}
+		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
+			return nil, err // The last line may be incomplete.
+		}
+		on := event.ObjectRef
+		request := strings.TrimSuffix(fmt.Sprintf("%s %s/%s/%s", event.Verb, on.Resource, on.Name, on.Subresource), "/")
+		for key, value := range event.Annotations {
+			if on.Namespace != namespace || !strings.Contains(key, ".sourceward.dev/") {
+				continue
+			}
+			if found[request] == nil {
+				found[request] = map[string]string{}
+			}
+			found[request][key] = value
+		}
+	}
+	return found, lines.Err()
+}
