@@ -96,8 +96,8 @@ func (a *admitted) forget(ref policies.Ref, revision policies.Revision) {
 }
 
 // isObsolete reports whether a watch that has delivered a revision has also delivered a, or the change that kept a from
-// being stored. It is false for a revision that is not newer than the one that a replaces, and for an object of the same
-// name that was deleted before a was created.
+// being stored. It is false for a revision that is not newer than the one that a replaces, and for an object of the
+// same name that was deleted before a was created.
 func (a *Admission) isObsolete(revision policies.Revision) bool {
 	if a.replaces.UID != revision.UID {
 		return a.replaces.UID == ""

@@ -106,7 +106,8 @@ func TestAdmittedIsForgotten(t *testing.T) {
 func TestAdmittedBefore(t *testing.T) {
 	t.Parallel()
 	a := newAdmitted(clocktesting.NewFakeClock(start))
-	former, service, deployment, later := named("edge", "web"), named("edge", "web"), named("edge", "api"), named("edge", "db")
+	former, service := named("edge", "web"), named("edge", "web")
+	deployment, later := named("edge", "api"), named("edge", "db")
 	a.add(former, revision("web", ""))
 	first := a.add(deployment, revision("api", ""))
 	second := a.add(service, revision("web", "5"))

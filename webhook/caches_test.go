@@ -33,7 +33,8 @@ func TestReductions(t *testing.T) {
 	got, err := reduced(deployment)
 	held, _ := got.(*cached)
 	ignored := cmpopts.IgnoreUnexported(policies.UpdateStrategy{})
-	if err != nil || held == nil || held.Name != "web" || held.UID != "u" || held.ResourceVersion != "7" || held.ManagedFields != nil {
+	if err != nil || held == nil || held.Name != "web" || held.UID != "u" || held.ResourceVersion != "7" ||
+		held.ManagedFields != nil {
 		t.Errorf("Deployment is cached as %+v, error %v", got, err)
 	} else if diff := cmp.Diff(any(wantWorkload), held.neighbour, ignored); diff != "" {
 		t.Errorf("Deployment mismatch (-want +got):\n%s", diff)

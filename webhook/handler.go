@@ -100,9 +100,9 @@ var errGone = errors.New("the caller is gone")
 
 // timeoutOf returns how long a request may take.
 //
-// An API server says in a parameter how long it is going to wait, rounded up to whole seconds (k8s.io/apiserver v0.37.0,
-// pkg/admission/plugin/webhook/validating/dispatcher.go), and its clock started before the request arrived. A second
-// less is therefore early enough, or half the time where a second would be too much to give up.
+// An API server says in a parameter how long it is going to wait, rounded up to whole seconds (k8s.io/apiserver
+// v0.37.0, pkg/admission/plugin/webhook/validating/dispatcher.go), and its clock started before the request arrived.
+// A second less is therefore early enough, or half the time where a second would be too much to give up.
 func timeoutOf(r *http.Request) time.Duration {
 	timeout, err := time.ParseDuration(r.URL.Query().Get("timeout"))
 	if err != nil || timeout <= 0 {
@@ -170,8 +170,8 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, log logr.Logger, 
 	drain(w, r)
 }
 
-// drain sends the answer to a request whose body was not read, and then reads the body. Without it, the server would
-// close the connection, and the caller would see that instead of the answer.
+// drain sends the answer to a request whose body may not have been read, and then reads it. Otherwise the server would
+// close the connection, and a caller that is still sending would see that instead of the answer.
 func drain(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).Flush()
 	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody))
@@ -328,7 +328,8 @@ func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.Admiss
 	decision, err := policies.Decide(ctx, in, set, settings)
 	if err != nil {
 		// The decision also has a finding for it, in the mode that the policy configures.
-		h.Log.Error(err, "rules not evaluated", "endpoint", h.Endpoint, "uid", short(string(res.request.UID)), "object", res.object)
+		h.Log.Error(err, "rules not evaluated",
+			"endpoint", h.Endpoint, "uid", short(string(res.request.UID)), "object", res.object)
 		res.faults, _ = errors.AsType[policies.Faults](err)
 	}
 	if review.IsScale(res.request) {

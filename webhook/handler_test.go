@@ -99,7 +99,8 @@ func newHandler(
 		log = testr.NewWithOptions(t, testr.Options{Verbosity: 2})
 	}
 	return &webhook.Handler{
-		Endpoint: endpoint, Neighbours: neighbours, Policies: fakePolicies{set}, Metrics: metrics, InFlight: webhook.NewInFlight(),
+		Endpoint: endpoint, Neighbours: neighbours, Policies: fakePolicies{set},
+		InFlight: webhook.NewInFlight(), Metrics: metrics,
 		Clock: clocktesting.NewFakePassiveClock(time.Date(2026, time.December, 1, 0, 0, 0, 0, time.UTC)), Log: log,
 	}, registry
 }
@@ -375,8 +376,12 @@ func TestCallersThatGoAway(t *testing.T) {
 	}{
 		"in the middle of the body":     {sent: head("/") + body[:20], want: map[int]float64{}},
 		"before the answer":             {sent: head("/") + body, hangs: true, want: map[int]float64{}},
-		"a body that never ends":        {sent: head("/?timeout=200ms") + body[:20], stays: true, want: map[int]float64{408: callers}},
-		"an answer that comes too late": {sent: head("/?timeout=1ns") + body, hangs: true, want: map[int]float64{504: callers}},
+		"a body that never ends": {
+			sent: head("/?timeout=200ms") + body[:20], stays: true, want: map[int]float64{408: callers},
+		},
+		"an answer that comes too late": {
+			sent: head("/?timeout=1ns") + body, hangs: true, want: map[int]float64{504: callers},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -422,7 +427,8 @@ func TestInFlight(t *testing.T) {
 	t.Parallel()
 	large := func(object string, bytes int) string {
 		repeated := strings.TrimSuffix(strings.Repeat(object+",", bytes/(len(object)+1)), ",")
-		return reviewOf("Service", "CREATE", strings.Replace(loadBalancer, `"spec"`, `"unknown":[`+repeated+`],"spec"`, 1), "")
+		object = strings.Replace(loadBalancer, `"spec"`, `"unknown":[`+repeated+`],"spec"`, 1)
+		return reviewOf("Service", "CREATE", object, "")
 	}
 	send := func(handler *webhook.Handler, body string) (int, string) {
 		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(body))

@@ -14,8 +14,8 @@ package webhook
 // `sourceward check` finds what was missed. Side effects None allows dry runs to be judged as well.
 //
 // Timeout three seconds: an answer takes milliseconds, but two seconds must be left for policies that are slow (see
-// timeoutOf). A replica that hangs costs a request three seconds at each endpoint, six in all, until its readiness probe
-// has failed and no API server calls it any more.
+// timeoutOf). A replica that hangs costs a request three seconds at each endpoint, six in all, until its readiness
+// probe has failed and no API server calls it any more.
 //
 // +kubebuilder:webhookconfiguration:mutating=true,name=sourceward
 // +kubebuilder:webhookconfiguration:mutating=false,name=sourceward

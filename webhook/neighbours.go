@@ -176,8 +176,8 @@ func listNamespaces(ctx context.Context, reader client.Reader) ([]policies.Names
 // Related implements Neighbours.
 //
 // A Service that was created a moment ago may not be in the index yet. There are two remedies: Related adds the
-// objects that this replica has just admitted or is about to admit, and it looks up the Services of the namespace at the API server. It
-// makes the look-up only where a Local Service that is not known yet could change the decision.
+// objects that this replica has just admitted or is about to admit, and it looks up the Services of the namespace at
+// the API server. It makes the look-up only where a Local Service that is not known yet could change the decision.
 //
 // In a test on a busy machine, 8 clients created 1 000 Deployments, each immediately after the Service in front of
 // it. This many Deployments were not recognized as being behind a Service, where the Service was judged by

@@ -27,7 +27,8 @@ func TestLargeBodies(t *testing.T) {
 		if n := size / (len(spec) + 1); n > 1 {
 			containers = strings.TrimSuffix(strings.Repeat(spec+",", n), ",")
 		}
-		return `{"metadata":{"name":"web","namespace":"edge"},"spec":{"template":{"spec":{"containers":[` + containers + `]}}}}`
+		return `{"metadata":{"name":"web","namespace":"edge"},` +
+			`"spec":{"template":{"spec":{"containers":[` + containers + `]}}}}`
 	}
 	variables := `{"name":"web","env":[` + strings.TrimSuffix(strings.Repeat(env+",", size/2/(len(env)+1)), ",") + `]}`
 	bodies := map[string]string{
@@ -54,7 +55,8 @@ func TestLargeBodies(t *testing.T) {
 			for range parallel {
 				group.Go(func() {
 					answer := "connection closed"
-					response, err := client.Post("https://"+replica.Address+"/validate?timeout=3s", "application/json", strings.NewReader(body))
+					url := "https://" + replica.Address + "/validate?timeout=3s"
+					response, err := client.Post(url, "application/json", strings.NewReader(body))
 					if err == nil {
 						_, _ = io.Copy(io.Discard, response.Body)
 						_ = response.Body.Close()
@@ -70,8 +72,9 @@ func TestLargeBodies(t *testing.T) {
 			cancel()
 			answered, failed := probes()
 			peak := peakMemory(t, replica.PID())
-			t.Logf("%d reviews of %.1f MiB in %.1f s: answers %v; peak memory %d MiB (before %d), limit %d MiB; probes answered %d, failed %d",
-				parallel, float64(len(body))/(1<<20), took.Seconds(), codes, peak>>20, before>>20, e.MemoryLimit>>20, answered, failed)
+			t.Logf("%d reviews of %.1f MiB in %.1f s: answers %v; probes answered %d, failed %d",
+				parallel, float64(len(body))/(1<<20), took.Seconds(), codes, answered, failed)
+			t.Logf("peak memory %d MiB, before %d, limit %d", peak>>20, before>>20, e.MemoryLimit>>20)
 			if peak >= e.MemoryLimit {
 				t.Errorf("the replica took %d MiB, and its container may take %d", peak>>20, e.MemoryLimit>>20)
 			}

@@ -106,7 +106,8 @@ func TestService(t *testing.T) {
 				test.config.InsecureSkipVerify = true
 				client := &http.Client{Transport: &http.Transport{TLSClientConfig: test.config}}
 				defer client.CloseIdleConnections()
-				response, err := client.Post("https://"+e.Replicas[0].Address+"/validate", "application/json", strings.NewReader("{}"))
+				url := "https://" + e.Replicas[0].Address + "/validate"
+				response, err := client.Post(url, "application/json", strings.NewReader("{}"))
 				if err == nil {
 					defer response.Body.Close() //nolint:errcheck // nothing is read
 				}

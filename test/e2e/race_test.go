@@ -90,7 +90,8 @@ func TestRace(t *testing.T) {
 			for outcome := range looked {
 				looked[outcome] -= before[outcome]
 			}
-			t.Logf("%d replicas, %s: %d of %d pairs not reported; look-ups %v", replicas, order.name, missed.Load(), pairs, looked)
+			t.Logf("%d replicas, %s: %d of %d pairs not reported; look-ups %v",
+				replicas, order.name, missed.Load(), pairs, looked)
 			// On a machine that is busy for too long a look-up gives up, and a metric counts it.
 			gaveUp := looked["failed"] + looked["busy"]
 			if known := replicas == 1 || i == 0; known && float64(missed.Load()) > gaveUp {
