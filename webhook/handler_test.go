@@ -374,8 +374,8 @@ func TestCallersThatGoAway(t *testing.T) {
 		hangs bool
 		want  map[int]float64
 	}{
-		"in the middle of the body":     {sent: head("/") + body[:20], want: map[int]float64{}},
-		"before the answer":             {sent: head("/") + body, hangs: true, want: map[int]float64{}},
+		"in the middle of the body": {sent: head("/") + body[:20], want: map[int]float64{}},
+		"before the answer":         {sent: head("/") + body, hangs: true, want: map[int]float64{}},
 		"a body that never ends": {
 			sent: head("/?timeout=200ms") + body[:20], stays: true, want: map[int]float64{408: callers},
 		},
