@@ -3,21 +3,11 @@ package webhook
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"fmt"
 	"slices"
 	"time"
-
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/types"
-	admissioninformers "k8s.io/client-go/informers/admissionregistration/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
 )
 
 const (
@@ -91,76 +81,6 @@ func encodeBundle(cas []*x509.Certificate) []byte {
 		bundle = append(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})...)
 	}
 	return bundle
-}
-
-// configuration is one webhook configuration. It is watched by name, so that RBAC can be limited to that name.
-type configuration struct {
-	kind, name string
-	informer   cache.SharedIndexInformer
-	patch      func(ctx context.Context, patch []byte) error
-}
-
-func newConfigurations(client kubernetes.Interface, mutatingName, validatingName string) []configuration {
-	only := func(name string) func(*metav1.ListOptions) {
-		return func(list *metav1.ListOptions) {
-			list.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
-		}
-	}
-	const noResync = 0
-	options := metav1.PatchOptions{FieldManager: caCommonName}
-	registrations := client.AdmissionregistrationV1()
-	return []configuration{
-		{
-			kind: "MutatingWebhookConfiguration", name: mutatingName,
-			informer: admissioninformers.NewFilteredMutatingWebhookConfigurationInformer(
-				client, noResync, nil, only(mutatingName)),
-			patch: func(ctx context.Context, patch []byte) error {
-				_, err := registrations.MutatingWebhookConfigurations().Patch(
-					ctx, mutatingName, types.StrategicMergePatchType, patch, options)
-				return err
-			},
-		},
-		{
-			kind: "ValidatingWebhookConfiguration", name: validatingName,
-			informer: admissioninformers.NewFilteredValidatingWebhookConfigurationInformer(
-				client, noResync, nil, only(validatingName)),
-			patch: func(ctx context.Context, patch []byte) error {
-				_, err := registrations.ValidatingWebhookConfigurations().Patch(
-					ctx, validatingName, types.StrategicMergePatchType, patch, options)
-				return err
-			},
-		},
-	}
-}
-
-// read returns what the configuration makes API servers trust, as of the last event of its watch. A configuration
-// that does not exist has no webhooks.
-func (c configuration) read() (trust, error) {
-	object, exists, err := c.informer.GetStore().GetByKey(c.name)
-	if err != nil || !exists {
-		return trust{}, err
-	}
-	var t trust
-	add := func(name string, config admissionregistrationv1.WebhookClientConfig) {
-		w := webhookTrust{name: name, bundle: config.CABundle}
-		w.cas, w.garbage = parseBundle(w.bundle)
-		t.webhooks = append(t.webhooks, w)
-	}
-	switch object := object.(type) {
-	case *admissionregistrationv1.MutatingWebhookConfiguration:
-		t.resourceVersion = object.ResourceVersion
-		for i := range object.Webhooks {
-			add(object.Webhooks[i].Name, object.Webhooks[i].ClientConfig)
-		}
-	case *admissionregistrationv1.ValidatingWebhookConfiguration:
-		t.resourceVersion = object.ResourceVersion
-		for i := range object.Webhooks {
-			add(object.Webhooks[i].Name, object.Webhooks[i].ClientConfig)
-		}
-	default:
-		return trust{}, fmt.Errorf("read %s %q: unexpected %T", c.kind, c.name, object)
-	}
-	return t, nil
 }
 
 // trust is what one version of a configuration makes API servers trust.

@@ -2,21 +2,33 @@ package webhook
 
 import (
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies"
 )
 
-// cacheOptions returns the options of the manager's cache, which keeps only the parts of an object that are read.
-func cacheOptions() cache.Options {
+// cacheOptions returns the options of the manager's cache, which keeps only the parts of an object that are read. The
+// watch of each kind is observed by watches. scheme holds all kinds but the custom ones.
+func cacheOptions(scheme *runtime.Scheme, watches *Watches) cache.Options {
 	return cache.Options{
+		NewInformer: func(
+			lw toolscache.ListerWatcher, object runtime.Object, resync time.Duration, indexers toolscache.Indexers,
+		) toolscache.SharedIndexInformer {
+			kind, isCustom := kindOf(object, scheme)
+			return toolscache.NewSharedIndexInformer(watches.observe(kind, !isCustom, lw), object, resync, indexers)
+		},
 		DefaultTransform: reduced,
 		ByObject: map[client.Object]cache.ByObject{
 			// Namespaces are read for each request and never modified, so that no copy is needed.
@@ -24,6 +36,18 @@ func cacheOptions() cache.Options {
 			&v1alpha1.SourceIPPolicy{}: {Transform: cache.TransformStripManagedFields()},
 		},
 	}
+}
+
+// kindOf returns the name of the kind of object, as in watched.name, and whether it is custom: not in scheme.
+func kindOf(object runtime.Object, scheme *runtime.Scheme) (name string, isCustom bool) {
+	gvk, err := apiutil.GVKForObject(object, scheme)
+	if err != nil { // never: the cache has found its kind before
+		return fmt.Sprintf("%T", object), true
+	}
+	if scheme.Recognizes(gvk) {
+		return gvk.Kind, false
+	}
+	return gvk.GroupKind().String(), true
 }
 
 // cached is the cache entry of an object that only the index reads.

@@ -18,15 +18,16 @@ type certificates interface {
 	NotAfter() time.Time
 }
 
-// newCertificates returns the certificates in options.CertDir, or self-managed ones if it is empty.
-func newCertificates(options Options) (certificates, error) {
+// newCertificates returns the certificates in options.CertDir, or self-managed ones, whose CA is written into
+// configurations, if it is empty.
+func newCertificates(options Options, configurations *Configurations) (certificates, error) {
 	if options.CertDir != "" {
 		return NewFileCertificates(options.CertDir)
 	}
 	return NewSelfManaged(SelfManagedOptions{
 		Config: options.Config, Log: options.Log.WithName("certificates"),
 		SecretNamespace: options.Namespace, SecretName: options.CASecret,
-		DNSNames:     options.DNSNames,
-		MutatingName: options.MutatingConfiguration, ValidatingName: options.ValidatingConfiguration,
+		DNSNames:       options.DNSNames,
+		Configurations: configurations,
 	})
 }

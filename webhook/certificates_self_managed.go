@@ -42,9 +42,9 @@ type SelfManagedOptions struct {
 	// DNSNames are the names by which API servers call the webhook: "<service>.<namespace>.svc", or the host of a URL.
 	DNSNames []string
 
-	// MutatingName and ValidatingName name the webhook configurations. caBundle is written in all of their webhooks.
-	// Either configuration may be created, deleted and created again at any time.
-	MutatingName, ValidatingName string
+	// Configurations are the webhook configurations. caBundle is written in all of their webhooks. The caller starts
+	// them, after NewSelfManaged.
+	Configurations *Configurations
 }
 
 // SelfManaged provides a serving certificate without help from outside: a CA in a Secret, which cert-manager's
@@ -54,11 +54,14 @@ type SelfManagedOptions struct {
 // and continues to serve its former leaf until it has seen the new CA in every webhook of both configurations for
 // caGrace. A leaf that has expired is replaced at once, and so is a leaf that is renewed under the same CA.
 type SelfManaged struct {
-	options        SelfManagedOptions
-	client         kubernetes.Interface
-	authority      certificateAuthority
-	configurations []configuration
-	now            func() time.Time
+	options   SelfManagedOptions
+	client    kubernetes.Interface
+	authority certificateAuthority
+	now       func() time.Time
+
+	// changed is notified when a configuration has changed. synced reports whether their first state was read.
+	changed chan struct{}
+	synced  []cache.InformerSynced
 
 	served    atomic.Pointer[leaf]
 	announced atomic.Bool
@@ -74,19 +77,16 @@ type SelfManaged struct {
 // or Config cannot be used; no request is made yet.
 func NewSelfManaged(options SelfManagedOptions) (*SelfManaged, error) {
 	if options.Config == nil || options.SecretNamespace == "" || options.SecretName == "" || len(options.DNSNames) == 0 ||
-		options.MutatingName == "" || options.ValidatingName == "" {
+		options.Configurations == nil {
 		return nil, errors.New(
-			"self-managed certificates need an API server, a Secret, a DNS name and two webhook configurations")
+			"self-managed certificates need an API server, a Secret, a DNS name and the webhook configurations")
 	}
-	config := rest.CopyConfig(options.Config)
-	// Two managers that write the same caBundle would overwrite each other forever. These limits protect the API server
-	// from such a conflict. They are client-go's defaults, which controller-runtime removes.
-	config.QPS, config.Burst, config.RateLimiter = rest.DefaultQPS, rest.DefaultBurst, nil
+	config := limited(options.Config)
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("create a client: %w", err)
 	}
-	return &SelfManaged{
+	s := &SelfManaged{
 		options: options,
 		client:  client,
 		authority: &authority.DynamicAuthority{
@@ -97,9 +97,22 @@ func NewSelfManaged(options SelfManagedOptions) (*SelfManaged, error) {
 			CADuration:      caLife,
 			LeafDuration:    leafLife,
 		},
-		configurations: newConfigurations(client, options.MutatingName, options.ValidatingName),
-		now:            time.Now,
-	}, nil
+		now: time.Now,
+		// Buffered, because notify drops what it cannot send: one pending notification is enough.
+		changed: make(chan struct{}, 1),
+	}
+	for _, c := range options.Configurations.all {
+		handler, err := c.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(any) { notify(s.changed) },
+			UpdateFunc: func(any, any) { notify(s.changed) },
+			DeleteFunc: func(any) { notify(s.changed) },
+		})
+		if err != nil {
+			return nil, fmt.Errorf("watch %s %q: %w", c.kind, c.name, err)
+		}
+		s.synced = append(s.synced, handler.HasSynced)
+	}
+	return s, nil
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable. It returns false, because every replica serves and
@@ -109,21 +122,9 @@ func (s *SelfManaged) NeedLeaderElection() bool { return false }
 // Start implements manager.Runnable. It keeps the certificate and caBundle up to date until ctx ends. It may be
 // called once. The error is non-nil if a part could not start. Requests that fail are logged and retried.
 func (s *SelfManaged) Start(ctx context.Context) error {
-	// Buffered, because both senders drop what they cannot send: one pending notification is enough.
-	rotated, changed := make(chan struct{}, 1), make(chan struct{}, 1)
+	// Buffered, because the authority drops what it cannot send: one pending notification is enough.
+	rotated := make(chan struct{}, 1)
 	s.authority.WatchRotation(rotated)
-	var synced []cache.InformerSynced
-	for _, c := range s.configurations {
-		handler, err := c.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(any) { notify(changed) },
-			UpdateFunc: func(any, any) { notify(changed) },
-			DeleteFunc: func(any) { notify(changed) },
-		})
-		if err != nil {
-			return fmt.Errorf("watch %s %q: %w", c.kind, c.name, err)
-		}
-		synced = append(synced, handler.HasSynced)
-	}
 
 	group, ctx := errgroup.WithContext(logr.NewContext(ctx, s.options.Log))
 	group.Go(func() error {
@@ -133,16 +134,10 @@ func (s *SelfManaged) Start(ctx context.Context) error {
 		}
 		return nil
 	})
-	for _, c := range s.configurations {
-		group.Go(func() error {
-			c.informer.RunWithContext(ctx)
-			return nil
-		})
-	}
 	group.Go(func() error {
 		// A replica does not know whether it is trusted until the configurations are cached.
-		if cache.WaitForCacheSync(ctx.Done(), synced...) {
-			s.keep(ctx, rotated, changed)
+		if cache.WaitForCacheSync(ctx.Done(), s.synced...) {
+			s.keep(ctx, rotated)
 		}
 		return nil
 	})
@@ -190,7 +185,7 @@ func (s *SelfManaged) NotAfter() time.Time {
 }
 
 // keep calls look after each notification, and when time alone may have changed something.
-func (s *SelfManaged) keep(ctx context.Context, rotated, changed <-chan struct{}) {
+func (s *SelfManaged) keep(ctx context.Context, rotated <-chan struct{}) {
 	// These intervals replace a timer for the exact time of the next change: timers stand still while a machine is
 	// suspended, and an interval delays the change by at most its own length.
 	const waiting, idle = time.Second, time.Minute
@@ -205,7 +200,7 @@ func (s *SelfManaged) keep(ctx context.Context, rotated, changed <-chan struct{}
 			return
 		case <-rotated:
 			s.outdated = true
-		case <-changed:
+		case <-s.changed:
 		case <-timer.C:
 		}
 		next := idle
@@ -250,7 +245,7 @@ func (s *SelfManaged) look(ctx context.Context) error {
 
 	announced, nextAnnounced := true, true
 	served, newest := s.succession.served.ca, s.succession.newest().ca
-	for _, c := range s.configurations {
+	for _, c := range s.options.Configurations.all {
 		t, err := c.read()
 		if err != nil {
 			errs = append(errs, err)

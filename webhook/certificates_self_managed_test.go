@@ -27,6 +27,7 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 )
 
 // TestSelfManaged runs a replica for weeks on the fake clock of a synctest bubble. No other test shows that
@@ -72,7 +73,7 @@ func TestSelfManaged(t *testing.T) {
 		// trusted checks that every webhook trusts the CAs with these serials, in this order.
 		trusted := func(want ...int64) {
 			t.Helper()
-			for _, c := range s.configurations {
+			for _, c := range s.options.Configurations.all {
 				state, err := c.read()
 				if err != nil {
 					t.Fatal(err)
@@ -219,7 +220,7 @@ func TestAnnounceAfterAConflict(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 
-		state, err := s.configurations[0].read()
+		state, err := s.options.Configurations.all[0].read()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -272,20 +273,19 @@ func TestReady(t *testing.T) {
 func TestNewSelfManaged(t *testing.T) {
 	t.Parallel()
 	tests := map[string]func(*SelfManagedOptions){
-		"no API server":               func(o *SelfManagedOptions) { o.Config = nil },
-		"no namespace":                func(o *SelfManagedOptions) { o.SecretNamespace = "" },
-		"no Secret":                   func(o *SelfManagedOptions) { o.SecretName = "" },
-		"no DNS name":                 func(o *SelfManagedOptions) { o.DNSNames = nil },
-		"no mutating configuration":   func(o *SelfManagedOptions) { o.MutatingName = "" },
-		"no validating configuration": func(o *SelfManagedOptions) { o.ValidatingName = "" },
+		"no API server":     func(o *SelfManagedOptions) { o.Config = nil },
+		"no namespace":      func(o *SelfManagedOptions) { o.SecretNamespace = "" },
+		"no Secret":         func(o *SelfManagedOptions) { o.SecretName = "" },
+		"no DNS name":       func(o *SelfManagedOptions) { o.DNSNames = nil },
+		"no configurations": func(o *SelfManagedOptions) { o.Configurations = nil },
 	}
-	if _, err := NewSelfManaged(selfManagedOptions()); err != nil {
+	if _, err := NewSelfManaged(selfManagedOptions(fake.NewClientset())); err != nil {
 		t.Errorf("NewSelfManaged() = %v", err)
 	}
 	for sentence, tweak := range tests {
 		t.Run(sentence, func(t *testing.T) {
 			t.Parallel()
-			options := selfManagedOptions()
+			options := selfManagedOptions(fake.NewClientset())
 			tweak(&options)
 			if _, err := NewSelfManaged(options); err == nil {
 				t.Error("NewSelfManaged() = nil, want an error")
@@ -294,30 +294,35 @@ func TestNewSelfManaged(t *testing.T) {
 	}
 }
 
-func selfManagedOptions() SelfManagedOptions {
+// selfManagedOptions returns options whose configurations are read from client.
+func selfManagedOptions(client kubernetes.Interface) SelfManagedOptions {
 	return SelfManagedOptions{
 		Config: &rest.Config{Host: "https://localhost:1"}, SecretNamespace: "ns", SecretName: "ca",
-		DNSNames: []string{"localhost"}, MutatingName: "m", ValidatingName: "v",
+		DNSNames:       []string{"localhost"},
+		Configurations: newConfigurations(client, "m", "v", NewWatches(logr.Discard())),
 	}
 }
 
 // startSelfManaged starts a replica that reads and writes client and whose CA is ca. It stops when the test ends.
 func startSelfManaged(t *testing.T, client kubernetes.Interface, ca *fakeAuthority, log logr.Logger) *SelfManaged {
 	t.Helper()
-	options := selfManagedOptions()
+	options := selfManagedOptions(client)
 	options.Log = log
 	s, err := NewSelfManaged(options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.client, s.authority, s.now = client, ca, ca.now
-	s.configurations = newConfigurations(client, options.MutatingName, options.ValidatingName)
 	ended := make(chan error)
-	go func() { ended <- s.Start(t.Context()) }()
+	for _, part := range []manager.Runnable{options.Configurations, s} {
+		go func() { ended <- part.Start(t.Context()) }()
+	}
 	synctest.Wait()
 	t.Cleanup(func() {
-		if err := <-ended; err != nil {
-			t.Errorf("Start() = %v", err)
+		for range 2 {
+			if err := <-ended; err != nil {
+				t.Errorf("Start() = %v", err)
+			}
 		}
 	})
 	return s

@@ -85,6 +85,7 @@ func (n *neighbours) follow(ctx context.Context, w *watched) error {
 		if err := n.informers.RemoveInformer(ctx, w.object); err != nil {
 			return err
 		}
+		n.watches.forget(w.name)
 		// No watch delivers the deletion of the objects of this kind, and earlier events may not be handled yet.
 		w.end()
 		w.synced.Store(nil)

@@ -56,7 +56,7 @@ package webhook
 // +kubebuilder:rbac:groups="",namespace=sourceward-system,resources=secrets,verbs=create
 // +kubebuilder:rbac:groups="",namespace=sourceward-system,resources=secrets,resourceNames=sourceward-ca,verbs=get;list;watch;update
 //
-// The CA is written into caBundle of these two configurations. The webhook can neither create nor delete any
-// configuration.
+// These two configurations are watched, to report one that does not exist, and the CA is written into their caBundle.
+// The webhook can neither create nor delete any configuration.
 //
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations;validatingwebhookconfigurations,resourceNames=sourceward,verbs=list;watch;patch

@@ -12,8 +12,8 @@ import (
 // builtinPolicy stands for the built-in rules among the names of policies.
 const builtinPolicy = ""
 
-// Metrics holds the Prometheus metrics of a replica. Labels hold no names of objects, except those of policies and
-// their rules, which are few and are removed with the policy.
+// Metrics holds the Prometheus metrics of a replica. Labels hold no names of objects, except those of the two webhook
+// configurations, and of policies and their rules, which are few and are removed with the policy.
 type Metrics struct {
 	registerer prometheus.Registerer
 

@@ -33,9 +33,10 @@ type neighbours struct {
 	log     logr.Logger
 
 	nodes nodes
-	// kinds has an entry for each kind that is cached. informers watches them.
+	// kinds has an entry for each kind that is cached. informers watches them, and watches observes their watches.
 	kinds     []*watched
 	informers cache.Informers
+	watches   *Watches
 
 	discovery discovery.DiscoveryInterface
 	version   atomic.Pointer[policies.Version]
@@ -46,7 +47,9 @@ type neighbours struct {
 
 // newNeighbours returns neighbours that watch the built-in kinds in the cache of mgr. Custom kinds are watched after
 // Start. The error is non-nil if a kind cannot be watched.
-func newNeighbours(ctx context.Context, mgr manager.Manager, options Options, counters *Metrics) (*neighbours, error) {
+func newNeighbours(
+	ctx context.Context, mgr manager.Manager, options Options, counters *Metrics, watches *Watches,
+) (*neighbours, error) {
 	live, err := client.New(options.Config, client.Options{
 		Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(),
 	})
@@ -68,6 +71,7 @@ func newNeighbours(ctx context.Context, mgr manager.Manager, options Options, co
 		discovery: discoveryClient,
 		kinds:     kinds(),
 		informers: mgr.GetCache(),
+		watches:   watches,
 	}
 	for _, w := range n.kinds {
 		if w.versions != nil {
@@ -81,7 +85,7 @@ func newNeighbours(ctx context.Context, mgr manager.Manager, options Options, co
 }
 
 // Ready implements Neighbours. A replica that was ready once stays ready: a watch that breaks is restarted, and until
-// then the objects that it has delivered are better than nothing.
+// then the objects that it has delivered are better than nothing. Watches.Ready makes API servers call other replicas.
 func (n *neighbours) Ready() error {
 	if n.ready.Load() {
 		return nil

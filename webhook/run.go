@@ -43,7 +43,8 @@ type Options struct {
 	// ClientCAFile is a file with the CAs of the clients that may call the endpoints, which is read again when it
 	// changes. ClientName is the common name that their certificates must have. Empty means any client, or any name.
 	ClientCAFile, ClientName string
-	// MutatingConfiguration and ValidatingConfiguration are the names of the webhook configurations.
+	// MutatingConfiguration and ValidatingConfiguration are the names of the webhook configurations. They are watched
+	// with any certificates, to report one that does not exist.
 	MutatingConfiguration, ValidatingConfiguration string
 }
 
@@ -65,7 +66,13 @@ func Run(ctx context.Context, options Options) error {
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return err
 	}
-	certs, err := newCertificates(options)
+	watches := NewWatches(options.Log.WithName("watches"))
+	configurations, err := NewConfigurations(
+		options.Config, options.MutatingConfiguration, options.ValidatingConfiguration, watches)
+	if err != nil {
+		return fmt.Errorf("webhook configurations: %w", err)
+	}
+	certs, err := newCertificates(options, configurations)
 	if err != nil {
 		return fmt.Errorf("certificates: %w", err)
 	}
@@ -95,7 +102,7 @@ func Run(ctx context.Context, options Options) error {
 	mgr, err := ctrl.NewManager(options.Config, ctrl.Options{
 		Scheme:                 scheme,
 		Logger:                 options.Log,
-		Cache:                  cacheOptions(),
+		Cache:                  cacheOptions(scheme, watches),
 		Metrics:                metricsserver.Options{BindAddress: options.MetricsBindAddress},
 		HealthProbeBindAddress: options.ProbeBindAddress,
 	})
@@ -118,7 +125,14 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 
-	around, err := newNeighbours(ctx, mgr, options, counters)
+	if err := ctrlmetrics.Registry.Register(watches); err != nil {
+		return err
+	}
+	if err := configurations.observe(counters); err != nil {
+		return err
+	}
+
+	around, err := newNeighbours(ctx, mgr, options, counters, watches)
 	if err != nil {
 		return err
 	}
@@ -133,7 +147,7 @@ func Run(ctx context.Context, options Options) error {
 		source: source, client: mgr.GetClient(), recorder: mgr.GetEventRecorder("sourceward"),
 		log: options.Log.WithName("status"),
 	}
-	for _, part := range append(parts, around, source, status) {
+	for _, part := range append(parts, configurations, around, source, status) {
 		if err := mgr.Add(part); err != nil {
 			return err
 		}
@@ -159,6 +173,7 @@ func Run(ctx context.Context, options Options) error {
 		"certificate": certs.Ready,
 		"caches":      func(*http.Request) error { return around.Ready() },
 		"policies":    func(*http.Request) error { return source.Ready() },
+		"watches":     watches.Ready,
 	}
 	for name, check := range checks {
 		if err := mgr.AddReadyzCheck(name, check); err != nil {

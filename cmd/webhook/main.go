@@ -93,8 +93,8 @@ func command(log logr.Logger, level zap.AtomicLevel) *cobra.Command {
 		"`NAME` of the ValidatingWebhookConfiguration")
 	flags.Int8VarP(&verbosity, "verbosity", "v", 1,
 		"log `LEVEL` of requests: 0 those that fail, 1 also those that are denied, mutated or warned about, 2 all")
-	// With --cert-dir the webhook issues no certificates and writes no configurations.
-	for _, flag := range []string{"dns-name", "ca-secret", "mutating-configuration", "validating-configuration"} {
+	// With --cert-dir the webhook issues no certificates.
+	for _, flag := range []string{"dns-name", "ca-secret"} {
 		cmd.MarkFlagsMutuallyExclusive("cert-dir", flag)
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -1,0 +1,174 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+)
+
+// Configurations watches the two webhook configurations that make API servers call Sourceward. Either of them may be
+// created, deleted and created again at any time.
+type Configurations struct {
+	all []configuration
+}
+
+// NewConfigurations returns the configurations with these names, which are read once Start is called. watches observes
+// them. The error is non-nil if config cannot be used or if a name is empty; no request is made yet.
+func NewConfigurations(
+	config *rest.Config, mutatingName, validatingName string, watches *Watches,
+) (*Configurations, error) {
+	if mutatingName == "" || validatingName == "" {
+		return nil, errors.New("the names of the two webhook configurations are required")
+	}
+	client, err := kubernetes.NewForConfig(limited(config))
+	if err != nil {
+		return nil, fmt.Errorf("create a client: %w", err)
+	}
+	return newConfigurations(client, mutatingName, validatingName, watches), nil
+}
+
+// limited returns a copy of config with client-go's default rate limits, which controller-runtime removes. Two managers
+// that write the same caBundle would overwrite each other forever, and the limits protect the API server from that.
+func limited(config *rest.Config) *rest.Config {
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst, config.RateLimiter = rest.DefaultQPS, rest.DefaultBurst, nil
+	return config
+}
+
+func newConfigurations(
+	client kubernetes.Interface, mutatingName, validatingName string, watches *Watches,
+) *Configurations {
+	registrations := client.AdmissionregistrationV1()
+	return &Configurations{[]configuration{
+		newConfiguration(client, registrations.MutatingWebhookConfigurations(),
+			"MutatingWebhookConfiguration", mutatingName, &admissionregistrationv1.MutatingWebhookConfiguration{}, watches),
+		newConfiguration(client, registrations.ValidatingWebhookConfigurations(),
+			"ValidatingWebhookConfiguration", validatingName, &admissionregistrationv1.ValidatingWebhookConfiguration{}, watches),
+	}}
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable. It returns false, because every replica reads the
+// configurations.
+func (*Configurations) NeedLeaderElection() bool { return false }
+
+// Start implements manager.Runnable. It watches the configurations until ctx ends, and may be called once. The error is
+// always nil: requests that fail are logged and retried.
+func (c *Configurations) Start(ctx context.Context) error {
+	var group errgroup.Group
+	for _, configuration := range c.all {
+		group.Go(func() error {
+			configuration.informer.RunWithContext(ctx)
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// observe registers the metrics of the configurations.
+func (c *Configurations) observe(metrics *Metrics) error {
+	var errs []error
+	for _, configuration := range c.all {
+		errs = append(errs, metrics.observe("sourceward_webhook_configuration_webhooks",
+			"Webhooks in our webhook configurations, by kind and name; 0 if there is no such configuration, NaN if it has "+
+				"not been read yet.",
+			prometheus.Labels{"kind": configuration.kind, "name": configuration.name}, configuration.webhooks))
+	}
+	return errors.Join(errs...)
+}
+
+// configuration is one webhook configuration. It is watched by name, so that RBAC can be limited to that name.
+type configuration struct {
+	kind, name string
+	informer   cache.SharedIndexInformer
+	patch      func(ctx context.Context, patch []byte) error
+}
+
+// configurationClient is the client of one kind of configuration.
+type configurationClient[Object any, List runtime.Object] interface {
+	List(context.Context, metav1.ListOptions) (List, error)
+	Watch(context.Context, metav1.ListOptions) (watch.Interface, error)
+	Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (Object, error)
+}
+
+func newConfiguration[Object, List runtime.Object](
+	clientset kubernetes.Interface, client configurationClient[Object, List], kind, name string, example Object,
+	watches *Watches,
+) configuration {
+	byName := func(options metav1.ListOptions) metav1.ListOptions {
+		options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
+		return options
+	}
+	// A replica answers without the configurations.
+	const needed = false
+	observed := watches.observe(kind, needed, &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return client.List(ctx, byName(options))
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			return client.Watch(ctx, byName(options))
+		},
+	})
+	return configuration{
+		kind: kind, name: name,
+		informer: cache.NewSharedIndexInformerWithOptions(
+			cache.ToListWatcherWithWatchListSemantics(observed, clientset), example, cache.SharedIndexInformerOptions{}),
+		patch: func(ctx context.Context, patch []byte) error {
+			_, err := client.Patch(
+				ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: caCommonName})
+			return err
+		},
+	}
+}
+
+// webhooks returns the number of webhooks in the configuration: 0 if it does not exist, and NaN if it has not been read
+// yet.
+func (c configuration) webhooks() float64 {
+	t, err := c.read()
+	if err != nil || !c.informer.HasSynced() {
+		return math.NaN()
+	}
+	return float64(len(t.webhooks))
+}
+
+// read returns what the configuration makes API servers trust, as of the last event of its watch. A configuration
+// that does not exist has no webhooks.
+func (c configuration) read() (trust, error) {
+	object, exists, err := c.informer.GetStore().GetByKey(c.name)
+	if err != nil || !exists {
+		return trust{}, err
+	}
+	var t trust
+	add := func(name string, config admissionregistrationv1.WebhookClientConfig) {
+		w := webhookTrust{name: name, bundle: config.CABundle}
+		w.cas, w.garbage = parseBundle(w.bundle)
+		t.webhooks = append(t.webhooks, w)
+	}
+	switch object := object.(type) {
+	case *admissionregistrationv1.MutatingWebhookConfiguration:
+		t.resourceVersion = object.ResourceVersion
+		for i := range object.Webhooks {
+			add(object.Webhooks[i].Name, object.Webhooks[i].ClientConfig)
+		}
+	case *admissionregistrationv1.ValidatingWebhookConfiguration:
+		t.resourceVersion = object.ResourceVersion
+		for i := range object.Webhooks {
+			add(object.Webhooks[i].Name, object.Webhooks[i].ClientConfig)
+		}
+	default:
+		return trust{}, fmt.Errorf("read %s %q: unexpected %T", c.kind, c.name, object)
+	}
+	return t, nil
+}
