@@ -57,6 +57,7 @@ type Cluster struct {
 
 	binaries  string // the folder of the binaries
 	authority *authority
+	mu        sync.Mutex // guards processes once the cluster is started
 	processes []*process // in the order in which they were started
 	config    *rest.Config
 	stop      func() error
@@ -289,7 +290,7 @@ func (c *Cluster) run(name string, args ...string) error {
 func (c *Cluster) await(ctx context.Context, what string, ask func(context.Context) (bool, error)) error {
 	var last error
 	err := wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		for _, p := range c.processes {
+		for _, p := range c.components() {
 			if err := p.died(); err != nil {
 				return false, err
 			}
@@ -305,6 +306,54 @@ func (c *Cluster) await(ctx context.Context, what string, ask func(context.Conte
 		return fmt.Errorf("wait for %s: %w", what, err)
 	}
 	return nil
+}
+
+// components returns the processes of the cluster.
+func (c *Cluster) components() []*process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.processes)
+}
+
+// component returns the process of a component, and its position in processes.
+func (c *Cluster) component(name string) (p *process, i int, err error) {
+	all := c.components()
+	if i = slices.IndexFunc(all, func(p *process) bool { return p.name == name }); i < 0 {
+		return nil, i, fmt.Errorf("the cluster has no component %q", name)
+	}
+	return all[i], i, nil
+}
+
+// Signal sends a signal to a component, such as "etcd" or "kube-apiserver". A component that gets SIGSTOP answers
+// nothing until it gets SIGCONT. The error is non-nil if the cluster has no such component, or if it has ended.
+func (c *Cluster) Signal(name string, signal os.Signal) error {
+	p, _, err := c.component(name)
+	if err != nil {
+		return err
+	}
+	return p.cmd.Process.Signal(signal)
+}
+
+// RestartAPIServer kills kube-apiserver, starts it again with the same flags and address, and waits until it is ready.
+// All connections to it end. The error is non-nil when it did not become ready before ctx ended. RestartAPIServer must
+// not be called while another call of it runs, or after Stop.
+func (c *Cluster) RestartAPIServer(ctx context.Context) error {
+	const name = "kube-apiserver"
+	former, i, err := c.component(name)
+	if err != nil {
+		return err
+	}
+	former.kill()
+	cmd := exec.Command(former.cmd.Path, former.cmd.Args[1:]...)
+	cmd.Dir = former.cmd.Dir
+	p, err := startProcess(name, former.log, cmd)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.processes[i] = p
+	c.mu.Unlock()
+	return c.await(ctx, name, c.ready)
 }
 
 // Config returns the configuration of a client that may do everything and is not throttled. The caller owns it.
@@ -415,7 +464,7 @@ func (c *Cluster) Binary(name string) string {
 // of tests that fail. After Stop there are no logs.
 func (c *Cluster) Logs() string {
 	var logs strings.Builder
-	for _, p := range c.processes {
+	for _, p := range c.components() {
 		state, _ := p.state()
 		fmt.Fprintf(&logs, "== %s %s\n%s\n", p.name, state, p.logEnd())
 	}
@@ -432,7 +481,7 @@ func (c *Cluster) Stop() error {
 
 func (c *Cluster) end() error {
 	var errs []error
-	for _, p := range slices.Backward(c.processes) {
+	for _, p := range slices.Backward(c.components()) {
 		errs = append(errs, p.died())
 		p.kill()
 	}

@@ -217,3 +217,42 @@ func eventually(t *testing.T, c *Cluster, what string, ask func(context.Context)
 		t.Fatalf("%s: %v (%v)\n%s", what, err, last, c.Logs())
 	}
 }
+
+// TestOutages restarts the API server and stops etcd for a moment.
+func TestOutages(t *testing.T) {
+	t.Parallel()
+	c := start(t, Options{})
+	client, err := kubernetes.NewForConfig(c.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kept"}}
+	if _, err := client.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.RestartAPIServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CoreV1().Namespaces().Get(t.Context(), "kept", metav1.GetOptions{}); err != nil {
+		t.Errorf("after the restart: %v", err)
+	}
+
+	if err := c.Signal("etcd", syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := client.CoreV1().Namespaces().Get(ctx, "kept", metav1.GetOptions{}); err == nil {
+		t.Error("the API server reads from an etcd that is stopped")
+	}
+	if err := c.Signal("etcd", syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, c, "the API server reads again", func(ctx context.Context) (bool, error) {
+		_, err := client.CoreV1().Namespaces().Get(ctx, "kept", metav1.GetOptions{})
+		return err == nil, err
+	})
+	if err := c.Signal("kubelet", syscall.SIGSTOP); err == nil {
+		t.Error("Signal() = nil for a component that does not exist")
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -57,14 +58,19 @@ func TestCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
+		configurations, err := webhook.NewConfigurations(
+			restricted, caConfiguration, caConfiguration, webhook.NewWatches(logr.Discard()))
+		if err != nil {
+			t.Fatal(err)
+		}
 		s, err := webhook.NewSelfManaged(webhook.SelfManagedOptions{
 			Config: restricted, SecretNamespace: caNamespace, SecretName: caSecret, DNSNames: []string{"localhost"},
-			MutatingName: caConfiguration, ValidatingName: caConfiguration,
+			Configurations: configurations,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		e.replicas = append(e.replicas, startReplica(t, s))
+		e.replicas = append(e.replicas, startReplica(t, s, configurations))
 	}
 
 	started := time.Now()
@@ -201,7 +207,9 @@ type certificateReplica struct {
 	address     string
 }
 
-func startReplica(t *testing.T, s *webhook.SelfManaged) *certificateReplica {
+func startReplica(
+	t *testing.T, s *webhook.SelfManaged, configurations *webhook.Configurations,
+) *certificateReplica {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -216,11 +224,12 @@ func startReplica(t *testing.T, s *webhook.SelfManaged) *certificateReplica {
 		served <- server.Serve(tls.NewListener(listener, &tls.Config{GetCertificate: s.GetCertificate}))
 	}()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 1)
+	ended := make(chan error, 2)
+	go func() { ended <- configurations.Start(ctx) }()
 	go func() { ended <- s.Start(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
+		if err := errors.Join(<-ended, <-ended); err != nil {
 			t.Errorf("Start() = %v", err)
 		}
 		if err := server.Close(); err != nil {

@@ -419,12 +419,18 @@ func (s *Sandbox) Stop() error {
 // Kill kills all replicas, as if their node had died.
 func (s *Sandbox) Kill() {
 	for _, replica := range s.Replicas {
-		if replica.cmd != nil {
-			_ = replica.cmd.Process.Kill() // fails only if the process has ended
-			<-replica.done                 //nolint:errcheck // the error is that it was killed
-			replica.cmd = nil
-		}
+		replica.Kill()
 	}
+}
+
+// Kill kills a replica, as if its node had died. Kill does nothing if the replica is not running.
+func (r *Replica) Kill() {
+	if r.cmd == nil {
+		return
+	}
+	_ = r.cmd.Process.Kill() // fails only if the process has ended
+	<-r.done                 //nolint:errcheck // the error is that it was killed
+	r.cmd = nil
 }
 
 func withStderr(err error) error {
