@@ -339,8 +339,14 @@ func (e *certificatesTest) ca(t *testing.T) string {
 // bundles returns the caBundle of each webhook of both configurations, if they exist.
 func (e *certificatesTest) bundles(t *testing.T) []string {
 	t.Helper()
+	return caBundles(t, e.client)
+}
+
+// caBundles returns the caBundle of each webhook of both configurations, if they exist.
+func caBundles(t *testing.T, client kubernetes.Interface) []string {
+	t.Helper()
 	var bundles []string
-	m, err := e.client.AdmissionregistrationV1().
+	m, err := client.AdmissionregistrationV1().
 		MutatingWebhookConfigurations().
 		Get(t.Context(), caConfiguration, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -349,7 +355,7 @@ func (e *certificatesTest) bundles(t *testing.T) []string {
 	for i := range m.Webhooks {
 		bundles = append(bundles, string(m.Webhooks[i].ClientConfig.CABundle))
 	}
-	v, err := e.client.AdmissionregistrationV1().
+	v, err := client.AdmissionregistrationV1().
 		ValidatingWebhookConfigurations().
 		Get(t.Context(), caConfiguration, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {

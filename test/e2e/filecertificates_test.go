@@ -14,7 +14,8 @@ import (
 	"github.com/sourceward/sourceward/test/sandbox"
 )
 
-// TestFileCertificates serves a certificate from files, and replaces it while the webhook runs.
+// TestFileCertificates serves a certificate from files, and replaces it while the webhook runs. A metric reports the
+// webhook configurations, although the webhook does not write them.
 func TestFileCertificates(t *testing.T) {
 	dir := t.TempDir()
 	former, formerKey := selfSigned(t)
@@ -61,6 +62,16 @@ func TestFileCertificates(t *testing.T) {
 	if a := e.kubectl(t, "", "get", "secret", "-n", sandbox.Namespace, "sourceward-ca"); a.code == 0 {
 		t.Error("there is a Secret with a CA, though certificates come from files")
 	}
+
+	const sample = `sourceward_webhook_configuration_webhooks{kind="MutatingWebhookConfiguration",name="sourceward"}`
+	if got := metric(t, e.Replicas[0], sample); got != 2 {
+		t.Errorf("%s = %v, want 2", sample, got)
+	}
+	e.must(t, "", "delete", "mutatingwebhookconfiguration", "sourceward")
+	e.eventually(t, "a metric reports that the configuration is missing", func() (bool, string) {
+		got := metric(t, e.Replicas[0], sample)
+		return got == 0, fmt.Sprint(got)
+	})
 }
 
 // selfSigned returns a new certificate for localhost that is its own CA.
