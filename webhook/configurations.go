@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -52,11 +52,12 @@ func newConfigurations(
 	client kubernetes.Interface, mutatingName, validatingName string, watches *Watches,
 ) *Configurations {
 	registrations := client.AdmissionregistrationV1()
+	mutating, validating := registrations.MutatingWebhookConfigurations(), registrations.ValidatingWebhookConfigurations()
 	return &Configurations{[]configuration{
-		newConfiguration(client, registrations.MutatingWebhookConfigurations(),
-			"MutatingWebhookConfiguration", mutatingName, &admissionregistrationv1.MutatingWebhookConfiguration{}, watches),
-		newConfiguration(client, registrations.ValidatingWebhookConfigurations(),
-			"ValidatingWebhookConfiguration", validatingName, &admissionregistrationv1.ValidatingWebhookConfiguration{}, watches),
+		newConfiguration(client, mutating, &admissionregistrationv1.MutatingWebhookConfiguration{},
+			"MutatingWebhookConfiguration", mutatingName, watches),
+		newConfiguration(client, validating, &admissionregistrationv1.ValidatingWebhookConfiguration{},
+			"ValidatingWebhookConfiguration", validatingName, watches),
 	}}
 }
 
@@ -67,14 +68,12 @@ func (*Configurations) NeedLeaderElection() bool { return false }
 // Start implements manager.Runnable. It watches the configurations until ctx ends, and may be called once. The error is
 // always nil: requests that fail are logged and retried.
 func (c *Configurations) Start(ctx context.Context) error {
-	var group errgroup.Group
+	var group sync.WaitGroup
 	for _, configuration := range c.all {
-		group.Go(func() error {
-			configuration.informer.RunWithContext(ctx)
-			return nil
-		})
+		group.Go(func() { configuration.informer.RunWithContext(ctx) })
 	}
-	return group.Wait()
+	group.Wait()
+	return nil
 }
 
 // observe registers the metrics of the configurations.
@@ -82,8 +81,7 @@ func (c *Configurations) observe(metrics *Metrics) error {
 	var errs []error
 	for _, configuration := range c.all {
 		errs = append(errs, metrics.observe("sourceward_webhook_configuration_webhooks",
-			"Webhooks in our webhook configurations, by kind and name; 0 if there is no such configuration, NaN if it has "+
-				"not been read yet.",
+			"Webhooks in each of our webhook configurations; 0 if it does not exist, NaN until it has been read.",
 			prometheus.Labels{"kind": configuration.kind, "name": configuration.name}, configuration.webhooks))
 	}
 	return errors.Join(errs...)
@@ -104,7 +102,7 @@ type configurationClient[Object any, List runtime.Object] interface {
 }
 
 func newConfiguration[Object, List runtime.Object](
-	clientset kubernetes.Interface, client configurationClient[Object, List], kind, name string, example Object,
+	clientset kubernetes.Interface, client configurationClient[Object, List], empty Object, kind, name string,
 	watches *Watches,
 ) configuration {
 	byName := func(options metav1.ListOptions) metav1.ListOptions {
@@ -124,7 +122,7 @@ func newConfiguration[Object, List runtime.Object](
 	return configuration{
 		kind: kind, name: name,
 		informer: cache.NewSharedIndexInformerWithOptions(
-			cache.ToListWatcherWithWatchListSemantics(observed, clientset), example, cache.SharedIndexInformerOptions{}),
+			cache.ToListWatcherWithWatchListSemantics(observed, clientset), empty, cache.SharedIndexInformerOptions{}),
 		patch: func(ctx context.Context, patch []byte) error {
 			_, err := client.Patch(
 				ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: caCommonName})

@@ -33,9 +33,9 @@ var watchRetry = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.5, Ste
 // Watches reports for how long the objects of each kind have been neither listed nor watched. Decisions about a kind
 // that is not watched use objects that may have changed.
 //
-// Watches receives each request of an informer, because an informer reports failures only after they have ended its
-// own attempts, and never reports that it works again. The informer of the Secret of the CA is not observed:
-// cert-manager's authority creates it.
+// Watches makes the requests of informers, because an informer reports only some failures, and never that it works
+// again. A connection on which the API server has become silent counts as a watch until client-go closes it, after 45
+// seconds. The informer of the Secret of the CA is not observed: cert-manager's authority creates it.
 type Watches struct {
 	log logr.Logger
 

@@ -227,8 +227,9 @@ func TestWatchesLeaveToTheInformer(t *testing.T) {
 		t.server.set(nil)
 		t.after(2 * time.Second)
 		t.down(0, "")
-		if got, want := t.server.requests[before:], []string{"watch 7", "stream", "list 7", "watch 7"}; !slices.Equal(got, want) {
-			t.Errorf("requests are %q, want %q", got, want)
+		want := []string{"watch 7", "stream", "list 7", "watch 7"}
+		if diff := cmp.Diff(want, t.server.requests[before:]); diff != "" {
+			t.Errorf("requests mismatch (-want +got):\n%s", diff)
 		}
 		if t.log != nil {
 			t.Errorf("logged %q, though the informer continued", t.log)
@@ -324,17 +325,22 @@ func TestConfigurations(t *testing.T) {
 		}
 		ended := make(chan error)
 		go func() { ended <- c.Start(t.Context()) }()
-		t.Cleanup(func() { <-ended })
+		t.Cleanup(func() {
+			if err := <-ended; err != nil {
+				t.Errorf("Start() = %v", err)
+			}
+		})
 		expect := func(mutating, validating string) {
 			t.Helper()
 			synctest.Wait()
-			want := "# HELP sourceward_webhook_configuration_webhooks Webhooks in our webhook configurations, by kind and name; " +
-				"0 if there is no such configuration, NaN if it has not been read yet.\n" +
-				"# TYPE sourceward_webhook_configuration_webhooks gauge\n" +
-				"sourceward_webhook_configuration_webhooks{kind=\"MutatingWebhookConfiguration\",name=\"m\"} " + mutating + "\n" +
-				"sourceward_webhook_configuration_webhooks{kind=\"ValidatingWebhookConfiguration\",name=\"v\"} " + validating + "\n"
-			if err := testutil.GatherAndCompare(
-				registry, strings.NewReader(want), "sourceward_webhook_configuration_webhooks"); err != nil {
+			const name = "sourceward_webhook_configuration_webhooks"
+			want := fmt.Sprintf(`
+# HELP %[1]s Webhooks in each of our webhook configurations; 0 if it does not exist, NaN until it has been read.
+# TYPE %[1]s gauge
+%[1]s{kind="MutatingWebhookConfiguration",name="m"} %[2]s
+%[1]s{kind="ValidatingWebhookConfiguration",name="v"} %[3]s
+`, name, mutating, validating)
+			if err := testutil.GatherAndCompare(registry, strings.NewReader(want), name); err != nil {
 				t.Error(err)
 			}
 		}
@@ -348,10 +354,12 @@ func TestConfigurations(t *testing.T) {
 		expect("0", "2")
 
 		client := clientset.AdmissionregistrationV1()
-		if _, err := client.MutatingWebhookConfigurations().Create(t.Context(), mutating, metav1.CreateOptions{}); err != nil {
+		_, err = client.MutatingWebhookConfigurations().Create(t.Context(), mutating, metav1.CreateOptions{})
+		if err != nil {
 			t.Fatal(err)
 		}
-		if err := client.ValidatingWebhookConfigurations().Delete(t.Context(), "v", metav1.DeleteOptions{}); err != nil {
+		err = client.ValidatingWebhookConfigurations().Delete(t.Context(), "v", metav1.DeleteOptions{})
+		if err != nil {
 			t.Fatal(err)
 		}
 		expect("1", "0")
