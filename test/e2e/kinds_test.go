@@ -223,13 +223,30 @@ func testKinds(t *testing.T, e *environment) {
 		}
 	})
 	t.Run("a kind that is removed and installed again", func(t *testing.T) {
+		observed := func(want bool) {
+			t.Helper()
+			const sample = `sourceward_watch_down_seconds{kind="Rollout.argoproj.io"}`
+			for _, replica := range e.Replicas {
+				e.eventually(t, fmt.Sprintf("the metric of the watch exists: %t", want), func() (bool, string) {
+					samples, err := replica.Metrics(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					down, found := samples[sample]
+					return found == want && down == 0, fmt.Sprintf("%v, %t", down, found)
+				})
+			}
+		}
+		observed(true)
 		e.must(t, "", "delete", "crd", rollout.name())
 		for _, replica := range e.Replicas {
 			e.eventually(t, "the webhook logs that the kind is not served", func() (bool, string) {
 				return strings.Contains(replica.LogEnd(), "kind is no longer served"), replica.LogEnd()
 			})
 		}
+		observed(false)
 		e.install(t, rollout)
+		observed(true)
 		check(t, "argoproj.io/v1alpha1", rollout.kind, rollout.name(), "rollouts-pod-template-hash")
 	})
 }

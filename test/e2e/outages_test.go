@@ -82,7 +82,7 @@ func TestBlindReplica(t *testing.T) {
 			t.Errorf("%s = %v, want at least 30", blind, down)
 		}
 		const kinds = "DaemonSet, Deployment, HorizontalPodAutoscaler, Namespace, Node, Service, SourceIPPolicy, StatefulSet"
-		says := check(t, replica, "watches")
+		says := readyCheck(t, replica, "watches")
 		if !strings.Contains(says, kinds+" not listed or watched for ") || !strings.Contains(says, " is forbidden: ") {
 			t.Errorf("/readyz/watches says %q", says)
 		}
@@ -120,8 +120,8 @@ func TestBlindReplica(t *testing.T) {
 	})
 }
 
-// check returns the answer of one readiness check of a replica.
-func check(t *testing.T, replica *sandbox.Replica, name string) string {
+// readyCheck returns the answer of one readiness check of a replica.
+func readyCheck(t *testing.T, replica *sandbox.Replica, name string) string {
 	t.Helper()
 	response, err := http.Get(replica.ProbeURL + "/readyz/" + name)
 	if err != nil {
