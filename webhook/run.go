@@ -54,10 +54,14 @@ const (
 	// idleTimeout is how long a connection is kept between requests: as long as an API server keeps it (net/http,
 	// DefaultTransport).
 	idleTimeout = 90 * time.Second
+	// drainTime is how long a replica goes on answering requests after it has been told to stop. Its answers make API
+	// servers close their connections. Without that, an API server may send a request on an idle connection while the
+	// replica closes it, and the failure policy decides that request.
+	drainTime = time.Second
 )
 
-// Run serves until ctx ends, and then answers in-flight requests before it returns. The error is non-nil if the
-// replica could not start, or if one of its parts failed.
+// Run serves until ctx ends, and then goes on for a second and answers in-flight requests before it returns. The error
+// is non-nil if the replica could not start, or if one of its parts failed.
 func Run(ctx context.Context, options Options) error {
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {
@@ -164,7 +168,9 @@ func Run(ctx context.Context, options Options) error {
 	err = mgr.Add(&manager.Server{
 		Name:     "webhook",
 		Listener: tls.NewListener(listener, serving),
-		Server:   &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout},
+		Server: &http.Server{
+			Handler: closing(ctx, mux), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		},
 	})
 	if err != nil {
 		return err
@@ -183,5 +189,19 @@ func Run(ctx context.Context, options Options) error {
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return err
 	}
-	return mgr.Start(ctx)
+	drained, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	context.AfterFunc(ctx, func() { time.AfterFunc(drainTime, stop) })
+	return mgr.Start(drained)
+}
+
+// closing returns a handler that answers like handler. Once ctx has ended, its answers ask the client to close the
+// connection.
+func closing(ctx context.Context, handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if ctx.Err() != nil {
+			w.Header().Set("Connection", "close")
+		}
+		handler.ServeHTTP(w, r)
+	})
 }

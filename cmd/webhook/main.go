@@ -59,7 +59,7 @@ func command(log logr.Logger, level zap.AtomicLevel) *cobra.Command {
 		Use:   "sourceward-webhook",
 		Short: "Admission webhook for externalTrafficPolicy: Local, and for the workloads behind it",
 		Long: "sourceward-webhook serves /mutate, /validate and /validate-policy over TLS to an API server.\n" +
-			"It also serves /metrics, and /healthz and /readyz. On SIGTERM it answers in-flight requests and then stops.",
+			"It also serves /metrics, and /healthz and /readyz. On SIGTERM it answers for another second and then stops.",
 		Version:       version,
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,

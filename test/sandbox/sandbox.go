@@ -18,9 +18,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -409,10 +409,12 @@ func (r *Replica) Client() *http.Client {
 
 // Stop stops all replicas. The error is non-nil when one of them exits with an error.
 func (s *Sandbox) Stop() error {
-	var errs []error
-	for _, replica := range slices.Backward(s.Replicas) {
-		errs = append(errs, replica.StopReplica())
+	errs := make([]error, len(s.Replicas))
+	var group sync.WaitGroup
+	for i, replica := range s.Replicas {
+		group.Go(func() { errs[i] = replica.StopReplica() })
 	}
+	group.Wait()
 	return errors.Join(errs...)
 }
 
