@@ -102,11 +102,7 @@ func NewSelfManaged(options SelfManagedOptions) (*SelfManaged, error) {
 		changed: make(chan struct{}, 1),
 	}
 	for _, c := range options.Configurations.all {
-		handler, err := c.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(any) { notify(s.changed) },
-			UpdateFunc: func(any, any) { notify(s.changed) },
-			DeleteFunc: func(any) { notify(s.changed) },
-		})
+		handler, err := c.informer.AddEventHandler(onChange(s.changed))
 		if err != nil {
 			return nil, fmt.Errorf("watch %s %q: %w", c.kind, c.name, err)
 		}

@@ -32,25 +32,26 @@ func (*neighbours) NeedLeaderElection() bool { return false }
 // ctx ends.
 func (n *neighbours) Start(ctx context.Context) error {
 	var versionRead time.Time
+	// logged is the last error since a success: one that lasts is logged once.
+	var logged string
 	for {
-		interval := discoveryInterval
 		err := n.discoverCustom(ctx)
-		if err != nil {
-			n.log.Error(err, "custom kinds not discovered; retrying")
-		}
 		n.discovered.Store(n.discovered.Load() || err == nil)
 		if time.Since(versionRead) >= versionInterval {
 			versionErr := n.readVersion()
-			if versionErr != nil {
-				n.log.Error(versionErr, "version of the API server not read; retrying")
-			} else {
+			if versionErr == nil {
 				versionRead = time.Now()
 			}
 			err = errors.Join(err, versionErr)
 		}
+		interval, text := discoveryInterval, ""
 		if err != nil {
-			interval = time.Second
+			interval, text = time.Second, err.Error()
+			if text != logged {
+				n.log.Error(err, "the API server was not discovered; retrying")
+			}
 		}
+		logged = text
 		select {
 		case <-ctx.Done():
 			return nil
@@ -130,7 +131,7 @@ func (n *neighbours) served(w *watched) (*schema.GroupVersionKind, error) {
 func (n *neighbours) readVersion() error {
 	info, err := n.discovery.ServerVersion()
 	if err != nil {
-		return err
+		return fmt.Errorf("read the version: %w", err)
 	}
 	version, err := policies.ParseVersion(info.GitVersion)
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
-	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
@@ -92,11 +91,7 @@ func newPolicySource(
 	if err != nil {
 		return nil, err
 	}
-	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { notify(p.changed) },
-		UpdateFunc: func(any, any) { notify(p.changed) },
-		DeleteFunc: func(any) { notify(p.changed) },
-	})
+	_, err = informer.AddEventHandler(onChange(p.changed))
 	return p, err
 }
 

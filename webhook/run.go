@@ -51,9 +51,9 @@ type Options struct {
 const (
 	// headerTimeout bounds the time for a handshake and the headers of a request; its Handler bounds the rest.
 	headerTimeout = 10 * time.Second
-	// idleTimeout is how long a connection is kept between requests: as long as an API server keeps it (net/http,
-	// DefaultTransport).
-	idleTimeout = 90 * time.Second
+	// idleTimeout is how long a connection is kept between requests. An API server closes it after 90 seconds (net/http,
+	// DefaultTransport), and is to be the first: it may send a request while the replica closes the connection.
+	idleTimeout = 2 * time.Minute
 	// drainTime is how long a replica goes on answering requests after it has been told to stop. Its answers make API
 	// servers close their connections. Without that, an API server may send a request on an idle connection while the
 	// replica closes it, and the failure policy decides that request.
