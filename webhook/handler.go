@@ -31,6 +31,9 @@ const (
 	// timeoutSeconds of most of our configurations. maxTimeout is the highest value that a configuration may have.
 	defaultTimeout = 3 * time.Second
 	maxTimeout     = 30 * time.Second
+	// maxReceive is how long a caller may take to send a body, which holds memory meanwhile. An API server sends it at
+	// once.
+	maxReceive = 2 * time.Second
 )
 
 // Handler answers the requests of one endpoint. All fields are required.
@@ -119,9 +122,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The context of the request ends when the caller goes away. That must not look like a policy that failed.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), timeout)
 	defer cancel()
-
-	// Not every ResponseWriter supports deadlines; the server's does.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout))
 
 	request := h.InFlight.new()
 	defer request.end()
@@ -219,7 +219,7 @@ func (h *Handler) answer(
 			h.Log.Error(err, "panic", "endpoint", h.Endpoint, "stack", string(debug.Stack()))
 		}
 	}()
-	request, err := readReview(w, r, taken)
+	request, err := readReview(ctx, w, r, taken)
 	if err != nil {
 		return res, err
 	}
@@ -241,7 +241,9 @@ func (h *Handler) answer(
 }
 
 // readReview returns the request in the body, and takes the memory for it. The error is errGone or a *failure.
-func readReview(w http.ResponseWriter, r *http.Request, taken *request) (*admissionv1.AdmissionRequest, error) {
+func readReview(
+	ctx context.Context, w http.ResponseWriter, r *http.Request, taken *request,
+) (*admissionv1.AdmissionRequest, error) {
 	bad := func(code int, format string, args ...any) (*admissionv1.AdmissionRequest, error) {
 		return nil, &failure{code, fmt.Errorf(format, args...)}
 	}
@@ -252,10 +254,19 @@ func readReview(w http.ResponseWriter, r *http.Request, taken *request) (*admiss
 	if mediaType, _, err := mime.ParseMediaType(contentType); err != nil || mediaType != "application/json" {
 		return bad(http.StatusUnsupportedMediaType, "content type %.40q: want application/json", contentType)
 	}
+	deadline := time.Now().Add(maxReceive)
+	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
+		deadline = end
+	}
+	// Not every ResponseWriter supports deadlines; the server's does.
+	controller := http.NewResponseController(w)
+	_ = controller.SetReadDeadline(deadline)
 	body, err := readBody(w, r, taken)
 	if err != nil {
 		return nil, err
 	}
+	// A deadline that passed later would end the context of the request, as if the caller were gone.
+	_ = controller.SetReadDeadline(time.Time{})
 	var in admissionv1.AdmissionReview
 	if err := policies.DecodeJSON(body, &in); err != nil {
 		return bad(http.StatusBadRequest, "read AdmissionReview: %w", err)
