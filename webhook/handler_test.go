@@ -22,6 +22,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	admissionv1 "k8s.io/api/admission/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -720,6 +722,58 @@ sourceward_policy_failures_total{policy="corp"} 1
 	err := testutil.GatherAndCompare(
 		registry, strings.NewReader(want), "sourceward_exemptions_total", "sourceward_policy_failures_total")
 	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPoliciesAreNotAskedAboutAScale checks that a request to scale does not run the rules of policies, which would see
+// a workload without labels and containers.
+func TestPoliciesAreNotAskedAboutAScale(t *testing.T) {
+	t.Parallel()
+	workload := policies.NewWorkload(&appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"},
+		Spec: appsv1.DeploymentSpec{
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}},
+		},
+	})
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: "Local", Selector: map[string]string{"app": "web"},
+		},
+	}
+	handler, registry := newHandler(t, review.Validate, &fakeNeighbours{
+		workload: workload, related: policies.Related{View: policies.ViewCluster, Services: []*corev1.Service{service}},
+	})
+	set, problems := bundle.Compile([]v1alpha1.SourceIPPolicy{{
+		ObjectMeta: metav1.ObjectMeta{Name: "corp"},
+		Spec: v1alpha1.SourceIPPolicySpec{
+			EvaluationFailure: v1alpha1.FailureDeny,
+			Rego: []v1alpha1.RegoModule{
+				{Name: "corp.rego", Module: "package sourceward.custom.corp\n\ndeny contains {\"massage\": \"no\"}\n"},
+			},
+		},
+	}})
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	handler.Policies = fakePolicies{set}
+	scale := func(replicas string) string {
+		return `{"metadata":{"name":"web","namespace":"edge"},"spec":{"replicas":` + replicas + `}}`
+	}
+	got := post(t, handler, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u1",`+
+		`"kind":{"group":"autoscaling","version":"v1","kind":"Scale"},`+
+		`"resource":{"group":"apps","version":"v1","resource":"deployments"},"subResource":"scale",`+
+		`"namespace":"edge","name":"web","operation":"UPDATE","object":`+scale("3")+`,"oldObject":`+scale("1")+`}}`)
+	if !got.Allowed || len(got.Warnings) == 0 || !strings.HasPrefix(got.Warnings[0], "unspread-behind-local: ") {
+		t.Errorf("allowed: %t, with warnings %q; want only the one about the spread", got.Allowed, got.Warnings)
+	}
+	const want = `# HELP sourceward_policy_failures_total ` +
+		`Decisions for which Rego could not be evaluated, by SourceIPPolicy; empty for the built-in rules.
+# TYPE sourceward_policy_failures_total counter
+sourceward_policy_failures_total{policy=""} 0
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "sourceward_policy_failures_total"); err != nil {
 		t.Error(err)
 	}
 }

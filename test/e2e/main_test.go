@@ -133,6 +133,7 @@ func (e *environment) installSourceward(t *testing.T, options sandbox.Options) {
 	}
 	t.Cleanup(func() {
 		for _, replica := range s.Replicas {
+			checkLog(t, replica)
 			if t.Failed() {
 				t.Log(replica.LogEnd())
 			}
