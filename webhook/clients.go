@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 )
 
@@ -14,16 +15,30 @@ import (
 type clients struct {
 	ca *dynamiccertificates.DynamicFileCAContent
 	// name is the common name that the certificate must have; empty for any.
-	name string
+	name    string
+	refused prometheus.Counter
 }
 
 // newClients reads the CAs in file. The error is non-nil if there are none.
-func newClients(file, name string) (*clients, error) {
+func newClients(file, name string, refused prometheus.Counter) (*clients, error) {
 	ca, err := dynamiccertificates.NewDynamicCAContentFromFile("client-ca", file)
 	if err != nil {
 		return nil, err
 	}
-	return &clients{ca, name}, nil
+	return &clients{ca, name, refused}, nil
+}
+
+// restrict makes a server refuse the handshake of clients that are not accepted.
+func (c *clients) restrict(server *tls.Config) {
+	// The certificate is asked for here and checked by VerifyConnection, with the CAs that the file has at that moment.
+	server.ClientAuth = tls.RequestClientCert
+	server.VerifyConnection = func(connection tls.ConnectionState) error {
+		err := c.verify(connection.PeerCertificates)
+		if err != nil {
+			c.refused.Inc()
+		}
+		return err
+	}
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable. It returns false, because every replica serves.
@@ -36,17 +51,21 @@ func (c *clients) Start(ctx context.Context) error {
 	return nil
 }
 
-// verify is a callback for tls.Config. The error is non-nil if the client is not accepted.
-func (c *clients) verify(connection tls.ConnectionState) error {
+// verify checks the certificate of a client and those of its intermediate CAs. The error is non-nil if the client is
+// not accepted.
+func (c *clients) verify(certificates []*x509.Certificate) error {
+	if len(certificates) == 0 {
+		return errors.New("the client has no certificate")
+	}
 	options, ok := c.ca.VerifyOptions()
 	if !ok {
 		return errors.New("no client CA has been read")
 	}
 	options.Intermediates = x509.NewCertPool()
-	for _, intermediate := range connection.PeerCertificates[1:] {
+	for _, intermediate := range certificates[1:] {
 		options.Intermediates.AddCert(intermediate)
 	}
-	client := connection.PeerCertificates[0]
+	client := certificates[0]
 	if _, err := client.Verify(options); err != nil {
 		return fmt.Errorf("client certificate of %q: %w", short(client.Subject.CommonName), err)
 	}

@@ -67,7 +67,7 @@ func NewWatches(log logr.Logger) *Watches {
 // observe returns a ListWatch for an informer, which makes the requests of lw and tries again when they fail. needed
 // says whether a replica is not ready without the objects of this kind.
 func (w *Watches) observe(kind string, needed bool, lw toolscache.ListerWatcher) *toolscache.ListWatch {
-	state := &watchState{kind: kind, needed: needed, log: w.log, since: time.Now()}
+	state := &watchState{kind: kind, needed: needed, log: w.log}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.byKind[kind] = state

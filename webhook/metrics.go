@@ -24,6 +24,7 @@ type Metrics struct {
 	policyFailures *prometheus.CounterVec
 	duration       *prometheus.HistogramVec
 	lookups        *prometheus.CounterVec
+	refusedClients prometheus.Counter
 }
 
 // NewMetrics registers the metrics. The error is non-nil if one of their names is taken.
@@ -59,9 +60,14 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 			Name: "sourceward_lookups_total",
 			Help: "Look-ups of objects that were not cached, by resource and outcome: found, absent, failed or busy.",
 		}, []string{"resource", "outcome"}),
+		refusedClients: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sourceward_refused_clients_total",
+			Help: "Connections refused because of the client's certificate. If it was an API server, the failurePolicy decided.",
+		}),
 	}
 	for _, collector := range []prometheus.Collector{
 		m.requests, m.failures, m.findings, m.exemptions, m.policyFailures, m.duration, m.lookups,
+		m.refusedClients,
 	} {
 		if err := registerer.Register(collector); err != nil {
 			return nil, err

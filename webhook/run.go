@@ -70,6 +70,10 @@ func Run(ctx context.Context, options Options) error {
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return err
 	}
+	counters, err := NewMetrics(ctrlmetrics.Registry)
+	if err != nil {
+		return err
+	}
 	watches := NewWatches(options.Log.WithName("watches"))
 	configurations, err := NewConfigurations(
 		options.Config, options.MutatingConfiguration, options.ValidatingConfiguration, watches)
@@ -89,13 +93,12 @@ func Run(ctx context.Context, options Options) error {
 	}
 	parts := []manager.Runnable{certs}
 	if options.ClientCAFile != "" {
-		accepted, err := newClients(options.ClientCAFile, options.ClientName)
+		accepted, err := newClients(options.ClientCAFile, options.ClientName, counters.refusedClients)
 		if err != nil {
 			return fmt.Errorf("client CA: %w", err)
 		}
 		parts = append(parts, accepted)
-		serving.ClientAuth = tls.RequireAnyClientCert // verified by VerifyConnection, with the CAs that the file has then
-		serving.VerifyConnection = accepted.verify
+		accepted.restrict(serving)
 	}
 	// The port is bound now, so that no check has to call it later. Connections wait until the server starts.
 	listener, err := net.Listen("tcp", options.BindAddress)
@@ -110,10 +113,6 @@ func Run(ctx context.Context, options Options) error {
 		Metrics:                metricsserver.Options{BindAddress: options.MetricsBindAddress},
 		HealthProbeBindAddress: options.ProbeBindAddress,
 	})
-	if err != nil {
-		return err
-	}
-	counters, err := NewMetrics(ctrlmetrics.Registry)
 	if err != nil {
 		return err
 	}

@@ -3,9 +3,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -15,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -92,7 +96,8 @@ func command(log logr.Logger, level zap.AtomicLevel) *cobra.Command {
 	flags.StringVar(&options.ValidatingConfiguration, "validating-configuration", "sourceward",
 		"`NAME` of the ValidatingWebhookConfiguration")
 	flags.Int8VarP(&verbosity, "verbosity", "v", 1,
-		"log `LEVEL` of requests: 0 those that fail, 1 also those that are denied, mutated or warned about, 2 all")
+		"log `LEVEL` of requests: 0 those that fail, 1 also those that are denied, mutated or warned about, 2 all;\n"+
+			"3 to 9 also what the client libraries do")
 	// With --cert-dir the webhook issues no certificates.
 	for _, flag := range []string{"dns-name", "ca-secret"} {
 		cmd.MarkFlagsMutuallyExclusive("cert-dir", flag)
@@ -101,13 +106,22 @@ func command(log logr.Logger, level zap.AtomicLevel) *cobra.Command {
 		if verbosity < 0 || verbosity > 9 {
 			return fmt.Errorf("--verbosity %d: want 0 to 9", verbosity)
 		}
+		if cmd.Flags().Changed("client-ca-file") && options.ClientCAFile == "" {
+			return errors.New("--client-ca-file is empty; name a file, or leave the flag out to let any client connect")
+		}
 		if options.ClientName != "" && options.ClientCAFile == "" {
 			return errors.New("--client-name needs --client-ca-file: without a CA, any client can have any name")
 		}
 		if options.DNSNames == nil {
 			options.DNSNames = []string{"sourceward-webhook." + options.Namespace + ".svc"}
 		}
-		config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+		// logr's V(n) is zap's level -n.
+		level.SetLevel(zapcore.Level(-verbosity))
+		options.Log = log
+		logf.SetLogger(log)
+		klog.SetLogger(log.WithName("client-go"))
+
+		config, err := loadConfig(kubeconfig)
 		if err != nil {
 			return fmt.Errorf("load cluster configuration: %w", err)
 		}
@@ -116,12 +130,6 @@ func command(log logr.Logger, level zap.AtomicLevel) *cobra.Command {
 		// are of no more use.
 		config.QPS = -1
 		options.Config = config
-
-		// logr's V(n) is zap's level -n.
-		level.SetLevel(zapcore.Level(-verbosity))
-		options.Log = log
-		logf.SetLogger(log)
-		klog.SetLogger(log.WithName("client-go"))
 
 		options.Log.Info("starting", "version", version)
 		if err := webhook.Run(cmd.Context(), options); err != nil && !errors.Is(err, context.Canceled) {
@@ -133,16 +141,47 @@ func command(log logr.Logger, level zap.AtomicLevel) *cobra.Command {
 	return cmd
 }
 
+// loadConfig returns how to reach the API server: by a kubeconfig, or as a pod if that is empty.
+func loadConfig(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig != "" {
+		return clientcmd.BuildConfigFromFlags("", kubeconfig)
+	}
+	config, err := rest.InClusterConfig()
+	if errors.Is(err, rest.ErrNotInCluster) {
+		return nil, errors.New("this process is not in a pod; set --kubeconfig")
+	}
+	return config, err
+}
+
 // newLogger returns a logger that writes one JSON object per line to standard error.
 func newLogger(level zap.AtomicLevel) (*zap.Logger, error) {
 	config := zap.NewProductionConfig()
 	config.Level = level
 	config.EncoderConfig.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 	config.EncoderConfig.EncodeLevel = levelName
+	// Libraries add a value "logger" of their own. A key that a line has twice is lost, or an error, for its readers.
+	config.EncoderConfig.NameKey = "component"
+	config.EncoderConfig.NewReflectedEncoder = func(to io.Writer) zapcore.ReflectedEncoder { return reflectedEncoder{to} }
 	config.DisableStacktrace = true // the error says what failed
 	// No sampling: a request whose line is dropped cannot be found again.
 	config.Sampling = nil
 	return config.Build()
+}
+
+// reflectedEncoder writes values as JSON, and those that JSON shows no fields of as text.
+type reflectedEncoder struct{ to io.Writer }
+
+// Encode implements zapcore.ReflectedEncoder.
+func (e reflectedEncoder) Encode(value any) error {
+	text, err := json.Marshal(value)
+	if err == nil && bytes.Contains(text, []byte("{}")) {
+		text, err = json.Marshal(fmt.Sprintf("%+v", value))
+	}
+	if err != nil {
+		return err
+	}
+	_, err = e.to.Write(append(text, '\n'))
+	return err
 }
 
 // levelName writes info for every level of verbosity, because readers of the log need no other distinction.

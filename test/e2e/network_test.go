@@ -96,11 +96,12 @@ func TestService(t *testing.T) {
 			config *tls.Config
 			want   string
 		}{
-			"without a certificate":              {&tls.Config{}, "certificate required"},
+			"without a certificate":              {&tls.Config{}, "bad certificate"},
 			"with a certificate of its own":      {clientOf(t, e, "system:serviceaccount:edge:web"), "bad certificate"},
 			"with the certificate of another CA": {selfSignedClient(t), "bad certificate"},
 			"with the API server's own":          {clientOf(t, e, cluster.WebhookClient), ""},
 		}
+		refused := metric(t, e.Replicas[0], "sourceward_refused_clients_total")
 		for name, test := range tests {
 			t.Run(name, func(t *testing.T) {
 				test.config.InsecureSkipVerify = true
@@ -119,6 +120,9 @@ func TestService(t *testing.T) {
 				}
 				t.Logf("%v", err)
 			})
+		}
+		if now := metric(t, e.Replicas[0], "sourceward_refused_clients_total"); now != refused+3 {
+			t.Errorf("%v refused clients are counted, want 3", now-refused)
 		}
 	})
 }
