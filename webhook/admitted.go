@@ -96,14 +96,11 @@ func (a *admitted) forget(ref policies.Ref, revision policies.Revision) {
 }
 
 // isObsolete reports whether a watch that has delivered a revision has also delivered a, or the change that kept a from
-// being stored. It is false for a revision that is not newer than the one that a replaces, and for an object of the
-// same name that was deleted before a was created.
+// being stored. It is false for a revision that is not newer than the one that a replaces, and for another object of
+// the same name if a is new: that one was deleted before.
 func (a *Admission) isObsolete(revision policies.Revision) bool {
-	if a.replaces.UID != revision.UID {
-		return a.replaces.UID == ""
-	}
 	if a.replaces.ResourceVersion == "" {
-		return true
+		return a.replaces.UID == "" || a.replaces.UID == revision.UID
 	}
 	order, err := resourceversion.CompareResourceVersion(revision.ResourceVersion, a.replaces.ResourceVersion)
 	return err != nil || order > 0

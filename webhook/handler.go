@@ -1,13 +1,13 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"os"
 	"runtime/debug"
@@ -24,16 +24,19 @@ import (
 )
 
 const (
-	// maxBody is more than any review that an API server sends: two objects of at most 3 MiB each, which is what it
-	// accepts from a client, and some overhead.
-	maxBody = 7 << 20
+	// maxBody is more than any review that an API server sends: an object of at most 3 MiB, which is what it accepts from
+	// a client, and the stored one of at most 1.5 MiB, which is what etcd accepts. Both may have come in another encoding,
+	// and be six times as large in JSON, where < is written as \u003c.
+	maxBody = 28 << 20
 	// defaultTimeout is how long a caller is taken to wait that does not say so, as every API server does. It is the
 	// timeoutSeconds of most of our configurations. maxTimeout is the highest value that a configuration may have.
 	defaultTimeout = 3 * time.Second
 	maxTimeout     = 30 * time.Second
-	// maxReceive is how long a caller may take to send a body, which holds memory meanwhile. An API server sends it at
-	// once.
-	maxReceive = 2 * time.Second
+	// maxTransfer is how long a caller may take to send a body, which holds memory meanwhile, or to receive an answer. An
+	// API server does so at once.
+	maxTransfer = 2 * time.Second
+	// maxName is the length of the longest name that an object may have.
+	maxName = 253
 )
 
 // Handler answers the requests of one endpoint. All fields are required.
@@ -123,9 +126,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), timeout)
 	defer cancel()
 
-	request := h.InFlight.new()
-	defer request.end()
-	res, err := h.answer(ctx, w, r, request)
+	taken := &share{of: h.InFlight}
+	defer taken.end()
+	res, err := h.answer(ctx, w, r, taken)
+	taken.end() // before the answer is sent: a caller that does not receive it holds nothing
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxTransfer))
 	duration := h.Clock.Since(start)
 	log := h.Log.WithValues(
 		"endpoint", h.Endpoint, "uid", short(string(res.request.UID)), "user", short(res.request.UserInfo.Username),
@@ -160,6 +165,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, log logr.Logger, 
 	case ok:
 	case errors.Is(err, errGone):
 		log.V(1).Info("request not answered", "reason", err.Error())
+		w.WriteHeader(http.StatusBadRequest) // never an answer, whoever receives it
 		return
 	default:
 		f = &failure{http.StatusInternalServerError, err}
@@ -177,6 +183,9 @@ func drain(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody))
 }
 
+// maxLogged is how many findings of an answer are logged.
+const maxLogged = 20
+
 // logAnswer logs an answer, at level 2 if it says nothing.
 func (h *Handler) logAnswer(log logr.Logger, res *result) {
 	level := 1
@@ -186,9 +195,13 @@ func (h *Handler) logAnswer(log logr.Logger, res *result) {
 	if log = log.V(level); !log.Enabled() {
 		return
 	}
-	findings := make([]string, len(res.returned))
+	var findings []string
 	for i, f := range res.returned {
-		findings[i] = fmt.Sprintf("%s: %s: %s", f.Mode, f.Rule, f.Message)
+		if i == maxLogged {
+			findings = append(findings, fmt.Sprintf("and %d more", len(res.returned)-maxLogged))
+			break
+		}
+		findings = append(findings, fmt.Sprintf("%s: %s: %s", f.Mode, f.Rule, f.Message))
 	}
 	log.Info("request answered", "outcome", res.outcome, "findings", findings)
 }
@@ -210,7 +223,7 @@ type result struct {
 // answer reads a review and encodes the answer. The error is errGone, a *failure, or an internal error, which includes
 // panics. The result is never nil; in case of an error it holds what is known of the request.
 func (h *Handler) answer(
-	ctx context.Context, w http.ResponseWriter, r *http.Request, taken *request,
+	ctx context.Context, w http.ResponseWriter, r *http.Request, taken *share,
 ) (res *result, err error) {
 	res = &result{request: &admissionv1.AdmissionRequest{}, outcome: review.Allowed}
 	defer func() {
@@ -242,7 +255,7 @@ func (h *Handler) answer(
 
 // readReview returns the request in the body, and takes the memory for it. The error is errGone or a *failure.
 func readReview(
-	ctx context.Context, w http.ResponseWriter, r *http.Request, taken *request,
+	ctx context.Context, w http.ResponseWriter, r *http.Request, taken *share,
 ) (*admissionv1.AdmissionRequest, error) {
 	bad := func(code int, format string, args ...any) (*admissionv1.AdmissionRequest, error) {
 		return nil, &failure{code, fmt.Errorf(format, args...)}
@@ -254,7 +267,7 @@ func readReview(
 	if mediaType, _, err := mime.ParseMediaType(contentType); err != nil || mediaType != "application/json" {
 		return bad(http.StatusUnsupportedMediaType, "content type %.40q: want application/json", contentType)
 	}
-	deadline := time.Now().Add(maxReceive)
+	deadline := time.Now().Add(maxTransfer)
 	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
 		deadline = end
 	}
@@ -278,36 +291,37 @@ func readReview(
 	if in.Request == nil {
 		return bad(http.StatusBadRequest, "AdmissionReview has no request")
 	}
+	if longest := max(len(in.Request.UID), len(in.Request.Namespace), len(in.Request.Name)); longest > maxName {
+		return bad(http.StatusBadRequest, "uid, namespace or name has %d bytes: want at most %d", longest, maxName)
+	}
 	return in.Request, nil
 }
 
 // readBody returns the body, and takes the memory for it. The error is errGone or a *failure.
-func readBody(w http.ResponseWriter, r *http.Request, taken *request) ([]byte, error) {
-	length := r.ContentLength
-	if length < 0 { // not known
-		length = maxBody
-	}
-	if length > maxBody {
+func readBody(w http.ResponseWriter, r *http.Request, taken *share) ([]byte, error) {
+	if r.ContentLength > maxBody {
 		return nil, errTooLarge
 	}
-	if err := taken.take(length * perByte); err != nil {
-		return nil, err
-	}
-	// ReadFrom grows a buffer that has less room than MinRead.
-	body := bytes.NewBuffer(make([]byte, 0, length+bytes.MinRead))
-	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody))
-	if _, is := errors.AsType[*http.MaxBytesError](err); is {
-		return nil, errTooLarge
-	}
+	body, err := io.ReadAll(taken.reader(http.MaxBytesReader(w, r.Body, maxBody)))
+	_, isFailure := errors.AsType[*failure](err)
+	_, isTooLarge := errors.AsType[*http.MaxBytesError](err)
+	_, isBroken := errors.AsType[net.Error](err)
 	switch {
+	case err == nil && len(body) == 0:
+		return nil, &failure{http.StatusBadRequest, errors.New("body is empty: want an AdmissionReview")}
+	case err == nil:
+		return body, taken.takeValues(body)
+	case isFailure:
+		return nil, err
+	case isTooLarge:
+		return nil, errTooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, &failure{http.StatusRequestTimeout, errors.New("the request did not arrive in time")}
-	case err != nil:
+	case isBroken, errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, errGone
-	case body.Len() == 0:
-		return nil, &failure{http.StatusBadRequest, errors.New("body is empty: want an AdmissionReview")}
+	default:
+		return nil, &failure{http.StatusBadRequest, fmt.Errorf("read body: %w", err)}
 	}
-	return body.Bytes(), taken.take(int64(bytes.Count(body.Bytes(), []byte{'{'})) * perObject)
 }
 
 var errTooLarge = &failure{http.StatusRequestEntityTooLarge, fmt.Errorf("body is larger than %d bytes", maxBody)}
@@ -373,8 +387,8 @@ func (h *Handler) respondPolicy(ctx context.Context, res *result) (*admissionv1.
 }
 
 // input collects everything that the decision depends on, and stores in res the admission of an object that is to be
-// stored. known is false for a scale that needs no decision: one that
-// adds no replicas, or whose workload is not known to this replica.
+// stored. known is false for a scale that needs no decision: one that adds no replicas, or whose workload is not known
+// to this replica.
 func (h *Handler) input(ctx context.Context, res *result) (in policies.Input, known bool, err error) {
 	request := res.request
 	if ref, isScale := review.ScaleOf(request); isScale {
@@ -417,11 +431,8 @@ func requestObject(request *admissionv1.AdmissionRequest) string {
 	return policies.Ref{Kind: short(request.Kind.Kind), Namespace: short(request.Namespace), Name: short(name)}.String()
 }
 
-// short shortens text of a request, which any client may have sent. API servers never send longer text.
-func short(text string) string {
-	const most = 253 // the longest name of an object
-	return policies.Shorten(text, most)
-}
+// short shortens text of a request, which any client may have sent.
+func short(text string) string { return policies.Shorten(text, maxName) }
 
 func isDryRun(request *admissionv1.AdmissionRequest) bool {
 	return request.DryRun != nil && *request.DryRun

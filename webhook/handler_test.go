@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -151,10 +152,16 @@ func TestBadRequests(t *testing.T) {
 			code: http.StatusBadRequest,
 			says: "has no request",
 		},
-		"8 MiB": {
-			body: strings.Repeat(" ", 8<<20),
+		"29 MiB": {
+			body: strings.Repeat(" ", 29<<20),
 			code: http.StatusRequestEntityTooLarge,
-			says: "larger than 7340032 bytes",
+			says: "larger than 29360128 bytes",
+		},
+		"a name that no object can have": {
+			body: strings.Replace(reviewOf("Service", "CREATE", loadBalancer, ""), `"name":"web"`,
+				`"name":"`+strings.Repeat("n", 500_000)+`"`, 1),
+			code: http.StatusBadRequest,
+			says: "uid, namespace or name has 500000 bytes: want at most 253",
 		},
 		"a GET": {method: http.MethodGet, code: http.StatusMethodNotAllowed, says: "want POST"},
 		"a form": {
@@ -444,28 +451,92 @@ func TestInFlight(t *testing.T) {
 	handler.Log = logr.Discard()
 	var within [3]int
 	neighbours.meanwhile = func() {
-		// One request of 6 MiB is in flight. A second fits, a third does not.
+		// One request of 9 MiB is in flight. A second fits, a third does not.
 		neighbours.meanwhile = func() {
 			neighbours.meanwhile = nil
-			within[1], _ = send(handler, large(`"x"`, 6<<20))
+			within[1], _ = send(handler, large(`"x"`, 9<<20))
 			within[2], _ = send(handler, reviewOf("Service", "CREATE", loadBalancer, ""))
 		}
-		within[0], _ = send(handler, large(`"x"`, 6<<20))
+		within[0], _ = send(handler, large(`"x"`, 9<<20))
 	}
-	code, _ := send(handler, large(`"x"`, 6<<20))
+	code, _ := send(handler, large(`"x"`, 9<<20))
 	if diff := cmp.Diff([]int{200, 200, 503, 200}, append([]int{code}, within[:]...)); diff != "" {
 		t.Errorf("codes (-want +got):\n%s", diff)
 	}
-	if code, text := send(handler, large(`{}`, 6<<20)); code != 413 || !strings.Contains(text, "too many objects") {
-		t.Errorf("a body of empty objects gets %d %s, want 413", code, text)
-	}
 	// None of them holds memory any longer.
-	if code, text := send(handler, large(`{"name":"LONG_ENOUGH_NAME"}`, 6<<20)); code != 200 {
-		t.Errorf("got %d %s after the bound was reached, want 200", code, text)
+	for name, test := range map[string]struct {
+		body string
+		code int
+	}{
+		"empty objects":                         {large(`{}`, 6<<20), 413},
+		"nulls, which may stand for containers": {large(`null`, 6<<20), 413},
+		"objects with a name":                   {large(`{"name":"LONG_ENOUGH_NAME"}`, 6<<20), 200},
+		"braces in a string":                    {large(`"`+strings.Repeat("{", 2<<20)+`"`, 2<<20), 200},
+		"characters that are escaped":           {large(`"`+strings.Repeat(`\u003c`, 4<<20)+`"`, 24<<20), 200},
+	} {
+		if code, text := send(handler, test.body); code != test.code {
+			t.Errorf("%s: got %d %s, want %d", name, code, text, test.code)
+		}
 	}
-	if diff := cmp.Diff(map[int]float64{503: 1, 413: 1}, failures(t, registry)); diff != "" {
+	if diff := cmp.Diff(map[int]float64{503: 1, 413: 2}, failures(t, registry)); diff != "" {
 		t.Errorf("failures by code (-want +got):\n%s", diff)
 	}
+}
+
+// TestBodies checks that callers which do not send what they announce keep no other request out, and that a body that
+// is broken gets an error.
+func TestBodies(t *testing.T) {
+	t.Parallel()
+	head := "POST / HTTP/1.1\r\nHost: webhook\r\nContent-Type: application/json\r\n"
+	t.Run("announced and not sent", func(t *testing.T) {
+		t.Parallel()
+		const callers = 20
+		handler, _ := newHandler(t, review.Validate, &fakeNeighbours{})
+		handler.Log = logr.Discard()
+		server := httptest.NewServer(handler)
+		defer server.Close()
+		for range callers {
+			connection, err := net.Dial("tcp", server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer connection.Close() //nolint:errcheck // nothing more is sent
+			if _, err := io.WriteString(connection, head+"Content-Length: "+strconv.Itoa(25<<20)+"\r\n\r\n{"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		body := strings.NewReader(reviewOf("Service", "CREATE", loadBalancer, ""))
+		response, err := server.Client().Post(server.URL, "application/json", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close() //nolint:errcheck // only read from
+		if response.StatusCode != http.StatusOK {
+			t.Errorf("another caller gets %s", response.Status)
+		}
+	})
+	t.Run("a chunk that is none", func(t *testing.T) {
+		t.Parallel()
+		handler, registry := newHandler(t, review.Validate, &fakeNeighbours{})
+		server := httptest.NewServer(handler)
+		defer server.Close()
+		connection, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer connection.Close() //nolint:errcheck // nothing more is sent
+		if _, err := io.WriteString(connection, head+"Transfer-Encoding: chunked\r\n\r\nzz\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.ReadResponse(bufio.NewReader(connection), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close() //nolint:errcheck // only read from
+		if diff := cmp.Diff(map[int]float64{400: 1}, failures(t, registry)); response.StatusCode != 400 || diff != "" {
+			t.Errorf("got %s, and failures by code (-want +got):\n%s", response.Status, diff)
+		}
+	})
 }
 
 // TestWhatIsRemembered checks that an object is remembered from before its neighbours are read until the request is
@@ -645,9 +716,9 @@ func TestPoliciesThatDoNotCompileAreDenied(t *testing.T) {
 	}
 }
 
-// TestAMatchThatIsHardlyMeantGetsAWarning checks the warnings about policies that compile, but match everything or
+// TestUnintendedMatchGetsAWarning checks the warnings about policies that compile, but match everything or
 // nothing.
-func TestAMatchThatIsHardlyMeantGetsAWarning(t *testing.T) {
+func TestUnintendedMatchGetsAWarning(t *testing.T) {
 	t.Parallel()
 	const (
 		all        = "spec.match is empty, so the policy applies to all objects; remove it if that is intended"

@@ -49,6 +49,8 @@ type Options struct {
 }
 
 const (
+	// maxHeader is the number of bytes that the headers of a request may have. An API server sends less than 1 KiB.
+	maxHeader = 16 << 10
 	// headerTimeout bounds the time for a handshake and the headers of a request; its Handler bounds the rest.
 	headerTimeout = 10 * time.Second
 	// idleTimeout is how long a connection is kept between requests. An API server closes it after 90 seconds (net/http,
@@ -168,7 +170,7 @@ func Run(ctx context.Context, options Options) error {
 		Name:     "webhook",
 		Listener: tls.NewListener(listener, serving),
 		Server: &http.Server{
-			Handler: closing(ctx, mux), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+			Handler: closing(ctx, mux), MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
 		},
 	})
 	if err != nil {

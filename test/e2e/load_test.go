@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,10 +17,10 @@ import (
 	"github.com/sourceward/sourceward/test/sandbox"
 )
 
-// TestLargeBodies sends 300 reviews of 6 MiB at a time to one replica. Its memory stays below the limit of its
-// container, its probes answer, and each request gets an answer.
+// TestLargeBodies sends 300 large reviews at a time to one replica. Its memory stays below the limit of its container,
+// its probes answer, and each request gets an answer: what an API server can send is judged as far as there is memory.
 func TestLargeBodies(t *testing.T) {
-	const parallel, size = 300, 6 << 20
+	const many, size = 300, 6 << 20
 	e := newEnvironment(t, cluster.Options{}, sandbox.Options{})
 	replica := e.Replicas[0]
 	env := `{"name":"FEATURE_0000000000000","value":"on"}`
@@ -31,13 +33,31 @@ func TestLargeBodies(t *testing.T) {
 			`"spec":{"template":{"spec":{"containers":[` + containers + `]}}}}`
 	}
 	variables := `{"name":"web","env":[` + strings.TrimSuffix(strings.Repeat(env+",", size/2/(len(env)+1)), ",") + `]}`
-	bodies := map[string]string{
-		"a Deployment with many variables": strings.Replace(
-			admissionReview("apps", "Deployment", "UPDATE", deployment(variables, 0)),
-			`"object":`, `"oldObject":`+deployment(variables, 0)+`,"object":`, 1),
-		"empty containers": admissionReview("apps", "Deployment", "CREATE", deployment("{}", size)),
-		"empty lists": admissionReview("", "Service", "CREATE",
-			`{"metadata":{"name":"web"},"unknown":[`+strings.TrimSuffix(strings.Repeat("[],", size/3), ",")+`]}`),
+	reviewed := func(containers string, size int) string {
+		return admissionReview("apps", "Deployment", "CREATE", deployment(containers, size))
+	}
+	type body struct {
+		text string
+		// judged is true if an API server can send it.
+		judged bool
+		// parallel is the number of requests at a time; 0 for 300.
+		parallel int
+	}
+	bodies := map[string]body{
+		"a Deployment with many variables": {
+			text: strings.Replace(admissionReview("apps", "Deployment", "UPDATE", deployment(variables, 0)),
+				`"object":`, `"oldObject":`+deployment(variables, 0)+`,"object":`, 1),
+			judged: true,
+		},
+		"escaped characters": {
+			text:   reviewed(`{"name":"web","args":["`+strings.Repeat(`\u003c`, 4<<20)+`"]}`, 0),
+			judged: true, parallel: 10,
+		},
+		"empty containers":      {text: reviewed("{}", size)},
+		"null containers":       {text: reviewed("null", size)},
+		"a few null containers": {text: reviewed("null", size/4)},
+		"empty lists": {text: admissionReview("", "Service", "CREATE",
+			`{"metadata":{"name":"web"},"unknown":[`+strings.TrimSuffix(strings.Repeat("[],", size/3), ",")+`]}`)},
 	}
 	for name, body := range bodies {
 		t.Run(name, func(t *testing.T) {
@@ -52,11 +72,12 @@ func TestLargeBodies(t *testing.T) {
 			codes := map[string]int{}
 			var group sync.WaitGroup
 			start := time.Now()
+			parallel := cmp.Or(body.parallel, many)
 			for range parallel {
 				group.Go(func() {
 					answer := "connection closed"
 					url := "https://" + replica.Address + "/validate?timeout=3s"
-					response, err := client.Post(url, "application/json", strings.NewReader(body))
+					response, err := client.Post(url, "application/json", strings.NewReader(body.text))
 					if err == nil {
 						_, _ = io.Copy(io.Discard, response.Body)
 						_ = response.Body.Close()
@@ -73,8 +94,16 @@ func TestLargeBodies(t *testing.T) {
 			answered, failed := probes()
 			peak := peakMemory(t, replica.PID())
 			t.Logf("%d reviews of %.1f MiB in %.1f s: answers %v; probes answered %d, failed %d",
-				parallel, float64(len(body))/(1<<20), took.Seconds(), codes, answered, failed)
+				parallel, float64(len(body.text))/(1<<20), took.Seconds(), codes, answered, failed)
 			t.Logf("peak memory %d MiB, before %d, limit %d", peak>>20, before>>20, e.MemoryLimit>>20)
+			for code := range codes {
+				if !slices.Contains([]string{"200", "413", "503"}, code) {
+					t.Errorf("%d requests get %s", codes[code], code)
+				}
+			}
+			if body.judged && codes["200"] == 0 {
+				t.Error("no request is judged")
+			}
 			if peak >= e.MemoryLimit {
 				t.Errorf("the replica took %d MiB, and its container may take %d", peak>>20, e.MemoryLimit>>20)
 			}

@@ -73,7 +73,11 @@ func TestBlindReplica(t *testing.T) {
 		return n == 0, fmt.Sprintf("%d replicas are ready; %s", n, why)
 	})
 	_, why := ready()
-	t.Logf("no replica is ready %s after the API server ended: %s", time.Since(start).Round(time.Millisecond), why)
+	took := time.Since(start)
+	t.Logf("no replica is ready %s after the API server ended: %s", took.Round(time.Millisecond), why)
+	if took > 40*time.Second {
+		t.Errorf("a replica is ready for %s after it can no longer watch", took)
+	}
 	for _, replica := range e.Replicas {
 		if !strings.Contains(why, "[-]watches failed") {
 			t.Errorf("not ready for another reason: %s", why)
@@ -99,7 +103,11 @@ func TestBlindReplica(t *testing.T) {
 		n, why := ready()
 		return n == len(e.Replicas), why
 	})
-	t.Logf("both replicas are ready %s after the permissions are back", time.Since(start).Round(time.Millisecond))
+	took = time.Since(start)
+	t.Logf("both replicas are ready %s after the permissions are back", took.Round(time.Millisecond))
+	if took > 30*time.Second {
+		t.Errorf("a replica is not ready for %s after it may watch again", took)
+	}
 	e.eventually(t, "all kinds are watched again", func() (bool, string) {
 		for _, replica := range e.Replicas {
 			samples, err := replica.Metrics(t.Context())
