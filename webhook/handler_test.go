@@ -722,7 +722,7 @@ func TestUnintendedMatchGetsAWarning(t *testing.T) {
 	t.Parallel()
 	const (
 		all        = "spec.match is empty, so the policy applies to all objects; remove it if that is intended"
-		namespaces = "spec.match.namespaceSelector is empty, so it selects all objects; remove it if that is intended"
+		namespaces = "spec.match.namespaceSelector is empty, so it selects all Namespaces; remove it if that is intended"
 		objects    = "spec.match.objectSelector is empty, so it selects all objects; remove it if that is intended"
 		nothing    = "spec.match selects no existing Namespace, so the policy has no effect until one matches"
 	)
@@ -844,7 +844,8 @@ func TestPoliciesAreNotAskedAboutAScale(t *testing.T) {
 # TYPE sourceward_policy_failures_total counter
 sourceward_policy_failures_total{policy=""} 0
 `
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "sourceward_policy_failures_total"); err != nil {
+	err := testutil.GatherAndCompare(registry, strings.NewReader(want), "sourceward_policy_failures_total")
+	if err != nil {
 		t.Error(err)
 	}
 }

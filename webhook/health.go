@@ -34,8 +34,9 @@ var watchRetry = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.5, Ste
 // that is not watched use objects that may have changed.
 //
 // Watches makes the requests of informers, because an informer reports only some failures, and never that it works
-// again. A connection on which the API server has become silent counts as a watch until client-go closes it, after 45
-// seconds. The informer of the Secret of the CA is not observed: cert-manager's authority creates it.
+// again. A watch counts from the moment in which the API server opens it. A connection on which the API server has
+// become silent counts until client-go closes it, after 45 seconds. The informer of the Secret of the CA is not
+// observed: cert-manager's authority creates it.
 type Watches struct {
 	log logr.Logger
 

@@ -33,7 +33,8 @@ func TestSeriesOfPolicies(t *testing.T) {
 			[]string{"", "corp", "edge"}, []string{"internal-local", "names"},
 		},
 		"a rule moves to another policy": {
-			[]compiledPolicy{policy("edge", "ports", "names")}, []string{"", "edge"}, []string{"internal-local", "names", "ports"},
+			[]compiledPolicy{policy("edge", "ports", "names")},
+			[]string{"", "edge"}, []string{"internal-local", "names", "ports"},
 		},
 		"the last policy is deleted": {nil, []string{""}, []string{"internal-local"}},
 	}

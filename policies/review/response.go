@@ -238,12 +238,15 @@ func matchWarnings(match *v1alpha1.Match, namespaces []policies.Namespace) []str
 	}
 	var lines []string
 	for _, part := range []struct {
-		field    string
-		selector *metav1.LabelSelector
-	}{{"namespaceSelector", match.NamespaceSelector}, {"objectSelector", match.ObjectSelector}} {
+		field, selects string
+		selector       *metav1.LabelSelector
+	}{
+		{"namespaceSelector", "Namespaces", match.NamespaceSelector},
+		{"objectSelector", "objects", match.ObjectSelector},
+	} {
 		if s := part.selector; s != nil && len(s.MatchLabels) == 0 && len(s.MatchExpressions) == 0 {
 			lines = append(lines, fmt.Sprintf(
-				"spec.match.%s is empty, so it selects all objects; remove it if that is intended", part.field))
+				"spec.match.%s is empty, so it selects all %s; remove it if that is intended", part.field, part.selects))
 		}
 	}
 	if namespaces != nil && !policies.SelectsNamespace(match, namespaces) {

@@ -143,9 +143,8 @@ func readyCheck(t *testing.T, replica *sandbox.Replica, name string) string {
 	return string(body)
 }
 
-// etcdOutage is how long TestOutages stops etcd. Outages of 30 and 90 seconds gave the same results: the API server
-// keeps the watches of replicas.
-const etcdOutage = 10 * time.Second
+// etcdOutage is how long TestOutages stops etcd.
+const etcdOutage = 30 * time.Second
 
 // TestOutages breaks parts of a cluster while clients create objects whose right verdict is known. No verdict may be
 // wrong. A request that no replica could answer is decided by failurePolicy Ignore: this is no wrong verdict, and is
