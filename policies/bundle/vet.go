@@ -83,11 +83,17 @@ func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModu
 	return problems
 }
 
-// parse parses a module as Rego v1.
+// parse parses a module as Rego v1. OPA sees its METADATA only if checkMetadata allows it.
 func parse(source v1alpha1.RegoModule) (*ast.Module, []*Error) {
-	m, err := ast.ParseModuleWithOpts(source.Name, source.Module, ast.ParserOptions{
-		RegoVersion: ast.RegoV1, Capabilities: capabilities(), ProcessAnnotation: true,
-	})
+	options := ast.ParserOptions{RegoVersion: ast.RegoV1, Capabilities: capabilities()}
+	m, err := ast.ParseModuleWithOpts(source.Name, source.Module, options)
+	if err == nil {
+		if wrong := checkMetadata(source.Name, m); wrong != nil {
+			return nil, inSources(wrong, []v1alpha1.RegoModule{source})
+		}
+		options.ProcessAnnotation = true
+		m, err = ast.ParseModuleWithOpts(source.Name, source.Module, options)
+	}
 	if err == nil {
 		return m, nil
 	}
