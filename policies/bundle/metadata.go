@@ -63,7 +63,11 @@ func checkBlock(name string, start *ast.Location, lines []*ast.Comment) []*Error
 	}
 	var document yaml.Node
 	if err := yaml.Unmarshal(text.Bytes(), &document); err != nil {
-		problem(&yaml.Node{Line: 1, Column: 1}, "METADATA must be valid YAML: %s", oneLine(err.Error()))
+		at, text := yaml.Node{Line: 1, Column: 1}, strings.TrimPrefix(err.Error(), "yaml: ")
+		if _, err := fmt.Sscanf(text, "line %d:", &at.Line); err == nil {
+			_, text, _ = strings.Cut(text, ": ")
+		}
+		problem(&at, "METADATA must be valid YAML: %s", oneLine(text))
 		return problems
 	}
 	if len(document.Content) == 0 {

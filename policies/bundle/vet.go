@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -29,6 +30,9 @@ func PackageOf(id string) (name string, ok bool) {
 // empty.
 func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModule, reformat string) []*Error {
 	_, problems := c.Compile(policy)
+	if slices.ContainsFunc(problems, func(e *Error) bool { return e.unfinished }) {
+		return problems // Nothing bounds the time in which the steps below would compile the modules again.
+	}
 	isInRego := func(e *Error) bool { return e.Module != "" }
 	if problems != nil && !slices.ContainsFunc(problems, isInRego) && len(policy.Spec.Rego) > 0 {
 		// Compile stopped at invalid fields of the policy, so compile its modules without them.
@@ -179,18 +183,30 @@ func Format(source v1alpha1.RegoModule) (string, []*Error) {
 		m = older
 	}
 	// Like opa fmt, keep import rego.v1 in a module that is v1 already.
-	options := format.Opts{RegoVersion: ast.RegoV1, DropRedundantDirectiveImports: problems != nil}
-	formatted, err := format.AstWithOpts(m, options)
+	formatted, err := formatted(m, format.Opts{RegoVersion: ast.RegoV1, DropRedundantDirectiveImports: problems != nil})
 	if err == nil {
-		_, again := parse(v1alpha1.RegoModule{Name: source.Name, Module: string(formatted)})
+		_, again := parse(v1alpha1.RegoModule{Name: source.Name, Module: formatted})
 		if again == nil {
-			return string(formatted), nil
+			return formatted, nil
 		}
+		err = errors.New(again[0].Message)
 	}
 	if problems == nil { // The module is Rego v1, and the formatter failed.
-		problems = inSources(regoErrors(err), []v1alpha1.RegoModule{source})
+		problems = []*Error{{Module: source.Name, Message: fmt.Sprintf(
+			"OPA's formatter cannot write this module (%s); write it in another way", panicText(err))}}
 	}
 	return "", problems
+}
+
+// formatted returns the text of a module. The error is non-nil if OPA's formatter fails, or panics.
+func formatted(m *ast.Module, options format.Opts) (text string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errors.New(panicText(p))
+		}
+	}()
+	written, err := format.AstWithOpts(m, options)
+	return string(written), err
 }
 
 // further returns errors in addition to those already reported: OPA's compiler stops at the first stage that finds any.

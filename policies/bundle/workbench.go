@@ -7,9 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
-	"testing"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/cover"
@@ -398,7 +399,7 @@ type Cost struct {
 
 // Costs measures the evaluation of each rule of the contract for documents, and then that of the whole policy. Each
 // measurement takes about a second, and progress is called before it. Rules that apply to none of the documents are
-// left out. The error is non-nil if an evaluation fails.
+// left out. The error is non-nil if an evaluation fails, or if ctx ends.
 func (w *Workbench) Costs(ctx context.Context, asks []policies.Document, progress func(done, all int)) ([]Cost, error) {
 	m := w.policy.module
 	if m == nil {
@@ -426,10 +427,13 @@ func (w *Workbench) Costs(ctx context.Context, asks []policies.Document, progres
 		if len(values) == 0 {
 			continue
 		}
-		cost, err := measure(func(n int) error {
+		cost, err := measure(ctx, func(n int) error {
 			_, err := prepared.Eval(ctx, rego.EvalParsedInput(values[n%len(values)]), rego.EvalSortSets(true))
 			return err
 		})
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s.%s: %s", r.module, r.word, oneLine(err.Error()))
 		}
@@ -440,7 +444,7 @@ func (w *Workbench) Costs(ctx context.Context, asks []policies.Document, progres
 		return cmp.Or(cmp.Compare(b.Nanoseconds, a.Nanoseconds), strings.Compare(a.Module+a.Rule, b.Module+b.Rule))
 	})
 	progress(len(m.rules), len(m.rules)+1)
-	whole, err := measure(func(n int) error {
+	whole, err := measure(ctx, func(n int) error {
 		document := asks[n%len(asks)]
 		return m.evaluateInTime(ctx, document, document.Parameters).Err
 	})
@@ -450,15 +454,29 @@ func (w *Workbench) Costs(ctx context.Context, asks []policies.Document, progres
 	return append(costs, whole), nil
 }
 
+// measureFor is how long measure calls a function.
+const measureFor = time.Second
+
 // measure returns the cost of a function, which it calls with 0, 1, 2 and so on. The error is the first one that the
-// function returns.
-func measure(evaluate func(n int) error) (Cost, error) {
-	var first error
-	result := testing.Benchmark(func(b *testing.B) {
-		b.ReportAllocs()
-		for n := 0; b.Loop() && first == nil; n++ {
-			first = evaluate(n)
+// function returns, or that of ctx once it has ended.
+func measure(ctx context.Context, evaluate func(n int) error) (Cost, error) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	start := time.Now()
+	n := int64(0)
+	for ; n == 0 || time.Since(start) < measureFor; n++ {
+		if err := ctx.Err(); err != nil {
+			return Cost{}, err
 		}
-	})
-	return Cost{Nanoseconds: result.NsPerOp(), Allocations: result.AllocsPerOp(), Bytes: result.AllocedBytesPerOp()}, first
+		if err := evaluate(int(n)); err != nil {
+			return Cost{}, err
+		}
+	}
+	took := time.Since(start)
+	runtime.ReadMemStats(&after)
+	return Cost{
+		Nanoseconds: took.Nanoseconds() / n,
+		Allocations: int64(after.Mallocs-before.Mallocs) / n,
+		Bytes:       int64(after.TotalAlloc-before.TotalAlloc) / n,
+	}, nil
 }

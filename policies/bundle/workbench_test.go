@@ -1,8 +1,11 @@
 package bundle
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -153,3 +156,60 @@ func TestFormatIsIdempotent(t *testing.T) {
 }
 
 var _ policies.Rules = (*Workbench)(nil)
+
+// TestModulesThatCannotBeFormatted checks that a module which OPA's formatter cannot write, or turns into one that does
+// not parse, is a problem of the module.
+func TestModulesThatCannotBeFormatted(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"a control character in a key": "package sourceward.custom.corp\n\n" +
+			`deny contains {"message": "no"} if input.object.metadata.labels["\u0007"] == "x"` + "\n",
+		"a control character in the package": `package sourceward.custom["a\u0000b"]` + "\n\n" +
+			`deny contains {"message": "no"} if input.object.kind == "Service"` + "\n",
+		"a sum of 20 000 terms": "package sourceward.custom.corp\n\n" +
+			`deny contains {"message": "no"} if 1` + strings.Repeat(" + 1", 20_000) + " == 2\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, problems := Format(v1alpha1.RegoModule{Name: "corp.rego", Module: text})
+			const want = "SourceIPPolicy corp: corp.rego: OPA's formatter cannot write this module ("
+			if len(problems) != 1 {
+				t.Fatalf("Format() has %d problems, want 1: %v", len(problems), problems)
+			}
+			problems[0].Policy = "corp"
+			if got := problems[0].Error(); !strings.HasPrefix(got, want) {
+				t.Errorf("got %s, want %s…", got, want)
+			}
+		})
+	}
+}
+
+// TestCostsEndWithTheirContext checks that measuring ends when its context does, or an evaluation fails.
+func TestCostsEndWithTheirContext(t *testing.T) {
+	t.Parallel()
+	w, problems := NewCompiler().Workbench(printing())
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	asks := []policies.Document{ask(t, w)}
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := w.Costs(ctx, asks, func(done, _ int) {
+		if done == 1 {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("Costs() of a context that ended: %v", err)
+	}
+
+	failing := printing()
+	failing.Spec.Rego[0].Module = "package sourceward.custom.corp\n\n" +
+		`deny contains {"message": "no"} if net.cidr_contains("10.0.0.0/8", input.object.metadata.name)` + "\n"
+	if w, problems = NewCompiler().Workbench(failing); problems != nil {
+		t.Fatal(problems)
+	}
+	w.Evaluate(t.Context(), service(t), applied("corp"))
+	if _, err := w.Costs(t.Context(), w.Asks(), func(int, int) {}); err == nil {
+		t.Error("Costs() of a rule that fails: no error")
+	}
+}
