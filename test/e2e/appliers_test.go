@@ -534,7 +534,8 @@ func (r *applierRun) answers(t *testing.T) map[objectKey]answered {
 			Object  objectKey
 			DryRun  bool
 			Outcome review.Outcome
-			Rules   []string
+			// Findings are texts such as "warn: unspread-behind-local: pods of …".
+			Findings []string
 		}
 		if !bytes.Contains(line, []byte(`"msg":"request answered"`)) {
 			continue
@@ -542,7 +543,9 @@ func (r *applierRun) answers(t *testing.T) map[objectKey]answered {
 		if err := json.Unmarshal(line, &entry); err != nil {
 			t.Fatalf("%v: %s", err, line)
 		}
-		isOurs := slices.ContainsFunc(entry.Rules, func(rule string) bool {
+		isOurs := slices.ContainsFunc(entry.Findings, func(finding string) bool {
+			_, finding, _ = strings.Cut(finding, ": ")
+			rule, _, _ := strings.Cut(finding, ": ")
 			return slices.Contains([]string{"source-ip-needs-local", "unspread-behind-local", "ineffective-spread"}, rule)
 		})
 		if entry.DryRun || !isOurs {

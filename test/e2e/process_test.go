@@ -32,7 +32,7 @@ func testBadRequests(t *testing.T, e *environment) {
 			http.StatusBadRequest,
 			"want AdmissionReview",
 		},
-		"8 MiB": {strings.Repeat("x", 8<<20), http.StatusRequestEntityTooLarge, "larger than"},
+		"29 MiB": {strings.Repeat("x", 29<<20), http.StatusRequestEntityTooLarge, "larger than"},
 		"a Deployment without a template": {
 			admissionReview("apps", "Deployment", "CREATE", `{"metadata":{"name":"web"},"spec":{"template":null}}`),
 			http.StatusOK,
@@ -45,7 +45,13 @@ func testBadRequests(t *testing.T, e *environment) {
 		},
 		"names without end": {
 			strings.Replace(admissionReview("", "Service", "DELETE", `null`), `"uid":"u"`,
-				`"uid":"`+strings.Repeat("u", 100_000)+`","userInfo":{"username":"`+strings.Repeat("n", 100_000)+`"}`, 1),
+				`"uid":"`+strings.Repeat("u", 100_000)+`"`, 1),
+			http.StatusBadRequest,
+			"uid, namespace or name has 100000 bytes",
+		},
+		"a user whose name has no end": {
+			strings.Replace(admissionReview("", "Service", "DELETE", `null`), `"uid":"u"`,
+				`"uid":"u","userInfo":{"username":"`+strings.Repeat("n", 100_000)+`"}`, 1),
 			http.StatusOK,
 			`"allowed":true`,
 		},
