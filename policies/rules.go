@@ -96,15 +96,14 @@ type Answer struct {
 
 	// Err says why the modules could not be evaluated. The lists above may then be incomplete.
 	Err error
-	// Failed names the set that Err is about.
+	// Failed names the set that Err is about; the first one if Err is about several.
 	Failed FailedSet
 }
 
-// FailedSet names a set of a module that could not be evaluated. Both are empty if nothing failed, or if it is not
-// known what failed, for example because time ran out. Set alone is empty if only the module is known.
+// FailedSet names a set of a module that could not be evaluated. Both are empty if nothing failed, or if nothing was
+// evaluated.
 type FailedSet struct {
-	// Module is the name of the module or, if a member of a set is not valid, the last element of its package. Set is
-	// the name of the set, such as deny.
+	// Module is the last element of the module's package. Set is the name of the set, such as deny.
 	Module, Set string
 }
 

@@ -408,7 +408,8 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 		return nil, unread
 	}
 	compiled := &module{
-		questions: map[string]question{}, verdicts: map[string]question{}, slots: make(chan struct{}, maxEvaluations),
+		questions: map[string]question{}, verdicts: map[string]question{}, alone: map[rule]question{},
+		slots: make(chan struct{}, maxEvaluations),
 	}
 	kinds := map[string][]string{} // by module
 	inPackage := func(name, message string) []*Error {
@@ -441,6 +442,15 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 	}
 	if undefined := undefinedFields(compiler, modules, kinds); undefined != nil {
 		return nil, undefined
+	}
+	if len(compiled.rules) > 1 {
+		for _, r := range compiled.rules {
+			alone, err := c.prepare(compiler, []rule{r}, modules)
+			if err != nil {
+				return nil, regoErrors(err)
+			}
+			compiled.alone[r] = alone
+		}
 	}
 	for _, kind := range append(slices.Concat(slices.Collect(maps.Values(kinds))...), "") {
 		if _, ok := compiled.questions[kind]; ok {

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -24,9 +26,9 @@ const (
 	// deadline may bound it further. An evaluation usually takes well under a millisecond, and the API server gives a
 	// webhook three seconds. An evaluation that never ends allocates about 200 MiB a second until it is stopped.
 	EvaluationTimeout = 250 * time.Millisecond
-	// shareOfTime divides the time left until the context's deadline: one policy may use up to an eighth of it, so that
+	// shareOfTime divides the time left until the context's deadline: one policy may use up to a sixth of it, so that
 	// several slow policies leave enough time for all others.
-	shareOfTime = 8
+	shareOfTime = 6
 	// maxEvaluations bounds the concurrent evaluations of one policy's modules, and so the memory and CPU that they use
 	// if they never end.
 	maxEvaluations = 2
@@ -44,6 +46,8 @@ type module struct {
 	// questions holds the question for an object under review, by its kind; the one under "" is for all other kinds.
 	// verdicts holds the question for a neighbor, which covers keeps_source_ip only.
 	questions, verdicts map[string]question
+	// alone holds a question for each rule of a module that has several, to be asked when asking them together fails.
+	alone map[rule]question
 	// slots holds one element for each running evaluation.
 	slots chan struct{}
 }
@@ -126,8 +130,9 @@ func (m *module) asked(document policies.Document) question {
 	return questions[""]
 }
 
-// evaluateInTime evaluates the modules of a user, which may not terminate. It returns in time even then: OPA checks the
-// context between its steps, but not within a step, so the evaluation runs in a goroutine of its own.
+// evaluateInTime evaluates the modules of a user, which may fail or not terminate. All sets are asked together, which
+// is the fastest way. If that fails or uses up half of the time, each set is asked by itself in the other half, deny
+// first: an object that makes one set fail must not switch off the others.
 func (m *module) evaluateInTime(
 	ctx context.Context, document policies.Document, parameters map[string]any,
 ) policies.Answer {
@@ -151,18 +156,87 @@ func (m *module) evaluateInTime(
 		return policies.Answer{Err: fmt.Errorf(
 			"the evaluation was not started: %d others of this policy are still running", maxEvaluations)}
 	}
-	value := inputOf(document, parameters)
-	answered := make(chan policies.Answer, 1)
-	go func() {
-		defer func() { <-m.slots }()
-		answered <- asked.evaluate(ctx, value)
+	var running sync.WaitGroup
+	defer func() {
+		go func() {
+			running.Wait()
+			<-m.slots
+		}()
 	}()
+	value := inputOf(document, parameters)
+	if len(asked.rules) == 1 {
+		return asked.within(ctx, limit, cause, value, &running)
+	}
+	together := asked.within(ctx, limit/2, cause, value, &running)
+	if together.Err == nil {
+		return together
+	}
+	var answer policies.Answer
+	for i, r := range denyFirst(asked.rules) {
+		deadline, _ := ctx.Deadline()
+		share := time.Until(deadline) / time.Duration(len(asked.rules)-i)
+		merge(&answer, m.alone[r].within(ctx, share, cause, value, &running))
+	}
+	return answer
+}
+
+// merge adds the answer for one set to that for the others. Err has a text for each set that failed, and Failed names the
+// first of them.
+func merge(answer *policies.Answer, set policies.Answer) {
+	answer.RequireLocal = append(answer.RequireLocal, set.RequireLocal...)
+	answer.KeepsSourceIP = append(answer.KeepsSourceIP, set.KeepsSourceIP...)
+	answer.Deny = append(answer.Deny, set.Deny...)
+	answer.Warn = append(answer.Warn, set.Warn...)
+	answer.Spread = append(answer.Spread, set.Spread...)
+	switch {
+	case set.Err == nil:
+	case answer.Err == nil:
+		answer.Err, answer.Failed = set.Err, set.Failed
+	default:
+		answer.Err = fmt.Errorf("%w; %w", answer.Err, set.Err)
+	}
+}
+
+// denyFirst returns rules with those of deny first, and otherwise in the same order.
+func denyFirst(rules []rule) []rule {
+	return slices.SortedStableFunc(slices.Values(rules), func(a, b rule) int {
+		if (a.word == "deny") == (b.word == "deny") {
+			return 0
+		}
+		if a.word == "deny" {
+			return -1
+		}
+		return 1
+	})
+}
+
+// within evaluates the question for an input, and returns in time even if the evaluation does not end: OPA checks the
+// context between its steps, but not within a step, so the evaluation runs in a goroutine of its own, which is added to
+// running. cause is the error of an evaluation that is stopped.
+func (q question) within(
+	ctx context.Context, limit time.Duration, cause error, value ast.Value, running *sync.WaitGroup,
+) policies.Answer {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, cause)
+	defer cancel()
+	answered := make(chan policies.Answer, 1)
+	running.Go(func() { answered <- q.evaluate(ctx, value) })
 	select {
 	case answer := <-answered:
 		return answer
 	case <-ctx.Done():
 		// The goroutine ends a moment later, or after one long step.
-		return policies.Answer{Err: fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx))}
+		return q.failed(fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx)))
+	}
+}
+
+// failed returns the answer for a question that could not be evaluated. It names the set if the question has only one.
+func (q question) failed(err error) policies.Answer {
+	if len(q.rules) != 1 {
+		return policies.Answer{Err: err}
+	}
+	r := q.rules[0]
+	return policies.Answer{
+		Err: fmt.Errorf("%s.%s: %w", r.module, r.word, err), Failed: policies.FailedSet{Module: r.module, Set: r.word},
 	}
 }
 
@@ -171,12 +245,14 @@ func (m *module) evaluateInTime(
 func (q question) evaluate(ctx context.Context, value ast.Value) (answer policies.Answer) {
 	defer func() {
 		if p := recover(); p != nil {
-			answer = policies.Answer{Err: fmt.Errorf("the evaluation panicked: %s", panicText(p))}
+			answer = q.failed(fmt.Errorf("the evaluation panicked: %s", panicText(p)))
 		}
 	}()
 	answer, err := q.answer(ctx, value)
 	if err != nil {
-		return policies.Answer{Deny: answer.Deny, Err: err, Failed: answer.Failed}
+		failed := q.failed(err)
+		failed.Deny = answer.Deny
+		return failed
 	}
 	return answer
 }
@@ -191,32 +267,21 @@ func (q question) answer(ctx context.Context, value ast.Value) (answer policies.
 		if topdown.IsCancel(err) {
 			return answer, fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx))
 		}
-		if failure, ok := errors.AsType[*topdown.Error](err); ok && failure.Location != nil {
-			answer.Failed.Module = failure.Location.File
-		}
-		return answer, fmt.Errorf("%s", oneLine(err.Error()))
+		return answer, errors.New(oneLine(err.Error()))
 	}
 	if len(results) != 1 {
 		return answer, fmt.Errorf("the evaluation gave %d results; want 1", len(results))
 	}
 	reasons, _ := results[0].Bindings["reasons"].([]any)
 	var first error
-	fail := func(r rule, err error) {
-		if first == nil {
-			first = fmt.Errorf("%s.%s: %w", r.module, r.word, err)
-			answer.Failed = policies.FailedSet{Module: r.module, Set: r.word}
-		}
-	}
 	for i, r := range q.rules {
 		members, _ := reasons[i].([]any)
 		if len(members) > MaxReasons {
-			fail(r, fmt.Errorf("the set has %d members; want at most %d", len(members), MaxReasons))
+			first = cmp.Or(first, fmt.Errorf("the set has %d members; want at most %d", len(members), MaxReasons))
 			members = members[:MaxReasons]
 		}
 		for _, member := range members {
-			if err := r.read(member, &answer); err != nil {
-				fail(r, err)
-			}
+			first = cmp.Or(first, r.read(member, &answer))
 		}
 	}
 	return answer, first

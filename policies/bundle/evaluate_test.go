@@ -192,20 +192,20 @@ func TestFaultsAreAnswers(t *testing.T) {
 	tests := map[string]struct{ rules, want string }{
 		"a division by zero": {
 			`deny contains {"message": "no"} if 1 / (input.facts.replicas - 3) > 0`,
-			"corp.rego:3: eval_builtin_error: div: divide by zero",
+			"corp.deny: corp.rego:3: eval_builtin_error: div: divide by zero",
 		},
 		"a wrong type for a built-in function": {
 			`deny contains {"message": "no"} if startswith(input.object.metadata, "w")`,
-			"corp.rego:3: eval_type_error: startswith: operand 1 must be string but got object",
+			"corp.deny: corp.rego:3: eval_type_error: startswith: operand 1 must be string but got object",
 		},
 		"a complete rule with two values": {
 			"deny contains {\"message\": name}\n\nname := \"a\"\n\nname := \"b\"",
-			`corp.rego:7: eval_conflict_error: rule data.sourceward.custom.corp.name produced conflicting values: ` +
+			`corp.deny: corp.rego:7: eval_conflict_error: rule data.sourceward.custom.corp.name produced conflicting values: ` +
 				`"a" at corp.rego:5 "b" at corp.rego:7`,
 		},
 		"a function with two values": {
 			"deny contains {\"message\": name(1)}\n\nname(_) := \"a\"\n\nname(_) := \"b\"",
-			`corp.rego:7: eval_conflict_error: function data.sourceward.custom.corp.name produced conflicting values ` +
+			`corp.deny: corp.rego:7: eval_conflict_error: function data.sourceward.custom.corp.name produced conflicting values ` +
 				`for the same inputs: "a" at corp.rego:5 "b" at corp.rego:7`,
 		},
 		"a member that is a string": {`deny contains "no"`, `corp.deny: gave "no"` + finding},
@@ -317,13 +317,11 @@ func TestFaultsAreAnswers(t *testing.T) {
 	}
 }
 
-// failedSet returns what a message such as "corp.deny: …" or "corp.rego:3: …" is about.
+// failedSet returns what a message such as "corp.deny: …" is about.
 func failedSet(message string) policies.FailedSet {
 	place, _, _ := strings.Cut(message, ":")
-	if module, set, _ := strings.Cut(place, "."); set != "rego" {
-		return policies.FailedSet{Module: module, Set: set}
-	}
-	return policies.FailedSet{Module: place}
+	module, set, _ := strings.Cut(place, ".")
+	return policies.FailedSet{Module: module, Set: set}
 }
 
 // TestAnEvaluationThatDoesNotEndIsStopped does not measure the time: without the deadline it would run for years.
@@ -336,7 +334,8 @@ func TestAnEvaluationThatDoesNotEndIsStopped(t *testing.T) {
 	got := set.Evaluate(t.Context(), service(t), applied("corp"))[1]
 	want := policies.Answer{
 		Policy: "corp",
-		Err:    fault("the evaluation was stopped: the evaluation took longer than 250ms"),
+		Err:    fault("corp.deny: the evaluation was stopped: the evaluation took longer than 250ms"),
+		Failed: policies.FailedSet{Module: "corp", Set: "deny"},
 	}
 	if diff := cmp.Diff(want, got, sameText); diff != "" {
 		t.Errorf("Evaluate() mismatch (-want +got):\n%s", diff)
@@ -359,8 +358,8 @@ func TestSlowPoliciesLeaveTimeToOthers(t *testing.T) {
 	defer cancel()
 	answers := set.Evaluate(ctx, service(t), applied(names...))
 	for _, answer := range answers[1:7] {
-		if answer.Err == nil ||
-			!strings.HasPrefix(answer.Err.Error(), "the evaluation was stopped: the evaluation took longer than ") {
+		const want = ".deny: the evaluation was stopped: the evaluation took longer than "
+		if answer.Err == nil || !strings.HasPrefix(answer.Err.Error(), answer.Policy+want) {
 			t.Errorf("%s answers %v", answer.Policy, answer.Err)
 		}
 	}
@@ -374,7 +373,7 @@ func TestAPanicIsAFault(t *testing.T) {
 	t.Parallel()
 	broken := question{rules: []rule{{module: "corp", word: "deny"}}} // nothing is prepared
 	answer := broken.evaluate(t.Context(), ast.NewObject())
-	if answer.Err == nil || !strings.HasPrefix(answer.Err.Error(), "the evaluation panicked: ") {
+	if answer.Err == nil || !strings.HasPrefix(answer.Err.Error(), "corp.deny: the evaluation panicked: ") {
 		t.Errorf("evaluate() = %+v", answer)
 	}
 }
@@ -417,6 +416,67 @@ func TestDenialsCountInSpiteOfFaults(t *testing.T) {
 			}
 			if got := fmt.Sprint(answer.Err); got != test.fault && (test.fault != "" || answer.Err != nil) {
 				t.Errorf("the fault is %s, want %s", got, test.fault)
+			}
+		})
+	}
+}
+
+// TestASetThatFailsSwitchesOffNoOther evaluates an object that makes one set of a policy fail, or use up its time, and
+// that another set denies.
+func TestASetThatFailsSwitchesOffNoOther(t *testing.T) {
+	t.Parallel()
+	const noNodePort = `deny contains {"message": "no node ports"} if input.object.spec.type == "LoadBalancer"` + "\n\n"
+	const forever = `count([1 | some x in numbers.range(1, 100000); some y in numbers.range(1, 100000); x * y < 0]) > 0`
+	tests := map[string]struct {
+		// modules holds the rules of the modules corp and other.
+		corp, other string
+		fault       string
+		failed      policies.FailedSet
+		warnings    int
+	}{
+		"an error in warn of the same module": {
+			corp:   noNodePort + `warn contains {"message": "range"} if net.cidr_contains("10.0.0.0/8", input.object.metadata.name)`,
+			fault:  "corp.warn: corp.rego:5: eval_builtin_error: net.cidr_contains: ",
+			failed: policies.FailedSet{Module: "corp", Set: "warn"},
+		},
+		"an error in deny of another module": {
+			corp:   noNodePort + `warn contains {"message": "seen"}`,
+			other:  `deny contains {"message": "range"} if net.cidr_contains("10.0.0.0/8", input.object.metadata.name)`,
+			fault:  "other.deny: other.rego:3: eval_builtin_error: net.cidr_contains: ",
+			failed: policies.FailedSet{Module: "other", Set: "deny"}, warnings: 1,
+		},
+		"a spread that does not end": {
+			corp:   noNodePort + `warn contains {"message": "seen"}`,
+			other:  `require_local contains {"message": "m", "strength": "soft"} if ` + forever,
+			fault:  "other.require_local: the evaluation was stopped: the evaluation took longer than 250ms",
+			failed: policies.FailedSet{Module: "other", Set: "require_local"}, warnings: 1,
+		},
+		"a deny that does not end": {
+			corp: noNodePort + `warn contains {"message": "seen"}`, other: `deny contains {"message": "m"} if ` + forever,
+			fault:  "other.deny: the evaluation was stopped: the evaluation took longer than 250ms",
+			failed: policies.FailedSet{Module: "other", Set: "deny"}, warnings: 1,
+		},
+		"two sets that fail": {
+			corp: noNodePort + `warn contains 1`, other: `warn contains 2`,
+			fault:  "corp.warn: gave 1; want an object with message, path, fix; other.warn: gave 2; want an object",
+			failed: policies.FailedSet{Module: "corp", Set: "warn"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			policy := policyWith("corp", test.corp)
+			if test.other != "" {
+				policy.Spec.Rego = append(policy.Spec.Rego, v1alpha1.RegoModule{
+					Name: "other.rego", Module: "package sourceward.custom.other\n\n" + test.other + "\n",
+				})
+			}
+			answer := compiled(t, policy).Evaluate(t.Context(), service(t), applied("corp"))[1]
+			if len(answer.Deny) != 1 || answer.Deny[0].Message != "no node ports" || len(answer.Warn) != test.warnings {
+				t.Errorf("it denies %+v and warns %+v, want the denial and %d warnings", answer.Deny, answer.Warn, test.warnings)
+			}
+			if got := fmt.Sprint(answer.Err); !strings.HasPrefix(got, test.fault) || answer.Failed != test.failed {
+				t.Errorf("the fault is %s, of %+v; want %s… of %+v", got, answer.Failed, test.fault, test.failed)
 			}
 		})
 	}

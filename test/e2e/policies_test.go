@@ -339,16 +339,16 @@ func testLimits(t *testing.T, e *policyEnvironment) {
 	failing := map[string]struct{ rules, want string }{
 		"endless": {
 			`deny contains {"message": "no"} if count([x | some x in numbers.range(1, 1000000000)]) > 1`,
-			"the evaluation was stopped: the evaluation took longer than 250ms",
+			"endless.deny: the evaluation was stopped: the evaluation took longer than 250ms",
 		},
 		"nested": {
 			`deny contains {"message": "no"} if count([1 | some x in numbers.range(1, 1000); ` +
 				`some y in numbers.range(1, 1000); some z in numbers.range(1, 1000); x * y * z < 0]) > 1`,
-			"the evaluation was stopped: the evaluation took longer than 250ms",
+			"nested.deny: the evaluation was stopped: the evaluation took longer than 250ms",
 		},
 		"division": {
 			`deny contains {"message": "no"} if 1 / (count(input.object.spec.ports) - 1) > 1`,
-			"division.rego:3: eval_builtin_error: div: divide by zero",
+			"division.deny: division.rego:3: eval_builtin_error: div: divide by zero",
 		},
 		"shape": {
 			`deny contains {"massage": "no"}`,
