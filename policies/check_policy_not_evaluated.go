@@ -18,7 +18,8 @@ var policyNotEvaluated = Rule{
 		"decides what it means for the request: evaluationFailure Deny, Warn or Ignore.",
 	Remedy: "Fix the module that the message names; a failure of the built-in rules, or of a repair, is a bug in " +
 		"Sourceward, so report it. \"sourceward check\" exits with 2 until then.",
-	Exempt: "When a policy fails only for one unusual object, until the policy is fixed.",
+	Exempt: "When a policy fails for the objects of one Namespace, until the policy is fixed. Only an annotation on the " +
+		"Namespace counts, because whoever writes an object may be the one who makes the policy fail.",
 	Since:  "All versions.",
 	Sources: []string{
 		"https://www.openpolicyagent.org/docs/policy-language",

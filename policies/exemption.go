@@ -16,8 +16,13 @@ func exemption(in Input, scope v1alpha1.Exemptions, rule string) (exempt *Exempt
 	}
 	key := v1alpha1.AnnotationExemptPrefix + rule
 	on := []map[string]string{in.Object.annotations(), in.Namespace.Annotations}
-	if scope == v1alpha1.ExemptionsNamespaces {
+	// Who makes a policy fail by an object must not decide as well that this does not matter.
+	notOnObject := rule == policyNotEvaluated.ID
+	if scope == v1alpha1.ExemptionsNamespaces || notOnObject {
 		on = on[1:]
+	}
+	if _, ok := in.Object.annotations()[key]; ok && notOnObject {
+		problem = "not exempt: only an annotation on the Namespace exempts from this rule"
 	}
 	for _, annotations := range on {
 		text, ok := annotations[key]
