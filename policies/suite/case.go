@@ -60,7 +60,7 @@ var SomeDay = time.Date(2026, time.December, 1, 0, 0, 0, 0, time.UTC)
 func ReadCase(dir string) (*Case, error) {
 	c := &Case{Dir: dir, Cluster: Cluster{KubeVersion: policies.Newest.String(), Now: SomeDay}}
 	if c.Has(clusterFile) {
-		text, err := os.ReadFile(c.Path(clusterFile))
+		text, err := readFile(c.Path(clusterFile))
 		if err != nil {
 			return nil, readError(c.Path(clusterFile), err)
 		}

@@ -1,7 +1,6 @@
 package suite
 
 import (
-	"os"
 	"slices"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
@@ -31,7 +30,7 @@ func Format(list []*Policy) (changed []string, problems []Problem, err error) {
 		if operations == nil {
 			continue
 		}
-		data, err := os.ReadFile(p.File())
+		data, err := readFile(p.File())
 		if err != nil {
 			return nil, nil, readError(p.File(), err)
 		}
@@ -40,7 +39,7 @@ func Format(list []*Policy) (changed []string, problems []Problem, err error) {
 			problems = append(problems, p.problemAt(operations[0].Path, err.Error()))
 			continue
 		}
-		if err := os.WriteFile(p.File(), text, newFile); err != nil {
+		if err := writeFile(p.File(), text); err != nil {
 			return nil, nil, err
 		}
 		changed = append(changed, p.File())
@@ -63,7 +62,7 @@ func (p *Policy) format(file *File, pointer string, changed *[]string) (string, 
 	if file.Path == "" || text == file.Text {
 		return text, nil
 	}
-	if err := os.WriteFile(file.Path, []byte(text), newFile); err != nil {
+	if err := writeFile(file.Path, []byte(text)); err != nil {
 		return file.Text, []Problem{{place: place{File: file.Path, Message: err.Error()}}}
 	}
 	file.Text = text

@@ -121,7 +121,7 @@ func readFolder(dir string, policies []*Policy) error {
 		if entry.IsDir() || !strings.HasSuffix(entry.Name(), regoSuffix) || strings.HasPrefix(entry.Name(), ".") {
 			continue
 		}
-		text, err := os.ReadFile(path)
+		text, err := readFile(path)
 		if err != nil {
 			return readError(path, err)
 		}

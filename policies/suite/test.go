@@ -164,7 +164,7 @@ func (p *Policy) testCase(ctx context.Context, bench *bundle.Workbench, name, di
 	}
 	result.Place.File = c.Path(wantFile)
 	got := string(WantOf(decision).YAML())
-	text, err := os.ReadFile(c.Path(wantFile))
+	text, err := readFile(c.Path(wantFile))
 	misspelt := yaml.UnmarshalStrict(text, &Want{})
 	switch want := string(text); {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
@@ -177,7 +177,7 @@ func (p *Policy) testCase(ctx context.Context, bench *bundle.Workbench, name, di
 	case err == nil && want == got:
 	case update:
 		result.Updated = true
-		if err := os.WriteFile(c.Path(wantFile), []byte(got), newFile); err != nil {
+		if err := writeFile(c.Path(wantFile), []byte(got)); err != nil {
 			result.Updated, result.Failure = false, oneLine(err)
 		}
 	default:
