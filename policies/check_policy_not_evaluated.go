@@ -20,7 +20,7 @@ var policyNotEvaluated = Rule{
 		"Sourceward, so report it. \"sourceward check\" exits with 2 until then.",
 	Exempt: "When a policy fails for the objects of one Namespace, until the policy is fixed. Only an annotation on the " +
 		"Namespace counts, because whoever writes an object may be the one who makes the policy fail.",
-	Since:  "All versions.",
+	Since: "All versions.",
 	Sources: []string{
 		"https://www.openpolicyagent.org/docs/policy-language",
 	},
