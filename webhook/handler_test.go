@@ -765,7 +765,7 @@ func TestExemptionsAndFailuresAreCounted(t *testing.T) {
 	handler, registry := newHandler(t, review.Validate, &fakeNeighbours{})
 	set, problems := bundle.Compile([]v1alpha1.SourceIPPolicy{{
 		ObjectMeta: metav1.ObjectMeta{Name: "corp"},
-		Spec: v1alpha1.SourceIPPolicySpec{Rego: []v1alpha1.RegoModule{
+		Spec: v1alpha1.SourceIPPolicySpec{EvaluationFailure: v1alpha1.FailureWarn, Rego: []v1alpha1.RegoModule{
 			{Name: "corp.rego", Module: "package sourceward.custom.corp\n\ndeny contains {\"massage\": \"no\"}\n"},
 		}},
 	}})

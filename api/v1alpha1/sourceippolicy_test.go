@@ -12,9 +12,7 @@ import (
 func TestDefaultLeavesSettingsUnset(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ in, want SourceIPPolicySpec }{
-		"evaluationFailure and existingViolations are Warn": {
-			SourceIPPolicySpec{}, SourceIPPolicySpec{EvaluationFailure: FailureWarn, ExistingViolations: ExistingWarn},
-		},
+		"existingViolations is Warn": {SourceIPPolicySpec{}, SourceIPPolicySpec{ExistingViolations: ExistingWarn}},
 		"a value that is set stays, and settings stay unset": {
 			SourceIPPolicySpec{
 				EvaluationFailure: FailureDeny, ExistingViolations: ExistingDeny,

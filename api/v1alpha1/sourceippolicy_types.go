@@ -160,8 +160,8 @@ type SourceIPPolicySpec struct {
 
 	// evaluationFailure is what happens to a request for an object if this policy's Rego cannot be evaluated for it.
 	// Deny refuses the request, Warn allows it with a warning, and Ignore allows it without one. "sourceward check"
-	// always reports the failure, as a finding of the rule policy-not-evaluated. The default is Warn.
-	// +kubebuilder:default=Warn
+	// always reports the failure, as a finding of the rule policy-not-evaluated. If it is not set, it is Deny for a policy
+	// that has a rule in mode Deny, by a set deny of its Rego or by rules, and Warn for all others.
 	// +optional
 	EvaluationFailure EvaluationFailure `json:"evaluationFailure,omitempty"`
 

@@ -11,12 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Default sets the fields whose default does not depend on other policies. Settings stay unset: a setting that this
-// policy does not set comes from the next policy that matches, or is built in.
+// Default sets the fields whose default depends neither on other policies nor on the policy's Rego. Settings stay unset:
+// a setting that this policy does not set comes from the next policy that matches, or is built in.
 func (p *SourceIPPolicy) Default() {
-	if p.Spec.EvaluationFailure == "" {
-		p.Spec.EvaluationFailure = FailureWarn
-	}
 	if p.Spec.ExistingViolations == "" {
 		p.Spec.ExistingViolations = ExistingWarn
 	}
@@ -63,7 +60,9 @@ func (p *SourceIPPolicy) Validate() field.ErrorList {
 	}
 	errs = append(errs, atMost(spec.Child("rego"), len(p.Spec.Rego), MaxRegoModules)...)
 	errs = append(errs, validateRego(p.Spec.Rego, spec.Child("rego"))...)
-	errs = append(errs, oneOf(spec.Child("evaluationFailure"), p.Spec.EvaluationFailure, EvaluationFailures)...)
+	if p.Spec.EvaluationFailure != "" {
+		errs = append(errs, oneOf(spec.Child("evaluationFailure"), p.Spec.EvaluationFailure, EvaluationFailures)...)
+	}
 	errs = append(errs,
 		oneOf(spec.Child("existingViolations"), p.Spec.ExistingViolations, ExistingViolationsValues)...)
 	if p.Spec.Exemptions != "" {

@@ -247,7 +247,27 @@ func (c *Compiler) check(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
 	if problems != nil {
 		return nil, problems
 	}
+	if compiled.Spec.EvaluationFailure == "" {
+		compiled.Spec.EvaluationFailure = compiled.defaultFailure()
+	}
 	return compiled, nil
+}
+
+// defaultFailure returns the evaluationFailure of a policy that does not set it: a denial must not depend on whether an
+// object makes the policy fail.
+func (p *Policy) defaultFailure() v1alpha1.EvaluationFailure {
+	isDeny := func(mode v1alpha1.RuleMode) bool { return mode.Mode == v1alpha1.ModeDeny }
+	denies := slices.ContainsFunc(p.Spec.Rules, isDeny)
+	if p.module != nil {
+		denies = denies || slices.ContainsFunc(p.module.rules, func(r rule) bool {
+			isSet := func(mode v1alpha1.RuleMode) bool { return mode.ID == ruleID(r.module) }
+			return r.word == "deny" && !slices.ContainsFunc(p.Spec.Rules, isSet)
+		})
+	}
+	if denies {
+		return v1alpha1.FailureDeny
+	}
+	return v1alpha1.FailureWarn
 }
 
 func checkRules(modes []v1alpha1.RuleMode, declared []string, hasRego bool) []*Error {

@@ -60,12 +60,57 @@ func TestCompileKeepsValidPoliciesWithTheirDefaults(t *testing.T) {
 	rego.Spec.Rules = []v1alpha1.RuleMode{{ID: "rego", Mode: v1alpha1.ModeAudit}}
 
 	set, _ := Compile([]v1alpha1.SourceIPPolicy{settings, policyWith("broken", `deny := true`), rego})
-	if rego.Spec.EvaluationFailure != "" {
+	if rego.Spec.ExistingViolations != "" {
 		t.Error("Compile changed its argument")
 	}
 	rego.Default()
+	rego.Spec.EvaluationFailure = v1alpha1.FailureWarn
 	if diff := cmp.Diff([]v1alpha1.SourceIPPolicy{rego, settings}, slices.Collect(set.Policies.All())); diff != "" {
 		t.Errorf("Compile() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestDefaultOfEvaluationFailure(t *testing.T) {
+	t.Parallel()
+	const deny, warn = `deny contains {"message": "no"}`, `warn contains {"message": "no"}`
+	const wish = `require_local contains {"message": "m", "strength": "hard"}`
+	mode := func(id string, mode v1alpha1.Mode) []v1alpha1.RuleMode {
+		return []v1alpha1.RuleMode{{ID: id, Mode: mode}}
+	}
+	tests := map[string]struct {
+		rego  string
+		rules []v1alpha1.RuleMode
+		want  v1alpha1.EvaluationFailure
+	}{
+		"a set deny":                      {deny, nil, v1alpha1.FailureDeny},
+		"a set deny in mode Warn":         {deny, mode("corp", v1alpha1.ModeWarn), v1alpha1.FailureWarn},
+		"a set deny in mode Deny":         {deny, mode("corp", v1alpha1.ModeDeny), v1alpha1.FailureDeny},
+		"a set warn":                      {warn, nil, v1alpha1.FailureWarn},
+		"a set warn in mode Deny":         {warn, mode("corp", v1alpha1.ModeDeny), v1alpha1.FailureDeny},
+		"a built-in rule in mode Deny":    {warn, mode("node-port-local", v1alpha1.ModeDeny), v1alpha1.FailureDeny},
+		"a built-in rule in another mode": {warn, mode("node-port-local", v1alpha1.ModeAudit), v1alpha1.FailureWarn},
+		"a wish for Local":                {wish, nil, v1alpha1.FailureWarn},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			policy := policyWith("corp", test.rego)
+			policy.Spec.Rules = test.rules
+			for _, written := range []v1alpha1.EvaluationFailure{"", v1alpha1.FailureIgnore} {
+				policy.Spec.EvaluationFailure = written
+				compiled, problems := NewCompiler().Compile(policy)
+				if problems != nil {
+					t.Fatal(problems)
+				}
+				want := test.want
+				if written != "" {
+					want = written
+				}
+				if got := compiled.Spec.EvaluationFailure; got != want {
+					t.Errorf("written %q: evaluationFailure is %s, want %s", written, got, want)
+				}
+			}
+		})
 	}
 }
 

@@ -180,8 +180,8 @@ func (m *module) evaluateInTime(
 	return answer
 }
 
-// merge adds the answer for one set to that for the others. Err has a text for each set that failed, and Failed names the
-// first of them.
+// merge adds the answer for one set to that for the others. Err has a text for each set that failed, and Failed names
+// the first of them.
 func merge(answer *policies.Answer, set policies.Answer) {
 	answer.RequireLocal = append(answer.RequireLocal, set.RequireLocal...)
 	answer.KeepsSourceIP = append(answer.KeepsSourceIP, set.KeepsSourceIP...)

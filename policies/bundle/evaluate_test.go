@@ -205,8 +205,8 @@ func TestFaultsAreAnswers(t *testing.T) {
 		},
 		"a function with two values": {
 			"deny contains {\"message\": name(1)}\n\nname(_) := \"a\"\n\nname(_) := \"b\"",
-			`corp.deny: corp.rego:7: eval_conflict_error: function data.sourceward.custom.corp.name produced conflicting values ` +
-				`for the same inputs: "a" at corp.rego:5 "b" at corp.rego:7`,
+			`corp.deny: corp.rego:7: eval_conflict_error: function data.sourceward.custom.corp.name produced conflicting ` +
+				`values for the same inputs: "a" at corp.rego:5 "b" at corp.rego:7`,
 		},
 		"a member that is a string": {`deny contains "no"`, `corp.deny: gave "no"` + finding},
 		"a member that is a list":   {`warn contains ["no"]`, `corp.warn: gave ["no"]` + finding},
@@ -435,7 +435,7 @@ func TestASetThatFailsSwitchesOffNoOther(t *testing.T) {
 		warnings    int
 	}{
 		"an error in warn of the same module": {
-			corp:   noNodePort + `warn contains {"message": "range"} if net.cidr_contains("10.0.0.0/8", input.object.metadata.name)`,
+			corp:   noNodePort + `warn contains {"message": "m"} if net.cidr_contains("10.0.0.0/8", input.object.metadata.name)`,
 			fault:  "corp.warn: corp.rego:5: eval_builtin_error: net.cidr_contains: ",
 			failed: policies.FailedSet{Module: "corp", Set: "warn"},
 		},

@@ -12,9 +12,9 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// The keys that METADATA may have, and those of its custom part. The rest of what OPA knows is refused, because it gives
-// text of a module to parsers that are not made for text by strangers: a schema that refers to itself overflows the
-// stack, which ends the process, and one that refers to a file is read from there.
+// The keys that METADATA may have, and those of its custom part. The rest of what OPA knows is refused, because it
+// gives text of a module to parsers that are not made for text by strangers: a schema that refers to itself overflows
+// the stack, which ends the process, and one that refers to a file is read from there.
 var (
 	metadataKeys = []string{"title", "description", "related_resources", "scope", "custom"}
 	customKeys   = []string{"kinds", "severity", "why", "remedy", "exempt", "since"}

@@ -243,8 +243,9 @@ func testSchema(t *testing.T, e *policyEnvironment) {
 		if err := e.policies.Get(t.Context(), client.ObjectKey{Name: "plain"}, &policy); err != nil {
 			t.Fatal(err)
 		}
-		if policy.Spec.EvaluationFailure != v1alpha1.FailureWarn {
-			t.Errorf("evaluationFailure is %q, want the default Warn", policy.Spec.EvaluationFailure)
+		if policy.Spec.EvaluationFailure != "" || policy.Spec.ExistingViolations != v1alpha1.ExistingWarn {
+			t.Errorf("evaluationFailure is %q, and existingViolations %q; want none, and the default Warn",
+				policy.Spec.EvaluationFailure, policy.Spec.ExistingViolations)
 		}
 	})
 }
