@@ -11,8 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Default sets the fields whose default depends neither on other policies nor on the policy's Rego. Settings stay unset:
-// a setting that this policy does not set comes from the next policy that matches, or is built in.
+// Default sets the fields whose default depends neither on other policies nor on the policy's Rego. Settings stay
+// unset: a setting that this policy does not set comes from the next policy that matches, or is built in.
 func (p *SourceIPPolicy) Default() {
 	if p.Spec.ExistingViolations == "" {
 		p.Spec.ExistingViolations = ExistingWarn

@@ -462,9 +462,9 @@ const measureFor = time.Second
 func measure(ctx context.Context, evaluate func(n int) error) (Cost, error) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	start := time.Now()
+	end := time.Now().Add(measureFor) //nolint:forbidigo // a measurement, which decides nothing
 	n := int64(0)
-	for ; n == 0 || time.Since(start) < measureFor; n++ {
+	for ; n == 0 || time.Until(end) > 0; n++ {
 		if err := ctx.Err(); err != nil {
 			return Cost{}, err
 		}
@@ -472,7 +472,7 @@ func measure(ctx context.Context, evaluate func(n int) error) (Cost, error) {
 			return Cost{}, err
 		}
 	}
-	took := time.Since(start)
+	took := measureFor - time.Until(end)
 	runtime.ReadMemStats(&after)
 	return Cost{
 		Nanoseconds: took.Nanoseconds() / n,
