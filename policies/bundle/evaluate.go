@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -163,11 +162,13 @@ func (m *module) evaluateInTime(
 			<-m.slots
 		}()
 	}()
-	value := inputOf(document, parameters)
+	// Each evaluation has an input of its own: OPA adds to it what it converts, and an evaluation that is stopped may
+	// still be running beside the next one.
+	input := func() ast.Value { return inputOf(document, parameters) }
 	if len(asked.rules) == 1 {
-		return asked.within(ctx, limit, cause, value, &running)
+		return asked.within(ctx, limit, cause, input(), &running)
 	}
-	together := asked.within(ctx, limit/2, cause, value, &running)
+	together := asked.within(ctx, limit/2, cause, input(), &running)
 	if together.Err == nil {
 		return together
 	}
@@ -175,7 +176,7 @@ func (m *module) evaluateInTime(
 	for i, r := range denyFirst(asked.rules) {
 		deadline, _ := ctx.Deadline()
 		share := time.Until(deadline) / time.Duration(len(asked.rules)-i)
-		merge(&answer, m.alone[r].within(ctx, share, cause, value, &running))
+		merge(&answer, m.alone[r].within(ctx, share, cause, input(), &running))
 	}
 	return answer
 }
@@ -218,6 +219,9 @@ func (q question) within(
 ) policies.Answer {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, cause)
 	defer cancel()
+	if ctx.Err() != nil {
+		return q.failed(fmt.Errorf("the evaluation was not started: %w", context.Cause(ctx)))
+	}
 	answered := make(chan policies.Answer, 1)
 	running.Go(func() { answered <- q.evaluate(ctx, value) })
 	select {
@@ -274,14 +278,23 @@ func (q question) answer(ctx context.Context, value ast.Value) (answer policies.
 	}
 	reasons, _ := results[0].Bindings["reasons"].([]any)
 	var first error
+	fail := func(r rule, err error) {
+		switch {
+		case first != nil || err == nil:
+		case len(q.rules) == 1: // failed names the set
+			first = err
+		default:
+			first = fmt.Errorf("%s.%s: %w", r.module, r.word, err)
+		}
+	}
 	for i, r := range q.rules {
 		members, _ := reasons[i].([]any)
 		if len(members) > MaxReasons {
-			first = cmp.Or(first, fmt.Errorf("the set has %d members; want at most %d", len(members), MaxReasons))
+			fail(r, fmt.Errorf("the set has %d members; want at most %d", len(members), MaxReasons))
 			members = members[:MaxReasons]
 		}
 		for _, member := range members {
-			first = cmp.Or(first, r.read(member, &answer))
+			fail(r, r.read(member, &answer))
 		}
 	}
 	return answer, first

@@ -299,6 +299,15 @@ spec:
     |                                    ^
 `,
 		},
+		"a schema that refers to itself, which would end the process": {
+			`# METADATA
+        # schemas: [{input: {"$ref": "#"}}]
+        deny contains {"message": "no"} if true`,
+			`corp.rego:4:3: METADATA must not have schemas; remove it: input always has the schema of Sourceward
+  4 | # schemas: [{input: {"$ref": "#"}}]
+    |   ^
+`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := e.kubectl(t, fmt.Sprintf(manifest, test.line), "create", "-f", "-")
@@ -553,7 +562,8 @@ func (e *policyEnvironment) event(t *testing.T, policy, reason string) {
 	})
 }
 
-// testForcedPast stores a broken policy while no replica runs.
+// testForcedPast stores policies while no replica runs: one that is broken, and one that would end the process if it
+// were compiled.
 func testForcedPast(t *testing.T, e *policyEnvironment) {
 	e.create(t, policyOf("beside", stamped("beside", 1)))
 	e.untilSaid(t, "beside: version 1")
@@ -563,6 +573,8 @@ func testForcedPast(t *testing.T, e *policyEnvironment) {
 		}
 	}
 	e.create(t, policyOf("forced", brokenModule))
+	e.create(t, policyOf("endless", v1alpha1.RegoModule{Name: "endless.rego", Module: "# METADATA\n# schemas:\n" +
+		"#   - input: {\"$ref\": \"#\"}\npackage sourceward.custom.endless\n\ndeny contains {\"message\": \"no\"} if true\n"}))
 	for _, replica := range e.Replicas {
 		if err := e.StartReplica(t.Context(), replica); err != nil {
 			t.Fatal(err)
@@ -573,6 +585,7 @@ func testForcedPast(t *testing.T, e *policyEnvironment) {
 		t.Errorf("condition Ready says\n%s\nwant\n%s", got, want)
 	}
 	e.condition(t, "forced", v1alpha1.ConditionDegraded, v1alpha1.ReasonNotInForce)
+	e.condition(t, "endless", v1alpha1.ConditionDegraded, v1alpha1.ReasonNotInForce)
 	e.untilSaid(t, "beside: version 1")
 	// Its labels can still be changed, since that makes it no worse.
 	label := func(p *v1alpha1.SourceIPPolicy) { p.Labels = map[string]string{"team": "edge"} }
