@@ -740,8 +740,9 @@ func testSwap(t *testing.T, e *policyEnvironment) {
 	for i := range before {
 		t.Logf("replica %d: next collection at %.1f MiB before, %.1f MiB after; goroutines %.0f and %.0f",
 			i+1, before[i].heap/(1<<20), after[i].heap/(1<<20), before[i].goroutines, after[i].goroutines)
-		if after[i].heap > 1.1*before[i].heap || after[i].goroutines > 1.1*before[i].goroutines {
-			t.Errorf("replica %d has grown by more than a tenth", i+1)
+		// Sets that are never freed would take several times the heap. By chance it differs by a tenth.
+		if after[i].heap > 1.25*before[i].heap || after[i].goroutines > 1.1*before[i].goroutines {
+			t.Errorf("replica %d has grown by more than a quarter, or its goroutines by more than a tenth", i+1)
 		}
 	}
 }
