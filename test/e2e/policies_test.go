@@ -573,8 +573,13 @@ func testForcedPast(t *testing.T, e *policyEnvironment) {
 		}
 	}
 	e.create(t, policyOf("forced", brokenModule))
-	e.create(t, policyOf("endless", v1alpha1.RegoModule{Name: "endless.rego", Module: "# METADATA\n# schemas:\n" +
-		"#   - input: {\"$ref\": \"#\"}\npackage sourceward.custom.endless\n\ndeny contains {\"message\": \"no\"} if true\n"}))
+	e.create(t, policyOf("endless", v1alpha1.RegoModule{Name: "endless.rego", Module: `# METADATA
+# schemas:
+#   - input: {"$ref": "#"}
+package sourceward.custom.endless
+
+deny contains {"message": "no"} if true
+`}))
 	for _, replica := range e.Replicas {
 		if err := e.StartReplica(t.Context(), replica); err != nil {
 			t.Fatal(err)
