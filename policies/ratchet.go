@@ -111,6 +111,10 @@ func (r *run) brings(found result, now map[kind]count) bool {
 	if found.Rule == policyNotEvaluated.ID && !reflect.DeepEqual(spec(r.Object), spec(r.Old)) {
 		return true
 	}
+	// What could not be asked, for lack of time, is not known to be the same.
+	if found.Rule == policyNotEvaluated.ID && found.policy != "" && found.failed == (FailedSet{}) {
+		return true
+	}
 	// While pods are not spread, these rules are silent. Who spreads them does not bring what that reveals.
 	hidden := found.Rule == unevenReplicas.ID || found.Rule == spreadDecaysOnRollout.ID
 	if hidden && r.stored()[unspreadKind] != (count{}) {

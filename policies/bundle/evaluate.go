@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -173,12 +174,44 @@ func (m *module) evaluateInTime(
 		return together
 	}
 	var answer policies.Answer
-	for i, r := range denyFirst(asked.rules) {
+	denying, others := denyFirst(asked.rules)
+	left := len(denying) + min(1, len(others)) // all others together get as much time as one deny
+	for i, r := range slices.Concat(denying, others) {
+		if i == len(denying) {
+			left = len(others)
+		}
+		if !ended(ctx, &running) {
+			merge(&answer, m.alone[r].failed(errors.New("not started: a former evaluation of this policy does not stop")))
+			break
+		}
 		deadline, _ := ctx.Deadline()
-		share := time.Until(deadline) / time.Duration(len(asked.rules)-i)
-		merge(&answer, m.alone[r].within(ctx, share, cause, input(), &running))
+		merge(&answer, m.alone[r].within(ctx, time.Until(deadline)/time.Duration(left), cause, input(), &running))
+		left--
+	}
+	// What the joint query has denied counts, even if the set was not evaluated to its end alone.
+	for _, denial := range together.Deny {
+		isSame := func(f policies.HouseFinding) bool { return reflect.DeepEqual(f, denial) }
+		if !slices.ContainsFunc(answer.Deny, isSame) {
+			answer.Deny = append(answer.Deny, denial)
+		}
 	}
 	return answer
+}
+
+// ended waits until the evaluations have ended that are running, and reports whether they have before ctx: one that is
+// stopped ends after the step that it is in, and must not run beside the next.
+func ended(ctx context.Context, running *sync.WaitGroup) bool {
+	done := make(chan struct{})
+	go func() {
+		running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // merge adds the answer for one set to that for the others. Err has a text for each set that failed, and Failed names
@@ -198,17 +231,16 @@ func merge(answer *policies.Answer, set policies.Answer) {
 	}
 }
 
-// denyFirst returns rules with those of deny first, and otherwise in the same order.
-func denyFirst(rules []rule) []rule {
-	return slices.SortedStableFunc(slices.Values(rules), func(a, b rule) int {
-		if (a.word == "deny") == (b.word == "deny") {
-			return 0
+// denyFirst returns the rules of deny, and the others, in the same order.
+func denyFirst(rules []rule) (denying, others []rule) {
+	for _, r := range rules {
+		if r.word == "deny" {
+			denying = append(denying, r)
+		} else {
+			others = append(others, r)
 		}
-		if a.word == "deny" {
-			return -1
-		}
-		return 1
-	})
+	}
+	return denying, others
 }
 
 // within evaluates the question for an input, and returns in time even if the evaluation does not end: OPA checks the
@@ -228,6 +260,11 @@ func (q question) within(
 	case answer := <-answered:
 		return answer
 	case <-ctx.Done():
+	}
+	select {
+	case answer := <-answered: // at the same moment
+		return answer
+	default:
 		// The goroutine ends a moment later, or after one long step.
 		return q.failed(fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx)))
 	}

@@ -456,6 +456,11 @@ func TestASetThatFailsSwitchesOffNoOther(t *testing.T) {
 			fault:  "other.deny: the evaluation was stopped: the evaluation took longer than 250ms",
 			failed: policies.FailedSet{Module: "other", Set: "deny"}, warnings: 1,
 		},
+		"too many members of warn": {
+			corp:   noNodePort + `warn contains {"message": sprintf("%d", [x])} if some x in numbers.range(1, 101)`,
+			fault:  "corp.warn: the set has 101 members; want at most 100",
+			failed: policies.FailedSet{Module: "corp", Set: "warn"},
+		},
 		"two sets that fail": {
 			corp: noNodePort + `warn contains 1`, other: `warn contains 2`,
 			fault:  "corp.warn: gave 1; want an object with message, path, fix; other.warn: gave 2; want an object",

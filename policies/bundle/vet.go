@@ -40,6 +40,9 @@ func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModu
 			ObjectMeta: metav1.ObjectMeta{Name: "alone"}, Spec: v1alpha1.SourceIPPolicySpec{Rego: policy.Spec.Rego},
 		}
 		_, inRego := c.Compile(alone)
+		if slices.ContainsFunc(inRego, func(e *Error) bool { return e.unfinished }) {
+			return append(problems, inRego...)
+		}
 		problems = append(problems, slices.DeleteFunc(inRego, func(e *Error) bool { return !isInRego(e) })...)
 	}
 	broken := slices.ContainsFunc(problems, isInRego)
@@ -152,13 +155,17 @@ func style(source v1alpha1.RegoModule, reformat string, into map[string]*ast.Mod
 	return []*Error{{Module: source.Name, Row: at + 1, Column: 1, Line: got[at], Message: message}}
 }
 
-// older returns an error if a module is Rego v0, and nil otherwise.
+// older returns an error if a module is Rego v0 and not v1, and nil otherwise.
 func older(source v1alpha1.RegoModule, reformat string) *Error {
 	_, problems := parse(source)
 	if problems == nil {
 		return nil
 	}
-	if !isV0(source) {
+	// parse also refuses the METADATA of modules that are v1.
+	_, err := ast.ParseModuleWithOpts(source.Name, source.Module, ast.ParserOptions{
+		RegoVersion: ast.RegoV1, Capabilities: capabilities(),
+	})
+	if err == nil || !isV0(source) {
 		return nil
 	}
 	first := *problems[0]

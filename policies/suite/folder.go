@@ -29,7 +29,7 @@ func readFile(path string) ([]byte, error) {
 	return folder.ReadFile(name)
 }
 
-// writeFile writes a file. The error is non-nil in the same cases as that of readFile.
+// writeFile writes a file. The error is non-nil as well if the path is a symlink out of its folder.
 func writeFile(path string, data []byte) error {
 	folder, err := os.OpenRoot(filepath.Dir(path))
 	if err != nil {
