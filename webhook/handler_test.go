@@ -470,7 +470,7 @@ func TestInFlight(t *testing.T) {
 	}{
 		"empty objects":                         {large(`{}`, 6<<20), 413},
 		"nulls, which may stand for containers": {large(`null`, 6<<20), 413},
-		"objects with a name":                   {large(`{"name":"LONG_ENOUGH_NAME"}`, 6<<20), 200},
+		"objects with a name":                   {large(`{"name":"LONG_ENOUGH_NAME"}`, 4<<20), 200},
 		"braces in a string":                    {large(`"`+strings.Repeat("{", 2<<20)+`"`, 2<<20), 200},
 		"characters that are escaped":           {large(`"`+strings.Repeat(`\u003c`, 4<<20)+`"`, 24<<20), 200},
 	} {

@@ -13,12 +13,12 @@ import (
 const maxInFlight = 320 << 20
 
 // What a body takes in memory until it is answered, by its size and by what it has outside of strings. An empty
-// container is two bytes of JSON, takes 408 bytes, and is held twice while the list of them grows. A body that holds
-// nothing but small objects exceeds maxInFlight by itself if it is larger than 4 MiB.
+// container is two bytes of JSON, takes 408 bytes, and is held three times while the list of them grows and is reduced.
+// A body that holds nothing but small objects exceeds maxInFlight by itself if it is larger than 3 MiB.
 const (
 	perByte   = 6
-	perValue  = 40  // a comma or an opening bracket
-	perObject = 900 // an opening brace, or a null, which may stand for an object
+	perValue  = 40   // a comma or an opening bracket
+	perObject = 1400 // an opening brace, or a null, which may stand for an object
 )
 
 // InFlight bounds the memory that the requests in flight take together.
