@@ -163,8 +163,7 @@ func (m *module) evaluateInTime(
 			<-m.slots
 		}()
 	}()
-	// Each evaluation has an input of its own: OPA adds to it what it converts, and an evaluation that is stopped may
-	// still be running beside the next one.
+	// Each evaluation has an input of its own: OPA adds to it what it converts, also one that was stopped on the way.
 	input := func() ast.Value { return inputOf(document, parameters) }
 	if len(asked.rules) == 1 {
 		return asked.within(ctx, limit, cause, input(), &running)
