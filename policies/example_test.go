@@ -20,7 +20,7 @@ func ExampleDecide() {
 		fmt.Println(err)
 		return
 	}
-	rules, _ := bundle.Compile(nil)
+	rules, _ := bundle.Compile(context.Background(), nil, nil)
 	decision, err := policies.Decide(context.Background(), policies.Input{
 		Operation: policies.Create,
 		Object:    object,

@@ -446,7 +446,7 @@ func compiled(t *testing.T, specs []string) *bundle.Set {
 		policy.Default()
 		all = append(all, policy)
 	}
-	set, errs := bundle.Compile(all)
+	set, errs := bundle.Compile(t.Context(), nil, all)
 	if errs != nil {
 		t.Fatal(errs)
 	}

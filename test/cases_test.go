@@ -144,7 +144,7 @@ func readCase(t *testing.T, dir string) readyCase {
 		list[i] = policy.SourceIPPolicy
 	}
 	var wrong []*bundle.Error
-	if c.rules, wrong = bundle.Compile(list); problems != nil || wrong != nil {
+	if c.rules, wrong = bundle.Compile(t.Context(), nil, list); problems != nil || wrong != nil {
 		t.Fatal(problems, wrong)
 	}
 	c.settings = c.Settings(c.rules.Policies)

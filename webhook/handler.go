@@ -82,7 +82,7 @@ type Policies interface {
 	// Set returns the policies that are in force now. It may be called once Ready has returned nil.
 	Set() *bundle.Set
 	// Check returns the problems of a policy that is not in force yet, or nil if it compiles.
-	Check(policy v1alpha1.SourceIPPolicy) []*bundle.Error
+	Check(ctx context.Context, policy v1alpha1.SourceIPPolicy) []*bundle.Error
 }
 
 // failure is an error that is answered with an HTTP status of its own.
@@ -350,7 +350,11 @@ func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.Admiss
 		// The policies' own rules are not asked, since too little is known of the workload.
 		settings.Applied = nil
 	}
-	decision, err := policies.Decide(ctx, in, set, settings)
+	// Policies that could not be asked in time are findings, which must reach the API server before it stops waiting.
+	deadline, _ := ctx.Deadline()
+	inTime, cancel := context.WithTimeout(ctx, time.Until(deadline)*3/4)
+	defer cancel()
+	decision, err := policies.Decide(inTime, in, set, settings)
 	if err != nil {
 		// The decision also has a finding for it, in the mode that the policy configures.
 		h.Log.Error(err, "rules not evaluated",
@@ -377,7 +381,7 @@ func (h *Handler) respondPolicy(ctx context.Context, res *result) (*admissionv1.
 	}
 	var problems []review.PolicyProblem
 	if policy != nil && policy.DeletionTimestamp == nil {
-		for _, problem := range h.Policies.Check(*policy) {
+		for _, problem := range h.Policies.Check(ctx, *policy) {
 			problems = append(problems, review.PolicyProblem{Field: problem.Path, Text: problem.Detail()})
 		}
 	}

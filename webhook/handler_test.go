@@ -79,8 +79,8 @@ type fakePolicies struct{ set *bundle.Set }
 
 func (fakePolicies) Ready() error       { return nil }
 func (f fakePolicies) Set() *bundle.Set { return f.set }
-func (fakePolicies) Check(policy v1alpha1.SourceIPPolicy) []*bundle.Error {
-	_, problems := bundle.NewCompiler().Compile(policy)
+func (fakePolicies) Check(ctx context.Context, policy v1alpha1.SourceIPPolicy) []*bundle.Error {
+	_, problems := bundle.NewCompiler(nil).Compile(ctx, policy)
 	return problems
 }
 
@@ -88,7 +88,7 @@ func newHandler(
 	t testing.TB, endpoint review.Endpoint, neighbours webhook.Neighbours,
 ) (*webhook.Handler, *prometheus.Registry) {
 	t.Helper()
-	set, problems := bundle.Compile(nil)
+	set, problems := bundle.Compile(t.Context(), nil, nil)
 	if problems != nil {
 		t.Fatal(problems)
 	}
@@ -763,7 +763,7 @@ func TestUnintendedMatchGetsAWarning(t *testing.T) {
 func TestExemptionsAndFailuresAreCounted(t *testing.T) {
 	t.Parallel()
 	handler, registry := newHandler(t, review.Validate, &fakeNeighbours{})
-	set, problems := bundle.Compile([]v1alpha1.SourceIPPolicy{{
+	set, problems := bundle.Compile(t.Context(), nil, []v1alpha1.SourceIPPolicy{{
 		ObjectMeta: metav1.ObjectMeta{Name: "corp"},
 		Spec: v1alpha1.SourceIPPolicySpec{EvaluationFailure: v1alpha1.FailureWarn, Rego: []v1alpha1.RegoModule{
 			{Name: "corp.rego", Module: "package sourceward.custom.corp\n\ndeny contains {\"massage\": \"no\"}\n"},
@@ -816,7 +816,7 @@ func TestPoliciesAreNotAskedAboutAScale(t *testing.T) {
 	handler, registry := newHandler(t, review.Validate, &fakeNeighbours{
 		workload: workload, related: policies.Related{View: policies.ViewCluster, Services: []*corev1.Service{service}},
 	})
-	set, problems := bundle.Compile([]v1alpha1.SourceIPPolicy{{
+	set, problems := bundle.Compile(t.Context(), nil, []v1alpha1.SourceIPPolicy{{
 		ObjectMeta: metav1.ObjectMeta{Name: "corp"},
 		Spec: v1alpha1.SourceIPPolicySpec{
 			EvaluationFailure: v1alpha1.FailureDeny,

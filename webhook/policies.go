@@ -14,6 +14,7 @@ import (
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies/bundle"
+	"github.com/sourceward/sourceward/policies/child"
 )
 
 // policySource keeps the cluster's SourceIPPolicies compiled. It compiles a policy when it changes and not during a
@@ -84,7 +85,7 @@ func newPolicySource(
 	ctx context.Context, reader cache.Cache, metrics *Metrics, log logr.Logger,
 ) (*policySource, error) {
 	p := &policySource{
-		compiler: bundle.NewCompiler(), reader: reader, metrics: metrics, log: log,
+		compiler: bundle.NewCompiler(child.Try), reader: reader, metrics: metrics, log: log,
 		changed: make(chan struct{}, 1), recompiled: make(chan struct{}, 1),
 	}
 	informer, err := reader.GetInformer(ctx, &v1alpha1.SourceIPPolicy{}, cache.BlockUntilSynced(false))
@@ -137,7 +138,7 @@ func (p *policySource) compile(ctx context.Context) error {
 		last, known := former[policy.Name]
 		if !known || last.uid != policy.UID || last.generation != policy.Generation {
 			changed = true
-			last = p.compileOne(policy, last)
+			last = p.compileOne(ctx, policy, last)
 		}
 		next.policies = append(next.policies, last)
 	}
@@ -161,9 +162,11 @@ func (p *policySource) compile(ctx context.Context) error {
 
 // compileOne compiles a new generation of a policy. last is the former state of the policy with this name; its
 // generation in force is kept only if it belongs to the same policy, by UID.
-func (p *policySource) compileOne(policy v1alpha1.SourceIPPolicy, last compiledPolicy) compiledPolicy {
+func (p *policySource) compileOne(
+	ctx context.Context, policy v1alpha1.SourceIPPolicy, last compiledPolicy,
+) compiledPolicy {
 	next := compiledPolicy{name: policy.Name, uid: policy.UID, generation: policy.Generation}
-	next.inForce, next.problems = p.compiler.Compile(policy)
+	next.inForce, next.problems = p.compiler.Compile(ctx, policy)
 	next.inForceGeneration = policy.Generation
 	if next.problems == nil {
 		return next
@@ -181,8 +184,8 @@ func (p *policySource) compileOne(policy v1alpha1.SourceIPPolicy, last compiledP
 func (p *policySource) Set() *bundle.Set { return p.current.Load().set }
 
 // Check implements Policies.
-func (p *policySource) Check(policy v1alpha1.SourceIPPolicy) []*bundle.Error {
-	_, problems := p.compiler.Compile(policy)
+func (p *policySource) Check(ctx context.Context, policy v1alpha1.SourceIPPolicy) []*bundle.Error {
+	_, problems := p.compiler.Compile(ctx, policy)
 	return problems
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/bundle"
+	"github.com/sourceward/sourceward/policies/child"
 )
 
 func policyBenchCommand(s streams) *cobra.Command {
@@ -27,7 +28,7 @@ func policyBenchCommand(s streams) *cobra.Command {
 		Args:    somePaths,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, problems, ok := loadSuites(s, args)
-			compiler := bundle.NewCompiler()
+			compiler := bundle.NewCompiler(child.Try)
 			out := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 			measured := false
 			for _, policy := range list {

@@ -101,7 +101,7 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 		return err
 	}
 	progress := newProgress(s.err)
-	rules, problems := loadPolicies(flags.policies, flags.provider)
+	rules, problems := loadPolicies(ctx, flags.policies, flags.provider)
 	manifests, err := manifest.Load(manifest.Options{
 		Paths:    paths,
 		Context:  flags.context,

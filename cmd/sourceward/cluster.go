@@ -18,6 +18,7 @@ import (
 	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/bundle"
+	"github.com/sourceward/sourceward/policies/child"
 )
 
 // clusterTimeout bounds each request of --cluster: a person waits for it.
@@ -122,7 +123,7 @@ func (c *cluster) readPolicies(ctx context.Context, found *subject) error {
 			return fmt.Errorf("read %s %s from the cluster at %s: %w", v1alpha1.Kind, item.GetName(), c.host, err)
 		}
 	}
-	set, wrong := bundle.Compile(list)
+	set, wrong := bundle.Compile(ctx, child.Try, list)
 	found.policies = set.Policies
 	for _, w := range wrong {
 		found.addPolicy(w, w)

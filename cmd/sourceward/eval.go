@@ -11,6 +11,7 @@ import (
 
 	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/bundle"
+	"github.com/sourceward/sourceward/policies/child"
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
@@ -79,7 +80,7 @@ func policyEval(ctx context.Context, s streams, flags evalFlags, paths []string)
 		fmt.Fprintf(s.err, "note: %s\n", policies.Printable(note))
 	}
 	report := evalReport{}
-	compiler := bundle.NewCompiler()
+	compiler := bundle.NewCompiler(child.Try)
 	faulty := false
 	for _, policy := range list {
 		evaluated, wrong, err := policy.Eval(ctx, compiler, manifests, time.Now(), flags.trace)

@@ -46,7 +46,7 @@ func explainCommand(s streams) *cobra.Command {
 			if cmd.Flags().Changed("settings") {
 				return explainSettings(cmd.Context(), s, flags)
 			}
-			return explainRule(s, args[0], flags.policies)
+			return explainRule(cmd.Context(), s, args[0], flags.policies)
 		},
 	}
 	f := cmd.Flags()

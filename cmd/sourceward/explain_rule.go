@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +12,8 @@ import (
 
 // explainRule writes the page of a rule, or several pages if several policies declare a rule with that id. The error is
 // errReported, or says that there is no such rule.
-func explainRule(s streams, id string, paths []string) error {
-	own, ownErr := ownRules(s, paths)
+func explainRule(ctx context.Context, s streams, id string, paths []string) error {
+	own, ownErr := ownRules(ctx, s, paths)
 	var pages, ids []string
 	for _, rule := range append(policies.Catalogue(), own...) {
 		ids = append(ids, rule.ID)

@@ -66,7 +66,7 @@ func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
 	if flags.cluster {
 		of, err = subjectInCluster(ctx, ref)
 	} else {
-		of, err = subjectInFiles(s, flags, ref)
+		of, err = subjectInFiles(ctx, s, flags, ref)
 	}
 	if err != nil {
 		return err
@@ -90,7 +90,7 @@ func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
 }
 
 // subjectInFiles reads the object from files. The error is non-nil only for a mistake in the command line.
-func subjectInFiles(s streams, flags explainFlags, ref policies.Ref) (*subject, error) {
+func subjectInFiles(ctx context.Context, s streams, flags explainFlags, ref policies.Ref) (*subject, error) {
 	manifests, err := manifest.Load(manifest.Options{Paths: flags.files, Exclude: flags.exclude, Stdin: s.in})
 	if err != nil {
 		return nil, fmt.Errorf("--exclude: %w", err)
@@ -100,7 +100,7 @@ func subjectInFiles(s streams, flags explainFlags, ref policies.Ref) (*subject, 
 	for _, e := range slices.Concat(manifests.Errors, problems) {
 		found.add(e)
 	}
-	set, wrong := compile(loaded)
+	set, wrong := compile(ctx, loaded)
 	found.policies = set.Policies
 	for _, w := range wrong {
 		found.addPolicy(placed(loaded, w), w)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -8,14 +9,15 @@ import (
 	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/bundle"
+	"github.com/sourceward/sourceward/policies/child"
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
 // loadPolicies reads and compiles policies. It leaves out policies with errors, and returns the errors. A provider that
 // is not empty becomes one more policy, which takes precedence over all others.
-func loadPolicies(paths []string, provider string) (*bundle.Set, []*manifest.Error) {
+func loadPolicies(ctx context.Context, paths []string, provider string) (*bundle.Set, []*manifest.Error) {
 	loaded, problems := manifest.LoadPolicies(paths)
-	rules, wrong := compile(loaded)
+	rules, wrong := compile(ctx, loaded)
 	if provider != "" {
 		var err error
 		first := v1alpha1.SourceIPPolicy{Spec: v1alpha1.SourceIPPolicySpec{
@@ -34,12 +36,16 @@ func loadPolicies(paths []string, provider string) (*bundle.Set, []*manifest.Err
 }
 
 // compile compiles policies that were read from files.
-func compile(loaded []*manifest.Policy) (*bundle.Set, []*bundle.Error) {
+func compile(ctx context.Context, loaded []*manifest.Policy) (*bundle.Set, []*bundle.Error) {
+	return bundle.Compile(ctx, child.Try, objects(loaded))
+}
+
+func objects(loaded []*manifest.Policy) []v1alpha1.SourceIPPolicy {
 	list := make([]v1alpha1.SourceIPPolicy, len(loaded))
 	for i, policy := range loaded {
 		list[i] = policy.SourceIPPolicy
 	}
-	return bundle.Compile(list)
+	return list
 }
 
 // placed returns an error of compile with its place in a file.
@@ -50,15 +56,16 @@ func placed(loaded []*manifest.Policy, wrong *bundle.Error) *manifest.Error {
 
 // ownRules returns the rules that the policies in paths declare, in the order of the policies. The error is errReported
 // if a policy cannot be read or compiled; ownRules has then written why.
-func ownRules(s streams, paths []string) ([]policies.Rule, error) {
+func ownRules(ctx context.Context, s streams, paths []string) ([]policies.Rule, error) {
 	if len(paths) == 0 {
 		return nil, nil
 	}
 	loaded, problems := manifest.LoadPolicies(paths)
-	compiler := bundle.NewCompiler()
+	compiler := bundle.NewCompiler(child.Try)
+	compiler.Try(ctx, objects(loaded))
 	var rules []policies.Rule
 	for i, policy := range loaded {
-		compiled, wrong := compiler.Compile(policy.SourceIPPolicy)
+		compiled, wrong := compiler.Compile(ctx, policy.SourceIPPolicy)
 		for _, w := range wrong {
 			w.Index = i
 			problems = append(problems, placed(loaded, w))

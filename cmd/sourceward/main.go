@@ -12,6 +12,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sourceward/sourceward/policies/child"
 )
 
 // The exit codes are part of the interface: they never change.
@@ -22,6 +24,9 @@ const (
 )
 
 func main() {
+	if code, isChild := child.Main(os.Stdin, os.Stdout); isChild {
+		os.Exit(code)
+	}
 	if os.Getenv("GOGC") == "" {
 		// A run holds nearly everything that it reads until it ends. With 50 instead of Go's default of 100, a run
 		// with many objects takes a fifth less memory and a tenth more time.

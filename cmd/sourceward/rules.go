@@ -26,12 +26,12 @@ func rulesCommand(s streams) *cobra.Command {
 		Example: "  sourceward rules\n" +
 			"  sourceward rules --policy policies/",
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			write, ok := writers[format]
 			if !ok {
 				return notOneOf("--output", format, []string{"text", "json", "markdown"})
 			}
-			own, err := ownRules(s, paths)
+			own, err := ownRules(cmd.Context(), s, paths)
 			return errors.Join(write(s.out, append(policies.Catalogue(), own...)), err)
 		},
 	}

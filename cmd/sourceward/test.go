@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sourceward/sourceward/policies/bundle"
+	"github.com/sourceward/sourceward/policies/child"
 	"github.com/sourceward/sourceward/policies/suite"
 )
 
@@ -69,7 +70,7 @@ func policyTest(ctx context.Context, s streams, flags testFlags, paths []string)
 		return slices.ContainsFunc(list, func(policy *suite.Policy) bool { return policy.HasInCase(problem.File) })
 	})
 	report := &testReport{}
-	compiler := bundle.NewCompiler()
+	compiler := bundle.NewCompiler(child.Try)
 	for _, policy := range list {
 		if ctx.Err() != nil {
 			return errReported

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sourceward/sourceward/policies/bundle"
+	"github.com/sourceward/sourceward/policies/child"
 	"github.com/sourceward/sourceward/policies/suite"
 )
 
@@ -27,9 +28,9 @@ func policyVetCommand(s streams) *cobra.Command {
 			"  2  could not run, or could not read everything",
 		Example: "  sourceward policy vet policies/",
 		Args:    somePaths,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			list, problems, ok := loadSuites(s, args)
-			problems = suite.Vet(bundle.NewCompiler(), list, problems)
+			problems = suite.Vet(cmd.Context(), bundle.NewCompiler(child.Try), list, problems)
 			out := bufio.NewWriter(s.out)
 			for i := range problems {
 				writeProblem(out, &problems[i])

@@ -23,6 +23,7 @@ import (
 	"k8s.io/klog/v2"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/sourceward/sourceward/policies/child"
 	"github.com/sourceward/sourceward/webhook"
 )
 
@@ -30,6 +31,9 @@ import (
 var version = "devel"
 
 func main() {
+	if code, isChild := child.Main(os.Stdin, os.Stdout); isChild {
+		os.Exit(code)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// A second signal ends the process at once.

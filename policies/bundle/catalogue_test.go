@@ -138,7 +138,7 @@ package sourceward.custom.corp
 
 warn contains {"message": "no"} if input.facts.local
 `
-	compiled, problems := NewCompiler().Compile(policy)
+	compiled, problems := NewCompiler(nil).Compile(t.Context(), policy)
 	if problems != nil {
 		t.Fatal(problems)
 	}

@@ -30,6 +30,8 @@ type Set struct {
 
 	builtin *module
 	custom  map[string]*module // by the name of the policy
+	// slots are those of the Compiler, since the Sets that it made before may still be in use.
+	slots *slots
 }
 
 // A Policy is a SourceIPPolicy that compiled without errors.
@@ -58,9 +60,13 @@ type Error struct {
 	// Message says what is wrong and what to do, in one line.
 	Message string
 
-	// unfinished is true if the compilation of the modules did not end in time, or panicked.
+	// unfinished is true if the compilation of the modules did not come to an end.
 	unfinished bool
 }
+
+// Unfinished reports whether the compilation of the modules did not come to an end: it took too much time or memory, or
+// panicked. Another attempt may succeed, because the reason may be a busy machine.
+func (e *Error) Unfinished() bool { return e.unfinished }
 
 func (e *Error) Error() string {
 	policy := cmp.Or(e.Policy, fmt.Sprintf("number %d", e.Index+1))
@@ -110,18 +116,25 @@ var aboutKinds = map[string][]string{
 // A Compiler compiles policies, each independently of the others. It is safe for concurrent use.
 type Compiler struct {
 	embedded
+	trials
 	store   storage.Store
 	builtin *module
+	slots   *slots
+	// compiling holds an element while modules are compiled: one policy at a time, since that may take much memory.
+	compiling chan struct{}
 }
 
-// NewCompiler compiles the built-in modules and returns a Compiler that adds them to every Set.
-func NewCompiler() *Compiler {
+// NewCompiler compiles the built-in modules and returns a Compiler that adds them to every Set. It compiles modules of
+// policies only after trial, unless that is nil.
+func NewCompiler(trial Trial) *Compiler {
 	e, err := load()
 	if err != nil {
 		panic(err) // The modules are embedded in this package, and its tests load them.
 	}
 	store := inmem.NewFromObjectWithOpts(e.data, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
-	c := &Compiler{embedded: e, store: store}
+	c := &Compiler{
+		embedded: e, trials: newTrials(trial), store: store, slots: newSlots(), compiling: make(chan struct{}, 1),
+	}
 	builtin, errs := c.compile(e.rules)
 	if errs != nil {
 		panic(errors.Join(asErrors(errs)...))
@@ -132,7 +145,7 @@ func NewCompiler() *Compiler {
 
 // Set returns the Set of the given policies, which may be in any order. No two of them may have the same name.
 func (c *Compiler) Set(compiled []*Policy) *Set {
-	set := &Set{builtin: c.builtin, custom: map[string]*module{}}
+	set := &Set{builtin: c.builtin, custom: map[string]*module{}, slots: c.slots}
 	list := make([]v1alpha1.SourceIPPolicy, len(compiled))
 	for i, policy := range compiled {
 		list[i] = policy.SourceIPPolicy
@@ -147,16 +160,17 @@ func (c *Compiler) Set(compiled []*Policy) *Set {
 	return set
 }
 
-// Compile validates policies and compiles their modules.
+// Compile validates policies and compiles their modules, after trial unless that is nil.
 // It returns one Error for each problem, in the order of the policies. The Set, which is never nil, holds all policies
 // without problems.
-func Compile(list []v1alpha1.SourceIPPolicy) (*Set, []*Error) {
-	c := NewCompiler()
+func Compile(ctx context.Context, trial Trial, list []v1alpha1.SourceIPPolicy) (*Set, []*Error) {
+	c := NewCompiler(trial)
+	c.Try(ctx, list)
 	var compiled []*Policy
 	var problems []*Error
 	names := map[string]bool{}
 	for i, policy := range list {
-		one, wrong := c.Compile(policy)
+		one, wrong := c.Compile(ctx, policy)
 		if names[policy.Name] {
 			wrong = append(wrong, &Error{Path: "/metadata/name", Message: "another policy has this name; rename one"})
 		}
@@ -189,23 +203,56 @@ func Providers() []string {
 	return e.providers()
 }
 
+// Try tries the modules of policies together, which takes less time than when Compile tries those of each by itself.
+func (c *Compiler) Try(ctx context.Context, list []v1alpha1.SourceIPPolicy) {
+	sources := make([]Sources, len(list))
+	for i, policy := range list {
+		sources[i].Rego = policy.Spec.Rego
+	}
+	select {
+	case c.compiling <- struct{}{}:
+		c.run(ctx, sources)
+		<-c.compiling
+	case <-ctx.Done():
+	}
+}
+
 // Compile validates a policy and compiles its modules. It returns one Error for each problem, and a nil Policy if there
-// are any. A compilation that does not end within CompileTimeout is an Error too.
-func (c *Compiler) Compile(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
+// are any. A compilation that does not end within CompileTimeout, or before ctx, is an Error too.
+func (c *Compiler) Compile(ctx context.Context, policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
+	compiled, problems := c.compileInTime(ctx, policy)
+	for _, p := range problems {
+		p.Policy = policy.Name
+	}
+	return compiled, problems
+}
+
+func (c *Compiler) compileInTime(ctx context.Context, policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
+	refused := func(format string, args ...any) []*Error {
+		return []*Error{{Path: "/spec/rego", Message: fmt.Sprintf(format, args...), unfinished: true}}
+	}
+	select {
+	case c.compiling <- struct{}{}:
+	case <-ctx.Done():
+		return nil, refused("the modules were not compiled in time, since others are being compiled; try again")
+	}
+	if err := c.outcome(ctx, Sources{Rego: policy.Spec.Rego}); err != nil {
+		<-c.compiling
+		return nil, refused("%s", err)
+	}
 	type outcome struct {
 		policy   *Policy
 		problems []*Error
 	}
-	refused := func(format string, args ...any) outcome {
-		return outcome{problems: []*Error{{Path: "/spec/rego", Message: fmt.Sprintf(format, args...), unfinished: true}}}
-	}
 	done := make(chan outcome, 1)
 	go func() {
-		result := refused("the Rego compiler stopped without a result; write the modules in another way")
+		result := outcome{problems: refused("the Rego compiler stopped without a result; write the modules in another way")}
 		defer func() {
 			if p := recover(); p != nil {
-				result = refused("the Rego compiler panicked (%s); write the modules in another way", panicText(p))
+				result = outcome{problems: refused(
+					"the Rego compiler panicked (%s); write the modules in another way", panicText(p))}
 			}
+			<-c.compiling
 			done <- result
 		}()
 		compiled, problems := c.check(policy)
@@ -213,16 +260,14 @@ func (c *Compiler) Compile(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
 	}()
 	timeout := time.NewTimer(CompileTimeout)
 	defer timeout.Stop()
-	var result outcome
 	select {
-	case result = <-done:
+	case result := <-done:
+		return result.policy, result.problems
 	case <-timeout.C:
-		result = refused("compiling the modules takes longer than %s; make them shorter, or nest less deeply", CompileTimeout)
+		return nil, refused("compiling the modules takes longer than %s; make them shorter, or nest less deeply", CompileTimeout)
+	case <-ctx.Done():
+		return nil, refused("the modules were not compiled in time; try again")
 	}
-	for _, p := range result.problems {
-		p.Policy = policy.Name
-	}
-	return result.policy, result.problems
 }
 
 func (c *Compiler) check(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
@@ -381,9 +426,9 @@ func checkModule(name string, m *ast.Module) []*Error {
 			"the package has the name of the built-in rule %s; rename it", id))
 	}
 	// The keys of exemptions and of audit annotations end in the id.
-	if validation.IsQualifiedName(v1alpha1.AnnotationExemptPrefix+id) != nil {
-		problems = append(problems, problem(m.Package.Location, "the rule id %q cannot end the key of an annotation; "+
-			"rename the package: at most %d letters, digits and _, with a letter or digit at both ends",
+	if validation.IsDNS1123Label(id) != nil {
+		problems = append(problems, problem(m.Package.Location, "%q cannot be the id of a rule; "+
+			"rename the package: at most %d lowercase letters, digits and _, with a letter or digit at both ends",
 			policies.Shorten(id, v1alpha1.MaxRuleID), v1alpha1.MaxRuleID))
 	}
 	for _, rule := range m.Rules {
@@ -393,11 +438,39 @@ func checkModule(name string, m *ast.Module) []*Error {
 			problems = append(problems, problem(rule.Location,
 				"%s must be a partial set; write: %s contains reason if { ... }", word, word))
 		}
+		problems = append(problems, unifications(name, rule)...)
 		if depth := nesting(rule); depth > maxNesting {
 			problems = append(problems, problem(rule.Location,
 				"comprehensions are nested %d deep, want at most %d; move the inner ones to rules of their own", depth, maxNesting))
 		}
 	}
+	return problems
+}
+
+// unifications returns an Error for each expression of a rule that unifies two values by = or by an argument that takes
+// the result of a function. The stack that this takes grows with the values, without a limit that the process survives.
+func unifications(name string, rule *ast.Rule) []*Error {
+	var problems []*Error
+	ast.WalkExprs(rule, func(e *ast.Expr) bool {
+		if !e.IsCall() {
+			return false
+		}
+		message := ""
+		function, isBuiltin := ast.BuiltinMap[e.Operator().String()]
+		switch {
+		case e.Operator().Equal(ast.Equality.Ref()):
+			message = "= is not allowed; write := to assign a value, or == to compare two"
+		case isBuiltin && !function.Relation && function.Decl.FuncArgs().Variadic == nil &&
+			len(e.Operands()) > function.Decl.Arity():
+			message = fmt.Sprintf("%s takes %d arguments; assign its result with :=", function.Name, function.Decl.Arity())
+		default:
+			return false
+		}
+		problems = append(problems, &Error{
+			Module: name, Row: e.Location.Row, Column: e.Location.Col, Message: message,
+		})
+		return false
+	})
 	return problems
 }
 
@@ -429,7 +502,6 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 	}
 	compiled := &module{
 		questions: map[string]question{}, verdicts: map[string]question{}, alone: map[rule]question{},
-		slots: make(chan struct{}, maxEvaluations),
 	}
 	kinds := map[string][]string{} // by module
 	inPackage := func(name, message string) []*Error {
@@ -462,6 +534,17 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 	}
 	if undefined := undefinedFields(compiler, modules, kinds); undefined != nil {
 		return nil, undefined
+	}
+	if absent := c.absentIn(modules); absent != nil {
+		return nil, absent
+	}
+	if !slices.ContainsFunc(compiled.rules, func(r rule) bool { return r.builtin }) {
+		// OPA turns == into unification, whose stack grows with the values: two large values that are equal would end the
+		// process. The first compiler has done so to find values of different types. This one keeps the comparison.
+		compiler = newCompiler().WithSkipStages(ast.StageRewriteEquals)
+		if compiler.Compile(all); compiler.Failed() {
+			return nil, regoErrors(compiler.Errors)
+		}
 	}
 	if len(compiled.rules) > 1 {
 		for _, r := range compiled.rules {

@@ -26,7 +26,7 @@ func TestCompileErrors(t *testing.T) {
 		t.Run(filepath.Base(filepath.Dir(path)), func(t *testing.T) {
 			t.Parallel()
 			broken := readPolicies(t, path)
-			set, errs := Compile(append(broken, policyWith("healthy", `deny contains {"message": "no"}`)))
+			set, errs := Compile(t.Context(), nil, append(broken, policyWith("healthy", `deny contains {"message": "no"}`)))
 
 			var got strings.Builder
 			for _, e := range errs {
@@ -59,7 +59,7 @@ func TestCompileKeepsValidPoliciesWithTheirDefaults(t *testing.T) {
 	rego := policyWith("rego", `deny contains {"message": "no"}`)
 	rego.Spec.Rules = []v1alpha1.RuleMode{{ID: "rego", Mode: v1alpha1.ModeAudit}}
 
-	set, _ := Compile([]v1alpha1.SourceIPPolicy{settings, policyWith("broken", `deny := true`), rego})
+	set, _ := Compile(t.Context(), nil, []v1alpha1.SourceIPPolicy{settings, policyWith("broken", `deny := true`), rego})
 	if rego.Spec.ExistingViolations != "" {
 		t.Error("Compile changed its argument")
 	}
@@ -98,7 +98,7 @@ func TestDefaultOfEvaluationFailure(t *testing.T) {
 			policy.Spec.Rules = test.rules
 			for _, written := range []v1alpha1.EvaluationFailure{"", v1alpha1.FailureIgnore} {
 				policy.Spec.EvaluationFailure = written
-				compiled, problems := NewCompiler().Compile(policy)
+				compiled, problems := NewCompiler(nil).Compile(t.Context(), policy)
 				if problems != nil {
 					t.Fatal(problems)
 				}

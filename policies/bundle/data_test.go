@@ -643,7 +643,7 @@ type rowCase struct {
 func TestEveryRow(t *testing.T) {
 	t.Parallel()
 	matching := matchingRows(t)
-	set, _ := Compile(nil)
+	set, _ := Compile(t.Context(), nil, nil)
 	table := readProviders(t)
 	lines := func(findings []policies.Finding) []string {
 		var lines []string

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -29,9 +30,9 @@ const (
 	// shareOfTime divides the time left until the context's deadline: one policy may use up to a sixth of it, so that
 	// several slow policies leave enough time for all others.
 	shareOfTime = 6
-	// maxEvaluations bounds the concurrent evaluations of one policy's modules, and so the memory and CPU that they use
-	// if they never end.
-	maxEvaluations = 2
+	// maxStuck bounds how many evaluations of one policy go on after they were stopped, and so the memory and CPU that
+	// they use if they never end.
+	maxStuck = 2
 	// MaxReasons bounds the number of members of one set for one object.
 	MaxReasons = 100
 	// MaxText bounds each text of a member, in bytes. A warning holds 120 characters, and an Event 1 024.
@@ -48,8 +49,8 @@ type module struct {
 	questions, verdicts map[string]question
 	// alone holds a question for each rule of a module that has several, to be asked when asking them together fails.
 	alone map[rule]question
-	// slots holds one element for each running evaluation.
-	slots chan struct{}
+	// stuck is how many evaluations were stopped and do not end. They no longer have a slot.
+	stuck atomic.Int32
 }
 
 // question is a prepared query that evaluates several rules at once, into one array in the order of the rules.
@@ -101,7 +102,7 @@ func (s *Set) Evaluate(
 	answers := []policies.Answer{s.builtin.evaluateHere(ctx, document)}
 	for _, policy := range applied {
 		if m, ok := s.custom[policy.Name]; ok {
-			answer := m.evaluateInTime(ctx, document, policy.Parameters)
+			answer := m.evaluateInTime(ctx, s.slots, document, policy.Parameters)
 			answer.Policy = policy.Name
 			answers = append(answers, answer)
 		}
@@ -109,13 +110,14 @@ func (s *Set) Evaluate(
 	return answers
 }
 
-// evaluateHere evaluates the built-in modules, which are known to terminate.
+// evaluateHere evaluates the built-in modules, which are known to terminate. They are evaluated even if ctx has ended:
+// the API server does not wait long for policies that are slow, but the built-in rules take no time.
 func (m *module) evaluateHere(ctx context.Context, document policies.Document) policies.Answer {
 	asked := m.asked(document)
 	if len(asked.rules) == 0 {
 		return policies.Answer{}
 	}
-	return asked.evaluate(ctx, inputOf(document, document.Parameters))
+	return asked.evaluate(context.WithoutCancel(ctx), inputOf(document, document.Parameters))
 }
 
 // asked returns the question for the object of a document.
@@ -130,45 +132,80 @@ func (m *module) asked(document policies.Document) question {
 	return questions[""]
 }
 
-// evaluateInTime evaluates the modules of a user, which may fail or not terminate. All sets are asked together, which
-// is the fastest way. If that fails or uses up half of the time, each set is asked by itself in the other half, deny
-// first: an object that makes one set fail must not switch off the others.
+// evaluateInTime evaluates the modules of a user, which may fail or not terminate. It waits for a slot first; that takes
+// nothing from the time of the evaluation.
 func (m *module) evaluateInTime(
-	ctx context.Context, document policies.Document, parameters map[string]any,
+	ctx context.Context, slots *slots, document policies.Document, parameters map[string]any,
 ) policies.Answer {
 	asked := m.asked(document)
 	if len(asked.rules) == 0 {
 		return policies.Answer{}
 	}
+	notStarted := func(why string) policies.Answer {
+		return policies.Answer{Err: errors.New("the evaluation was not started: " + why)}
+	}
+	namespace := document.Namespace.Name
+	switch {
+	case m.stuck.Load() >= maxStuck:
+		return notStarted(fmt.Sprintf("%d former evaluations of this policy do not end", maxStuck))
+	case ctx.Err() != nil || !slots.take(ctx, namespace, EvaluationTimeout):
+		why := context.Cause(ctx)
+		if errors.Is(why, context.DeadlineExceeded) {
+			why = errNoTime
+		}
+		return notStarted(why.Error())
+	}
 	limit := EvaluationTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(deadline)/shareOfTime)
 	}
-	cause := fmt.Errorf("the evaluation took longer than %s", limit.Round(time.Millisecond))
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, cause)
+	e := &evaluation{cause: fmt.Errorf("the evaluation took longer than %s", limit.Round(time.Millisecond))}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, e.cause)
 	defer cancel()
-	if ctx.Err() != nil {
-		return policies.Answer{Err: fmt.Errorf("the evaluation was not started: %w", context.Cause(ctx))}
+	end, _ := ctx.Deadline()
+	// Each question has an input of its own: OPA adds to it what it converts, also if it is stopped on the way.
+	answer := m.answer(ctx, e, asked, func() ast.Value { return inputOf(document, parameters) })
+	unused := func() time.Duration { return EvaluationTimeout - limit + time.Until(end) }
+	if !e.stopped {
+		slots.release(namespace, unused())
+		return answer
 	}
-	select {
-	case m.slots <- struct{}{}:
-	case <-ctx.Done():
-		return policies.Answer{Err: fmt.Errorf(
-			"the evaluation was not started: %d others of this policy are still running", maxEvaluations)}
-	}
-	var running sync.WaitGroup
-	defer func() {
-		go func() {
-			running.Wait()
-			<-m.slots
-		}()
+	go func() {
+		// A stopped evaluation ends after the step that it is in. It keeps its slot until then, but not for ever.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EvaluationTimeout)
+		defer cancel()
+		isStuck := !e.ended(ctx)
+		if isStuck {
+			m.stuck.Add(1)
+		}
+		slots.release(namespace, unused())
+		if e.running.Wait(); isStuck {
+			m.stuck.Add(-1)
+		}
 	}()
-	// Each evaluation has an input of its own: OPA adds to it what it converts, also one that was stopped on the way.
-	input := func() ast.Value { return inputOf(document, parameters) }
+	return answer
+}
+
+var errNoTime = errors.New("no time is left for this object, since other evaluations took it")
+
+// evaluation is one evaluation of a policy's modules, which may ask several questions.
+type evaluation struct {
+	// cause is the error of a question that is stopped.
+	cause error
+	// running counts the questions that OPA evaluates now. stopped is true if one of them was stopped.
+	running sync.WaitGroup
+	stopped bool
+}
+
+// answer asks all sets of the modules together, which is the fastest way. If that fails or uses up half of the time, it
+// asks each set by itself in the other half, deny first: an object that makes one set fail must not switch off the
+// others.
+func (m *module) answer(ctx context.Context, e *evaluation, asked question, input func() ast.Value) policies.Answer {
+	end, _ := ctx.Deadline()
 	if len(asked.rules) == 1 {
-		return asked.within(ctx, limit, cause, input(), &running)
+		return asked.within(ctx, time.Until(end), e, input())
 	}
-	together := asked.within(ctx, limit/2, cause, input(), &running)
+	together := asked.within(ctx, time.Until(end)/2, e, input())
 	if together.Err == nil {
 		return together
 	}
@@ -179,12 +216,11 @@ func (m *module) evaluateInTime(
 		if i == len(denying) {
 			left = len(others)
 		}
-		if !ended(ctx, &running) {
+		if !e.ended(ctx) {
 			merge(&answer, m.alone[r].failed(errors.New("not started: a former evaluation of this policy does not stop")))
 			break
 		}
-		deadline, _ := ctx.Deadline()
-		merge(&answer, m.alone[r].within(ctx, time.Until(deadline)/time.Duration(left), cause, input(), &running))
+		merge(&answer, m.alone[r].within(ctx, time.Until(end)/time.Duration(left), e, input()))
 		left--
 	}
 	// What the joint query has denied counts, even if the set was not evaluated to its end alone.
@@ -197,12 +233,15 @@ func (m *module) evaluateInTime(
 	return answer
 }
 
-// ended waits until the evaluations have ended that are running, and reports whether they have before ctx: one that is
-// stopped ends after the step that it is in, and must not run beside the next.
-func ended(ctx context.Context, running *sync.WaitGroup) bool {
+// ended waits until no question is running, and reports whether that was before ctx ended: one that is stopped ends
+// after the step that it is in, and must not run beside the next.
+func (e *evaluation) ended(ctx context.Context) bool {
+	if !e.stopped {
+		return true
+	}
 	done := make(chan struct{})
 	go func() {
-		running.Wait()
+		e.running.Wait()
 		close(done)
 	}()
 	select {
@@ -243,18 +282,15 @@ func denyFirst(rules []rule) (denying, others []rule) {
 }
 
 // within evaluates the question for an input, and returns in time even if the evaluation does not end: OPA checks the
-// context between its steps, but not within a step, so the evaluation runs in a goroutine of its own, which is added to
-// running. cause is the error of an evaluation that is stopped.
-func (q question) within(
-	ctx context.Context, limit time.Duration, cause error, value ast.Value, running *sync.WaitGroup,
-) policies.Answer {
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, cause)
+// context between its steps, but not within a step, so the evaluation runs in a goroutine of its own.
+func (q question) within(ctx context.Context, limit time.Duration, e *evaluation, value ast.Value) policies.Answer {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, e.cause)
 	defer cancel()
 	if ctx.Err() != nil {
 		return q.failed(fmt.Errorf("the evaluation was not started: %w", context.Cause(ctx)))
 	}
 	answered := make(chan policies.Answer, 1)
-	running.Go(func() { answered <- q.evaluate(ctx, value) })
+	e.running.Go(func() { answered <- q.evaluate(ctx, value) })
 	select {
 	case answer := <-answered:
 		return answer
@@ -264,7 +300,7 @@ func (q question) within(
 	case answer := <-answered: // at the same moment
 		return answer
 	default:
-		// The goroutine ends a moment later, or after one long step.
+		e.stopped = true
 		return q.failed(fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx)))
 	}
 }
@@ -302,7 +338,7 @@ func (q question) answer(ctx context.Context, value ast.Value) (answer policies.
 		// OPA would notice this only after evaluating for a while.
 		return answer, fmt.Errorf("the evaluation was not started: %w", context.Cause(ctx))
 	}
-	results, err := q.prepared.Eval(ctx, rego.EvalParsedInput(value), rego.EvalSortSets(true))
+	results, err := q.prepared.Eval(ctx, rego.EvalParsedInput(value), rego.EvalGenerateJSON(plain))
 	if err != nil {
 		if topdown.IsCancel(err) {
 			return answer, fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx))
@@ -334,6 +370,24 @@ func (q question) answer(ctx context.Context, value ast.Value) (answer policies.
 		}
 	}
 	return answer, first
+}
+
+// maxValues is how many values the sets of a policy may hold for one object, with those within others: ten sets of
+// MaxReasons members have about 7 000.
+const maxValues = 10_000
+
+// plain converts the result of a query to the types of JSON. A value takes little memory even if it refers to another
+// one many times; in JSON, each reference is a copy. The error is non-nil if there are more than maxValues.
+func plain(result *ast.Term, _ *rego.EvalContext) (any, error) {
+	left := maxValues
+	visitor := ast.NewGenericVisitor(func(any) bool {
+		left--
+		return left < 0
+	})
+	if visitor.Walk(result); left < 0 {
+		return nil, fmt.Errorf("the sets have more than %d values; give fewer members, or shorter ones", maxValues)
+	}
+	return ast.JSONWithOpt(result.Value, ast.JSONOpt{SortSets: true})
 }
 
 // memberKeys holds the keys that a member of each set may have, in the form in which messages list them.

@@ -12,7 +12,7 @@ import (
 )
 
 func ExampleCompile() {
-	set, errs := bundle.Compile([]v1alpha1.SourceIPPolicy{{
+	set, errs := bundle.Compile(context.Background(), nil, []v1alpha1.SourceIPPolicy{{
 		ObjectMeta: metav1.ObjectMeta{Name: "corp"},
 		Spec: v1alpha1.SourceIPPolicySpec{Rego: []v1alpha1.RegoModule{{
 			Name: "corp.rego",

@@ -22,17 +22,17 @@ func FuzzAuthorsTools(f *testing.F) {
 	} {
 		f.Add(text)
 	}
-	compiler := NewCompiler()
+	compiler := NewCompiler(nil)
 	f.Fuzz(func(t *testing.T, text string) {
 		module := v1alpha1.RegoModule{Name: "corp.rego", Module: text}
 		policy := v1alpha1.SourceIPPolicy{
 			ObjectMeta: metav1.ObjectMeta{Name: "corp"}, Spec: v1alpha1.SourceIPPolicySpec{Rego: []v1alpha1.RegoModule{module}},
 		}
 		_, _ = Format(module)
-		for _, problem := range compiler.Vet(policy, nil, "format it") {
+		for _, problem := range compiler.Vet(t.Context(), policy, nil, "format it") {
 			_ = problem.Detail()
 		}
-		w, problems := compiler.Workbench(policy)
+		w, problems := compiler.Workbench(t.Context(), policy, nil)
 		if problems != nil {
 			return
 		}

@@ -84,7 +84,7 @@ func TestValidDocumentsCompile(t *testing.T) {
 			policy := policyWith("corp", "deny contains {\"message\": \"no\"} if {\n\t"+test.condition+"\n}\n\n"+
 				"_none(null) := true\n\n_spec := input.object.spec")
 			policy.Spec.Rego[0].Module = test.metadata + policy.Spec.Rego[0].Module
-			if _, errs := Compile([]v1alpha1.SourceIPPolicy{policy}); errs != nil {
+			if _, errs := Compile(t.Context(), nil, []v1alpha1.SourceIPPolicy{policy}); errs != nil {
 				t.Error(errs[0].Detail())
 			}
 		})

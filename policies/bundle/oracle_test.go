@@ -389,7 +389,7 @@ func expected(s someService, trafficPolicy string) []string {
 func TestRowsAgainstTheOracle(t *testing.T) {
 	t.Parallel()
 	table := readProviders(t)
-	set, _ := Compile(nil)
+	set, _ := Compile(t.Context(), nil, nil)
 	rows := table.all()
 	var examples []someService
 	var names []string

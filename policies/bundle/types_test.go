@@ -44,7 +44,7 @@ func (r row) onShape(table providerTable, shape someService) (s someService, ok 
 // add a finding: that it has no effect.
 func TestRowsDoNothingOnOtherTypes(t *testing.T) {
 	t.Parallel()
-	set, _ := Compile(nil)
+	set, _ := Compile(t.Context(), nil, nil)
 	table := readProviders(t)
 	compared := map[string]int{}
 	for name, shape := range shapes {
@@ -87,7 +87,7 @@ func TestRowsDoNothingOnOtherTypes(t *testing.T) {
 // the repaired Service asks to undo that.
 func TestHardRowsOnTheirTypes(t *testing.T) {
 	t.Parallel()
-	set, _ := Compile(nil)
+	set, _ := Compile(t.Context(), nil, nil)
 	table := readProviders(t)
 	wantOperation := policies.PatchOperation{Op: "add", Path: "/spec/externalTrafficPolicy", Value: "Local"}
 	for _, row := range table.all() {

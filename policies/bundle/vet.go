@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -28,10 +29,16 @@ func PackageOf(id string) (name string, ok bool) {
 // missing METADATA, rules that nothing refers to, text that Format would change, and tests that do not compile. tests
 // holds the policy's Rego tests. reformat is the advice in messages about formatting. The Path of an error in a test is
 // empty.
-func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModule, reformat string) []*Error {
-	_, problems := c.Compile(policy)
-	if slices.ContainsFunc(problems, func(e *Error) bool { return e.unfinished }) {
-		return problems // Nothing bounds the time in which the steps below would compile the modules again.
+func (c *Compiler) Vet(
+	ctx context.Context, policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModule, reformat string,
+) []*Error {
+	// Compile would try only its own steps. Nothing bounds the steps below, which compile parts of the modules again.
+	if err := c.outcome(ctx, Sources{Rego: policy.Spec.Rego, Tests: tests, Vet: true}); err != nil {
+		return []*Error{{Policy: policy.Name, Path: "/spec/rego", Message: err.Error(), unfinished: true}}
+	}
+	_, problems := c.Compile(ctx, policy)
+	if slices.ContainsFunc(problems, (*Error).Unfinished) {
+		return problems
 	}
 	isInRego := func(e *Error) bool { return e.Module != "" }
 	if problems != nil && !slices.ContainsFunc(problems, isInRego) && len(policy.Spec.Rego) > 0 {
@@ -39,8 +46,8 @@ func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModu
 		alone := v1alpha1.SourceIPPolicy{
 			ObjectMeta: metav1.ObjectMeta{Name: "alone"}, Spec: v1alpha1.SourceIPPolicySpec{Rego: policy.Spec.Rego},
 		}
-		_, inRego := c.Compile(alone)
-		if slices.ContainsFunc(inRego, func(e *Error) bool { return e.unfinished }) {
+		_, inRego := c.Compile(ctx, alone)
+		if slices.ContainsFunc(inRego, (*Error).Unfinished) {
 			return append(problems, inRego...)
 		}
 		problems = append(problems, slices.DeleteFunc(inRego, func(e *Error) bool { return !isInRego(e) })...)
@@ -59,8 +66,13 @@ func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModu
 		problems = append(problems, of...)
 	}
 	if len(modules) == len(policy.Spec.Rego) {
-		lints := slices.Concat(c.further(modules, problems), undocumented(modules), c.unreferred(modules),
+		lints := slices.Concat(c.further(modules, problems), undocumented(modules), c.absentIn(modules), c.unreferred(modules),
 			faultyMembers(modules), neverHolding(modules))
+		lints = slices.DeleteFunc(lints, func(e *Error) bool {
+			return slices.ContainsFunc(problems, func(p *Error) bool {
+				return p.Module == e.Module && p.Row == e.Row && p.Column == e.Column && p.Message == e.Message
+			})
+		})
 		for _, e := range lints {
 			i := slices.IndexFunc(policy.Spec.Rego, func(m v1alpha1.RegoModule) bool { return m.Name == e.Module })
 			e.Path, e.Line = fmt.Sprintf("/spec/rego/%d/module", i), textRow(policy.Spec.Rego[i].Module, e.Row)
@@ -299,9 +311,9 @@ func undocumented(modules map[string]*ast.Module) []*Error {
 	return problems
 }
 
-// unreferred returns an error for each rule that nothing refers to, and for each reference to data that does not exist.
-// It leaves out the rules of the contract, and the sets that Compile reports.
-func (c *Compiler) unreferred(modules map[string]*ast.Module) []*Error {
+// absentIn returns an error for each import of, and each reference to, data that does not exist. A rule of another
+// policy does not exist either.
+func (c *Compiler) absentIn(modules map[string]*ast.Module) []*Error {
 	compiler := c.resolve(modules)
 	if compiler == nil {
 		return nil // Compile reports why.
@@ -310,6 +322,17 @@ func (c *Compiler) unreferred(modules map[string]*ast.Module) []*Error {
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		problems = append(problems, absent(compiler, modules[name], name, "so this is always undefined; modules")...)
 	}
+	return problems
+}
+
+// unreferred returns an error for each rule that nothing refers to. It leaves out the rules of the contract, and the
+// sets that Compile reports.
+func (c *Compiler) unreferred(modules map[string]*ast.Module) []*Error {
+	compiler := c.resolve(modules)
+	if compiler == nil {
+		return nil // Compile reports why.
+	}
+	var problems []*Error
 	referred := referredIn(compiler, modules)
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		m := modules[name]

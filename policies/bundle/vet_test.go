@@ -16,7 +16,7 @@ func TestVetFindsWhatWouldFailAtEvaluation(t *testing.T) {
 	const metadata = "# METADATA\n# title: T\n# description: D\n"
 	const absent = ", so this is always undefined; " +
 		"modules can read the rules of their own policy, data.sourceward.lib and data.sourceward.providers"
-	compiler := NewCompiler()
+	compiler := NewCompiler(nil)
 	for rule, want := range map[string][]string{
 		`deny contains {"message": "no", "path": "/spec/type", "fix": "f"} if input.facts.local`:        nil,
 		`deny contains object.union({"message": "no"}, input.parameters) if input.facts.local`:          nil,
@@ -92,7 +92,7 @@ func TestVetFindsWhatWouldFailAtEvaluation(t *testing.T) {
 		policy.Spec.Rego[0].Module = metadata + "package sourceward.custom.corp\n\n" +
 			"# METADATA\n# description: D\n" + rule + "\n"
 		var got []string
-		for _, problem := range compiler.Vet(policy, nil, "") {
+		for _, problem := range compiler.Vet(t.Context(), policy, nil, "") {
 			if problem.Message != "this is not formatted as opa fmt does it; " {
 				got = append(got, problem.Message)
 			}

@@ -34,19 +34,25 @@ type Workbench struct {
 	// modules holds the policy's own modules. printing holds them compiled with the library, and with print() enabled.
 	modules  map[string]*ast.Module
 	printing *ast.Compiler
+	tests    []v1alpha1.RegoModule
 	coverage *cover.Cover
 	asks     []policies.Document
 }
 
-// Workbench compiles a policy and returns a Workbench for it. The errors are those of Compile.
-func (c *Compiler) Workbench(policy v1alpha1.SourceIPPolicy) (*Workbench, []*Error) {
-	compiled, problems := c.Compile(policy)
+// Workbench compiles a policy and returns a Workbench for it and for its Rego tests. The errors are those of Compile.
+func (c *Compiler) Workbench(
+	ctx context.Context, policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModule,
+) (*Workbench, []*Error) {
+	if err := c.outcome(ctx, Sources{Rego: policy.Spec.Rego, Tests: tests, Vet: true}); err != nil {
+		return nil, []*Error{{Policy: policy.Name, Path: "/spec/rego", Message: err.Error(), unfinished: true}}
+	}
+	compiled, problems := c.Compile(ctx, policy)
 	if problems != nil {
 		return nil, problems
 	}
 	w := &Workbench{
 		compiler: c, policy: compiled, set: c.Set([]*Policy{compiled}),
-		coverage: cover.New(), modules: map[string]*ast.Module{},
+		coverage: cover.New(), modules: map[string]*ast.Module{}, tests: tests,
 	}
 	for _, source := range compiled.Spec.Rego {
 		if w.modules[source.Name], problems = parse(source); problems != nil {
@@ -253,15 +259,15 @@ type TestResult struct {
 	Printed string
 }
 
-// Test runs the Rego tests whose full name, such as data.sourceward.custom.corp_test.test_it, matches the regular
+// Test runs those Rego tests whose full name, such as data.sourceward.custom.corp_test.test_it, matches the regular
 // expression run, and returns their results, sorted by position. Tests can read the policy's own modules, the library
 // and the provider table, and can call the same functions as modules. The lines that they evaluate are added to the
 // coverage. The errors are non-nil if the tests do not compile.
-func (w *Workbench) Test(ctx context.Context, tests []v1alpha1.RegoModule, run string) ([]TestResult, []*Error) {
+func (w *Workbench) Test(ctx context.Context, run string) ([]TestResult, []*Error) {
 	all := maps.Clone(w.compiler.lib)
 	maps.Copy(all, w.modules)
 	var problems []*Error
-	for _, source := range tests {
+	for _, source := range w.tests {
 		m, wrong := parse(source)
 		problems = append(problems, wrong...)
 		all[source.Name] = m
@@ -278,10 +284,10 @@ func (w *Workbench) Test(ctx context.Context, tests []v1alpha1.RegoModule, run s
 	}
 	found, err := runner().Filter(run).SetCoverageQueryTracer(w.coverage).SetCoverageRuns(nil).RunTests(ctx, nil)
 	if err != nil {
-		if absent := w.compiler.absentForTests(all, tests); absent != nil {
+		if absent := w.compiler.absentForTests(all, w.tests); absent != nil {
 			return nil, absent
 		}
-		return nil, inSources(regoErrors(err), tests)
+		return nil, inSources(regoErrors(err), w.tests)
 	}
 	results := []TestResult{}
 	for _, result := range channel.Collect(found) {
@@ -446,7 +452,7 @@ func (w *Workbench) Costs(ctx context.Context, asks []policies.Document, progres
 	progress(len(m.rules), len(m.rules)+1)
 	whole, err := measure(ctx, func(n int) error {
 		document := asks[n%len(asks)]
-		return m.evaluateInTime(ctx, document, document.Parameters).Err
+		return m.evaluateInTime(ctx, w.set.slots, document, document.Parameters).Err
 	})
 	if err != nil {
 		return nil, err

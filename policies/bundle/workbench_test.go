@@ -40,14 +40,14 @@ func ask(t *testing.T, w *Workbench) policies.Document {
 
 func TestPrintWorksOnlyInAWorkbench(t *testing.T) {
 	t.Parallel()
-	set, problems := Compile([]v1alpha1.SourceIPPolicy{printing()})
+	set, problems := Compile(t.Context(), nil, []v1alpha1.SourceIPPolicy{printing()})
 	if problems != nil {
 		t.Fatalf("Compile() of a module that prints: %v", problems)
 	}
 	if answers := set.Evaluate(t.Context(), service(t), applied("corp")); len(answers) != 2 || answers[1].Err != nil {
 		t.Errorf("Evaluate() gives %+v", answers)
 	}
-	w, problems := NewCompiler().Workbench(printing())
+	w, problems := NewCompiler(nil).Workbench(t.Context(), printing(), nil)
 	if problems != nil {
 		t.Fatal(problems)
 	}
@@ -71,7 +71,11 @@ func TestPrintWorksOnlyInAWorkbench(t *testing.T) {
 
 func TestCoverageCountsLinesThatWereNotEvaluated(t *testing.T) {
 	t.Parallel()
-	w, problems := NewCompiler().Workbench(printing())
+	tests := []v1alpha1.RegoModule{{Name: "corp_test.rego", Module: `package sourceward.custom.corp_test
+
+test_pod if count(data.sourceward.custom.corp.warn) == 1 with input.object.kind as "Pod"
+`}}
+	w, problems := NewCompiler(nil).Workbench(t.Context(), printing(), tests)
 	if problems != nil {
 		t.Fatal(problems)
 	}
@@ -82,11 +86,7 @@ func TestCoverageCountsLinesThatWereNotEvaluated(t *testing.T) {
 	if _, err := w.Outcomes(t.Context(), ask(t, w), false); err != nil {
 		t.Fatal(err)
 	}
-	tests := []v1alpha1.RegoModule{{Name: "corp_test.rego", Module: `package sourceward.custom.corp_test
-
-test_pod if count(data.sourceward.custom.corp.warn) == 1 with input.object.kind as "Pod"
-`}}
-	results, problems := w.Test(t.Context(), tests, "")
+	results, problems := w.Test(t.Context(), "")
 	if problems != nil || len(results) != 1 || results[0].Failure != "" {
 		t.Errorf("Test() gives %+v, %v", results, problems)
 	}
@@ -97,7 +97,7 @@ test_pod if count(data.sourceward.custom.corp.warn) == 1 with input.object.kind 
 
 func TestAsksAreEmptyIfThePolicyDoesNotApply(t *testing.T) {
 	t.Parallel()
-	w, problems := NewCompiler().Workbench(printing())
+	w, problems := NewCompiler(nil).Workbench(t.Context(), printing(), nil)
 	if problems != nil {
 		t.Fatal(problems)
 	}
@@ -109,7 +109,7 @@ func TestAsksAreEmptyIfThePolicyDoesNotApply(t *testing.T) {
 
 func TestInputIsWhatModulesSee(t *testing.T) {
 	t.Parallel()
-	w, problems := NewCompiler().Workbench(policyWith("corp", `deny contains {"message": json.marshal(input.facts)}`))
+	w, problems := NewCompiler(nil).Workbench(t.Context(), policyWith("corp", `deny contains {"message": json.marshal(input.facts)}`), nil)
 	if problems != nil {
 		t.Fatal(problems)
 	}
@@ -187,7 +187,7 @@ func TestModulesThatCannotBeFormatted(t *testing.T) {
 // TestCostsEndWithTheirContext checks that measuring ends when its context does, or an evaluation fails.
 func TestCostsEndWithTheirContext(t *testing.T) {
 	t.Parallel()
-	w, problems := NewCompiler().Workbench(printing())
+	w, problems := NewCompiler(nil).Workbench(t.Context(), printing(), nil)
 	if problems != nil {
 		t.Fatal(problems)
 	}
@@ -205,7 +205,7 @@ func TestCostsEndWithTheirContext(t *testing.T) {
 	failing := printing()
 	failing.Spec.Rego[0].Module = "package sourceward.custom.corp\n\n" +
 		`deny contains {"message": "no"} if net.cidr_contains("10.0.0.0/8", input.object.metadata.name)` + "\n"
-	if w, problems = NewCompiler().Workbench(failing); problems != nil {
+	if w, problems = NewCompiler(nil).Workbench(t.Context(), failing, nil); problems != nil {
 		t.Fatal(problems)
 	}
 	w.Evaluate(t.Context(), service(t), applied("corp"))

@@ -38,7 +38,7 @@ type Outcome = bundle.Outcome
 func (p *Policy) Eval(
 	ctx context.Context, compiler *bundle.Compiler, objects *manifest.Manifests, now time.Time, trace bool,
 ) ([]Evaluated, []Problem, error) {
-	bench, problems := p.workbench(compiler)
+	bench, problems := p.workbench(ctx, compiler, nil)
 	if bench == nil {
 		return nil, problems, nil
 	}
@@ -69,10 +69,13 @@ func (p *Policy) Eval(
 	return all, problems, nil
 }
 
-// workbench returns a Workbench for the policy. It is nil if the policy does not compile; the problems then say why.
-func (p *Policy) workbench(compiler *bundle.Compiler) (*bundle.Workbench, []Problem) {
+// workbench returns a Workbench for the policy and tests of it. It is nil if the policy does not compile; the problems
+// then say why.
+func (p *Policy) workbench(
+	ctx context.Context, compiler *bundle.Compiler, tests []File,
+) (*bundle.Workbench, []Problem) {
 	var problems []Problem
-	bench, wrong := compiler.Workbench(p.edited())
+	bench, wrong := compiler.Workbench(ctx, p.edited(), sources(tests))
 	for _, e := range wrong {
 		problems = append(problems, p.problem(e))
 	}
@@ -90,7 +93,7 @@ type Cost = bundle.Cost
 func (p *Policy) Bench(
 	ctx context.Context, compiler *bundle.Compiler, progress func(done, all int),
 ) ([]Cost, []Problem, error) {
-	bench, problems := p.workbench(compiler)
+	bench, problems := p.workbench(ctx, compiler, nil)
 	if bench == nil {
 		return nil, problems, nil
 	}

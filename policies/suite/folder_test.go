@@ -74,7 +74,7 @@ func TestFilesOutsideThePolicy(t *testing.T) {
 			if _, _, err := Format(loaded); err != nil {
 				t.Error(err)
 			}
-			Vet(bundle.NewCompiler(), loaded, nil)
+			Vet(t.Context(), bundle.NewCompiler(nil), loaded, nil)
 			if text, err := os.ReadFile(secret); err != nil || string(text) != module {
 				t.Errorf("the file outside is now %q (%v)", text, err)
 			}

@@ -92,13 +92,13 @@ func (p *Policy) Test(
 	ctx context.Context, compiler *bundle.Compiler, run *regexp.Regexp, update bool,
 ) (*Tested, []Problem) {
 	problems := append([]Problem{}, p.stray...)
-	bench, wrong := p.workbench(compiler)
+	bench, wrong := p.workbench(ctx, compiler, p.Tests)
 	problems = append(problems, wrong...)
 	if bench == nil {
 		return nil, sortProblems(problems)
 	}
 	tested := &Tested{Policy: p}
-	results, uncompiled := bench.Test(ctx, sources(p.Tests), run.String())
+	results, uncompiled := bench.Test(ctx, run.String())
 	for _, e := range uncompiled {
 		problems = append(problems, p.problem(e))
 	}

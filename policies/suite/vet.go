@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/sourceward/sourceward/policies/bundle"
@@ -8,7 +9,7 @@ import (
 
 // Vet returns everything that an author should fix before the policies ship, including the problems that Load found.
 // The problems are sorted by file and line.
-func Vet(compiler *bundle.Compiler, policies []*Policy, problems []Problem) []Problem {
+func Vet(ctx context.Context, compiler *bundle.Compiler, policies []*Policy, problems []Problem) []Problem {
 	named := map[string]bool{}
 	for _, p := range policies {
 		problems = append(problems, p.stray...)
@@ -23,7 +24,7 @@ func Vet(compiler *bundle.Compiler, policies []*Policy, problems []Problem) []Pr
 					fmt.Sprintf("this text, which is what ships, differs from %s; %s", module.Path, reformat)))
 			}
 		}
-		for _, wrong := range compiler.Vet(p.edited(), sources(p.Tests), reformat) {
+		for _, wrong := range compiler.Vet(ctx, p.edited(), sources(p.Tests), reformat) {
 			problems = append(problems, p.problem(wrong))
 		}
 	}

@@ -63,7 +63,7 @@ func (r *result) add(other result) {
 
 // judgeAll judges bundles as sourceward check does without a policy. It writes rendered files into the folder rendered.
 func judgeAll(ctx context.Context, bundles []bundle, rendered string, shown *progress) (result, error) {
-	rules, _ := rego.Compile(nil) // without policies there are no errors
+	rules, _ := rego.Compile(ctx, nil, nil) // without policies there are no errors
 	results := make([]result, len(bundles))
 	step, end := shown.start("judging", len(bundles), "bundles")
 	defer end()

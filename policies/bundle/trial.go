@@ -1,0 +1,101 @@
+package bundle
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+
+	"k8s.io/utils/lru"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+)
+
+// Sources are the texts of one policy that OPA reads.
+type Sources struct {
+	Rego []v1alpha1.RegoModule
+	// Tests are the policy's Rego tests. Vet is true if the sources are for the tools of an author, who sees more than
+	// the errors of Compile. Both are empty elsewhere.
+	Tests []v1alpha1.RegoModule
+	Vet   bool
+}
+
+// A Trial calls Attempt for each of the sources where it can do no harm: in another process. It returns one error for
+// each, which is nil if Attempt came to an end. Otherwise the error says why not and what to do.
+//
+// OPA's compiler cannot be stopped, and no program survives a stack overflow or lack of memory.
+type Trial func(ctx context.Context, list []Sources) []error
+
+// maxTried is how many sources a Compiler remembers. Each takes about 200 bytes.
+const maxTried = 4096
+
+// trials remembers the outcomes of trials.
+type trials struct {
+	trial Trial
+	// outcomes holds nil or an error for each of the sources that were tried, by their hash.
+	outcomes *lru.Cache
+}
+
+func newTrials(trial Trial) trials { return trials{trial: trial, outcomes: lru.New(maxTried)} }
+
+// run tries all sources that were not tried before, together.
+func (t trials) run(ctx context.Context, list []Sources) {
+	if t.trial == nil {
+		return
+	}
+	var untried []Sources
+	for _, sources := range list {
+		if _, known := t.outcomes.Get(sources.hash()); !known && len(sources.Rego) > 0 {
+			untried = append(untried, sources)
+		}
+	}
+	if untried == nil {
+		return
+	}
+	for i, err := range t.trial(ctx, untried) {
+		sources := untried[i]
+		t.outcomes.Add(sources.hash(), err)
+		if sources.Vet && err == nil { // Vet begins with Compile.
+			t.outcomes.Add(Sources{Rego: sources.Rego}.hash(), nil)
+		}
+	}
+}
+
+// outcome tries sources, unless that was done before. The error is non-nil if their Attempt does not come to an end. It
+// is returned once and then forgotten, since a busy machine may be the reason.
+func (t trials) outcome(ctx context.Context, sources Sources) error {
+	t.run(ctx, []Sources{sources})
+	outcome, _ := t.outcomes.Get(sources.hash())
+	err, _ := outcome.(error)
+	if err != nil {
+		t.outcomes.Remove(sources.hash())
+	}
+	return err
+}
+
+func (s Sources) hash() [sha256.Size]byte {
+	text, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // Strings and booleans can be encoded.
+	}
+	return sha256.Sum256(text)
+}
+
+// Attempt does with sources what Compile does, or Vet if they are for an author, and drops the result. The error is
+// non-nil if it did not come to an end: because of a panic, or because compiling took longer than CompileTimeout.
+func (c *Compiler) Attempt(ctx context.Context, sources Sources) error {
+	var policy v1alpha1.SourceIPPolicy
+	policy.Name, policy.Spec.Rego = "attempt", sources.Rego
+	var problems []*Error
+	if sources.Vet {
+		problems = c.Vet(ctx, policy, sources.Tests, "")
+	} else {
+		_, problems = c.Compile(ctx, policy)
+	}
+	for _, problem := range problems {
+		if problem.unfinished {
+			return fmt.Errorf("%s", problem.Message)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+package child
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/policies/bundle"
+)
+
+// TestMain is what main does in a program that uses this package. In a child, sources with one of the names below do
+// to this process what a module could do by a fault in OPA.
+func TestMain(m *testing.M) {
+	if os.Getenv(marker) == "" {
+		m.Run()
+		return
+	}
+	input, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		panic(err)
+	}
+	var list []bundle.Sources
+	if err := json.Unmarshal(input, &list); err != nil {
+		panic(err)
+	}
+	out := json.NewEncoder(os.Stdout)
+	for i, s := range list {
+		harm, isHarmful := harms[s.Rego[0].Name]
+		if !isHarmful {
+			continue
+		}
+		if err := setLimits(); err != nil {
+			panic(err)
+		}
+		for range i { // those before it have come to an end
+			_ = out.Encode("")
+		}
+		harm()
+	}
+	code, _ := Main(bytes.NewReader(input), os.Stdout)
+	os.Exit(code) //nolint:forbidigo // this is what main does
+}
+
+var harms = map[string]func(){
+	"recursion": func() { fmt.Fprint(io.Discard, depth(0)) },
+	"memory": func() {
+		var kept [][]byte
+		for {
+			kept = append(kept, bytes.Repeat([]byte{1}, 1<<20))
+		}
+	},
+	"block":   func() { fmt.Fprint(io.Discard, len(make([]byte, 8<<30))) },
+	"panic":   func() { panic("a fault") },
+	"exit":    func() { os.Exit(3) }, //nolint:forbidigo // a death without a word
+	"forever": func() { select {} },
+	"open": func() {
+		if _, err := os.Open("/etc/hostname"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1) //nolint:forbidigo // the parent reports it
+		}
+	},
+}
+
+//go:noinline
+func depth(n int) int { return depth(n+1) + 1 }
+
+func sources(rules string) bundle.Sources {
+	return bundle.Sources{Rego: []v1alpha1.RegoModule{{
+		Name: "corp.rego", Module: "package sourceward.custom.corp\n\n" + rules + "\n",
+	}}}
+}
+
+// harmful returns sources with which a child does harm to itself.
+func harmful(name string) bundle.Sources {
+	return bundle.Sources{Rego: []v1alpha1.RegoModule{{Name: name}}}
+}
+
+var plain = sources(`deny contains {"message": "no"} if input.facts.local`)
+
+func texts(errs []error) []string {
+	list := make([]string, len(errs))
+	for i, err := range errs {
+		if err != nil {
+			list[i] = err.Error()
+		}
+	}
+	return list
+}
+
+func TestModulesThatComeToAnEndPass(t *testing.T) {
+	t.Parallel()
+	vetted := plain
+	vetted.Vet = true
+	list := []bundle.Sources{plain, sources(`deny contains`), sources(`deny := true`), vetted}
+	if diff := cmp.Diff(make([]string, len(list)), texts(Try(t.Context(), list))); diff != "" {
+		t.Errorf("Try() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestAChildThatDiesSaysWhy(t *testing.T) {
+	t.Parallel()
+	tests := map[string]string{
+		"recursion": "compiling the modules exhausts the stack; make them shorter, or nest less deeply",
+		"memory":    "compiling the modules takes more than 256 MiB of memory; make them shorter, or nest less deeply",
+		"block":     "compiling the modules takes more than 256 MiB of memory; make them shorter, or nest less deeply",
+		"panic": "the process that compiled the modules ended (exit status 2: panic: a fault); " +
+			"write them in another way",
+		"exit":    "the process that compiled the modules ended (exit status 3: ); write them in another way",
+		"forever": "compiling the modules takes longer than 4.5s; make them shorter, or nest less deeply",
+		"open": "the process that compiled the modules ended (exit status 1: open /etc/hostname: too many open files); " +
+			"write them in another way",
+	}
+	for name, want := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff([]string{want}, texts(Try(t.Context(), []bundle.Sources{harmful(name)}))); diff != "" {
+				t.Errorf("Try() mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestRealModules compiles modules that the compiler of OPA v1.22.0 does not finish in time, or only with much memory.
+func TestRealModules(t *testing.T) {
+	t.Parallel()
+	tooLong := "compiling the modules takes longer than 3s; make them shorter, or nest less deeply"
+	doubled := "deny contains {\"message\": \"no\"} if {\n\ta0 := input.object.kind\n"
+	for n := 1; n <= 30; n++ {
+		doubled += fmt.Sprintf("\ta%d := [a%[2]d, a%[2]d]\n", n, n-1)
+	}
+	tests := map[string]string{
+		"a type that doubles 30 times": doubled + "\ta30 == 1\n}",
+		"a sum of 20 000 terms": `deny contains {"message": "no"} if 1 < ` +
+			strings.TrimSuffix(strings.Repeat("1+", 20_000), "+"),
+		"500 nested strings": `deny contains {"message": "no"} if ` +
+			strings.Repeat(`$"{`, 500) + "1" + strings.Repeat(`}"`, 500) + ` != "1"`,
+	}
+	for name, rules := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff([]string{tooLong}, texts(Try(t.Context(), []bundle.Sources{sources(rules)}))); diff != "" {
+				t.Errorf("Try() mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestOneThatDiesDoesNotHarmTheOthers(t *testing.T) {
+	t.Parallel()
+	got := texts(Try(t.Context(), []bundle.Sources{plain, harmful("panic"), plain}))
+	const want = "the process that compiled the modules ended (exit status 2: panic: a fault); write them in another way"
+	if diff := cmp.Diff([]string{"", want, ""}, got); diff != "" {
+		t.Errorf("Try() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestACallerThatGivesUpEndsTheChild(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	want := []string{errInterrupted.Error(), errInterrupted.Error()}
+	if diff := cmp.Diff(want, texts(Try(ctx, []bundle.Sources{harmful("forever"), plain}))); diff != "" {
+		t.Errorf("Try() mismatch (-want +got):\n%s", diff)
+	}
+	if took := time.Since(start); took > maxTime {
+		t.Errorf("it takes %s, want less than %s", took, maxTime)
+	}
+}
+
+func TestAProgramThatDoesNotCallMainStartsOnlyOneChild(t *testing.T) {
+	t.Setenv(marker, "1")
+	got := texts(Try(t.Context(), []bundle.Sources{plain}))
+	if diff := cmp.Diff([]string{"the modules were not compiled: the program does not call child.Main"}, got); diff != "" {
+		t.Errorf("Try() mismatch (-want +got):\n%s", diff)
+	}
+}
