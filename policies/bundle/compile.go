@@ -116,6 +116,7 @@ type Compiler struct {
 
 // NewCompiler compiles the built-in modules and returns a Compiler that adds them to every Set.
 func NewCompiler() *Compiler {
+	limitBuiltins()
 	e, err := load()
 	if err != nil {
 		panic(err) // The modules are embedded in this package, and its tests load them.

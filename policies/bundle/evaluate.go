@@ -302,7 +302,7 @@ func (q question) answer(ctx context.Context, value ast.Value) (answer policies.
 		// OPA would notice this only after evaluating for a while.
 		return answer, fmt.Errorf("the evaluation was not started: %w", context.Cause(ctx))
 	}
-	results, err := q.prepared.Eval(ctx, rego.EvalParsedInput(value), rego.EvalSortSets(true))
+	results, err := q.prepared.Eval(withBudget(ctx), rego.EvalParsedInput(value), rego.EvalGenerateJSON(toJSON))
 	if err != nil {
 		if topdown.IsCancel(err) {
 			return answer, fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx))
