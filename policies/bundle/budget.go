@@ -50,16 +50,17 @@ const (
 
 // call is one call of a built-in function.
 type call struct {
-	topdown.BuiltinContext
 	args []*ast.Term
 	// left is how much may be built, in bytes.
 	left int64
+	// prints is true if someone reads the output of print.
+	prints bool
 }
 
 // estimate returns an upper bound of what a call builds, in bytes. It must take much less time than the call itself:
 // it may stop once it has more than c.left. The error is non-nil if the call is not possible for another reason. Of
 // arguments that the function itself refuses it returns anything.
-type estimate func(c *call) (int64, error)
+type estimate func(c call) (int64, error)
 
 // estimates holds the estimate of each function that modules can call and whose results can be much larger than its
 // arguments, at once or by calls of calls. The results of the others are at most as large as their arguments, or have
@@ -82,76 +83,76 @@ var estimates = map[string]estimate{
 	"strings.reverse":         textOf(1),
 
 	// Texts of several values.
-	"concat":                    (*call).joined,
-	"replace":                   (*call).replaced,
-	"strings.replace_n":         (*call).replacedAll,
-	"sprintf":                   (*call).formatted,
-	"internal.template_string":  (*call).interpolated,
-	"internal.print":            (*call).printed,
+	"concat":                    call.joined,
+	"replace":                   call.replaced,
+	"strings.replace_n":         call.replacedAll,
+	"sprintf":                   call.formatted,
+	"internal.template_string":  call.interpolated,
+	"internal.print":            call.printed,
 	"json.marshal":              marshaled(1),
 	"yaml.marshal":              marshaled(4), // with the indentation, and the nodes of the YAML
-	"json.marshal_with_options": (*call).indented,
+	"json.marshal_with_options": call.indented,
 	"urlquery.encode_object":    marshaled(3),
 
 	// Values of a text.
-	"json.unmarshal":         (*call).parsedJSON,
-	"yaml.unmarshal":         (*call).parsedYAML,
-	"yaml.is_valid":          (*call).parsedYAML,
-	"split":                  (*call).split,
-	"strings.split_n":        (*call).split,
-	"indexof_n":              (*call).found,
-	"urlquery.decode_object": (*call).query,
+	"json.unmarshal":         call.parsedJSON,
+	"yaml.unmarshal":         call.parsedYAML,
+	"yaml.is_valid":          call.parsedYAML,
+	"split":                  call.split,
+	"strings.split_n":        call.split,
+	"indexof_n":              call.found,
+	"urlquery.decode_object": call.query,
 
 	// Regular expressions.
-	"regex.match":                      (*call).matched,
-	"re_match":                         (*call).matched,
-	"regex.is_valid":                   (*call).matched,
-	"regex.template_match":             (*call).matched,
+	"regex.match":                      call.matched,
+	"re_match":                         call.matched,
+	"regex.is_valid":                   call.matched,
+	"regex.template_match":             call.matched,
 	"regex.split":                      eachMatch(0, 1, 220, 0),
 	"regex.find_n":                     eachMatch(0, 1, 160, 0),
 	"regex.find_all_string_submatch_n": eachMatch(0, 1, 320, 160),
 	"regex.replace":                    eachMatch(1, 0, 128, 32),
 
 	// Numbers.
-	"to_number":          (*call).number,
-	"units.parse":        (*call).number,
-	"units.parse_bytes":  (*call).number,
-	"mul":                (*call).multiplied,
-	"product":            (*call).multiplied,
-	"format_int":         (*call).inBase,
-	"numbers.range":      (*call).counted,
-	"numbers.range_step": (*call).counted,
+	"to_number":          call.number,
+	"units.parse":        call.number,
+	"units.parse_bytes":  call.number,
+	"mul":                call.multiplied,
+	"product":            call.multiplied,
+	"format_int":         call.inBase,
+	"numbers.range":      call.counted,
+	"numbers.range_step": call.counted,
 
 	// Lists, sets and objects of the members of others.
-	"array.concat":  (*call).members,
-	"array.reverse": (*call).members,
-	"array.flatten": (*call).nested,
-	"sort":          (*call).members,
-	"union":         (*call).nested,
-	"or":            (*call).members,
-	"object.keys":   (*call).members,
-	"object.remove": (*call).members,
-	"object.filter": (*call).members,
+	"array.concat":  call.members,
+	"array.reverse": call.members,
+	"array.flatten": call.nested,
+	"sort":          call.members,
+	"union":         call.nested,
+	"or":            call.members,
+	"object.keys":   call.members,
+	"object.remove": call.members,
+	"object.filter": call.members,
 
 	// Functions that visit their arguments with all that is below them, or copy that.
-	"object.union":              (*call).merged,
+	"object.union":              call.merged,
 	"object.union_n":            whole(0, 1),
 	"object.subset":             whole(1, 1),
-	"json.filter":               (*call).paths,
-	"json.remove":               (*call).paths,
+	"json.filter":               call.paths,
+	"json.remove":               call.paths,
 	"json.patch":                whole(0, 4),
 	"strings.any_prefix_match":  whole(0, 1),
 	"strings.any_suffix_match":  whole(0, 1),
 	"net.cidr_merge":            whole(0, 2),
-	"net.cidr_contains_matches": (*call).pairs,
+	"net.cidr_contains_matches": call.pairs,
 
 	// Functions of a time.
-	"time.format":   inUTC((*call).layout),
-	"time.clock":    inUTC((*call).nothing),
-	"time.date":     inUTC((*call).nothing),
-	"time.weekday":  inUTC((*call).nothing),
-	"time.add_date": inUTC((*call).nothing),
-	"time.diff":     inUTC((*call).nothing),
+	"time.format":   inUTC(call.layout),
+	"time.clock":    inUTC(call.nothing),
+	"time.date":     inUTC(call.nothing),
+	"time.weekday":  inUTC(call.nothing),
+	"time.add_date": inUTC(call.nothing),
+	"time.diff":     inUTC(call.nothing),
 }
 
 // limitBuiltins makes OPA call the functions of estimates within a budget. This is the only global registration of
@@ -180,10 +181,9 @@ func limited(name string, original topdown.BuiltinFunc, of estimate) topdown.Bui
 	return func(bctx topdown.BuiltinContext, args []*ast.Term, iter func(*ast.Term) error) error {
 		budget, ok := bctx.Context.Value(budgetKey{}).(*int64)
 		if !ok {
-			each := int64(maxBuilt)
-			budget = &each
+			budget = new(int64(maxBuilt))
 		}
-		most, err := of(&call{bctx, args, *budget})
+		most, err := of(call{args, *budget, bctx.PrintHook != nil})
 		if err == nil && most > *budget {
 			err = fmt.Errorf("with this result the evaluation would build more than %d MiB; build shorter texts and lists",
 				maxBuilt>>20)
@@ -192,8 +192,11 @@ func limited(name string, original topdown.BuiltinFunc, of estimate) topdown.Bui
 			message := name + ": " + err.Error()
 			return topdown.Halt{Err: &topdown.Error{Code: topdown.BuiltinErr, Message: message, Location: bctx.Location}}
 		}
+		if most <= free {
+			return original(bctx, args, iter)
+		}
 		return original(bctx, args, func(result *ast.Term) error {
-			if most > free && result != nil {
+			if result != nil {
 				*budget -= max(0, size(result.Value, most)-free)
 			}
 			return iter(result)
@@ -273,7 +276,7 @@ func escapes(text string) int64 {
 }
 
 // text returns the text of argument i, or "" if it is none.
-func (c *call) text(i int) string {
+func (c call) text(i int) string {
 	if i >= len(c.args) {
 		return ""
 	}
@@ -281,24 +284,15 @@ func (c *call) text(i int) string {
 	return string(s)
 }
 
-// list returns the members of argument i, if it is a list or a set.
-func (c *call) list(i int) []*ast.Term {
-	if i >= len(c.args) {
-		return nil
+// eachOf calls f with each member of argument i, if it is a list or a set, until f returns true.
+func (c call) eachOf(i int, f func(*ast.Term) bool) {
+	if i < len(c.args) {
+		if list, ok := c.args[i].Value.(interface {
+			Until(f func(*ast.Term) bool) bool
+		}); ok {
+			list.Until(f)
+		}
 	}
-	return list(c.args[i].Value)
-}
-
-func list(v ast.Value) []*ast.Term {
-	switch v := v.(type) {
-	case *ast.Array:
-		terms := make([]*ast.Term, 0, v.Len())
-		v.Foreach(func(t *ast.Term) { terms = append(terms, t) })
-		return terms
-	case ast.Set:
-		return v.Slice()
-	}
-	return nil
 }
 
 // length returns the number of members of a list, set or object.
@@ -309,23 +303,24 @@ func length(v ast.Value) int64 {
 	return 0
 }
 
-func (c *call) nothing() (int64, error) { return 0, nil }
+func (c call) nothing() (int64, error) { return 0, nil }
 
 // textOf estimates functions that write each byte of a text as at most factor bytes.
 func textOf(factor int64) estimate {
-	return func(c *call) (int64, error) { return perElement + factor*int64(len(c.text(0))), nil }
+	return func(c call) (int64, error) { return perElement + factor*int64(len(c.text(0))), nil }
 }
 
-func (c *call) joined() (int64, error) {
+func (c call) joined() (int64, error) {
 	separator, n := int64(len(c.text(0))), int64(perElement)
-	for _, t := range c.list(1) {
+	c.eachOf(1, func(t *ast.Term) bool {
 		s, _ := t.Value.(ast.String)
 		n += separator + int64(len(s))
-	}
+		return n > c.left
+	})
 	return n, nil
 }
 
-func (c *call) replaced() (int64, error) {
+func (c call) replaced() (int64, error) {
 	in, old, by := c.text(0), c.text(1), c.text(2)
 	n := int64(len(in)) + perElement
 	if more := int64(len(by) - len(old)); more > 0 {
@@ -334,7 +329,7 @@ func (c *call) replaced() (int64, error) {
 	return n, nil
 }
 
-func (c *call) replacedAll() (int64, error) {
+func (c call) replacedAll() (int64, error) {
 	const perPattern = 2200 // of the table to find them
 	patterns, _ := c.args[0].Value.(ast.Object)
 	in := c.text(1)
@@ -355,7 +350,7 @@ func (c *call) replacedAll() (int64, error) {
 }
 
 // written returns what a value takes as text within a text. A text takes its own length.
-func (c *call) written(t *ast.Term) int64 {
+func (c call) written(t *ast.Term) int64 {
 	switch v := t.Value.(type) {
 	case ast.String:
 		return int64(len(v))
@@ -371,23 +366,21 @@ func (c *call) written(t *ast.Term) int64 {
 
 // formatted estimates sprintf. Each verb takes its argument in the largest form, and what its width and precision say.
 // Arguments that no verb takes are appended.
-func (c *call) formatted() (int64, error) {
+func (c call) formatted() (int64, error) {
 	const (
 		perVerb  = 400     // the name of a type with a complaint, or the digits of a float
 		maxWidth = 1000000 // what package fmt accepts
 	)
-	format, args := c.text(0), c.list(1)
-	n := int64(len(format)) + perElement
-	sizes := make([]int64, len(args))
-	largest := int64(0)
-	for i, arg := range args {
-		if n > c.left {
-			return n, nil
-		}
-		sizes[i] = c.written(arg) + perVerb
-		largest = max(largest, sizes[i])
-		n += sizes[i]
-	}
+	format := c.text(0)
+	n, largest := int64(len(format))+perElement, int64(0)
+	var sizes []int64
+	c.eachOf(1, func(arg *ast.Term) bool {
+		size := c.written(arg) + perVerb
+		sizes = append(sizes, size)
+		largest = max(largest, size)
+		n += size
+		return n > c.left
+	})
 	// An index or a star changes which argument the next verb takes.
 	next, inOrder := 0, true
 	for rest := format; n <= c.left; {
@@ -428,46 +421,44 @@ func (c *call) formatted() (int64, error) {
 	return n, nil
 }
 
-func (c *call) interpolated() (int64, error) {
+func (c call) interpolated() (int64, error) {
 	n := int64(perElement)
-	for _, t := range c.list(0) {
+	c.eachOf(0, func(t *ast.Term) bool {
 		if set, ok := t.Value.(ast.Set); ok && set.Len() == 1 {
 			t = set.Slice()[0]
 		}
-		if n += c.written(t); n > c.left {
-			break
-		}
-	}
+		n += c.written(t)
+		return n > c.left
+	})
 	return n, nil
 }
 
 // printed estimates print, which writes every combination of the members of its sets. Without a hook it does nothing.
-func (c *call) printed() (int64, error) {
-	if c.PrintHook == nil {
+func (c call) printed() (int64, error) {
+	if !c.prints {
 		return 0, nil
 	}
 	n := int64(1)
-	for _, t := range c.list(0) {
+	c.eachOf(0, func(t *ast.Term) bool {
 		if set, ok := t.Value.(ast.Set); ok {
-			if n *= int64(max(1, set.Len())); n > c.left {
-				return n, nil
-			}
+			n *= int64(max(1, set.Len()))
 		}
-	}
+		return n > c.left
+	})
 	each, err := c.interpolated()
 	return n * each, err
 }
 
 // marshaled estimates the text of a value, and what is between.
 func marshaled(factor int64) estimate {
-	return func(c *call) (int64, error) {
+	return func(c call) (int64, error) {
 		m := meter{left: c.left, quoted: true, level: 2 * (factor - 1)}
 		m.value(c.args[0].Value, 0)
 		return factor * (c.left - m.left), nil
 	}
 }
 
-func (c *call) indented() (int64, error) {
+func (c call) indented() (int64, error) {
 	m := meter{left: c.left, quoted: true, level: 1}
 	if options, ok := c.args[1].Value.(ast.Object); ok {
 		for key, of := range map[string]*int64{"prefix": &m.line, "indent": &m.level} {
@@ -481,7 +472,7 @@ func (c *call) indented() (int64, error) {
 	return c.left - m.left, nil
 }
 
-func (c *call) parsedJSON() (int64, error) {
+func (c call) parsedJSON() (int64, error) {
 	const (
 		perValue  = 140 // of a list, with what it takes before OPA has converted it
 		perObject = 1000
@@ -509,7 +500,7 @@ func longestNumber(in string) int64 {
 	return int64(longest)
 }
 
-func (c *call) parsedYAML() (int64, error) {
+func (c call) parsedYAML() (int64, error) {
 	const (
 		perValue  = 480 // with the nodes of the YAML and the JSON between
 		perObject = 1500
@@ -552,7 +543,7 @@ func checkYAML(node *yaml.Node) error {
 }
 
 // split estimates the parts of a text. The parts are parts of its memory.
-func (c *call) split() (int64, error) {
+func (c call) split() (int64, error) {
 	parts := int64(strings.Count(c.text(0), c.text(1))) + 1
 	if len(c.args) > 2 {
 		n, isNumber := c.args[2].Value.(ast.Number)
@@ -563,14 +554,14 @@ func (c *call) split() (int64, error) {
 	return perContainer + parts*perElement, nil
 }
 
-func (c *call) found() (int64, error) {
+func (c call) found() (int64, error) {
 	in, search := c.text(0), c.text(1)
 	// Occurrences can overlap. A text that is not ASCII is converted.
 	n := min(int64(len(in)), 2*int64(len(search))*int64(strings.Count(in, search)))
 	return perContainer + n*perElement*2 + 4*int64(len(in)), nil
 }
 
-func (c *call) query() (int64, error) {
+func (c call) query() (int64, error) {
 	const perParameter = 400
 	in := c.text(0)
 	return perContainer + int64(len(in)) + int64(strings.Count(in, "&")+1)*perParameter, nil
@@ -621,12 +612,12 @@ func instructions(e *syntax.Regexp) int64 {
 	return n
 }
 
-func (c *call) matched() (int64, error) { return perElement, checkPattern(c.text(0), c.text(1)) }
+func (c call) matched() (int64, error) { return perElement, checkPattern(c.text(0), c.text(1)) }
 
 // eachMatch estimates functions that build something for each match: each bytes, and more for each group. pattern and in
 // are the positions of their arguments.
 func eachMatch(pattern, in int, each, more int64) estimate {
-	return func(c *call) (int64, error) {
+	return func(c call) (int64, error) {
 		of, text, by := c.text(pattern), c.text(in), ""
 		if err := checkPattern(of, text); err != nil {
 			return 0, err
@@ -670,19 +661,19 @@ func checkDigits(n int64) error {
 	return nil
 }
 
-func (c *call) multiplied() (int64, error) {
-	factors := c.args[:min(2, len(c.args))]
-	if _, isNumber := factors[0].Value.(ast.Number); !isNumber {
-		factors = c.list(0)
-	}
+func (c call) multiplied() (int64, error) {
 	n := int64(0)
-	for _, factor := range factors {
+	for _, factor := range c.args[:min(2, len(c.args))] { // of mul
 		n += digits(factor.Value)
 	}
+	c.eachOf(0, func(factor *ast.Term) bool {
+		n += digits(factor.Value)
+		return n > maxDigits
+	})
 	return perElement + n, checkDigits(n)
 }
 
-func (c *call) inBase() (int64, error) {
+func (c call) inBase() (int64, error) {
 	const binary = 4 // digits for a decimal one
 	n := digits(c.args[0].Value)
 	return perElement + binary*n, checkDigits(n)
@@ -690,7 +681,7 @@ func (c *call) inBase() (int64, error) {
 
 // number estimates functions that read a number from a text. Go reads 0x1p-600000000 as well, a number of 75 MB, which
 // OPA takes for a small one.
-func (c *call) number() (int64, error) {
+func (c call) number() (int64, error) {
 	in := c.text(0)
 	if strings.ContainsAny(in, "xX") {
 		return 0, errors.New("the number is not decimal")
@@ -713,7 +704,7 @@ func (c *call) number() (int64, error) {
 	return perElement + n, checkDigits(n)
 }
 
-func (c *call) counted() (int64, error) {
+func (c call) counted() (int64, error) {
 	var numbers [3]*big.Int
 	for i := range numbers {
 		numbers[i] = big.NewInt(1)
@@ -737,7 +728,7 @@ func (c *call) counted() (int64, error) {
 }
 
 // members estimates lists, sets and objects of the members of the arguments.
-func (c *call) members() (int64, error) {
+func (c call) members() (int64, error) {
 	n := int64(perContainer)
 	for _, arg := range c.args {
 		if _, isArray := arg.Value.(*ast.Array); isArray {
@@ -750,16 +741,17 @@ func (c *call) members() (int64, error) {
 }
 
 // nested estimates lists and sets of the members of the members of the argument.
-func (c *call) nested() (int64, error) {
+func (c call) nested() (int64, error) {
 	n := int64(perContainer)
-	for _, member := range c.list(0) {
+	c.eachOf(0, func(member *ast.Term) bool {
 		n += max(1, length(member.Value)) * perEntry
-	}
+		return n > c.left
+	})
 	return n, nil
 }
 
 // merged estimates object.union, which goes into objects that both arguments have under one key.
-func (c *call) merged() (int64, error) {
+func (c call) merged() (int64, error) {
 	left := c.left
 	var merge func(a, b ast.Value) bool
 	merge = func(a, b ast.Value) bool {
@@ -783,7 +775,7 @@ func (c *call) merged() (int64, error) {
 
 // whole estimates functions that visit or copy arguments, from the first one given, with all that is below them.
 func whole(first int, factor int64) estimate {
-	return func(c *call) (int64, error) {
+	return func(c call) (int64, error) {
 		m := meter{left: c.left, quoted: true}
 		for _, arg := range c.args[first:] {
 			m.value(arg.Value, 0)
@@ -793,24 +785,25 @@ func whole(first int, factor int64) estimate {
 }
 
 // paths estimates functions that make an object of each part of each path.
-func (c *call) paths() (int64, error) {
+func (c call) paths() (int64, error) {
 	n, err := whole(0, 1)(c)
-	for _, path := range c.list(1) {
+	c.eachOf(1, func(path *ast.Term) bool {
 		s, _ := path.Value.(ast.String)
 		n += int64(strings.Count(string(s), "/")+1) * (perContainer + 2*perEntry)
-	}
+		return n > c.left
+	})
 	return n, err
 }
 
 // pairs estimates the pairs of networks where one contains the other.
-func (c *call) pairs() (int64, error) {
+func (c call) pairs() (int64, error) {
 	const perPair = perEntry + perContainer
 	return perContainer + max(1, length(c.args[0].Value))*max(1, length(c.args[1].Value))*perPair, nil
 }
 
 // inUTC estimates functions of a time. Other time zones are read from files of the machine.
 func inUTC(of estimate) estimate {
-	return func(c *call) (int64, error) {
+	return func(c call) (int64, error) {
 		for _, arg := range c.args {
 			time, isArray := arg.Value.(*ast.Array)
 			if !isArray || time.Len() < 2 {
@@ -824,7 +817,7 @@ func inUTC(of estimate) estimate {
 	}
 }
 
-func (c *call) layout() (int64, error) {
+func (c call) layout() (int64, error) {
 	n := int64(perElement)
 	if time, isArray := c.args[0].Value.(*ast.Array); isArray && time.Len() > 2 {
 		s, _ := time.Elem(2).Value.(ast.String)
