@@ -517,8 +517,8 @@ func (c call) parsedYAML() (int64, error) {
 		return n, nil
 	}
 	var document yaml.Node
-	if yaml.Unmarshal([]byte(in), &document) != nil {
-		return n, nil // It fails in the call as well.
+	if err := yaml.Unmarshal([]byte(in), &document); err != nil {
+		return n, nil //nolint:nilerr // The call reports it.
 	}
 	return n, checkYAML(&document)
 }
@@ -589,7 +589,7 @@ func checkPattern(pattern, text string) error {
 	if len(pattern) <= maxInstructions && classes*perClass <= maxInstructions {
 		parsed, err := syntax.Parse(pattern, syntax.Perl)
 		if err != nil || !isTooLarge(instructions(parsed)) {
-			return nil // The call reports the error.
+			return nil //nolint:nilerr // The call reports it.
 		}
 	}
 	return fmt.Errorf("the regular expression takes too much memory or time for the text; "+
@@ -614,8 +614,8 @@ func instructions(e *syntax.Regexp) int64 {
 
 func (c call) matched() (int64, error) { return perElement, checkPattern(c.text(0), c.text(1)) }
 
-// eachMatch estimates functions that build something for each match: each bytes, and more for each group. pattern and in
-// are the positions of their arguments.
+// eachMatch estimates functions that build something for each match: each bytes, and more for each group. pattern and
+// in are the positions of their arguments.
 func eachMatch(pattern, in int, each, more int64) estimate {
 	return func(c call) (int64, error) {
 		of, text, by := c.text(pattern), c.text(in), ""
