@@ -127,6 +127,7 @@ type Compiler struct {
 // NewCompiler compiles the built-in modules and returns a Compiler that adds them to every Set. It compiles modules of
 // policies only after trial, unless that is nil.
 func NewCompiler(trial Trial) *Compiler {
+	limitBuiltins()
 	e, err := load()
 	if err != nil {
 		panic(err) // The modules are embedded in this package, and its tests load them.

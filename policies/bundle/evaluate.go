@@ -338,7 +338,7 @@ func (q question) answer(ctx context.Context, value ast.Value) (answer policies.
 		// OPA would notice this only after evaluating for a while.
 		return answer, fmt.Errorf("the evaluation was not started: %w", context.Cause(ctx))
 	}
-	results, err := q.prepared.Eval(ctx, rego.EvalParsedInput(value), rego.EvalGenerateJSON(plain))
+	results, err := q.prepared.Eval(withBudget(ctx), rego.EvalParsedInput(value), rego.EvalGenerateJSON(toJSON))
 	if err != nil {
 		if topdown.IsCancel(err) {
 			return answer, fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx))
@@ -370,24 +370,6 @@ func (q question) answer(ctx context.Context, value ast.Value) (answer policies.
 		}
 	}
 	return answer, first
-}
-
-// maxValues is how many values the sets of a policy may hold for one object, with those within others: ten sets of
-// MaxReasons members have about 7 000.
-const maxValues = 10_000
-
-// plain converts the result of a query to the types of JSON. A value takes little memory even if it refers to another
-// one many times; in JSON, each reference is a copy. The error is non-nil if there are more than maxValues.
-func plain(result *ast.Term, _ *rego.EvalContext) (any, error) {
-	left := maxValues
-	visitor := ast.NewGenericVisitor(func(any) bool {
-		left--
-		return left < 0
-	})
-	if visitor.Walk(result); left < 0 {
-		return nil, fmt.Errorf("the sets have more than %d values; give fewer members, or shorter ones", maxValues)
-	}
-	return ast.JSONWithOpt(result.Value, ast.JSONOpt{SortSets: true})
 }
 
 // memberKeys holds the keys that a member of each set may have, in the form in which messages list them.

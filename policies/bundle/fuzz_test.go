@@ -19,6 +19,13 @@ func FuzzAuthorsTools(f *testing.F) {
 		"package corp\n\ndeny[x] { x := {\"message\": \"no\"}; input.object[_] }\n",
 		"# METADATA\n# schemas: [{input: {\"$ref\": \"#\"}}]\npackage sourceward.custom.corp\n",
 		"package sourceward.custom.corp\n\nwarn contains {\"message\": x} if some x in [y | y := input.object[_]]\n",
+		"package sourceward.custom.corp\n\n" +
+			"deny contains {\"message\": concat(\"a\", [\"b\" | some i in numbers.range(1, 1e9)])}\n",
+		"package sourceward.custom.corp\n\ndeny contains {\"message\": sprintf(\"%*d %[2]s\", [999999, 1])}\n",
+		"package sourceward.custom.corp\n\nx := [[1], [1]]\ny := [x, x]\n" +
+			"deny contains {\"message\": $\"{y} {json.marshal(y)}\"}\n",
+		"package sourceward.custom.corp\n\ndeny contains {\"message\": \"no\"} if to_number(\"0x1p-600000000\") * 2 > 1\n",
+		"package sourceward.custom.corp\n\ndeny contains {\"message\": yaml.unmarshal(\"a: &a [1]\\nb: [*a]\")}\n",
 	} {
 		f.Add(text)
 	}

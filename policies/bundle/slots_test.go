@@ -137,9 +137,9 @@ func TestNoTimeIsLeftAfterWaiting(t *testing.T) {
 	}
 }
 
-// doubled returns lines of Rego that give variables to n a value that holds the value of the former twice, and so has
+// twice returns lines of Rego that give variables to n a value that holds the value of the former twice, and so has
 // 2^n parts in little memory. The type checker does not see that, because object.get returns any type.
-func doubled(variable string, n int) string {
+func twice(variable string, n int) string {
 	lines := variable + "0 := 1\n"
 	for i := 1; i <= n; i++ {
 		lines += fmt.Sprintf("\t%s%d := object.get({\"k\": [%[1]s%[3]d, %[1]s%[3]d]}, \"k\", null)\n", variable, i, i-1)
@@ -148,7 +148,7 @@ func doubled(variable string, n int) string {
 }
 
 // stubborn is a rule that compares two values in one step, which takes seconds and cannot be stopped.
-var stubborn = `deny contains {"message": "equal"} if { ` + doubled("a", 28) + doubled("b", 28) + `a28 == b28 }`
+var stubborn = `deny contains {"message": "equal"} if { ` + twice("a", 28) + twice("b", 28) + `a28 == b28 }`
 
 // It is not run in parallel with tests that measure time.
 func TestEvaluationsThatDoNotEndKeepNoSlot(t *testing.T) {

@@ -169,14 +169,14 @@ func (w *Workbench) evaluate(ctx context.Context, r rule, ask policies.Document,
 		return err
 	}
 	options := []rego.EvalOption{
-		rego.EvalParsedInput(value), rego.EvalSortSets(true),
+		rego.EvalParsedInput(value), rego.EvalGenerateJSON(toJSON),
 		rego.EvalPrintHook((*prints)(&outcome.Printed)), rego.EvalQueryTracer(w.coverage),
 	}
 	var events topdown.BufferTracer
 	if trace {
 		options = append(options, rego.EvalQueryTracer(&events))
 	}
-	results, err := prepared.Eval(ctx, options...)
+	results, err := prepared.Eval(withBudget(ctx), options...)
 	if trace {
 		outcome.Trace = w.pretty(events)
 	}
@@ -434,7 +434,8 @@ func (w *Workbench) Costs(ctx context.Context, asks []policies.Document, progres
 			continue
 		}
 		cost, err := measure(ctx, func(n int) error {
-			_, err := prepared.Eval(ctx, rego.EvalParsedInput(values[n%len(values)]), rego.EvalSortSets(true))
+			value := values[n%len(values)]
+			_, err := prepared.Eval(withBudget(ctx), rego.EvalParsedInput(value), rego.EvalGenerateJSON(toJSON))
 			return err
 		})
 		if ctx.Err() != nil {
