@@ -58,8 +58,8 @@ type Error struct {
 	// Message says what is wrong and what to do, in one line.
 	Message string
 
-	// unfinished is true if the compilation of the modules did not end in time, or panicked.
-	unfinished bool
+	// Unfinished is true if the compilation of the modules did not end in time, or panicked.
+	Unfinished bool
 }
 
 func (e *Error) Error() string {
@@ -197,7 +197,7 @@ func (c *Compiler) Compile(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
 		problems []*Error
 	}
 	refused := func(format string, args ...any) outcome {
-		return outcome{problems: []*Error{{Path: "/spec/rego", Message: fmt.Sprintf(format, args...), unfinished: true}}}
+		return outcome{problems: []*Error{{Path: "/spec/rego", Message: fmt.Sprintf(format, args...), Unfinished: true}}}
 	}
 	done := make(chan outcome, 1)
 	go func() {

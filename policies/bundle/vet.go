@@ -30,7 +30,7 @@ func PackageOf(id string) (name string, ok bool) {
 // empty.
 func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModule, reformat string) []*Error {
 	_, problems := c.Compile(policy)
-	if slices.ContainsFunc(problems, func(e *Error) bool { return e.unfinished }) {
+	if slices.ContainsFunc(problems, func(e *Error) bool { return e.Unfinished }) {
 		return problems // Nothing bounds the time in which the steps below would compile the modules again.
 	}
 	isInRego := func(e *Error) bool { return e.Module != "" }
@@ -40,7 +40,7 @@ func (c *Compiler) Vet(policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModu
 			ObjectMeta: metav1.ObjectMeta{Name: "alone"}, Spec: v1alpha1.SourceIPPolicySpec{Rego: policy.Spec.Rego},
 		}
 		_, inRego := c.Compile(alone)
-		if slices.ContainsFunc(inRego, func(e *Error) bool { return e.unfinished }) {
+		if slices.ContainsFunc(inRego, func(e *Error) bool { return e.Unfinished }) {
 			return append(problems, inRego...)
 		}
 		problems = append(problems, slices.DeleteFunc(inRego, func(e *Error) bool { return !isInRego(e) })...)
