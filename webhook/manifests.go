@@ -33,7 +33,7 @@ package webhook
 // +kubebuilder:webhook:mutating=false,name=scale.validate.sourceward.dev,path=/validate,groups=apps,versions=v1,resources=deployments/scale,verbs=update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
 //
 // Policies that would not compile are rejected. The timeout allows a few more seconds, for compiling. If a policy
-// gets past the webhook, its last good generation stays in force.
+// gets past the webhook, the last generation that compiled stays in force.
 //
 // +kubebuilder:webhook:mutating=false,name=policies.validate.sourceward.dev,path=/validate-policy,groups=sourceward.dev,versions=v1alpha1,resources=sourceippolicies,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=10,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
 //
@@ -43,9 +43,9 @@ package webhook
 // +kubebuilder:rbac:groups="",resources=services;nodes,verbs=list;watch
 // +kubebuilder:rbac:groups=sourceward.dev,resources=sourceippolicies,verbs=list;watch
 //
-// The result of compiling a policy is written into its status and recorded in Events. Events of cluster-scoped
-// objects are in the namespace default. They are not permitted by a Role in that namespace, because an overlay that
-// moves Sourceward to another namespace would move the Role as well.
+// The result of compiling a policy is written into its status, with the last spec that compiled, and recorded in
+// Events. Events of cluster-scoped objects are in the namespace default. They are not permitted by a Role in that
+// namespace, because an overlay that moves Sourceward to another namespace would move the Role as well.
 //
 // +kubebuilder:rbac:groups=sourceward.dev,resources=sourceippolicies/status,verbs=update
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch

@@ -6,9 +6,11 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
@@ -45,10 +47,15 @@ type compiledPolicy struct {
 	generation int64
 	// problems are the reasons why this generation does not compile; nil if it does.
 	problems []*bundle.Error
-	// inForce is this generation if it compiles, else the last generation that has compiled since this process started;
-	// nil if none has.
+	// inForce is this generation if it compiles, else the newest that has compiled in this process or is in lastCompiled
+	// of the status; nil if there is none. inForceSpec is its spec as the API server sent it.
 	inForce           *bundle.Policy
 	inForceGeneration int64
+	inForceSpec       v1alpha1.SourceIPPolicySpec
+	// seen is the lastCompiled that was looked at because this generation does not compile.
+	seen *v1alpha1.Revision
+	// unfinished is true if a compilation did not end. On a machine that is less busy it may.
+	unfinished bool
 }
 
 // The states of a policy.
@@ -79,6 +86,9 @@ func (p compiledPolicy) rules() []string {
 	return p.inForce.Rules
 }
 
+// compileRetry is how often a compilation that did not end is tried again.
+const compileRetry = 30 * time.Second
+
 // newPolicySource returns a source that watches the policies in reader, a cache that has not been started yet. The
 // error is non-nil if the cluster does not serve the kind SourceIPPolicy.
 func newPolicySource(
@@ -106,20 +116,26 @@ func (p *policySource) Start(ctx context.Context) error {
 		return ctx.Err()
 	}
 	notify(p.changed)
+	retry := time.NewTicker(compileRetry)
+	defer retry.Stop()
 	for {
+		isRetry := false
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-p.changed:
-			if err := p.compile(ctx); err != nil {
-				return err
-			}
+		case <-retry.C:
+			isRetry = true
+		}
+		if err := p.compile(ctx, isRetry); err != nil {
+			return err
 		}
 	}
 }
 
-// compile brings current up to date, if a policy has changed.
-func (p *policySource) compile(ctx context.Context) error {
+// compile brings current up to date, if a policy has changed. If isRetry is true, it also repeats compilations that did
+// not end.
+func (p *policySource) compile(ctx context.Context, isRetry bool) error {
 	var list v1alpha1.SourceIPPolicyList
 	if err := p.reader.List(ctx, &list); err != nil {
 		return err
@@ -133,12 +149,23 @@ func (p *policySource) compile(ctx context.Context) error {
 		former[policy.name] = policy
 	}
 	changed := len(former) != len(list.Items) || p.current.Load() == nil
+	isNew := func(policy v1alpha1.SourceIPPolicy) bool {
+		last, known := former[policy.Name]
+		return !known || last.uid != policy.UID || last.generation != policy.Generation || isRetry && last.unfinished
+	}
+	p.compiler.Try(ctx, slices.DeleteFunc(slices.Clone(list.Items), func(policy v1alpha1.SourceIPPolicy) bool {
+		return !isNew(policy)
+	}))
 	next := &compiledPolicies{}
 	for _, policy := range list.Items {
-		last, known := former[policy.Name]
-		if !known || last.uid != policy.UID || last.generation != policy.Generation {
+		last := former[policy.Name]
+		switch {
+		case isNew(policy):
 			changed = true
 			last = p.compileOne(ctx, policy, last)
+		case last.problems != nil && !equality.Semantic.DeepEqual(last.seen, policy.Status.LastCompiled):
+			changed = true
+			p.takeLastCompiled(ctx, policy, &last)
 		}
 		next.policies = append(next.policies, last)
 	}
@@ -160,24 +187,60 @@ func (p *policySource) compile(ctx context.Context) error {
 	return nil
 }
 
-// compileOne compiles a new generation of a policy. last is the former state of the policy with this name; its
-// generation in force is kept only if it belongs to the same policy, by UID.
+// compileOne compiles a generation of a policy. last is the former state of the policy with this name; its generation
+// in force is kept only if it belongs to the same policy, by UID.
 func (p *policySource) compileOne(
 	ctx context.Context, policy v1alpha1.SourceIPPolicy, last compiledPolicy,
 ) compiledPolicy {
 	next := compiledPolicy{name: policy.Name, uid: policy.UID, generation: policy.Generation}
 	next.inForce, next.problems = p.compiler.Compile(ctx, policy)
-	next.inForceGeneration = policy.Generation
 	if next.problems == nil {
+		next.inForceGeneration, next.inForceSpec = policy.Generation, policy.Spec
 		return next
 	}
 	for _, problem := range next.problems {
 		p.log.Error(problem, "policy does not compile", "policy", policy.Name, "generation", policy.Generation)
 	}
+	next.unfinished = unfinished(next.problems)
 	if last.uid == policy.UID {
-		next.inForce, next.inForceGeneration = last.inForce, last.inForceGeneration
+		next.inForce, next.inForceGeneration, next.inForceSpec = last.inForce, last.inForceGeneration, last.inForceSpec
 	}
+	p.takeLastCompiled(ctx, policy, &next)
 	return next
+}
+
+// takeLastCompiled puts the lastCompiled of a policy that does not compile in force, if it is newer than the generation
+// that is: another replica has seen it, or this one when it ran before.
+func (p *policySource) takeLastCompiled(
+	ctx context.Context, policy v1alpha1.SourceIPPolicy, next *compiledPolicy,
+) {
+	stored := policy.Status.LastCompiled
+	next.seen = stored
+	// The webhook writes nothing newer. The same generation may be there if a former version of Sourceward compiled it.
+	if stored == nil || stored.Generation >= policy.Generation || stored.Generation <= next.inForceGeneration {
+		return
+	}
+	log := p.log.WithValues("policy", policy.Name, "generation", stored.Generation)
+	spec, err := specOf(*stored)
+	if err != nil {
+		log.Error(err, "status.lastCompiled not read; treating it as absent")
+		return
+	}
+	policy.Generation, policy.Spec = stored.Generation, spec
+	compiled, problems := p.compiler.Compile(ctx, policy)
+	for _, problem := range problems {
+		log.Error(problem, "status.lastCompiled does not compile; treating it as absent")
+	}
+	if problems != nil {
+		next.unfinished = next.unfinished || unfinished(problems)
+		return
+	}
+	next.inForce, next.inForceGeneration, next.inForceSpec = compiled, stored.Generation, spec
+}
+
+// unfinished reports whether a compilation with these problems did not end.
+func unfinished(problems []*bundle.Error) bool {
+	return slices.ContainsFunc(problems, func(e *bundle.Error) bool { return e.Unfinished })
 }
 
 // Set implements Policies. It must not be called before Ready returns nil.

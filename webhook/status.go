@@ -131,15 +131,22 @@ func (s *statusWriter) write(
 	if policy.UID != compiled.uid || policy.Generation != compiled.generation {
 		return false, nil // A newer generation is written once it is compiled.
 	}
-	before := policy.Status.DeepCopy()
+	before := policy.DeepCopy()
 	compiled.status(&policy.Status, policies.SelectsNamespace(policy.Spec.Match, namespaces))
-	if equality.Semantic.DeepEqual(*before, policy.Status) {
+	if err := compiled.remember(&policy.Status); err != nil {
+		return false, fmt.Errorf("status.lastCompiled: %w", err)
+	}
+	if equality.Semantic.DeepEqual(before.Status, policy.Status) {
 		return false, nil
 	}
 	if err := s.client.Status().Update(ctx, &policy); err != nil {
 		return false, client.IgnoreNotFound(err)
 	}
-	if !sameState(before.Conditions, policy.Status.Conditions) {
+	if policy.ResourceVersion == before.ResourceVersion {
+		return false, errors.New("the API server has dropped status.lastCompiled, which replicas that start later need; " +
+			"apply config/crd of this version of Sourceward")
+	}
+	if !sameState(before.Status.Conditions, policy.Status.Conditions) {
 		s.record(&policy)
 	}
 	return true, nil
@@ -200,6 +207,24 @@ func (p compiledPolicy) status(status *v1alpha1.SourceIPPolicyStatus, selectsNam
 		condition.ObservedGeneration = p.generation
 		meta.SetStatusCondition(&status.Conditions, condition)
 	}
+}
+
+// remember sets lastCompiled of status to the generation in force, unless it is that already. A newer one stays, even
+// if it does not compile here: the version of Sourceward that has compiled it may come back. The error is non-nil if
+// the spec is not valid JSON.
+func (p compiledPolicy) remember(status *v1alpha1.SourceIPPolicyStatus) error {
+	if p.inForce == nil {
+		return nil
+	}
+	if stored := status.LastCompiled; stored != nil {
+		isNewer := stored.Generation > p.inForceGeneration && stored.Generation <= p.generation
+		if isNewer || holds(*stored, p.inForceGeneration, p.inForceSpec) {
+			return nil
+		}
+	}
+	var err error
+	status.LastCompiled, err = newRevision(p.inForceGeneration, p.inForceSpec)
+	return err
 }
 
 // describe returns the text of all problems of a policy, each with the line of the module that has it.

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies/bundle"
@@ -159,5 +161,48 @@ func TestStatusFitsIntoItsBounds(t *testing.T) {
 	message := status.Conditions[0].Message
 	if len(message) > maxConditionMessage || !strings.Contains(message, "é…é") || !strings.HasSuffix(message, "é") {
 		t.Errorf("a message has %d bytes, want at most %d and its middle left out", len(message), maxConditionMessage)
+	}
+}
+
+// TestStatusIsDroppedByAnOldSchema checks that a replica says so if the API server does not know lastCompiled: it
+// ignores the field, and an update that changes nothing else leaves the object as it is.
+func TestStatusIsDroppedByAnOldSchema(t *testing.T) {
+	t.Parallel()
+	c := newPolicyCluster(t, bundle.NewCompiler(nil))
+	c.store("u1", 1, goodSpec(1))
+	replica := c.start()
+	replica.work()
+	c.storeLastCompiled(nil)
+	replica.writer.client = interceptor.NewClient(c.Client.(client.WithWatch), interceptor.Funcs{
+		SubResourceUpdate: func(
+			context.Context, client.Client, string, client.Object, ...client.SubResourceUpdateOption,
+		) error {
+			return nil
+		},
+	})
+	written, err := replica.writer.writeAll(t.Context(), replica.source.current.Load().policies)
+	if written || err == nil || !strings.Contains(err.Error(), "apply config/crd") {
+		t.Errorf("written: %t, error %v; want an error that says what to do", written, err)
+	}
+	if logged := *replica.errors; len(logged) != 1 || !strings.Contains(logged[0], "apply config/crd") {
+		t.Errorf("the errors in the log are %q", logged)
+	}
+}
+
+// TestLastCompiledIsNotReplacedByAFormerOne checks that a replica that cannot compile the stored generation leaves it
+// to the version of Sourceward that could.
+func TestLastCompiledIsNotReplacedByAFormerOne(t *testing.T) {
+	t.Parallel()
+	stored := &v1alpha1.Revision{Generation: 4, Spec: []byte("of another version")}
+	for inForce, want := range map[int64]int64{3: 4, 4: 4, 5: 5} {
+		status := v1alpha1.SourceIPPolicyStatus{LastCompiled: stored}
+		compiled := compiledPolicy{generation: 5, inForce: &bundle.Policy{}, inForceGeneration: inForce}
+		if err := compiled.remember(&status); err != nil {
+			t.Fatal(err)
+		}
+		isReplaced := status.LastCompiled != stored
+		if got := status.LastCompiled.Generation; got != want || isReplaced != (inForce > 3) {
+			t.Errorf("with generation %d in force, lastCompiled is generation %d, want %d", inForce, got, want)
+		}
 	}
 }

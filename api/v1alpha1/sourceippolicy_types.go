@@ -53,8 +53,8 @@ const (
 	MaxRegoModules       = 32
 	// MaxRegoModule counts characters.
 	MaxRegoModule = 128 * 1024
-	// MaxRego counts the bytes of all modules together. It keeps a policy below the 1.5 MiB that etcd accepts for an
-	// object.
+	// MaxRego counts the bytes of all modules together. It keeps a policy, with the compressed spec in its status, below
+	// the 1.5 MiB that etcd accepts for an object.
 	MaxRego = 512 * 1024
 	// MaxParameters counts bytes of JSON.
 	MaxParameters = 64 * 1024
@@ -383,6 +383,10 @@ type SourceIPPolicyStatus struct {
 	// +listType=set
 	// +optional
 	Rules []string `json:"rules,omitempty"`
+	// lastCompiled is the newest generation that has compiled. It is in force, also while a newer generation does not
+	// compile: every replica of the webhook reads it then.
+	// +optional
+	LastCompiled *Revision `json:"lastCompiled,omitempty"`
 	// conditions lists the latest conditions of the policy by type. Ready is True if the observed generation is in
 	// force; its message says if spec.match selects no existing Namespace. Degraded is True if the observed generation
 	// is not in force, because it does not compile.
@@ -390,4 +394,14 @@ type SourceIPPolicyStatus struct {
 	// +listMapKey=type
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Revision is one generation of a SourceIPPolicy.
+type Revision struct {
+	// generation is the metadata.generation of the policy when it had this spec.
+	// +required
+	Generation int64 `json:"generation"`
+	// spec is the JSON of the spec, compressed with gzip.
+	// +required
+	Spec []byte `json:"spec"`
 }

@@ -60,13 +60,10 @@ type Error struct {
 	// Message says what is wrong and what to do, in one line.
 	Message string
 
-	// unfinished is true if the compilation of the modules did not come to an end.
-	unfinished bool
+	// Unfinished is true if the compilation of the modules did not come to an end: it took too much time or memory, or
+	// panicked. Another attempt may succeed, because the reason may be a busy machine.
+	Unfinished bool
 }
-
-// Unfinished reports whether the compilation of the modules did not come to an end: it took too much time or memory, or
-// panicked. Another attempt may succeed, because the reason may be a busy machine.
-func (e *Error) Unfinished() bool { return e.unfinished }
 
 func (e *Error) Error() string {
 	policy := cmp.Or(e.Policy, fmt.Sprintf("number %d", e.Index+1))
@@ -230,7 +227,7 @@ func (c *Compiler) Compile(ctx context.Context, policy v1alpha1.SourceIPPolicy) 
 
 func (c *Compiler) compileInTime(ctx context.Context, policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
 	refused := func(format string, args ...any) []*Error {
-		return []*Error{{Path: "/spec/rego", Message: fmt.Sprintf(format, args...), unfinished: true}}
+		return []*Error{{Path: "/spec/rego", Message: fmt.Sprintf(format, args...), Unfinished: true}}
 	}
 	select {
 	case c.compiling <- struct{}{}:

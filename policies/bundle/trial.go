@@ -93,7 +93,7 @@ func (c *Compiler) Attempt(ctx context.Context, sources Sources) error {
 		_, problems = c.Compile(ctx, policy)
 	}
 	for _, problem := range problems {
-		if problem.unfinished {
+		if problem.Unfinished {
 			return fmt.Errorf("%s", problem.Message)
 		}
 	}

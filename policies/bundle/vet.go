@@ -34,10 +34,10 @@ func (c *Compiler) Vet(
 ) []*Error {
 	// Compile would try only its own steps. Nothing bounds the steps below, which compile parts of the modules again.
 	if err := c.outcome(ctx, Sources{Rego: policy.Spec.Rego, Tests: tests, Vet: true}); err != nil {
-		return []*Error{{Policy: policy.Name, Path: "/spec/rego", Message: err.Error(), unfinished: true}}
+		return []*Error{{Policy: policy.Name, Path: "/spec/rego", Message: err.Error(), Unfinished: true}}
 	}
 	_, problems := c.Compile(ctx, policy)
-	if slices.ContainsFunc(problems, (*Error).Unfinished) {
+	if slices.ContainsFunc(problems, isUnfinished) {
 		return problems
 	}
 	isInRego := func(e *Error) bool { return e.Module != "" }
@@ -47,7 +47,7 @@ func (c *Compiler) Vet(
 			ObjectMeta: metav1.ObjectMeta{Name: "alone"}, Spec: v1alpha1.SourceIPPolicySpec{Rego: policy.Spec.Rego},
 		}
 		_, inRego := c.Compile(ctx, alone)
-		if slices.ContainsFunc(inRego, (*Error).Unfinished) {
+		if slices.ContainsFunc(inRego, isUnfinished) {
 			return append(problems, inRego...)
 		}
 		problems = append(problems, slices.DeleteFunc(inRego, func(e *Error) bool { return !isInRego(e) })...)
@@ -101,6 +101,8 @@ func (c *Compiler) Vet(
 	}
 	return problems
 }
+
+func isUnfinished(e *Error) bool { return e.Unfinished }
 
 // parse parses a module as Rego v1. OPA sees its METADATA only if checkMetadata allows it.
 func parse(source v1alpha1.RegoModule) (*ast.Module, []*Error) {

@@ -44,7 +44,7 @@ func (c *Compiler) Workbench(
 	ctx context.Context, policy v1alpha1.SourceIPPolicy, tests []v1alpha1.RegoModule,
 ) (*Workbench, []*Error) {
 	if err := c.outcome(ctx, Sources{Rego: policy.Spec.Rego, Tests: tests, Vet: true}); err != nil {
-		return nil, []*Error{{Policy: policy.Name, Path: "/spec/rego", Message: err.Error(), unfinished: true}}
+		return nil, []*Error{{Policy: policy.Name, Path: "/spec/rego", Message: err.Error(), Unfinished: true}}
 	}
 	compiled, problems := c.Compile(ctx, policy)
 	if problems != nil {

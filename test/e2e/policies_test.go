@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -54,6 +55,8 @@ func TestPolicies(t *testing.T) {
 		{"effect", testEffect},
 		{"limits", testLimits},
 		{"a former generation stays in force", testFormerGeneration},
+		{"a replica starts later", testLaterReplica},
+		{"the schema is older than the webhook", testOldSchema},
 		{"forced past the webhook", testForcedPast},
 		{"no Namespace matches", testNoNamespace},
 		{"swap under load", testSwap},
@@ -514,6 +517,142 @@ func testFormerGeneration(t *testing.T, e *policyEnvironment) {
 	e.condition(t, "stamp", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
 	e.condition(t, "stamp", v1alpha1.ConditionDegraded, v1alpha1.ReasonCompiled)
 	e.event(t, "stamp", v1alpha1.ReasonCompiled)
+}
+
+// testLaterReplica restarts replicas while the newest generation of a policy does not compile: it was stored while they
+// ran, and then while none ran. Each has the same generation in force as the others.
+func testLaterReplica(t *testing.T, e *policyEnvironment) {
+	denying := func(version int) v1alpha1.RegoModule {
+		module := stamped("stamp", version)
+		module.Module += fmt.Sprintf("\ndeny contains {\"message\": \"denied by version %d\"} if "+
+			"input.object.metadata.name == \"forbidden\"\n", version)
+		return module
+	}
+	restart := func(between func(), replicas ...*sandbox.Replica) {
+		t.Helper()
+		for _, replica := range replicas {
+			if err := replica.StopReplica(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		between()
+		for _, replica := range replicas {
+			if err := e.StartReplica(t.Context(), replica); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	inForce := func(version int, says string) {
+		t.Helper()
+		e.untilSaid(t, "beside: version 1", fmt.Sprintf("stamp: version %d", version))
+		if got := e.condition(t, "stamp", v1alpha1.ConditionDegraded, v1alpha1.ReasonFormerInForce); got != says {
+			t.Errorf("condition Degraded says %q, want %q", got, says)
+		}
+		if stale := e.sum(t, `sourceward_policies{state="stale"}`); stale != float64(len(e.Replicas)) {
+			t.Errorf("%v policies are stale, want one in each replica", stale)
+		}
+		want := fmt.Sprintf("stamp: Service default/forbidden: denied by version %d", version)
+		e.eventually(t, "the API server is answered "+want, func() (bool, string) {
+			a := e.kubectl(t, service("default", "forbidden", local("web")), "create", "--dry-run=server", "-f", "-")
+			return a.code != 0 && strings.Contains(a.stderr, want), a.stderr
+		})
+	}
+	e.create(t, policyOf("beside", stamped("beside", 1)))
+	e.create(t, policyOf("stamp", denying(1)))
+	e.untilSaid(t, "beside: version 1", "stamp: version 1")
+	e.condition(t, "stamp", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
+	e.withoutPolicyWebhook(t, func() {
+		e.eventually(t, "a broken policy is admitted", func() (bool, string) {
+			err := e.change(t.Context(), "stamp", withModules(brokenModule))
+			return err == nil, fmt.Sprint(err)
+		})
+	})
+	inForce(1, "generation 2 does not compile: generation 1 is in force")
+	// The first replica is the one that the API server asks about Services.
+	restart(func() {}, e.Replicas[0])
+	inForce(1, "generation 2 does not compile: generation 1 is in force")
+
+	restart(func() {
+		stillBroken := func(policy *v1alpha1.SourceIPPolicy) { policy.Spec.Priority = 7 }
+		if err := e.change(t.Context(), "stamp", stillBroken); err != nil {
+			t.Fatal(err)
+		}
+	}, e.Replicas...)
+	inForce(1, "generation 3 does not compile: generation 1 is in force")
+
+	if err := e.change(t.Context(), "stamp", withModules(denying(4))); err != nil {
+		t.Fatal(err)
+	}
+	e.untilSaid(t, "beside: version 1", "stamp: version 4")
+	e.condition(t, "stamp", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
+	restart(func() {
+		if err := e.change(t.Context(), "stamp", withModules(brokenModule)); err != nil {
+			t.Fatal(err)
+		}
+	}, e.Replicas...)
+	inForce(4, "generation 5 does not compile: generation 4 is in force")
+
+	// A policy that is created again under the same name has nothing of the former one.
+	restart(func() {
+		if err := e.policies.Delete(t.Context(), policyOf("stamp")); err != nil {
+			t.Fatal(err)
+		}
+		e.create(t, policyOf("stamp", brokenModule))
+	}, e.Replicas[0])
+	e.untilSaid(t, "beside: version 1")
+	e.condition(t, "stamp", v1alpha1.ConditionDegraded, v1alpha1.ReasonNotInForce)
+}
+
+// testOldSchema runs the webhook with a schema that does not have lastCompiled, as after an upgrade of the Deployment
+// alone. The API server ignores the field, and only the log can say so.
+func testOldSchema(t *testing.T, e *policyEnvironment) {
+	const missing = "apply config/crd of this version of Sourceward"
+	schema, err := os.ReadFile("../../config/crd/bases/sourceward.dev_sourceippolicies.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	upgrade := func() { e.must(t, string(schema), "apply", "--server-side", "--force-conflicts", "-f", "-") }
+	defer upgrade() // also if the test fails
+	lastCompiled := func(want int64) {
+		t.Helper()
+		e.eventually(t, fmt.Sprintf("lastCompiled is generation %d", want), func() (bool, string) {
+			var policy v1alpha1.SourceIPPolicy
+			if err := e.policies.Get(t.Context(), client.ObjectKey{Name: "stamp"}, &policy); err != nil {
+				return false, err.Error()
+			}
+			got := policy.Status.LastCompiled
+			return want == 0 && got == nil || got != nil && got.Generation == want, fmt.Sprintf("%+v", policy.Status)
+		})
+	}
+	warned := func() int {
+		lines := 0
+		for _, replica := range e.Replicas {
+			log, err := replica.Log()
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines += strings.Count(string(log), missing)
+		}
+		return lines
+	}
+	e.create(t, policyOf("stamp", stamped("stamp", 1)))
+	e.untilSaid(t, "stamp: version 1")
+	lastCompiled(1)
+	if n := warned(); n > 0 {
+		t.Fatalf("the log says %d times that the schema is too old", n)
+	}
+	e.must(t, "", "patch", "crd", "sourceippolicies.sourceward.dev", "--type=json", "--patch",
+		`[{"op": "remove", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/lastCompiled"}]`)
+	lastCompiled(0)
+	e.eventually(t, "the policy is changed", func() (bool, string) {
+		err := e.change(t.Context(), "stamp", withModules(stamped("stamp", 2)))
+		return err == nil, fmt.Sprint(err)
+	})
+	e.untilSaid(t, "stamp: version 2")
+	e.condition(t, "stamp", v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
+	e.eventually(t, "the log says what to do", func() (bool, string) { return warned() > 0, "it does not" })
+	upgrade()
+	lastCompiled(2)
 }
 
 // withoutPolicyWebhook calls run while the API server does not call /validate-policy.
