@@ -196,6 +196,6 @@ type fakePolicies struct{ set *bundle.Set }
 
 func (fakePolicies) Ready() error       { return nil }
 func (f fakePolicies) Set() *bundle.Set { return f.set }
-func (fakePolicies) Check(v1alpha1.SourceIPPolicy) []*bundle.Error {
+func (fakePolicies) Check(context.Context, v1alpha1.SourceIPPolicy) []*bundle.Error {
 	return nil
 }

@@ -683,7 +683,7 @@ func (c call) inBase() (int64, error) {
 // OPA takes for a small one.
 func (c call) number() (int64, error) {
 	in := c.text(0)
-	if strings.ContainsAny(in, "xX") {
+	if strings.Contains(in, "0x") || strings.Contains(in, "0X") {
 		return 0, errors.New("the number is not decimal")
 	}
 	// The exponent of a number, or the letter of a unit, which no number follows.

@@ -124,21 +124,26 @@ type Compiler struct {
 // NewCompiler compiles the built-in modules and returns a Compiler that adds them to every Set. It compiles modules of
 // policies only after trial, unless that is nil.
 func NewCompiler(trial Trial) *Compiler {
+	c := newCompilerOfCustom(trial)
+	builtin, errs := c.compile(c.rules)
+	if errs != nil {
+		panic(errors.Join(asErrors(errs)...))
+	}
+	c.builtin = builtin
+	return c
+}
+
+// newCompilerOfCustom returns a Compiler without the built-in rules, which can make no Set.
+func newCompilerOfCustom(trial Trial) *Compiler {
 	limitBuiltins()
 	e, err := load()
 	if err != nil {
 		panic(err) // The modules are embedded in this package, and its tests load them.
 	}
 	store := inmem.NewFromObjectWithOpts(e.data, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
-	c := &Compiler{
+	return &Compiler{
 		embedded: e, trials: newTrials(trial), store: store, slots: newSlots(), compiling: make(chan struct{}, 1),
 	}
-	builtin, errs := c.compile(e.rules)
-	if errs != nil {
-		panic(errors.Join(asErrors(errs)...))
-	}
-	c.builtin = builtin
-	return c
 }
 
 // Set returns the Set of the given policies, which may be in any order. No two of them may have the same name.

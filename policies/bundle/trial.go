@@ -4,7 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"fmt"
+	"errors"
+	"slices"
 
 	"k8s.io/utils/lru"
 
@@ -81,9 +82,21 @@ func (s Sources) hash() [sha256.Size]byte {
 	return sha256.Sum256(text)
 }
 
-// Attempt does with sources what Compile does, or Vet if they are for an author, and drops the result. The error is
-// non-nil if it did not come to an end: because of a panic, or because compiling took longer than CompileTimeout.
-func (c *Compiler) Attempt(ctx context.Context, sources Sources) error {
+// Attempt does with each of the sources what Compile does, or Vet if they are for an author, and drops the result. It
+// reports nil for those that came to an end. It stops after the first that did not, with the reason: a panic, or that
+// compiling took longer than CompileTimeout. The error is that of report, which ends it as well.
+func Attempt(ctx context.Context, list []Sources, report func(error) error) error {
+	c := newCompilerOfCustom(nil)
+	for _, sources := range list {
+		outcome := c.attempt(ctx, sources)
+		if err := report(outcome); err != nil || outcome != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Compiler) attempt(ctx context.Context, sources Sources) error {
 	var policy v1alpha1.SourceIPPolicy
 	policy.Name, policy.Spec.Rego = "attempt", sources.Rego
 	var problems []*Error
@@ -92,10 +105,8 @@ func (c *Compiler) Attempt(ctx context.Context, sources Sources) error {
 	} else {
 		_, problems = c.Compile(ctx, policy)
 	}
-	for _, problem := range problems {
-		if problem.Unfinished {
-			return fmt.Errorf("%s", problem.Message)
-		}
+	if i := slices.IndexFunc(problems, isUnfinished); i >= 0 {
+		return errors.New(problems[i].Message)
 	}
 	return nil
 }

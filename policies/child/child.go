@@ -31,8 +31,8 @@ const (
 
 // Main returns the exit code of a child, and whether this process is one. Every program that uses Try calls it first.
 //
-// A child reads the sources as JSON, and writes one line for each: an empty string in JSON, or why Attempt did not come
-// to an end.
+// A child reads the sources as JSON, and writes what bundle.Attempt reports: one JSON string for each, which is empty
+// for nil.
 func Main(in io.Reader, out io.Writer) (code int, isChild bool) {
 	if os.Getenv(marker) == "" {
 		return 0, false
@@ -52,22 +52,13 @@ func attempt(in io.Reader, out io.Writer) error {
 	if err := json.NewDecoder(in).Decode(&list); err != nil {
 		return fmt.Errorf("read sources: %w", err)
 	}
-	compiler := bundle.NewCompiler(nil)
 	lines := json.NewEncoder(out)
-	for _, sources := range list {
-		reason := ""
-		err := compiler.Attempt(context.Background(), sources)
+	return bundle.Attempt(context.Background(), list, func(err error) error {
 		if err != nil {
-			reason = err.Error()
+			return lines.Encode(err.Error())
 		}
-		if err := lines.Encode(reason); err != nil {
-			return err
-		}
-		if err != nil {
-			return nil // What did not end may still take time and memory from the next.
-		}
-	}
-	return nil
+		return lines.Encode("")
+	})
 }
 
 // Try is a bundle.Trial. It tries all sources in one child. If that ends before it has tried all of them, another child

@@ -51,7 +51,7 @@ func BenchmarkPolicies(b *testing.B) {
 	sets := make([]*bundle.Set, len(variants))
 	for i, v := range variants {
 		start := time.Now()
-		set, problems := bundle.Compile(t.Context(), nil, v.policies)
+		set, problems := bundle.Compile(b.Context(), nil, v.policies)
 		if problems != nil {
 			b.Fatal(problems[0])
 		}

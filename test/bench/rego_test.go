@@ -110,7 +110,7 @@ func BenchmarkRego(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	set, _ := bundle.Compile(t.Context(), nil, nil)
+	set, _ := bundle.Compile(b.Context(), nil, nil)
 	documentOf := func(content map[string]any) policies.Document {
 		object, err := policies.NewObject(content)
 		if err != nil {

@@ -35,17 +35,7 @@ import (
 // TestPolicies changes SourceIPPolicies on a real API server, with two replicas.
 func TestPolicies(t *testing.T) {
 	t.Parallel()
-	e := &policyEnvironment{environment: newEnvironment(t, cluster.Options{}, sandbox.Options{Replicas: 2})}
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
-	}
-	config := e.Config()
-	config.QPS = -1 // no client-side rate limit
-	var err error
-	if e.policies, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
-		t.Fatal(err)
-	}
+	e := newPolicyEnvironment(t, sandbox.Options{Replicas: 2})
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *policyEnvironment)
@@ -69,6 +59,22 @@ func TestPolicies(t *testing.T) {
 type policyEnvironment struct {
 	*environment
 	policies client.Client
+}
+
+func newPolicyEnvironment(t *testing.T, install sandbox.Options) *policyEnvironment {
+	t.Helper()
+	e := &policyEnvironment{environment: newEnvironment(t, cluster.Options{}, install)}
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	config := e.Config()
+	config.QPS = -1 // no client-side rate limit
+	var err error
+	if e.policies, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+		t.Fatal(err)
+	}
+	return e
 }
 
 // stamped returns a module that warns about Services with its version.
