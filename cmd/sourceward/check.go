@@ -115,7 +115,7 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 	}
 
 	run := &checkRun{
-		rules:     rules,
+		rules:     newSlowRules(rules),
 		manifests: manifests,
 		cluster:   cluster,
 		now:       time.Now(),

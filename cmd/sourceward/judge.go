@@ -9,13 +9,12 @@ import (
 	"time"
 
 	"github.com/sourceward/sourceward/policies"
-	"github.com/sourceward/sourceward/policies/bundle"
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
 // checkRun holds the input of one run of check.
 type checkRun struct {
-	rules     *bundle.Set
+	rules     *slowRules
 	manifests *manifest.Manifests
 	cluster   policies.Cluster
 	now       time.Time
@@ -46,6 +45,9 @@ func (c *checkRun) report(ctx context.Context, progress *progress) (*report, err
 			}
 		}
 	}
+	for _, fault := range c.rules.faults() {
+		report.addErrors([]*manifest.Error{{Message: fault}})
+	}
 	report.sort()
 	return report, nil
 }
@@ -54,6 +56,7 @@ func (c *checkRun) report(ctx context.Context, progress *progress) (*report, err
 func (c *checkRun) judge(ctx context.Context, object *manifest.Object, report *report) error {
 	settings := policies.Resolve(c.rules.Policies, object.Object, c.manifests.Namespace(object.Namespace))
 	decision, err := policies.Decide(ctx, c.manifests.Input(object, c.cluster, c.now), c.rules, settings)
+	c.rules.judged()
 	report.add(object, decision)
 	if mutations := decision.Mutations(); object.Service != nil && len(mutations) > 0 {
 		err = errors.Join(err, c.manifests.Admit(object, mutations))

@@ -159,7 +159,7 @@ func (m *module) evaluateInTime(
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(deadline)/shareOfTime)
 	}
-	e := &evaluation{cause: fmt.Errorf("the evaluation took longer than %s", limit.Round(time.Millisecond))}
+	e := &evaluation{cause: fmt.Errorf("%w than %s", ErrTooSlow, limit.Round(time.Millisecond))}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, e.cause)
 	defer cancel()
 	end, _ := ctx.Deadline()
@@ -185,6 +185,9 @@ func (m *module) evaluateInTime(
 	}()
 	return answer
 }
+
+// ErrTooSlow is what the error of an Answer wraps if the policy was evaluated and took too long.
+var ErrTooSlow = errors.New("the evaluation took longer")
 
 var errNoTime = errors.New("no time is left for this object, since other evaluations took it")
 
