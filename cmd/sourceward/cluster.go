@@ -18,7 +18,6 @@ import (
 	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/bundle"
-	"github.com/sourceward/sourceward/policies/child"
 )
 
 // clusterTimeout bounds each request of --cluster: a person waits for it.
@@ -123,11 +122,7 @@ func (c *cluster) readPolicies(ctx context.Context, found *subject) error {
 			return fmt.Errorf("read %s %s from the cluster at %s: %w", v1alpha1.Kind, item.GetName(), c.host, err)
 		}
 	}
-	set, wrong := bundle.Compile(ctx, child.Try, list)
-	found.policies = set.Policies
-	for _, w := range wrong {
-		found.addPolicy(w, w)
-	}
+	found.compile(ctx, list, func(wrong *bundle.Error) error { return wrong })
 	for _, policy := range list {
 		if note := notInForce(policy); note != "" {
 			found.notes = append(found.notes, fmt.Sprintf("%s %s: %s", v1alpha1.Kind, policy.Name, note))

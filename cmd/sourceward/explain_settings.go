@@ -12,8 +12,10 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/bundle"
+	"github.com/sourceward/sourceward/policies/child"
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
@@ -41,6 +43,8 @@ type subject struct {
 	object    *policies.Object // nil if it was not found
 	namespace policies.Namespace
 	policies  policies.Policies
+	// written holds the names of the policies that set evaluationFailure themselves.
+	written map[string]bool
 	// problems say what is missing from the explanation and why; they make the exit code 2. notes do not.
 	problems []problem
 	notes    []string
@@ -49,12 +53,19 @@ type subject struct {
 // problem is an error of one line. An error in Rego has the lines of code below it as detail.
 type problem struct{ line, detail string }
 
-func (s *subject) add(err error) { s.problems = append(s.problems, problem{line: err.Error()}) }
-
-// addPolicy adds the problem that a policy does not compile. err is wrong with its place in a file, or wrong itself.
-func (s *subject) addPolicy(err error, wrong *bundle.Error) {
-	s.problems = append(s.problems, problem{err.Error(), strings.TrimPrefix(wrong.Detail(), wrong.Error())})
+// compile compiles policies and adds their settings. placed returns a problem of one with its place in a file, if any.
+func (s *subject) compile(ctx context.Context, list []v1alpha1.SourceIPPolicy, placed func(*bundle.Error) error) {
+	set, wrong := bundle.Compile(ctx, child.Try, list)
+	s.policies, s.written = set.Policies, map[string]bool{}
+	for _, policy := range list {
+		s.written[policy.Name] = policy.Spec.EvaluationFailure != ""
+	}
+	for _, w := range wrong {
+		s.problems = append(s.problems, problem{placed(w).Error(), strings.TrimPrefix(w.Detail(), w.Error())})
+	}
 }
+
+func (s *subject) add(err error) { s.problems = append(s.problems, problem{line: err.Error()}) }
 
 // explainSettings runs explain --settings. The error is errReported, or describes a mistake in the command line.
 func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
@@ -100,11 +111,7 @@ func subjectInFiles(ctx context.Context, s streams, flags explainFlags, ref poli
 	for _, e := range slices.Concat(manifests.Errors, problems) {
 		found.add(e)
 	}
-	set, wrong := compile(ctx, loaded)
-	found.policies = set.Policies
-	for _, w := range wrong {
-		found.addPolicy(placed(loaded, w), w)
-	}
+	found.compile(ctx, objects(loaded), func(wrong *bundle.Error) error { return placed(loaded, wrong) })
 
 	var places []string
 	for _, object := range manifests.Objects {
@@ -141,7 +148,7 @@ func writeSettings(w io.Writer, of *subject, explanation policies.Explanation) e
 
 	if len(explanation.Policies) == 0 {
 		fmt.Fprintln(out, "There is no SourceIPPolicy: all settings are built-in.")
-	} else if err := writePolicies(out, explanation.Policies); err != nil {
+	} else if err := writePolicies(out, explanation.Policies, of.written); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)
@@ -179,7 +186,7 @@ func writeSettings(w io.Writer, of *subject, explanation policies.Explanation) e
 	return out.Flush()
 }
 
-func writePolicies(w io.Writer, explained []policies.ExplainedPolicy) error {
+func writePolicies(w io.Writer, explained []policies.ExplainedPolicy, written map[string]bool) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "POLICY\tPRIORITY\tMATCHES\tWHY\tREGO")
 	for _, policy := range explained {
@@ -188,7 +195,12 @@ func writePolicies(w io.Writer, explained []policies.ExplainedPolicy) error {
 			matches = "yes"
 		}
 		if policy.Modules != nil {
-			rego = fmt.Sprintf("%s (evaluationFailure %s)", strings.Join(policy.Modules, ", "), policy.EvaluationFailure)
+			source := "the default"
+			if written[policy.Name] {
+				source = "as written"
+			}
+			rego = fmt.Sprintf("%s (evaluationFailure %s, %s)",
+				strings.Join(policy.Modules, ", "), policy.EvaluationFailure, source)
 		}
 		row(table, policy.Name, strconv.Itoa(int(policy.Priority)), matches, policy.Why, rego)
 	}

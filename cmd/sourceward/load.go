@@ -17,7 +17,7 @@ import (
 // is not empty becomes one more policy, which takes precedence over all others.
 func loadPolicies(ctx context.Context, paths []string, provider string) (*bundle.Set, []*manifest.Error) {
 	loaded, problems := manifest.LoadPolicies(paths)
-	rules, wrong := compile(ctx, loaded)
+	rules, wrong := bundle.Compile(ctx, child.Try, objects(loaded))
 	if provider != "" {
 		var err error
 		first := v1alpha1.SourceIPPolicy{Spec: v1alpha1.SourceIPPolicySpec{
@@ -35,11 +35,7 @@ func loadPolicies(ctx context.Context, paths []string, provider string) (*bundle
 	return rules, problems
 }
 
-// compile compiles policies that were read from files.
-func compile(ctx context.Context, loaded []*manifest.Policy) (*bundle.Set, []*bundle.Error) {
-	return bundle.Compile(ctx, child.Try, objects(loaded))
-}
-
+// objects returns policies without their files.
 func objects(loaded []*manifest.Policy) []v1alpha1.SourceIPPolicy {
 	list := make([]v1alpha1.SourceIPPolicy, len(loaded))
 	for i, policy := range loaded {
