@@ -1,7 +1,9 @@
 package bundle
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -57,5 +59,8 @@ func FuzzAuthorsTools(f *testing.F) {
 			_, _ = w.Input(ask)
 		}
 		w.Coverage()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+		defer cancel()
+		_, _ = w.Costs(ctx, []policies.Document{document}, func(int, int) {})
 	})
 }

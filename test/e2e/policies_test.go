@@ -327,6 +327,22 @@ spec:
 	}
 }
 
+// doubled returns a module on which OPA's compiler does not end, which cannot be stopped: each of 30 variables has a
+// type that holds the type of the former twice.
+func doubled() v1alpha1.RegoModule {
+	var lines strings.Builder
+	for n := 1; n <= 30; n++ {
+		fmt.Fprintf(&lines, "\ta%d := [a%[2]d, a%[2]d]\n", n, n-1)
+	}
+	return v1alpha1.RegoModule{Name: "doubled.rego", Module: fmt.Sprintf(`package sourceward.custom.doubled
+
+deny contains {"message": "no"} if {
+	a0 := input.object.kind
+%s	a30 == 1
+}
+`, lines.String())}
+}
+
 // testEffect measures the time from a change of a policy until every replica decides by it.
 func testEffect(t *testing.T, e *policyEnvironment) {
 	const changes = 20
@@ -713,6 +729,13 @@ func (e *policyEnvironment) event(t *testing.T, policy, reason string) {
 func testForcedPast(t *testing.T, e *policyEnvironment) {
 	e.create(t, policyOf("beside", stamped("beside", 1)))
 	e.untilSaid(t, "beside: version 1")
+	const tooLong = "compiling the modules takes longer than 3s; make them shorter, or nest less deeply"
+	start := time.Now()
+	err := e.policies.Create(t.Context(), policyOf("doubled", doubled()))
+	if err == nil || !strings.Contains(err.Error(), tooLong) {
+		t.Errorf("a policy on which the compiler does not end is answered with %v, want %q", err, tooLong)
+	}
+	t.Logf("a policy on which the compiler does not end is refused after %.1f s", time.Since(start).Seconds())
 	for _, replica := range e.Replicas {
 		if err := replica.StopReplica(); err != nil {
 			t.Fatal(err)
@@ -726,10 +749,15 @@ package sourceward.custom.endless
 
 deny contains {"message": "no"} if true
 `}))
+	e.create(t, policyOf("doubled", doubled()))
 	for _, replica := range e.Replicas {
 		if err := e.StartReplica(t.Context(), replica); err != nil {
 			t.Fatal(err)
 		}
+	}
+	e.condition(t, "doubled", v1alpha1.ConditionDegraded, v1alpha1.ReasonNotInForce)
+	if got := e.condition(t, "doubled", v1alpha1.ConditionReady, v1alpha1.ReasonCompileFailed); !strings.Contains(got, tooLong) {
+		t.Errorf("condition Ready says %q, want %q", got, tooLong)
 	}
 	got := e.condition(t, "forced", v1alpha1.ConditionReady, v1alpha1.ReasonCompileFailed)
 	if want := fmt.Sprintf(whyBroken, "forced"); got != want {
@@ -738,6 +766,13 @@ deny contains {"message": "no"} if true
 	e.condition(t, "forced", v1alpha1.ConditionDegraded, v1alpha1.ReasonNotInForce)
 	e.condition(t, "endless", v1alpha1.ConditionDegraded, v1alpha1.ReasonNotInForce)
 	e.untilSaid(t, "beside: version 1")
+	for _, replica := range e.Replicas {
+		peak := peakMemory(t, replica.PID())
+		t.Logf("a replica took %d MiB at most", peak>>20)
+		if peak >= e.MemoryLimit/2 {
+			t.Errorf("a replica took %d MiB, want less than half of its limit of %d", peak>>20, e.MemoryLimit>>20)
+		}
+	}
 	// Its labels can still be changed, since that makes it no worse.
 	label := func(p *v1alpha1.SourceIPPolicy) { p.Labels = map[string]string{"team": "edge"} }
 	if err := e.change(t.Context(), "forced", label); err != nil {
@@ -808,7 +843,7 @@ func testUnobserved(t *testing.T, e *policyEnvironment) {
 // one of the modules, would come from a half-loaded set; a response with an older version than the one before, from a
 // set that should be gone.
 func testSwap(t *testing.T, e *policyEnvironment) {
-	const swaps, warmUp, perSecond = 500, 50, 200
+	const swaps, warmUp, perSecond = 100, 20, 200
 	e.create(t, policyOf("beside", stamped("beside", 1)))
 	version := 0
 	e.create(t, policyOf("stamp", stamped("a", version), stamped("b", version)))
