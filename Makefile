@@ -46,7 +46,7 @@ lint: $(LINT) ## Lint; .golangci.yml says what and why.
 # Go fuzzes one target of one package at a time. They are found here, so that a new one is not forgotten.
 fuzz: ## Run every fuzz target in turn, for FUZZTIME each.
 	@grep -rEo --include='*_test.go' '^func Fuzz\w+' . | while IFS=: read -r file func; do \
-		echo "$$file $$func"; go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$${func#func }$$" -fuzztime '$(FUZZTIME)' || exit 1; \
+		echo "$$file $$func"; go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$${func#func }$$" -fuzztime '$(FUZZTIME)' -fuzzminimizetime 10x || exit 1; \
 	done
 
 cluster: ## Build the control planes that the tests run, once, outside the tree.
