@@ -169,7 +169,8 @@ func (c readyCase) set(t *testing.T) *bundle.Set {
 		Priority:      1_000_000,
 		LoadBalancers: &v1alpha1.LoadBalancers{Default: c.Cluster.Provider},
 	}}
-	set, problems := bundle.Compile(t.Context(), nil, slices.AppendSeq([]v1alpha1.SourceIPPolicy{first}, c.rules.Policies.All()))
+	list := slices.AppendSeq([]v1alpha1.SourceIPPolicy{first}, c.rules.Policies.All())
+	set, problems := bundle.Compile(t.Context(), nil, list)
 	if problems != nil {
 		t.Fatal(problems)
 	}

@@ -267,7 +267,8 @@ func (c *Compiler) compileInTime(ctx context.Context, policy v1alpha1.SourceIPPo
 	case result := <-done:
 		return result.policy, result.problems
 	case <-timeout.C:
-		return nil, refused("compiling the modules takes longer than %s; make them shorter, or nest less deeply", CompileTimeout)
+		return nil, refused("compiling the modules takes longer than %s; make them shorter, or nest less deeply",
+			CompileTimeout)
 	case <-ctx.Done():
 		return nil, refused("the modules were not compiled in time; try again")
 	}

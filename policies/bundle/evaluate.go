@@ -132,8 +132,8 @@ func (m *module) asked(document policies.Document) question {
 	return questions[""]
 }
 
-// evaluateInTime evaluates the modules of a user, which may fail or not terminate. It waits for a slot first; that takes
-// nothing from the time of the evaluation.
+// evaluateInTime evaluates the modules of a user, which may fail or not terminate. It waits for a slot first, which
+// takes nothing from the time of the evaluation.
 func (m *module) evaluateInTime(
 	ctx context.Context, slots *slots, document policies.Document, parameters map[string]any,
 ) policies.Answer {
@@ -148,7 +148,7 @@ func (m *module) evaluateInTime(
 	switch {
 	case m.stuck.Load() >= maxStuck:
 		return notStarted(fmt.Sprintf("%d former evaluations of this policy do not end", maxStuck))
-	case ctx.Err() != nil || !slots.take(ctx, namespace, EvaluationTimeout):
+	case ctx.Err() != nil || !slots.take(ctx, namespace):
 		why := context.Cause(ctx)
 		if errors.Is(why, context.DeadlineExceeded) {
 			why = errNoTime

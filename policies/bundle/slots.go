@@ -30,8 +30,6 @@ type slots struct {
 // waiter is an evaluation that waits for a slot.
 type waiter struct {
 	namespace string
-	// expected is the time that the evaluation is taken to need until it has ended.
-	expected time.Duration
 	// granted is closed when the waiter is given a slot.
 	granted chan struct{}
 }
@@ -43,9 +41,9 @@ func newSlots() *slots {
 }
 
 // take waits for a slot for an evaluation of an object in a Namespace, and reports whether there was one before ctx
-// ended. expected is how long the evaluation is going to take at most.
-func (s *slots) take(ctx context.Context, namespace string, expected time.Duration) bool {
-	w := &waiter{namespace: namespace, expected: expected, granted: make(chan struct{})}
+// ended. The evaluation is taken to last for EvaluationTimeout, until release says how long it did.
+func (s *slots) take(ctx context.Context, namespace string) bool {
+	w := &waiter{namespace: namespace, granted: make(chan struct{})}
 	s.mutex.Lock()
 	if s.free > 0 {
 		s.free--
@@ -68,8 +66,8 @@ func (s *slots) take(ctx context.Context, namespace string, expected time.Durati
 	return true // granted at the same moment
 }
 
-// release gives a slot to the next evaluation. unused is what is left of the time that its evaluation was expected to
-// take; less than 0 if it took longer.
+// release gives a slot to the next evaluation. unused is EvaluationTimeout less what the former one took, which may be
+// less than 0.
 func (s *slots) release(namespace string, unused time.Duration) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -91,6 +89,6 @@ func (s *slots) start(w *waiter) time.Duration { return max(s.now, s.ends[w.name
 
 func (s *slots) grant(w *waiter) {
 	s.now = s.start(w)
-	s.ends[w.namespace] = s.now + w.expected
+	s.ends[w.namespace] = s.now + EvaluationTimeout
 	close(w.granted)
 }

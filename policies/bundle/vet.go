@@ -66,8 +66,8 @@ func (c *Compiler) Vet(
 		problems = append(problems, of...)
 	}
 	if len(modules) == len(policy.Spec.Rego) {
-		lints := slices.Concat(c.further(modules, problems), undocumented(modules), c.absentIn(modules), c.unreferred(modules),
-			faultyMembers(modules), neverHolding(modules))
+		lints := slices.Concat(c.further(modules, problems), undocumented(modules), c.absentIn(modules),
+			c.unreferred(modules), faultyMembers(modules), neverHolding(modules))
 		lints = slices.DeleteFunc(lints, func(e *Error) bool {
 			return slices.ContainsFunc(problems, func(p *Error) bool {
 				return p.Module == e.Module && p.Row == e.Row && p.Column == e.Column && p.Message == e.Message

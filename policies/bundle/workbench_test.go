@@ -109,7 +109,8 @@ func TestAsksAreEmptyIfThePolicyDoesNotApply(t *testing.T) {
 
 func TestInputIsWhatModulesSee(t *testing.T) {
 	t.Parallel()
-	w, problems := NewCompiler(nil).Workbench(t.Context(), policyWith("corp", `deny contains {"message": json.marshal(input.facts)}`), nil)
+	policy := policyWith("corp", `deny contains {"message": json.marshal(input.facts)}`)
+	w, problems := NewCompiler(nil).Workbench(t.Context(), policy, nil)
 	if problems != nil {
 		t.Fatal(problems)
 	}

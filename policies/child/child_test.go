@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -53,9 +54,8 @@ func TestMain(m *testing.M) {
 var harms = map[string]func(){
 	"recursion": func() { fmt.Fprint(io.Discard, depth(0)) },
 	"memory": func() {
-		var kept [][]byte
-		for {
-			kept = append(kept, bytes.Repeat([]byte{1}, 1<<20))
+		for text := []byte{1}; ; {
+			text = append(text, bytes.Repeat(text, 2)...)
 		}
 	},
 	"block":   func() { fmt.Fprint(io.Discard, len(make([]byte, 8<<30))) },
@@ -70,8 +70,13 @@ var harms = map[string]func(){
 	},
 }
 
-//go:noinline
-func depth(n int) int { return depth(n+1) + 1 }
+// depth returns how deep it recurses from n, which is too deep for any stack.
+func depth(n int) int {
+	if n == math.MaxInt {
+		return 0
+	}
+	return depth(n+1) + 1
+}
 
 func sources(rules string) bundle.Sources {
 	return bundle.Sources{Rego: []v1alpha1.RegoModule{{
@@ -167,13 +172,14 @@ func TestACallerThatGivesUpEndsTheChild(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	start := time.Now()
+	alive, stop := context.WithTimeout(t.Context(), maxTime)
+	defer stop()
 	want := []string{errInterrupted.Error(), errInterrupted.Error()}
 	if diff := cmp.Diff(want, texts(Try(ctx, []bundle.Sources{harmful("forever"), plain}))); diff != "" {
 		t.Errorf("Try() mismatch (-want +got):\n%s", diff)
 	}
-	if took := time.Since(start); took > maxTime {
-		t.Errorf("it takes %s, want less than %s", took, maxTime)
+	if alive.Err() != nil {
+		t.Errorf("it takes longer than a child may take")
 	}
 }
 

@@ -49,7 +49,7 @@ func (a *answers) create(ctx context.Context, client kubernetes.Interface, servi
 	options := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	_, err := client.CoreV1().Services(service.Namespace).Create(ctx, service, options)
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // the test is over
+		return nil // the test is over
 	}
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
@@ -141,7 +141,8 @@ warn contains {"message": "two ports have one name"} if {
 	if len(fast.denied) != plain {
 		t.Errorf("%d of %d plain Services are denied", len(fast.denied), plain)
 	}
-	if !slices.ContainsFunc(slow.denied, func(text string) bool { return strings.Contains(text, "policy-not-evaluated") }) {
+	isFault := func(text string) bool { return strings.Contains(text, "policy-not-evaluated") }
+	if !slices.ContainsFunc(slow.denied, isFault) {
 		t.Errorf("no slow Service takes too long, so this proves little: %q", slow.denied)
 	}
 }
@@ -186,7 +187,8 @@ deny contains {"message": "no node ports for %[1]s"} if {
 	t.Logf("forbidden: %d denied, %d admitted, %s", len(forbidden.denied), forbidden.admitted, forbidden.quantiles())
 	t.Logf("permitted: %d denied, %d admitted, %s", len(permitted.denied), permitted.admitted, permitted.quantiles())
 	if forbidden.admitted > 0 || len(permitted.denied) > 0 {
-		t.Errorf("%d forbidden Services are admitted and %d permitted ones refused", forbidden.admitted, len(permitted.denied))
+		t.Errorf("%d forbidden Services are admitted and %d permitted ones refused",
+			forbidden.admitted, len(permitted.denied))
 		for _, denial := range permitted.denied[:min(3, len(permitted.denied))] {
 			t.Log(denial)
 		}

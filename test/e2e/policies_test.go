@@ -756,10 +756,11 @@ deny contains {"message": "no"} if true
 		}
 	}
 	e.condition(t, "doubled", v1alpha1.ConditionDegraded, v1alpha1.ReasonNotInForce)
-	if got := e.condition(t, "doubled", v1alpha1.ConditionReady, v1alpha1.ReasonCompileFailed); !strings.Contains(got, tooLong) {
+	got := e.condition(t, "doubled", v1alpha1.ConditionReady, v1alpha1.ReasonCompileFailed)
+	if !strings.Contains(got, tooLong) {
 		t.Errorf("condition Ready says %q, want %q", got, tooLong)
 	}
-	got := e.condition(t, "forced", v1alpha1.ConditionReady, v1alpha1.ReasonCompileFailed)
+	got = e.condition(t, "forced", v1alpha1.ConditionReady, v1alpha1.ReasonCompileFailed)
 	if want := fmt.Sprintf(whyBroken, "forced"); got != want {
 		t.Errorf("condition Ready says\n%s\nwant\n%s", got, want)
 	}
@@ -843,7 +844,7 @@ func testUnobserved(t *testing.T, e *policyEnvironment) {
 // one of the modules, would come from a half-loaded set; a response with an older version than the one before, from a
 // set that should be gone.
 func testSwap(t *testing.T, e *policyEnvironment) {
-	const swaps, warmUp, perSecond = 100, 20, 200
+	const swaps, warmUp, perSecond = 50, 10, 200
 	e.create(t, policyOf("beside", stamped("beside", 1)))
 	version := 0
 	e.create(t, policyOf("stamp", stamped("a", version), stamped("b", version)))
