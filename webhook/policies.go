@@ -28,6 +28,8 @@ type policySource struct {
 	log      logr.Logger
 
 	changed chan struct{}
+	// ticks counts the periods of compileRetry since the start.
+	ticks   int
 	current atomic.Pointer[compiledPolicies]
 	// recompiled is notified when current has changed.
 	recompiled chan struct{}
@@ -54,8 +56,10 @@ type compiledPolicy struct {
 	inForceSpec       v1alpha1.SourceIPPolicySpec
 	// seen is the lastCompiled that was looked at because this generation does not compile.
 	seen *v1alpha1.Revision
-	// unfinished is true if a compilation did not end. On a machine that is less busy it may.
-	unfinished bool
+	// unfinished is true if a compilation did not end. On a machine that is less busy it may, so it is tried again once
+	// the ticks of the source have reached retryAt, which is retryAfter ticks after the last attempt.
+	unfinished          bool
+	retryAt, retryAfter int
 }
 
 // The states of a policy.
@@ -86,8 +90,12 @@ func (p compiledPolicy) rules() []string {
 	return p.inForce.Rules
 }
 
-// compileRetry is how often a compilation that did not end is tried again.
-const compileRetry = 30 * time.Second
+const (
+	// compileRetry is after how long a compilation that did not end is tried again. The time doubles with each attempt,
+	// up to maxRetryAfter times as much.
+	compileRetry  = 30 * time.Second
+	maxRetryAfter = 128
+)
 
 // newPolicySource returns a source that watches the policies in reader, a cache that has not been started yet. The
 // error is non-nil if the cluster does not serve the kind SourceIPPolicy.
@@ -119,23 +127,21 @@ func (p *policySource) Start(ctx context.Context) error {
 	retry := time.NewTicker(compileRetry)
 	defer retry.Stop()
 	for {
-		isRetry := false
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-p.changed:
 		case <-retry.C:
-			isRetry = true
+			p.ticks++
 		}
-		if err := p.compile(ctx, isRetry); err != nil {
+		if err := p.compile(ctx); err != nil {
 			return err
 		}
 	}
 }
 
-// compile brings current up to date, if a policy has changed. If isRetry is true, it also repeats compilations that did
-// not end.
-func (p *policySource) compile(ctx context.Context, isRetry bool) error {
+// compile brings current up to date, if a policy has changed, or if a compilation that did not end is to be repeated.
+func (p *policySource) compile(ctx context.Context) error {
 	var list v1alpha1.SourceIPPolicyList
 	if err := p.reader.List(ctx, &list); err != nil {
 		return err
@@ -151,7 +157,8 @@ func (p *policySource) compile(ctx context.Context, isRetry bool) error {
 	changed := len(former) != len(list.Items) || p.current.Load() == nil
 	isNew := func(policy v1alpha1.SourceIPPolicy) bool {
 		last, known := former[policy.Name]
-		return !known || last.uid != policy.UID || last.generation != policy.Generation || isRetry && last.unfinished
+		return !known || last.uid != policy.UID || last.generation != policy.Generation ||
+			last.unfinished && last.retryAt <= p.ticks
 	}
 	p.compiler.Try(ctx, slices.DeleteFunc(slices.Clone(list.Items), func(policy v1alpha1.SourceIPPolicy) bool {
 		return !isNew(policy)
@@ -202,6 +209,13 @@ func (p *policySource) compileOne(
 		p.log.Error(problem, "policy does not compile", "policy", policy.Name, "generation", policy.Generation)
 	}
 	next.unfinished = unfinished(next.problems)
+	isSame := last.uid == policy.UID && last.generation == policy.Generation
+	if next.unfinished && isSame && last.unfinished {
+		next.problems = last.problems // Which limit is reached first is chance, and no reason for another status.
+		next.retryAfter = min(2*last.retryAfter, maxRetryAfter)
+	}
+	next.retryAfter = max(next.retryAfter, 1)
+	next.retryAt = p.ticks + next.retryAfter
 	if last.uid == policy.UID {
 		next.inForce, next.inForceGeneration, next.inForceSpec = last.inForce, last.inForceGeneration, last.inForceSpec
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -133,7 +134,7 @@ func (c *policyCluster) start() *policyReplica {
 // see makes a replica compile what is stored.
 func (r *policyReplica) see() {
 	r.t.Helper()
-	if err := r.source.compile(r.t.Context(), false); err != nil {
+	if err := r.source.compile(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -402,17 +403,45 @@ func TestACompilationThatDidNotEndIsRepeated(t *testing.T) {
 	replica := c.start()
 	unfinished := &bundle.Error{Message: "compiling the modules takes longer than 3s", Unfinished: true}
 	replica.source.current.Store(&compiledPolicies{policies: []compiledPolicy{{
-		name: "corp", uid: "u1", generation: 1, problems: []*bundle.Error{unfinished}, unfinished: true,
+		name: "corp", uid: "u1", generation: 1, problems: []*bundle.Error{unfinished}, unfinished: true, retryAt: 2,
 	}}})
-	for _, step := range []struct {
-		isRetry bool
-		want    int64
-	}{{false, 0}, {true, 1}} {
-		if err := replica.source.compile(t.Context(), step.isRetry); err != nil {
+	for ticks, want := range []int64{0, 0, 1} {
+		replica.source.ticks = ticks
+		if err := replica.source.compile(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := replica.inForce(); got != step.want {
-			t.Errorf("retry: %t: generation %d is in force, want %d", step.isRetry, got, step.want)
+		if got := replica.inForce(); got != want {
+			t.Errorf("after %d ticks generation %d is in force, want %d", ticks, got, want)
 		}
+	}
+}
+
+// TestAModuleThatNeverEndsIsRepeatedLessAndLess checks that the time to the next attempt doubles, and that the status
+// keeps the reason of the first.
+func TestAModuleThatNeverEndsIsRepeatedLessAndLess(t *testing.T) {
+	t.Parallel()
+	attempts := 0
+	c := newPolicyCluster(t, bundle.NewCompiler(func(_ context.Context, list []bundle.Sources) []error {
+		attempts++
+		return slices.Repeat([]error{fmt.Errorf("reason %d", attempts)}, len(list))
+	}))
+	c.store("u1", 1, goodSpec(1))
+	replica := c.start()
+	var at []int
+	for ticks := range 20 {
+		before := attempts
+		replica.source.ticks = ticks
+		if err := replica.source.compile(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if attempts > before {
+			at = append(at, ticks)
+		}
+	}
+	if diff := cmp.Diff([]int{0, 1, 3, 7, 15}, at); diff != "" {
+		t.Errorf("the ticks at which it is tried (-want +got):\n%s", diff)
+	}
+	if got := replica.source.current.Load().policies[0].problems[0].Message; got != "reason 1" {
+		t.Errorf("the problem is %q, want that of the first attempt", got)
 	}
 }

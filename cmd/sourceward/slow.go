@@ -36,16 +36,17 @@ func (s *slowRules) Evaluate(
 	ctx context.Context, document policies.Document, applied []policies.AppliedPolicy,
 ) []policies.Answer {
 	answers := s.Set.Evaluate(ctx, document, slices.DeleteFunc(slices.Clone(applied), func(a policies.AppliedPolicy) bool {
-		isSlow := s.inRow[a.Name] >= maxSlow
+		isSlow := s.inRow[a.Name] >= maxSlow && s.Asks(a.Name, document)
 		if isSlow {
 			s.left[a.Name] = true
 		}
 		return isSlow
 	}))
 	for _, answer := range answers {
-		if errors.Is(answer.Err, bundle.ErrTooSlow) {
+		switch {
+		case errors.Is(answer.Err, bundle.ErrTooSlow):
 			s.inRow[answer.Policy]++
-		} else {
+		case s.Asks(answer.Policy, document):
 			s.inRow[answer.Policy] = 0
 		}
 	}

@@ -24,8 +24,9 @@ import (
 const (
 	// maxBuilt bounds what the built-in functions build in one evaluation of a policy's modules: the memory of all their
 	// results together, as it is estimated. OPA stops an evaluation between two steps only, and a call is one step. The
-	// container has 512 MiB, of which requests in flight may take 320. The usual evaluation builds some kilobytes, and
-	// the largest annotation has 256 KiB, which takes up to 16 MiB if it is split into single characters.
+	// container has 768 MiB, of which requests in flight may take 320, and a child that compiles 256. The usual
+	// evaluation builds some kilobytes, and the largest annotation has 256 KiB, which takes up to 16 MiB if it is split
+	// into single characters.
 	maxBuilt = 32 << 20
 	// free is how much of each result the budget does not count, in bytes: as much as a step of another kind builds, so
 	// that the time bounds how often.

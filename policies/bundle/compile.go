@@ -61,7 +61,7 @@ type Error struct {
 	Message string
 
 	// Unfinished is true if the compilation of the modules did not come to an end: it took too much time or memory, or
-	// panicked. Another attempt may succeed, because the reason may be a busy machine.
+	// panicked. The reason may be a busy machine.
 	Unfinished bool
 }
 
@@ -212,12 +212,7 @@ func (c *Compiler) Try(ctx context.Context, list []v1alpha1.SourceIPPolicy) {
 	for i, policy := range list {
 		sources[i].Rego = policy.Spec.Rego
 	}
-	select {
-	case c.compiling <- struct{}{}:
-		c.run(ctx, sources)
-		<-c.compiling
-	case <-ctx.Done():
-	}
+	c.run(ctx, sources)
 }
 
 // Compile validates a policy and compiles its modules. It returns one Error for each problem, and a nil Policy if there
@@ -442,39 +437,11 @@ func checkModule(name string, m *ast.Module) []*Error {
 			problems = append(problems, problem(rule.Location,
 				"%s must be a partial set; write: %s contains reason if { ... }", word, word))
 		}
-		problems = append(problems, unifications(name, rule)...)
 		if depth := nesting(rule); depth > maxNesting {
 			problems = append(problems, problem(rule.Location,
 				"comprehensions are nested %d deep, want at most %d; move the inner ones to rules of their own", depth, maxNesting))
 		}
 	}
-	return problems
-}
-
-// unifications returns an Error for each expression of a rule that unifies two values by = or by an argument that takes
-// the result of a function. The stack that this takes grows with the values, without a limit that the process survives.
-func unifications(name string, rule *ast.Rule) []*Error {
-	var problems []*Error
-	ast.WalkExprs(rule, func(e *ast.Expr) bool {
-		if !e.IsCall() {
-			return false
-		}
-		message := ""
-		function, isBuiltin := ast.BuiltinMap[e.Operator().String()]
-		switch {
-		case e.Operator().Equal(ast.Equality.Ref()):
-			message = "= is not allowed; write := to assign a value, or == to compare two"
-		case isBuiltin && !function.Relation && function.Decl.FuncArgs().Variadic == nil &&
-			len(e.Operands()) > function.Decl.Arity():
-			message = fmt.Sprintf("%s takes %d arguments; assign its result with :=", function.Name, function.Decl.Arity())
-		default:
-			return false
-		}
-		problems = append(problems, &Error{
-			Module: name, Row: e.Location.Row, Column: e.Location.Col, Message: message,
-		})
-		return false
-	})
 	return problems
 }
 
@@ -541,14 +508,6 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 	}
 	if absent := c.absentIn(modules); absent != nil {
 		return nil, absent
-	}
-	if !slices.ContainsFunc(compiled.rules, func(r rule) bool { return r.builtin }) {
-		// OPA turns == into unification, whose stack grows with the values: two large values that are equal would end the
-		// process. The first compiler has done so to find values of different types. This one keeps the comparison.
-		compiler = newCompiler().WithSkipStages(ast.StageRewriteEquals)
-		if compiler.Compile(all); compiler.Failed() {
-			return nil, regoErrors(compiler.Errors)
-		}
 	}
 	if len(compiled.rules) > 1 {
 		for _, r := range compiled.rules {

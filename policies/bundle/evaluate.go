@@ -95,6 +95,12 @@ func query(rules []rule, modules map[string]*ast.Module) string {
 	return "reasons := [" + strings.Join(refs, ", ") + "]"
 }
 
+// Asks reports whether a policy has a rule for the object of a document, so that Evaluate evaluates its modules.
+func (s *Set) Asks(policy string, document policies.Document) bool {
+	m := s.custom[policy]
+	return m != nil && len(m.asked(document).rules) > 0
+}
+
 // Evaluate implements policies.Rules.
 func (s *Set) Evaluate(
 	ctx context.Context, document policies.Document, applied []policies.AppliedPolicy,
@@ -159,31 +165,39 @@ func (m *module) evaluateInTime(
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(deadline)/shareOfTime)
 	}
+	if limit <= 0 {
+		slots.release(namespace, EvaluationTimeout)
+		return notStarted(errNoTime.Error())
+	}
 	e := &evaluation{cause: fmt.Errorf("%w than %s", ErrTooSlow, limit.Round(time.Millisecond))}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, e.cause)
 	defer cancel()
 	end, _ := ctx.Deadline()
-	// Each question has an input of its own: OPA adds to it what it converts, also if it is stopped on the way.
-	answer := m.answer(ctx, e, asked, func() ast.Value { return inputOf(document, parameters) })
 	unused := func() time.Duration { return EvaluationTimeout - limit + time.Until(end) }
-	if !e.stopped {
-		slots.release(namespace, unused())
-		return answer
-	}
-	go func() {
-		// A stopped evaluation ends after the step that it is in. It keeps its slot until then, but not for ever.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EvaluationTimeout)
-		defer cancel()
-		isStuck := !e.ended(ctx)
-		if isStuck {
-			m.stuck.Add(1)
+	defer func() {
+		if !e.stopped {
+			slots.release(namespace, unused())
+			return
 		}
-		slots.release(namespace, unused())
-		if e.running.Wait(); isStuck {
-			m.stuck.Add(-1)
-		}
+		go m.await(ctx, e, func() { slots.release(namespace, unused()) })
 	}()
-	return answer
+	// Each question has an input of its own: OPA adds to it what it converts, also if it is stopped on the way.
+	return m.answer(ctx, e, asked, func() ast.Value { return inputOf(document, parameters) })
+}
+
+// await waits for an evaluation that was stopped, which ends after the step that it is in. The evaluation keeps its slot
+// until then, but not for ever: release gives the slot back.
+func (m *module) await(ctx context.Context, e *evaluation, release func()) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EvaluationTimeout)
+	defer cancel()
+	isStuck := !e.ended(ctx)
+	if isStuck {
+		m.stuck.Add(1)
+	}
+	release()
+	if e.running.Wait(); isStuck {
+		m.stuck.Add(-1)
+	}
 }
 
 // ErrTooSlow is what the error of an Answer wraps if the policy was evaluated and took too long.

@@ -144,6 +144,10 @@ warn contains {"message": "w"}`,
 deny contains {"message": "old"} if input.old`,
 			policies.Answer{Deny: []policies.HouseFinding{denial("new")}},
 		},
+		"a negated comparison holds if one side is undefined": {
+			`deny contains {"message": "no owner"} if not input.object.metadata.labels.owner == "edge"`,
+			policies.Answer{Deny: []policies.HouseFinding{denial("no owner")}},
+		},
 		"neighbors have the fields of their kind": {
 			`deny contains {"message": w.metadata.name} if {
 	some w in input.related.workloads

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"io"
 	"slices"
 
 	"k8s.io/utils/lru"
@@ -65,8 +66,14 @@ func (t trials) run(ctx context.Context, list []Sources) {
 // outcome tries sources, unless that was done before. The error is non-nil if their Attempt does not come to an end. It
 // is returned once and then forgotten, since a busy machine may be the reason.
 func (t trials) outcome(ctx context.Context, sources Sources) error {
+	if t.trial == nil || len(sources.Rego) == 0 {
+		return nil
+	}
 	t.run(ctx, []Sources{sources})
-	outcome, _ := t.outcomes.Get(sources.hash())
+	outcome, known := t.outcomes.Get(sources.hash())
+	if !known {
+		return errors.New("the modules were not tried; try again")
+	}
 	err, _ := outcome.(error)
 	if err != nil {
 		t.outcomes.Remove(sources.hash())
@@ -83,17 +90,24 @@ func (s Sources) hash() [sha256.Size]byte {
 }
 
 // Attempt does with each of the sources what Compile does, or Vet if they are for an author, and drops the result. It
-// reports nil for those that came to an end. It stops after the first that did not, with the reason: a panic, or that
-// compiling took longer than CompileTimeout. The error is that of report, which ends it as well.
-func Attempt(ctx context.Context, list []Sources, report func(error) error) error {
+// takes them from next until that returns io.EOF, and reports nil for those that came to an end. It stops after the
+// first that did not, with the reason: a panic, or that compiling took longer than CompileTimeout. The error is that of
+// next or report, which ends it as well.
+func Attempt(ctx context.Context, next func() (Sources, error), report func(outcome error) error) error {
 	c := newCompilerOfCustom(nil)
-	for _, sources := range list {
+	for {
+		sources, err := next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 		outcome := c.attempt(ctx, sources)
 		if err := report(outcome); err != nil || outcome != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 func (c *Compiler) attempt(ctx context.Context, sources Sources) error {

@@ -31,8 +31,8 @@ const (
 
 // Main returns the exit code of a child, and whether this process is one. Every program that uses Try calls it first.
 //
-// A child reads the sources as JSON, and writes what bundle.Attempt reports: one JSON string for each, which is empty
-// for nil.
+// A child reads one JSON value after the other, each with sources, and writes what bundle.Attempt reports: one JSON
+// string for each, which is empty for nil.
 func Main(in io.Reader, out io.Writer) (code int, isChild bool) {
 	if os.Getenv(marker) == "" {
 		return 0, false
@@ -46,16 +46,15 @@ func Main(in io.Reader, out io.Writer) (code int, isChild bool) {
 
 func attempt(in io.Reader, out io.Writer) error {
 	if err := setLimits(); err != nil {
-		return fmt.Errorf("set limits: %w", err)
+		return fmt.Errorf(limitsFailed+"%w", err)
 	}
-	var list []bundle.Sources
-	if err := json.NewDecoder(in).Decode(&list); err != nil {
-		return fmt.Errorf("read sources: %w", err)
-	}
-	lines := json.NewEncoder(out)
-	return bundle.Attempt(context.Background(), list, func(err error) error {
-		if err != nil {
-			return lines.Encode(err.Error())
+	sources, lines := json.NewDecoder(in), json.NewEncoder(out)
+	return bundle.Attempt(context.Background(), func() (next bundle.Sources, err error) {
+		err = sources.Decode(&next)
+		return next, err
+	}, func(outcome error) error {
+		if outcome != nil {
+			return lines.Encode(outcome.Error())
 		}
 		return lines.Encode("")
 	})
@@ -84,10 +83,6 @@ func try(ctx context.Context, list []bundle.Sources) (outcomes []error, err erro
 	if ctx.Err() != nil {
 		return nil, errInterrupted
 	}
-	input, err := json.Marshal(list)
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	timer := time.AfterFunc(maxTime, func() { cancel(errTooLong) })
@@ -99,7 +94,18 @@ func try(ctx context.Context, list []bundle.Sources) (outcomes []error, err erro
 	var stderr head
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Env = []string{marker + "=1"}
-	cmd.Stdin, cmd.Stderr = bytes.NewReader(input), &stderr
+	input, write := io.Pipe()
+	defer input.Close() //nolint:errcheck // ends the goroutine below if the child does not read everything
+	go func() {
+		values := json.NewEncoder(write)
+		for _, sources := range list {
+			if values.Encode(sources) != nil {
+				return // The child has ended, which is reported below.
+			}
+		}
+		_ = write.Close()
+	}()
+	cmd.Stdin, cmd.Stderr = input, &stderr
 	cmd.SysProcAttr = attributes()
 	cmd.WaitDelay = time.Second
 	stdout, err := cmd.StdoutPipe()
@@ -107,8 +113,7 @@ func try(ctx context.Context, list []bundle.Sources) (outcomes []error, err erro
 		err = cmd.Start()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the modules were not compiled, since no process can be started for it (%w); "+
-			"give the container more memory or processes", err)
+		return nil, fmt.Errorf("the modules were not compiled, since no process can be started for it (%w); %s", err, more)
 	}
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
@@ -135,7 +140,10 @@ var (
 	errInterrupted = errors.New("the modules were not compiled in time; try again")
 )
 
-const advice = "make them shorter, or nest less deeply"
+const (
+	advice = "make them shorter, or nest less deeply"
+	more   = "give the container more memory or processes"
+)
 
 // death returns why a child ended before it had finished. The exit code is the same for each kind of fatal error in Go,
 // so stderr has to tell.
@@ -150,11 +158,22 @@ func death(ctx context.Context, err error, stderr string) error {
 	case strings.Contains(stderr, "out of memory"), strings.Contains(stderr, "cannot allocate"):
 		return fmt.Errorf("compiling the modules takes more than %d MiB of memory; %s", maxMemory>>20, advice)
 	}
+	if err == nil {
+		err = errors.New("without a result")
+	}
 	const longest = 160
 	first, _, _ := strings.Cut(stderr, "\n")
-	return fmt.Errorf("the process that compiled the modules ended (%w: %s); write them in another way",
-		err, policies.Shorten(first, longest))
+	reason := policies.Shorten(strings.TrimSuffix(fmt.Sprintf("%v: %s", err, first), ": "), longest)
+	// By a signal of the system, or without what a process needs: that is not the fault of the modules.
+	exit, _ := errors.AsType[*exec.ExitError](err)
+	if exit == nil || exit.ExitCode() < 0 || strings.Contains(stderr, "failed to create new OS thread") ||
+		strings.HasPrefix(stderr, limitsFailed) {
+		return fmt.Errorf("the process that compiled the modules was ended (%s); %s", reason, more)
+	}
+	return fmt.Errorf("the process that compiled the modules ended (%s); write them in another way", reason)
 }
+
+const limitsFailed = "set limits: "
 
 // head keeps the first bytes of what is written to it.
 type head struct{ bytes.Buffer }

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,12 +30,12 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	var list []bundle.Sources
-	if err := json.Unmarshal(input, &list); err != nil {
-		panic(err)
-	}
-	out := json.NewEncoder(os.Stdout)
-	for i, s := range list {
+	out, values := json.NewEncoder(os.Stdout), json.NewDecoder(bytes.NewReader(input))
+	for i := 0; values.More(); i++ {
+		var s bundle.Sources
+		if err := values.Decode(&s); err != nil {
+			panic(err)
+		}
 		harm, isHarmful := harms[s.Rego[0].Name]
 		if !isHarmful {
 			continue
@@ -62,6 +63,8 @@ var harms = map[string]func(){
 	"panic":   func() { panic("a fault") },
 	"exit":    func() { os.Exit(3) }, //nolint:forbidigo // a death without a word
 	"forever": func() { select {} },
+	"killed":  func() { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL) },
+	"silent":  func() { os.Exit(0) }, //nolint:forbidigo // an end without a word
 	"open": func() {
 		if _, err := os.Open("/etc/hostname"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -119,7 +122,11 @@ func TestAChildThatDiesSaysWhy(t *testing.T) {
 		"block":     "compiling the modules takes more than 256 MiB of memory; make them shorter, or nest less deeply",
 		"panic": "the process that compiled the modules ended (exit status 2: panic: a fault); " +
 			"write them in another way",
-		"exit":    "the process that compiled the modules ended (exit status 3: ); write them in another way",
+		"exit": "the process that compiled the modules ended (exit status 3); write them in another way",
+		"killed": "the process that compiled the modules was ended (signal: killed); " +
+			"give the container more memory or processes",
+		"silent": "the process that compiled the modules was ended (without a result); " +
+			"give the container more memory or processes",
 		"forever": "compiling the modules takes longer than 4.5s; make them shorter, or nest less deeply",
 		"open": "the process that compiled the modules ended (exit status 1: open /etc/hostname: too many open files); " +
 			"write them in another way",
@@ -137,7 +144,7 @@ func TestAChildThatDiesSaysWhy(t *testing.T) {
 // TestRealModules compiles modules that the compiler of OPA v1.22.0 does not finish in time, or only with much memory.
 func TestRealModules(t *testing.T) {
 	t.Parallel()
-	tooLong := "compiling the modules takes longer than 3s; make them shorter, or nest less deeply"
+	const takes = "compiling the modules takes " // longer than 3s, or more than 256 MiB, whichever comes first
 	doubled := "deny contains {\"message\": \"no\"} if {\n\ta0 := input.object.kind\n"
 	for n := 1; n <= 30; n++ {
 		doubled += fmt.Sprintf("\ta%d := [a%[2]d, a%[2]d]\n", n, n-1)
@@ -152,8 +159,8 @@ func TestRealModules(t *testing.T) {
 	for name, rules := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if diff := cmp.Diff([]string{tooLong}, texts(Try(t.Context(), []bundle.Sources{sources(rules)}))); diff != "" {
-				t.Errorf("Try() mismatch (-want +got):\n%s", diff)
+			if got := texts(Try(t.Context(), []bundle.Sources{sources(rules)}))[0]; !strings.HasPrefix(got, takes) {
+				t.Errorf("Try() gives %q, want %q", got, takes)
 			}
 		})
 	}

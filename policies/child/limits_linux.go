@@ -20,6 +20,11 @@ const (
 func setLimits() error {
 	debug.SetMaxStack(maxStack)
 	limit := func(resource int, most uint64) error {
+		var present unix.Rlimit
+		if err := unix.Getrlimit(resource, &present); err != nil {
+			return err
+		}
+		most = min(most, present.Max) // Only root may raise it.
 		return unix.Setrlimit(resource, &unix.Rlimit{Cur: most, Max: most})
 	}
 	return errors.Join(

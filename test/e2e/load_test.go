@@ -104,8 +104,9 @@ func TestLargeBodies(t *testing.T) {
 			if body.judged && codes["200"] == 0 {
 				t.Error("no request is judged")
 			}
-			if peak >= e.MemoryLimit {
-				t.Errorf("the replica took %d MiB, and its container may take %d", peak>>20, e.MemoryLimit>>20)
+			const compiling = 256 << 20 // what the child that compiles a policy may take beside it
+			if peak >= e.MemoryLimit-compiling {
+				t.Errorf("the replica took %d MiB, and may take %d", peak>>20, (e.MemoryLimit-compiling)>>20)
 			}
 			if failed > 0 || answered == 0 {
 				t.Errorf("%d probes failed and %d were answered", failed, answered)
