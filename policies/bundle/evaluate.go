@@ -185,8 +185,8 @@ func (m *module) evaluateInTime(
 	return m.answer(ctx, e, asked, func() ast.Value { return inputOf(document, parameters) })
 }
 
-// await waits for an evaluation that was stopped, which ends after the step that it is in. The evaluation keeps its slot
-// until then, but not for ever: release gives the slot back.
+// await waits for an evaluation that was stopped, which ends after the step that it is in. The evaluation keeps its
+// slot until then, but not for ever: release gives the slot back.
 func (m *module) await(ctx context.Context, e *evaluation, release func()) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EvaluationTimeout)
 	defer cancel()
