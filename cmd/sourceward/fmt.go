@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/child"
 	"github.com/sourceward/sourceward/policies/suite"
 )
 
@@ -22,9 +23,9 @@ func policyFmtCommand(s streams) *cobra.Command {
 			"  2  could not format everything",
 		Example: "  sourceward policy fmt policies/",
 		Args:    somePaths,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			list, problems, ok := loadSuites(s, args)
-			changed, unformatted, err := suite.Format(list)
+			changed, unformatted, err := suite.Format(cmd.Context(), child.Try, list)
 			if err != nil {
 				return err
 			}

@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"slices"
 
 	"k8s.io/utils/lru"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
+	"github.com/sourceward/sourceward/policies"
 )
 
 // Sources are the texts of one policy that OPA reads.
@@ -89,10 +91,10 @@ func (s Sources) hash() [sha256.Size]byte {
 	return sha256.Sum256(text)
 }
 
-// Attempt does with each of the sources what Compile does, or Vet if they are for an author, and drops the result. It
-// takes them from next until that returns io.EOF, and reports nil for those that came to an end. It stops after the
-// first that did not, with the reason: a panic, or that compiling took longer than CompileTimeout. The error is that of
-// next or report, which ends it as well.
+// Attempt does with each of the sources what Compile does, or Format and Vet if they are for an author. It evaluates
+// those that compile for a few objects, and drops all results. It takes the sources from next until that returns
+// io.EOF, and reports nil for those that came to an end. It stops after the first that did not, with the reason: a
+// panic, or that compiling took longer than CompileTimeout. The error is that of next or report, which ends it as well.
 func Attempt(ctx context.Context, next func() (Sources, error), report func(outcome error) error) error {
 	c := newCompilerOfCustom(nil)
 	for {
@@ -113,14 +115,63 @@ func Attempt(ctx context.Context, next func() (Sources, error), report func(outc
 func (c *Compiler) attempt(ctx context.Context, sources Sources) error {
 	var policy v1alpha1.SourceIPPolicy
 	policy.Name, policy.Spec.Rego = "attempt", sources.Rego
-	var problems []*Error
+	compiled, problems := c.Compile(ctx, policy)
 	if sources.Vet {
+		for _, source := range slices.Concat(sources.Rego, sources.Tests) {
+			_, _ = Format(source)
+		}
 		problems = c.Vet(ctx, policy, sources.Tests, "")
-	} else {
-		_, problems = c.Compile(ctx, policy)
 	}
 	if i := slices.IndexFunc(problems, isUnfinished); i >= 0 {
 		return errors.New(problems[i].Message)
 	}
+	if compiled != nil && compiled.module != nil {
+		for _, sample := range samples() {
+			compiled.module.try(ctx, sample)
+		}
+	}
 	return nil
+}
+
+// try evaluates the modules for a document. Whether that fails does not matter here, only whether the process survives.
+// A step that does not end is waited for.
+func (m *module) try(ctx context.Context, document policies.Document) {
+	ctx, cancel := context.WithTimeout(ctx, EvaluationTimeout)
+	defer cancel()
+	if asked := m.asked(document); len(asked.rules) > 0 {
+		asked.evaluate(ctx, inputOf(document, nil))
+	}
+}
+
+// samples returns the creation of a Service and of a workload. What ends the process for any object ends it for these.
+func samples() []policies.Document {
+	template := map[string]any{
+		"metadata": map[string]any{"labels": map[string]any{"app": "web"}},
+		"spec":     map[string]any{"containers": []any{map[string]any{"name": "web", "image": "web"}}},
+	}
+	specs := map[string]map[string]any{
+		"Service": {
+			"type": "LoadBalancer", "externalTrafficPolicy": "Local", "selector": map[string]any{"app": "web"},
+			"ports": []any{map[string]any{"name": "web", "port": int64(80), "protocol": "TCP"}},
+		},
+		"Deployment": {
+			"replicas": int64(2), "selector": map[string]any{"matchLabels": map[string]any{"app": "web"}}, "template": template,
+		},
+	}
+	var documents []policies.Document
+	for _, kind := range slices.Sorted(maps.Keys(specs)) {
+		version := "apps/v1"
+		if kind == "Service" {
+			version = "v1"
+		}
+		object, err := policies.NewObject(map[string]any{
+			"apiVersion": version, "kind": kind, "spec": specs[kind],
+			"metadata": map[string]any{"namespace": "default", "name": "web"},
+		})
+		if err != nil {
+			panic(err) // The objects above are valid.
+		}
+		documents = append(documents, policies.Document{Operation: policies.Create, Object: object})
+	}
+	return documents
 }

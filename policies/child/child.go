@@ -154,7 +154,7 @@ func death(ctx context.Context, err error, stderr string) error {
 	case cause != nil:
 		return errInterrupted
 	case strings.Contains(stderr, "fatal error: stack overflow"):
-		return errors.New("compiling the modules exhausts the stack; " + advice)
+		return errors.New("compiling or evaluating the modules exhausts the stack; " + advice)
 	case strings.Contains(stderr, "out of memory"), strings.Contains(stderr, "cannot allocate"):
 		return fmt.Errorf("compiling the modules takes more than %d MiB of memory; %s", maxMemory>>20, advice)
 	}

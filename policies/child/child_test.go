@@ -117,7 +117,7 @@ func TestModulesThatComeToAnEndPass(t *testing.T) {
 func TestAChildThatDiesSaysWhy(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
-		"recursion": "compiling the modules exhausts the stack; make them shorter, or nest less deeply",
+		"recursion": "compiling or evaluating the modules exhausts the stack; make them shorter, or nest less deeply",
 		"memory":    "compiling the modules takes more than 256 MiB of memory; make them shorter, or nest less deeply",
 		"block":     "compiling the modules takes more than 256 MiB of memory; make them shorter, or nest less deeply",
 		"panic": "the process that compiled the modules ended (exit status 2: panic: a fault); " +
@@ -163,6 +163,24 @@ func TestRealModules(t *testing.T) {
 				t.Errorf("Try() gives %q, want %q", got, takes)
 			}
 		})
+	}
+}
+
+// TestAnEvaluationThatExhaustsTheStack evaluates a rule that unifies two equal values. Each holds the value of the
+// former variable twice, and so has 2^24 parts in little memory; the stack that OPA v1.22.0 takes grows with the parts.
+func TestAnEvaluationThatExhaustsTheStack(t *testing.T) {
+	t.Parallel()
+	const levels = 24
+	rule := "deny contains {\"message\": \"equal\"} if {\n\ta0 := 1\n\tb0 := 1\n"
+	for n := 1; n <= levels; n++ {
+		for _, v := range []string{"a", "b"} {
+			rule += fmt.Sprintf("\t%s%d := object.get({\"k\": [%[1]s%[3]d, %[1]s%[3]d]}, \"k\", null)\n", v, n, n-1)
+		}
+	}
+	rule += fmt.Sprintf("\ta%d == b%[1]d\n}", levels)
+	want := []string{"compiling or evaluating the modules exhausts the stack; make them shorter, or nest less deeply"}
+	if diff := cmp.Diff(want, texts(Try(t.Context(), []bundle.Sources{sources(rule)}))); diff != "" {
+		t.Errorf("Try() mismatch (-want +got):\n%s", diff)
 	}
 }
 

@@ -71,7 +71,7 @@ func TestFilesOutsideThePolicy(t *testing.T) {
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Fatalf("Load() error is %v, want %q", err, test.want)
 			}
-			if _, _, err := Format(loaded); err != nil {
+			if _, _, err := Format(t.Context(), nil, loaded); err != nil {
 				t.Error(err)
 			}
 			Vet(t.Context(), bundle.NewCompiler(nil), loaded, nil)

@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"context"
 	"slices"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
@@ -11,9 +12,19 @@ import (
 // Format formats the Rego of policies as opa fmt does, and converts Rego v0 to v1. It writes the text of each module or
 // test to its file, and that of each module into its policy too; all other bytes of the YAML stay the same. It returns
 // the sorted paths of the files that changed, and a Problem for each module or test that cannot be parsed, which it
-// does not change. The error is non-nil when a file cannot be read or written.
-func Format(list []*Policy) (changed []string, problems []Problem, err error) {
+// does not change. It formats only policies on which trial has come to an end, unless trial is nil. The error is
+// non-nil when a file cannot be read or written.
+func Format(
+	ctx context.Context, trial bundle.Trial, list []*Policy,
+) (changed []string, problems []Problem, err error) {
 	for _, p := range list {
+		if trial != nil && len(p.Modules) > 0 {
+			of := bundle.Sources{Rego: sources(p.Modules), Tests: sources(p.Tests), Vet: true}
+			if err := trial(ctx, []bundle.Sources{of})[0]; err != nil {
+				problems = append(problems, p.problemAt("/spec/rego", err.Error()))
+				continue
+			}
+		}
 		var operations []policies.PatchOperation
 		for i := range p.Modules {
 			pointer := p.pointer(p.Modules[i].Name)

@@ -53,14 +53,14 @@ func FuzzFolder(f *testing.F) {
 		for _, p := range list {
 			_, _ = p.Test(ctx, compiler, regexp.MustCompile(""), false)
 		}
-		if _, _, err := Format(list); err != nil {
+		if _, _, err := Format(ctx, nil, list); err != nil {
 			t.Fatal(err)
 		}
 		list, _, err = Load([]string{dir})
 		if err != nil {
 			t.Fatalf("the formatted folder cannot be read: %v", err)
 		}
-		if changed, _, _ := Format(list); changed != nil {
+		if changed, _, _ := Format(ctx, nil, list); changed != nil {
 			t.Errorf("formatting changes %q again", changed)
 		}
 	})

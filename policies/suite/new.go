@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"fmt"
@@ -73,7 +74,7 @@ func New(name string) ([]string, error) {
 	slices.Sort(written)
 	made, problems, err := Load([]string{path.Join(name, "policy.yaml")})
 	if err == nil && problems == nil {
-		_, _, err = Format(made)
+		_, _, err = Format(context.Background(), nil, made)
 	}
 	return written, err
 }
