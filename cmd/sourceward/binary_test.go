@@ -112,7 +112,9 @@ func runCase(t *testing.T, dir string, args ...string) result {
 		t.Fatal(err)
 	}
 	cmd := command(t, dir, args...)
-	cmd.Stdin = strings.NewReader(content(t, dir, "stdin"))
+	if text := content(t, dir, "stdin"); text != "" {
+		cmd.Stdin = strings.NewReader(text)
+	}
 	return run(t, cmd)
 }
 
@@ -526,5 +528,90 @@ func TestCompletionOffersValuesOfFlags(t *testing.T) {
 	want := "deny\nmutate\nwarn\naudit\nnever\n:4\n"
 	if diff := cmp.Diff(want, run(t, command(t, "", "__complete", "check", "--fail-on", "")).Stdout); diff != "" {
 		t.Errorf("completion of --fail-on mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestAReportNeverReplacesAnInput(t *testing.T) {
+	t.Parallel()
+	dir := write(t, map[string]string{"web.yaml": denied})
+	run(t, command(t, dir, "policy", "new", "corp"))
+	if err := os.Symlink("web.yaml", filepath.Join(dir, "link.json")); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"check", "-o", "json=web.yaml", "web.yaml"},
+		{"check", "-o", "json=link.json", "."},
+		{"check", "-o", "text=./web.yaml", "--context", "web.yaml", "corp"},
+		{"check", "-o", "json=corp/policy.yaml", "--policy", "corp", "web.yaml"},
+		{"policy", "eval", "corp", "-f", "web.yaml", "-o", "json=web.yaml"},
+		{"policy", "eval", "corp", "-f", "web.yaml", "-o", "json=corp/corp.rego"},
+		{"policy", "test", "corp", "-o", "junit=corp/corp_test.rego"},
+	} {
+		before := files(t, dir)
+		got := run(t, command(t, dir, args...))
+		if got.Code != 2 || !strings.Contains(got.Stderr, " would replace a file that was read; name another file") {
+			t.Errorf("%v: exit code %d, stderr %q", args, got.Code, got.Stderr)
+		}
+		if diff := cmp.Diff(before, files(t, dir)); diff != "" {
+			t.Errorf("%v changes files (-before +after):\n%s", args, diff)
+		}
+	}
+	got := run(t, command(t, dir, "check", "-o", "json=report.json", "web.yaml"))
+	if again := run(t, command(t, dir, "check", "-o", "json=report.json", "web.yaml")); got.Code != 1 || again.Code != 1 {
+		t.Errorf("a report of its own exits with %d, and again with %d, want 1: %s%s",
+			got.Code, again.Code, got.Stderr, again.Stderr)
+	}
+}
+
+// files returns the texts of all files in a folder, by path.
+func files(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			texts[path] = content(t, dir, strings.TrimPrefix(path, dir))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return texts
+}
+
+func TestADashIsStandardOutput(t *testing.T) {
+	t.Parallel()
+	const dir = "testdata/a-denied-service-exits-1"
+	want := run(t, command(t, dir, "check", "-o", "json", "web.yaml"))
+	if diff := cmp.Diff(want, run(t, command(t, dir, "check", "-o", "json=-", "web.yaml"))); diff != "" {
+		t.Errorf("-o json=- differs from -o json (-want +got):\n%s", diff)
+	}
+	if got := run(t, command(t, dir, "check", "-o", "json=-", "-o", "text", "web.yaml")); got.Code != 2 {
+		t.Errorf("two reports on standard output exit with %d, want 2: %s", got.Code, got.Stderr)
+	}
+}
+
+func TestAPipeThatIsNotReadIsNoted(t *testing.T) {
+	t.Parallel()
+	const note = "note: checking the current directory; standard input is a pipe that was not read, write - to check it\n"
+	dir := write(t, map[string]string{"web.yaml": denied})
+	for _, test := range []struct {
+		args  []string
+		pipe  bool
+		noted bool
+	}{
+		{[]string{"check"}, true, true},
+		{[]string{"check"}, false, false},
+		{[]string{"check", "."}, true, false},
+		{[]string{"check", "-"}, true, false},
+		{[]string{"check", "--quiet"}, true, false},
+	} {
+		cmd := command(t, dir, test.args...)
+		if test.pipe {
+			cmd.Stdin = strings.NewReader("{apiVersion: v1, kind: Namespace, metadata: {name: edge}}")
+		}
+		if got := run(t, cmd); strings.Contains(got.Stderr, note) != test.noted {
+			t.Errorf("%v, pipe: %t: stderr is %q; want the note: %t", test.args, test.pipe, got.Stderr, test.noted)
+		}
 	}
 }

@@ -54,6 +54,10 @@ func checkCommand(s streams) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				args = []string{"."}
+				if isPipe(s.in) && !flags.quiet {
+					fmt.Fprintln(s.err, "note: checking the current directory; standard input is a pipe that was not read, "+
+						"write - to check it")
+				}
 			}
 			return check(cmd.Context(), s, flags, args)
 		},
@@ -101,7 +105,7 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 		return err
 	}
 	progress := newProgress(s.err)
-	rules, problems := loadPolicies(ctx, flags.policies, flags.provider)
+	loaded, rules, problems := loadPolicies(ctx, flags.policies, flags.provider)
 	manifests, err := manifest.Load(manifest.Options{
 		Paths:    paths,
 		Context:  flags.context,
@@ -112,6 +116,10 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 	})
 	if err != nil {
 		return fmt.Errorf("--exclude: %w", err)
+	}
+
+	if err := notInputs(outputs, append(manifests.FilesRead(), policyFiles(loaded)...)); err != nil {
+		return err
 	}
 
 	run := &checkRun{

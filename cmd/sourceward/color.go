@@ -30,6 +30,16 @@ func useColor(when string, w io.Writer) bool {
 	}
 }
 
+// isPipe reports whether a stream is a pipe, so that another program may write to it.
+func isPipe(stream io.Reader) bool {
+	file, ok := stream.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeNamedPipe != 0
+}
+
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,6 +68,9 @@ func policyEval(ctx context.Context, s streams, flags evalFlags, paths []string)
 	list, problems, ok := loadSuites(s, paths)
 	manifests, err := manifest.Load(manifest.Options{Paths: flags.files, Stdin: s.in})
 	if err != nil {
+		return err
+	}
+	if err := notInputs(outputs, slices.Concat(manifests.FilesRead(), suiteFiles(list))); err != nil {
 		return err
 	}
 	if len(manifests.Objects) == 0 && len(manifests.Errors) == 0 {

@@ -15,8 +15,10 @@ import (
 
 // loadPolicies reads and compiles policies. It leaves out policies with errors, and returns the errors. A provider that
 // is not empty becomes one more policy, which takes precedence over all others.
-func loadPolicies(ctx context.Context, paths []string, provider string) (*bundle.Set, []*manifest.Error) {
-	loaded, problems := manifest.LoadPolicies(paths)
+func loadPolicies(
+	ctx context.Context, paths []string, provider string,
+) (loaded []*manifest.Policy, rules *bundle.Set, problems []*manifest.Error) {
+	loaded, problems = manifest.LoadPolicies(paths)
 	rules, wrong := bundle.Compile(ctx, child.Try, objects(loaded))
 	if provider != "" {
 		var err error
@@ -32,7 +34,16 @@ func loadPolicies(ctx context.Context, paths []string, provider string) (*bundle
 	for _, w := range wrong {
 		problems = append(problems, placed(loaded, w))
 	}
-	return rules, problems
+	return loaded, rules, problems
+}
+
+// policyFiles returns the names of the files of policies.
+func policyFiles(loaded []*manifest.Policy) []string {
+	var names []string
+	for _, policy := range loaded {
+		names = append(names, policy.File())
+	}
+	return names
 }
 
 // objects returns policies without their files.

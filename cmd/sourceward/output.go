@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/sourceward/sourceward/policies/manifest"
 )
 
 // output is one value of --output.
@@ -22,6 +24,9 @@ func parseOutputs(values []string, formats ...string) ([]output, error) {
 	var outputs []output
 	for _, value := range values {
 		format, file, named := strings.Cut(value, "=")
+		if file == manifest.Stdin { // - is a standard stream here, as it is for a path
+			file, named = "", false
+		}
 		switch {
 		case !slices.Contains(formats, format):
 			return nil, notOneOf("--output", format, formats)
@@ -33,6 +38,23 @@ func parseOutputs(values []string, formats ...string) ([]output, error) {
 		outputs = append(outputs, output{format, file})
 	}
 	return outputs, nil
+}
+
+// notInputs returns an error if a report would replace one of the files that were read.
+func notInputs(outputs []output, inputs []string) error {
+	for _, output := range outputs {
+		report, err := os.Stat(output.file)
+		if output.file == "" || err != nil {
+			continue // It is not there yet, or write reports what is wrong with it.
+		}
+		for _, name := range inputs {
+			if input, err := os.Stat(name); err == nil && os.SameFile(report, input) {
+				return fmt.Errorf("--output %s=%s would replace a file that was read; name another file",
+					output.format, output.file)
+			}
+		}
+	}
+	return nil
 }
 
 // write writes a report to the file of the output, or to stdout.

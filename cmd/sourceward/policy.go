@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -55,6 +56,20 @@ func loadSuites(s streams, paths []string) (list []*suite.Policy, problems []sui
 		}
 	}
 	return list, problems, err == nil
+}
+
+// suiteFiles returns the names of the files of policies, their modules and their tests.
+func suiteFiles(list []*suite.Policy) []string {
+	var names []string
+	for _, policy := range list {
+		names = append(names, policy.File())
+		for _, file := range slices.Concat(policy.Modules, policy.Tests) {
+			if file.Path != "" {
+				names = append(names, file.Path)
+			}
+		}
+	}
+	return names
 }
 
 // writeErrors writes problems to standard error.

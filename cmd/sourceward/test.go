@@ -69,6 +69,9 @@ func policyTest(ctx context.Context, s streams, flags testFlags, paths []string)
 		// The result of the case reports it.
 		return slices.ContainsFunc(list, func(policy *suite.Policy) bool { return policy.HasInCase(problem.File) })
 	})
+	if err := notInputs(outputs, suiteFiles(list)); err != nil {
+		return err
+	}
 	report := &testReport{}
 	compiler := bundle.NewCompiler(child.Try)
 	for _, policy := range list {

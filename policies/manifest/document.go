@@ -180,7 +180,8 @@ func split(data []byte) []chunk {
 	return chunks
 }
 
-// splitAtMarkers splits a stream at its markers. It goes line by line, as kubectl does.
+// splitAtMarkers splits a stream at its markers. It goes line by line, as kubectl does. A byte order mark at the start of
+// the stream, or right after a marker, is not part of the document.
 func splitAtMarkers(data []byte) []chunk {
 	var chunks []chunk
 	var start, end, line, lines int
@@ -199,6 +200,8 @@ func splitAtMarkers(data []byte) []chunk {
 		switch {
 		case closes:
 			start, line = end, lines
+		case opens && bytes.HasPrefix(data[end:], byteOrderMark):
+			start, line, begun = end+len(byteOrderMark), lines, true
 		case !begun:
 			text = bytes.TrimSpace(text)
 			begun = opens || len(text) > 0 && text[0] != '#' && text[0] != '%'

@@ -183,6 +183,11 @@ func (m *Manifests) Namespace(name string) policies.Namespace {
 // Text returns the text of a file that was read, for use with Patch.
 func (m *Manifests) Text(file string) []byte { return m.texts[file] }
 
+// FilesRead returns the names of the files that were read, sorted.
+func (m *Manifests) FilesRead() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(m.texts)), func(name string) bool { return name == Stdin })
+}
+
 // HasNamespace reports whether a Namespace of that name was read.
 func (m *Manifests) HasNamespace(name string) bool {
 	_, ok := m.namespaces[name]
