@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"text/tabwriter"
@@ -35,6 +36,9 @@ func policyBenchCommand(s streams) *cobra.Command {
 				progress := newProgress(s.err)
 				costs, wrong, err := policy.Bench(cmd.Context(), compiler, progress.measured)
 				progress.done()
+				if cmd.Context().Err() != nil {
+					return errors.Join(out.Flush(), errInterrupted)
+				}
 				problems = append(problems, wrong...)
 				if err != nil {
 					fmt.Fprintf(s.err, "error: %s\n", policies.Printable(err.Error()))

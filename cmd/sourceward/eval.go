@@ -88,6 +88,9 @@ func policyEval(ctx context.Context, s streams, flags evalFlags, paths []string)
 	faulty := false
 	for _, policy := range list {
 		evaluated, wrong, err := policy.Eval(ctx, compiler, manifests, time.Now(), flags.trace)
+		if ctx.Err() != nil {
+			return errInterrupted
+		}
 		if err != nil {
 			return err
 		}

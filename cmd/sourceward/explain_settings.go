@@ -82,6 +82,9 @@ func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
 	if err != nil {
 		return err
 	}
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
 	for _, p := range of.problems {
 		fmt.Fprintf(s.err, "error: %s\n", policies.Printable(p.line))
 		writeDetail(s.err, strings.TrimPrefix(p.detail, "\n"))

@@ -37,6 +37,9 @@ func policyFmtCommand(s streams) *cobra.Command {
 			if err := out.Flush(); err != nil {
 				return err
 			}
+			if cmd.Context().Err() != nil {
+				return errInterrupted
+			}
 			writeErrors(s, problems)
 			return reported(ok && len(problems) == 0)
 		},

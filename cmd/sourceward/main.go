@@ -49,6 +49,8 @@ var (
 	errFindings = errors.New("findings")
 	// errReported is returned by a command that has already written its errors.
 	errReported = errors.New("reported")
+	// errInterrupted is returned by a command that the user has ended, so that what it found is not complete.
+	errInterrupted = errors.New("interrupted")
 )
 
 // run executes a command line and returns its exit code.
@@ -81,6 +83,9 @@ func run(ctx context.Context, args []string, s streams) int {
 
 	command, err := root.ExecuteContextC(ctx)
 	switch {
+	case errors.Is(err, errInterrupted):
+		fmt.Fprintln(s.err, "error: interrupted")
+		return exitFault
 	case err == nil:
 		return exitClean
 	case errors.Is(err, errFindings):

@@ -1,11 +1,16 @@
 package main_test
 
 import (
+	"bytes"
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -219,5 +224,52 @@ func TestBenchMeasuresRulesAndThePolicy(t *testing.T) {
 	)
 	if !want.MatchString(got.Stdout) || got.Stderr != "" || got.Code != 0 {
 		t.Errorf("policy bench gives %+v, want %s", got, want)
+	}
+}
+
+// TestAnInterruptIsNoProblemOfThePolicy interrupts commands while a child compiles a policy on which OPA's compiler does
+// not end.
+func TestAnInterruptIsNoProblemOfThePolicy(t *testing.T) {
+	t.Parallel()
+	dir := write(t, map[string]string{"web.yaml": denied})
+	run(t, command(t, dir, "policy", "new", "corp"))
+	module := "package sourceward.custom.corp\n\ndeny contains {\"message\": \"no\"} if 1 < " +
+		strings.TrimSuffix(strings.Repeat("1 + ", 20_000), " + ") + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "corp", "corp.rego"), []byte(module), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"policy", "vet", "corp"}, {"policy", "fmt", "corp"}, {"policy", "test", "corp"}, {"policy", "bench", "corp"},
+		{"policy", "eval", "corp", "-f", "web.yaml"},
+	} {
+		cmd := command(t, dir, args...)
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		pid := cmd.Process.Pid
+		waiting, stop := context.WithTimeout(t.Context(), time.Minute)
+		for waiting.Err() == nil {
+			tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if slices.ContainsFunc(tasks, func(task string) bool {
+				children, err := os.ReadFile(task)
+				return err == nil && len(children) > 0
+			}) {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		stop()
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		if code := cmd.ProcessState.ExitCode(); code != 2 || stderr.String() != "error: interrupted\n" || stdout.Len() > 0 {
+			t.Errorf("%v: exit code %d, stdout %q, stderr %q", args, code, stdout.String(), stderr.String())
+		}
 	}
 }

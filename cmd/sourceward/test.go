@@ -75,10 +75,10 @@ func policyTest(ctx context.Context, s streams, flags testFlags, paths []string)
 	report := &testReport{}
 	compiler := bundle.NewCompiler(child.Try)
 	for _, policy := range list {
-		if ctx.Err() != nil {
-			return errReported
-		}
 		tested, wrong := policy.Test(ctx, compiler, run, flags.update)
+		if ctx.Err() != nil {
+			return errInterrupted
+		}
 		problems = append(problems, wrong...)
 		if tested != nil {
 			report.of = append(report.of, tested)

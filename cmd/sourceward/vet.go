@@ -31,6 +31,9 @@ func policyVetCommand(s streams) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, problems, ok := loadSuites(s, args)
 			problems = suite.Vet(cmd.Context(), bundle.NewCompiler(child.Try), list, problems)
+			if cmd.Context().Err() != nil {
+				return errInterrupted
+			}
 			out := bufio.NewWriter(s.out)
 			for i := range problems {
 				writeProblem(out, &problems[i])

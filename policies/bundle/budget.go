@@ -594,8 +594,8 @@ func checkPattern(pattern, text string) error {
 		}
 	}
 	return fmt.Errorf("the regular expression takes too much memory or time for the text; "+
-		"it may have %d instructions, and %d times the bytes of the text: make it shorter, or repeat less",
-		maxInstructions, maxMatching)
+		"it may have %d instructions, and %d for a text of 256 KiB: make it shorter, or repeat less",
+		maxInstructions, maxMatching>>18)
 }
 
 // instructions returns how many instructions the program of a regular expression has, or somewhat more.

@@ -39,7 +39,7 @@ func TestOneStepBuildsLittle(t *testing.T) {
 		text     = `text := input.object.metadata.annotations.text` + "\n"
 		tooLarge = "with this result the evaluation would build more than 32 MiB; build shorter texts and lists"
 		noRegex  = "the regular expression takes too much memory or time for the text; it may have 8192 instructions, and " +
-			"268435456 times the bytes of the text: make it shorter, or repeat less"
+			"1024 for a text of 256 KiB: make it shorter, or repeat less"
 		noNumber = "the number has more than 65536 digits; use smaller ones"
 	)
 	lists, objects := doubled(`"a"`, "[X, X]"), doubled(`{"k": 1}`, `{"a": X, "b": X}`)

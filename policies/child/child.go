@@ -113,7 +113,7 @@ func try(ctx context.Context, list []bundle.Sources) (outcomes []error, err erro
 		err = cmd.Start()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the modules were not compiled, since no process can be started for it (%w); %s", err, more)
+		return nil, fmt.Errorf("the modules were not compiled, since no process can be started that compiles them (%w); %s", err, more)
 	}
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
@@ -142,7 +142,7 @@ var (
 
 const (
 	advice = "make them shorter, or nest less deeply"
-	more   = "give the container more memory or processes"
+	more   = "allow it more memory, processes or open files"
 )
 
 // death returns why a child ended before it had finished. The exit code is the same for each kind of fatal error in Go,

@@ -124,9 +124,9 @@ func TestAChildThatDiesSaysWhy(t *testing.T) {
 			"write them in another way",
 		"exit": "the process that compiled the modules ended (exit status 3); write them in another way",
 		"killed": "the process that compiled the modules was ended (signal: killed); " +
-			"give the container more memory or processes",
+			"allow it more memory, processes or open files",
 		"silent": "the process that compiled the modules was ended (without a result); " +
-			"give the container more memory or processes",
+			"allow it more memory, processes or open files",
 		"forever": "compiling the modules takes longer than 4.5s; make them shorter, or nest less deeply",
 		"open": "the process that compiled the modules ended (exit status 1: open /etc/hostname: too many open files); " +
 			"write them in another way",
