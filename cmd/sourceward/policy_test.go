@@ -227,8 +227,8 @@ func TestBenchMeasuresRulesAndThePolicy(t *testing.T) {
 	}
 }
 
-// TestAnInterruptIsNoProblemOfThePolicy interrupts commands while a child compiles a policy on which OPA's compiler does
-// not end.
+// TestAnInterruptIsNoProblemOfThePolicy interrupts commands while a child compiles a policy on which OPA's compiler
+// takes very long.
 func TestAnInterruptIsNoProblemOfThePolicy(t *testing.T) {
 	t.Parallel()
 	dir := write(t, map[string]string{"web.yaml": denied})

@@ -113,7 +113,8 @@ func try(ctx context.Context, list []bundle.Sources) (outcomes []error, err erro
 		err = cmd.Start()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the modules were not compiled, since no process can be started that compiles them (%w); %s", err, more)
+		return nil, fmt.Errorf(
+			"the modules were not compiled, since no process can be started that compiles them (%w); %s", err, more)
 	}
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {

@@ -180,8 +180,8 @@ func split(data []byte) []chunk {
 	return chunks
 }
 
-// splitAtMarkers splits a stream at its markers. It goes line by line, as kubectl does. A byte order mark at the start of
-// the stream, or right after a marker, is not part of the document.
+// splitAtMarkers splits a stream at its markers. It goes line by line, as kubectl does. A byte order mark at the start
+// of the stream, or right after a marker, is not part of the document.
 func splitAtMarkers(data []byte) []chunk {
 	var chunks []chunk
 	var start, end, line, lines int

@@ -100,7 +100,7 @@ func TestStreamIsSplitIntoDocuments(t *testing.T) {
 		"carriage returns":                                {"a: 1\r\n---\r\nb: 1\r\n", []at{{0, 1}, {1, 3}}},
 		"a byte order mark":                               {"\ufeff---\na: 1\n", []at{{0, 2}}},
 		"a mark after a marker":                           {"a: 1\n---\n\ufeffb: 1\n", []at{{0, 1}, {1, 3}}},
-		"a mark after two markers":                        {"---\n\ufeff# c\na: 1\n---\r\n\ufeffb: 1\n", []at{{0, 3}, {1, 5}}},
+		"a mark after two markers":                        {"---\n\ufeff#\na: 1\n---\r\n\ufeffb: 1\n", []at{{0, 3}, {1, 5}}},
 		"a directive after dots":                          {"a: 1\n...\n%YAML 1.1\n---\nb: 1\n", []at{{0, 1}, {1, 5}}},
 		"dashes within a text":                            {"a: |\n  ---\n ----\n", nil},
 		"four dashes are not a marker":                    {"----: 1\n", []at{{0, 1}}},
