@@ -186,7 +186,7 @@ func (m *module) evaluateInTime(
 }
 
 // await waits for an evaluation that was stopped, which ends after the step that it is in. The evaluation keeps its
-// slot until then, but not for ever: release gives the slot back.
+// slot until then, but for EvaluationTimeout at most: release gives the slot back.
 func (m *module) await(ctx context.Context, e *evaluation, release func()) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EvaluationTimeout)
 	defer cancel()

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"context"
 	"runtime"
 	"slices"
@@ -73,7 +74,7 @@ func (s *slots) release(namespace string, unused time.Duration) {
 	defer s.mutex.Unlock()
 	s.ends[namespace] -= unused
 	if len(s.waiting) > 0 {
-		first := slices.MinFunc(s.waiting, func(a, b *waiter) int { return int(s.start(a) - s.start(b)) })
+		first := slices.MinFunc(s.waiting, func(a, b *waiter) int { return cmp.Compare(s.start(a), s.start(b)) })
 		s.waiting = slices.DeleteFunc(s.waiting, func(w *waiter) bool { return w == first })
 		s.grant(first)
 		return

@@ -151,14 +151,19 @@ func twice(variable string, n int) string {
 	return lines
 }
 
-// stubborn is a rule that compares two values in one step, which takes seconds and cannot be stopped.
-var stubborn = `deny contains {"message": "equal"} if { ` + twice("a", 28) + twice("b", 28) + `a28 in [b28] }`
+// endless is a rule that compares two values in one step, which takes seconds and cannot be stopped.
+var endless = `deny contains {"message": "equal"} if { ` + twice("a", 28) + twice("b", 28) + `a28 in [b28] }`
 
 // It is not run in parallel with tests that measure time.
 func TestEvaluationsThatDoNotEndKeepNoSlot(t *testing.T) {
-	set := compiled(t, policyWith("corp", stubborn), policyWith("plain", `deny contains {"message": "no"}`))
+	set := compiled(t, policyWith("corp", endless), policyWith("plain", `deny contains {"message": "no"}`))
 	await := func(stuck int) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
 		for int(set.custom["corp"].stuck.Load()) != stuck {
+			if ctx.Err() != nil {
+				t.Fatalf("%d evaluations do not end, want %d", set.custom["corp"].stuck.Load(), stuck)
+			}
 			time.Sleep(time.Millisecond)
 		}
 	}

@@ -116,7 +116,8 @@ func (c *Compiler) attempt(ctx context.Context, sources Sources) error {
 	var policy v1alpha1.SourceIPPolicy
 	policy.Name, policy.Spec.Rego = "attempt", sources.Rego
 	compiled, problems := c.Compile(ctx, policy)
-	if sources.Vet {
+	// Vet would wait for a compilation that does not end.
+	if sources.Vet && !slices.ContainsFunc(problems, isUnfinished) {
 		for _, source := range slices.Concat(sources.Rego, sources.Tests) {
 			_, _ = Format(source)
 		}

@@ -159,8 +159,12 @@ func TestRealModules(t *testing.T) {
 	for name, rules := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := texts(Try(t.Context(), []bundle.Sources{sources(rules)}))[0]; !strings.HasPrefix(got, takes) {
-				t.Errorf("Try() gives %q, want %q", got, takes)
+			for _, vet := range []bool{false, true} {
+				of := sources(rules)
+				of.Vet = vet
+				if got := texts(Try(t.Context(), []bundle.Sources{of}))[0]; !strings.HasPrefix(got, takes) {
+					t.Errorf("Try() with Vet %t gives %q, want %q", vet, got, takes)
+				}
 			}
 		})
 	}
