@@ -3,6 +3,7 @@ package e2e
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,9 +20,12 @@ import (
 )
 
 // TestLargeBodies sends 300 large reviews at a time to one replica. Its memory stays below the limit of its container,
-// its probes answer, and each request gets an answer: what an API server can send is judged as far as there is memory.
+// its probes answer, and each review is judged or refused: what an API server can send is judged as far as there is
+// memory. On a busy machine a body may not arrive in time (408), or the answer may be lost: the server closes the
+// connection half a second after it answered a request whose body it did not read to the end.
 func TestLargeBodies(t *testing.T) {
 	const many, size = 300, 6 << 20
+	const closed = "connection closed"
 	e := newEnvironment(t, cluster.Options{}, sandbox.Options{})
 	replica := e.Replicas[0]
 	env := `{"name":"FEATURE_0000000000000","value":"on"}`
@@ -75,13 +80,16 @@ func TestLargeBodies(t *testing.T) {
 			parallel := cmp.Or(body.parallel, many)
 			for range parallel {
 				group.Go(func() {
-					answer := "connection closed"
+					answer := closed
 					url := "https://" + replica.Address + "/validate?timeout=3s"
 					response, err := client.Post(url, "application/json", strings.NewReader(body.text))
-					if err == nil {
+					switch {
+					case err == nil:
 						_, _ = io.Copy(io.Discard, response.Body)
 						_ = response.Body.Close()
 						answer = strconv.Itoa(response.StatusCode)
+					case !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE):
+						answer = err.Error()
 					}
 					mu.Lock()
 					defer mu.Unlock()
@@ -97,7 +105,7 @@ func TestLargeBodies(t *testing.T) {
 				parallel, float64(len(body.text))/(1<<20), took.Seconds(), codes, answered, failed)
 			t.Logf("peak memory %d MiB, before %d, limit %d", peak>>20, before>>20, e.MemoryLimit>>20)
 			for code := range codes {
-				if !slices.Contains([]string{"200", "413", "503"}, code) {
+				if !slices.Contains([]string{"200", "408", "413", "503", closed}, code) {
 					t.Errorf("%d requests get %s", codes[code], code)
 				}
 			}
