@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -15,13 +16,16 @@ import (
 //
 // The index keeps the Service or the Workload of an object, and not its Content. The zero value is not usable: call
 // NewIndex. An Index is safe for concurrent use. Callers must not change what it returns.
+//
+// In a cluster, an object exists once. Files may define it several times; the index keeps each of these copies if they
+// are put with different numbers. The number 0 is for objects that exist once.
 type Index struct {
 	view View
 
 	mu         sync.RWMutex
 	namespaces map[string]*namespaceIndex
 	// sharers holds the Services of all namespaces that ask to share an address, by the annotation that asks for it.
-	sharers map[labelPair]map[serviceKey]*corev1.Service
+	sharers map[labelPair]map[sharerKey]*corev1.Service
 }
 
 // NewIndex returns an empty index whose look-ups have the given view.
@@ -29,27 +33,27 @@ func NewIndex(view View) *Index {
 	return &Index{
 		view:       view,
 		namespaces: map[string]*namespaceIndex{},
-		sharers:    map[labelPair]map[serviceKey]*corev1.Service{},
+		sharers:    map[labelPair]map[sharerKey]*corev1.Service{},
 	}
 }
 
 type namespaceIndex struct {
-	// services holds, by name, the Services that select pods or ask to share an address.
-	services map[string]*indexedService
+	// services holds the Services that select pods or ask to share an address.
+	services map[indexKey]*indexedService
 	// servicesBy holds each Service under one pair of its selector. That is enough: the Service does not select a pod
 	// without that pair.
-	servicesBy map[labelPair]map[string]*corev1.Service
-	workloads  map[workloadKey]*Workload
+	servicesBy map[labelPair]map[indexKey]*corev1.Service
+	workloads  map[indexKey]*Workload
 	// workloadsBy holds each workload under every label of its pods.
-	workloadsBy map[labelPair]map[workloadKey]*Workload
-	// autoscalers holds each autoscaler by its kind and name, autoscalersOf by the workload that it scales.
-	autoscalers   map[string]Autoscaler
-	autoscalersOf map[WorkloadRef]map[string]Autoscaler
+	workloadsBy map[labelPair]map[indexKey]*Workload
+	// autoscalersOf holds the autoscalers also by the workload that they scale.
+	autoscalers   map[indexKey]Autoscaler
+	autoscalersOf map[WorkloadRef]map[indexKey]Autoscaler
 	// usersOf holds the workloads that use the template of another workload, by that other workload.
-	usersOf map[WorkloadRef]map[workloadKey]*Workload
-	// endpoints holds each object with endpoints by its kind and name, endpointsOf by its Service.
-	endpoints   map[workloadKey]Endpoints
-	endpointsOf map[string]map[workloadKey]Endpoints
+	usersOf map[WorkloadRef]map[indexKey]*Workload
+	// endpointsOf holds the objects with endpoints also by their Service.
+	endpoints   map[indexKey]Endpoints
+	endpointsOf map[string]map[indexKey]Endpoints
 }
 
 type indexedService struct {
@@ -58,88 +62,109 @@ type indexedService struct {
 	under labelPair
 }
 
-type serviceKey struct{ namespace, name string }
+type sharerKey struct {
+	namespace string
+	indexKey
+}
 
 type labelPair struct{ key, value string }
 
-type workloadKey struct{ group, kind, name string }
+// indexKey identifies an object in its namespace. copy tells the copies of one object apart.
+type indexKey struct {
+	group, kind, name string
+	copy              int
+}
 
 // Put adds an object, or replaces the one with the same name. An object whose name the API server has not generated
 // yet replaces none.
-func (x *Index) Put(object *Object) {
+func (x *Index) Put(object *Object) { x.PutCopy(object, 0) }
+
+// PutCopy adds a copy of an object, or replaces the one with the same name and number.
+func (x *Index) PutCopy(object *Object, number int) {
 	if object.Service != nil {
-		x.PutService(object.Service)
+		x.putService(object.Service, number)
 	} else {
-		x.PutWorkload(object.Workload)
+		x.putWorkload(object.Workload, number)
 	}
 }
 
-// PutService adds or replaces a Service as Put does. The index keeps it in memory, so it should be a ReducedService.
-func (x *Index) PutService(service *corev1.Service) {
+// PutService adds a Service, or replaces the one with the same name. The index keeps it in memory, so it should be a
+// ReducedService.
+func (x *Index) PutService(service *corev1.Service) { x.putService(service, 0) }
+
+func (x *Index) putService(service *corev1.Service, number int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := x.namespace(service.Namespace)
-	key := serviceKey{service.Namespace, n.key(serviceRef(service)).name}
+	key := n.key(serviceRef(service), number)
 	x.deleteService(n, key)
 	pairs := sharingPairs(service)
-	under, selects := n.putService(key.name, service)
+	under, selects := n.putService(key, service)
 	for _, pair := range pairs {
-		put(x.sharers, pair, key, service)
+		put(x.sharers, pair, sharerKey{service.Namespace, key}, service)
 	}
 	if selects || len(pairs) > 0 {
-		n.services[key.name] = &indexedService{service: service, under: under}
+		n.services[key] = &indexedService{service: service, under: under}
 	}
 }
 
-// deleteService removes a Service of a namespace, if there is one with that name.
-func (x *Index) deleteService(n *namespaceIndex, key serviceKey) {
-	former, ok := n.services[key.name]
+// deleteService removes a Service of a namespace, if there is one with that key.
+func (x *Index) deleteService(n *namespaceIndex, key indexKey) {
+	former, ok := n.services[key]
 	if !ok {
 		return
 	}
-	remove(n.servicesBy, former.under, key.name)
+	remove(n.servicesBy, former.under, key)
 	for _, pair := range sharingPairs(former.service) {
-		remove(x.sharers, pair, key)
+		remove(x.sharers, pair, sharerKey{former.service.Namespace, key})
 	}
-	delete(n.services, key.name)
+	delete(n.services, key)
 }
 
-// PutWorkload adds or replaces a workload as Put does. If workloads of its kind are not looked up as neighbours (see
-// WorkloadDoor), it only removes the one with the same name.
-func (x *Index) PutWorkload(workload *Workload) {
-	if !workload.isNeighbour() {
-		x.Delete(workload.Ref)
-		return
-	}
+// PutWorkload adds a workload, or replaces the one with the same name. If workloads of its kind are not looked up as
+// neighbours (see WorkloadDoor), it only removes the one with the same name.
+func (x *Index) PutWorkload(workload *Workload) { x.putWorkload(workload, 0) }
+
+func (x *Index) putWorkload(workload *Workload, number int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := x.namespace(workload.Namespace)
-	n.putWorkload(n.key(workload.Ref), workload)
+	key := n.key(workload.Ref, number)
+	n.deleteWorkload(key)
+	if workload.isNeighbour() {
+		n.putWorkload(key, workload)
+	}
+	x.deleteEmpty(workload.Namespace)
 }
 
 // PutAutoscaler adds an autoscaler, or replaces the one with the same kind and name.
-func (x *Index) PutAutoscaler(autoscaler Autoscaler) {
+func (x *Index) PutAutoscaler(autoscaler Autoscaler) { x.PutAutoscalerCopy(autoscaler, 0) }
+
+// PutAutoscalerCopy adds a copy of an autoscaler, or replaces the one with the same kind, name and number.
+func (x *Index) PutAutoscalerCopy(autoscaler Autoscaler, number int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := x.namespace(autoscaler.Ref.Namespace)
-	key := autoscalerKey(autoscaler.Ref)
+	key := keyOf(autoscaler.Ref, number)
 	n.deleteAutoscaler(key)
 	n.autoscalers[key] = autoscaler
 	put(n.autoscalersOf, autoscaler.Target, key, autoscaler)
 }
 
-// PutEndpoints adds the endpoints of a Service, or replaces those of the object with the same kind and name.
-func (x *Index) PutEndpoints(endpoints Endpoints) {
+// PutEndpointsCopy adds a copy of the endpoints of a Service, or replaces those of the object with the same kind, name
+// and number.
+func (x *Index) PutEndpointsCopy(endpoints Endpoints, number int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := x.namespace(endpoints.Ref.Namespace)
-	key := n.key(endpoints.Ref)
+	key := n.key(endpoints.Ref, number)
 	n.deleteEndpoints(key)
 	n.endpoints[key] = endpoints
 	put(n.endpointsOf, endpoints.Service, key, endpoints)
 }
 
-// Delete removes the Service, workload, autoscaler or endpoints object that ref names, if the index has it.
+// Delete removes the Service, workload, autoscaler or endpoints object that ref names, if the index has it under the
+// number 0.
 func (x *Index) Delete(ref Ref) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -149,16 +174,22 @@ func (x *Index) Delete(ref Ref) {
 	}
 	switch {
 	case ref.APIVersion == serviceVersion && ref.Kind == kindService:
-		x.deleteService(n, serviceKey{ref.Namespace, ref.Name})
+		x.deleteService(n, keyOf(ref, 0))
 	case Autoscales(ref.APIVersion, ref.Kind):
-		n.deleteAutoscaler(autoscalerKey(ref))
+		n.deleteAutoscaler(keyOf(ref, 0))
 	case HoldsEndpoints(ref.APIVersion, ref.Kind):
-		n.deleteEndpoints(keyOf(ref))
+		n.deleteEndpoints(keyOf(ref, 0))
 	default:
-		n.deleteWorkload(keyOf(ref))
+		n.deleteWorkload(keyOf(ref, 0))
 	}
+	x.deleteEmpty(ref.Namespace)
+}
+
+// deleteEmpty removes a namespace that holds nothing.
+func (x *Index) deleteEmpty(namespace string) {
+	n := x.namespaces[namespace]
 	if len(n.services)+len(n.workloads)+len(n.autoscalers)+len(n.endpoints) == 0 {
-		delete(x.namespaces, ref.Namespace)
+		delete(x.namespaces, namespace)
 	}
 }
 
@@ -187,39 +218,45 @@ func (x *Index) refs() []Ref {
 	return refs
 }
 
-// Workload returns the workload that ref names, in any version, or nil.
+// Workload returns the workload that ref names, in any version, with the number 0, or nil.
 func (x *Index) Workload(ref Ref) *Workload {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	if n, ok := x.namespaces[ref.Namespace]; ok {
-		return n.workloads[keyOf(ref)]
+		return n.workloads[keyOf(ref, 0)]
 	}
 	return nil
 }
 
 // Related returns the neighbours of an object. The object itself need not be in the index.
 func (x *Index) Related(object *Object) Related {
+	return x.RelatedCopies(object, func(int) bool { return true })
+}
+
+// RelatedCopies returns the neighbours of an object among the copies for whose numbers sees returns true. sees must not
+// call the index.
+func (x *Index) RelatedCopies(object *Object, sees func(number int) bool) Related {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	related := Related{View: x.view}
 	if object.Service != nil {
-		related.Services = x.sharing(object.Service)
+		related.Services = x.sharing(object.Service, sees)
 	}
 	n, ok := x.namespaces[object.Namespace]
 	if !ok {
 		return related
 	}
 	if object.Service != nil {
-		related.Workloads = n.selected(object.Service)
+		related.Workloads = n.selected(object.Service, sees)
 		if len(object.Service.Spec.Selector) == 0 {
-			related.Endpoints = slices.SortedFunc(maps.Values(n.endpointsOf[object.Name]),
+			related.Endpoints = slices.SortedFunc(seen(n.endpointsOf[object.Name], sees),
 				func(a, b Endpoints) int { return a.Ref.compare(b.Ref) })
 		}
 	} else {
 		others := map[*Workload]bool{}
-		related.Services = n.selecting(object.Workload.Template.Labels)
+		related.Services = n.selecting(object.Workload.Template.Labels, sees)
 		for _, service := range related.Services {
-			for _, workload := range n.selected(service) {
+			for _, workload := range n.selected(service, sees) {
 				if !object.is(workload) {
 					others[workload] = true
 				}
@@ -232,22 +269,22 @@ func (x *Index) Related(object *Object) Related {
 		scaled = append([]*Workload{object.Workload}, scaled...)
 	}
 	for _, workload := range scaled {
-		related.Users = slices.AppendSeq(related.Users, maps.Values(n.usersOf[workload.asTarget()]))
+		related.Users = slices.AppendSeq(related.Users, seen(n.usersOf[workload.asTarget()], sees))
 	}
 	slices.SortFunc(related.Users, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
 	for _, workload := range slices.Concat(scaled, related.Users) {
-		related.Autoscalers = slices.AppendSeq(related.Autoscalers, maps.Values(n.autoscalersOf[workload.asTarget()]))
+		related.Autoscalers = slices.AppendSeq(related.Autoscalers, seen(n.autoscalersOf[workload.asTarget()], sees))
 	}
 	slices.SortFunc(related.Autoscalers, func(a, b Autoscaler) int { return a.Ref.compare(b.Ref) })
 	return related
 }
 
 // sharing returns the other Services that ask to share an address with a Service, in a fixed order.
-func (x *Index) sharing(service *corev1.Service) []*corev1.Service {
+func (x *Index) sharing(service *corev1.Service, sees func(number int) bool) []*corev1.Service {
 	var services []*corev1.Service
 	for _, pair := range sharingPairs(service) {
-		for _, other := range x.sharers[pair] {
-			if serviceRef(other) != serviceRef(service) && !slices.Contains(services, other) {
+		for key, other := range x.sharers[pair] {
+			if serviceRef(other) != serviceRef(service) && sees(key.copy) && !slices.Contains(services, other) {
 				services = append(services, other)
 			}
 		}
@@ -260,15 +297,15 @@ func (x *Index) namespace(name string) *namespaceIndex {
 	n, ok := x.namespaces[name]
 	if !ok {
 		n = &namespaceIndex{
-			services:      map[string]*indexedService{},
-			servicesBy:    map[labelPair]map[string]*corev1.Service{},
-			workloads:     map[workloadKey]*Workload{},
-			workloadsBy:   map[labelPair]map[workloadKey]*Workload{},
-			autoscalers:   map[string]Autoscaler{},
-			autoscalersOf: map[WorkloadRef]map[string]Autoscaler{},
-			usersOf:       map[WorkloadRef]map[workloadKey]*Workload{},
-			endpoints:     map[workloadKey]Endpoints{},
-			endpointsOf:   map[string]map[workloadKey]Endpoints{},
+			services:      map[indexKey]*indexedService{},
+			servicesBy:    map[labelPair]map[indexKey]*corev1.Service{},
+			workloads:     map[indexKey]*Workload{},
+			workloadsBy:   map[labelPair]map[indexKey]*Workload{},
+			autoscalers:   map[indexKey]Autoscaler{},
+			autoscalersOf: map[WorkloadRef]map[indexKey]Autoscaler{},
+			usersOf:       map[WorkloadRef]map[indexKey]*Workload{},
+			endpoints:     map[indexKey]Endpoints{},
+			endpointsOf:   map[string]map[indexKey]Endpoints{},
 		}
 		x.namespaces[name] = n
 	}
@@ -276,23 +313,23 @@ func (x *Index) namespace(name string) *namespaceIndex {
 }
 
 // key returns the key of an object. An object whose name is not generated yet gets a unique key.
-func (n *namespaceIndex) key(ref Ref) workloadKey {
+func (n *namespaceIndex) key(ref Ref, number int) indexKey {
 	if isGenerated(ref) {
 		ref.Name = fmt.Sprintf("%s%d", ref.Name, len(n.services)+len(n.workloads)+len(n.endpoints))
 	}
-	return keyOf(ref)
+	return keyOf(ref, number)
 }
 
-func keyOf(ref Ref) workloadKey { return workloadKey{ref.group(), ref.Kind, ref.Name} }
+func keyOf(ref Ref, number int) indexKey { return indexKey{ref.group(), ref.Kind, ref.Name, number} }
 
 // putService adds a Service to servicesBy under one pair of its selector, if it selects pods.
-func (n *namespaceIndex) putService(name string, service *corev1.Service) (under labelPair, selects bool) {
+func (n *namespaceIndex) putService(key indexKey, service *corev1.Service) (under labelPair, selects bool) {
 	selector := podSelector(service)
 	if selector == nil {
 		return labelPair{}, false
 	}
 	under = n.rarestServicePair(selector)
-	put(n.servicesBy, under, name, service)
+	put(n.servicesBy, under, key, service)
 	return under, true
 }
 
@@ -302,8 +339,7 @@ func (n *namespaceIndex) rarestServicePair(selector map[string]string) labelPair
 	return rarest(selector, func(pair labelPair) int { return len(n.servicesBy[pair]) })
 }
 
-func (n *namespaceIndex) putWorkload(key workloadKey, workload *Workload) {
-	n.deleteWorkload(key)
+func (n *namespaceIndex) putWorkload(key indexKey, workload *Workload) {
 	n.workloads[key] = workload
 	for k, v := range workload.Template.Labels {
 		put(n.workloadsBy, labelPair{k, v}, key, workload)
@@ -313,7 +349,7 @@ func (n *namespaceIndex) putWorkload(key workloadKey, workload *Workload) {
 	}
 }
 
-func (n *namespaceIndex) deleteWorkload(key workloadKey) {
+func (n *namespaceIndex) deleteWorkload(key indexKey) {
 	if former, ok := n.workloads[key]; ok {
 		for k, v := range former.Template.Labels {
 			remove(n.workloadsBy, labelPair{k, v}, key)
@@ -323,14 +359,14 @@ func (n *namespaceIndex) deleteWorkload(key workloadKey) {
 	}
 }
 
-func (n *namespaceIndex) deleteAutoscaler(key string) {
+func (n *namespaceIndex) deleteAutoscaler(key indexKey) {
 	if former, ok := n.autoscalers[key]; ok {
 		remove(n.autoscalersOf, former.Target, key)
 		delete(n.autoscalers, key)
 	}
 }
 
-func (n *namespaceIndex) deleteEndpoints(key workloadKey) {
+func (n *namespaceIndex) deleteEndpoints(key indexKey) {
 	if former, ok := n.endpoints[key]; ok {
 		remove(n.endpointsOf, former.Service, key)
 		delete(n.endpoints, key)
@@ -338,11 +374,11 @@ func (n *namespaceIndex) deleteEndpoints(key workloadKey) {
 }
 
 // selecting returns the Services that select pods with these labels, sorted by name.
-func (n *namespaceIndex) selecting(labels map[string]string) []*corev1.Service {
+func (n *namespaceIndex) selecting(labels map[string]string, sees func(number int) bool) []*corev1.Service {
 	var services []*corev1.Service
 	for k, v := range labels {
-		for _, service := range n.servicesBy[labelPair{k, v}] {
-			if selects(service, labels) {
+		for key, service := range n.servicesBy[labelPair{k, v}] {
+			if selects(service, labels) && sees(key.copy) {
 				services = append(services, service)
 			}
 		}
@@ -352,15 +388,15 @@ func (n *namespaceIndex) selecting(labels map[string]string) []*corev1.Service {
 }
 
 // selected returns the workloads whose pods a Service selects, sorted by name.
-func (n *namespaceIndex) selected(service *corev1.Service) []*Workload {
+func (n *namespaceIndex) selected(service *corev1.Service, sees func(number int) bool) []*Workload {
 	selector := podSelector(service)
 	if selector == nil {
 		return nil
 	}
 	pair := rarest(selector, func(pair labelPair) int { return len(n.workloadsBy[pair]) })
 	var workloads []*Workload
-	for _, workload := range n.workloadsBy[pair] {
-		if selects(service, workload.Template.Labels) {
+	for key, workload := range n.workloadsBy[pair] {
+		if selects(service, workload.Template.Labels) && sees(key.copy) {
 			workloads = append(workloads, workload)
 		}
 	}
@@ -399,4 +435,13 @@ func sortedWorkloads(workloads func(yield func(*Workload) bool)) []*Workload {
 	return slices.SortedFunc(workloads, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
 }
 
-func autoscalerKey(ref Ref) string { return ref.Kind + "/" + ref.Name }
+// seen returns the objects for whose numbers sees returns true, in any order.
+func seen[V any](objects map[indexKey]V, sees func(number int) bool) iter.Seq[V] {
+	return func(yield func(V) bool) {
+		for key, object := range objects {
+			if sees(key.copy) && !yield(object) {
+				return
+			}
+		}
+	}
+}

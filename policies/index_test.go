@@ -212,7 +212,7 @@ func TestDeleteLeavesNothingBehind(t *testing.T) {
 			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}},
 		})
 		index.PutAutoscaler(Autoscaler{Ref: scaler, Target: WorkloadRef{"apps", "Deployment", "web"}, MaxReplicas: 3})
-		index.PutEndpoints(Endpoints{Ref: slice, Service: "web", Count: 1})
+		index.PutEndpointsCopy(Endpoints{Ref: slice, Service: "web", Count: 1}, 0)
 	}
 	if index.Workload(workload) == nil {
 		t.Error("Workload() does not find the workload that was put")

@@ -221,7 +221,7 @@ func (o *Object) labels() map[string]string {
 
 // is reports whether w is the object itself, in its present or its old state.
 func (o *Object) is(w *Workload) bool {
-	return w == o.Workload || w.Namespace == o.Namespace && keyOf(w.Ref) == keyOf(o.Ref) && !isGenerated(w.Ref)
+	return w == o.Workload || w.Namespace == o.Namespace && keyOf(w.Ref, 0) == keyOf(o.Ref, 0) && !isGenerated(w.Ref)
 }
 
 // lastApplied is the annotation in which kubectl keeps the manifest that a user applied. Reduced objects omit it: it is

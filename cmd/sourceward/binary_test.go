@@ -157,11 +157,15 @@ type report struct {
 		Services  int `json:"services"`
 		Workloads int `json:"workloads"`
 		Skipped   int `json:"skipped"`
-		Deny      int `json:"deny"`
-		Mutate    int `json:"mutate"`
-		Warn      int `json:"warn"`
-		Audit     int `json:"audit"`
-		Exempt    int `json:"exempt"`
+
+		NotKubernetes int `json:"notKubernetes"`
+		NotYAML       int `json:"notYAML"`
+
+		Deny   int `json:"deny"`
+		Mutate int `json:"mutate"`
+		Warn   int `json:"warn"`
+		Audit  int `json:"audit"`
+		Exempt int `json:"exempt"`
 	} `json:"summary"`
 	Findings []struct {
 		Rule     string `json:"rule"`
@@ -186,6 +190,18 @@ type report struct {
 		Column  int    `json:"column"`
 		Message string `json:"message"`
 	} `json:"errors"`
+	Skipped []struct {
+		File   string `json:"file"`
+		Line   int    `json:"line"`
+		Object *ref   `json:"object,omitempty"`
+		Reason string `json:"reason"`
+	} `json:"skipped"`
+	Notes []struct {
+		File    string `json:"file"`
+		Line    int    `json:"line"`
+		Object  *ref   `json:"object,omitempty"`
+		Message string `json:"message"`
+	} `json:"notes"`
 	Patches []struct {
 		Object     ref    `json:"object"`
 		File       string `json:"file"`
@@ -202,7 +218,7 @@ type report struct {
 type ref struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
-	Namespace  string `json:"namespace"`
+	Namespace  string `json:"namespace,omitempty"`
 	Name       string `json:"name"`
 }
 

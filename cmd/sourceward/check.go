@@ -25,6 +25,8 @@ type checkFlags struct {
 	policies    []string
 	context     []string
 	exclude     []string
+	namespace   string
+	show        []string
 	nodes       int
 	kubeVersion string
 	provider    string
@@ -43,12 +45,17 @@ func checkCommand(s streams) *cobra.Command {
 			"that it would get from the webhook if it were created in a cluster that holds\n" +
 			"all other objects in the manifests.\n\n" +
 			"A PATH is a YAML or JSON file, a directory, or - for standard input. The default\n" +
-			"is the current directory.\n\n" +
+			"is the current directory. In a directory, check reads all .yaml, .yml and .json\n" +
+			"files at any depth, except hidden ones. If files define an object several times,\n" +
+			"the nearest definition is the neighbour of an object.\n\n" +
+			"\"skipped\" in the report lists what was not checked and may reach a cluster, such\n" +
+			"as kustomize patches and the templates of Helm charts.\n\n" +
 			"Exit codes:\n" +
 			"  0  no findings at or above --fail-on\n" +
 			"  1  findings at or above --fail-on\n" +
 			"  2  could not run, or could not check everything",
-		Example: "  sourceward check deploy/\n" +
+		Example: "  sourceward check --fail-on warn deploy/\n" +
+			"  sourceward check --fail-on warn --context . changed.yaml\n" +
 			"  helm template . | sourceward check -\n" +
 			"  sourceward check --policy policies/ --context cluster-wide/ -o text -o json=report.json apps/",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -70,6 +77,7 @@ func checkCommand(s streams) *cobra.Command {
 	f.StringArrayVar(&flags.context, "context", nil,
 		"read related objects from `PATH`, a file or directory, without checking them; repeatable")
 	f.StringArrayVar(&flags.exclude, "exclude", nil, "skip files and directories that match `GLOB`; repeatable")
+	addNamespace(f, &flags.namespace)
 	f.IntVar(&flags.nodes, "nodes", 0,
 		"`NUMBER` of nodes that can run the pods; 0 means the Nodes in --context, if any")
 	f.StringVar(&flags.kubeVersion, "kube-version", policies.Newest.String(), "check for an API server of this `VERSION`")
@@ -78,12 +86,14 @@ func checkCommand(s streams) *cobra.Command {
 			strings.TrimSpace(wrap(strings.Join(bundle.Providers(), ", "), "", 80)))
 	f.StringVar(&flags.failOn, "fail-on", string(policies.Deny),
 		"exit with 1 on findings at or above this `MODE`: deny, mutate, warn, audit; or never")
+	f.StringArrayVar(&flags.show, "show", nil, "also list each finding of this `MODE`, which the text only counts: audit")
 	f.BoolVar(&flags.diff, "diff", false, "also show the changes that the webhook would make, as a unified diff")
 	f.StringVar(&flags.color, "color", colorAuto, "color the text: `WHEN` is auto, always or never")
-	f.BoolVarP(&flags.quiet, "quiet", "q", false, "print only findings and errors: no summary, no notes")
+	f.BoolVarP(&flags.quiet, "quiet", "q", false, "print only findings and errors: no summary, no notes, nothing that was skipped")
 	complete(cmd, "output", "text", "json")
 	complete(cmd, "provider", bundle.Providers()...)
 	complete(cmd, "fail-on", append(modeNames(), never)...)
+	complete(cmd, "show", string(policies.Audit))
 	complete(cmd, "color", colorAuto, colorAlways, colorNever)
 	return cmd
 }
@@ -107,12 +117,13 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 	progress := newProgress(s.err)
 	loaded, rules, problems := loadPolicies(ctx, flags.policies, flags.provider)
 	manifests, err := manifest.Load(manifest.Options{
-		Paths:    paths,
-		Context:  flags.context,
-		Exclude:  flags.exclude,
-		Stdin:    s.in,
-		Version:  cluster.Version,
-		Progress: progress.read,
+		Paths:     paths,
+		Context:   flags.context,
+		Exclude:   flags.exclude,
+		Stdin:     s.in,
+		Namespace: flags.namespace,
+		Version:   cluster.Version,
+		Progress:  progress.read,
 	})
 	if err != nil {
 		return fmt.Errorf("--exclude: %w", err)
@@ -136,10 +147,7 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 	}
 	report.addErrors(problems)
 	report.addErrors(manifests.Errors)
-	if len(report.Errors) == 0 && manifests.Documents+manifests.Partial == 0 {
-		report.addErrors([]*manifest.Error{{Message: fmt.Sprintf(
-			"no Kubernetes object found in %s; name files or directories with manifests", strings.Join(paths, ", "))}})
-	}
+	report.addNotes(run.unknownNamespaces())
 
 	if flags.diff {
 		run.diff(report)
@@ -148,15 +156,15 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 	for _, e := range report.Errors {
 		fmt.Fprintf(s.err, "error: %s\n", policies.Printable(e.String()))
 	}
-	if !flags.quiet {
-		for _, note := range append(manifests.Notes, run.unknownNamespaces()...) {
-			fmt.Fprintf(s.err, "note: %s\n", policies.Printable(note))
-		}
-	}
 	for _, output := range outputs {
 		write := report.writeJSON
 		if output.format == "text" {
-			write = func(w io.Writer) error { return report.writeText(w, useColor(flags.color, w), flags.quiet) }
+			write = func(w io.Writer) error {
+				return report.writeText(w, textOptions{
+					colored: useColor(flags.color, w), quiet: flags.quiet,
+					showAudit: slices.Contains(flags.show, string(policies.Audit)) || flags.failOn == string(policies.Audit),
+				})
+			}
 		}
 		if err := output.write(s.out, write); err != nil {
 			return err
@@ -194,6 +202,14 @@ func (f checkFlags) validate() error {
 		if !slices.Contains(flag.allowed, flag.value) {
 			return notOneOf(flag.name, flag.value, flag.allowed)
 		}
+	}
+	for _, mode := range f.show {
+		if mode != string(policies.Audit) {
+			return notOneOf("--show", mode, []string{string(policies.Audit)})
+		}
+	}
+	if err := validNamespace(f.namespace); err != nil {
+		return err
 	}
 	if providers := bundle.Providers(); f.provider != "" && !slices.Contains(providers, f.provider) {
 		return notOneOf("--provider", f.provider, providers)

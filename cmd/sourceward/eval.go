@@ -18,9 +18,10 @@ import (
 
 // evalFlags holds the flags of policy eval as they were given.
 type evalFlags struct {
-	files   []string
-	outputs []string
-	trace   bool
+	files     []string
+	namespace string
+	outputs   []string
+	trace     bool
 }
 
 func policyEvalCommand(s streams) *cobra.Command {
@@ -49,6 +50,7 @@ func policyEvalCommand(s streams) *cobra.Command {
 	f := cmd.Flags()
 	f.StringArrayVarP(&flags.files, "filename", "f", nil,
 		"read objects from `MANIFEST`: a file, a directory, or - for standard input; repeatable")
+	addNamespace(f, &flags.namespace)
 	f.StringArrayVarP(&flags.outputs, "output", "o", []string{"text"},
 		"write the result as `FORMAT[=FILE]`, where FORMAT is text or json; repeatable")
 	f.BoolVar(&flags.trace, "trace", false, "also show each step in the evaluation of the policy's own modules")
@@ -62,11 +64,14 @@ func policyEval(ctx context.Context, s streams, flags evalFlags, paths []string)
 	if err != nil {
 		return err
 	}
+	if err := validNamespace(flags.namespace); err != nil {
+		return err
+	}
 	if len(flags.files) == 0 {
 		return errors.New("there is no object to evaluate; add -f MANIFEST")
 	}
 	list, problems, ok := loadSuites(s, paths)
-	manifests, err := manifest.Load(manifest.Options{Paths: flags.files, Stdin: s.in})
+	manifests, err := manifest.Load(manifest.Options{Paths: flags.files, Stdin: s.in, Namespace: flags.namespace})
 	if err != nil {
 		return err
 	}
@@ -81,7 +86,7 @@ func policyEval(ctx context.Context, s streams, flags evalFlags, paths []string)
 		fmt.Fprintf(s.err, "error: %s\n", policies.Printable(e.Error()))
 	}
 	for _, note := range manifests.Notes {
-		fmt.Fprintf(s.err, "note: %s\n", policies.Printable(note))
+		fmt.Fprintf(s.err, "note: %s\n", policies.Printable(remarkText(note)))
 	}
 	report := evalReport{}
 	compiler := bundle.NewCompiler(child.Try)

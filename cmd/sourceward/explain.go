@@ -17,6 +17,8 @@ type explainFlags struct {
 	policies []string
 	exclude  []string
 	cluster  bool
+
+	namespace string
 }
 
 func explainCommand(s streams) *cobra.Command {
@@ -57,6 +59,7 @@ func explainCommand(s streams) *cobra.Command {
 	f.StringArrayVar(&flags.policies, "policy", nil,
 		"read SourceIPPolicy objects from `PATH`, a file or directory; repeatable")
 	f.StringArrayVar(&flags.exclude, "exclude", nil, "with -f, skip files and directories that match `GLOB`; repeatable")
+	addNamespace(f, &flags.namespace)
 	f.BoolVar(&flags.cluster, "cluster", false,
 		"read the object, its Namespace and all policies from the cluster of your kubeconfig")
 	return cmd
@@ -65,7 +68,7 @@ func explainCommand(s streams) *cobra.Command {
 // validate returns an error that describes a mistake in the command line. settings is true if --settings was given.
 func (f explainFlags) validate(settings bool, args []string) error {
 	_, isRule := policies.RuleByID(strings.Join(args, " "))
-	ofFiles := len(f.files)+len(f.exclude) > 0
+	ofFiles := len(f.files)+len(f.exclude) > 0 || f.namespace != ""
 	switch {
 	case settings && isRule:
 		return fmt.Errorf(
@@ -74,15 +77,15 @@ func (f explainFlags) validate(settings bool, args []string) error {
 		return fmt.Errorf("--settings reads files from -f; write -f %s", strings.Join(args, " -f "))
 	case settings && f.cluster && (ofFiles || len(f.policies) > 0):
 		return errors.New(
-			"--cluster reads everything from the cluster; remove -f, --policy and --exclude, or remove --cluster")
+			"--cluster reads everything from the cluster; remove -f, -n, --policy and --exclude, or remove --cluster")
 	case settings && !f.cluster && len(f.files) == 0:
 		return errors.New("--settings needs a place to find the object; add -f PATH with its manifest, or --cluster")
 	case !settings && (f.cluster || ofFiles):
-		return errors.New("-f, --exclude and --cluster need --settings; add --settings KIND/NAMESPACE/NAME")
+		return errors.New("-f, -n, --exclude and --cluster need --settings; add --settings KIND/NAMESPACE/NAME")
 	case !settings && len(args) == 0:
 		return errors.New(`name a rule, such as unspread-behind-local; "sourceward rules" lists all rules`)
 	case !settings && len(args) > 1:
 		return fmt.Errorf(`explain takes one rule, not %d; "sourceward rules" lists all rules`, len(args))
 	}
-	return nil
+	return validNamespace(f.namespace)
 }

@@ -105,11 +105,13 @@ func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
 
 // subjectInFiles reads the object from files. The error is non-nil only for a mistake in the command line.
 func subjectInFiles(ctx context.Context, s streams, flags explainFlags, ref policies.Ref) (*subject, error) {
-	manifests, err := manifest.Load(manifest.Options{Paths: flags.files, Exclude: flags.exclude, Stdin: s.in})
+	manifests, err := manifest.Load(manifest.Options{
+		Paths: flags.files, Exclude: flags.exclude, Stdin: s.in, Namespace: flags.namespace,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("--exclude: %w", err)
 	}
-	found := &subject{namespace: manifests.Namespace(ref.Namespace)}
+	found := &subject{}
 	loaded, problems := manifests.Policies(flags.policies)
 	for _, e := range slices.Concat(manifests.Errors, problems) {
 		found.add(e)
@@ -119,7 +121,7 @@ func subjectInFiles(ctx context.Context, s streams, flags explainFlags, ref poli
 	var places []string
 	for _, object := range manifests.Objects {
 		if object.Kind == ref.Kind && object.Namespace == ref.Namespace && object.Name == ref.Name {
-			found.object = object.Object
+			found.object, found.namespace = object.Object, manifests.Namespace(object)
 			places = append(places, fmt.Sprintf("%s:%d", object.Document.File, object.Position("").Line))
 		}
 	}

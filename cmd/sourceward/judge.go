@@ -54,8 +54,9 @@ func (c *checkRun) report(ctx context.Context, progress *progress) (*report, err
 
 // judge adds the decision about an object to the report. The error is non-nil when a rule could not be evaluated.
 func (c *checkRun) judge(ctx context.Context, object *manifest.Object, report *report) error {
-	settings := policies.Resolve(c.rules.Policies, object.Object, c.manifests.Namespace(object.Namespace))
-	decision, err := policies.Decide(ctx, c.manifests.Input(object, c.cluster, c.now), c.rules, settings)
+	decision, err := c.manifests.Decide(ctx, object, manifest.Bench{
+		Rules: c.rules, Policies: c.rules.Policies, Cluster: c.cluster, Now: c.now,
+	})
 	c.rules.judged()
 	report.add(object, decision)
 	if mutations := decision.Mutations(); object.Service != nil && len(mutations) > 0 {
@@ -67,7 +68,7 @@ func (c *checkRun) judge(ctx context.Context, object *manifest.Object, report *r
 // unknownNamespaces returns one note if policies select Namespaces by labels that no manifest gives, for example
 //
 //	policy a selects Namespaces by label, but the labels of Namespace shop are unknown; add its manifest with --context
-func (c *checkRun) unknownNamespaces() []string {
+func (c *checkRun) unknownNamespaces() []manifest.Remark {
 	var selecting []string
 	for policy := range c.rules.Policies.All() {
 		if match := policy.Spec.Match; match != nil && policies.AsksForLabels(match.NamespaceSelector) {
@@ -79,7 +80,7 @@ func (c *checkRun) unknownNamespaces() []string {
 	}
 	var missing []string
 	for _, object := range c.manifests.Objects {
-		if !c.manifests.HasNamespace(object.Namespace) && !slices.Contains(missing, object.Namespace) {
+		if !slices.Contains(missing, object.Namespace) && c.manifests.Namespace(object).Assumed {
 			missing = append(missing, object.Namespace)
 		}
 	}
@@ -94,7 +95,7 @@ func (c *checkRun) unknownNamespaces() []string {
 	if len(missing) > 1 {
 		of, add = "Namespaces %s", "add their manifests"
 	}
-	return []string{fmt.Sprintf(
+	return []manifest.Remark{{Text: fmt.Sprintf(
 		selects+" Namespaces by label, but the labels of "+of+" are unknown; "+add+" with --context",
-		strings.Join(selecting, ", "), strings.Join(missing, ", "))}
+		strings.Join(selecting, ", "), strings.Join(missing, ", "))}}
 }

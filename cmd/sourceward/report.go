@@ -22,6 +22,11 @@ type report struct {
 	Findings []finding `json:"findings"`
 	// Errors lists everything that could not be read, compiled or evaluated. If it is not empty, the exit code is 2.
 	Errors []reportError `json:"errors"`
+	// Skipped lists the objects and files that were not checked although they may hold what a cluster gets, such as
+	// patches, with the reasons. Context is not listed.
+	Skipped []skipped `json:"skipped"`
+	// Notes lists what to know about what was read. It does not affect the exit code.
+	Notes []note `json:"notes"`
 	// Patches holds the repairs of findings that are not exempt, each with the mode of its finding. The webhook applies
 	// those with mode mutate.
 	Patches []patch `json:"patches"`
@@ -39,9 +44,12 @@ type summary struct {
 	// Services and Workloads are the numbers of objects that were checked.
 	Services  int `json:"services"`
 	Workloads int `json:"workloads"`
-	// Skipped is the number of documents that are not a Kubernetes object, or only a part of one, such as a kustomize
-	// patch.
+	// Skipped is the number of entries in the list of the same name, plus NotKubernetes and NotYAML.
 	Skipped int `json:"skipped"`
+	// NotKubernetes is the number of documents without an apiVersion and a kind. NotYAML is the number of documents that
+	// are neither YAML nor JSON and do not look like a Kubernetes object.
+	NotKubernetes int `json:"notKubernetes"`
+	NotYAML       int `json:"notYAML"`
 	// Deny, Mutate, Warn and Audit are the numbers of findings by mode. A finding that is exempt counts only in Exempt.
 	Deny   int `json:"deny"`
 	Mutate int `json:"mutate"`
@@ -92,6 +100,26 @@ func (e reportError) String() string {
 	return (&manifest.Error{File: e.File, Position: position, Message: e.Message}).Error()
 }
 
+// skipped is an object or a file that was not checked.
+type skipped struct {
+	// File is a file or a folder. Line is 0 if the entry does not concern a line in it.
+	File string `json:"file"`
+	Line int    `json:"line"`
+	// Object is missing if the entry does not concern a single object.
+	Object *policies.Ref `json:"object,omitempty"`
+	Reason string        `json:"reason"`
+}
+
+// note says something about what was read.
+type note struct {
+	// File is empty if the note does not concern a file, and Line is 0 if it does not concern a line in it.
+	File string `json:"file"`
+	Line int    `json:"line"`
+	// Object is missing if the note does not concern a single object.
+	Object  *policies.Ref `json:"object,omitempty"`
+	Message string        `json:"message"`
+}
+
 // patch is the repair of one finding.
 type patch struct {
 	// Object is the object to patch, and File the file that holds it.
@@ -110,11 +138,20 @@ func newReport(m *manifest.Manifests) *report {
 	r := &report{
 		APIVersion: "report.sourceward.dev/v1",
 		Kind:       "Report",
-		Summary:    summary{Files: m.Files, Objects: m.Documents, Skipped: m.Skipped},
-		Findings:   []finding{},
-		Errors:     []reportError{},
-		Patches:    []patch{},
+		Summary: summary{
+			Files: m.Files, Objects: m.Documents, NotKubernetes: m.NotKubernetes, NotYAML: m.NotYAML,
+			Skipped: len(m.Skipped) + m.NotKubernetes + m.NotYAML,
+		},
+		Findings: []finding{},
+		Errors:   []reportError{},
+		Skipped:  []skipped{},
+		Notes:    []note{},
+		Patches:  []patch{},
 	}
+	for _, s := range m.Skipped {
+		r.Skipped = append(r.Skipped, skipped{s.File, s.Line, objectOf(s), s.Text})
+	}
+	r.addNotes(m.Notes)
 	for _, object := range m.Objects {
 		if object.Service != nil {
 			r.Summary.Services++
@@ -123,6 +160,30 @@ func newReport(m *manifest.Manifests) *report {
 		}
 	}
 	return r
+}
+
+func (r *report) addNotes(remarks []manifest.Remark) {
+	for _, n := range remarks {
+		r.Notes = append(r.Notes, note{n.File, n.Line, objectOf(n), n.Text})
+	}
+}
+
+// objectOf returns the object of a remark, or nil if it has none that is known by name.
+func objectOf(remark manifest.Remark) *policies.Ref {
+	if remark.Object.Kind == "" || remark.Object.Name == "" {
+		return nil
+	}
+	return &remark.Object
+}
+
+// remarkText returns a remark in one line, without the file.
+func remarkText(remark manifest.Remark) string { return aboutObject(objectOf(remark), remark.Text) }
+
+func aboutObject(object *policies.Ref, text string) string {
+	if object == nil {
+		return text
+	}
+	return object.String() + ": " + text
 }
 
 // add adds the decision about an object to the report.

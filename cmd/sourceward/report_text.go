@@ -4,18 +4,39 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/sourceward/sourceward/policies"
 )
 
+// textOptions configures writeText.
+type textOptions struct {
+	colored bool
+	// quiet leaves out the summary, the notes and what was skipped.
+	quiet bool
+	// showAudit writes findings of mode audit like all others. Without it, one line a rule counts them.
+	showAudit bool
+}
+
 // writeText writes the report for people. Findings are grouped by file. Each has a line with its place, mode, rule and
-// object, and below it the message, the other objects that cause it, and the fix.
-func (r *report) writeText(w io.Writer, colored, quiet bool) error {
+// object, and below it the message, the other objects that cause it, and the fix. What was skipped and the notes follow.
+func (r *report) writeText(w io.Writer, options textOptions) error {
 	out := bufio.NewWriter(w)
-	p := newPalette(colored)
+	p := newPalette(options.colored)
+	shown, audited := r.Findings, map[string]int{}
+	if !options.showAudit {
+		isFolded := func(f finding) bool { return f.Mode == policies.Audit && f.Exempt == nil }
+		for _, f := range r.Findings {
+			if isFolded(f) {
+				audited[f.Rule]++
+			}
+		}
+		shown = slices.DeleteFunc(slices.Clone(shown), isFolded)
+	}
 	file := ""
-	for i, f := range r.Findings {
+	for i, f := range shown {
 		if i == 0 || f.File != file {
 			if i > 0 {
 				fmt.Fprintln(out)
@@ -42,10 +63,23 @@ func (r *report) writeText(w io.Writer, colored, quiet bool) error {
 			fmt.Fprintf(out, "      fix: %s\n", policies.Printable(f.Fix))
 		}
 	}
-	if r.diff != "" {
-		if len(r.Findings) > 0 {
+	// above is true if there is something above the next part.
+	above := len(shown) > 0
+	part := func() {
+		if above {
 			fmt.Fprintln(out)
 		}
+		above = true
+	}
+	if len(audited) > 0 {
+		part()
+		fmt.Fprintln(out, p.heading.Sprint("audit")+" (--show audit lists each finding)")
+		for _, rule := range slices.Sorted(maps.Keys(audited)) {
+			fmt.Fprintf(out, "  %d  %s\n", audited[rule], p.bold.Sprint(rule))
+		}
+	}
+	if r.diff != "" {
+		part()
 		for line := range strings.Lines(r.diff) {
 			text := strings.TrimSuffix(line, "\n")
 			switch {
@@ -57,14 +91,53 @@ func (r *report) writeText(w io.Writer, colored, quiet bool) error {
 			fmt.Fprintln(out, text)
 		}
 	}
-	if !quiet {
-		if len(r.Findings) > 0 || r.diff != "" {
-			fmt.Fprintln(out)
+	if !options.quiet {
+		if len(r.Skipped) > 0 {
+			part()
+			list(out, p.heading.Sprint("skipped"), len(r.Skipped), func(i int) string {
+				s := r.Skipped[i]
+				return at(s.File, s.Line) + aboutObject(s.Object, s.Reason)
+			})
 		}
+		if len(r.Notes) > 0 {
+			part()
+			list(out, p.heading.Sprint("notes"), len(r.Notes), func(i int) string {
+				n := r.Notes[i]
+				return at(n.File, n.Line) + aboutObject(n.Object, n.Message)
+			})
+		}
+	}
+	if !options.quiet || r.Summary.judgedNothing() {
+		part()
 		fmt.Fprintln(out, r.Summary.line(p, len(r.Errors)))
 	}
 	return out.Flush()
 }
+
+// list writes the first ten of n lines below a heading, and how many more there are.
+func list(out io.Writer, heading string, n int, line func(int) string) {
+	const most = 10
+	fmt.Fprintln(out, heading)
+	for i := range min(n, most) {
+		fmt.Fprintf(out, "  %s\n", policies.Printable(line(i)))
+	}
+	if n > most {
+		fmt.Fprintf(out, "  and %d more, which -o json lists\n", n-most)
+	}
+}
+
+// at returns a place as the beginning of a line: nothing if there is none.
+func at(file string, line int) string {
+	switch {
+	case file == "":
+		return ""
+	case line == 0:
+		return file + "  "
+	}
+	return fmt.Sprintf("%s:%d  ", file, line)
+}
+
+func (s summary) judgedNothing() bool { return s.Services+s.Workloads == 0 }
 
 // line returns the last line of the text: the numbers of files, objects, findings and errors.
 func (s summary) line(p palette, errors int) string {
@@ -72,6 +145,16 @@ func (s summary) line(p palette, errors int) string {
 		count(s.Services, "Service"), count(s.Workloads, "workload"))
 	if s.Skipped > 0 {
 		read += fmt.Sprintf(", %d skipped", s.Skipped)
+	}
+	var reasons []string
+	if s.NotKubernetes > 0 {
+		reasons = append(reasons, fmt.Sprintf("%d not Kubernetes", s.NotKubernetes))
+	}
+	if s.NotYAML > 0 {
+		reasons = append(reasons, fmt.Sprintf("%d not YAML", s.NotYAML))
+	}
+	if reasons != nil {
+		read += " (" + strings.Join(reasons, ", ") + ")"
 	}
 	var found []string
 	for _, c := range []struct {
@@ -87,7 +170,10 @@ func (s summary) line(p palette, errors int) string {
 	if s.Exempt > 0 {
 		found = append(found, fmt.Sprintf("%d exempt", s.Exempt))
 	}
-	if found == nil {
+	switch {
+	case s.judgedNothing():
+		found = []string{p.modes[policies.Warn].Sprint("nothing was judged")}
+	case found == nil:
 		found = []string{"no findings"}
 	}
 	if errors > 0 {

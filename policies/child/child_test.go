@@ -61,7 +61,7 @@ var harms = map[string]func(){
 	},
 	"block":   func() { fmt.Fprint(io.Discard, len(make([]byte, 8<<30))) },
 	"panic":   func() { panic("a fault") },
-	"exit":    func() { os.Exit(3) }, //nolint:forbidigo // a death without a word
+	"exit":    func() { os.Exit(3) },            //nolint:forbidigo // a death without a word
 	"forever": func() { time.Sleep(time.Hour) }, // select {} alone is a deadlock, which Go without cgo ends
 	"killed":  func() { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL) },
 	"silent":  func() { os.Exit(0) }, //nolint:forbidigo // an end without a word

@@ -14,6 +14,6 @@ func (m *Manifests) Admit(o *Object, operations []policies.PatchOperation) error
 	if err != nil {
 		return fmt.Errorf("admit: %w", err)
 	}
-	m.index.Put(admitted)
+	m.index.PutCopy(admitted, o.number)
 	return nil
 }

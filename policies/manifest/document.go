@@ -81,24 +81,35 @@ type lastAsked struct{ atomic.Pointer[outline] }
 // that cannot be read it returns one Error, and reads the others. For a document that holds only comments it returns
 // nothing. The documents refer to data, which must not change while they are in use.
 func Parse(file string, data []byte) ([]*Document, []*Error) {
-	return parse(file, data, new(lastAsked))
+	documents, failures := parse(file, data, new(lastAsked))
+	var errs []*Error
+	for _, failed := range failures {
+		errs = append(errs, failed.Error)
+	}
+	return documents, errs
 }
 
-func parse(file string, data []byte, last *lastAsked) ([]*Document, []*Error) {
+// failure is a document that cannot be read.
+type failure struct {
+	*Error
+	text []byte
+}
+
+func parse(file string, data []byte, last *lastAsked) ([]*Document, []failure) {
 	var documents []*Document
-	var errs []*Error
+	var failures []failure
 	for i, chunk := range split(data) {
 		document, err := chunk.document()
 		switch {
 		case err != nil:
 			err.File = file
-			errs = append(errs, err)
+			failures = append(failures, failure{err, chunk.text})
 		case document != nil:
 			document.File, document.Index, document.last = file, i, last
 			documents = append(documents, document)
 		}
 	}
-	return documents, errs
+	return documents, failures
 }
 
 // Position returns the place of the value at a JSON Pointer (RFC 6901): that of its key in a mapping, or of the element

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -9,9 +10,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/gobwas/glob"
 	corev1 "k8s.io/api/core/v1"
@@ -25,8 +26,8 @@ const Stdin = "-"
 // Options configures Load.
 type Options struct {
 	// Paths are the files, pipes and directories whose objects are judged. In a directory, Load reads all .yaml, .yml
-	// and .json files at any depth, except those in hidden directories and those behind symbolic links that lead out
-	// of the directory.
+	// and .json files at any depth, except hidden files, those in hidden directories, the templates of Helm charts, and
+	// what is behind symbolic links that lead out of the directory.
 	Paths []string
 	// Context are the files and directories whose objects are neighbours of the judged objects, but are not judged.
 	Context []string
@@ -36,6 +37,9 @@ type Options struct {
 	Exclude []string
 	// Stdin is the reader for the path Stdin.
 	Stdin io.Reader
+	// Namespace is the namespace of objects that name none. If it is empty, it is the only namespace that the objects of
+	// the same file name, and default if they name none or several.
+	Namespace string
 	// Version is the version of the API server whose defaults apply.
 	Version policies.Version
 	// Progress, if not nil, is called before each file is read, with the number of files read so far and the number of
@@ -45,28 +49,56 @@ type Options struct {
 
 // Manifests holds everything that Load has read, ready to be judged.
 type Manifests struct {
-	// Objects are the objects to judge, in the order in which they were read.
+	// Objects are the objects to judge, sorted by file. Those of one file are in its order.
 	Objects []*Object
 	// Files is the number of files found in Options.Paths that were read. Documents is the number of Kubernetes objects of
-	// any kind in them. Skipped is the number of documents that are not a Kubernetes object or are only a part of one,
-	// such as a kustomize patch. Partial is the number of such parts.
-	Files, Documents, Skipped, Partial int
+	// any kind in them that are whole. NotKubernetes is the number of documents without an apiVersion and a kind, and
+	// NotYAML the number of those that are neither YAML nor JSON and do not look like a Kubernetes object.
+	Files, Documents, NotKubernetes, NotYAML int
+	// Skipped are the objects, files and charts in Options.Paths that are not judged although they might hold what a
+	// cluster gets, such as a patch. The text is the reason.
+	Skipped []Remark
 	// Errors are the problems with files and documents that could not be read, sorted by file and line.
 	Errors []*Error
-	// Notes are hints for the user that are not errors. Each is one line.
-	Notes []string
+	// Notes are what a user should know about what was read, and that is no error.
+	Notes []Remark
 
-	last       lastAsked
-	index      *policies.Index
-	texts      map[string][]byte
-	namespaces map[string]policies.Namespace
+	// patches is the number of documents that are skipped because a kustomization names their file as a patch.
+	patches int
+	last    lastAsked
+	index   *policies.Index
+	texts   map[string][]byte
+	// copies holds each definition of an object; its index is the number in the index. copiesOf holds their numbers by
+	// object, sorted by place.
+	copies     []definition
+	copiesOf   map[identity][]int
+	namespaces map[int]policies.Namespace
 	nodes      map[string]*corev1.Node
 	// known is computed from nodes on first use.
 	known *policies.Nodes
-	// policies are the objects that are meant to be a SourceIPPolicy. hasPolicy has an entry for each file that was
-	// searched for policies. It is true if the file has one, or has something that could not be read.
-	policies  []policyContent
-	hasPolicy map[string]bool
+	// policies are the objects that are meant to be a SourceIPPolicy. searched has an entry for each file, by its real
+	// path, that was searched for policies.
+	policies []policyContent
+	searched map[string]searched
+}
+
+// searched is what is known of a file that was searched for policies.
+type searched struct {
+	// found is true if the file has a policy, or has something that could not be read.
+	found bool
+	// unreported are problems that matter only if the file is given for its policies.
+	unreported []*Error
+}
+
+// Remark says something about a place in a file, or about an object there.
+type Remark struct {
+	// File is the name as it is shown; empty if the remark is not about a file.
+	File string
+	Position
+	// Object is zero if the remark is not about an object.
+	Object policies.Ref
+	// Text is one line.
+	Text string
 }
 
 // Object is an object to judge, with the place where it was read.
@@ -78,106 +110,89 @@ type Object struct {
 	// item of a List, a path such as /items/2.
 	Document *Document
 	At       string
+
+	// number is the index of its definition in copies.
+	number int
 }
 
 // Position returns the place of the value at a JSON Pointer into the object. See Document.Position.
 func (o *Object) Position(pointer string) Position { return o.Document.Position(o.At + pointer) }
 
-// Load reads manifests. If a file or document cannot be read, Load adds to Errors and reads the others. The error is
-// non-nil when a glob in options.Exclude is not valid.
+// Load reads manifests. If a file or document cannot be read, Load adds to Errors and reads the others. The order of
+// Paths and Context does not matter. The error is non-nil when a glob in options.Exclude is not valid.
 func Load(options Options) (*Manifests, error) {
 	m := &Manifests{
 		index:      policies.NewIndex(policies.ViewFiles),
 		texts:      map[string][]byte{},
-		namespaces: map[string]policies.Namespace{},
+		copies:     make([]definition, 1), // the number 0 is for objects that exist once
+		copiesOf:   map[identity][]int{},
+		namespaces: map[int]policies.Namespace{},
 		nodes:      map[string]*corev1.Node{},
-		hasPolicy:  map[string]bool{},
+		searched:   map[string]searched{},
 	}
 	exclude, err := compileGlobs(options.Exclude)
 	if err != nil {
 		return nil, err
 	}
-	files := &finder{exclude: exclude, seen: map[string]bool{}, partial: map[string]bool{}}
+	files := newFinder(exclude)
 	files.find(options.Paths, false)
 	files.find(options.Context, true)
-	// Read the context first, so that an object to judge replaces the one of the same name in the context.
-	slices.SortStableFunc(files.found, func(a, b foundFile) int { return contextFirst(a) - contextFirst(b) })
-	m.Errors = files.errs
+	slices.SortStableFunc(files.found, func(a, b foundFile) int { return strings.Compare(a.name, b.name) })
+	m.Errors, m.Skipped, m.Notes = files.errs, files.skipped, files.unmatched(options.Exclude)
 	for i, file := range files.found {
 		if options.Progress != nil {
 			options.Progress(i, len(files.found))
 		}
-		m.read(file, files.partial, options)
+		m.read(file, files, options)
+	}
+	m.replaceContext(files.contextRoots)
+	m.noteRepeated()
+	m.Errors = append(m.Errors, files.withoutObjects()...)
+	if m.Documents == 0 && len(m.Errors) == 0 && m.patches > 0 {
+		m.Errors = append(m.Errors, &Error{Message: noObjects})
 	}
 	slices.SortStableFunc(m.Errors, func(a, b *Error) int {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
-	m.noteRepeated()
+	for _, remarks := range [][]Remark{m.Skipped, m.Notes} {
+		slices.SortStableFunc(remarks, func(a, b Remark) int {
+			return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+		})
+	}
 	return m, nil
 }
 
-// noteRepeated adds one note if objects are defined more than once.
+// noteRepeated adds one note if objects are defined more than once in one folder, or in one file.
 func (m *Manifests) noteRepeated() {
-	first := map[policies.Ref]*Object{}
-	repeated := map[policies.Ref]bool{}
-	var note string
+	first := map[string]*Object{}
+	var repeated []*Object
 	for _, object := range m.Objects {
-		former, ok := first[object.Ref]
-		switch {
-		case strings.HasSuffix(object.Name, "*"): // generateName: the API server gives each a name of its own
-		case !ok:
-			first[object.Ref] = object
-		default:
-			if note == "" {
-				note = fmt.Sprintf("%s is defined more than once, in %s and %s", object.Ref, former.place(), object.place())
-			}
-			repeated[object.Ref] = true
+		of := m.copies[object.number]
+		if of.generated { // the API server gives each a name of its own
+			continue
+		}
+		key := fmt.Sprintf("%v in %s", of.identity, strings.Join(of.file.folder, "/"))
+		if former, ok := first[key]; ok && former != nil {
+			repeated = append(repeated, former, object)
+			first[key] = nil
+		} else if !ok {
+			first[key] = object
 		}
 	}
-	switch more := len(repeated) - 1; {
-	case more == 0:
-		m.Notes = append(m.Notes, note+"; all definitions are judged, and its neighbours see the last one")
-	case more > 0:
-		others := "1 other object is too"
-		if more > 1 {
-			others = fmt.Sprintf("%d other objects are too", more)
-		}
-		m.Notes = append(m.Notes, fmt.Sprintf(
-			"%s, and %s; all definitions are judged, and other objects are judged with the last one", note, others))
+	if repeated == nil {
+		return
 	}
-}
-
-func contextFirst(file foundFile) int {
-	if file.context {
-		return 0
+	note := fmt.Sprintf("it is defined more than once, in %s and %s", repeated[0].place(), repeated[1].place())
+	switch more := len(repeated)/2 - 1; {
+	case more == 1:
+		note += ", and 1 other object is too"
+	case more > 1:
+		note += fmt.Sprintf(", and %d other objects are too", more)
 	}
-	return 1
-}
-
-// Input returns the input of Decide for the creation of an object. It looks up the related objects in everything that
-// was read. If cluster.Known is nil, it uses the Nodes in the context.
-func (m *Manifests) Input(o *Object, cluster policies.Cluster, now time.Time) policies.Input {
-	if cluster.Known == nil {
-		cluster.Known = m.knownNodes()
-	}
-	return policies.Input{
-		Operation: policies.Create,
-		Object:    o.Object,
-		Namespace: m.Namespace(o.Namespace),
-		Related:   m.index.Related(o.Object),
-		Cluster:   cluster,
-		InFile:    o.InFile,
-		Now:       now,
-	}
-}
-
-// Namespace returns a Namespace that was read. For any other name it returns an assumed one, with only the label that
-// every Namespace has.
-func (m *Manifests) Namespace(name string) policies.Namespace {
-	if namespace, ok := m.namespaces[name]; ok {
-		return namespace
-	}
-	return policies.Namespace{Name: name, Labels: map[string]string{corev1.LabelMetadataName: name}, Assumed: true}
+	m.Notes = append(m.Notes, Remark{
+		File: repeated[1].Document.File, Position: repeated[1].Position(""), Object: repeated[1].Ref,
+		Text: note + "; each definition is checked, but a cluster keeps only one",
+	})
 }
 
 // Text returns the text of a file that was read, for use with Patch.
@@ -188,108 +203,177 @@ func (m *Manifests) FilesRead() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(m.texts)), func(name string) bool { return name == Stdin })
 }
 
-// HasNamespace reports whether a Namespace of that name was read.
-func (m *Manifests) HasNamespace(name string) bool {
-	_, ok := m.namespaces[name]
-	return ok
-}
-
-func (m *Manifests) read(file foundFile, partial map[string]bool, options Options) {
+func (m *Manifests) read(file foundFile, files *finder, options Options) {
 	data, err := file.read(options.Stdin)
 	if err != nil {
 		m.Errors = append(m.Errors, fileError(file.name, err))
-		m.hasPolicy[file.real] = true // so that Policies does not read and report the file again
+		m.searched[file.real] = searched{found: true} // so that Policies does not read and report the file again
+		files.hasObjects[file.real] = true
 		return
 	}
 	if !file.context {
 		m.Files++
 	}
 	m.texts[file.name] = data
-	documents, errs := parse(file.name, data, &m.last)
-	for _, e := range errs {
-		if strings.Contains(string(data), "{{") {
-			e.Message += "; if this is a template, render it first or leave it out with --exclude"
+	documents, failures := parse(file.name, data, &m.last)
+	var of searched
+	for _, failed := range failures {
+		if !isKustomization(file.name) && !looksLikeKubernetes(failed.text) {
+			m.count(&m.NotYAML, file)
+			of.unreported = append(of.unreported, failed.Error)
+			continue
 		}
+		of.found = true
+		if bytes.Contains(failed.text, []byte("{{")) {
+			failed.Message += "; if this is a template, render it first or leave it out with --exclude"
+		}
+		m.Errors = append(m.Errors, failed.Error)
+		files.hasObjects[file.real] = true
 	}
-	m.Errors = append(m.Errors, errs...)
 	before := len(m.policies)
+	patchOf, isPatch := files.patchOf[file.real]
+	var stream []definition
 	for _, document := range documents {
-		switch {
-		case partial[file.real] || !isKubernetes(document.Content):
-			m.skip(document.Content, file)
-		default:
-			m.add(document, "", document.Content, file, options)
+		if isPatch {
+			m.skip(definition{document: document, content: document.Content, file: file}, "it is a patch of "+patchOf)
+			m.count(&m.patches, file)
+			continue
 		}
-		if !partial[file.real] {
-			m.policies = append(m.policies, policyContents(document)...)
-		}
+		stream = m.define(stream, definition{document: document, content: document.Content, file: file})
+		m.policies = append(m.policies, policyContents(document)...)
 	}
-	if !partial[file.real] {
-		m.hasPolicy[file.real] = len(errs) > 0 || len(m.policies) > before
+	if !isPatch {
+		of.found = of.found || len(of.unreported) > 0 || len(m.policies) > before
+		m.searched[file.real] = of
+	}
+	m.setNamespace(stream, options.Namespace)
+	for _, d := range stream {
+		files.hasObjects[file.real] = true
+		m.add(d, options)
 	}
 }
 
-// add adds one object, or the items of a list of objects.
-func (m *Manifests) add(document *Document, at string, content map[string]any, file foundFile, options Options) {
-	apiVersion, _ := content["apiVersion"].(string)
-	kind, _ := content["kind"].(string)
-	if items := items(content); len(items) > 0 {
+// define appends the object of a document, or the items of a list of objects, to stream.
+func (m *Manifests) define(stream []definition, d definition) []definition {
+	if items := items(d.content); len(items) > 0 {
 		for i, item := range items {
 			element, _ := item.(map[string]any)
-			if !isKubernetes(element) {
-				m.skip(element, file)
-				continue
-			}
-			m.add(document, fmt.Sprintf("%s/items/%d", at, i), element, file, options)
+			stream = m.define(stream, definition{
+				document: d.document, at: fmt.Sprintf("%s/items/%d", d.at, i), content: element, file: d.file,
+			})
 		}
+		return stream
+	}
+	if isKubernetes(d.content) {
+		return append(stream, d)
+	}
+	if kind, _ := d.content["kind"].(string); d.at == "" && slices.Contains(policies.Kinds, kind) {
+		m.skip(d, "it has no apiVersion; if it is meant for a cluster, add it")
+	} else {
+		m.count(&m.NotKubernetes, d.file)
+	}
+	return stream
+}
+
+// setNamespace gives the objects of a stream that name no namespace the given one or, if that is empty, the only one
+// that the objects of the stream name.
+func (m *Manifests) setNamespace(stream []definition, namespace string) {
+	var without []definition
+	var named []string
+	for _, d := range stream {
+		if !d.isNamespaced() {
+			continue
+		}
+		metadata, _ := d.content["metadata"].(map[string]any)
+		name, isText := metadata["namespace"].(string)
+		switch {
+		case metadata == nil || metadata["namespace"] != nil && !isText: // decoding reports it
+		case name == "":
+			without = append(without, d)
+		case !slices.Contains(named, name):
+			named = append(named, name)
+		}
+	}
+	isTaken := namespace == "" && len(named) == 1
+	if isTaken {
+		namespace = named[0]
+	}
+	if namespace == "" || len(without) == 0 {
 		return
 	}
-	if isPart(apiVersion, kind, content) {
-		m.skip(content, file)
+	for _, d := range without {
+		d.content["metadata"].(map[string]any)["namespace"] = namespace
+	}
+	if first := without[0]; isTaken && !first.file.context {
+		m.Notes = append(m.Notes, Remark{
+			File: first.file.name, Position: first.document.Position(first.at), Object: first.ref(),
+			Text: fmt.Sprintf("objects without a namespace are taken to be in %s, the only one that this file names; "+
+				"-n NAMESPACE sets another", namespace),
+		})
+	}
+}
+
+// add adds one object.
+func (m *Manifests) add(d definition, options Options) {
+	apiVersion, kind := d.apiVersion(), d.kind()
+	if reason := otherVersion(apiVersion, kind); reason != "" {
+		m.skip(d, reason)
 		return
 	}
-	if !file.context {
-		m.Documents++
-	}
+	m.count(&m.Documents, d.file)
 	var err error
 	switch {
 	case policies.Judged(apiVersion, kind):
-		err = m.addJudged(document, at, content, file, options)
+		err = m.addJudged(d, options)
 	case policies.Autoscales(apiVersion, kind):
 		var autoscaler policies.Autoscaler
-		if autoscaler, err = policies.NewAutoscaler(content); err == nil {
-			m.index.PutAutoscaler(autoscaler)
+		if autoscaler, err = policies.NewAutoscaler(d.content); err == nil {
+			m.index.PutAutoscalerCopy(autoscaler, m.register(autoscaler.Ref, d))
 		}
 	case policies.HoldsEndpoints(apiVersion, kind):
 		var endpoints policies.Endpoints
-		if endpoints, err = policies.NewEndpoints(content); err == nil {
-			m.index.PutEndpoints(endpoints)
+		if endpoints, err = policies.NewEndpoints(d.content); err == nil {
+			m.index.PutEndpointsCopy(endpoints, m.register(endpoints.Ref, d))
 		}
 	case apiVersion == "v1" && kind == "Namespace":
-		err = m.addNamespace(content)
-	case apiVersion == "v1" && kind == "Node" && file.context: // Paths hardly ever hold all nodes of a cluster
-		err = m.addNode(content)
+		err = m.addNamespace(d)
+	case apiVersion == "v1" && kind == "Node" && d.file.context: // Paths hardly ever hold all nodes of a cluster
+		err = m.addNode(d.content)
+	case isRendered(apiVersion, kind):
+		m.note(d, "what it puts into the cluster was not seen; render it, and check the result")
 	}
 	if err != nil {
-		m.Errors = append(m.Errors, decodeError(document, at, kind, err))
+		m.Errors = append(m.Errors, decodeError(d.document, d.at, kind, err))
 	}
 }
 
-func (m *Manifests) addJudged(
-	document *Document, at string, content map[string]any, file foundFile, options Options,
-) error {
-	object := &Object{InFile: policies.InFileAbsent, Document: document, At: at}
-	spec, _ := content["spec"].(map[string]any)
+func (m *Manifests) addJudged(d definition, options Options) error {
+	isJudged, missing, isError := lacks(d.kind(), d.content)
+	switch {
+	case isError:
+		m.Errors = append(m.Errors, decodeError(d.document, d.at, d.kind(), &policies.FieldError{
+			Path:    missing,
+			Problem: "want a value, got none; complete it or, if this is a patch, leave it out with --exclude",
+		}))
+	case missing != "":
+		m.note(d, "the API server will refuse it without "+strings.ReplaceAll(missing[1:], "/", "."))
+	}
+	if !isJudged {
+		return nil
+	}
+	object := &Object{InFile: policies.InFileAbsent, Document: d.document, At: d.at}
+	spec, _ := d.content["spec"].(map[string]any)
 	if spec["externalTrafficPolicy"] != nil && spec["externalTrafficPolicy"] != "" {
 		object.InFile = policies.InFileWritten
 	}
-	setDefaults(content, options.Version)
+	setDefaults(d.content, options.Version)
 	var err error
-	if object.Object, err = policies.NewObject(content); err != nil {
+	if object.Object, err = policies.NewObject(d.content); err != nil {
 		return err
 	}
-	m.index.Put(object.Object)
-	if file.context || object.Workload != nil && object.Workload.IsChild() {
+	object.number = m.register(object.Ref, d)
+	m.index.PutCopy(object.Object, object.number)
+	if d.file.context || object.Workload != nil && object.Workload.IsChild() {
 		return nil
 	}
 	m.Objects = append(m.Objects, object)
@@ -300,15 +384,15 @@ func (o *Object) place() string {
 	return fmt.Sprintf("%s:%d", o.Document.File, o.Position("").Line)
 }
 
-func (m *Manifests) addNamespace(content map[string]any) error {
+func (m *Manifests) addNamespace(d definition) error {
 	var decoded corev1.Namespace
-	if err := policies.Decode(content, &decoded); err != nil {
+	if err := policies.Decode(d.content, &decoded); err != nil {
 		return err
 	}
 	namespace := policies.Namespace{Name: decoded.Name, Labels: map[string]string{}, Annotations: decoded.Annotations}
 	maps.Copy(namespace.Labels, decoded.Labels)
 	namespace.Labels[corev1.LabelMetadataName] = decoded.Name
-	m.namespaces[decoded.Name] = namespace
+	m.namespaces[m.register(namespaceRef(decoded.Name), d)] = namespace
 	return nil
 }
 
@@ -330,14 +414,24 @@ func (m *Manifests) knownNodes() *policies.Nodes {
 	return m.known
 }
 
-// skip counts a document, or an item in one, that is not a complete object.
-func (m *Manifests) skip(content map[string]any, file foundFile) {
-	if file.context {
-		return
+// count adds one to a counter, unless the file is context.
+func (m *Manifests) count(counter *int, file foundFile) {
+	if !file.context {
+		*counter++
 	}
-	m.Skipped++
-	if isKubernetes(content) {
-		m.Partial++
+}
+
+// skip records that an object is not judged, unless the file is context.
+func (m *Manifests) skip(d definition, reason string) {
+	if !d.file.context {
+		m.Skipped = append(m.Skipped, d.remark(reason))
+	}
+}
+
+// note records what a user should know about an object, unless the file is context.
+func (m *Manifests) note(d definition, text string) {
+	if !d.file.context {
+		m.Notes = append(m.Notes, d.remark(text))
 	}
 }
 
@@ -365,26 +459,93 @@ func isKubernetes(content map[string]any) bool {
 	return apiVersion != "" && kind != ""
 }
 
-// isPart reports whether an object is so incomplete that it can only be a part of one, such as a patch that is merged
-// into the rest before it is applied.
-func isPart(apiVersion, kind string, content map[string]any) bool {
-	if !policies.Judged(apiVersion, kind) {
-		return false
+// lacks returns the path of a part of a judged kind without which the API server refuses an object; empty if it has all.
+// isError is true if the object is no use without it, and isJudged if it is judged all the same. A part of the wrong type
+// is for the decoder to report.
+func lacks(kind string, content map[string]any) (isJudged bool, path string, isError bool) {
+	isEmpty := func(value any) bool {
+		object, isObject := value.(map[string]any)
+		list, isList := value.([]any)
+		return value == nil || isObject && len(object) == 0 || isList && len(list) == 0
 	}
-	spec, _ := content["spec"].(map[string]any)
-	switch {
-	case kind == "Pod":
-		return spec["containers"] == nil
-	case kind != "Service" && spec["workloadRef"] != nil:
-		return false
-	case kind != "Service":
-		template, isObject := spec["template"].(map[string]any)
-		return spec["template"] == nil || isObject && template["spec"] == nil
+	spec, isObject := content["spec"].(map[string]any)
+	if !isObject && content["spec"] != nil {
+		return true, "", false
 	}
-	ports, isList := spec["ports"].([]any)
-	none := spec["ports"] == nil || isList && len(ports) == 0
-	return none && spec["type"] != string(corev1.ServiceTypeExternalName) && spec["clusterIP"] != corev1.ClusterIPNone
+	if len(spec) == 0 {
+		return false, "/spec", true
+	}
+	if kind == "Service" {
+		if spec["type"] == string(corev1.ServiceTypeExternalName) || spec["clusterIP"] == corev1.ClusterIPNone ||
+			!isEmpty(spec["ports"]) {
+			return true, "", false
+		}
+		return true, "/spec/ports", false
+	}
+	if spec["workloadRef"] != nil { // of a Rollout, which uses the template of another workload
+		return true, "", false
+	}
+	path = "/spec"
+	if kind != "Pod" {
+		for _, part := range []string{"template", "spec"} {
+			path += "/" + part
+			next, isObject := spec[part].(map[string]any)
+			switch {
+			case spec[part] == nil:
+				return false, path, true
+			case !isObject:
+				return true, "", false
+			}
+			spec = next
+		}
+	}
+	if isEmpty(spec["containers"]) {
+		return true, path + "/containers", true
+	}
+	return true, "", false
 }
+
+// otherVersion returns why an object of a kind with the name of a judged one is not judged: Kubernetes does not serve
+// this version of it. It returns "" for any other kind.
+func otherVersion(apiVersion, kind string) string {
+	if policies.Judged(apiVersion, kind) || !slices.Contains(policies.Kinds, kind) {
+		return ""
+	}
+	served := "v1"
+	for _, k := range policies.WorkloadKinds {
+		if k.Kind == kind && !k.Custom {
+			served = k.APIVersion()
+		}
+	}
+	group, version, hasGroup := strings.Cut(apiVersion, "/")
+	isBuiltIn := !hasGroup || group == "extensions" || group == "apps" && version != ""
+	isCustomOnly := kind == "Rollout" || kind == "CloneSet"
+	if !isBuiltIn || isCustomOnly {
+		return ""
+	}
+	return fmt.Sprintf("Kubernetes serves no %s in %s; write %s", kind, apiVersion, served)
+}
+
+// isRendered reports whether a controller renders objects from a kind of object, so that those cannot be seen in it.
+func isRendered(apiVersion, kind string) bool {
+	group, _, _ := strings.Cut(apiVersion, "/")
+	switch group {
+	case "helm.toolkit.fluxcd.io", "helm.cattle.io":
+		return kind == "HelmRelease" || kind == "HelmChart"
+	case "kustomize.toolkit.fluxcd.io":
+		return kind == "Kustomization"
+	case "argoproj.io":
+		return kind == "Application" || kind == "ApplicationSet"
+	}
+	return false
+}
+
+// namesKubernetes matches what a Kubernetes object begins with: a key apiVersion, or a judged kind.
+var namesKubernetes = regexp.MustCompile(
+	`(?m)^[\s{,?-]*(["']?apiVersion["']?\s*:|["']?kind["']?\s*:\s*["']?(` + strings.Join(policies.Kinds, "|") + `)\b)`)
+
+// looksLikeKubernetes reports whether a text that cannot be read is likely to be a Kubernetes object.
+func looksLikeKubernetes(text []byte) bool { return namesKubernetes.Match(text) }
 
 func decodeError(document *Document, at, kind string, err error) *Error {
 	wrong, ok := errors.AsType[*policies.FieldError](err)
@@ -414,7 +575,9 @@ func fileError(name string, err error) *Error {
 type foundFile struct {
 	// name is the path as it is shown. real is the absolute path without symbolic links.
 	name, real string
-	context    bool
+	// folder holds the folders of real, from the root on; nil for standard input and pipes.
+	folder  []string
+	context bool
 }
 
 func (f foundFile) read(stdin io.Reader) ([]byte, error) {
@@ -429,53 +592,87 @@ type finder struct {
 	exclude []pattern
 	found   []foundFile
 	errs    []*Error
+	skipped []Remark
 	seen    map[string]bool
-	// partial holds the files that a kustomization lists as patches.
-	partial map[string]bool
+	// roots are the paths in which files are searched.
+	roots []*root
+	// contextRoots are the real paths of the directories of context.
+	contextRoots []string
+	// patchOf holds the files that a kustomization lists as patches, and the name of that kustomization.
+	patchOf map[string]string
+	// hasObjects holds the files with Kubernetes objects, and those in which there may be some that cannot be read. It is
+	// filled in while the files are read.
+	hasObjects map[string]bool
+}
+
+// root is a directory, or standard input, in which there should be objects.
+type root struct {
+	path string
+	// files are the real paths of what was found in it.
+	files []string
+}
+
+func newFinder(exclude []pattern) *finder {
+	return &finder{exclude: exclude, seen: map[string]bool{}, patchOf: map[string]string{}, hasObjects: map[string]bool{}}
 }
 
 func (f *finder) find(paths []string, context bool) {
 	for _, path := range paths {
+		at := &root{path: path}
 		if path == Stdin {
-			f.add(foundFile{name: Stdin, real: Stdin, context: context})
+			f.add(foundFile{name: Stdin, real: Stdin, context: context}, at)
+			f.addRoot(at, context)
 			continue
 		}
 		info, err := os.Stat(path)
 		switch {
 		case err == nil && info.IsDir():
-			f.walk(path, context)
+			f.walk(at, context)
+			f.addRoot(at, context)
 		case excluded(f.exclude, path):
 		case err != nil:
 			f.errs = append(f.errs, fileError(path, err))
 		case info.Mode().IsRegular():
-			f.file(path, path, context)
+			f.besideKustomization(path)
+			f.file(path, path, context, at)
 		default: // a pipe, such as /dev/fd/3: resolving its symbolic links gives no usable path
-			f.add(foundFile{name: path, real: path, context: context})
+			f.add(foundFile{name: path, real: path, context: context}, at)
+			f.addRoot(at, context)
 		}
 	}
 }
 
-func (f *finder) walk(root string, context bool) {
-	top, err := realPath(root)
+// addRoot records a path in which there should be objects to judge.
+func (f *finder) addRoot(at *root, context bool) {
+	if !context {
+		f.roots = append(f.roots, at)
+	}
+}
+
+func (f *finder) walk(at *root, context bool) {
+	top, err := realPath(at.path)
 	if err != nil {
-		f.errs = append(f.errs, fileError(root, err))
+		f.errs = append(f.errs, fileError(at.path, err))
 		return
 	}
-	root += string(filepath.Separator) // without it, WalkDir does not enter a root that is a symbolic link
+	if context {
+		f.contextRoots = append(f.contextRoots, top)
+	}
+	begin := at.path + string(filepath.Separator) // without it, WalkDir does not enter one that is a symbolic link
 	// WalkDir always returns nil here: the function below collects the errors.
-	_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(begin, func(path string, entry fs.DirEntry, err error) error {
+		isHidden := path != begin && strings.HasPrefix(entry.Name(), ".")
 		switch {
 		case err != nil:
 			f.errs = append(f.errs, fileError(path, err))
 			return nil
-		case path != root && excluded(f.exclude, path),
-			path != root && entry.IsDir() && strings.HasPrefix(entry.Name(), "."):
+		case path != begin && excluded(f.exclude, path), isHidden, entry.IsDir() && f.isOfChart(path, context):
 			if entry.IsDir() {
 				return filepath.SkipDir
 			}
 		case !entry.IsDir() && isManifest(path):
-			f.file(path, top, context)
-		case !entry.IsDir() && entry.Name() == "Kustomization":
+			f.file(path, top, context, at)
+		case !entry.IsDir() && isKustomization(path): // one without the extension of a manifest
 			f.kustomization(path)
 		}
 		return nil
@@ -487,7 +684,7 @@ func isManifest(path string) bool {
 }
 
 // file adds a file if it is a regular file. It skips symbolic links that lead out of top.
-func (f *finder) file(path, top string, context bool) {
+func (f *finder) file(path, top string, context bool, at *root) {
 	info, err := os.Stat(path)
 	if err != nil {
 		f.errs = append(f.errs, fileError(path, err))
@@ -498,19 +695,49 @@ func (f *finder) file(path, top string, context bool) {
 		f.errs = append(f.errs, fileError(path, err))
 		return
 	}
-	if path != top {
-		inside, err := filepath.Rel(top, target)
-		if err != nil || inside == ".." || strings.HasPrefix(inside, ".."+string(filepath.Separator)) {
-			return
-		}
-	}
-	if !info.Mode().IsRegular() {
+	if path != top && !isBelow(top, target) {
 		return
 	}
-	if name := filepath.Base(path); name == "kustomization.yaml" || name == "kustomization.yml" {
+	if !info.Mode().IsRegular() || f.isOfChart(path, context) {
+		return
+	}
+	if isKustomization(path) {
 		f.kustomization(path)
 	}
-	f.add(foundFile{name: path, real: target, context: context})
+	f.add(foundFile{name: path, real: target, folder: folderOf(target), context: context}, at)
+}
+
+// isBelow reports whether a path is a directory or lies in it. Both are absolute.
+func isBelow(directory, path string) bool {
+	inside, err := filepath.Rel(directory, path)
+	return err == nil && inside != ".." && !strings.HasPrefix(inside, ".."+string(filepath.Separator))
+}
+
+// isOfChart reports whether a path is, or lies in, the folder templates of a Helm chart. It records the chart.
+func (f *finder) isOfChart(path string, context bool) bool {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return false // realPath reports it
+	}
+	for shown := filepath.Clean(path); ; absolute, shown = filepath.Dir(absolute), filepath.Dir(shown) {
+		if filepath.Base(absolute) == "templates" && isRegular(filepath.Join(filepath.Dir(absolute), "Chart.yaml")) {
+			if !f.seen[absolute] && !context {
+				f.skipped = append(f.skipped, Remark{File: shown, Text: fmt.Sprintf(
+					"it holds the templates of a Helm chart; check what it renders: helm template %s | sourceward check -",
+					filepath.Dir(shown))})
+			}
+			f.seen[absolute] = true
+			return true
+		}
+		if filepath.Dir(absolute) == absolute {
+			return false
+		}
+	}
+}
+
+func isRegular(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // realPath returns the absolute path without symbolic links.
@@ -522,17 +749,30 @@ func realPath(path string) (string, error) {
 	return filepath.EvalSymlinks(absolute)
 }
 
-func (f *finder) add(file foundFile) {
+func (f *finder) add(file foundFile, at *root) {
+	at.files = append(at.files, file.real)
 	if !f.seen[file.real] {
 		f.seen[file.real] = true
 		f.found = append(f.found, file)
 	}
 }
 
+func isKustomization(path string) bool { return slices.Contains(kustomizations, filepath.Base(path)) }
+
+// kustomizations are the names that a kustomization may have.
+var kustomizations = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
+
+// besideKustomization reads the kustomization beside a file that is given by itself, which may be a patch.
+func (f *finder) besideKustomization(path string) {
+	for _, name := range kustomizations {
+		f.kustomization(filepath.Join(filepath.Dir(path), name))
+	}
+}
+
 // kustomization records the files that a kustomization lists as patches. It ignores errors in the kustomization itself:
 // they are reported when the file is read as a manifest.
 func (f *finder) kustomization(path string) {
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+	if !isRegular(path) {
 		return
 	}
 	data, err := os.ReadFile(path)
@@ -552,17 +792,33 @@ func (f *finder) kustomization(path string) {
 					continue // an inline patch, not the name of a file
 				}
 				if target, err := realPath(filepath.Join(filepath.Dir(path), name)); err == nil {
-					f.partial[target] = true
+					f.patchOf[target] = path
 				}
 			}
 		}
 	}
 }
 
+// withoutObjects returns an error for each root in which there is no whole Kubernetes object.
+func (f *finder) withoutObjects() []*Error {
+	var errs []*Error
+	for _, at := range f.roots {
+		if !slices.ContainsFunc(at.files, func(file string) bool { return f.hasObjects[file] }) {
+			errs = append(errs, &Error{File: at.path, Message: noObjects})
+		}
+	}
+	return errs
+}
+
+const noObjects = "no whole Kubernetes object found; name files or directories with manifests, or pipe in what " +
+	"helm template or kustomize build writes"
+
 // pattern is one glob of --exclude.
 type pattern struct {
 	*glob.Pattern
 	wholePath bool
+	// matched is true once it has matched a path.
+	matched *bool
 }
 
 func compileGlobs(texts []string) ([]pattern, error) {
@@ -573,17 +829,34 @@ func compileGlobs(texts []string) ([]pattern, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%q is not a valid glob: %w", text, err)
 		}
-		patterns = append(patterns, pattern{compiled, strings.Contains(text, "/")})
+		patterns = append(patterns, pattern{compiled, strings.Contains(text, "/"), new(bool)})
 	}
 	return patterns, nil
 }
 
+// excluded reports whether a pattern matches a path, and records which ones do.
 func excluded(patterns []pattern, path string) bool {
 	path = filepath.ToSlash(path)
-	return slices.ContainsFunc(patterns, func(p pattern) bool {
-		if p.wholePath {
-			return p.Match(path)
+	found := false
+	for _, p := range patterns {
+		name := path
+		if !p.wholePath {
+			name = filepath.Base(path)
 		}
-		return p.Match(filepath.Base(path))
-	})
+		if p.Match(name) {
+			*p.matched, found = true, true
+		}
+	}
+	return found
+}
+
+// unmatched returns a note for each glob that matched nothing. texts are the globs as they were given.
+func (f *finder) unmatched(texts []string) []Remark {
+	var notes []Remark
+	for i, p := range f.exclude {
+		if !*p.matched {
+			notes = append(notes, Remark{Text: fmt.Sprintf("--exclude %s matches no file or directory", texts[i])})
+		}
+	}
+	return notes
 }

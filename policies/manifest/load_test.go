@@ -25,7 +25,7 @@ func service(name string) string {
 // deployment returns the smallest Deployment that is judged.
 func deployment(name string) string {
 	return "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: " + name + "}\n" +
-		"spec: {replicas: 2, template: {metadata: {labels: {app: web}}, spec: {}}}\n"
+		"spec: {replicas: 2, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web}]}}}\n"
 }
 
 // tree describes a folder: the texts of files, and the targets of symbolic links, both by path. A target that begins
@@ -64,10 +64,10 @@ func (tr tree) make(t testing.TB) (dir string) {
 // loaded is the part of Manifests that tests compare.
 type loaded struct {
 	// Objects are "file:line Kind namespace/name".
-	Objects                   []string
-	Files, Documents, Skipped int
-	Partial                   int
-	Errors, Notes             []string
+	Objects                []string
+	Files, Documents       int
+	NotKubernetes, NotYAML int
+	Errors, Skipped, Notes []string
 }
 
 // load loads paths in a folder, by default the whole folder. In its result, the names of files are relative to it.
@@ -91,17 +91,26 @@ func load(t testing.TB, dir string, options Options) (*Manifests, loaded) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	relative := func(text string) string { return strings.ReplaceAll(text, dir+string(filepath.Separator), "") }
-	got := loaded{Files: m.Files, Documents: m.Documents, Skipped: m.Skipped, Partial: m.Partial}
+	relative := func(text string) string {
+		return strings.ReplaceAll(strings.ReplaceAll(text, dir+string(filepath.Separator), ""), dir+":", ".:")
+	}
+	got := loaded{Files: m.Files, Documents: m.Documents, NotKubernetes: m.NotKubernetes, NotYAML: m.NotYAML}
 	for _, o := range m.Objects {
 		got.Objects = append(got.Objects, relative(o.place())+" "+o.Ref.String())
 	}
 	for _, e := range m.Errors {
 		got.Errors = append(got.Errors, relative(e.Error()))
 	}
-	for _, note := range m.Notes {
-		got.Notes = append(got.Notes, relative(note))
+	told := func(remarks []Remark) (told []string) {
+		for _, r := range remarks {
+			if r.Object.Kind != "" {
+				r.Text = r.Object.String() + ": " + r.Text
+			}
+			told = append(told, relative((&Error{r.File, Position{Line: r.Line}, r.Text}).Error()))
+		}
+		return told
 	}
+	got.Skipped, got.Notes = told(m.Skipped), told(m.Notes)
 	return m, got
 }
 
@@ -119,10 +128,10 @@ func TestLoadFindsFiles(t *testing.T) {
 				"e.txt": service("e"), "yaml": service("f"),
 			}},
 			want: loaded{
-				Objects:   []string{"D.YAML:1 Service default/d", "a.yaml:1 Service default/a", "b.yml:1 Service default/b"},
-				Files:     4,
-				Documents: 3,
-				Skipped:   1,
+				Objects:       []string{"D.YAML:1 Service default/d", "a.yaml:1 Service default/a", "b.yml:1 Service default/b"},
+				Files:         4,
+				Documents:     3,
+				NotKubernetes: 1,
 			},
 		},
 		"a file that is given may have any name": {
@@ -144,20 +153,27 @@ func TestLoadFindsFiles(t *testing.T) {
 				"b/z.yaml:1 Service default/z", "c.yaml:1 Service default/c",
 			}, Files: 4, Documents: 4},
 		},
-		"paths are read in the order in which they are given": {
+		"the order in which paths are given does not matter": {
 			tree:    tree{files: map[string]string{"a.yaml": service("a"), "b.yaml": service("b")}},
 			options: Options{Paths: []string{"b.yaml", "a.yaml"}},
 			want: loaded{
-				Objects:   []string{"b.yaml:1 Service default/b", "a.yaml:1 Service default/a"},
+				Objects:   []string{"a.yaml:1 Service default/a", "b.yaml:1 Service default/b"},
 				Files:     2,
 				Documents: 2,
 			},
 		},
-		"a hidden directory is skipped, a hidden file is not": {
+		"hidden directories and files are skipped": {
 			tree: tree{
-				files: map[string]string{".git/a.yaml": service("a"), "b/.cache/a.yaml": service("b"), ".c.yaml": service("c")},
+				files: map[string]string{
+					".git/a.yaml": service("a"), "b/.cache/a.yaml": service("b"), ".c.yaml": service("c"), "d.yaml": service("d"),
+				},
 			},
-			want: loaded{Objects: []string{".c.yaml:1 Service default/c"}, Files: 1, Documents: 1},
+			want: loaded{Objects: []string{"d.yaml:1 Service default/d"}, Files: 1, Documents: 1},
+		},
+		"a hidden file that is given is read": {
+			tree:    tree{files: map[string]string{".c.yaml": service("c")}},
+			options: Options{Paths: []string{".c.yaml"}},
+			want:    loaded{Objects: []string{".c.yaml:1 Service default/c"}, Files: 1, Documents: 1},
 		},
 		"a hidden directory that is given is read": {
 			tree:    tree{files: map[string]string{".hidden/a.yaml": service("a")}},
@@ -267,6 +283,7 @@ func TestLoadFindsFiles(t *testing.T) {
 				Objects:   []string{"a.yaml:1 Service default/a", "old/b.yaml:1 Service default/b"},
 				Files:     2,
 				Documents: 2,
+				Notes:     []string{"--exclude old matches no file or directory"},
 			},
 		},
 		"a glob that ends in a slash matches directories": {
@@ -285,7 +302,7 @@ func TestLoadFindsFiles(t *testing.T) {
 			tree:    tree{files: map[string]string{"a.yaml": service("a")}},
 			options: Options{Paths: []string{"a.yaml", Stdin, Stdin}, Stdin: strings.NewReader(service("piped"))},
 			want: loaded{
-				Objects:   []string{"a.yaml:1 Service default/a", "-:1 Service default/piped"},
+				Objects:   []string{"-:1 Service default/piped", "a.yaml:1 Service default/a"},
 				Files:     2,
 				Documents: 2,
 			},
@@ -393,6 +410,8 @@ func TestProgressCountsEveryFile(t *testing.T) {
 func TestLoadReadsDocuments(t *testing.T) {
 	t.Parallel()
 	const partial = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"
+	const missing = "want a value, got none; complete it or, if this is a patch, leave it out with --exclude"
+	const noneFound = ".: " + noObjects
 	items := func(kind string, items ...string) string {
 		text := "apiVersion: v1\nkind: " + kind + "\nitems:\n"
 		for _, item := range items {
@@ -404,16 +423,30 @@ func TestLoadReadsDocuments(t *testing.T) {
 		text string
 		want loaded
 	}{
-		"nothing":       {text: "", want: loaded{}},
-		"only comments": {text: "# a\n---\n# b\n", want: loaded{}},
+		"nothing":       {text: "", want: loaded{Errors: []string{noneFound}}},
+		"only comments": {text: "# a\n---\n# b\n", want: loaded{Errors: []string{noneFound}}},
 		"documents that are not objects, or lack an apiVersion or a kind, are skipped": {
 			text: "- a\n---\ntext\n---\n{}\n---\nkind: Service\n---\napiVersion: v1\n---\napiVersion: 1\nkind: true\n",
-			want: loaded{Skipped: 6},
+			want: loaded{
+				NotKubernetes: 5,
+				Skipped:       []string{"a.yaml:7: Service : it has no apiVersion; if it is meant for a cluster, add it"},
+				Errors:        []string{noneFound},
+			},
 		},
 		"objects of other kinds count": {
-			text: "apiVersion: v1\nkind: ConfigMap\n---\napiVersion: apps/v1beta1\nkind: Deployment\n---\n" +
-				"apiVersion: serving.knative.dev/v1\nkind: Service\n",
-			want: loaded{Documents: 3},
+			text: "apiVersion: v1\nkind: ConfigMap\n---\napiVersion: serving.knative.dev/v1\nkind: Service\n",
+			want: loaded{Documents: 2},
+		},
+		"a version that Kubernetes no longer serves is skipped": {
+			text: "apiVersion: apps/v1beta1\nkind: Deployment\nmetadata: {name: a}\n---\n" +
+				"apiVersion: v2\nkind: Service\nmetadata: {name: b}\n---\n" + service("c"),
+			want: loaded{
+				Objects: []string{"a.yaml:9 Service default/c"}, Documents: 1,
+				Skipped: []string{
+					"a.yaml:1: Deployment a: Kubernetes serves no Deployment in apps/v1beta1; write apps/v1",
+					"a.yaml:5: Service b: Kubernetes serves no Service in v2; write v1",
+				},
+			},
 		},
 		"every document has its own line": {
 			text: "# a\n---\n" + service("a") + "---\n# b\n\n" + deployment("b"),
@@ -421,10 +454,13 @@ func TestLoadReadsDocuments(t *testing.T) {
 		},
 		"a namespace is kept, and is default if absent or empty": {
 			text: service("a") + "---\n" + service("b, namespace: edge") + "---\n" +
-				strings.Replace(service("c"), "{name: c}", `{name: c, namespace: ""}`, 1),
+				strings.Replace(service("c"), "{name: c}", `{name: c, namespace: ""}`, 1) + "---\n" +
+				service("d, namespace: shop"),
 			want: loaded{
-				Objects:   []string{"a.yaml:1 Service default/a", "a.yaml:6 Service edge/b", "a.yaml:11 Service default/c"},
-				Documents: 3,
+				Objects: []string{
+					"a.yaml:1 Service default/a", "a.yaml:6 Service edge/b", "a.yaml:11 Service default/c", "a.yaml:16 Service shop/d",
+				},
+				Documents: 4,
 			},
 		},
 		"several objects defined more than once get one note": {
@@ -437,8 +473,8 @@ func TestLoadReadsDocuments(t *testing.T) {
 					"a.yaml:31 Service default/c", "a.yaml:36 Service default/d",
 				}, Documents: 8,
 				Notes: []string{
-					"Service default/a is defined more than once, in a.yaml:1 and a.yaml:6, and 2 other objects are too; " +
-						"all definitions are judged, and other objects are judged with the last one",
+					"a.yaml:6: Service default/a: it is defined more than once, in a.yaml:1 and a.yaml:6, " +
+						"and 2 other objects are too; each definition is checked, but a cluster keeps only one",
 				},
 			},
 		},
@@ -450,8 +486,8 @@ func TestLoadReadsDocuments(t *testing.T) {
 					"a.yaml:11 Service default/b", "a.yaml:16 Service default/b",
 				}, Documents: 4,
 				Notes: []string{
-					"Service default/a is defined more than once, in a.yaml:1 and a.yaml:6, and 1 other object is too; " +
-						"all definitions are judged, and other objects are judged with the last one",
+					"a.yaml:6: Service default/a: it is defined more than once, in a.yaml:1 and a.yaml:6, " +
+						"and 1 other object is too; each definition is checked, but a cluster keeps only one",
 				},
 			},
 		},
@@ -461,7 +497,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 			want: loaded{Objects: []string{"a.yaml:1 Service default/a*", "a.yaml:6 Service default/a*"}, Documents: 2},
 		},
 		"the same object twice is judged twice and gets one note": {
-			text: service("a") + "---\n" +
+			text: strings.Replace(service("a"), "{name", "{namespace: default, name", 1) + "---\n" +
 				strings.Replace(service("a"), "{name", "{namespace: default, name", 1) + "---\n" +
 				strings.Replace(service("a"), "{name", "{namespace: edge, name", 1),
 			want: loaded{
@@ -471,25 +507,57 @@ func TestLoadReadsDocuments(t *testing.T) {
 					"a.yaml:11 Service edge/a",
 				}, Documents: 3,
 				Notes: []string{
-					"Service default/a is defined more than once, in a.yaml:1 and a.yaml:6; " +
-						"all definitions are judged, and its neighbours see the last one",
+					"a.yaml:6: Service default/a: it is defined more than once, in a.yaml:1 and a.yaml:6; " +
+						"each definition is checked, but a cluster keeps only one",
 				},
 			},
 		},
 
-		"a Service without ports is a part of one": {
+		"a Service without ports is judged, and refused by the API server": {
 			text: partial + "spec: {type: LoadBalancer}\n",
-			want: loaded{Skipped: 1, Partial: 1},
+			want: loaded{
+				Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1,
+				Notes: []string{"a.yaml:1: Service default/web: the API server will refuse it without spec.ports"},
+			},
+		},
+		"a Service with misspelt ports": {
+			text: partial + "spec: {type: LoadBalancer, port: [{port: 80}]}\n",
+			want: loaded{
+				Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1,
+				Notes: []string{"a.yaml:1: Service default/web: the API server will refuse it without spec.ports"},
+			},
 		},
 		"an empty List is a document": {
 			text: "apiVersion: v1\nkind: List\nitems: []\n",
 			want: loaded{Documents: 1},
 		},
-		"a Service with an empty list of ports is a part": {
+		"a Service with an empty list of ports": {
 			text: partial + "spec: {ports: []}\n",
-			want: loaded{Skipped: 1, Partial: 1},
+			want: loaded{
+				Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1,
+				Notes: []string{"a.yaml:1: Service default/web: the API server will refuse it without spec.ports"},
+			},
 		},
-		"a Service without a spec is a part": {text: partial, want: loaded{Skipped: 1, Partial: 1}},
+		"a Service without a spec is an error": {
+			text: partial, want: loaded{Documents: 1, Errors: []string{"a.yaml:1:1: spec of this Service: " + missing}},
+		},
+		"a Service with an empty spec is an error, and the others are judged": {
+			text: partial + "spec: {}\n---\n" + service("b") + "---\n" + partial + "spec: null\n",
+			want: loaded{
+				Objects: []string{"a.yaml:6 Service default/b"}, Documents: 3,
+				Errors: []string{
+					"a.yaml:4:1: spec of this Service: " + missing, "a.yaml:14:1: spec of this Service: " + missing,
+				},
+			},
+		},
+		"a Service with a spec of another type is an error": {
+			text: partial + "spec: []\n---\n" + partial + "spec: 3\n---\n" + partial + "spec: text\n",
+			want: loaded{Documents: 3, Errors: []string{
+				"a.yaml:4:1: spec of this Service: want an object, got a list",
+				"a.yaml:9:1: spec of this Service: want an object, got a number",
+				"a.yaml:14:1: spec of this Service: want an object, got a string",
+			}},
+		},
 		"a headless Service needs no ports": {
 			text: partial + "spec: {clusterIP: None}\n",
 			want: loaded{Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1},
@@ -498,25 +566,40 @@ func TestLoadReadsDocuments(t *testing.T) {
 			text: partial + "spec: {type: ExternalName, externalName: a.example}\n",
 			want: loaded{Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1},
 		},
-		"a Deployment without a template is a part of one": {
+		"a Deployment without a template is an error": {
 			text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: 3}\n",
-			want: loaded{Skipped: 1, Partial: 1},
+			want: loaded{Documents: 1, Errors: []string{"a.yaml:4:1: spec.template of this Deployment: " + missing}},
 		},
-		"a Deployment whose template has no pod is a part": {
+		"a Deployment whose template has no pod is an error": {
 			text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {metadata: {}}}\n",
-			want: loaded{Skipped: 1, Partial: 1},
+			want: loaded{Documents: 1, Errors: []string{"a.yaml:4:8: spec.template.spec of this Deployment: " + missing}},
 		},
-		"a Deployment whose pod is null is a part": {
+		"a Deployment whose pod is null is an error": {
 			text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: null}}\n",
-			want: loaded{Skipped: 1, Partial: 1},
+			want: loaded{Documents: 1, Errors: []string{"a.yaml:4:19: spec.template.spec of this Deployment: " + missing}},
 		},
-		"a Deployment without a spec is a part": {
+		"a Deployment without a spec is an error": {
 			text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n",
-			want: loaded{Skipped: 1, Partial: 1},
+			want: loaded{Documents: 1, Errors: []string{"a.yaml:1:1: spec of this Deployment: " + missing}},
 		},
-		"a Deployment with an empty pod is a whole one": {
+		"a Deployment without containers is an error, and judged": {
 			text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: {}}}\n",
-			want: loaded{Objects: []string{"a.yaml:1 Deployment default/web"}, Documents: 1},
+			want: loaded{
+				Objects: []string{"a.yaml:1 Deployment default/web"}, Documents: 1,
+				Errors: []string{"a.yaml:4:19: spec.template.spec.containers of this Deployment: " + missing},
+			},
+		},
+		"a Pod without containers is an error, and judged": {
+			text: "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: []}\n",
+			want: loaded{
+				Objects: []string{"a.yaml:1 Pod default/web"}, Documents: 1,
+				Errors: []string{"a.yaml:4:8: spec.containers of this Pod: " + missing},
+			},
+		},
+		"a Rollout that uses the template of a Deployment has none": {
+			text: "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: web}\n" +
+				"spec: {workloadRef: {apiVersion: apps/v1, kind: Deployment, name: web}}\n",
+			want: loaded{Objects: []string{"a.yaml:1 Rollout default/web"}, Documents: 1},
 		},
 
 		"items of a List are objects": {
@@ -525,7 +608,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 		},
 		"items of a List that are not objects, or lack a kind, are skipped": {
 			text: items("List", "text", "null", "[]", "metadata: {name: a}", "kind: Service", service("b")),
-			want: loaded{Objects: []string{"a.yaml:9 Service default/b"}, Documents: 1, Skipped: 5},
+			want: loaded{Objects: []string{"a.yaml:9 Service default/b"}, Documents: 1, NotKubernetes: 5},
 		},
 		"items of a typed list need no kind": {
 			text: items(
@@ -536,10 +619,10 @@ func TestLoadReadsDocuments(t *testing.T) {
 				"null",
 			),
 			want: loaded{
-				Objects:   []string{"a.yaml:4 Service default/a", "a.yaml:7 Service default/b"},
-				Documents: 2,
-				Skipped:   2,
-				Partial:   1,
+				Objects:       []string{"a.yaml:4 Service default/a", "a.yaml:7 Service default/b"},
+				Documents:     3,
+				NotKubernetes: 1,
+				Errors:        []string{"a.yaml:6:3: spec of this Service: " + missing},
 			},
 		},
 		"a List of Lists": {
@@ -625,7 +708,7 @@ func TestErrorOfATemplateHintsToRenderIt(t *testing.T) {
 	t.Parallel()
 	const hint = "; if this is a template, render it first or leave it out with --exclude"
 	_, got := load(t, tree{files: map[string]string{
-		"broken.yaml":   "a: [\n",
+		"broken.yaml":   "apiVersion: [\n",
 		"template.yaml": "apiVersion: v1\nkind: Service\nmetadata:\n{{- if .Values.on }}\n{{- end }}\n",
 	}}.make(t), Options{})
 	hinted := map[string]bool{}
@@ -662,14 +745,17 @@ func TestPatchesOfAKustomizationAreSkipped(t *testing.T) {
 					"overlay/service.yaml": service("web"),
 				}}.make(t), Options{})
 				want := loaded{
-					Objects:   []string{"overlay/service.yaml:1 Service default/web"},
-					Files:     4,
-					Documents: 1,
-					Skipped:   3,
-					Partial:   2,
+					Objects:       []string{"overlay/service.yaml:1 Service default/web"},
+					Files:         4,
+					Documents:     1,
+					NotKubernetes: 1,
+					Skipped: []string{
+						"base/patch.yaml:1: Service default/base: it is a patch of overlay/" + file,
+						"overlay/patch.yaml:1: Service default/overlay: it is a patch of overlay/" + file,
+					},
 				}
 				if file == "Kustomization" { // has no extension of a manifest
-					want.Files, want.Skipped = 3, 2
+					want.Files, want.NotKubernetes = 3, 0
 				}
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("Load() mismatch (-want +got):\n%s", diff)
@@ -744,10 +830,7 @@ func TestNamespaceIsReadFromFilesOrAssumed(t *testing.T) {
 	}
 	got := map[string]policies.Namespace{}
 	for name := range want {
-		got[name] = m.Namespace(name)
-		if has := m.HasNamespace(name); has != (name != "unknown") {
-			t.Errorf("HasNamespace(%s) is %t", name, has)
-		}
+		got[name] = m.Namespace(&Object{Object: &policies.Object{Ref: policies.Ref{Namespace: name}}})
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Namespace() mismatch (-want +got):\n%s", diff)
@@ -817,24 +900,14 @@ func TestAllObjectsThatWereReadAreNeighbours(t *testing.T) {
 			options: Options{Paths: []string{"a.yaml"}, Context: []string{"z.yaml"}},
 			want:    []string{"view Files", "Service web Local"},
 		},
-		"the last of two Services of one name": {
-			tree: tree{
-				files: map[string]string{
-					"a.yaml": deployment("web"),
-					"b.yaml": selecting("web", "Cluster"),
-					"c.yaml": selecting("web", "Local"),
-				},
-			},
-			want: []string{"view Files", "Service web Local"},
-		},
-		"a Service that is only a part is not a neighbour": {
+		"a Service without ports is a neighbour": {
 			tree: tree{
 				files: map[string]string{
 					"a.yaml": deployment("web"),
 					"b.yaml": strings.Replace(selecting("web", "Local"), "ports: [{port: 80}]", "ports: []", 1),
 				},
 			},
-			want: []string{"view Files"},
+			want: []string{"view Files", "Service web Local"},
 		},
 		"autoscalers of all versions": {
 			tree: tree{
@@ -852,23 +925,14 @@ func TestAllObjectsThatWereReadAreNeighbours(t *testing.T) {
 		"endpoints of both kinds, in a Service's own namespace": {
 			tree: tree{files: map[string]string{
 				"a.yaml": service("web"),
-				"b.yaml": endpointSlice("web-1", "{nodeName: node-1}, {}, {nodeName: null}") + "---\n" +
-					endpointSlice("web-2, namespace: edge", "{}"),
+				"b.yaml": endpointSlice("web-1", "{nodeName: node-1}, {}, {nodeName: null}"),
+				"d.yaml": endpointSlice("web-2, namespace: edge", "{}"),
 				"c.yaml": "apiVersion: v1\nkind: Endpoints\nmetadata: {name: web}\n" +
 					"subsets: [{addresses: [{ip: 10.0.0.1, nodeName: node-1}]}, {addresses: [{ip: 10.0.0.2}]}]\n",
 			}},
 			want: []string{
 				"view Files", "discovery.k8s.io/v1 EndpointSlice default/web-1 web 2 of 3", "v1 Endpoints default/web web 1 of 2",
 			},
-		},
-		"the last of two EndpointSlices of one name": {
-			tree: tree{
-				files: map[string]string{
-					"a.yaml": service("web"),
-					"b.yaml": endpointSlice("web-1", "{}") + "---\n" + endpointSlice("web-1", "{}, {}"),
-				},
-			},
-			want: []string{"view Files", "discovery.k8s.io/v1 EndpointSlice default/web-1 web 2 of 2"},
 		},
 		"EndpointSlices with the same generateName are not the same": {
 			tree: tree{

@@ -24,7 +24,7 @@ type Policy struct {
 // ignores other objects in them. It leaves out policies that cannot be decoded and returns an Error for each problem
 // in them, and one for each path without any policy.
 func LoadPolicies(paths []string) ([]*Policy, []*Error) {
-	return loadFurtherPolicies(paths, map[string]bool{})
+	return loadFurtherPolicies(paths, map[string]searched{})
 }
 
 // Policies returns the SourceIPPolicy objects in the files that Load has read, followed by those in further files and
@@ -32,13 +32,13 @@ func LoadPolicies(paths []string) ([]*Policy, []*Error) {
 // document, are only in m.Errors.
 func (m *Manifests) Policies(paths []string) ([]*Policy, []*Error) {
 	loaded, errs := decodePolicies(m.policies)
-	more, problems := loadFurtherPolicies(paths, maps.Clone(m.hasPolicy))
+	more, problems := loadFurtherPolicies(paths, maps.Clone(m.searched))
 	return append(loaded, more...), append(errs, problems...)
 }
 
-// loadFurtherPolicies does the work of LoadPolicies, but skips the files in read. For each file, by its path without
-// symbolic links, read says whether it has a policy. loadFurtherPolicies adds to it the files that it reads.
-func loadFurtherPolicies(paths []string, read map[string]bool) ([]*Policy, []*Error) {
+// loadFurtherPolicies does the work of LoadPolicies, but does not read the files in read again, which are named by their
+// paths without symbolic links. It adds to read the files that it reads.
+func loadFurtherPolicies(paths []string, read map[string]searched) ([]*Policy, []*Error) {
 	var loaded []*Policy
 	var errs []*Error
 	for _, path := range paths {
@@ -49,18 +49,21 @@ func loadFurtherPolicies(paths []string, read map[string]bool) ([]*Policy, []*Er
 			})
 			continue
 		}
-		files := &finder{seen: map[string]bool{}, partial: map[string]bool{}}
+		files := newFinder(nil)
 		files.find([]string{path}, false)
 		errs = append(errs, files.errs...)
 		found := len(files.errs) > 0
 		for _, file := range files.found {
-			if _, again := read[file.real]; !again {
-				readable, problems := readPolicies(file)
+			of, again := read[file.real]
+			if !again {
+				var readable []*Policy
+				readable, of.unreported = readPolicies(file)
 				loaded = append(loaded, readable...)
-				errs = append(errs, problems...)
-				read[file.real] = len(readable)+len(problems) > 0
+				of.found = len(readable)+len(of.unreported) > 0
 			}
-			found = found || read[file.real]
+			errs = append(errs, of.unreported...)
+			read[file.real] = searched{found: of.found}
+			found = found || of.found
 		}
 		if !found {
 			errs = append(errs, &Error{

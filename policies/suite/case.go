@@ -129,8 +129,8 @@ func load(version policies.Version, path string, context ...string) (*manifest.M
 	for _, e := range m.Errors {
 		return nil, e
 	}
-	if m.Skipped > 0 {
-		return nil, wrong(path, "documents that are not complete Kubernetes objects: %d; complete or remove them", m.Skipped)
+	if n := len(m.Skipped) + m.NotKubernetes + m.NotYAML; n > 0 {
+		return nil, wrong(path, "documents that are not complete Kubernetes objects: %d; complete or remove them", n)
 	}
 	return m, nil
 }

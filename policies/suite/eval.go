@@ -44,11 +44,10 @@ func (p *Policy) Eval(
 	}
 	var all []Evaluated
 	for _, object := range objects.Objects {
-		namespace := objects.Namespace(object.Namespace)
+		namespace := objects.Namespace(object)
 		explained := policies.Explain(bench.Policies(), object.Object, namespace).Policies[0]
 		of := Evaluated{Policy: p.Name, Object: object, Matches: explained.Matches, Why: explained.Why}
-		of.Decision, of.Fault = policies.Decide(ctx, objects.Input(object, policies.Cluster{}, now), bench,
-			policies.Resolve(bench.Policies(), object.Object, namespace))
+		of.Decision, of.Fault = objects.Decide(ctx, object, manifest.Bench{Rules: bench, Policies: bench.Policies(), Now: now})
 		if asks := bench.Asks(); of.Matches && len(asks) > 0 {
 			var err error
 			if of.Input, err = bench.Input(asks[0]); err == nil {

@@ -210,9 +210,9 @@ func decide(ctx context.Context, b bundle, root string, m *manifest.Manifests, r
 				continue
 			}
 			r.judged[object.Kind]++
-			settings := policies.Resolve(rules.Policies, object.Object, m.Namespace(object.Namespace))
-			in := m.Input(object, policies.Cluster{Version: policies.Newest}, now)
-			decision, err := policies.Decide(ctx, in, rules, settings)
+			decision, err := m.Decide(ctx, object, manifest.Bench{
+				Rules: rules, Policies: rules.Policies, Cluster: policies.Cluster{Version: policies.Newest}, Now: now,
+			})
 			if err != nil {
 				return r, fmt.Errorf("judge %s of %s %s: %w", object.Ref, b.module, b.name, err)
 			}

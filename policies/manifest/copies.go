@@ -1,0 +1,302 @@
+package manifest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sourceward/sourceward/policies"
+)
+
+// definition is an object as a file defines it. A file, or several files, may define the same object more than once.
+type definition struct {
+	document *Document
+	at       string
+	content  map[string]any
+	file     foundFile
+
+	// object and identity are zero before the object was decoded.
+	object   policies.Ref
+	identity identity
+	// generated is true if the API server will generate the name, so that the object is not the same as any other.
+	generated bool
+	// replaced is true for a definition in the context instead of which another one is judged.
+	replaced bool
+}
+
+// identity is what is equal for all definitions of one object.
+type identity struct{ group, kind, namespace, name string }
+
+func (i identity) compare(j identity) int {
+	return cmp.Or(strings.Compare(i.kind, j.kind), strings.Compare(i.namespace, j.namespace),
+		strings.Compare(i.name, j.name), strings.Compare(i.group, j.group))
+}
+
+func identityOf(ref policies.Ref) identity {
+	group, _, ok := strings.Cut(ref.APIVersion, "/")
+	if !ok {
+		group = ""
+	}
+	return identity{group, ref.Kind, ref.Namespace, ref.Name}
+}
+
+func namespaceRef(name string) policies.Ref {
+	return policies.Ref{APIVersion: "v1", Kind: "Namespace", Name: name}
+}
+
+func (d definition) apiVersion() string { return text(d.content["apiVersion"]) }
+func (d definition) kind() string       { return text(d.content["kind"]) }
+
+func text(value any) string {
+	s, _ := value.(string)
+	return s
+}
+
+// isNamespaced reports whether the namespace of the object matters to decisions.
+func (d definition) isNamespaced() bool {
+	apiVersion, kind := d.apiVersion(), d.kind()
+	return policies.Judged(apiVersion, kind) || policies.Autoscales(apiVersion, kind) ||
+		policies.HoldsEndpoints(apiVersion, kind)
+}
+
+// ref returns the Ref of the object as far as it can be read.
+func (d definition) ref() policies.Ref {
+	metadata, _ := d.content["metadata"].(map[string]any)
+	ref := policies.Ref{
+		APIVersion: d.apiVersion(), Kind: d.kind(), Namespace: text(metadata["namespace"]), Name: text(metadata["name"]),
+	}
+	if d.isNamespaced() {
+		ref.Namespace = cmp.Or(ref.Namespace, corev1.NamespaceDefault)
+	}
+	return ref
+}
+
+func (d definition) remark(text string) Remark {
+	return Remark{File: d.file.name, Position: d.document.Position(d.at), Object: d.ref(), Text: text}
+}
+
+func (d definition) place() string {
+	return fmt.Sprintf("%s:%d", d.file.name, d.document.Position(d.at).Line)
+}
+
+// nearness says how near a definition is to another one: the same file is nearest, then comes the longest common path of
+// folders. A larger number is nearer.
+func (d definition) nearness(other definition) int {
+	if d.file.real == other.file.real {
+		return math.MaxInt
+	}
+	n := 0
+	for n < min(len(d.file.folder), len(other.file.folder)) && d.file.folder[n] == other.file.folder[n] {
+		n++
+	}
+	return n
+}
+
+// folderOf returns the folders in which a file lies, beginning with the root. Standard input and pipes lie in none.
+func folderOf(file string) []string {
+	return strings.Split(filepath.ToSlash(filepath.Dir(file)), "/")
+}
+
+// register keeps a definition of an object, and returns its number.
+func (m *Manifests) register(ref policies.Ref, d definition) int {
+	// Only its place matters from now on.
+	bare := *d.document
+	bare.Content, d.content = nil, nil
+	d.document = &bare
+	d.object, d.identity, d.generated = ref, identityOf(ref), strings.HasSuffix(ref.Name, "*")
+	number := len(m.copies)
+	m.copies = append(m.copies, d)
+	m.copiesOf[d.identity] = append(m.copiesOf[d.identity], number)
+	return number
+}
+
+// replaceContext lets each judged object that does not lie in one of the roots of the context stand in for all its
+// definitions there: it is what the cluster will have instead. One that lies there is one more definition.
+func (m *Manifests) replaceContext(roots []string) {
+	isInContext := func(file foundFile) bool {
+		return slices.ContainsFunc(roots, func(root string) bool { return isBelow(root, file.real) })
+	}
+	for _, object := range m.Objects {
+		if of := m.copies[object.number]; isInContext(of.file) || of.generated {
+			continue
+		}
+		for _, number := range m.copiesOf[m.copies[object.number].identity] {
+			m.copies[number].replaced = m.copies[number].replaced || m.copies[number].file.context
+		}
+	}
+}
+
+// sight is what one object sees of the definitions of other objects.
+type sight struct {
+	m    *Manifests
+	from int
+	// chosen holds which one of equally near definitions the object sees, by its index among them. The default is the
+	// first.
+	chosen map[identity]int
+	// candidates caches the equally near definitions of an object.
+	candidates map[identity][]int
+}
+
+func (m *Manifests) sight(o *Object) *sight {
+	return &sight{m: m, from: o.number, chosen: map[identity]int{}, candidates: map[identity][]int{}}
+}
+
+// sees reports whether the object sees a definition.
+//
+// Definition C is a neighbour of object X if it is the nearest one of its object, and if no other definition of X is
+// nearer to C. The order in which files are read does not matter.
+func (s *sight) sees(number int) bool {
+	of := s.m.copies[number]
+	switch {
+	case of.identity == s.m.copies[s.from].identity:
+		return number == s.from
+	case of.generated:
+		return !of.replaced && !s.belongsToAnother(of)
+	}
+	candidates := s.nearest(of.identity)
+	return len(candidates) > 0 && candidates[s.chosen[of.identity]] == number
+}
+
+// nearest returns the definitions of an object of which s sees one: the nearest ones that do not belong to another
+// definition of s.from.
+func (s *sight) nearest(of identity) []int {
+	if candidates, ok := s.candidates[of]; ok {
+		return candidates
+	}
+	from := s.m.copies[s.from]
+	var candidates []int
+	nearest := -1
+	for _, number := range s.m.copiesOf[of] {
+		other := s.m.copies[number]
+		if other.replaced {
+			continue
+		}
+		switch nearness := from.nearness(other); {
+		case nearness > nearest:
+			nearest, candidates = nearness, []int{number}
+		case nearness == nearest:
+			candidates = append(candidates, number)
+		}
+	}
+	candidates = slices.DeleteFunc(candidates, func(number int) bool { return s.belongsToAnother(s.m.copies[number]) })
+	// By their text and not by their line, so that the order of the documents in a file does not matter.
+	slices.SortFunc(candidates, func(i, j int) int {
+		a, b := s.m.copies[i], s.m.copies[j]
+		return cmp.Or(strings.Compare(a.file.name, b.file.name), bytes.Compare(a.document.chunk.text, b.document.chunk.text),
+			cmp.Compare(i, j))
+	})
+	s.candidates[of] = candidates
+	return candidates
+}
+
+// belongsToAnother reports whether another definition of s.from is nearer to a definition than s.from is.
+func (s *sight) belongsToAnother(of definition) bool {
+	from := s.m.copies[s.from]
+	if from.generated {
+		return false
+	}
+	nearness := from.nearness(of)
+	return slices.ContainsFunc(s.m.copiesOf[from.identity], func(number int) bool {
+		rival := s.m.copies[number]
+		return number != s.from && !rival.replaced && rival.nearness(of) > nearness
+	})
+}
+
+// ambiguous returns the objects of which s has seen one of several equally near definitions, in a fixed order.
+func (s *sight) ambiguous() []identity {
+	var found []identity
+	for of, candidates := range s.candidates {
+		if len(candidates) > 1 {
+			found = append(found, of)
+		}
+	}
+	slices.SortFunc(found, identity.compare)
+	return found
+}
+
+// namespace returns the Namespace that the object sees. If there is none, it returns an assumed one, with only the label
+// that every Namespace has.
+func (s *sight) namespace(name string) policies.Namespace {
+	of := identityOf(namespaceRef(name))
+	if candidates := s.nearest(of); len(candidates) > 0 {
+		return s.m.namespaces[candidates[s.chosen[of]]]
+	}
+	return policies.Namespace{Name: name, Labels: map[string]string{corev1.LabelMetadataName: name}, Assumed: true}
+}
+
+// input returns the input of Decide for the creation of an object.
+func (s *sight) input(o *Object, cluster policies.Cluster, now time.Time) policies.Input {
+	if cluster.Known == nil {
+		cluster.Known = s.m.knownNodes()
+	}
+	return policies.Input{
+		Operation: policies.Create,
+		Object:    o.Object,
+		Namespace: s.namespace(o.Namespace),
+		Related:   s.m.index.RelatedCopies(o.Object, s.sees),
+		Cluster:   cluster,
+		InFile:    o.InFile,
+		Now:       now,
+	}
+}
+
+// Input returns the input of Decide for the creation of an object. Its related objects are those near to it among
+// everything that was read: the nearest definition of each, if no other definition of the object itself is nearer to
+// it. Of equally near definitions it is the first, by file and line. If cluster.Known is nil, Input uses the Nodes in
+// the context.
+func (m *Manifests) Input(o *Object, cluster policies.Cluster, now time.Time) policies.Input {
+	return m.sight(o).input(o, cluster, now)
+}
+
+// Namespace returns the Namespace of an object: the nearest one, as for Input. If none was read, it returns an assumed
+// one, with only the label that every Namespace has.
+func (m *Manifests) Namespace(o *Object) policies.Namespace { return m.sight(o).namespace(o.Namespace) }
+
+// Bench is what decisions depend on, apart from the objects.
+type Bench struct {
+	Rules    policies.Rules
+	Policies policies.Policies
+	Cluster  policies.Cluster
+	Now      time.Time
+}
+
+// Decide decides about the creation of an object with the Input of Input. If files define neighbours more than once,
+// equally near to the object, it tries each of these definitions, and returns what all decisions have in common: see
+// policies.Decision.Certain. It varies the definitions of one neighbour at a time, so that the cost grows with the number
+// of definitions and not with their combinations.
+// The error is non-nil when one of the decisions has an error.
+func (m *Manifests) Decide(ctx context.Context, o *Object, on Bench) (policies.Decision, error) {
+	s := m.sight(o)
+	decide := func(s *sight) (policies.Decision, policies.Input, policies.Settings, error) {
+		in := s.input(o, on.Cluster, on.Now)
+		settings := policies.Resolve(on.Policies, o.Object, in.Namespace)
+		decision, err := policies.Decide(ctx, in, on.Rules, settings)
+		return decision, in, settings, err
+	}
+	decision, in, settings, err := decide(s)
+	var doubts []policies.Doubt
+	for _, of := range s.ambiguous() {
+		numbers := s.candidates[of]
+		doubt := policies.Doubt{Neighbour: m.copies[numbers[0]].object}
+		for _, number := range slices.Sorted(slices.Values(numbers)) {
+			doubt.Places = append(doubt.Places, m.copies[number].place())
+		}
+		for i := range numbers[1:] {
+			other := &sight{m: m, from: o.number, chosen: map[identity]int{of: i + 1}, candidates: maps.Clone(s.candidates)}
+			alternative, _, _, wrong := decide(other)
+			doubt.Others = append(doubt.Others, alternative)
+			err = cmp.Or(err, wrong)
+		}
+		doubts = append(doubts, doubt)
+	}
+	return decision.Certain(in, settings, doubts), err
+}

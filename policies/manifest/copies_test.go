@@ -1,0 +1,285 @@
+package manifest
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sourceward/sourceward/policies/bundle"
+)
+
+// balanced returns a LoadBalancer Service that selects the pods of deployment.
+func balanced(policy string) string {
+	return "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n" +
+		"spec: {type: LoadBalancer, externalTrafficPolicy: " + policy + ", selector: {app: web}, ports: [{port: 80}]}\n"
+}
+
+// exempting returns a Namespace that exempts its objects from unspread-behind-local.
+func exempting(name string) string {
+	return "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: " + name +
+		"\n  annotations: {exempt.sourceward.dev/unspread-behind-local: one node}\n"
+}
+
+// findings returns "file:line rule" for each finding with a rule of interest, sorted. Paths are relative to dir.
+func findings(t testing.TB, dir string, options Options) []string {
+	t.Helper()
+	rules, wrong := bundle.Compile(t.Context(), nil, nil)
+	if wrong != nil {
+		t.Fatal(wrong)
+	}
+	m, _ := load(t, dir, options)
+	for _, e := range m.Errors {
+		t.Error(e)
+	}
+	found := []string{}
+	for _, o := range m.Objects {
+		decision, err := m.Decide(t.Context(), o, Bench{Rules: rules, Policies: rules.Policies, Now: time.Unix(0, 0)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range decision.Findings {
+			if !slices.Contains([]string{"unspread-behind-local", "neighbours-unknown"}, f.Rule) {
+				continue
+			}
+			line := strings.TrimPrefix(o.place(), dir+string(filepath.Separator)) + " " + f.Rule
+			if f.Exempt != nil {
+				line += " exempt"
+			}
+			if f.Rule == "neighbours-unknown" {
+				_, candidates, _ := strings.Cut(f.Message, "exists, ")
+				line += ": " + strings.ReplaceAll(candidates, dir+string(filepath.Separator), "")
+			}
+			found = append(found, line)
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+func TestNeighboursAreTheNearestCopies(t *testing.T) {
+	t.Parallel()
+	local, cluster, web := balanced("Local"), balanced("Cluster"), deployment("web")
+	pair := func(service string) string { return service + "---\n" + web }
+	tests := map[string]struct {
+		files   map[string]string
+		options Options
+		want    []string
+	}{
+		"two environments with the same names": {
+			files: map[string]string{"e/prod/all.yaml": pair(local), "e/staging/all.yaml": pair(cluster)},
+			want:  []string{"e/prod/all.yaml:6 unspread-behind-local"},
+		},
+		"two environments, of which the other one comes last": {
+			files: map[string]string{"e/prod/all.yaml": pair(local), "e/dev/all.yaml": pair(cluster)},
+			want:  []string{"e/prod/all.yaml:6 unspread-behind-local"},
+		},
+		"two environments of several files": {
+			files: map[string]string{
+				"e/prod/web.yaml": web, "e/prod/net/service.yaml": local, "e/dev/web.yaml": web, "e/dev/net/service.yaml": cluster,
+			},
+			want: []string{"e/prod/web.yaml:1 unspread-behind-local"},
+		},
+		"a Service of another environment that has no copy here": {
+			files: map[string]string{"e/prod/all.yaml": web, "e/dev/all.yaml": pair(local)},
+			want:  []string{"e/dev/all.yaml:6 unspread-behind-local"},
+		},
+		"one workload behind two copies of its Service": {
+			files: map[string]string{"base/web.yaml": web, "e/a/service.yaml": local, "e/b/service.yaml": cluster},
+			want:  []string{"base/web.yaml:1 neighbours-unknown: e/a/service.yaml:1 or e/b/service.yaml:1"},
+		},
+		"one workload behind two copies that lead to the same": {
+			files: map[string]string{"base/web.yaml": web, "e/a/service.yaml": local, "e/b/service.yaml": local},
+			want:  []string{"base/web.yaml:1 unspread-behind-local"},
+		},
+		"one workload behind four copies": {
+			files: map[string]string{
+				"base/web.yaml": web, "e/a/service.yaml": local, "e/b/service.yaml": local, "e/c/service.yaml": local,
+				"e/d/service.yaml": cluster,
+			},
+			want: []string{"base/web.yaml:1 neighbours-unknown: e/a/service.yaml:1, e/b/service.yaml:1 or 2 more"},
+		},
+		"two copies in one file, which differ": {
+			files: map[string]string{"a.yaml": pair(local), "b.yaml": web, "c.yaml": local + "---\n" + cluster},
+			want: []string{
+				"a.yaml:6 unspread-behind-local", "b.yaml:1 neighbours-unknown: c.yaml:1 or c.yaml:6",
+			},
+		},
+		"a Namespace of each environment": {
+			files: map[string]string{
+				"e/prod/all.yaml": pair(local), "e/prod/namespace.yaml": exempting("default"),
+				"e/dev/all.yaml": pair(local), "e/dev/namespace.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: default}\n",
+			},
+			want: []string{"e/dev/all.yaml:6 unspread-behind-local", "e/prod/all.yaml:6 unspread-behind-local exempt"},
+		},
+		"one environment without a Namespace of its own": {
+			files: map[string]string{
+				"e/prod/all.yaml": pair(local), "e/prod/namespace.yaml": exempting("default"), "e/dev/all.yaml": pair(local),
+			},
+			want: []string{"e/dev/all.yaml:6 unspread-behind-local", "e/prod/all.yaml:6 unspread-behind-local exempt"},
+		},
+		"a changed file stands in for its copy in the context": {
+			files:   map[string]string{"live/all.yaml": pair(local), "changed.yaml": web},
+			options: Options{Paths: []string{"changed.yaml"}, Context: []string{"live"}},
+			want:    []string{"changed.yaml:1 unspread-behind-local"},
+		},
+		"a changed Service stands in for its copy in the context": {
+			files:   map[string]string{"live/all.yaml": pair(cluster), "changed.yaml": pair(local)},
+			options: Options{Paths: []string{"changed.yaml"}, Context: []string{"live"}},
+			want:    []string{"changed.yaml:6 unspread-behind-local"},
+		},
+		"a file in the context is judged among the others": {
+			files: map[string]string{
+				"e/prod/web.yaml": web, "e/prod/service.yaml": local, "e/dev/web.yaml": web, "e/dev/service.yaml": cluster,
+			},
+			options: Options{Paths: []string{"e/prod/web.yaml"}, Context: []string{"."}},
+			want:    []string{"e/prod/web.yaml:1 unspread-behind-local"},
+		},
+		"a file in the context, in the other environment": {
+			files: map[string]string{
+				"e/prod/web.yaml": web, "e/prod/service.yaml": local, "e/dev/web.yaml": web, "e/dev/service.yaml": cluster,
+			},
+			options: Options{Paths: []string{"e/dev/web.yaml"}, Context: []string{"."}},
+			want:    []string{},
+		},
+		"standard input stands in for its copies in the context": {
+			files:   map[string]string{"e/prod/all.yaml": pair(local), "e/dev/all.yaml": pair(cluster)},
+			options: Options{Paths: []string{Stdin}, Context: []string{"e"}, Stdin: strings.NewReader(web)},
+			want:    []string{"-:1 neighbours-unknown: e/dev/all.yaml:1 or e/prod/all.yaml:1"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(test.want, findings(t, tree{files: test.files}.make(t), test.options)); diff != "" {
+				t.Errorf("findings mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestOrderDoesNotMatter judges random trees, each with its paths and the documents of its files in several orders.
+func TestOrderDoesNotMatter(t *testing.T) {
+	t.Parallel()
+	const trees, orders = 60, 4
+	for seed := range uint64(trees) {
+		random := rand.New(rand.NewPCG(seed, 16))
+		objects := []string{
+			balanced("Local"), balanced("Cluster"), deployment("web"), deployment("web"), exempting("default"),
+			"apiVersion: v1\nkind: Namespace\nmetadata: {name: default}\n",
+		}
+		contents := map[string][]string{}
+		for range 3 + random.IntN(8) {
+			folder := []string{"base", "e/a", "e/b", "e/b/c"}[random.IntN(4)]
+			file := fmt.Sprintf("%s/%d.yaml", folder, random.IntN(2))
+			contents[file] = append(contents[file], objects[random.IntN(len(objects))])
+		}
+		var want []string
+		for order := range orders {
+			files := map[string]string{}
+			for name, documents := range contents {
+				documents = slices.Clone(documents)
+				random.Shuffle(len(documents), func(i, j int) { documents[i], documents[j] = documents[j], documents[i] })
+				files[name] = strings.Join(documents, "---\n")
+			}
+			paths := slices.Collect(maps.Keys(files)) // in any order
+			got := findings(t, tree{files: files}.make(t), Options{Paths: paths})
+			for i, line := range got { // The lines differ by the order of documents.
+				line = strings.Split(line, ": ")[0]
+				file, rest, _ := strings.Cut(line, ":")
+				_, rule, _ := strings.Cut(rest, " ")
+				got[i] = file + " " + rule
+			}
+			slices.Sort(got)
+			if order == 0 {
+				want = got
+			} else if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("findings of tree %d depend on the order (-first +other):\n%s\n%v", seed, diff, contents)
+			}
+		}
+	}
+}
+
+// TestObjectsWithoutANamespace loads one file, a.yaml.
+func TestObjectsWithoutANamespace(t *testing.T) {
+	t.Parallel()
+	const note = "objects without a namespace are taken to be in db, the only one that this file names; " +
+		"-n NAMESPACE sets another"
+	in := func(namespace, object string) string {
+		return strings.Replace(object, "{name", "{namespace: "+namespace+", name", 1)
+	}
+	autoscaler := "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: web}\n" +
+		"spec: {maxReplicas: 7, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}\n"
+	tests := map[string]struct {
+		documents []string
+		namespace string
+		want      loaded
+	}{
+		"a Service beside a workload with a namespace": {
+			documents: []string{balanced("Local"), in("db", deployment("web"))},
+			want: loaded{
+				Objects: []string{"a.yaml:1 Service db/web", "a.yaml:6 Deployment db/web"},
+				Notes:   []string{"a.yaml:1: Service db/web: " + note},
+			},
+		},
+		"a workload beside an autoscaler with a namespace": {
+			documents: []string{in("db", autoscaler), deployment("web")},
+			want: loaded{
+				Objects: []string{"a.yaml:6 Deployment db/web"}, Notes: []string{"a.yaml:6: Deployment db/web: " + note},
+			},
+		},
+		"two namespaces": {
+			documents: []string{balanced("Local"), in("db", deployment("web")), in("shop", deployment("web"))},
+			want: loaded{Objects: []string{
+				"a.yaml:1 Service default/web", "a.yaml:6 Deployment db/web", "a.yaml:11 Deployment shop/web",
+			}},
+		},
+		"a namespace of another kind": {
+			documents: []string{in("db", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"), deployment("web")},
+			want:      loaded{Objects: []string{"a.yaml:5 Deployment default/web"}},
+		},
+		"all with a namespace": {
+			documents: []string{in("db", balanced("Local")), in("db", deployment("web"))},
+			want:      loaded{Objects: []string{"a.yaml:1 Service db/web", "a.yaml:6 Deployment db/web"}},
+		},
+		"a namespace that is given": {
+			documents: []string{balanced("Local"), in("db", deployment("web"))},
+			namespace: "shop",
+			want:      loaded{Objects: []string{"a.yaml:1 Service shop/web", "a.yaml:6 Deployment db/web"}},
+		},
+		"an item of a list": {
+			documents: []string{
+				"apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: {name: a}\n" +
+					"  spec: {ports: [{port: 80}]}\n", in("db", deployment("web")),
+			},
+			want: loaded{
+				Objects: []string{"a.yaml:4 Service db/a", "a.yaml:9 Deployment db/web"},
+				Notes:   []string{"a.yaml:4: Service db/a: " + note},
+			},
+		},
+		"metadata that is missing is an error": {
+			documents: []string{"apiVersion: v1\nkind: Service\nspec: {ports: [{port: 80}]}\n", in("db", deployment("web"))},
+			want: loaded{
+				Objects: []string{"a.yaml:5 Deployment db/web"},
+				Errors:  []string{"a.yaml:1:1: metadata.name of this Service: want a name, got none; set one"},
+			},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := strings.Join(test.documents, "---\n")
+			_, got := load(t, tree{files: map[string]string{"a.yaml": text}}.make(t), Options{Namespace: test.namespace})
+			test.want.Files, test.want.Documents = 1, len(test.documents)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("Load() mismatch (-want +got):\n%s\nof\n%s", diff, text)
+			}
+		})
+	}
+}
