@@ -62,10 +62,13 @@ func attempt(in io.Reader, out io.Writer) error {
 
 // Try is a bundle.Trial. It tries all sources in one child. If that ends before it has tried all of them, another child
 // goes on with the one that it was trying, which is at fault if the new child does not even finish that one.
-func Try(ctx context.Context, list []bundle.Sources) []error {
+func Try(ctx context.Context, list []bundle.Sources) []error { return tryAll(ctx, list, maxTime) }
+
+// tryAll is Try with another bound of the time for each.
+func tryAll(ctx context.Context, list []bundle.Sources, most time.Duration) []error {
 	outcomes := make([]error, 0, len(list))
 	for len(outcomes) < len(list) {
-		tried, err := try(ctx, list[len(outcomes):])
+		tried, err := try(ctx, list[len(outcomes):], most)
 		if len(tried) == 0 {
 			tried = []error{err}
 		}
@@ -76,7 +79,7 @@ func Try(ctx context.Context, list []bundle.Sources) []error {
 
 // try tries sources in one child, and returns the outcomes of those that it has finished. The error says why the child
 // ended before it had finished them all; nil if it did.
-func try(ctx context.Context, list []bundle.Sources) (outcomes []error, err error) {
+func try(ctx context.Context, list []bundle.Sources, most time.Duration) (outcomes []error, err error) {
 	if os.Getenv(marker) != "" {
 		return nil, errors.New("the modules were not compiled: the program does not call child.Main")
 	}
@@ -85,7 +88,7 @@ func try(ctx context.Context, list []bundle.Sources) (outcomes []error, err erro
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	timer := time.AfterFunc(maxTime, func() { cancel(errTooLong) })
+	timer := time.AfterFunc(most, func() { cancel(errTooLong) })
 	defer timer.Stop()
 	path, err := executable()
 	if err != nil {
@@ -122,7 +125,7 @@ func try(ctx context.Context, list []bundle.Sources) (outcomes []error, err erro
 		if err := json.Unmarshal(lines.Bytes(), &reason); err != nil {
 			break // the child died while it wrote
 		}
-		timer.Reset(maxTime)
+		timer.Reset(most)
 		var outcome error
 		if reason != "" {
 			outcome = errors.New(reason)
