@@ -21,7 +21,8 @@ type textOptions struct {
 }
 
 // writeText writes the report for people. Findings are grouped by file. Each has a line with its place, mode, rule and
-// object, and below it the message, the other objects that cause it, and the fix. What was skipped and the notes follow.
+// object, and below it the message, the other objects that cause it, and the fix. Then come what was skipped and the
+// notes.
 func (r *report) writeText(w io.Writer, options textOptions) error {
 	out := bufio.NewWriter(w)
 	p := newPalette(options.colored)

@@ -88,8 +88,8 @@ func (d definition) place() string {
 	return fmt.Sprintf("%s:%d", d.file.name, d.document.Position(d.at).Line)
 }
 
-// nearness says how near a definition is to another one: the same file is nearest, then comes the longest common path of
-// folders. A larger number is nearer.
+// nearness says how near a definition is to another one: the same file is nearest, then comes the longest common path
+// of folders. A larger number is nearer.
 func (d definition) nearness(other definition) int {
 	if d.file.real == other.file.real {
 		return math.MaxInt
@@ -223,8 +223,8 @@ func (s *sight) ambiguous() []identity {
 	return found
 }
 
-// namespace returns the Namespace that the object sees. If there is none, it returns an assumed one, with only the label
-// that every Namespace has.
+// namespace returns the Namespace that the object sees. If there is none, it returns an assumed one, with only the
+// label that every Namespace has.
 func (s *sight) namespace(name string) policies.Namespace {
 	of := identityOf(namespaceRef(name))
 	if candidates := s.nearest(of); len(candidates) > 0 {
@@ -271,8 +271,8 @@ type Bench struct {
 
 // Decide decides about the creation of an object with the Input of Input. If files define neighbours more than once,
 // equally near to the object, it tries each of these definitions, and returns what all decisions have in common: see
-// policies.Decision.Certain. It varies the definitions of one neighbour at a time, so that the cost grows with the number
-// of definitions and not with their combinations.
+// policies.Decision.Certain. It varies the definitions of one neighbour at a time, so that the cost grows with the
+// number of definitions and not with their combinations.
 // The error is non-nil when one of the decisions has an error.
 func (m *Manifests) Decide(ctx context.Context, o *Object, on Bench) (policies.Decision, error) {
 	s := m.sight(o)

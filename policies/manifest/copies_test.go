@@ -114,7 +114,8 @@ func TestNeighboursAreTheNearestCopies(t *testing.T) {
 		"a Namespace of each environment": {
 			files: map[string]string{
 				"e/prod/all.yaml": pair(local), "e/prod/namespace.yaml": exempting("default"),
-				"e/dev/all.yaml": pair(local), "e/dev/namespace.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: default}\n",
+				"e/dev/all.yaml":       pair(local),
+				"e/dev/namespace.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: default}\n",
 			},
 			want: []string{"e/dev/all.yaml:6 unspread-behind-local", "e/prod/all.yaml:6 unspread-behind-local exempt"},
 		},

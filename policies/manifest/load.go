@@ -459,9 +459,9 @@ func isKubernetes(content map[string]any) bool {
 	return apiVersion != "" && kind != ""
 }
 
-// lacks returns the path of a part of a judged kind without which the API server refuses an object; empty if it has all.
-// isError is true if the object is no use without it, and isJudged if it is judged all the same. A part of the wrong type
-// is for the decoder to report.
+// lacks returns the path of a part of a judged kind without which the API server refuses an object; empty if it has
+// all. isError is true if the object is no use without it, and isJudged if it is judged all the same. A part of the
+// wrong type is for the decoder to report.
 func lacks(kind string, content map[string]any) (isJudged bool, path string, isError bool) {
 	isEmpty := func(value any) bool {
 		object, isObject := value.(map[string]any)

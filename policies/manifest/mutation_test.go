@@ -69,7 +69,8 @@ spec:
 		"  replicas: 3\n  selector: {matchLabels: {app: web}}\n  template:" + podTemplate,
 	"Pod": "apiVersion: v1\nkind: Pod\n" + strings.ReplaceAll(podTemplate, "\n    ", "\n"),
 	"Rollout": "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: web, namespace: edge}\nspec:\n" +
-		"  replicas: 3\n  selector: {matchLabels: {app: web}}\n  strategy: {canary: {maxSurge: 1}}\n  template:" + podTemplate,
+		"  replicas: 3\n  selector: {matchLabels: {app: web}}\n  strategy: {canary: {maxSurge: 1}}\n" +
+		"  template:" + podTemplate,
 	"CloneSet": "apiVersion: apps.kruise.io/v1alpha1\nkind: CloneSet\nmetadata: {name: web, namespace: edge}\nspec:\n" +
 		"  replicas: 3\n  selector: {matchLabels: {app: web}}\n  updateStrategy: {maxSurge: 1}\n  template:" + podTemplate,
 	"Advanced StatefulSet": "apiVersion: apps.kruise.io/v1beta1\nkind: StatefulSet\n" +
@@ -89,7 +90,8 @@ spec:
 // replacements are the values that replace each node of an object.
 var replacements = []any{
 	nil, true, false, 0, 1, -1, 1.5, 1e99, math.MaxInt32 + 1, int64(math.MaxInt64), uint64(math.MaxUint64),
-	"", " ", "web", "true", "0", "1", "Local", "local", "None", "${VALUE}", "{{ value }}", "*", "\u0007", strings.Repeat("a", 300),
+	"", " ", "web", "true", "0", "1", "Local", "local", "None", "${VALUE}", "{{ value }}", "*", "\u0007",
+	strings.Repeat("a", 300),
 	[]any{}, []any{nil}, map[string]any{}, map[string]any{"a": nil},
 }
 

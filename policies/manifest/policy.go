@@ -36,8 +36,8 @@ func (m *Manifests) Policies(paths []string) ([]*Policy, []*Error) {
 	return append(loaded, more...), append(errs, problems...)
 }
 
-// loadFurtherPolicies does the work of LoadPolicies, but does not read the files in read again, which are named by their
-// paths without symbolic links. It adds to read the files that it reads.
+// loadFurtherPolicies does the work of LoadPolicies, but does not read the files in read again, which are named by
+// their paths without symbolic links. It adds to read the files that it reads.
 func loadFurtherPolicies(paths []string, read map[string]searched) ([]*Policy, []*Error) {
 	var loaded []*Policy
 	var errs []*Error

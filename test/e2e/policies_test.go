@@ -380,7 +380,7 @@ func testLimits(t *testing.T, e *policyEnvironment) {
 		"nested": {
 			`deny contains {"message": "no"} if count([1 | terms := numbers.range(1, 1000); ` +
 				`some x in terms; some y in terms; some z in terms; x * y * z < 0]) > 1`,
-			"nested.deny: the evaluation was stopped: the evaluation took longer than 250ms",
+			"nested.deny: the evaluation was stopped: the evaluation took longer than ", // 250 ms, or less on a busy machine
 		},
 		"division": {
 			`deny contains {"message": "no"} if 1 / (count(input.object.spec.ports) - 1) > 1`,
@@ -450,10 +450,10 @@ func testLimits(t *testing.T, e *policyEnvironment) {
 			})
 		}
 	}
-	t.Run("a denial of 10 MiB", func(t *testing.T) {
+	t.Run("a denial of 1 MiB", func(t *testing.T) {
 		policy := policyOf("message", v1alpha1.RegoModule{Name: "message.rego", Module: `package sourceward.custom.message
 
-deny contains {"message": concat("", [part | some _ in numbers.range(1, 640)])}
+deny contains {"message": concat("", [part | some _ in numbers.range(1, 64)])}
 
 part := concat("", ["0123456789abcdef" | some _ in numbers.range(1, 1024)])
 `})
