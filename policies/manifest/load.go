@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/gobwas/glob"
@@ -25,8 +27,8 @@ const Stdin = "-"
 // Options configures Load.
 type Options struct {
 	// Paths are the files, pipes and directories whose objects are judged. In a directory, Load reads all .yaml, .yml
-	// and .json files at any depth, except those in hidden directories and those behind symbolic links that lead out
-	// of the directory.
+	// and .json files at any depth, except those in hidden directories, those behind symbolic links that lead out of
+	// the directory, and pipes and devices.
 	Paths []string
 	// Context are the files and directories whose objects are neighbours of the judged objects, but are not judged.
 	Context []string
@@ -231,8 +233,7 @@ func (m *Manifests) read(file foundFile, partial map[string]bool, options Option
 
 // add adds one object, or the items of a list of objects.
 func (m *Manifests) add(document *Document, at string, content map[string]any, file foundFile, options Options) {
-	apiVersion, _ := content["apiVersion"].(string)
-	kind, _ := content["kind"].(string)
+	apiVersion, kind := identity(content)
 	if items := items(content); len(items) > 0 {
 		for i, item := range items {
 			element, _ := item.(map[string]any)
@@ -242,7 +243,10 @@ func (m *Manifests) add(document *Document, at string, content map[string]any, f
 			}
 			m.add(document, fmt.Sprintf("%s/items/%d", at, i), element, file, options)
 		}
-		return
+		if content["spec"] == nil {
+			return
+		}
+		// kubectl applies only the items. An API server that receives the object ignores them.
 	}
 	if isPart(apiVersion, kind, content) {
 		m.skip(content, file)
@@ -341,27 +345,31 @@ func (m *Manifests) skip(content map[string]any, file foundFile) {
 	}
 }
 
-// items returns the items of a list of objects, or nil if content is not a list. It sets the apiVersion and kind of the
-// items of a typed list, such as a ServiceList: the API server omits them there.
+// items returns the items of a list of objects, or nil if content is not a list. As for kubectl, an object of any kind
+// with items is a list. items sets the apiVersion and kind of items that have neither: the API server omits them in a
+// typed list, such as a ServiceList.
 func items(content map[string]any) []any {
-	apiVersion, _ := content["apiVersion"].(string)
-	kind, _ := content["kind"].(string)
-	kind, isList := strings.CutSuffix(kind, "List")
+	apiVersion, kind := identity(content)
 	items, _ := content["items"].([]any)
-	if !isList {
-		return nil
-	}
 	for _, item := range items {
-		if element, ok := item.(map[string]any); ok && element["kind"] == nil && kind != "" {
-			element["apiVersion"], element["kind"] = apiVersion, kind
+		element, _ := item.(map[string]any)
+		itemVersion, itemKind := identity(element)
+		if element != nil && itemVersion == "" && itemKind == "" {
+			element["apiVersion"], element["kind"] = apiVersion, strings.TrimSuffix(kind, "List")
 		}
 	}
 	return items
 }
 
+// identity returns the apiVersion and kind of an object; each is empty if it is not a string.
+func identity(content map[string]any) (apiVersion, kind string) {
+	apiVersion, _ = content["apiVersion"].(string)
+	kind, _ = content["kind"].(string)
+	return apiVersion, kind
+}
+
 func isKubernetes(content map[string]any) bool {
-	apiVersion, _ := content["apiVersion"].(string)
-	kind, _ := content["kind"].(string)
+	apiVersion, kind := identity(content)
 	return apiVersion != "" && kind != ""
 }
 
@@ -403,11 +411,21 @@ func decodeError(document *Document, at, kind string, err error) *Error {
 	}
 }
 
+// maxFile is the most bytes that are read from one file, pipe or device. It is more than a cluster of thousands of nodes
+// exports, and the values of a file that large still fit into the memory of a build machine.
+const maxFile = 128 << 20
+
+var errTooLarge = fmt.Errorf("it is larger than %d MiB", maxFile>>20)
+
 func fileError(name string, err error) *Error {
+	advice := "check the path and its permissions"
+	if errors.Is(err, errTooLarge) {
+		advice = "split it or leave it out"
+	}
 	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathError.Err
 	}
-	return &Error{File: name, Message: fmt.Sprintf("cannot be read: %s; check the path and its permissions", err)}
+	return &Error{File: name, Message: fmt.Sprintf("cannot be read: %s; %s", err, advice)}
 }
 
 // foundFile is a file to read.
@@ -417,22 +435,57 @@ type foundFile struct {
 	context    bool
 }
 
+// read returns the content of the file. The error is errTooLarge if that is more than maxFile.
 func (f foundFile) read(stdin io.Reader) ([]byte, error) {
 	if f.name == Stdin {
-		return io.ReadAll(stdin)
+		return readAll(stdin, 0)
 	}
-	return os.ReadFile(f.real)
+	file, err := os.Open(f.real)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return readAll(file, info.Size())
+}
+
+// readAll returns what r holds. size is how much that is, if it is known.
+func readAll(r io.Reader, size int64) ([]byte, error) {
+	if size > maxFile {
+		return nil, errTooLarge
+	}
+	data := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
+	if _, err := data.ReadFrom(io.LimitReader(r, maxFile+1)); err != nil {
+		return nil, err
+	}
+	if data.Len() > maxFile {
+		return nil, errTooLarge
+	}
+	return data.Bytes(), nil
 }
 
 // finder finds the files in and below paths, each once.
 type finder struct {
 	exclude []pattern
 	found   []foundFile
-	errs    []*Error
-	seen    map[string]bool
+	// unread are the files in folders that are never opened.
+	unread []unreadFile
+	errs   []*Error
+	seen   map[string]bool
 	// partial holds the files that a kustomization lists as patches.
 	partial map[string]bool
 }
+
+// unreadFile is a file that is left out, with the reason.
+type unreadFile struct{ name, reason string }
+
+const (
+	leadsOut   = "is a symbolic link that leads out of the folder"
+	notRegular = "is not a regular file"
+)
 
 func (f *finder) find(paths []string, context bool) {
 	for _, path := range paths {
@@ -448,11 +501,27 @@ func (f *finder) find(paths []string, context bool) {
 		case err != nil:
 			f.errs = append(f.errs, fileError(path, err))
 		case info.Mode().IsRegular():
-			f.file(path, path, context)
+			f.named(path, context)
 		default: // a pipe, such as /dev/fd/3: resolving its symbolic links gives no usable path
 			f.add(foundFile{name: path, real: path, context: context})
 		}
 	}
+}
+
+// named adds a file that the user named. Its symbolic links may lead anywhere.
+func (f *finder) named(path string, context bool) {
+	target, err := realPath(path)
+	if err == nil && isKustomization(path) {
+		var folder string
+		if folder, err = realPath(filepath.Dir(path)); err == nil {
+			f.kustomization(target, folder, folder)
+		}
+	}
+	if err != nil {
+		f.errs = append(f.errs, fileError(path, err))
+		return
+	}
+	f.add(foundFile{name: path, real: target, context: context})
 }
 
 func (f *finder) walk(root string, context bool) {
@@ -473,10 +542,8 @@ func (f *finder) walk(root string, context bool) {
 			if entry.IsDir() {
 				return filepath.SkipDir
 			}
-		case !entry.IsDir() && isManifest(path):
-			f.file(path, top, context)
-		case !entry.IsDir() && entry.Name() == "Kustomization":
-			f.kustomization(path)
+		case !entry.IsDir():
+			f.file(path, root, top, context)
 		}
 		return nil
 	})
@@ -486,31 +553,49 @@ func isManifest(path string) bool {
 	return slices.Contains([]string{".yaml", ".yml", ".json"}, strings.ToLower(filepath.Ext(path)))
 }
 
-// file adds a file if it is a regular file. It skips symbolic links that lead out of top.
-func (f *finder) file(path, top string, context bool) {
-	info, err := os.Stat(path)
-	if err != nil {
+func isKustomization(path string) bool {
+	return slices.Contains([]string{"kustomization.yaml", "kustomization.yml", "Kustomization"}, filepath.Base(path))
+}
+
+// file adds a file that was found below root, if it is a manifest and a regular file. top is root without symbolic links.
+// A link out of top is noted whatever its name, since it may stand for a folder of manifests.
+func (f *finder) file(path, root, top string, context bool) {
+	wanted := isManifest(path) || isKustomization(path)
+	if !wanted && strings.HasPrefix(filepath.Base(path), ".") {
+		return // a link may stand for a hidden folder
+	}
+	below, err := filepath.Rel(root, filepath.Dir(path))
+	folder, target := filepath.Join(top, below), ""
+	if err == nil {
+		target, err = locate(top, folder, filepath.Base(path))
+	}
+	if err == nil && !contains(top, target) {
+		f.unread = append(f.unread, unreadFile{path, leadsOut})
+		return
+	}
+	if !wanted {
+		return
+	}
+	var info fs.FileInfo
+	if err == nil {
+		info, err = os.Lstat(target)
+	}
+	switch {
+	case err != nil:
 		f.errs = append(f.errs, fileError(path, err))
 		return
-	}
-	target, err := realPath(path)
-	if err != nil {
-		f.errs = append(f.errs, fileError(path, err))
+	case info.IsDir(): // its files are found below top
+		return
+	case !info.Mode().IsRegular():
+		f.unread = append(f.unread, unreadFile{path, notRegular})
 		return
 	}
-	if path != top {
-		inside, err := filepath.Rel(top, target)
-		if err != nil || inside == ".." || strings.HasPrefix(inside, ".."+string(filepath.Separator)) {
-			return
-		}
+	if isKustomization(path) {
+		f.kustomization(target, folder, top)
 	}
-	if !info.Mode().IsRegular() {
-		return
+	if isManifest(path) {
+		f.add(foundFile{name: path, real: target, context: context})
 	}
-	if name := filepath.Base(path); name == "kustomization.yaml" || name == "kustomization.yml" {
-		f.kustomization(path)
-	}
-	f.add(foundFile{name: path, real: target, context: context})
 }
 
 // realPath returns the absolute path without symbolic links.
@@ -522,6 +607,54 @@ func realPath(path string) (string, error) {
 	return filepath.EvalSymlinks(absolute)
 }
 
+// contains reports whether a path is top or below it.
+func contains(top, path string) bool {
+	inside, err := filepath.Rel(top, path)
+	return err == nil && inside != ".." && !strings.HasPrefix(inside, ".."+string(filepath.Separator))
+}
+
+// locate returns the absolute path without symbolic links of what a name stands for in a folder. top contains the
+// folder, and both are without symbolic links. It never looks at anything outside top: if a link leads out of top, it
+// returns where to, and follows no further links.
+// The error is non-nil when there is no such file in top, or its links do not end.
+func locate(top, folder, name string) (string, error) {
+	const maxLinks = 40 // as in Linux
+	path := folder
+	for links := 0; name != ""; {
+		if filepath.IsAbs(name) {
+			path = filepath.VolumeName(name) + string(filepath.Separator)
+			name = strings.TrimPrefix(name, path)
+		}
+		var first string
+		first, name, _ = strings.Cut(name, string(filepath.Separator))
+		next := filepath.Join(path, first)
+		if contains(next, top) { // on the way to top, where there are no links
+			path = next
+			continue
+		}
+		if !contains(top, next) {
+			return filepath.Join(next, name), nil
+		}
+		info, err := os.Lstat(next)
+		if err != nil {
+			return "", err
+		}
+		if info.Mode().Type() != fs.ModeSymlink {
+			path = next
+			continue
+		}
+		if links++; links > maxLinks {
+			return "", &fs.PathError{Op: "locate", Path: next, Err: syscall.ELOOP}
+		}
+		target, err := os.Readlink(next)
+		if err != nil {
+			return "", err
+		}
+		name = target + string(filepath.Separator) + name
+	}
+	return path, nil
+}
+
 func (f *finder) add(file foundFile) {
 	if !f.seen[file.real] {
 		f.seen[file.real] = true
@@ -529,17 +662,14 @@ func (f *finder) add(file foundFile) {
 	}
 }
 
-// kustomization records the files that a kustomization lists as patches. It ignores errors in the kustomization itself:
-// they are reported when the file is read as a manifest.
-func (f *finder) kustomization(path string) {
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-		return
-	}
-	data, err := os.ReadFile(path)
+// kustomization records the files that a kustomization in a folder below top lists as patches. It ignores errors in the
+// kustomization itself: they are reported when the file is read as a manifest.
+func (f *finder) kustomization(file, folder, top string) {
+	data, err := foundFile{real: file}.read(nil)
 	if err != nil {
 		return
 	}
-	documents, _ := Parse(path, data)
+	documents, _ := Parse(file, data)
 	for _, document := range documents {
 		for _, list := range []string{"patches", "patchesStrategicMerge", "patchesJson6902"} {
 			patches, _ := document.Content[list].([]any)
@@ -551,7 +681,7 @@ func (f *finder) kustomization(path string) {
 				if strings.Contains(name, "\n") {
 					continue // an inline patch, not the name of a file
 				}
-				if target, err := realPath(filepath.Join(filepath.Dir(path), name)); err == nil {
+				if target, err := locate(top, folder, name); err == nil {
 					f.partial[target] = true
 				}
 			}
