@@ -176,6 +176,8 @@ type chunk struct {
 	start int // number of bytes of the file before the text
 	line  int // number of lines of the file before the text
 	size  int // number of bytes of the file
+	// isJSON reports whether kubectl reads the text as JSON if it can. It does so only at the start of a file.
+	isJSON bool
 }
 
 // begin returns the place of the first text in the chunk. It returns the zero Position if there is none.
@@ -196,7 +198,9 @@ var byteOrderMark = []byte("\ufeff")
 // It splits at the markers, and before each JSON object except the first.
 func split(data []byte) []chunk {
 	var chunks []chunk
-	for _, c := range splitAtMarkers(data) {
+	start := bytes.TrimLeftFunc(bytes.TrimPrefix(data, byteOrderMark), unicode.IsSpace)
+	for i, c := range splitAtMarkers(data) {
+		c.isJSON = i == 0 && bytes.HasPrefix(start, []byte("{"))
 		chunks = append(chunks, c.objects()...)
 	}
 	return chunks
@@ -212,9 +216,9 @@ func splitAtMarkers(data []byte) []chunk {
 		start, end = len(byteOrderMark), len(byteOrderMark)
 	}
 	for text := range bytes.Lines(data[end:]) {
-		opens, closes := isMarker(text, "---"), isMarker(text, "...") && isBlank(text[len("..."):])
+		opens, closes := isMarker(text, "---"), isMarker(text, "...") && isBlank(text[len("..."):]) || isSeparator(text)
 		if begun && (opens || closes) {
-			chunks = append(chunks, chunk{data[start:end], start, line, len(data)})
+			chunks = append(chunks, chunk{text: data[start:end], start: start, line: line, size: len(data)})
 			start, line, begun = end, lines, false
 		}
 		end += len(text)
@@ -229,7 +233,7 @@ func splitAtMarkers(data []byte) []chunk {
 		}
 	}
 	if begun {
-		chunks = append(chunks, chunk{data[start:], start, line, len(data)})
+		chunks = append(chunks, chunk{text: data[start:], start: start, line: line, size: len(data)})
 	}
 	return chunks
 }
@@ -237,6 +241,12 @@ func splitAtMarkers(data []byte) []chunk {
 func isMarker(line []byte, marker string) bool {
 	rest, ok := bytes.CutPrefix(line, []byte(marker))
 	return ok && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0)
+}
+
+// isSeparator reports whether a line is a marker only for kubectl: for the parser it is the text of a document.
+func isSeparator(line []byte) bool {
+	rest, ok := bytes.CutPrefix(line, []byte("---"))
+	return ok && !isMarker(line, "---") && isBlank(bytes.TrimSpace(rest))
 }
 
 // isBlank reports whether a line has only white space, a comment or a directive. For the parser it may be several lines.
@@ -274,12 +284,12 @@ func (c chunk) objects() []chunk {
 		end = int(decoder.InputOffset())
 	}
 	var objects []chunk
-	line := c.line
 	ends := append(starts[1:], len(c.text))
 	for i, start := range starts {
-		text := c.text[start:ends[i]]
-		objects = append(objects, chunk{text, c.start + start, line, c.size})
-		line += bytes.Count(text, []byte("\n"))
+		object := c
+		object.text, object.start = c.text[start:ends[i]], c.start+start
+		objects = append(objects, object)
+		c.line += bytes.Count(object.text, []byte("\n"))
 	}
 	return objects
 }
@@ -363,40 +373,49 @@ func (c chunk) parseYAML() (*yaml.Node, *Error) {
 		}
 	}
 	root := document.Content[0]
-	if matches := textTag.FindAllIndex(c.text, -1); len(matches) > 0 {
-		tagTexts(root, places(c.text, matches))
-	}
+	c.tagTexts(root)
 	return root, nil
 }
 
-// textTag matches the tag ! and an anchor before it. The parser drops that tag. For kubectl, a scalar with it is a text.
+// textTag matches the tag !, and an anchor before it. The parser drops that tag. For kubectl, a scalar with it is a text.
 var textTag = regexp.MustCompile(`(?:&\S+\s+)?!(?:[\s,\[\]{}]|$)`)
 
-// tagTexts gives the scalars that begin at the places the tag of a text.
-func tagTexts(n *yaml.Node, places map[Position]bool) {
-	if n.Kind == yaml.ScalarNode && !isMerge(n) && places[Position{n.Line, n.Column}] {
-		n.Tag, n.Style = "!!str", n.Style|yaml.TaggedStyle
-	}
-	for _, child := range n.Content {
-		tagTexts(child, places)
-	}
-}
-
-// places returns the places, as the parser counts lines and columns, at which matches in a text begin.
-func places(text []byte, matches [][]int) map[Position]bool {
-	found := make(map[Position]bool, len(matches))
-	lines := lineOffsets(text)
+// tagTexts gives the scalars with the tag ! below a node the tag of a text.
+func (c chunk) tagTexts(root *yaml.Node) {
+	// The tagged value is the last one at its place: an empty value is where the next one begins.
+	last := map[Position]*yaml.Node{}
+	lines := lineOffsets(c.text)
 	line, column, at := 0, 1, 0
-	for _, match := range matches {
+	for _, match := range textTag.FindAllIndex(c.text, -1) {
 		for line+1 < len(lines) && lines[line+1] <= match[0] {
 			line++
 			column, at = 1, lines[line]
 		}
-		column += utf8.RuneCount(text[at:match[0]])
+		column += utf8.RuneCount(c.text[at:match[0]])
 		at = match[0]
-		found[Position{line + 1, column}] = true
+		last[Position{line + 1, column}] = nil
 	}
-	return found
+	if len(last) == 0 {
+		return
+	}
+	visit(root, func(n *yaml.Node) {
+		if _, tagged := last[Position{n.Line, n.Column}]; tagged {
+			last[Position{n.Line, n.Column}] = n
+		}
+	})
+	for _, n := range last {
+		if n != nil && n.Kind == yaml.ScalarNode && !isMerge(n) {
+			n.Tag, n.Style = "!!str", n.Style|yaml.TaggedStyle
+		}
+	}
+}
+
+// visit calls do for a node and all nodes below it, in the order of the text.
+func visit(n *yaml.Node, do func(*yaml.Node)) {
+	do(n)
+	for _, below := range n.Content {
+		visit(below, do)
+	}
 }
 
 // syntaxError turns an error of the parser into an Error. line is the line of the chunk that the parser read last.
@@ -502,6 +521,9 @@ func (c chunk) read(root *yaml.Node, room *int) (d *Document, err *Error) {
 // json returns the content of the chunk if it is a JSON object, with nothing but comments after it, and without a key
 // that is set twice. Otherwise it returns nil. It takes a fraction of the memory that nodes take.
 func (c chunk) json() map[string]any {
+	if !c.isJSON {
+		return nil
+	}
 	var object json.RawMessage
 	decoder := json.NewDecoder(bytes.NewReader(c.text))
 	if err := decoder.Decode(&object); err != nil || object[0] != '{' {

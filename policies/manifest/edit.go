@@ -158,8 +158,9 @@ func (c chunk) becomes(text []byte, want map[string]any) bool {
 	if bytes.HasSuffix(c.text, lineBreak) && !bytes.HasSuffix(text, lineBreak) {
 		return false // else the next document would begin on the last line of this one
 	}
+	c.text = text
 	room := roomForAliases(c.size)
-	document, err := chunks[0].document(&room)
+	document, err := c.document(&room)
 	return err == nil && document != nil && reflect.DeepEqual(document.Content, want)
 }
 

@@ -28,7 +28,8 @@ import (
 
 // asKubectl reads a stream with the reader of kubectl, which is that of the API machinery, and returns the documents
 // that are objects as the API server receives them. kubectl gives up at the first error. asKubectl goes on to the next
-// document, as long as the reader knows where that begins.
+// document, as long as the reader knows where that begins. Parse drops a byte order mark after a marker that kubectl
+// takes for the first letter of a key. asKubectl leaves out such documents: kubectl finds no kind in them.
 func asKubectl(data []byte) []map[string]any {
 	data = inUTF8(data)
 	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
@@ -40,11 +41,20 @@ func asKubectl(data []byte) []map[string]any {
 		if errors.Is(err, io.EOF) || wasJSON || err != nil && strings.Contains(err.Error(), "document separator") {
 			break
 		}
-		if object := received(raw.Raw); err == nil && object != nil {
+		if object := received(raw.Raw); err == nil && object != nil && !startsWithMark(object) {
 			documents = append(documents, object)
 		}
 	}
 	return documents
+}
+
+func startsWithMark(object map[string]any) bool {
+	for key := range object {
+		if strings.HasPrefix(key, "\ufeff") {
+			return true
+		}
+	}
+	return false
 }
 
 // inUTF8 returns a text in UTF-8 without byte order mark, as kubectl does before it reads.
@@ -115,6 +125,9 @@ func TestStreamIsReadAsKubectlReadsIt(t *testing.T) {
 		"two carriage returns at the end of each line": "a: |\r\r\n  x\r\r\n  y\r\r\nb: \"c\r\r\n  d\"\r\r\n",
 		"three carriage returns":                       "a: |\r\r\r\n  x\r\r\r\nb: 1\r\r",
 		"a mapping with the tag of null":               "!!null\na: 1\n",
+		"markers that only kubectl takes for such":     "{a: 1}\n---#c\n{\"b\": 1}\n---\u00a0\nc: 1\n---\u2003\n{d: 1}\n---\v# c\n{e: 1}\n",
+		"such a marker after dots":                     "{a: 1}\n...\n---#c\n{\"b\": 1}\n",
+		"the tag of texts":                             "a: ! 12\nb: [! true, ! &x ~, &y ! yes, ! ]\n? c\n! 1: !\nd: ! {e: 1}\nf: \"! \"\n",
 		"octal numbers with a sign":                    "a: [0o-7, 0o+7, -0o7, 0_o-7]\n",
 		"integers that have no 64 bits":                "a: [9223372036854775808, -9223372036854775809, 0xffffffffffffffff, 1_0000000000000000000]\n",
 		"numbers in JSON":                              `{"a": [1.0, -0, 1e2, 1E5, 9223372036854775808, 12345678901234567890]}`,
@@ -205,15 +218,15 @@ type oddFile struct {
 }
 
 // error returns an error of the document with a number, counted from 1, or of the file as a whole. If the file runs that
-// document into others, an error in any of them counts.
+// document into others, an error in any of them counts. Number 0 stands for a document that has lost its number.
 func (f *oddFile) error(number int, text string, errs []*Error) *Error {
 	for _, err := range errs {
-		if err.Line == 0 {
+		if err.Line == 0 || number == 0 {
 			return err
 		}
 		for _, c := range split([]byte(text)) {
 			within := func(line int) bool { return line >= c.line && line <= c.line+bytes.Count(c.text, []byte("\n")) }
-			if number > 0 && within(f.starts[number-1]) && within(err.Line-1) {
+			if within(f.starts[number-1]) && within(err.Line-1) {
 				return err
 			}
 		}
