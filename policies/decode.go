@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -124,11 +125,13 @@ func fieldPath(named string, in reflect.Type) string {
 	return path.String()
 }
 
-// hasLargeNumber reports whether a document has a whole number that does not fit into 32 bits.
+// hasLargeNumber reports whether a document has a number that does not fit into a whole number of 32 bits.
 func hasLargeNumber(value any) bool {
 	switch value := value.(type) {
 	case int64:
 		return value != int64(int32(value))
+	case float64:
+		return math.Abs(value) > math.MaxInt32
 	case map[string]any:
 		for _, member := range value {
 			if hasLargeNumber(member) {

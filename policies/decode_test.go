@@ -36,6 +36,31 @@ func TestNewObjectRejectsWhatTheAPIServerCannotDecode(t *testing.T) {
 			deployment(int64(2147483649)),
 			FieldError{"/spec/replicas", "want a whole number of 32 bits, got 2147483649"},
 		},
+		"a number of more than 64 bits": {
+			deployment(9223372036854775808.0),
+			FieldError{"/spec/replicas", "want a whole number of 32 bits, got 9223372036854776000"},
+		},
+		"a negative number of more than 64 bits": {
+			deployment(-9223372036854777856.0),
+			FieldError{"/spec/replicas", "want a whole number of 32 bits, got -9223372036854778000"},
+		},
+		"a number with a large exponent": {
+			deployment(1e21),
+			FieldError{"/spec/replicas", "want a whole number of 32 bits, got 1e+21"},
+		},
+		"a number of 33 bits that was read as a float": {
+			deployment(4294967296.0),
+			FieldError{"/spec/replicas", "want a whole number of 32 bits, got 4294967296"},
+		},
+		"a number of more than 64 bits in a field of 64 bits": {
+			map[string]any{"apiVersion": "apps/v1", "kind": "Deployment",
+				"metadata": map[string]any{"name": "web", "generation": 9223372036854775808.0}},
+			FieldError{"/metadata/generation", "want a whole number of 64 bits, got 9223372036854776000"},
+		},
+		"a number of more than 64 bits in a custom kind": {
+			rollout(map[string]any{"replicas": 18446744073709551616.0}),
+			FieldError{"/spec/replicas", "want a whole number of 32 bits, got 18446744073709552000"},
+		},
 		"a number in quotes": {
 			deployment("3"),
 			FieldError{"/spec/replicas", "want a whole number, got a string; write digits without quotes"},

@@ -10,19 +10,24 @@ import (
 	"io"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+	kjson "sigs.k8s.io/json"
 )
 
 const (
-	// maxExpanded bounds the number of values that aliases add to one document. It is far more than any manifest
-	// needs, and little enough memory that a "billion laughs" file, which is made to exhaust it, does no harm.
-	maxExpanded = 1_000_000
+	// minAliased is how many bytes of values aliases may always add to a file. It is far more than any manifest needs,
+	// and little enough that a "billion laughs" file, which is made to exhaust the memory, does no harm.
+	minAliased = 64 << 20
+	// maxAliasedRatio is how many times its own size aliases may add to a large file.
+	maxAliasedRatio = 10
 	// maxDepth bounds how deep values are nested. It is also the limit of the API server's JSON decoder. It also keeps
 	// aliases from combining deep values into one that overflows the stack.
 	maxDepth = 10_000
@@ -89,17 +94,21 @@ func Parse(file string, data []byte) ([]*Document, []*Error) {
 	return documents, errs
 }
 
-// failure is a document that cannot be read.
+// failure is a document that cannot be read. text is nil if it is not known, since the whole file cannot be read.
 type failure struct {
 	*Error
 	text []byte
 }
 
 func parse(file string, data []byte, last *lastAsked) ([]*Document, []failure) {
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		return nil, []failure{{Error: &Error{File: file, Message: "this file is in UTF-16; save it in UTF-8"}}}
+	}
 	var documents []*Document
 	var failures []failure
+	room := roomForAliases(len(data)) // for all documents together
 	for i, chunk := range split(data) {
-		document, err := chunk.document()
+		document, err := chunk.document(&room)
 		switch {
 		case err != nil:
 			err.File = file
@@ -119,7 +128,7 @@ func parse(file string, data []byte, last *lastAsked) ([]*Document, []failure) {
 func (d *Document) Position(pointer string) Position {
 	outline := d.outline()
 	if outline == nil {
-		return Position{}
+		return d.chunk.begin()
 	}
 	node := outline.root
 	place := node
@@ -127,17 +136,17 @@ func (d *Document) Position(pointer string) Position {
 		place = node.Content[0]
 	}
 	for _, token := range tokens(pointer) {
-		key, value := child(node, token)
-		if value == nil {
+		s := child(node, token)
+		if s.container == nil {
 			break
 		}
-		place, node = key, value
+		place, node = s.place(), s.value()
 	}
 	return position(outline.lines, place)
 }
 
 // outline returns the outline of the document. It parses the document again, unless its outline is the cached one. It
-// returns nil for a Document that Parse did not create.
+// returns nil for a Document that Parse did not create, and for JSON that is no YAML.
 func (d *Document) outline() *outline {
 	if d.last == nil {
 		return nil
@@ -177,7 +186,22 @@ type chunk struct {
 	text  []byte
 	start int // number of bytes of the file before the text
 	line  int // number of lines of the file before the text
+	size  int // number of bytes of the file
+	// isJSON reports whether kubectl reads the text as JSON if it can. It does so only at the start of a file.
+	isJSON bool
 }
+
+// begin returns the place of the first text in the chunk. It returns the zero Position if there is none.
+func (c chunk) begin() Position {
+	before := len(c.text) - len(bytes.TrimLeftFunc(c.text, unicode.IsSpace))
+	if before == len(c.text) {
+		return Position{}
+	}
+	return Position{Line: c.line + bytes.Count(c.text[:before], []byte("\n")) + 1}
+}
+
+// roomForAliases returns how many bytes of values aliases may add to those that a file of that size writes out.
+func roomForAliases(size int) int { return max(maxAliasedRatio*size, minAliased) }
 
 var byteOrderMark = []byte("\ufeff")
 
@@ -185,7 +209,9 @@ var byteOrderMark = []byte("\ufeff")
 // It splits at the markers, and before each JSON object except the first.
 func split(data []byte) []chunk {
 	var chunks []chunk
-	for _, c := range splitAtMarkers(data) {
+	start := bytes.TrimLeftFunc(bytes.TrimPrefix(data, byteOrderMark), unicode.IsSpace)
+	for i, c := range splitAtMarkers(data) {
+		c.isJSON = i == 0 && bytes.HasPrefix(start, []byte("{"))
 		chunks = append(chunks, c.objects()...)
 	}
 	return chunks
@@ -201,9 +227,9 @@ func splitAtMarkers(data []byte) []chunk {
 		start, end = len(byteOrderMark), len(byteOrderMark)
 	}
 	for text := range bytes.Lines(data[end:]) {
-		opens, closes := isMarker(text, "---"), isMarker(text, "...")
+		opens, closes := isMarker(text, "---"), isMarker(text, "...") && isBlank(text[len("..."):]) || isSeparator(text)
 		if begun && (opens || closes) {
-			chunks = append(chunks, chunk{data[start:end], start, line})
+			chunks = append(chunks, chunk{text: data[start:end], start: start, line: line, size: len(data)})
 			start, line, begun = end, lines, false
 		}
 		end += len(text)
@@ -214,12 +240,11 @@ func splitAtMarkers(data []byte) []chunk {
 		case opens && bytes.HasPrefix(data[end:], byteOrderMark):
 			start, line, begun = end+len(byteOrderMark), lines, true
 		case !begun:
-			text = bytes.TrimSpace(text)
-			begun = opens || len(text) > 0 && text[0] != '#' && text[0] != '%'
+			begun = opens || !isBlank(text)
 		}
 	}
 	if begun {
-		chunks = append(chunks, chunk{data[start:], start, line})
+		chunks = append(chunks, chunk{text: data[start:], start: start, line: line, size: len(data)})
 	}
 	return chunks
 }
@@ -227,6 +252,22 @@ func splitAtMarkers(data []byte) []chunk {
 func isMarker(line []byte, marker string) bool {
 	rest, ok := bytes.CutPrefix(line, []byte(marker))
 	return ok && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0)
+}
+
+// isSeparator reports whether a line is a marker only for kubectl: for the parser it is the text of a document.
+func isSeparator(line []byte) bool {
+	rest, ok := bytes.CutPrefix(line, []byte("---"))
+	return ok && !isMarker(line, "---") && isBlank(bytes.TrimSpace(rest))
+}
+
+// isBlank reports whether a line has only white space, a comment or a directive. For the parser it may be several lines.
+func isBlank(line []byte) bool {
+	for _, part := range lineBreak.Split(string(line), -1) {
+		if part = strings.Trim(part, " \t"); part != "" && part[0] != '#' && part[0] != '%' {
+			return false
+		}
+	}
+	return true
 }
 
 // objects splits a chunk that holds only JSON objects, each of which begins on its own line. It returns any other chunk
@@ -254,12 +295,12 @@ func (c chunk) objects() []chunk {
 		end = int(decoder.InputOffset())
 	}
 	var objects []chunk
-	line := c.line
 	ends := append(starts[1:], len(c.text))
 	for i, start := range starts {
-		text := c.text[start:ends[i]]
-		objects = append(objects, chunk{text, c.start + start, line})
-		line += bytes.Count(text, []byte("\n"))
+		object := c
+		object.text, object.start = c.text[start:ends[i]], c.start+start
+		objects = append(objects, object)
+		c.line += bytes.Count(object.text, []byte("\n"))
 	}
 	return objects
 }
@@ -271,7 +312,8 @@ type lineReader struct {
 }
 
 func (r *lineReader) Read(p []byte) (int, error) {
-	line := r.text[r.at:]
+	// Look no further than p reaches: one line may be the whole file, and is read in many parts.
+	line := r.text[r.at:min(r.at+len(p), len(r.text))]
 	if n := bytes.IndexByte(line, '\n'); n >= 0 {
 		line = line[:n+1]
 	}
@@ -323,7 +365,11 @@ func yamlString(text []byte) []byte {
 }
 
 func (c chunk) parseYAML() (*yaml.Node, *Error) {
-	reader := &lineReader{text: c.text}
+	// As for kubectl, one carriage return before a line feed does not count, and the last line has a line feed.
+	reader := &lineReader{text: bytes.ReplaceAll(c.text, []byte("\r\r\n"), []byte("\r\n"))}
+	if !bytes.HasSuffix(reader.text, []byte("\n")) {
+		reader.text = append(reader.text, '\n')
+	}
 	decoder := yaml.NewDecoder(reader)
 	var document, more yaml.Node
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
@@ -337,7 +383,50 @@ func (c chunk) parseYAML() (*yaml.Node, *Error) {
 			Message:  "text after the end of the document; put a line with --- between documents",
 		}
 	}
-	return document.Content[0], nil
+	root := document.Content[0]
+	c.tagTexts(root)
+	return root, nil
+}
+
+// textTag matches the tag !, and an anchor before it. The parser drops that tag. For kubectl, a scalar with it is a text.
+var textTag = regexp.MustCompile(`(?:&\S+\s+)?!(?:[\s,\[\]{}]|$)`)
+
+// tagTexts gives the scalars with the tag ! below a node the tag of a text.
+func (c chunk) tagTexts(root *yaml.Node) {
+	// The tagged value is the last one at its place: an empty value is where the next one begins.
+	last := map[Position]*yaml.Node{}
+	lines := lineOffsets(c.text)
+	line, column, at := 0, 1, 0
+	for _, match := range textTag.FindAllIndex(c.text, -1) {
+		for line+1 < len(lines) && lines[line+1] <= match[0] {
+			line++
+			column, at = 1, lines[line]
+		}
+		column += utf8.RuneCount(c.text[at:match[0]])
+		at = match[0]
+		last[Position{line + 1, column}] = nil
+	}
+	if len(last) == 0 {
+		return
+	}
+	visit(root, func(n *yaml.Node) {
+		if _, tagged := last[Position{n.Line, n.Column}]; tagged {
+			last[Position{n.Line, n.Column}] = n
+		}
+	})
+	for _, n := range last {
+		if n != nil && n.Kind == yaml.ScalarNode && !isMerge(n) {
+			n.Tag, n.Style = "!!str", n.Style|yaml.TaggedStyle
+		}
+	}
+}
+
+// visit calls do for a node and all nodes below it, in the order of the text.
+func visit(n *yaml.Node, do func(*yaml.Node)) {
+	do(n)
+	for _, below := range n.Content {
+		visit(below, do)
+	}
 }
 
 // syntaxError turns an error of the parser into an Error. line is the line of the chunk that the parser read last.
@@ -386,7 +475,7 @@ func position(lines []Position, n *yaml.Node) Position {
 	return Position{Line: start.Line, Column: start.Column + max(n.Column, 1) - 1}
 }
 
-var lineBreak = regexp.MustCompile("\r\n|[\r\n\u0085\u2028\u2029]")
+var lineBreak = regexp.MustCompile("\r?\r\n|[\r\n\u0085\u2028\u2029]")
 
 // lineOffsets returns the offsets of the lines as the parser counts lines: it accepts more characters as line breaks
 // than editors do.
@@ -411,23 +500,27 @@ func offset(text []byte, lines []int, n *yaml.Node) int {
 	return at
 }
 
-// document parses and reads the chunk. If the chunk is empty, it returns neither a document nor an error.
-func (c chunk) document() (*Document, *Error) {
+// document parses and reads the chunk. If the chunk is empty, it returns neither a document nor an error. room is how
+// many bytes aliases may still add to the values of the file; document reduces it by what they add.
+func (c chunk) document(room *int) (*Document, *Error) {
+	if content := c.json(); content != nil {
+		return &Document{chunk: c, Content: content}, nil
+	}
 	root, err := c.parse()
 	if err != nil {
 		return nil, err
 	}
-	return c.read(root)
+	return c.read(root, room)
 }
 
 // read returns the document with that root, or nil if it is empty.
-func (c chunk) read(root *yaml.Node) (d *Document, err *Error) {
-	if root == nil || root.Tag == "!!null" {
+func (c chunk) read(root *yaml.Node, room *int) (d *Document, err *Error) {
+	if root == nil || root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
 		return nil, nil
 	}
-	d = &Document{chunk: c}
-	if root.Kind == yaml.MappingNode {
-		reader := converter{chunk: c, open: map[*yaml.Node]bool{}}
+	d = &Document{chunk: c, Content: c.json()}
+	if d.Content == nil && root.Kind == yaml.MappingNode {
+		reader := converter{chunk: c, open: map[*yaml.Node]bool{}, room: room}
 		d.Content, err = reader.mapping(root, 0)
 	}
 	if err != nil {
@@ -436,41 +529,77 @@ func (c chunk) read(root *yaml.Node) (d *Document, err *Error) {
 	return d, nil
 }
 
+// json returns the content of the chunk if it is a JSON object, with nothing but comments after it, and without a key
+// that is set twice. Otherwise it returns nil. It takes a fraction of the memory that nodes take.
+func (c chunk) json() map[string]any {
+	if !c.isJSON {
+		return nil
+	}
+	var object json.RawMessage
+	decoder := json.NewDecoder(bytes.NewReader(c.text))
+	if err := decoder.Decode(&object); err != nil || object[0] != '{' {
+		return nil
+	}
+	for line := range bytes.Lines(c.text[decoder.InputOffset():]) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
+			return nil
+		}
+	}
+	var content map[string]any
+	if twice, err := kjson.UnmarshalStrict(object, &content); err != nil || len(twice) > 0 {
+		return nil
+	}
+	return wholeNumbers(content).(map[string]any)
+}
+
+// wholeNumbers replaces the numbers in a value that JSON encodes without a fraction or an exponent, such as 1.0, by
+// integers. It changes the value.
+func wholeNumbers(value any) any {
+	switch value := value.(type) {
+	case float64:
+		if i, err := strconv.ParseInt(strconv.FormatFloat(value, 'f', -1, 64), 10, 64); err == nil {
+			return i
+		}
+	case []any:
+		for i := range value {
+			value[i] = wholeNumbers(value[i])
+		}
+	case map[string]any:
+		for key := range value {
+			value[key] = wholeNumbers(value[key])
+		}
+	}
+	return value
+}
+
 // A converter turns the nodes of one document into values.
 type converter struct {
-	chunk    chunk
-	open     map[*yaml.Node]bool // anchored nodes whose expansion is in progress
-	expanded int
+	chunk  chunk
+	open   map[*yaml.Node]bool // anchored nodes whose expansion is in progress
+	within *yaml.Node          // the outermost alias whose expansion is in progress, or nil
+	room   *int                // bytes that aliases may still add to the values of the file
 }
 
 func (c *converter) errorf(n *yaml.Node, format string, args ...any) *Error {
 	return &Error{Position: position(c.chunk.lineStarts(), n), Message: fmt.Sprintf(format, args...)}
 }
 
-func (c *converter) value(n *yaml.Node, depth int) (any, *Error) {
-	if depth > maxDepth {
-		return nil, c.errorf(n, "values are nested deeper than %d levels; flatten them", maxDepth)
-	}
-	if len(c.open) > 0 {
-		if c.expanded++; c.expanded > maxExpanded {
-			return nil, c.errorf(n, "aliases expand to more than %d values; write the values out", maxExpanded)
-		}
+func (c *converter) value(n *yaml.Node, depth int) (value any, err *Error) {
+	if err := c.enter(n, depth); err != nil {
+		return nil, err
 	}
 	switch n.Kind {
 	case yaml.AliasNode:
-		if c.open[n.Alias] {
-			return nil, c.errorf(n, "anchor %q contains itself; write the value out", n.Value)
-		}
-		c.open[n.Alias] = true
-		defer delete(c.open, n.Alias)
-		return c.value(n.Alias, depth+1)
+		err = c.expand(n, func(anchored *yaml.Node) (err *Error) {
+			value, err = c.value(anchored, depth+1)
+			return err
+		})
+		return value, err
 	case yaml.MappingNode:
-		m, err := c.mapping(n, depth)
-		return m, err
+		return c.mapping(n, depth)
 	case yaml.SequenceNode:
 		list := make([]any, len(n.Content))
 		for i, item := range n.Content {
-			var err *Error
 			if list[i], err = c.value(item, depth+1); err != nil {
 				return nil, err
 			}
@@ -481,63 +610,128 @@ func (c *converter) value(n *yaml.Node, depth int) (any, *Error) {
 	}
 }
 
-func (c *converter) mapping(n *yaml.Node, depth int) (map[string]any, *Error) {
-	m := make(map[string]any, len(n.Content)/2)
-	var merge *yaml.Node
-	for i := 0; i < len(n.Content); i += 2 {
-		key, value := n.Content[i], n.Content[i+1]
-		name, err := keyName(key)
-		if err != nil {
-			return nil, c.errorf(key, "%v", err)
-		}
-		_, twice := m[name]
-		if isMerge(key) {
-			twice = merge != nil
-			merge = value
-		}
-		if twice {
-			first := n.Content[member(n, name)-1]
-			return nil, c.errorf(key, "key %q is set twice, first on line %d; remove one",
-				name, position(c.chunk.lineStarts(), first).Line)
-		}
-		if value == merge {
-			continue
-		}
-		var problem *Error
-		if m[name], problem = c.value(value, depth+1); problem != nil {
-			return nil, problem
-		}
+// enter checks that a value may be read: that it is not nested too deep and that aliases do not expand to too much.
+func (c *converter) enter(n *yaml.Node, depth int) *Error {
+	if depth > maxDepth {
+		return c.errorf(n, "values are nested deeper than %d levels; flatten them", maxDepth)
 	}
-	if merge == nil {
-		return m, nil
+	if c.within == nil {
+		return nil
 	}
-	return m, c.merge(m, merge, depth+1)
+	return c.spend(c.within, size(n))
 }
 
-// merge adds the keys of a merge key that m does not set itself. As the YAML specification demands, a mapping's own
-// keys win wherever they stand. kubectl differs: there, a merge key wins over the keys before it.
-func (c *converter) merge(m map[string]any, n *yaml.Node, depth int) *Error {
-	value, err := c.value(n, depth)
-	if err != nil {
-		return err
+// spend counts bytes that an alias adds.
+func (c *converter) spend(alias *yaml.Node, bytes int) *Error {
+	if *c.room -= bytes; *c.room < 0 {
+		return c.errorf(alias, "the aliases of this file expand to more than %d MiB; write the values out",
+			roomForAliases(c.chunk.size)>>20)
 	}
-	sources, ok := value.([]any)
-	if !ok {
-		sources = []any{value}
-	}
-	for _, source := range sources {
-		source, ok := source.(map[string]any)
-		if !ok {
-			return c.errorf(n, "a merge key takes a mapping or a list of mappings; correct its value")
+	return nil
+}
+
+// size returns about how many bytes of memory a value takes without the values in it. Texts and keys count although
+// each copy of a value refers to the same ones: as soon as the copies are encoded, each has its own.
+func size(n *yaml.Node) int {
+	const word = 8
+	bytes := 2 * word // an any
+	switch n.Kind {
+	case yaml.ScalarNode:
+		bytes += 2*word + len(n.Value)
+	case yaml.SequenceNode:
+		bytes += 3 * word
+	case yaml.MappingNode:
+		const perMap, perGroup, groupSize = 6 * word, 36 * word, 8 // as Go lays out maps
+		bytes += perMap + (len(n.Content)/2+groupSize-1)/groupSize*perGroup
+		for i := 0; i < len(n.Content); i += 2 {
+			bytes += len(written(n.Content[i]).Value)
 		}
-		for key, value := range source {
-			if _, ok := m[key]; !ok {
-				m[key] = value
+	}
+	return bytes
+}
+
+// expand calls read with the node that an alias refers to. It returns an error if the node contains the alias.
+func (c *converter) expand(alias *yaml.Node, read func(anchored *yaml.Node) *Error) *Error {
+	if c.open[alias.Alias] {
+		return c.errorf(alias, "anchor %q contains itself; write the value out", alias.Value)
+	}
+	c.open[alias.Alias] = true
+	defer delete(c.open, alias.Alias)
+	if c.within == nil {
+		c.within = alias
+		defer func() { c.within = nil }()
+	}
+	return read(alias.Alias)
+}
+
+func (c *converter) mapping(n *yaml.Node, depth int) (map[string]any, *Error) {
+	m := make(map[string]any, len(n.Content)/2)
+	if err := c.set(m, n, depth); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// set sets the entries of a mapping in m. As in kubectl, and unlike in the YAML specification, a merge key wins over the
+// keys before it, and only the keys after it win over the merge key.
+func (c *converter) set(m map[string]any, n *yaml.Node, depth int) *Error {
+	own := make(map[string]*yaml.Node, len(n.Content)/2)
+	for i := 0; i < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if isMerge(key) {
+			if err := c.merge(m, value, depth+1); err != nil {
+				return err
 			}
+			continue
+		}
+		name, err := keyName(key)
+		if err != nil {
+			return c.errorf(key, "%v", err)
+		}
+		if key.Kind == yaml.AliasNode && c.within == nil {
+			if err := c.spend(key, len(name)); err != nil {
+				return err
+			}
+		}
+		if first := own[name]; first != nil {
+			return c.errorf(key, "key %q is set twice, first on line %d; remove one",
+				name, position(c.chunk.lineStarts(), first).Line)
+		}
+		own[name] = key
+		var problem *Error
+		if m[name], problem = c.value(value, depth+1); problem != nil {
+			return problem
 		}
 	}
 	return nil
 }
+
+// merge sets the entries that the value of a merge key brings in m. Of a list of mappings, the first ones win.
+func (c *converter) merge(m map[string]any, n *yaml.Node, depth int) *Error {
+	if err := c.enter(n, depth); err != nil {
+		return err
+	}
+	switch n.Kind {
+	case yaml.AliasNode:
+		return c.expand(n, func(anchored *yaml.Node) *Error { return c.merge(m, anchored, depth+1) })
+	case yaml.MappingNode:
+		return c.set(m, n, depth)
+	case yaml.SequenceNode:
+		for _, source := range slices.Backward(n.Content) {
+			if written(source).Kind == yaml.SequenceNode {
+				return c.errorf(source, notMergeable)
+			}
+			if err := c.merge(m, source, depth+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	default:
+		return c.errorf(n, notMergeable)
+	}
+}
+
+const notMergeable = "a merge key takes a mapping or a list of mappings; correct its value"
 
 func (c *converter) scalar(n *yaml.Node) (any, *Error) {
 	v, err := resolve(n)
@@ -554,9 +748,7 @@ func (c *converter) scalar(n *yaml.Node) (any, *Error) {
 		if math.IsInf(v, 0) || math.IsNaN(v) {
 			return nil, c.errorf(n, "%s is not a JSON number; write a finite number, or quote it", n.Value)
 		}
-		if i, err := strconv.ParseInt(strconv.FormatFloat(v, 'f', -1, 64), 10, 64); err == nil {
-			return i, nil // JSON encodes 1.0 as 1
-		}
+		return wholeNumbers(v), nil
 	case string:
 		return validUTF8(v), nil
 	}
@@ -579,7 +771,11 @@ func resolve(n *yaml.Node) (any, error) {
 		if tag == "!!str" {
 			return n.Value, nil
 		}
-	case "!!null", "!!int", "!!float", "!!binary":
+	case "!!int":
+		if signedOctal.MatchString(n.Value) {
+			return n.Value, nil // kubectl reads -0o7 as a number, but not 0o-7
+		}
+	case "!!null", "!!float", "!!binary":
 	default: // timestamps and custom tags
 		return n.Value, nil
 	}
@@ -590,6 +786,8 @@ func resolve(n *yaml.Node) (any, error) {
 	}
 	return v, nil
 }
+
+var signedOctal = regexp.MustCompile(`^0_*o_*[-+]`)
 
 // validUTF8 replaces each byte that is not valid in JSON. Only !!binary can produce such bytes.
 func validUTF8(s string) string { return string([]rune(s)) }
@@ -619,7 +817,7 @@ func keyName(n *yaml.Node) (string, error) {
 	return "", fmt.Errorf("key %q is not a string; quote it", n.Value)
 }
 
-func isMerge(key *yaml.Node) bool { return key.Tag == "!!merge" }
+func isMerge(key *yaml.Node) bool { return key.Tag == "!!merge" && key.Value == "<<" }
 
 // written returns the node that an alias refers to. It returns any other node itself.
 func written(n *yaml.Node) *yaml.Node {
@@ -627,16 +825,6 @@ func written(n *yaml.Node) *yaml.Node {
 		return n.Alias
 	}
 	return n
-}
-
-// member returns the index, in the Content of a mapping, of the value of one of its own keys, or -1 if there is none.
-func member(mapping *yaml.Node, name string) int {
-	for i := 0; i < len(mapping.Content); i += 2 {
-		if key, err := keyName(mapping.Content[i]); err == nil && key == name {
-			return i + 1
-		}
-	}
-	return -1
 }
 
 // element returns the index of an element of a list, or -1 if the token is not a valid index.
@@ -648,34 +836,58 @@ func element(list *yaml.Node, token string) int {
 	return i
 }
 
-// child returns the value that one token of a JSON Pointer selects, and the node that marks its place. The value may
-// also come from an alias or a merge key. Both are nil if there is no such value.
-func child(n *yaml.Node, token string) (place, value *yaml.Node) {
+// A slot is the place of a value: container.Content[i].
+type slot struct {
+	container *yaml.Node
+	i         int
+}
+
+func (s slot) value() *yaml.Node { return s.container.Content[s.i] }
+
+// place returns the node that marks the place of the value: its key in a mapping, or the value itself in a list.
+func (s slot) place() *yaml.Node {
+	if s.container.Kind == yaml.MappingNode {
+		return s.container.Content[s.i-1]
+	}
+	return s.value()
+}
+
+// child returns the slot that one token of a JSON Pointer selects in a value, or the zero slot if there is none. The
+// slot is in another container if the value comes from an alias or a merge key.
+func child(n *yaml.Node, token string) slot {
 	n = written(n)
 	switch n.Kind {
 	case yaml.SequenceNode:
 		if i := element(n, token); i >= 0 {
-			return n.Content[i], n.Content[i]
+			return slot{n, i}
 		}
 	case yaml.MappingNode:
-		if i := member(n, token); i >= 0 {
-			return n.Content[i-1], n.Content[i]
-		}
-		i := member(n, "<<")
-		if i < 0 || !isMerge(n.Content[i-1]) {
-			break
-		}
-		sources := []*yaml.Node{n.Content[i]}
-		if list := written(n.Content[i]); list.Kind == yaml.SequenceNode {
-			sources = list.Content
-		}
-		for _, source := range sources {
-			if place, value = child(source, token); value != nil {
-				return place, value
+		// The last entry that sets the key wins. See converter.set.
+		for i := len(n.Content) - 2; i >= 0; i -= 2 {
+			if key := n.Content[i]; isMerge(key) {
+				if s := inherited(n.Content[i+1], token); s.container != nil {
+					return s
+				}
+			} else if name, err := keyName(key); err == nil && name == token {
+				return slot{n, i + 1}
 			}
 		}
 	}
-	return nil, nil
+	return slot{}
+}
+
+// inherited returns what child returns for the mappings that the value of a merge key brings. See converter.merge.
+func inherited(merge *yaml.Node, token string) slot {
+	merge = written(merge)
+	if merge.Kind != yaml.SequenceNode {
+		return child(merge, token)
+	}
+	for _, source := range merge.Content {
+		if s := child(source, token); s.container != nil {
+			return s
+		}
+	}
+	return slot{}
 }
 
 var unescape = strings.NewReplacer("~1", "/", "~0", "~")

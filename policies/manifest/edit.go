@@ -118,7 +118,8 @@ func (c chunk) patch(operations []policies.PatchOperation) ([]byte, error) {
 	if problem != nil {
 		return nil, problem
 	}
-	document, problem := c.read(root)
+	room := roomForAliases(c.size)
+	document, problem := c.read(root, &room)
 	if problem != nil {
 		return nil, problem
 	}
@@ -157,7 +158,9 @@ func (c chunk) becomes(text []byte, want map[string]any) bool {
 	if bytes.HasSuffix(c.text, lineBreak) && !bytes.HasSuffix(text, lineBreak) {
 		return false // else the next document would begin on the last line of this one
 	}
-	document, err := chunks[0].document()
+	c.text = text
+	room := roomForAliases(c.size)
+	document, err := c.document(&room)
 	return err == nil && document != nil && reflect.DeepEqual(document.Content, want)
 }
 
@@ -233,14 +236,6 @@ func isCompactIn(s slot) bool {
 		n.Column == s.container.Content[s.i-1].Column
 }
 
-// A slot is the place of a value: container.Content[i].
-type slot struct {
-	container *yaml.Node
-	i         int
-}
-
-func (s slot) value() *yaml.Node { return s.container.Content[s.i] }
-
 // entries returns the places of the values of a collection.
 func entries(collection *yaml.Node) []slot {
 	var slots []slot
@@ -293,25 +288,15 @@ func (e *editor) edit(operation policies.PatchOperation) error {
 // find returns the slot that a token of a path selects in a container, or the zero slot if there is none. The error is
 // non-nil if the value comes from an alias or a merge key.
 func (e *editor) find(container *yaml.Node, token, path string) (slot, error) {
-	i := -1
-	switch container.Kind {
-	case yaml.MappingNode:
-		i = member(container, token)
-	case yaml.SequenceNode:
-		i = element(container, token)
-	}
-	if i < 0 {
-		if _, inherited := child(container, token); inherited != nil {
-			return slot{}, sharedError(path)
-		}
+	s := child(container, token)
+	if s.container == nil {
 		return slot{}, nil
 	}
-	value := container.Content[i]
-	if value.Kind == yaml.AliasNode {
+	if s.container != container || s.value().Kind == yaml.AliasNode {
 		return slot{}, sharedError(path)
 	}
-	e.anchored = e.anchored || value.Anchor != ""
-	return slot{container, i}, nil
+	e.anchored = e.anchored || s.value().Anchor != ""
+	return s, nil
 }
 
 // replace replaces the value in a slot.

@@ -345,6 +345,14 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 			ops(add("/c", int64(4)), add("/a/-", int64(3))),
 			"a: [1,\u2028 2, 3]\nb: \"x\u0085y\"\nc: 4\n",
 		},
+		"an unterminated block scalar": {"a: |\n  x", 0, "", ops(add("/b", int64(1))), "a: |\n  x\nb: 1"},
+		"a key after a merge key": {
+			"a: &a {b: 1}\ne:\n  b: 0\n  <<: *a\nf:\n  <<: *a\n  b: 2 # c\n",
+			0,
+			"",
+			ops(add("/f/b", int64(3)), add("/e/c", int64(1))),
+			"a: &a {b: 1}\ne:\n  b: 0\n  <<: *a\n  c: 1\nf:\n  <<: *a\n  b: 3 # c\n",
+		},
 		"no operations": {"a:   1\n", 0, "", nil, "a:   1\n"},
 	}
 	for name, test := range tests {
@@ -371,10 +379,17 @@ func TestPatchRefusesWhatItCannotDoSafely(t *testing.T) {
 		operation policies.PatchOperation
 		want      string
 	}{
-		"through an alias":           {anchors, 0, add("/d/x", int64(1)), "/d/x" + shared},
-		"an alias itself":            {anchors, 0, add("/d", int64(1)), "/d" + shared},
-		"through a merge key":        {anchors, 0, add("/e/b/x", int64(1)), "/e/b/x" + shared},
-		"a merged key itself":        {anchors, 0, remove("/e/b"), "/e/b" + shared},
+		"through an alias":    {anchors, 0, add("/d/x", int64(1)), "/d/x" + shared},
+		"an alias itself":     {anchors, 0, add("/d", int64(1)), "/d" + shared},
+		"through a merge key": {anchors, 0, add("/e/b/x", int64(1)), "/e/b/x" + shared},
+		"a merged key itself": {anchors, 0, remove("/e/b"), "/e/b" + shared},
+		"a key that a merge key after it sets": {
+			"a: &a {b: 1}\ne:\n  b: 2\n  <<: *a\n", 0, add("/e/b", int64(3)), "/e/b" + shared,
+		},
+		"a key that a merge key before it sets, too": {
+			"a: &a {b: 1}\ne:\n  <<: *a\n  b: 2\n", 0, remove("/e/b"),
+			"/e/b is written in a way that cannot be edited safely; edit it by hand",
+		},
 		"an anchored mapping":        {anchors, 0, add("/a/x", int64(1)), "/a/x" + shared},
 		"within an anchored mapping": {anchors, 0, remove("/a/b/c"), "/a/b/c" + shared},
 		"an anchored value":          {anchors, 0, add("/a", int64(1)), "/a" + shared},
@@ -414,12 +429,6 @@ func TestPatchRefusesWhatItCannotDoSafely(t *testing.T) {
 			0,
 			policies.PatchOperation{Op: "replace", Path: "/a"},
 			"replace /a is not supported in files; edit the file by hand",
-		},
-		"an unterminated block scalar": {
-			"a: |\n  x",
-			0,
-			add("/b", int64(1)),
-			"/b is written in a way that cannot be edited safely; edit it by hand",
 		},
 	}
 	for name, test := range tests {

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/gobwas/glob"
 	corev1 "k8s.io/api/core/v1"
@@ -26,8 +27,8 @@ const Stdin = "-"
 // Options configures Load.
 type Options struct {
 	// Paths are the files, pipes and directories whose objects are judged. In a directory, Load reads all .yaml, .yml
-	// and .json files at any depth, except hidden files, those in hidden directories, the templates of Helm charts, and
-	// what is behind symbolic links that lead out of the directory.
+	// and .json files at any depth, except hidden files, those in hidden directories, the templates of Helm charts, pipes
+	// and devices, and what is behind symbolic links that lead out of the directory.
 	Paths []string
 	// Context are the files and directories whose objects are neighbours of the judged objects, but are not judged.
 	Context []string
@@ -262,12 +263,15 @@ func (m *Manifests) define(stream []definition, d definition) []definition {
 				document: d.document, at: fmt.Sprintf("%s/items/%d", d.at, i), content: element, file: d.file,
 			})
 		}
-		return stream
+		if d.content["spec"] == nil {
+			return stream
+		}
+		// kubectl applies only the items. An API server that receives the object ignores them.
 	}
 	if isKubernetes(d.content) {
 		return append(stream, d)
 	}
-	if kind, _ := d.content["kind"].(string); d.at == "" && slices.Contains(policies.Kinds, kind) {
+	if _, kind := typeOf(d.content); slices.Contains(policies.Kinds, kind) {
 		m.skip(d, "it has no apiVersion; if it is meant for a cluster, add it")
 	} else {
 		m.count(&m.NotKubernetes, d.file)
@@ -435,27 +439,31 @@ func (m *Manifests) note(d definition, text string) {
 	}
 }
 
-// items returns the items of a list of objects, or nil if content is not a list. It sets the apiVersion and kind of the
-// items of a typed list, such as a ServiceList: the API server omits them there.
+// items returns the items of a list of objects, or nil if content is not a list. As for kubectl, an object of any kind
+// with items is a list. items sets the apiVersion and kind of items that have neither: the API server omits them in a
+// typed list, such as a ServiceList.
 func items(content map[string]any) []any {
-	apiVersion, _ := content["apiVersion"].(string)
-	kind, _ := content["kind"].(string)
-	kind, isList := strings.CutSuffix(kind, "List")
+	apiVersion, kind := typeOf(content)
 	items, _ := content["items"].([]any)
-	if !isList {
-		return nil
-	}
 	for _, item := range items {
-		if element, ok := item.(map[string]any); ok && element["kind"] == nil && kind != "" {
-			element["apiVersion"], element["kind"] = apiVersion, kind
+		element, _ := item.(map[string]any)
+		itemVersion, itemKind := typeOf(element)
+		if element != nil && itemVersion == "" && itemKind == "" {
+			element["apiVersion"], element["kind"] = apiVersion, strings.TrimSuffix(kind, "List")
 		}
 	}
 	return items
 }
 
+// typeOf returns the apiVersion and kind of an object; each is empty if it is not a string.
+func typeOf(content map[string]any) (apiVersion, kind string) {
+	apiVersion, _ = content["apiVersion"].(string)
+	kind, _ = content["kind"].(string)
+	return apiVersion, kind
+}
+
 func isKubernetes(content map[string]any) bool {
-	apiVersion, _ := content["apiVersion"].(string)
-	kind, _ := content["kind"].(string)
+	apiVersion, kind := typeOf(content)
 	return apiVersion != "" && kind != ""
 }
 
@@ -545,7 +553,7 @@ var namesKubernetes = regexp.MustCompile(
 	`(?m)^[\s{,?-]*(["']?apiVersion["']?\s*:|["']?kind["']?\s*:\s*["']?(` + strings.Join(policies.Kinds, "|") + `)\b)`)
 
 // looksLikeKubernetes reports whether a text that cannot be read is likely to be a Kubernetes object.
-func looksLikeKubernetes(text []byte) bool { return namesKubernetes.Match(text) }
+func looksLikeKubernetes(text []byte) bool { return text == nil || namesKubernetes.Match(text) }
 
 func decodeError(document *Document, at, kind string, err error) *Error {
 	wrong, ok := errors.AsType[*policies.FieldError](err)
@@ -564,11 +572,21 @@ func decodeError(document *Document, at, kind string, err error) *Error {
 	}
 }
 
+// maxFile is the most bytes that are read from one file, pipe or device. It is more than a cluster of thousands of
+// nodes exports, and the values of a file that large still fit into the memory of a build machine.
+const maxFile = 128 << 20
+
+var errTooLarge = fmt.Errorf("it is larger than %d MiB", maxFile>>20)
+
 func fileError(name string, err error) *Error {
+	advice := "check the path and its permissions"
+	if errors.Is(err, errTooLarge) {
+		advice = "split it or leave it out"
+	}
 	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathError.Err
 	}
-	return &Error{File: name, Message: fmt.Sprintf("cannot be read: %s; check the path and its permissions", err)}
+	return &Error{File: name, Message: fmt.Sprintf("cannot be read: %s; %s", err, advice)}
 }
 
 // foundFile is a file to read.
@@ -580,11 +598,36 @@ type foundFile struct {
 	context bool
 }
 
+// read returns the content of the file. The error is errTooLarge if that is more than maxFile.
 func (f foundFile) read(stdin io.Reader) ([]byte, error) {
 	if f.name == Stdin {
-		return io.ReadAll(stdin)
+		return readAll(stdin, 0)
 	}
-	return os.ReadFile(f.real)
+	file, err := os.Open(f.real)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return readAll(file, info.Size())
+}
+
+// readAll returns what r holds. size is how much that is, if it is known.
+func readAll(r io.Reader, size int64) ([]byte, error) {
+	if size > maxFile {
+		return nil, errTooLarge
+	}
+	data := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
+	if _, err := data.ReadFrom(io.LimitReader(r, maxFile+1)); err != nil {
+		return nil, err
+	}
+	if data.Len() > maxFile {
+		return nil, errTooLarge
+	}
+	return data.Bytes(), nil
 }
 
 // finder finds the files in and below paths, each once.
@@ -633,8 +676,7 @@ func (f *finder) find(paths []string, context bool) {
 		case err != nil:
 			f.errs = append(f.errs, fileError(path, err))
 		case info.Mode().IsRegular():
-			f.besideKustomization(path)
-			f.file(path, path, context, at)
+			f.named(path, context, at)
 		default: // a pipe, such as /dev/fd/3: resolving its symbolic links gives no usable path
 			f.add(foundFile{name: path, real: path, context: context}, at)
 			f.addRoot(at, context)
@@ -647,6 +689,30 @@ func (f *finder) addRoot(at *root, context bool) {
 	if !context {
 		f.roots = append(f.roots, at)
 	}
+}
+
+// named adds a file that the user named. Its symbolic links may lead anywhere. A kustomization beside it may name it as
+// a patch.
+func (f *finder) named(path string, context bool, at *root) {
+	target, err := realPath(path)
+	var folder string
+	if err == nil {
+		folder, err = realPath(filepath.Dir(path))
+	}
+	if err != nil {
+		f.errs = append(f.errs, fileError(path, err))
+		return
+	}
+	if f.isOfChart(path, context) {
+		return
+	}
+	for _, name := range kustomizations {
+		beside := filepath.Join(filepath.Dir(path), name)
+		if file, err := realPath(beside); err == nil && isRegular(file) {
+			f.kustomization(beside, file, folder, folder)
+		}
+	}
+	f.add(foundFile{name: path, real: target, folder: folderOf(target), context: context}, at)
 }
 
 func (f *finder) walk(at *root, context bool) {
@@ -670,10 +736,8 @@ func (f *finder) walk(at *root, context bool) {
 			if entry.IsDir() {
 				return filepath.SkipDir
 			}
-		case !entry.IsDir() && isManifest(path):
-			f.file(path, top, context, at)
-		case !entry.IsDir() && isKustomization(path): // one without the extension of a manifest
-			f.kustomization(path)
+		case !entry.IsDir():
+			f.file(path, begin, top, context, at)
 		}
 		return nil
 	})
@@ -683,34 +747,101 @@ func isManifest(path string) bool {
 	return slices.Contains([]string{".yaml", ".yml", ".json"}, strings.ToLower(filepath.Ext(path)))
 }
 
-// file adds a file if it is a regular file. It skips symbolic links that lead out of top.
-func (f *finder) file(path, top string, context bool, at *root) {
-	info, err := os.Stat(path)
-	if err != nil {
+func isKustomization(path string) bool { return slices.Contains(kustomizations, filepath.Base(path)) }
+
+// kustomizations are the names that a kustomization may have.
+var kustomizations = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
+
+// file adds a file that was found below begin, if it is a manifest and a regular file. top is begin without symbolic
+// links. A link out of top is skipped whatever its name, since it may stand for a folder of manifests.
+func (f *finder) file(path, begin, top string, context bool, at *root) {
+	below, err := filepath.Rel(begin, filepath.Dir(path))
+	folder, target := filepath.Join(top, below), ""
+	if err == nil {
+		target, err = locate(top, folder, filepath.Base(path))
+	}
+	if err == nil && !isBelow(top, target) {
+		f.skip(path, "it is a symbolic link that leads out of the folder", context)
+		return
+	}
+	if !isManifest(path) && !isKustomization(path) {
+		return
+	}
+	var info fs.FileInfo
+	if err == nil {
+		info, err = os.Lstat(target)
+	}
+	switch {
+	case err != nil:
 		f.errs = append(f.errs, fileError(path, err))
 		return
-	}
-	target, err := realPath(path)
-	if err != nil {
-		f.errs = append(f.errs, fileError(path, err))
+	case info.IsDir(): // its files are found below top
 		return
-	}
-	if path != top && !isBelow(top, target) {
-		return
-	}
-	if !info.Mode().IsRegular() || f.isOfChart(path, context) {
+	case !info.Mode().IsRegular():
+		f.skip(path, "it is not a regular file", context)
 		return
 	}
 	if isKustomization(path) {
-		f.kustomization(path)
+		f.kustomization(path, target, folder, top)
 	}
-	f.add(foundFile{name: path, real: target, folder: folderOf(target), context: context}, at)
+	if isManifest(path) {
+		f.add(foundFile{name: path, real: target, folder: folderOf(target), context: context}, at)
+	}
+}
+
+// skip records a file that is not read, unless it is context.
+func (f *finder) skip(path, reason string, context bool) {
+	if !context {
+		f.skipped = append(f.skipped, Remark{File: path, Text: reason})
+	}
 }
 
 // isBelow reports whether a path is a directory or lies in it. Both are absolute.
 func isBelow(directory, path string) bool {
 	inside, err := filepath.Rel(directory, path)
 	return err == nil && inside != ".." && !strings.HasPrefix(inside, ".."+string(filepath.Separator))
+}
+
+// locate returns the absolute path without symbolic links of what a name stands for in a folder. top contains the
+// folder, and both are without symbolic links. It never looks at anything outside top: if a link leads out of top, it
+// returns where to, and follows no further links.
+// The error is non-nil when there is no such file in top, or its links do not end.
+func locate(top, folder, name string) (string, error) {
+	const maxLinks = 40 // as in Linux
+	path := folder
+	for links := 0; name != ""; {
+		if filepath.IsAbs(name) {
+			path = filepath.VolumeName(name) + string(filepath.Separator)
+			name = strings.TrimPrefix(name, path)
+		}
+		var first string
+		first, name, _ = strings.Cut(name, string(filepath.Separator))
+		next := filepath.Join(path, first)
+		if isBelow(next, top) { // on the way to top, where there are no links
+			path = next
+			continue
+		}
+		if !isBelow(top, next) {
+			return filepath.Join(next, name), nil
+		}
+		info, err := os.Lstat(next)
+		if err != nil {
+			return "", err
+		}
+		if info.Mode().Type() != fs.ModeSymlink {
+			path = next
+			continue
+		}
+		if links++; links > maxLinks {
+			return "", &fs.PathError{Op: "locate", Path: next, Err: syscall.ELOOP}
+		}
+		target, err := os.Readlink(next)
+		if err != nil {
+			return "", err
+		}
+		name = target + string(filepath.Separator) + name
+	}
+	return path, nil
 }
 
 // isOfChart reports whether a path is, or lies in, the folder templates of a Helm chart. It records the chart.
@@ -757,25 +888,11 @@ func (f *finder) add(file foundFile, at *root) {
 	}
 }
 
-func isKustomization(path string) bool { return slices.Contains(kustomizations, filepath.Base(path)) }
-
-// kustomizations are the names that a kustomization may have.
-var kustomizations = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
-
-// besideKustomization reads the kustomization beside a file that is given by itself, which may be a patch.
-func (f *finder) besideKustomization(path string) {
-	for _, name := range kustomizations {
-		f.kustomization(filepath.Join(filepath.Dir(path), name))
-	}
-}
-
-// kustomization records the files that a kustomization lists as patches. It ignores errors in the kustomization itself:
-// they are reported when the file is read as a manifest.
-func (f *finder) kustomization(path string) {
-	if !isRegular(path) {
-		return
-	}
-	data, err := os.ReadFile(path)
+// kustomization records the files that a kustomization in a folder below top lists as patches. path is its name as it
+// is shown, and file without symbolic links. It ignores errors in the kustomization itself: they are reported when the
+// file is read as a manifest.
+func (f *finder) kustomization(path, file, folder, top string) {
+	data, err := foundFile{real: file}.read(nil)
 	if err != nil {
 		return
 	}
@@ -791,7 +908,7 @@ func (f *finder) kustomization(path string) {
 				if strings.Contains(name, "\n") {
 					continue // an inline patch, not the name of a file
 				}
-				if target, err := realPath(filepath.Join(filepath.Dir(path), name)); err == nil {
+				if target, err := locate(top, folder, name); err == nil {
 					f.patchOf[target] = path
 				}
 			}

@@ -3,6 +3,8 @@ package manifest
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -206,7 +208,15 @@ func TestLoadFindsFiles(t *testing.T) {
 				},
 			},
 			options: Options{Paths: []string{"in"}},
-			want:    loaded{Objects: []string{"in/a.yaml:1 Service default/a"}, Files: 1, Documents: 1},
+			want: loaded{
+				Objects: []string{"in/a.yaml:1 Service default/a"}, Files: 1, Documents: 1,
+				Skipped: []string{
+					"in/b.yaml: it is a symbolic link that leads out of the folder",
+					"in/c.yaml: it is a symbolic link that leads out of the folder",
+					"in/d: it is a symbolic link that leads out of the folder",
+					"in/e.yaml: it is a symbolic link that leads out of the folder",
+				},
+			},
 		},
 		"a link that leads out is read where it is given": {
 			tree: tree{
@@ -348,6 +358,104 @@ func TestAbsoluteLinkInsideARelativePathIsRead(t *testing.T) {
 	}
 }
 
+func TestLinksThatLeadOutAreNeverFollowed(t *testing.T) {
+	t.Parallel()
+	const patches = "patches: [{path: ../out/a.yaml}, {path: ../../nowhere/a.yaml}, {path: /etc/passwd}, {path: a.yaml}]\n"
+	dir := tree{
+		files: map[string]string{
+			"in/a.yaml": service("a"), "in/b/b.yaml": service("b"), "in/.c/c.yaml": service("c"), "in/p/p.yaml": service("p"),
+			"out/a.yaml": service("outside"), "out/kustomization.yaml": "patchesStrategicMerge: [p.yaml]\n",
+		},
+		links: map[string]string{
+			// Out: files, folders, what does not exist, and what is neither.
+			"in/file.yaml": "../out/a.yaml", "in/absolute.yaml": "/out/a.yaml", "in/folder": "../out", "in/folder.yaml": "../out",
+			"in/text": "../out/a.yaml", "in/nothing.yaml": "../out/none.yaml", "in/zero.yaml": "../../../../../../dev/zero",
+			"in/above": "..", "in/b/link.yaml": "../first", "in/first": "b/second", "in/b/second": "../../out/a.yaml",
+			"in/p/kustomization.yaml": "../../out/kustomization.yaml", "in/.hidden": "../out",
+			// Out and back in, by way of a link that is outside.
+			"in/through.yaml": "../out/back.yaml", "out/back.yaml": "../in/a.yaml",
+			// In.
+			"in/same.yaml": "../in/a.yaml", "in/again.yaml": "/in/b/../a.yaml", "in/self": ".", "in/c.yaml": ".c/c.yaml",
+			"in/loop": "b/loop", "in/b/loop": "../loop",
+		},
+	}.make(t)
+	if err := os.WriteFile(filepath.Join(dir, "in/kustomization.yaml"), []byte(patches), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, got := load(t, dir, Options{Paths: []string{"in"}})
+	want := loaded{
+		Objects: []string{
+			"in/b/b.yaml:1 Service default/b", "in/c.yaml:1 Service default/c", "in/p/p.yaml:1 Service default/p",
+		},
+		Files: 5, Documents: 3, NotKubernetes: 1,
+		Skipped: []string{"in/a.yaml:1: Service default/a: it is a patch of in/kustomization.yaml"},
+	}
+	for _, name := range []string{
+		"above", "absolute.yaml", "b/link.yaml", "b/second", "file.yaml", "first", "folder", "folder.yaml", "nothing.yaml",
+		"p/kustomization.yaml", "text", "through.yaml", "zero.yaml",
+	} {
+		want.Skipped = append(want.Skipped, "in/"+name+": it is a symbolic link that leads out of the folder")
+	}
+	slices.Sort(want.Skipped)
+	slices.Sort(got.Skipped)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Load() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestNothingOutsideAFolderIsLookedAt(t *testing.T) {
+	t.Parallel()
+	dir := tree{links: map[string]string{
+		"top/a": "../out/b/../c", "top/b": "sub/../../x", "top/sub/c": "../a", "top/sub/d": "../../top/sub/none",
+	}}.make(t)
+	top := filepath.Join(dir, "top")
+	for name, want := range map[string]string{
+		"a": "out/c", "b": "x", "sub/c": "out/c", "sub/c/../d": "out/d", "../..": "..", "sub/../../top/sub": "top/sub",
+		"/none/x": "/none/x", "": "top", "..": "", ".": "top",
+	} {
+		if !filepath.IsAbs(want) {
+			want = filepath.Join(dir, want)
+		}
+		if got, err := locate(top, top, name); got != want || err != nil {
+			t.Errorf("locate(%q) = %q, %v; want %q", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"none", "sub/d", "sub/none/../../../x"} {
+		if got, err := locate(top, top, name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("locate(%q) = %q, %v; want an error", name, got, err)
+		}
+	}
+}
+
+func TestLargeFilesAreRefused(t *testing.T) {
+	t.Parallel()
+	dir := tree{files: map[string]string{"a.yaml": service("a"), "large.yaml": ""}}.make(t)
+	if err := os.Truncate(filepath.Join(dir, "large.yaml"), maxFile+1); err != nil {
+		t.Fatal(err)
+	}
+	_, got := load(t, dir, Options{Paths: []string{".", Stdin}, Stdin: zeros{}})
+	const tooLarge = ": cannot be read: it is larger than 128 MiB; split it or leave it out"
+	want := loaded{
+		Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1,
+		Errors: []string{"-" + tooLarge, "large.yaml" + tooLarge},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Load() mismatch (-want +got):\n%s", diff)
+	}
+	m, err := Load(Options{Paths: []string{"/dev/zero"}})
+	if err != nil || len(m.Errors) != 1 || m.Errors[0].Error() != "/dev/zero"+tooLarge {
+		t.Errorf("Load(/dev/zero) gives the errors %v, %v", m.Errors, err)
+	}
+}
+
+// zeros is a reader without end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
 func TestPipeIsReadAsAPathAndSkippedInADirectory(t *testing.T) {
 	t.Parallel()
 	dir := tree{files: map[string]string{"a.yaml": service("a")}}.make(t)
@@ -356,8 +464,16 @@ func TestPipeIsReadAsAPathAndSkippedInADirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	listener, err := net.Listen("unix", filepath.Join(dir, "s.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
 	_, got := load(t, dir, Options{})
-	want := loaded{Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1}
+	want := loaded{Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1, Skipped: []string{
+		"Kustomization: it is not a regular file", "kustomization.yaml: it is not a regular file",
+		"pipe.yaml: it is not a regular file", "s.json: it is not a regular file",
+	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Load() of a directory mismatch (-want +got):\n%s", diff)
 	}
@@ -608,7 +724,10 @@ func TestLoadReadsDocuments(t *testing.T) {
 		},
 		"items of a List that are not objects, or lack a kind, are skipped": {
 			text: items("List", "text", "null", "[]", "metadata: {name: a}", "kind: Service", service("b")),
-			want: loaded{Objects: []string{"a.yaml:9 Service default/b"}, Documents: 1, NotKubernetes: 5},
+			want: loaded{
+				Objects: []string{"a.yaml:9 Service default/b"}, Documents: 1, NotKubernetes: 4,
+				Skipped: []string{"a.yaml:8: Service : it has no apiVersion; if it is meant for a cluster, add it"},
+			},
 		},
 		"items of a typed list need no kind": {
 			text: items(
@@ -633,9 +752,38 @@ func TestLoadReadsDocuments(t *testing.T) {
 			),
 			want: loaded{Objects: []string{"a.yaml:7 Service default/a", "a.yaml:14 Service default/b"}, Documents: 2},
 		},
-		"an object that has items and is not a list is an object": {
-			text: items("Menu", service("a")),
-			want: loaded{Documents: 1},
+		"an object of any kind with items is a list": {
+			text: items("Menu", service("a")) + "---\n" + items("ConfigMap", service("b")) + "---\n" +
+				items("Service", items("Deployment", service("c"))),
+			want: loaded{
+				Objects: []string{
+					"a.yaml:4 Service default/a", "a.yaml:12 Service default/b", "a.yaml:23 Service default/c",
+				},
+				Documents: 3,
+			},
+		},
+		"items without a kind have that of their list, whatever it is": {
+			text: items("Service", "metadata: {name: a}\nspec: {ports: [{port: 80}]}"),
+			want: loaded{Objects: []string{"a.yaml:4 Service default/a"}, Documents: 1},
+		},
+		"items with only one of apiVersion and kind are skipped": {
+			text: items("ServiceList", "apiVersion: v1\nmetadata: {name: a}", "kind: Service\nmetadata: {name: a}"),
+			want: loaded{
+				NotKubernetes: 1,
+				Skipped:       []string{"a.yaml:6: Service a: it has no apiVersion; if it is meant for a cluster, add it"},
+				Errors:        []string{noneFound},
+			},
+		},
+		"an object with items and a spec is both": {
+			text: service("a") + "items:\n- " + strings.ReplaceAll(service("b"), "\n", "\n  ") + "\n---\n" +
+				service("c") + "items: []\n---\n" + service("d") + "items: {}\n---\n" + service("e") + "items: null\n",
+			want: loaded{
+				Objects: []string{
+					"a.yaml:6 Service default/b", "a.yaml:1 Service default/a", "a.yaml:12 Service default/c",
+					"a.yaml:18 Service default/d", "a.yaml:24 Service default/e",
+				},
+				Documents: 5,
+			},
 		},
 		"a broken item leaves the others": {
 			text: items("List", strings.Replace(service("a"), "80", "'80'", 1), service("b")),

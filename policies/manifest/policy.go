@@ -114,21 +114,19 @@ func policyContents(document *Document) []policyContent {
 }
 
 func (c policyContent) policies() []policyContent {
-	if items := items(c.content); items != nil {
-		var found []policyContent
-		for i, item := range items {
-			element, _ := item.(map[string]any)
-			found = append(found, policyContent{c.document, fmt.Sprintf("%s/items/%d", c.at, i), element}.policies()...)
-		}
-		return found
+	items := items(c.content)
+	var found []policyContent
+	for i, item := range items {
+		element, _ := item.(map[string]any)
+		found = append(found, policyContent{c.document, fmt.Sprintf("%s/items/%d", c.at, i), element}.policies()...)
 	}
-	apiVersion, _ := c.content["apiVersion"].(string)
-	kind, _ := c.content["kind"].(string)
+	apiVersion, kind := typeOf(c.content)
 	group, _, _ := strings.Cut(apiVersion, "/")
-	if group != v1alpha1.GroupVersion.Group && !strings.EqualFold(kind, v1alpha1.Kind) {
-		return nil
+	isList := items != nil && c.content["spec"] == nil
+	if !isList && (group == v1alpha1.GroupVersion.Group || strings.EqualFold(kind, v1alpha1.Kind)) {
+		found = append(found, c)
 	}
-	return []policyContent{c}
+	return found
 }
 
 var unknownField = regexp.MustCompile(`unknown field "([^"]+)"`)
