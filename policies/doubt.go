@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -31,7 +32,7 @@ func (d Decision) Certain(in Input, settings Settings, doubts []Doubt) Decision 
 	for _, doubt := range doubts {
 		matters := false
 		for _, other := range doubt.Others {
-			if !d.agrees(other) {
+			if !d.Agrees(other) {
 				matters = true
 				certain = certain.common(other)
 			}
@@ -67,8 +68,46 @@ func alternatives(places []string) string {
 	return strings.Join(named, ", ") + " or " + last
 }
 
-// agrees reports whether two decisions about one object are the same for its owner.
-func (d Decision) agrees(other Decision) bool {
+// Common returns the findings and patches of d that all alternatives have too, one of which may be true instead of d,
+// because the object or a neighbour has placeholders. silent lists the rules of the catalogue that have other findings
+// in one of them, sorted. The findings of the policies' own rules, and policy-not-evaluated, are those of d, except
+// for findings of the former at or below a placeholder of the object. placeholders holds the paths of those.
+func (d Decision) Common(alternatives []Decision, placeholders []string) (certain Decision, silent []string) {
+	isKept := func(rule string) bool {
+		_, isBuiltIn := RuleByID(rule)
+		return !isBuiltIn || rule == policyNotEvaluated.ID
+	}
+	differs := map[string]bool{}
+	for _, other := range alternatives {
+		for _, pair := range [][2]Decision{{d, other}, {other, d}} {
+			for _, finding := range pair[0].Findings {
+				if !isKept(finding.Rule) && !slices.ContainsFunc(pair[1].Findings, finding.agrees) {
+					differs[finding.Rule] = true
+				}
+			}
+		}
+	}
+	certain.Findings = slices.DeleteFunc(slices.Clone(d.Findings), func(f Finding) bool {
+		isCommon := func(other Decision) bool { return slices.ContainsFunc(other.Findings, f.agrees) }
+		_, isBuiltIn := RuleByID(f.Rule)
+		isAt := func(path string) bool { return f.Path == path || strings.HasPrefix(f.Path, path+"/") }
+		return !isKept(f.Rule) && !every(alternatives, isCommon) || !isBuiltIn && slices.ContainsFunc(placeholders, isAt)
+	})
+	certain.Patches = slices.DeleteFunc(slices.Clone(d.Patches), func(p Patch) bool {
+		isCommon := func(other Decision) bool {
+			return slices.ContainsFunc(other.Patches, func(q Patch) bool { return reflect.DeepEqual(p, q) })
+		}
+		return !every(alternatives, isCommon)
+	})
+	return certain, slices.Sorted(maps.Keys(differs))
+}
+
+func every[T any](list []T, holds func(T) bool) bool {
+	return !slices.ContainsFunc(list, func(element T) bool { return !holds(element) })
+}
+
+// Agrees reports whether two decisions about one object are the same for its owner.
+func (d Decision) Agrees(other Decision) bool {
 	return len(d.Findings) == len(other.Findings) && len(d.Patches) == len(other.Patches) &&
 		len(d.common(other).Findings) == len(d.Findings) && len(d.common(other).Patches) == len(d.Patches)
 }

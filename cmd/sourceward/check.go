@@ -124,6 +124,7 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 		Stdin:     s.in,
 		Namespace: flags.namespace,
 		Version:   cluster.Version,
+		Reads:     bundle.ReadsAnnotation,
 		Progress:  progress.read,
 	})
 	if err != nil {

@@ -54,11 +54,12 @@ func (c *checkRun) report(ctx context.Context, progress *progress) (*report, err
 
 // judge adds the decision about an object to the report. The error is non-nil when a rule could not be evaluated.
 func (c *checkRun) judge(ctx context.Context, object *manifest.Object, report *report) error {
-	decision, err := c.manifests.Decide(ctx, object, manifest.Bench{
+	decision, notes, err := c.manifests.Decide(ctx, object, manifest.Bench{
 		Rules: c.rules, Policies: c.rules.Policies, Cluster: c.cluster, Now: c.now,
 	})
 	c.rules.judged()
 	report.add(object, decision)
+	report.addNotes(notes)
 	if mutations := decision.Mutations(); object.Service != nil && len(mutations) > 0 {
 		err = errors.Join(err, c.manifests.Admit(object, mutations))
 	}

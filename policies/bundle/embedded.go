@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/loader"
@@ -66,10 +67,51 @@ func load() (embedded, error) {
 	return e, nil
 }
 
+// ReadsAnnotation reports whether a built-in rule may read an annotation of that name: one of Sourceward's own, or one
+// that the embedded modules or the provider table mention, by its name or by a prefix of it.
+func ReadsAnnotation(name string) bool {
+	if domain, _, _ := strings.Cut(name, "/"); domain == ownDomain || strings.HasSuffix(domain, "."+ownDomain) {
+		return true
+	}
+	return strings.Contains(texts(), name) ||
+		slices.ContainsFunc(prefixes(), func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+const ownDomain = "sourceward.dev"
+
+// texts returns the text of all embedded files but the tests.
+var texts = sync.OnceValue(func() string {
+	var all strings.Builder
+	err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || strings.HasSuffix(path, testSuffix) {
+			return err
+		}
+		text, err := files.ReadFile(path)
+		all.Write(text)
+		return err
+	})
+	if err != nil {
+		panic(err) // The files are part of the program.
+	}
+	return all.String()
+})
+
+// prefixes returns the prefixes of annotations in the provider table.
+var prefixes = sync.OnceValue(func() []string {
+	e, err := load()
+	if err != nil {
+		panic(err) // As in NewCompiler.
+	}
+	return e.keys("prefixes")
+})
+
 // providers returns the names of load balancers in the provider table, sorted.
-func (e embedded) providers() []string {
+func (e embedded) providers() []string { return e.keys("names") }
+
+// keys returns the keys of a part of the provider table, sorted.
+func (e embedded) keys(part string) []string {
 	sourceward, _ := e.data["sourceward"].(map[string]any)
 	table, _ := sourceward[providersKey].(map[string]any)
-	names, _ := table["names"].(map[string]any)
-	return slices.Sorted(maps.Keys(names))
+	entries, _ := table[part].(map[string]any)
+	return slices.Sorted(maps.Keys(entries))
 }

@@ -15,5 +15,11 @@ func (m *Manifests) Admit(o *Object, operations []policies.PatchOperation) error
 		return fmt.Errorf("admit: %w", err)
 	}
 	m.index.PutCopy(admitted, o.number)
+	for _, v := range o.variants {
+		if admitted, err = v.Patched(operations); err != nil {
+			return fmt.Errorf("admit: %w", err)
+		}
+		m.index.PutCopy(admitted, v.number)
+	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,6 +30,10 @@ type definition struct {
 	identity identity
 	// generated is true if the API server will generate the name, so that the object is not the same as any other.
 	generated bool
+	// variantOf is the number of the definition of which this one is a variant, with a value for the placeholder at the
+	// path placeholder; 0 for an object as a file defines it.
+	variantOf   int
+	placeholder string
 	// replaced is true for a definition in the context instead of which another one is judged.
 	replaced bool
 }
@@ -271,32 +276,86 @@ type Bench struct {
 
 // Decide decides about the creation of an object with the Input of Input. If files define neighbours more than once,
 // equally near to the object, it tries each of these definitions, and returns what all decisions have in common: see
-// policies.Decision.Certain. It varies the definitions of one neighbour at a time, so that the cost grows with the
-// number of definitions and not with their combinations.
-// The error is non-nil when one of the decisions has an error.
-func (m *Manifests) Decide(ctx context.Context, o *Object, on Bench) (policies.Decision, error) {
+// policies.Decision.Certain. If the object or a neighbour has placeholders that rules may read, it tries the values that
+// they may have: see policies.Decision.Common. It varies one of all these at a time, so that the cost grows with their
+// number and not with their combinations.
+//
+// The remarks name the rules that are silent because of a placeholder. The error is that of the decision about the
+// object as it is written, or about another definition of a neighbour.
+func (m *Manifests) Decide(ctx context.Context, o *Object, on Bench) (policies.Decision, []Remark, error) {
 	s := m.sight(o)
-	decide := func(s *sight) (policies.Decision, policies.Input, policies.Settings, error) {
+	decide := func(o *Object, s *sight) (policies.Decision, policies.Input, policies.Settings, error) {
 		in := s.input(o, on.Cluster, on.Now)
 		settings := policies.Resolve(on.Policies, o.Object, in.Namespace)
 		decision, err := policies.Decide(ctx, in, on.Rules, settings)
 		return decision, in, settings, err
 	}
-	decision, in, settings, err := decide(s)
+	decision, in, settings, err := decide(o, s)
 	var doubts []policies.Doubt
+	var alternatives []policies.Decision
+	var because []string // the placeholders of the alternatives
+	for _, v := range o.variants {
+		alternative, _, _, _ := decide(v, m.sight(v)) //nolint:dogsled // only the decision differs from the others
+		alternatives = append(alternatives, alternative)
+		because = append(because, fieldName(m.copies[v.number].placeholder))
+	}
 	for _, of := range s.ambiguous() {
 		numbers := s.candidates[of]
 		doubt := policies.Doubt{Neighbour: m.copies[numbers[0]].object}
-		for _, number := range slices.Sorted(slices.Values(numbers)) {
-			doubt.Places = append(doubt.Places, m.copies[number].place())
+		for i, number := range numbers {
+			copied := m.copies[number]
+			if copied.variantOf == 0 {
+				doubt.Places = append(doubt.Places, copied.place())
+			}
+			if i == 0 {
+				continue
+			}
+			other := &sight{m: m, from: o.number, chosen: map[identity]int{of: i}, candidates: maps.Clone(s.candidates)}
+			alternative, _, _, wrong := decide(o, other)
+			if copied.variantOf == 0 {
+				doubt.Others = append(doubt.Others, alternative)
+				err = cmp.Or(err, wrong)
+				continue
+			}
+			alternatives = append(alternatives, alternative)
+			because = append(because, fmt.Sprintf("%s of %s", fieldName(copied.placeholder), copied.object))
 		}
-		for i := range numbers[1:] {
-			other := &sight{m: m, from: o.number, chosen: map[identity]int{of: i + 1}, candidates: maps.Clone(s.candidates)}
-			alternative, _, _, wrong := decide(other)
-			doubt.Others = append(doubt.Others, alternative)
-			err = cmp.Or(err, wrong)
+		slices.Sort(doubt.Places)
+		if len(doubt.Others) > 0 {
+			doubts = append(doubts, doubt)
 		}
-		doubts = append(doubts, doubt)
 	}
-	return decision.Certain(in, settings, doubts), err
+	certain, silent := decision.Certain(in, settings, doubts).Common(alternatives, o.placeholders)
+	if len(silent) == 0 {
+		return certain, nil, err
+	}
+	var reasons []string
+	for i, alternative := range alternatives {
+		if !alternative.Agrees(decision) && !slices.Contains(reasons, because[i]) {
+			reasons = append(reasons, because[i])
+		}
+	}
+	return certain, []Remark{{
+		File: o.Document.File, Position: o.Position(""), Object: o.Ref,
+		Text: fmt.Sprintf("not judged by %s, since it depends on what replaces the placeholder in %s",
+			strings.Join(silent, ", "), strings.Join(reasons, " and in ")),
+	}}, err
+}
+
+// fieldName returns a path as it is written in messages.
+func fieldName(path string) string {
+	var name strings.Builder
+	for i, token := range tokens(path) {
+		switch _, err := strconv.Atoi(token); {
+		case err == nil:
+			name.WriteString("[" + token + "]")
+		case strings.ContainsAny(token, "./"):
+			fmt.Fprintf(&name, "[%q]", token)
+		case i == 0:
+			name.WriteString(token)
+		default:
+			name.WriteString("." + token)
+		}
+	}
+	return name.String()
 }

@@ -40,7 +40,7 @@ func findings(t testing.TB, dir string, options Options) []string {
 	}
 	found := []string{}
 	for _, o := range m.Objects {
-		decision, err := m.Decide(t.Context(), o, Bench{Rules: rules, Policies: rules.Policies, Now: time.Unix(0, 0)})
+		decision, _, err := m.Decide(t.Context(), o, Bench{Rules: rules, Policies: rules.Policies, Now: time.Unix(0, 0)})
 		if err != nil {
 			t.Fatal(err)
 		}

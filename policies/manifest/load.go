@@ -17,6 +17,7 @@ import (
 
 	"github.com/gobwas/glob"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/sourceward/sourceward/policies"
 )
@@ -43,6 +44,9 @@ type Options struct {
 	Namespace string
 	// Version is the version of the API server whose defaults apply.
 	Version policies.Version
+	// Reads reports whether a rule reads an annotation of that name, so that a placeholder in it matters; nil means that
+	// any may be read.
+	Reads func(annotation string) bool
 	// Progress, if not nil, is called before each file is read, with the number of files read so far and the number of
 	// all files.
 	Progress func(read, all int)
@@ -114,6 +118,9 @@ type Object struct {
 
 	// number is the index of its definition in copies.
 	number int
+	// placeholders are the paths of the placeholders that rules may read, and variants what the object may be instead.
+	placeholders []string
+	variants     []*Object
 }
 
 // Position returns the place of the value at a JSON Pointer into the object. See Document.Position.
@@ -330,15 +337,21 @@ func (m *Manifests) add(d definition, options Options) {
 	case policies.Judged(apiVersion, kind):
 		err = m.addJudged(d, options)
 	case policies.Autoscales(apiVersion, kind):
-		var autoscaler policies.Autoscaler
-		if autoscaler, err = policies.NewAutoscaler(d.content); err == nil {
-			m.index.PutAutoscalerCopy(autoscaler, m.register(autoscaler.Ref, d))
-		}
+		err = m.addVariants(d, options, func(content map[string]any, register func(policies.Ref) int) error {
+			autoscaler, err := policies.NewAutoscaler(content)
+			if err == nil && register != nil {
+				m.index.PutAutoscalerCopy(autoscaler, register(autoscaler.Ref))
+			}
+			return err
+		})
 	case policies.HoldsEndpoints(apiVersion, kind):
-		var endpoints policies.Endpoints
-		if endpoints, err = policies.NewEndpoints(d.content); err == nil {
-			m.index.PutEndpointsCopy(endpoints, m.register(endpoints.Ref, d))
-		}
+		err = m.addVariants(d, options, func(content map[string]any, register func(policies.Ref) int) error {
+			endpoints, err := policies.NewEndpoints(content)
+			if err == nil && register != nil {
+				m.index.PutEndpointsCopy(endpoints, register(endpoints.Ref))
+			}
+			return err
+		})
 	case apiVersion == "v1" && kind == "Namespace":
 		err = m.addNamespace(d)
 	case apiVersion == "v1" && kind == "Node" && d.file.context: // Paths hardly ever hold all nodes of a cluster
@@ -352,6 +365,26 @@ func (m *Manifests) add(d definition, options Options) {
 }
 
 func (m *Manifests) addJudged(d definition, options Options) error {
+	paths := placeholders(d.content, options.Reads)
+	read := func(content map[string]any) (*policies.Object, error) {
+		setDefaults(content, options.Version)
+		return policies.NewObject(content)
+	}
+	possible := variants(d.content, paths, func(content map[string]any) bool {
+		isJudged, _, _ := lacks(d.kind(), content)
+		if !isJudged {
+			return false
+		}
+		_, err := read(runtime.DeepCopyJSON(content))
+		return err == nil
+	})
+	switch _, missing, _ := lacks(d.kind(), without(d.content, paths)); {
+	case len(possible) > 0:
+		d.content = possible[0].content
+	case slices.Contains(paths, missing):
+		m.skip(d, strings.ReplaceAll(missing[1:], "/", ".")+" is a placeholder; check what replaces it")
+		return nil
+	}
 	isJudged, missing, isError := lacks(d.kind(), d.content)
 	switch {
 	case isError:
@@ -365,22 +398,59 @@ func (m *Manifests) addJudged(d definition, options Options) error {
 	if !isJudged {
 		return nil
 	}
-	object := &Object{InFile: policies.InFileAbsent, Document: d.document, At: d.at}
+	object := &Object{InFile: policies.InFileAbsent, Document: d.document, At: d.at, placeholders: paths}
 	spec, _ := d.content["spec"].(map[string]any)
 	if spec["externalTrafficPolicy"] != nil && spec["externalTrafficPolicy"] != "" {
 		object.InFile = policies.InFileWritten
 	}
-	setDefaults(d.content, options.Version)
 	var err error
-	if object.Object, err = policies.NewObject(d.content); err != nil {
+	if object.Object, err = read(d.content); err != nil {
 		return err
 	}
 	object.number = m.register(object.Ref, d)
 	m.index.PutCopy(object.Object, object.number)
+	for _, v := range possible[min(1, len(possible)):] {
+		other := &Object{InFile: object.InFile, Document: d.document, At: d.at}
+		if other.Object, err = read(v.content); err != nil {
+			return err
+		}
+		d.variantOf, d.placeholder = object.number, v.path
+		other.number = m.register(other.Ref, d)
+		m.index.PutCopy(other.Object, other.number)
+		object.variants = append(object.variants, other)
+	}
 	if d.file.context || object.Workload != nil && object.Workload.IsChild() {
 		return nil
 	}
 	m.Objects = append(m.Objects, object)
+	return nil
+}
+
+// addVariants adds an object that is not judged, and what it may be instead. add decodes an object and, if register is
+// not nil, puts it into the index.
+func (m *Manifests) addVariants(
+	d definition, options Options, add func(content map[string]any, register func(policies.Ref) int) error,
+) error {
+	paths := placeholders(d.content, options.Reads)
+	possible := variants(d.content, paths, func(content map[string]any) bool { return add(content, nil) == nil })
+	if len(possible) == 0 {
+		return add(d.content, func(ref policies.Ref) int { return m.register(ref, d) })
+	}
+	number := 0
+	for _, v := range possible {
+		err := add(v.content, func(ref policies.Ref) int {
+			registered := m.register(ref, d)
+			if number == 0 {
+				number = registered
+			}
+			d.variantOf = number
+			return registered
+		})
+		if err != nil {
+			return err
+		}
+		d.placeholder = v.path
+	}
 	return nil
 }
 

@@ -162,7 +162,7 @@ func TestMutationsAreNeverLost(t *testing.T) {
 					t.Errorf("%s: %d of %d objects are judged, skipped or errors: %s", path, told, want, document)
 				}
 				for _, o := range m.Objects {
-					decision, err := m.Decide(t.Context(), o, Bench{Rules: rules, Policies: rules.Policies, Now: time.Unix(0, 0)})
+					decision, _, err := m.Decide(t.Context(), o, Bench{Rules: rules, Policies: rules.Policies, Now: time.Unix(0, 0)})
 					if err != nil {
 						t.Errorf("%s: %v: %s", path, err, document)
 					}

@@ -48,7 +48,7 @@ func (p *Policy) Eval(
 		explained := policies.Explain(bench.Policies(), object.Object, namespace).Policies[0]
 		of := Evaluated{Policy: p.Name, Object: object, Matches: explained.Matches, Why: explained.Why}
 		on := manifest.Bench{Rules: bench, Policies: bench.Policies(), Now: now}
-		of.Decision, of.Fault = objects.Decide(ctx, object, on)
+		of.Decision, _, of.Fault = objects.Decide(ctx, object, on)
 		if asks := bench.Asks(); of.Matches && len(asks) > 0 {
 			var err error
 			if of.Input, err = bench.Input(asks[0]); err == nil {

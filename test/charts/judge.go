@@ -175,7 +175,7 @@ func repeats(m *manifest.Manifests) bool {
 }
 
 func load(root string, files []string, nodes bool) (*manifest.Manifests, error) {
-	options := manifest.Options{Version: policies.Newest}
+	options := manifest.Options{Version: policies.Newest, Reads: rego.ReadsAnnotation}
 	for _, name := range files {
 		options.Paths = append(options.Paths, filepath.Join(root, name))
 	}
@@ -210,7 +210,7 @@ func decide(ctx context.Context, b bundle, root string, m *manifest.Manifests, r
 				continue
 			}
 			r.judged[object.Kind]++
-			decision, err := m.Decide(ctx, object, manifest.Bench{
+			decision, _, err := m.Decide(ctx, object, manifest.Bench{
 				Rules: rules, Policies: rules.Policies, Cluster: policies.Cluster{Version: policies.Newest}, Now: now,
 			})
 			if err != nil {

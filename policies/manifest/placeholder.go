@@ -1,0 +1,181 @@
+package manifest
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// placeholder matches what is replaced before a manifest is applied: ${VAR}, also with a default, $(VAR), the
+// <path:…> of Argo CD Vault Plugin, {{ … }} in quotes, %%x%%, or a whole value such as REPLACE_ME.
+var placeholder = regexp.MustCompile(
+	`\$\{[^{}]*\}|\$\([^()]*\)|<path:[^>]*>|\{\{.*\}\}|%%[^%]+%%|^[A-Z][A-Z0-9]*(_[A-Z0-9]+)+$`)
+
+// isPlaceholder reports whether a value is, or contains, a placeholder. REGIONAL_NETWORK is a value that rules know.
+func isPlaceholder(value any) bool {
+	text, isText := value.(string)
+	return isText && placeholder.MatchString(text) && text != "REGIONAL_NETWORK"
+}
+
+// The values that a placeholder may stand for, as far as rules distinguish them. One that a field cannot have is not
+// tried. TestFindingsBesidePlaceholdersHold checks that none is missing.
+var fieldValues = []any{
+	// numbers, as of replicas, ports, seconds and skews
+	int64(0), int64(1), int64(2), int64(3), int64(30), int64(100), int64(30000),
+	true, false,
+	// of Services
+	"ClusterIP", "NodePort", "LoadBalancer", "ExternalName", "Local", "Cluster", "None", "ClientIP", "PreferClose",
+	"192.0.2.1", "TCP", "UDP", "service.k8s.aws/nlb", "eks.amazonaws.com/nlb", "tailscale",
+	// of workloads
+	"kubernetes.io/hostname", "topology.kubernetes.io/zone", "DoNotSchedule", "ScheduleAnyway", "Honor", "Ignore",
+	"RollingUpdate", "Recreate", "OnDelete", "Exists", "Equal", "NoSchedule", "NoExecute", "0%", "25%", "100%",
+	"pod-template-hash", "controller-revision-hash",
+	// of parts that are no single value
+	[]any{}, []any{"192.0.2.1"}, map[string]any{"kubernetes.io/os": "linux"}, map[string]any{"type": "Recreate"},
+	[]any{map[string]any{"operator": "Exists"}},
+	[]any{map[string]any{
+		"maxSkew": int64(1), "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+		"labelSelector": map[string]any{},
+	}},
+	map[string]any{"podAntiAffinity": map[string]any{"requiredDuringSchedulingIgnoredDuringExecution": []any{
+		map[string]any{"topologyKey": "kubernetes.io/hostname", "labelSelector": map[string]any{}},
+	}}},
+	map[string]any{
+		"preStop": map[string]any{"sleep": map[string]any{"seconds": int64(60)}}, "httpGet": map[string]any{"port": int64(80)},
+	},
+}
+
+// annotationValues are those of annotations: the values in policies/bundle/sourceward/providers/data.yaml.
+var annotationValues = []any{
+	"", "true", "false", "1", "0", "on", "off", "t", "f", "preserve", "ignore", "nlb", "nlb-ip", "ip", "instance", "external",
+	"internal", "Internal", "lb", "dsr", "snat", "tcp", "http", "none", "v1", "v2", "v2-ssl", "v2-ssl-cn", "*", "OnlyLocal",
+	"Global", "tunnel", "enabled", "disabled", "default", "eni", "cookies", "delegate-if-local", "onearm", "hostonearm",
+	"fullnat", "fullproxy", "pods-per-node", "REGIONAL_NETWORK", "REGIONAL", "traffic-port", "proxy-protocol", "ipvs",
+	"proxy_protocol_v2.enabled=true", "preserve_client_ip.enabled=true", "preserve_client_ip.enabled=false",
+	`{"proxy-protocol":"v2"}`, `{"proxy-protocol":"none"}`, `{"ingress":true}`, `{"exposed_ports":"80:http"}`,
+}
+
+// gone stands for a value that is removed.
+type gone struct{}
+
+// opaque matches the paths at which a placeholder is a text like any other, of which only equality matters.
+var opaque = regexp.MustCompile(`^/metadata/(name|generateName|namespace|labels/.*)$|` +
+	`^(/spec/template)?/metadata/labels/|/(selector|matchLabels|labelSelector)(/|$)|^/spec/scaleTargetRef/|^/spec/workloadRef/`)
+
+// unread matches the paths of which no rule reads anything: their placeholders do not matter.
+var unread = regexp.MustCompile(`^/(metadata|status)/|^(/spec/template)?/metadata/annotations/|` +
+	`/(containers|initContainers)/\d+/(image|imagePullPolicy|env|envFrom|args|command|resources|volumeMounts|` +
+	`securityContext|workingDir|name)(/|$)|/spec/(volumes|volumeClaimTemplates|imagePullSecrets)(/|$)|` +
+	`/spec/(loadBalancerIP|externalName)$`)
+
+const annotations = "/metadata/annotations/"
+
+// placeholders returns the paths of the placeholders in an object that rules may read, sorted. Those at which a
+// placeholder is a text like any other are not among them.
+func placeholders(content map[string]any, reads func(annotation string) bool) []string {
+	var found []string
+	var walk func(path string, value any)
+	walk = func(path string, value any) {
+		switch value := value.(type) {
+		case map[string]any:
+			for _, key := range slices.Sorted(maps.Keys(value)) {
+				walk(path+"/"+escape.Replace(key), value[key])
+			}
+		case []any:
+			for i, element := range value {
+				walk(path+"/"+strconv.Itoa(i), element)
+			}
+		case string:
+			annotation, isAnnotation := strings.CutPrefix(path, annotations)
+			matters := !opaque.MatchString(path) && !unread.MatchString(path)
+			if isAnnotation {
+				matters = reads == nil || reads(unescape.Replace(annotation))
+			}
+			if matters && isPlaceholder(value) {
+				found = append(found, path)
+			}
+		}
+	}
+	for _, part := range []string{"metadata", "spec", "endpoints", "subsets"} {
+		walk("/"+part, content[part])
+	}
+	return found
+}
+
+var escape = strings.NewReplacer("~", "~0", "/", "~1")
+
+// with returns a copy of content in which the value at a path is another one, or gone.
+func with(content map[string]any, path string, value any) map[string]any {
+	changed := runtime.DeepCopyJSON(content)
+	parts := tokens(path)
+	last := parts[len(parts)-1]
+	var parent any = changed
+	for _, part := range parts[:len(parts)-1] {
+		switch at := parent.(type) {
+		case map[string]any:
+			parent = at[part]
+		case []any:
+			i, _ := strconv.Atoi(part)
+			parent = at[i]
+		}
+	}
+	switch at := parent.(type) {
+	case map[string]any:
+		if at[last] = value; value == (gone{}) {
+			delete(at, last)
+		}
+	case []any:
+		i, _ := strconv.Atoi(last)
+		if at[i] = value; value == (gone{}) {
+			at[i] = nil
+		}
+	}
+	return changed
+}
+
+// without returns content, or a copy of it, without the values at some paths.
+func without(content map[string]any, paths []string) map[string]any {
+	for _, path := range paths {
+		content = with(content, path, gone{})
+	}
+	return content
+}
+
+// variant is an object with a value for one of its placeholders.
+type variant struct {
+	content map[string]any
+	path    string
+}
+
+// variants returns what an object with placeholders may be. The first one has each placeholder as a text where the field
+// is a text, and else none; each other one has one more value for one placeholder. decodes reports whether an object of
+// that content can be read. There are no variants without placeholders, and if not even the first
+// one can be read.
+func variants(content map[string]any, paths []string, decodes func(map[string]any) bool) []variant {
+	base := without(content, paths)
+	if len(paths) == 0 || !decodes(base) {
+		return nil
+	}
+	for _, path := range paths {
+		if text := with(base, path, valueAt(content, path)); decodes(text) {
+			base = text
+		}
+	}
+	found := []variant{{content: base}}
+	for _, path := range paths {
+		values := fieldValues
+		if strings.HasPrefix(path, annotations) {
+			values = annotationValues
+		}
+		for _, value := range slices.Concat([]any{gone{}}, values) {
+			if changed := with(base, path, value); decodes(changed) {
+				found = append(found, variant{changed, path})
+			}
+		}
+	}
+	return found
+}

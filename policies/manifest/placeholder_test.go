@@ -1,0 +1,164 @@
+package manifest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sourceward/sourceward/policies/bundle"
+)
+
+func TestPlaceholdersAreRecognized(t *testing.T) {
+	t.Parallel()
+	tests := map[string]bool{
+		"${VAR}": true, "${VAR:-Local}": true, "${VAR:=x}": true, "$(VAR)": true, "<path:secret/data/lb#class>": true,
+		"{{ .Values.policy }}": true, "%%policy%%": true, "REPLACE_ME": true, "LB_CLASS_2": true, "lb-${ENV}": true,
+		"REGIONAL_NETWORK": false, "Local": false, "LOCAL": false, "$VAR": false, "a_B": false, "100%": false, "%a%": false,
+		"": false, "LOAD_balancer": false, "<a>": false, "{}": false,
+	}
+	got := map[string]bool{}
+	for text := range tests {
+		got[text] = isPlaceholder(text)
+	}
+	if diff := cmp.Diff(tests, got); diff != "" {
+		t.Errorf("isPlaceholder() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+// TestRulesAreSilentAboutPlaceholders checks the findings and notes of one file.
+func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
+	t.Parallel()
+	web := deployment("web")
+	in := func(text, old, new string) string {
+		if !strings.Contains(text, old) {
+			t.Fatalf("%q is not in %q", old, text)
+		}
+		return strings.Replace(text, old, new, 1)
+	}
+	const note = "not judged by %s, since it depends on what replaces the placeholder in %s"
+	unspread := "Deployment default/web unspread-behind-local"
+	of := func(object, rules, fields string) string { return object + ": " + fmt.Sprintf(note, rules, fields) }
+	tests := map[string]struct {
+		documents []string
+		want      []string
+	}{
+		"no placeholder": {
+			documents: []string{balanced("Local"), web},
+			want:      []string{unspread},
+		},
+		"the traffic policy": {
+			documents: []string{balanced(`"${POLICY}"`), web},
+			want: []string{
+				of("Service default/web", "unknown-traffic-policy", "spec.externalTrafficPolicy"),
+				of("Deployment default/web", "missing-readiness, no-drain-window, unspread-behind-local",
+					"spec.externalTrafficPolicy of Service default/web"),
+			},
+		},
+		"the traffic policy with a default": {
+			documents: []string{balanced(`"${POLICY:-Local}"`)},
+			want:      []string{of("Service default/web", "unknown-traffic-policy", "spec.externalTrafficPolicy")},
+		},
+		"the type of a ClusterIP Service that would be denied": {
+			documents: []string{in(balanced("Local"), "LoadBalancer", `"{{ .Values.type }}"`)},
+			want: []string{
+				of("Service default/web", "local-on-cluster-ip, node-port-local", "spec.type"),
+			},
+		},
+		"replicas": {
+			documents: []string{balanced("Local"), in(web, "replicas: 2", `replicas: "${REPLICAS}"`)},
+			want: []string{
+				of("Deployment default/web", "single-replica-local, unspread-behind-local", "spec.replicas"),
+			},
+		},
+		"spread constraints": {
+			documents: []string{
+				balanced("Local"), in(web, "containers", `topologySpreadConstraints: "%%spread%%", containers`),
+			},
+			want: []string{
+				of("Deployment default/web", "ineffective-spread, unspread-behind-local",
+					"spec.template.spec.topologySpreadConstraints"),
+			},
+		},
+		"an image": {
+			documents: []string{balanced("Local"), in(web, "{name: web}]", `{name: web, image: "registry/web:${TAG}"}]`)},
+			want:      []string{unspread},
+		},
+		"a host name in an annotation that no rule reads": {
+			documents: []string{in(balanced("Local"), "{name: web}",
+				`{name: web, annotations: {external-dns.alpha.kubernetes.io/hostname: "web.${DOMAIN}"}}`), web},
+			want: []string{unspread},
+		},
+		"an annotation that rules read": {
+			documents: []string{in(balanced("Local"), "{name: web}",
+				`{name: web, annotations: {service.beta.kubernetes.io/aws-load-balancer-nlb-target-type: "$(TYPE)"}}`)},
+			want: []string{
+				of("Service default/web", "local-has-no-effect",
+					"metadata.annotations[\"service.beta.kubernetes.io/aws-load-balancer-nlb-target-type\"]"),
+			},
+		},
+		"equal names, namespaces, labels and selectors": {
+			documents: []string{
+				strings.ReplaceAll(in(balanced("Local"), "{name: web}", `{name: "${APP}", namespace: "${NS}"}`),
+					"{app: web}", `{app: "${APP}"}`),
+				strings.ReplaceAll(in(web, "{name: web}", `{name: "${APP}", namespace: "${NS}"}`), "{app: web}", `{app: "${APP}"}`),
+			},
+			want: []string{"Deployment ${NS}/${APP} unspread-behind-local"},
+		},
+		"a spec": {
+			documents: []string{in(balanced("Local"), "spec: {", `spec: "${SPEC}" # {`), web},
+			want:      []string{"Service default/web: spec is a placeholder; check what replaces it"},
+		},
+		"a pod template": {
+			documents: []string{balanced("Local"), in(web, "{replicas: 2, template: {", `{replicas: 2, template: "${T}"} # {`)},
+			want:      []string{"Deployment default/web: spec.template is a placeholder; check what replaces it"},
+		},
+		"the maximum of an autoscaler": {
+			documents: []string{
+				balanced("Local"), web, "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: web}\n" +
+					"spec: {maxReplicas: \"${MAX}\", scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}\n",
+			},
+			want: []string{
+				of("Deployment default/web", "single-replica-local, unspread-behind-local",
+					"spec.maxReplicas of HorizontalPodAutoscaler default/web"),
+			},
+		},
+	}
+	rules, wrong := bundle.Compile(t.Context(), nil, nil)
+	if wrong != nil {
+		t.Fatal(wrong)
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := strings.Join(test.documents, "---\n")
+			m, err := Load(Options{Paths: []string{Stdin}, Stdin: strings.NewReader(text), Reads: bundle.ReadsAnnotation})
+			if err != nil || len(m.Errors) > 0 {
+				t.Fatal(err, m.Errors)
+			}
+			var got []string
+			for _, skipped := range m.Skipped {
+				got = append(got, skipped.Object.String()+": "+skipped.Text)
+			}
+			for _, o := range m.Objects {
+				decision, notes, err := m.Decide(t.Context(), o, Bench{Rules: rules, Policies: rules.Policies, Now: time.Unix(0, 0)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, f := range decision.Findings {
+					if f.Mode != "audit" {
+						got = append(got, f.Object.String()+" "+f.Rule)
+					}
+				}
+				for _, note := range notes {
+					got = append(got, note.Object.String()+": "+note.Text)
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("findings and notes mismatch (-want +got):\n%s\nof\n%s", diff, text)
+			}
+		})
+	}
+}
