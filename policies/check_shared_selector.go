@@ -44,24 +44,25 @@ var sharedSelector = Rule{
 
 func checkSharedSelector(r *run) []result {
 	workload := r.Object.Workload
-	if workload == nil || workload.Kind == podKind || len(r.behind) == 0 || r.Related.idle(workload) ||
+	if workload == nil || workload.Kind == podKind || len(r.behind) == 0 || r.scaling.idle(workload) ||
 		r.Cluster.eligibleInTime(workload) == 1 {
 		return nil
 	}
-	var services []*corev1.Service
-	var others []*Workload
-	for _, service := range r.evenServices() {
-		also := slices.DeleteFunc(behind([]*corev1.Service{service}, r.behind, r.Object), r.Related.idle)
-		if len(also) > 0 && !spreadTogether(workload, also, r.Namespace) {
-			services = append(services, service)
-			others = append(others, also...)
+	isApart := map[*selection]bool{}
+	services := slices.DeleteFunc(slices.Clone(r.evenServices()), func(service *corev1.Service) bool {
+		of := r.selections[service]
+		apart, known := isApart[of]
+		if !known {
+			also := r.withPods(of.others)
+			apart = len(also) > 0 && !spreadTogether(workload, also, r.Namespace)
+			isApart[of] = apart
 		}
-	}
+		return !apart
+	})
 	if len(services) == 0 {
 		return nil
 	}
-	slices.SortFunc(others, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
-	others = slices.CompactFunc(others, func(a, b *Workload) bool { return a.Ref == b.Ref })
+	others := r.withPods(r.othersBehind(services))
 	because := serviceRefs(services)
 	for _, other := range others {
 		because = append(because, other.Ref)
@@ -74,6 +75,11 @@ func checkSharedSelector(r *run) []result {
 		Fix:     "use the Service's selector as labelSelector on kubernetes.io/hostname, without matchLabelKeys",
 		Because: because,
 	}}}
+}
+
+// withPods returns the workloads that are not idle.
+func (r *run) withPods(workloads []*Workload) []*Workload {
+	return slices.DeleteFunc(slices.Clone(workloads), r.scaling.idle)
 }
 
 // spreadTogether reports whether a workload is spread together with the others behind a Service, as far as its own

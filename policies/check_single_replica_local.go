@@ -41,9 +41,7 @@ func checkSingleReplicaLocal(r *run) []result {
 		spreadingOf(w, r.Namespace).Spreading == SpreadPinned {
 		return nil
 	}
-	services := slices.DeleteFunc(r.localServices(), func(s *corev1.Service) bool {
-		return len(behind([]*corev1.Service{s}, r.behind, r.Object)) > 0
-	})
+	services := r.aloneBehind(r.localServices())
 	if len(services) == 0 {
 		return r.noLocalService()
 	}

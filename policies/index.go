@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -41,7 +42,7 @@ type namespaceIndex struct {
 	servicesBy map[labelPair]map[string]*corev1.Service
 	workloads  map[workloadKey]*Workload
 	// workloadsBy holds each workload under every label of its pods.
-	workloadsBy map[labelPair]map[workloadKey]*Workload
+	workloadsBy map[labelPair]*workloadSet
 	// autoscalers holds each autoscaler by its kind and name, autoscalersOf by the workload that it scales.
 	autoscalers   map[string]Autoscaler
 	autoscalersOf map[WorkloadRef]map[string]Autoscaler
@@ -50,6 +51,45 @@ type namespaceIndex struct {
 	// endpoints holds each object with endpoints by its kind and name, endpointsOf by its Service.
 	endpoints   map[workloadKey]Endpoints
 	endpointsOf map[string]map[workloadKey]Endpoints
+}
+
+// workloadSet is a set of workloads. Each of thousands of workloads behind a Service may ask for all of them, so they
+// are sorted only when the set has changed since.
+type workloadSet struct {
+	byKey map[workloadKey]*Workload
+	// sorted is nil if it is not known. Several readers may set it at the same time, to equal lists.
+	sorted atomic.Pointer[[]*Workload]
+}
+
+// len returns the number of workloads; 0 for nil.
+func (s *workloadSet) len() int {
+	if s == nil {
+		return 0
+	}
+	return len(s.byKey)
+}
+
+func (s *workloadSet) put(key workloadKey, workload *Workload) {
+	s.byKey[key] = workload
+	s.sorted.Store(nil)
+}
+
+func (s *workloadSet) remove(key workloadKey) {
+	delete(s.byKey, key)
+	s.sorted.Store(nil)
+}
+
+// inOrder returns the workloads, sorted; none for nil. The caller must not change the list.
+func (s *workloadSet) inOrder() []*Workload {
+	if s == nil {
+		return nil
+	}
+	if sorted := s.sorted.Load(); sorted != nil {
+		return *sorted
+	}
+	sorted := slices.SortedFunc(maps.Values(s.byKey), compareWorkloads)
+	s.sorted.Store(&sorted)
+	return sorted
 }
 
 type indexedService struct {
@@ -216,25 +256,23 @@ func (x *Index) Related(object *Object) Related {
 				func(a, b Endpoints) int { return a.Ref.compare(b.Ref) })
 		}
 	} else {
-		others := map[*Workload]bool{}
 		related.Services = n.selecting(object.Workload.Template.Labels)
-		for _, service := range related.Services {
-			for _, workload := range n.selected(service) {
-				if !object.is(workload) {
-					others[workload] = true
-				}
-			}
-		}
-		related.Workloads = sortedWorkloads(maps.Keys(others))
+		related.Workloads = slices.DeleteFunc(n.selected(related.Services...), object.is)
 	}
 	scaled := related.Workloads
 	if object.Workload != nil {
-		scaled = append([]*Workload{object.Workload}, scaled...)
+		// What scales the others is of interest only if it may make pods where there are none.
+		scaled = []*Workload{object.Workload}
+		for _, workload := range related.Workloads {
+			if workload.isScaledToZero() {
+				scaled = append(scaled, workload)
+			}
+		}
 	}
 	for _, workload := range scaled {
 		related.Users = slices.AppendSeq(related.Users, maps.Values(n.usersOf[workload.asTarget()]))
 	}
-	slices.SortFunc(related.Users, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
+	slices.SortFunc(related.Users, compareWorkloads)
 	for _, workload := range slices.Concat(scaled, related.Users) {
 		related.Autoscalers = slices.AppendSeq(related.Autoscalers, maps.Values(n.autoscalersOf[workload.asTarget()]))
 	}
@@ -244,16 +282,15 @@ func (x *Index) Related(object *Object) Related {
 
 // sharing returns the other Services that ask to share an address with a Service, in a fixed order.
 func (x *Index) sharing(service *corev1.Service) []*corev1.Service {
-	var services []*corev1.Service
+	sharing := map[*corev1.Service]bool{}
 	for _, pair := range sharingPairs(service) {
 		for _, other := range x.sharers[pair] {
-			if serviceRef(other) != serviceRef(service) && !slices.Contains(services, other) {
-				services = append(services, other)
+			if serviceRef(other) != serviceRef(service) {
+				sharing[other] = true
 			}
 		}
 	}
-	slices.SortFunc(services, compareServices)
-	return services
+	return slices.SortedFunc(maps.Keys(sharing), compareServices)
 }
 
 func (x *Index) namespace(name string) *namespaceIndex {
@@ -263,7 +300,7 @@ func (x *Index) namespace(name string) *namespaceIndex {
 			services:      map[string]*indexedService{},
 			servicesBy:    map[labelPair]map[string]*corev1.Service{},
 			workloads:     map[workloadKey]*Workload{},
-			workloadsBy:   map[labelPair]map[workloadKey]*Workload{},
+			workloadsBy:   map[labelPair]*workloadSet{},
 			autoscalers:   map[string]Autoscaler{},
 			autoscalersOf: map[WorkloadRef]map[string]Autoscaler{},
 			usersOf:       map[WorkloadRef]map[workloadKey]*Workload{},
@@ -306,7 +343,11 @@ func (n *namespaceIndex) putWorkload(key workloadKey, workload *Workload) {
 	n.deleteWorkload(key)
 	n.workloads[key] = workload
 	for k, v := range workload.Template.Labels {
-		put(n.workloadsBy, labelPair{k, v}, key, workload)
+		pair := labelPair{k, v}
+		if n.workloadsBy[pair] == nil {
+			n.workloadsBy[pair] = &workloadSet{byKey: map[workloadKey]*Workload{}}
+		}
+		n.workloadsBy[pair].put(key, workload)
 	}
 	if workload.TemplateOf != (WorkloadRef{}) {
 		put(n.usersOf, workload.TemplateOf, key, workload)
@@ -316,7 +357,11 @@ func (n *namespaceIndex) putWorkload(key workloadKey, workload *Workload) {
 func (n *namespaceIndex) deleteWorkload(key workloadKey) {
 	if former, ok := n.workloads[key]; ok {
 		for k, v := range former.Template.Labels {
-			remove(n.workloadsBy, labelPair{k, v}, key)
+			pair := labelPair{k, v}
+			n.workloadsBy[pair].remove(key)
+			if n.workloadsBy[pair].len() == 0 {
+				delete(n.workloadsBy, pair)
+			}
 		}
 		remove(n.usersOf, former.TemplateOf, key)
 		delete(n.workloads, key)
@@ -351,20 +396,36 @@ func (n *namespaceIndex) selecting(labels map[string]string) []*corev1.Service {
 	return services
 }
 
-// selected returns the workloads whose pods a Service selects, sorted by name.
-func (n *namespaceIndex) selected(service *corev1.Service) []*Workload {
-	selector := podSelector(service)
-	if selector == nil {
-		return nil
-	}
-	pair := rarest(selector, func(pair labelPair) int { return len(n.workloadsBy[pair]) })
+// selected returns the workloads whose pods any of these Services selects, sorted by name. It looks at each workload
+// once for each different selector: hundreds of Services may have the same one.
+func (n *namespaceIndex) selected(services ...*corev1.Service) []*Workload {
+	var selectors []map[string]string
 	var workloads []*Workload
-	for _, workload := range n.workloadsBy[pair] {
-		if selects(service, workload.Template.Labels) {
-			workloads = append(workloads, workload)
+	for _, service := range services {
+		selector := podSelector(service)
+		isSame := func(other map[string]string) bool { return maps.Equal(other, selector) }
+		if selector == nil || slices.ContainsFunc(selectors, isSame) {
+			continue
+		}
+		selectors = append(selectors, selector)
+		pair := rarest(selector, func(pair labelPair) int { return n.workloadsBy[pair].len() })
+		for _, workload := range n.workloadsBy[pair].inOrder() {
+			if holds(workload.Template.Labels, selector) {
+				workloads = append(workloads, workload)
+			}
 		}
 	}
-	return sortedWorkloads(slices.Values(workloads))
+	if len(selectors) < 2 {
+		return workloads
+	}
+	isFound := map[*Workload]bool{}
+	workloads = slices.DeleteFunc(workloads, func(w *Workload) bool {
+		was := isFound[w]
+		isFound[w] = true
+		return was
+	})
+	slices.SortFunc(workloads, compareWorkloads)
+	return workloads
 }
 
 // rarest returns the pair of a non-empty selector with the smallest count. Among equal counts, the first key wins.
@@ -393,10 +454,6 @@ func remove[U, K comparable, V any](m map[U]map[K]V, under U, key K) {
 	if len(m[under]) == 0 {
 		delete(m, under)
 	}
-}
-
-func sortedWorkloads(workloads func(yield func(*Workload) bool)) []*Workload {
-	return slices.SortedFunc(workloads, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
 }
 
 func autoscalerKey(ref Ref) string { return ref.Kind + "/" + ref.Name }

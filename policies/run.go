@@ -2,6 +2,7 @@ package policies
 
 import (
 	"context"
+	"maps"
 	"reflect"
 	"slices"
 
@@ -71,9 +72,13 @@ type run struct {
 	selecting []*corev1.Service
 	// sharing holds the other Services that ask to share the address of a Service, sorted by namespace and name.
 	sharing []*corev1.Service
+	// selections holds what each of selecting selects. Services with the same selector share one.
+	selections map[*corev1.Service]*selection
 	// behind holds the workloads whose pods a Service selects or, for a workload, the others behind the same Services;
 	// sorted.
 	behind []*Workload
+	// scaling holds what else sets the number of pods of the object and of workloads behind the same Services.
+	scaling scaling
 	// replicas is the number of pods that a workload may have.
 	replicas replicaRange
 	// even is the cached result of evenServices, valid if evenKnown.
@@ -130,12 +135,16 @@ func newRun(ctx context.Context, in Input, rules Rules, settings Settings, forme
 	}
 	if former != nil {
 		r.before = former.before
-		// A repair of a workload does not change the Services in front of it.
-		if in.Object.Workload != nil {
-			r.evenKnown, r.even = former.evenKnown, former.even
-		}
+		r.scaling = former.scaling
+	} else {
+		r.scaling = in.Related.scaling()
 	}
-	if in.Object.Service != nil {
+	switch {
+	case former != nil && in.Object.Workload != nil:
+		// A repair of a workload changes neither the number of its pods nor the Services in front of it.
+		r.replicas, r.selecting, r.selections, r.behind = former.replicas, former.selecting, former.selections, former.behind
+		r.evenKnown, r.even = former.evenKnown, former.even
+	case in.Object.Service != nil:
 		r.explicit = explicit(in.Object, in.InFile)
 		r.selecting = []*corev1.Service{in.Object.Service}
 		for _, service := range in.Related.Services {
@@ -144,31 +153,88 @@ func newRun(ctx context.Context, in Input, rules Rules, settings Settings, forme
 			}
 		}
 		slices.SortFunc(r.sharing, compareServices)
-	} else {
-		r.replicas = replicasOf(in.Object.Workload, in.Related)
+		r.selections, r.behind = selections(r.selecting, in.Related.Workloads, in.Object)
+	default:
+		r.replicas = r.scaling.replicasOf(in.Object.Workload)
 		for _, service := range in.Related.Services {
 			if Selects(service, in.Object.Workload) {
 				r.selecting = append(r.selecting, service)
 			}
 		}
 		slices.SortFunc(r.selecting, compareServices)
+		r.selections, r.behind = selections(r.selecting, in.Related.Workloads, in.Object)
 	}
-	r.behind = behind(r.selecting, in.Related.Workloads, in.Object)
 	r.ask(former)
 	return r
 }
 
-// behind returns the workloads other than the object whose pods any of the Services selects, sorted.
-func behind(services []*corev1.Service, workloads []*Workload, object *Object) []*Workload {
-	var found []*Workload
+// selection is what Services with the same selector select.
+type selection struct {
+	labels map[string]string
+	// others holds the workloads other than the object, sorted.
+	others []*Workload
+}
+
+// selections returns what each of the Services selects, which are in the namespace of the object, and all workloads
+// other than the object that any of them selects, sorted. It looks at each workload once for each different selector:
+// hundreds of Services may have the same one.
+func selections(
+	services []*corev1.Service, workloads []*Workload, object *Object,
+) (byService map[*corev1.Service]*selection, behind []*Workload) {
+	byService = map[*corev1.Service]*selection{}
+	var different []*selection
+	for _, service := range services {
+		selector := podSelector(service)
+		i := slices.IndexFunc(different, func(s *selection) bool { return maps.Equal(s.labels, selector) })
+		if i < 0 {
+			i = len(different)
+			different = append(different, &selection{labels: selector})
+		}
+		byService[service] = different[i]
+	}
+	if !slices.IsSortedFunc(workloads, compareWorkloads) {
+		workloads = slices.SortedFunc(slices.Values(workloads), compareWorkloads)
+	}
 	for _, workload := range workloads {
-		selected := slices.ContainsFunc(services, func(s *corev1.Service) bool { return Selects(s, workload) })
-		if selected && !object.is(workload) {
-			found = append(found, workload)
+		if workload.Namespace != object.Namespace || object.is(workload) {
+			continue
+		}
+		isBehind := false
+		for _, s := range different {
+			if holds(workload.Template.Labels, s.labels) {
+				s.others = append(s.others, workload)
+				isBehind = true
+			}
+		}
+		if isBehind {
+			behind = append(behind, workload)
 		}
 	}
-	slices.SortFunc(found, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
-	return found
+	return byService, behind
+}
+
+// othersBehind returns the workloads other than the object that any of these Services selects, sorted. The Services are
+// some of r.selecting.
+func (r *run) othersBehind(services []*corev1.Service) []*Workload {
+	var of []*selection
+	for _, service := range services {
+		if s := r.selections[service]; !slices.Contains(of, s) {
+			of = append(of, s)
+		}
+	}
+	if len(of) == 1 {
+		return of[0].others
+	}
+	return slices.DeleteFunc(slices.Clone(r.behind), func(w *Workload) bool {
+		return !slices.ContainsFunc(of, func(s *selection) bool { return holds(w.Template.Labels, s.labels) })
+	})
+}
+
+// aloneBehind returns those of the Services that select no workload other than the object.
+func (r *run) aloneBehind(services []*corev1.Service) []*corev1.Service {
+	return slices.DeleteFunc(slices.Clone(services), func(s *corev1.Service) bool {
+		return len(r.selections[s].others) > 0
+	})
 }
 
 // localServices returns the Local Services that select the pods of a workload, sorted by name. A check that finds none

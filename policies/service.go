@@ -94,7 +94,11 @@ func Selects(service *corev1.Service, workload *Workload) bool {
 
 // selects reports whether a Service selects pods with these labels in its own namespace.
 func selects(service *corev1.Service, labels map[string]string) bool {
-	selector := podSelector(service)
+	return holds(labels, podSelector(service))
+}
+
+// holds reports whether labels has all pairs of a podSelector. It is false for a nil selector.
+func holds(labels, selector map[string]string) bool {
 	for key, value := range selector {
 		if got, ok := labels[key]; !ok || got != value {
 			return false

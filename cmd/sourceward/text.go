@@ -8,12 +8,17 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-func refs(list []policies.Ref) string {
+// refs lists the objects of a finding: "Service edge/a, Service edge/b", or that and "and 390 more".
+func refs(list []policies.Ref, omitted int) string {
 	names := make([]string, len(list))
 	for i, ref := range list {
 		names[i] = ref.String()
 	}
-	return strings.Join(names, ", ")
+	text := strings.Join(names, ", ")
+	if omitted > 0 {
+		text += fmt.Sprintf(" and %d more", omitted)
+	}
+	return text
 }
 
 func count(n int, noun string) string {

@@ -171,14 +171,15 @@ type Want struct {
 
 // WantFinding is a policies.Finding without its object.
 type WantFinding struct {
-	Rule     string              `json:"rule"`
-	Mode     policies.Mode       `json:"mode"`
-	Severity policies.Severity   `json:"severity"`
-	Message  string              `json:"message"`
-	Fix      string              `json:"fix,omitempty"`
-	Path     string              `json:"path,omitempty"`
-	Because  []policies.Ref      `json:"because,omitempty"`
-	Exempt   *policies.Exemption `json:"exempt,omitempty"`
+	Rule           string              `json:"rule"`
+	Mode           policies.Mode       `json:"mode"`
+	Severity       policies.Severity   `json:"severity"`
+	Message        string              `json:"message"`
+	Fix            string              `json:"fix,omitempty"`
+	Path           string              `json:"path,omitempty"`
+	Because        []policies.Ref      `json:"because,omitempty"`
+	BecauseOmitted int                 `json:"becauseOmitted,omitempty"`
+	Exempt         *policies.Exemption `json:"exempt,omitempty"`
 }
 
 // WantOf returns a decision in the form of want.yaml. Its lists are never nil.
@@ -186,7 +187,7 @@ func WantOf(decision policies.Decision) Want {
 	w := Want{Findings: []WantFinding{}, Patches: append([]policies.Patch{}, decision.Patches...)}
 	for _, f := range decision.Findings {
 		w.Findings = append(w.Findings, WantFinding{
-			f.Rule, f.Mode, f.Severity, f.Message, f.Fix, f.Path, f.Because, f.Exempt,
+			f.Rule, f.Mode, f.Severity, f.Message, f.Fix, f.Path, f.Because, f.BecauseOmitted, f.Exempt,
 		})
 	}
 	w.Sort()
