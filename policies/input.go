@@ -129,10 +129,14 @@ type Version struct{ Major, Minor uint }
 // Newest is the newest version of Kubernetes that this package was checked against.
 var Newest = Version{1, 37}
 
-// ParseVersion parses versions such as 1.28, v1.28 and 1.28.3, and those that API servers report, such as v1.30.4+k3s1.
-// The error is non-nil when text is not a version in one of these forms, or when its major version is not 1.
+// ParseVersion parses versions such as 1.28, v1.28 and 1.28.3, and semantic versions that API servers report, such as
+// v1.30.4+k3s1. The error is non-nil when text is not a version in one of these forms, or when its major version is not
+// 1.
 func ParseVersion(text string) (Version, error) {
-	v, err := version.ParseGeneric(text)
+	v, err := version.ParseSemantic(text)
+	if err != nil {
+		v, err = version.ParseSemantic(text + ".0")
+	}
 	if err != nil || v.Major() != 1 {
 		return Version{}, fmt.Errorf("%q is not a valid Kubernetes version: want one such as 1.%d", text, Newest.Minor)
 	}

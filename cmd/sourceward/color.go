@@ -18,7 +18,7 @@ const (
 )
 
 // useColor reports whether to color text written to w. With auto, it is true for a terminal, unless NO_COLOR is set
-// (https://no-color.org).
+// (https://no-color.org) or TERM says that the terminal knows no colors.
 func useColor(when string, w io.Writer) bool {
 	switch when {
 	case colorAlways:
@@ -26,7 +26,7 @@ func useColor(when string, w io.Writer) bool {
 	case colorNever:
 		return false
 	default:
-		return os.Getenv("NO_COLOR") == "" && isTerminal(w)
+		return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
 	}
 }
 

@@ -395,11 +395,10 @@ func decodeError(document *Document, at, kind string, err error) *Error {
 			Message:  fmt.Sprintf("this %s cannot be read: %s", kind, err),
 		}
 	}
-	path := strings.ReplaceAll(strings.TrimPrefix(wrong.Path, "/"), "/", ".")
 	return &Error{
 		File:     document.File,
 		Position: document.Position(at + wrong.Path),
-		Message:  fmt.Sprintf("%s of this %s: %s", path, kind, wrong.Problem),
+		Message:  fmt.Sprintf("%s of this %s: %s", wrong.Field(), kind, wrong.Problem),
 	}
 }
 
