@@ -117,7 +117,7 @@ func unambiguous(raw []byte) error {
 			return nil
 		}
 		if at, ok := errors.AsType[*jsontext.SyntacticError](err); ok && errors.Is(err, jsontext.ErrDuplicateName) {
-			return fmt.Errorf("%s is set twice; remove one", fieldName(string(at.JSONPointer)))
+			return fmt.Errorf("key %q is set twice; remove one", fieldName(string(at.JSONPointer)))
 		}
 		if err != nil {
 			return err

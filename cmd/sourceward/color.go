@@ -18,7 +18,7 @@ const (
 )
 
 // useColor reports whether to color text written to w. With auto, it is true for a terminal, unless NO_COLOR is set
-// (https://no-color.org) or TERM says that the terminal knows no colors.
+// (https://no-color.org).
 func useColor(when string, w io.Writer) bool {
 	switch when {
 	case colorAlways:
@@ -26,7 +26,7 @@ func useColor(when string, w io.Writer) bool {
 	case colorNever:
 		return false
 	default:
-		return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
+		return os.Getenv("NO_COLOR") == "" && isTerminal(w)
 	}
 }
 
@@ -40,9 +40,10 @@ func isPipe(stream io.Reader) bool {
 	return err == nil && info.Mode()&os.ModeNamedPipe != 0
 }
 
+// isTerminal reports whether w is a terminal that obeys escape sequences. With TERM=dumb it would show them as text.
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd()))
+	return ok && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(file.Fd()))
 }
 
 // palette colors words, or returns them unchanged if it was made without color.

@@ -46,7 +46,11 @@ func TestAutoColorsATerminalUnlessTheEnvironmentSaysOtherwise(t *testing.T) {
 }
 
 func TestProgressIsForTerminalsOnly(t *testing.T) {
-	t.Parallel()
+	t.Setenv("TERM", "dumb")
+	if newProgress(terminal(t)).w != nil {
+		t.Error("progress is shown on a terminal that does not obey escape sequences")
+	}
+	t.Setenv("TERM", "xterm")
 	if newProgress(terminal(t)).w == nil {
 		t.Error("progress is not shown on a terminal")
 	}

@@ -67,7 +67,7 @@ func ReadCase(dir string) (*Case, error) {
 		if err := yaml.UnmarshalStrict(text, &c.Cluster); err != nil {
 			return nil, wrong(c.Path(clusterFile),
 				"%s; want any of kubeVersion: %q, nodes: 3, provider: NAME, view: %s, now: %s",
-				yamlFault(err), policies.Newest, policies.ViewCluster, SomeDay.Format(time.RFC3339))
+				yamlFault(err, text, &Cluster{}), policies.Newest, policies.ViewCluster, SomeDay.Format(time.RFC3339))
 		}
 	}
 	views := []string{"", string(policies.ViewFiles), string(policies.ViewCluster), viewNone}
@@ -236,10 +236,18 @@ func wrong(file, format string, args ...any) error {
 	return &manifest.Error{File: file, Message: fmt.Sprintf(format, args...)}
 }
 
-// yamlFault returns the message of an error from decoding YAML, without the names of Go types and layers.
-func yamlFault(err error) string {
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Sprintf("%s cannot be a %s", wrong.Field, wrong.Value)
+// yamlFault returns the message of an error from decoding a YAML text into a value, without the names of Go types and
+// layers.
+func yamlFault(err error, text []byte, into any) string {
+	if _, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		// This decoder does not say which element of a list is wrong.
+		var content map[string]any
+		if err := yaml.Unmarshal(text, &content); err == nil {
+			err = policies.Decode(content, into)
+			if wrong, ok := errors.AsType[*policies.FieldError](err); ok {
+				return wrong.Error()
+			}
+		}
 	}
 	if wrong, ok := errors.AsType[*time.ParseError](err); ok {
 		return fmt.Sprintf("%q is not a valid time", wrong.Value)
