@@ -72,8 +72,6 @@ func run(ctx context.Context, args []string, s streams) int {
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          noUnknownCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetHelpFunc(help)
 	root.SetFlagErrorFunc(unknownFlag)
@@ -82,6 +80,7 @@ func run(ctx context.Context, args []string, s streams) int {
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.AddCommand(checkCommand(s), rulesCommand(s), explainCommand(s), policyCommand(s), versionCommand(s))
+	refuseUnknownCommands(root)
 
 	command, err := root.ExecuteContextC(ctx)
 	switch {

@@ -11,9 +11,12 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// maxNearest is the number of values up to which an error lists all of them, and that it names of more. A longer list
-// hides what is wrong.
-const maxNearest = 3
+const (
+	// maxListed is the number of values up to which an error lists all of them. A longer list hides what is wrong.
+	maxListed = 8
+	// maxNearest is the number of values that an error names as the ones that may be meant.
+	maxNearest = 3
+)
 
 // nearest returns the names that are spelled most like a word, for a message.
 func nearest(word string, names []string) string {
@@ -22,14 +25,41 @@ func nearest(word string, names []string) string {
 
 // notOneOf returns the error for a flag whose value is not an allowed one. The help of the flag lists all of them.
 func notOneOf(flag, value string, allowed []string) error {
-	if len(allowed) > maxNearest {
-		return fmt.Errorf("%s %q is not a known value; the nearest are %s", flag, value, nearest(value, allowed))
+	problem := "is not one of " + strings.Join(allowed, ", ")
+	if len(allowed) > maxListed {
+		problem = "is not a known value"
 	}
-	return fmt.Errorf("%s %q is not one of %s", flag, value, strings.Join(allowed, ", "))
+	if len(allowed) > maxNearest {
+		problem += "; the nearest are " + nearest(value, allowed)
+	}
+	return fmt.Errorf("%s %q %s", flag, value, problem)
 }
 
-// noUnknownCommand is the Args of a command that does nothing without one of its subcommands.
-func noUnknownCommand(cmd *cobra.Command, args []string) error {
+// refuseUnknownCommands makes each command that has subcommands, and help, refuse the name of a command that does not
+// exist, and show their help without one.
+func refuseUnknownCommands(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	groups := []*cobra.Command{root}
+	for _, cmd := range root.Commands() {
+		switch {
+		case cmd.HasSubCommands():
+			groups = append(groups, cmd)
+		case cmd.Name() == "help":
+			cmd.Args = func(_ *cobra.Command, args []string) error {
+				of, rest, _ := root.Find(args)
+				return unknownCommand(of, rest)
+			}
+		}
+	}
+	for _, cmd := range groups {
+		cmd.Args, cmd.RunE = unknownCommand, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+}
+
+// unknownCommand returns an error for arguments of a command that should be one of its subcommands; nil if there are
+// none.
+func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
@@ -39,7 +69,11 @@ func noUnknownCommand(cmd *cobra.Command, args []string) error {
 			names = append(names, sub.Name())
 		}
 	}
-	return fmt.Errorf("unknown command %q for %q; the nearest are %s", args[0], cmd.CommandPath(), nearest(args[0], names))
+	problem := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
+	if names != nil {
+		problem += "; the nearest are " + nearest(args[0], names)
+	}
+	return errors.New(problem)
 }
 
 // unknownFlag adds to the error for an unknown flag the flags that it may be a misspelling of. It returns any other
