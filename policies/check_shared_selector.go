@@ -48,9 +48,9 @@ func checkSharedSelector(r *run) []result {
 		r.Cluster.eligibleInTime(workload) == 1 {
 		return nil
 	}
-	isApart := map[*selection]bool{}
+	isApart := map[*backend]bool{}
 	services := slices.DeleteFunc(slices.Clone(r.evenServices()), func(service *corev1.Service) bool {
-		of := r.selections[service]
+		of := r.backends[service]
 		apart, known := isApart[of]
 		if !known {
 			also := r.withPods(of.others)

@@ -1,11 +1,6 @@
 package policies
 
-import (
-	"fmt"
-	"slices"
-
-	corev1 "k8s.io/api/core/v1"
-)
+import "fmt"
 
 // singleReplicaLocal finds a single pod behind a Local Service.
 //

@@ -129,8 +129,8 @@ func TestNeighbourIsAskedAboutOnce(t *testing.T) {
 	}
 }
 
-// TestSelections compares what Services select, by different and by equal selectors, with each Service alone.
-func TestSelections(t *testing.T) {
+// TestBackends compares what Services select, by different and by equal selectors, with each Service alone.
+func TestBackends(t *testing.T) {
 	t.Parallel()
 	service := func(name, selector string) *Object {
 		return objectOf(t, fmt.Sprintf(`{apiVersion: v1, kind: Service, metadata: {namespace: edge, name: %s},
@@ -157,9 +157,9 @@ func TestSelections(t *testing.T) {
 		r.selecting = append(r.selecting, s.Service)
 	}
 	before := slices.Clone(workloads)
-	r.selections, r.behind = selections(r.selecting, workloads, object)
+	r.backends, r.behind = backends(r.selecting, workloads, object)
 	if !slices.Equal(before, workloads) {
-		t.Error("selections() changed its argument")
+		t.Error("backends() changed its argument")
 	}
 	got := map[string][]string{}
 	add := func(of string, list []*Workload) {
@@ -170,7 +170,7 @@ func TestSelections(t *testing.T) {
 	}
 	add("behind", r.behind)
 	for _, s := range r.selecting {
-		add(s.Name, r.selections[s].others)
+		add(s.Name, r.backends[s].others)
 	}
 	add("all and all-2", r.othersBehind(r.selecting[:2]))
 	add("all-2 and front", r.othersBehind(r.selecting[1:3]))

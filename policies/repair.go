@@ -149,7 +149,7 @@ func (r *run) repairSelector(services []*corev1.Service) (selector *metav1.Label
 		return workload.Selector, true, ""
 	}
 	for _, service := range services {
-		if of := r.selections[service]; len(of.others) == len(behind) { // it selects some of them: all
+		if of := r.backends[service]; len(of.others) == len(behind) { // it selects some of them: all
 			return &metav1.LabelSelector{MatchLabels: of.labels}, false, ""
 		}
 	}

@@ -72,8 +72,8 @@ type run struct {
 	selecting []*corev1.Service
 	// sharing holds the other Services that ask to share the address of a Service, sorted by namespace and name.
 	sharing []*corev1.Service
-	// selections holds what each of selecting selects. Services with the same selector share one.
-	selections map[*corev1.Service]*selection
+	// backends holds what each of selecting selects. Services with the same selector share one.
+	backends map[*corev1.Service]*backend
 	// behind holds the workloads whose pods a Service selects or, for a workload, the others behind the same Services;
 	// sorted.
 	behind []*Workload
@@ -142,7 +142,7 @@ func newRun(ctx context.Context, in Input, rules Rules, settings Settings, forme
 	switch {
 	case former != nil && in.Object.Workload != nil:
 		// A repair of a workload changes neither the number of its pods nor the Services in front of it.
-		r.replicas, r.selecting, r.selections, r.behind = former.replicas, former.selecting, former.selections, former.behind
+		r.replicas, r.selecting, r.backends, r.behind = former.replicas, former.selecting, former.backends, former.behind
 		r.evenKnown, r.even = former.evenKnown, former.even
 	case in.Object.Service != nil:
 		r.explicit = explicit(in.Object, in.InFile)
@@ -153,7 +153,7 @@ func newRun(ctx context.Context, in Input, rules Rules, settings Settings, forme
 			}
 		}
 		slices.SortFunc(r.sharing, compareServices)
-		r.selections, r.behind = selections(r.selecting, in.Related.Workloads, in.Object)
+		r.backends, r.behind = backends(r.selecting, in.Related.Workloads, in.Object)
 	default:
 		r.replicas = r.scaling.replicasOf(in.Object.Workload)
 		for _, service := range in.Related.Services {
@@ -162,33 +162,33 @@ func newRun(ctx context.Context, in Input, rules Rules, settings Settings, forme
 			}
 		}
 		slices.SortFunc(r.selecting, compareServices)
-		r.selections, r.behind = selections(r.selecting, in.Related.Workloads, in.Object)
+		r.backends, r.behind = backends(r.selecting, in.Related.Workloads, in.Object)
 	}
 	r.ask(former)
 	return r
 }
 
-// selection is what Services with the same selector select.
-type selection struct {
+// backend is what Services with the same selector select.
+type backend struct {
 	labels map[string]string
 	// others holds the workloads other than the object, sorted.
 	others []*Workload
 }
 
-// selections returns what each of the Services selects, which are in the namespace of the object, and all workloads
+// backends returns what each of the Services selects, which are in the namespace of the object, and all workloads
 // other than the object that any of them selects, sorted. It looks at each workload once for each different selector:
 // hundreds of Services may have the same one.
-func selections(
+func backends(
 	services []*corev1.Service, workloads []*Workload, object *Object,
-) (byService map[*corev1.Service]*selection, behind []*Workload) {
-	byService = map[*corev1.Service]*selection{}
-	var different []*selection
+) (byService map[*corev1.Service]*backend, behind []*Workload) {
+	byService = map[*corev1.Service]*backend{}
+	var different []*backend
 	for _, service := range services {
 		selector := podSelector(service)
-		i := slices.IndexFunc(different, func(s *selection) bool { return maps.Equal(s.labels, selector) })
+		i := slices.IndexFunc(different, func(s *backend) bool { return maps.Equal(s.labels, selector) })
 		if i < 0 {
 			i = len(different)
-			different = append(different, &selection{labels: selector})
+			different = append(different, &backend{labels: selector})
 		}
 		byService[service] = different[i]
 	}
@@ -216,9 +216,9 @@ func selections(
 // othersBehind returns the workloads other than the object that any of these Services selects, sorted. The Services are
 // some of r.selecting.
 func (r *run) othersBehind(services []*corev1.Service) []*Workload {
-	var of []*selection
+	var of []*backend
 	for _, service := range services {
-		if s := r.selections[service]; !slices.Contains(of, s) {
+		if s := r.backends[service]; !slices.Contains(of, s) {
 			of = append(of, s)
 		}
 	}
@@ -226,14 +226,14 @@ func (r *run) othersBehind(services []*corev1.Service) []*Workload {
 		return of[0].others
 	}
 	return slices.DeleteFunc(slices.Clone(r.behind), func(w *Workload) bool {
-		return !slices.ContainsFunc(of, func(s *selection) bool { return holds(w.Template.Labels, s.labels) })
+		return !slices.ContainsFunc(of, func(s *backend) bool { return holds(w.Template.Labels, s.labels) })
 	})
 }
 
 // aloneBehind returns those of the Services that select no workload other than the object.
 func (r *run) aloneBehind(services []*corev1.Service) []*corev1.Service {
 	return slices.DeleteFunc(slices.Clone(services), func(s *corev1.Service) bool {
-		return len(r.selections[s].others) > 0
+		return len(r.backends[s].others) > 0
 	})
 }
 

@@ -236,13 +236,13 @@ func wrong(file, format string, args ...any) error {
 	return &manifest.Error{File: file, Message: fmt.Sprintf(format, args...)}
 }
 
-// yamlFault returns the message of an error from decoding a YAML text into a value, without the names of Go types and
+// yamlFault returns the message of an error from decoding a YAML source into a value, without the names of Go types and
 // layers.
-func yamlFault(err error, text []byte, into any) string {
+func yamlFault(err error, source []byte, into any) string {
 	if _, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		// This decoder does not say which element of a list is wrong.
 		var content map[string]any
-		if err := yaml.Unmarshal(text, &content); err == nil {
+		if err := yaml.Unmarshal(source, &content); err == nil {
 			err = policies.Decode(content, into)
 			if wrong, ok := errors.AsType[*policies.FieldError](err); ok {
 				return wrong.Error()
