@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // shared returns an index with Local Services that all select the pods of all these workloads.
@@ -152,14 +153,16 @@ func TestBackends(t *testing.T) {
 	} {
 		workloads = append(workloads, other.Workload)
 	}
-	r := &run{Input: Input{Object: object}}
+	var fronts []*corev1.Service
 	for _, s := range services {
-		r.selecting = append(r.selecting, s.Service)
+		fronts = append(fronts, s.Service)
 	}
 	before := slices.Clone(workloads)
-	r.backends, r.behind = backends(r.selecting, workloads, object)
+	related := Related{Services: fronts, Workloads: workloads}
+	r := &run{Input: Input{Object: object}}
+	r.neighbourhood = related.neighbourhood(fronts, object)
 	if !slices.Equal(before, workloads) {
-		t.Error("backends() changed its argument")
+		t.Error("neighbourhood() changed its argument")
 	}
 	got := map[string][]string{}
 	add := func(of string, list []*Workload) {
@@ -168,22 +171,29 @@ func TestBackends(t *testing.T) {
 			got[of] = append(got[of], w.Name)
 		}
 	}
-	add("behind", r.behind)
-	for _, s := range r.selecting {
-		add(s.Name, r.backends[s].others)
+	behind := func(services ...*corev1.Service) []*Workload {
+		return r.union(services).without(object)
 	}
-	add("all and all-2", r.othersBehind(r.selecting[:2]))
-	add("all-2 and front", r.othersBehind(r.selecting[1:3]))
-	add("front and own", r.othersBehind(r.selecting[2:]))
+	add("behind", r.behind)
+	for _, s := range fronts {
+		add(s.Name, r.backends[s].without(object))
+	}
+	add("all and all-2", behind(fronts[:2]...))
+	add("all-2 and front", behind(fronts[1:3]...))
+	add("front and own", behind(fronts[2:]...))
+	add("none", behind())
 	want := map[string][]string{
 		"behind": {"a", "mail", "z"},
 		"all":    {"a", "z"}, "all-2": {"a", "z"}, "front": {"mail"}, "own": {},
-		"all and all-2": {"a", "z"}, "all-2 and front": {"a", "mail", "z"}, "front and own": {"mail"},
+		"all and all-2": {"a", "z"}, "all-2 and front": {"a", "mail", "z"}, "front and own": {"mail"}, "none": {},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("selected workloads mismatch (-want +got):\n%s", diff)
+		t.Errorf("workloads behind Services mismatch (-want +got):\n%s", diff)
 	}
-	if alone := r.aloneBehind(r.selecting); len(alone) != 1 || alone[0].Name != "own" {
+	if alone := r.aloneBehind(fronts); len(alone) != 1 || alone[0].Name != "own" {
 		t.Errorf("aloneBehind() = %v, want own", alone)
+	}
+	if r.backends[fronts[0]] != r.backends[fronts[1]] {
+		t.Error("Services with the same selector have different backends")
 	}
 }

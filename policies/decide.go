@@ -134,7 +134,8 @@ func (r *run) settle(decision *Decision, found result, all map[kind]count) {
 	slices.SortFunc(finding.Because, Ref.compare)
 	if omitted := len(finding.Because) - maxBecause; omitted > 0 {
 		// A copy, so that the others can be freed.
-		finding.Because, finding.BecauseOmitted = slices.Clone(finding.Because[:maxBecause]), omitted
+		finding.Because = slices.Clone(finding.Because[:maxBecause])
+		finding.BecauseOmitted += omitted
 	}
 	for _, text := range []*string{&finding.Message, &finding.Fix, &finding.Path} {
 		*text = Printable(*text)

@@ -165,7 +165,7 @@ func TestFieldIsWrittenAsAPIServersWriteIt(t *testing.T) {
 		"/spec/template/spec/containers/10":       "spec.template.spec.containers[10]",
 		"/metadata/labels/a~0b":                   "metadata.labels[a~b]",
 		"/metadata/labels/\x1b[31m":               `metadata.labels[\x1b[31m]`,
-		"/metadata/labels/" + strings.Repeat("a", 200): "metadata.labels." + strings.Repeat("a", 32) + "…" +
+		"/metadata/labels/" + strings.Repeat("a", 200): "metadata.labels." + strings.Repeat("a", 33) + "…" +
 			strings.Repeat("a", 48),
 	} {
 		if got := (&FieldError{Path: path}).Field(); got != want {

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -42,7 +41,11 @@ type namespaceIndex struct {
 	servicesBy map[labelPair]map[string]*corev1.Service
 	workloads  map[workloadKey]*Workload
 	// workloadsBy holds each workload under every label of its pods.
-	workloadsBy map[labelPair]*workloadSet
+	workloadsBy map[labelPair]map[workloadKey]*Workload
+	// backends holds the backends of the selectors that were looked up since the workloads and autoscalers last changed, by
+	// the text of the selector. Readers add to it, so it has a mutex of its own.
+	backendsMu sync.Mutex
+	backends   map[string]*backend
 	// autoscalers holds each autoscaler by its kind and name, autoscalersOf by the workload that it scales.
 	autoscalers   map[string]Autoscaler
 	autoscalersOf map[WorkloadRef]map[string]Autoscaler
@@ -51,45 +54,6 @@ type namespaceIndex struct {
 	// endpoints holds each object with endpoints by its kind and name, endpointsOf by its Service.
 	endpoints   map[workloadKey]Endpoints
 	endpointsOf map[string]map[workloadKey]Endpoints
-}
-
-// workloadSet is a set of workloads. Each of thousands of workloads behind a Service may ask for all of them, so they
-// are sorted only when the set has changed since.
-type workloadSet struct {
-	byKey map[workloadKey]*Workload
-	// sorted is nil if it is not known. Several readers may set it at the same time, to equal lists.
-	sorted atomic.Pointer[[]*Workload]
-}
-
-// len returns the number of workloads; 0 for nil.
-func (s *workloadSet) len() int {
-	if s == nil {
-		return 0
-	}
-	return len(s.byKey)
-}
-
-func (s *workloadSet) put(key workloadKey, workload *Workload) {
-	s.byKey[key] = workload
-	s.sorted.Store(nil)
-}
-
-func (s *workloadSet) remove(key workloadKey) {
-	delete(s.byKey, key)
-	s.sorted.Store(nil)
-}
-
-// inOrder returns the workloads, sorted; none for nil. The caller must not change the list.
-func (s *workloadSet) inOrder() []*Workload {
-	if s == nil {
-		return nil
-	}
-	if sorted := s.sorted.Load(); sorted != nil {
-		return *sorted
-	}
-	sorted := slices.SortedFunc(maps.Values(s.byKey), compareWorkloads)
-	s.sorted.Store(&sorted)
-	return sorted
 }
 
 type indexedService struct {
@@ -164,6 +128,7 @@ func (x *Index) PutAutoscaler(autoscaler Autoscaler) {
 	n := x.namespace(autoscaler.Ref.Namespace)
 	key := autoscalerKey(autoscaler.Ref)
 	n.deleteAutoscaler(key)
+	n.backends = nil
 	n.autoscalers[key] = autoscaler
 	put(n.autoscalersOf, autoscaler.Target, key, autoscaler)
 }
@@ -250,34 +215,51 @@ func (x *Index) Related(object *Object) Related {
 		return related
 	}
 	if object.Service != nil {
-		related.Workloads = n.selected(object.Service)
+		fronts := []*corev1.Service{object.Service}
+		of := backendsOf(fronts, n.backend)
+		related.Workloads = of[object.Service].workloads
+		related.Users, related.Autoscalers = n.scale(related.Workloads)
 		if len(object.Service.Spec.Selector) == 0 {
 			related.Endpoints = slices.SortedFunc(maps.Values(n.endpointsOf[object.Name]),
 				func(a, b Endpoints) int { return a.Ref.compare(b.Ref) })
 		}
+		related.found = &found{object, related, neighbourhood{of, related.Workloads, related.scaling()}}
+		return related
+	}
+	related.Services = n.selecting(object.Workload.Template.Labels)
+	of := backendsOf(related.Services, n.backend)
+	behind := union(of.different(related.Services))
+	related.Workloads = behind.without(object)
+	related.Users, related.Autoscalers = n.scale([]*Workload{object.Workload})
+	scaling := related.scaling()
+	former := &Workload{} // the object in the index
+	if i := behind.index(object); i >= 0 {
+		former = behind.workloads[i]
+	}
+	if former.isScaledToZero() { // behind has its users and autoscalers, too
+		related.Users, related.Autoscalers = behind.users, behind.autoscalers
 	} else {
-		related.Services = n.selecting(object.Workload.Template.Labels)
-		related.Workloads = slices.DeleteFunc(n.selected(related.Services...), object.is)
+		related.Users = slices.Concat(related.Users, behind.users)
+		related.Autoscalers = slices.Concat(related.Autoscalers, behind.autoscalers)
 	}
-	scaled := related.Workloads
-	if object.Workload != nil {
-		// What scales the others is of interest only if it may make pods where there are none.
-		scaled = []*Workload{object.Workload}
-		for _, workload := range related.Workloads {
-			if workload.isScaledToZero() {
-				scaled = append(scaled, workload)
-			}
-		}
+	// The backends count the labels that the object has in the index.
+	if former.Name == "" || maps.Equal(former.Template.Labels, object.Workload.Template.Labels) {
+		related.found = &found{object, related, neighbourhood{of, related.Workloads, scaling}}
 	}
-	for _, workload := range scaled {
-		related.Users = slices.AppendSeq(related.Users, maps.Values(n.usersOf[workload.asTarget()]))
-	}
-	slices.SortFunc(related.Users, compareWorkloads)
-	for _, workload := range slices.Concat(scaled, related.Users) {
-		related.Autoscalers = slices.AppendSeq(related.Autoscalers, maps.Values(n.autoscalersOf[workload.asTarget()]))
-	}
-	slices.SortFunc(related.Autoscalers, func(a, b Autoscaler) int { return a.Ref.compare(b.Ref) })
 	return related
+}
+
+// scale returns the workloads that use the templates of these workloads, and the autoscalers of both, sorted.
+func (n *namespaceIndex) scale(workloads []*Workload) (users []*Workload, autoscalers []Autoscaler) {
+	for _, workload := range workloads {
+		users = slices.AppendSeq(users, maps.Values(n.usersOf[workload.asTarget()]))
+	}
+	slices.SortFunc(users, compareWorkloads)
+	for _, workload := range slices.Concat(workloads, users) {
+		autoscalers = slices.AppendSeq(autoscalers, maps.Values(n.autoscalersOf[workload.asTarget()]))
+	}
+	slices.SortFunc(autoscalers, compareAutoscalers)
+	return users, autoscalers
 }
 
 // sharing returns the other Services that ask to share an address with a Service, in a fixed order.
@@ -300,7 +282,7 @@ func (x *Index) namespace(name string) *namespaceIndex {
 			services:      map[string]*indexedService{},
 			servicesBy:    map[labelPair]map[string]*corev1.Service{},
 			workloads:     map[workloadKey]*Workload{},
-			workloadsBy:   map[labelPair]*workloadSet{},
+			workloadsBy:   map[labelPair]map[workloadKey]*Workload{},
 			autoscalers:   map[string]Autoscaler{},
 			autoscalersOf: map[WorkloadRef]map[string]Autoscaler{},
 			usersOf:       map[WorkloadRef]map[workloadKey]*Workload{},
@@ -341,13 +323,10 @@ func (n *namespaceIndex) rarestServicePair(selector map[string]string) labelPair
 
 func (n *namespaceIndex) putWorkload(key workloadKey, workload *Workload) {
 	n.deleteWorkload(key)
+	n.backends = nil
 	n.workloads[key] = workload
 	for k, v := range workload.Template.Labels {
-		pair := labelPair{k, v}
-		if n.workloadsBy[pair] == nil {
-			n.workloadsBy[pair] = &workloadSet{byKey: map[workloadKey]*Workload{}}
-		}
-		n.workloadsBy[pair].put(key, workload)
+		put(n.workloadsBy, labelPair{k, v}, key, workload)
 	}
 	if workload.TemplateOf != (WorkloadRef{}) {
 		put(n.usersOf, workload.TemplateOf, key, workload)
@@ -356,12 +335,9 @@ func (n *namespaceIndex) putWorkload(key workloadKey, workload *Workload) {
 
 func (n *namespaceIndex) deleteWorkload(key workloadKey) {
 	if former, ok := n.workloads[key]; ok {
+		n.backends = nil
 		for k, v := range former.Template.Labels {
-			pair := labelPair{k, v}
-			n.workloadsBy[pair].remove(key)
-			if n.workloadsBy[pair].len() == 0 {
-				delete(n.workloadsBy, pair)
-			}
+			remove(n.workloadsBy, labelPair{k, v}, key)
 		}
 		remove(n.usersOf, former.TemplateOf, key)
 		delete(n.workloads, key)
@@ -370,6 +346,7 @@ func (n *namespaceIndex) deleteWorkload(key workloadKey) {
 
 func (n *namespaceIndex) deleteAutoscaler(key string) {
 	if former, ok := n.autoscalers[key]; ok {
+		n.backends = nil
 		remove(n.autoscalersOf, former.Target, key)
 		delete(n.autoscalers, key)
 	}
@@ -396,36 +373,39 @@ func (n *namespaceIndex) selecting(labels map[string]string) []*corev1.Service {
 	return services
 }
 
-// selected returns the workloads whose pods any of these Services selects, sorted by name. It looks at each workload
-// once for each different selector: hundreds of Services may have the same one.
-func (n *namespaceIndex) selected(services ...*corev1.Service) []*Workload {
-	var selectors []map[string]string
+// backend returns the backend of a selector, which may be nil.
+func (n *namespaceIndex) backend(selector map[string]string) *backend {
+	if selector == nil {
+		return n.newBackend(nil, nil)
+	}
+	text := fmt.Sprintf("%q", selector) // sorted by key
+	n.backendsMu.Lock()
+	defer n.backendsMu.Unlock()
+	if found, ok := n.backends[text]; ok {
+		return found
+	}
+	pair := rarest(selector, func(pair labelPair) int { return len(n.workloadsBy[pair]) })
 	var workloads []*Workload
-	for _, service := range services {
-		selector := podSelector(service)
-		isSame := func(other map[string]string) bool { return maps.Equal(other, selector) }
-		if selector == nil || slices.ContainsFunc(selectors, isSame) {
-			continue
-		}
-		selectors = append(selectors, selector)
-		pair := rarest(selector, func(pair labelPair) int { return n.workloadsBy[pair].len() })
-		for _, workload := range n.workloadsBy[pair].inOrder() {
-			if holds(workload.Template.Labels, selector) {
-				workloads = append(workloads, workload)
-			}
+	for _, workload := range n.workloadsBy[pair] {
+		if holds(workload.Template.Labels, selector) {
+			workloads = append(workloads, workload)
 		}
 	}
-	if len(selectors) < 2 {
-		return workloads
-	}
-	isFound := map[*Workload]bool{}
-	workloads = slices.DeleteFunc(workloads, func(w *Workload) bool {
-		was := isFound[w]
-		isFound[w] = true
-		return was
-	})
 	slices.SortFunc(workloads, compareWorkloads)
-	return workloads
+	if n.backends == nil {
+		n.backends = map[string]*backend{}
+	}
+	n.backends[text] = n.newBackend(selector, workloads)
+	return n.backends[text]
+}
+
+func (n *namespaceIndex) newBackend(selector map[string]string, workloads []*Workload) *backend {
+	scaledToZero := slices.DeleteFunc(slices.Clone(workloads), func(w *Workload) bool { return !w.isScaledToZero() })
+	users, autoscalers := n.scale(scaledToZero)
+	scaling := Related{Users: users, Autoscalers: autoscalers}.scaling()
+	b := newBackend(selector, workloads, scaling.idle)
+	b.users, b.autoscalers = slices.Clip(users), slices.Clip(autoscalers)
+	return b
 }
 
 // rarest returns the pair of a non-empty selector with the smallest count. Among equal counts, the first key wins.

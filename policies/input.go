@@ -98,6 +98,9 @@ type Related struct {
 	// Endpoints holds, for a Service without a selector, the endpoints that files define for it. They are not looked up
 	// in a cluster, so an empty list means that they are unknown.
 	Endpoints []Endpoints
+
+	// found is set by an Index; nil if the fields above come from elsewhere.
+	found *found
 }
 
 // View says where an object's neighbours were looked up, and so how complete they are.

@@ -141,18 +141,17 @@ func inline(value map[string]any) string {
 // and it is the workload's own selector, which is immutable. Else it is the selector of the first Service that selects
 // all of these workloads.
 func (r *run) repairSelector(services []*corev1.Service) (selector *metav1.LabelSelector, alone bool, problem string) {
-	workload, behind := r.Object.Workload, r.othersBehind(services)
-	if len(behind) == 0 {
+	workload, all := r.Object.Workload, r.union(services)
+	if r.others(all) == 0 {
 		if constraintProblem(workload.Selector, nil, podLabels{Set: workload.Template.Labels}) != "" {
 			return nil, false, "spec.selector does not match the labels of the pod template"
 		}
 		return workload.Selector, true, ""
 	}
-	for _, service := range services {
-		if of := r.backends[service]; len(of.others) == len(behind) { // it selects some of them: all
-			return &metav1.LabelSelector{MatchLabels: of.labels}, false, ""
-		}
+	if all.selector != nil {
+		return &metav1.LabelSelector{MatchLabels: all.selector}, false, ""
 	}
+	behind := all.without(r.Object)
 	return nil, false, "no Service selects it together with " + firstOf(len(behind), func(i int) string {
 		return behind[i].Kind + " " + behind[i].Name
 	})

@@ -125,6 +125,8 @@ func readScaledObject(content map[string]any) (Autoscaler, error) {
 	return newAutoscaler(scaled.ObjectMeta, scaled.Spec.ScaleTargetRef.read(), least, most), nil
 }
 
+func compareAutoscalers(a, b Autoscaler) int { return a.Ref.compare(b.Ref) }
+
 func newAutoscaler(meta metav1.ObjectMeta, target WorkloadRef, least, most int32) Autoscaler {
 	return Autoscaler{
 		Ref:    Ref{Namespace: cmp.Or(meta.Namespace, metav1.NamespaceDefault), Name: nameOf(meta)},

@@ -2,7 +2,6 @@ package policies
 
 import (
 	"context"
-	"maps"
 	"reflect"
 	"slices"
 
@@ -72,13 +71,8 @@ type run struct {
 	selecting []*corev1.Service
 	// sharing holds the other Services that ask to share the address of a Service, sorted by namespace and name.
 	sharing []*corev1.Service
-	// backends holds what each of selecting selects. Services with the same selector share one.
-	backends map[*corev1.Service]*backend
-	// behind holds the workloads whose pods a Service selects or, for a workload, the others behind the same Services;
-	// sorted.
-	behind []*Workload
-	// scaling holds what else sets the number of pods of the object and of workloads behind the same Services.
-	scaling scaling
+	// neighbourhood has the backends of selecting.
+	neighbourhood
 	// replicas is the number of pods that a workload may have.
 	replicas replicaRange
 	// even is the cached result of evenServices, valid if evenKnown.
@@ -135,14 +129,11 @@ func newRun(ctx context.Context, in Input, rules Rules, settings Settings, forme
 	}
 	if former != nil {
 		r.before = former.before
-		r.scaling = former.scaling
-	} else {
-		r.scaling = in.Related.scaling()
 	}
 	switch {
 	case former != nil && in.Object.Workload != nil:
 		// A repair of a workload changes neither the number of its pods nor the Services in front of it.
-		r.replicas, r.selecting, r.backends, r.behind = former.replicas, former.selecting, former.backends, former.behind
+		r.replicas, r.selecting, r.neighbourhood = former.replicas, former.selecting, former.neighbourhood
 		r.evenKnown, r.even = former.evenKnown, former.even
 	case in.Object.Service != nil:
 		r.explicit = explicit(in.Object, in.InFile)
@@ -153,88 +144,19 @@ func newRun(ctx context.Context, in Input, rules Rules, settings Settings, forme
 			}
 		}
 		slices.SortFunc(r.sharing, compareServices)
-		r.backends, r.behind = backends(r.selecting, in.Related.Workloads, in.Object)
+		r.neighbourhood = in.Related.neighbourhood(r.selecting, in.Object)
 	default:
-		r.replicas = r.scaling.replicasOf(in.Object.Workload)
 		for _, service := range in.Related.Services {
 			if Selects(service, in.Object.Workload) {
 				r.selecting = append(r.selecting, service)
 			}
 		}
 		slices.SortFunc(r.selecting, compareServices)
-		r.backends, r.behind = backends(r.selecting, in.Related.Workloads, in.Object)
+		r.neighbourhood = in.Related.neighbourhood(r.selecting, in.Object)
+		r.replicas = r.scaling.replicasOf(in.Object.Workload)
 	}
 	r.ask(former)
 	return r
-}
-
-// backend is what Services with the same selector select.
-type backend struct {
-	labels map[string]string
-	// others holds the workloads other than the object, sorted.
-	others []*Workload
-}
-
-// backends returns what each of the Services selects, which are in the namespace of the object, and all workloads
-// other than the object that any of them selects, sorted. It looks at each workload once for each different selector:
-// hundreds of Services may have the same one.
-func backends(
-	services []*corev1.Service, workloads []*Workload, object *Object,
-) (byService map[*corev1.Service]*backend, behind []*Workload) {
-	byService = map[*corev1.Service]*backend{}
-	var different []*backend
-	for _, service := range services {
-		selector := podSelector(service)
-		i := slices.IndexFunc(different, func(s *backend) bool { return maps.Equal(s.labels, selector) })
-		if i < 0 {
-			i = len(different)
-			different = append(different, &backend{labels: selector})
-		}
-		byService[service] = different[i]
-	}
-	if !slices.IsSortedFunc(workloads, compareWorkloads) {
-		workloads = slices.SortedFunc(slices.Values(workloads), compareWorkloads)
-	}
-	for _, workload := range workloads {
-		if workload.Namespace != object.Namespace || object.is(workload) {
-			continue
-		}
-		isBehind := false
-		for _, s := range different {
-			if holds(workload.Template.Labels, s.labels) {
-				s.others = append(s.others, workload)
-				isBehind = true
-			}
-		}
-		if isBehind {
-			behind = append(behind, workload)
-		}
-	}
-	return byService, behind
-}
-
-// othersBehind returns the workloads other than the object that any of these Services selects, sorted. The Services are
-// some of r.selecting.
-func (r *run) othersBehind(services []*corev1.Service) []*Workload {
-	var of []*backend
-	for _, service := range services {
-		if s := r.backends[service]; !slices.Contains(of, s) {
-			of = append(of, s)
-		}
-	}
-	if len(of) == 1 {
-		return of[0].others
-	}
-	return slices.DeleteFunc(slices.Clone(r.behind), func(w *Workload) bool {
-		return !slices.ContainsFunc(of, func(s *backend) bool { return holds(w.Template.Labels, s.labels) })
-	})
-}
-
-// aloneBehind returns those of the Services that select no workload other than the object.
-func (r *run) aloneBehind(services []*corev1.Service) []*corev1.Service {
-	return slices.DeleteFunc(slices.Clone(services), func(s *corev1.Service) bool {
-		return len(r.backends[s].others) > 0
-	})
 }
 
 // localServices returns the Local Services that select the pods of a workload, sorted by name. A check that finds none

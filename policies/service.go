@@ -99,12 +99,17 @@ func selects(service *corev1.Service, labels map[string]string) bool {
 
 // holds reports whether labels has all pairs of a podSelector. It is false for a nil selector.
 func holds(labels, selector map[string]string) bool {
-	for key, value := range selector {
+	return selector != nil && hasAll(labels, selector)
+}
+
+// hasAll reports whether labels has all these pairs.
+func hasAll(labels, pairs map[string]string) bool {
+	for key, value := range pairs {
 		if got, ok := labels[key]; !ok || got != value {
 			return false
 		}
 	}
-	return selector != nil
+	return true
 }
 
 // sharingAnnotations lists the annotations by which Services, in any namespaces, ask a load balancer controller for a

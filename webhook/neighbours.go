@@ -283,8 +283,9 @@ func addWorkloads(related *policies.Related, workloads []*policies.Workload) {
 		isNewer[workload.Ref] = true
 	}
 	isOlder := func(w *policies.Workload) bool { return isNewer[w.Ref] }
-	related.Users = slices.DeleteFunc(related.Users, isOlder)
-	related.Workloads = slices.DeleteFunc(related.Workloads, isOlder)
+	// The index may share these lists.
+	related.Users = slices.DeleteFunc(slices.Clone(related.Users), isOlder)
+	related.Workloads = slices.DeleteFunc(slices.Clone(related.Workloads), isOlder)
 	for _, workload := range workloads {
 		if !isNewer[workload.Ref] {
 			continue // added
