@@ -284,7 +284,7 @@ func mismatchProblem(mismatch *json.UnmarshalTypeError) string {
 		return fmt.Sprintf("want a list, got %s", article(got))
 	case reflect.Bool:
 		return fmt.Sprintf("want true or false, got %s", article(got))
-	case reflect.Int32, reflect.Int64:
+	case reflect.Int, reflect.Int32, reflect.Int64:
 		if number, ok := strings.CutPrefix(mismatch.Value, "number "); ok {
 			return fmt.Sprintf("want a whole number of %d bits, got %s", mismatch.Type.Bits(), Shorten(number, maxNumber))
 		}

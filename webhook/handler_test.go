@@ -173,7 +173,7 @@ func TestBadRequests(t *testing.T) {
 		"an object of a wrong type": {
 			body: reviewOf("Service", "CREATE", `{"metadata":{"name":"web"},"spec":{"type":7}}`, ""),
 			code: http.StatusBadRequest,
-			says: "Service edge/web: read object: /spec/type: want a string",
+			says: "Service edge/web: read object: spec.type: want a string",
 		},
 		"an update without the old object": {
 			body: reviewOf("Service", "UPDATE", loadBalancer, ""),

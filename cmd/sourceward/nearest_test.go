@@ -41,7 +41,7 @@ func TestMistypedWordsNameTheNearest(t *testing.T) {
 		"check --fial-on warn":         "--fail-on",
 		"check -policy p.yaml -x":      "--policy",
 		"check --kubeversion 1.28":     "--kube-version",
-		"policy eval p --flie a.yaml":  "--filename",
+		"policy eval p --filenam a":    "--filename",
 		"explain --setting x":          "--settings",
 		"explain unspred-behind-local": "unspread-behind-local",
 		"check --provider metalb-l2":   "metallb-l2",

@@ -559,7 +559,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 			want: loaded{
 				Objects: []string{"a.yaml:8 Service default/b"}, Documents: 2,
 				Errors: []string{
-					"a.yaml:7:11: spec.ports[0].port of this Service: want a whole number, got a string; write digits without quotes",
+					"a.yaml:7:19: spec.ports[0].port of this Service: want a whole number, got a string; write digits without quotes",
 				},
 			},
 		},
