@@ -105,7 +105,7 @@ func (r *run) document() Document {
 func (r *run) neighbourDocument(service *corev1.Service, settings Settings) Document {
 	return Document{
 		Operation: Create,
-		Object:    &Object{Ref: serviceRef(service), content: serviceContent(service)},
+		Object:    &Object{Ref: serviceRef(service), Service: service, content: serviceContent(service)},
 		Namespace: r.namespaceDocument(),
 		Facts:     r.serviceFacts(service, settings, ExplicitUnknown),
 		Cluster:   r.clusterDocument(),

@@ -44,24 +44,23 @@ var sharedSelector = Rule{
 
 func checkSharedSelector(r *run) []result {
 	workload := r.Object.Workload
-	if workload == nil || workload.Kind == podKind || len(r.behind) == 0 || r.Related.idle(workload) ||
+	if workload == nil || workload.Kind == podKind || len(r.behind) == 0 || r.scaling.idle(workload) ||
 		r.Cluster.eligibleInTime(workload) == 1 {
 		return nil
 	}
-	var services []*corev1.Service
-	var others []*Workload
-	for _, service := range r.evenServices() {
-		also := slices.DeleteFunc(behind([]*corev1.Service{service}, r.behind, r.Object), r.Related.idle)
-		if len(also) > 0 && !spreadTogether(workload, also, r.Namespace) {
-			services = append(services, service)
-			others = append(others, also...)
-		}
+	isApart := map[*backend]bool{}
+	for _, b := range r.backends.different(r.evenServices()) {
+		isApart[b] = len(r.running(b, 1)) > 0 && !r.spreadTogether(b)
 	}
+	services := slices.DeleteFunc(slices.Clone(r.evenServices()), func(service *corev1.Service) bool {
+		return !isApart[r.backends[service]]
+	})
 	if len(services) == 0 {
 		return nil
 	}
-	slices.SortFunc(others, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
-	others = slices.CompactFunc(others, func(a, b *Workload) bool { return a.Ref == b.Ref })
+	behind := r.union(services)
+	others := r.running(behind, maxBecause)
+	count := r.countRunning(behind)
 	because := serviceRefs(services)
 	for _, other := range others {
 		because = append(because, other.Ref)
@@ -69,41 +68,72 @@ func checkSharedSelector(r *run) []result {
 	return []result{{Finding: Finding{
 		Path: workload.podPath() + "/topologySpreadConstraints",
 		Message: fmt.Sprintf("not spread with %s behind %s",
-			firstOf(len(others), func(i int) string { return others[i].Kind + " " + others[i].Name }),
-			serviceNames(services)),
+			firstOf(count, func(i int) string { return others[i].Kind + " " + others[i].Name }), serviceNames(services)),
 		Fix:     "use the Service's selector as labelSelector on kubernetes.io/hostname, without matchLabelKeys",
-		Because: because,
+		Because: because, BecauseOmitted: count - len(others),
 	}}}
 }
 
-// spreadTogether reports whether a workload is spread together with the others behind a Service, as far as its own
-// template is concerned. If the scheduler has no choice for its pods, that is up to the others.
-func spreadTogether(workload *Workload, others []*Workload, namespace Namespace) bool {
+// running returns the first workloads of a backend, at most most of them, that are neither the object nor idle.
+func (r *run) running(b *backend, most int) []*Workload {
+	var found []*Workload
+	for _, w := range b.workloads {
+		if len(found) == most {
+			break
+		}
+		if !r.Object.is(w) && !b.idle[w] {
+			found = append(found, w)
+		}
+	}
+	return found
+}
+
+// countRunning returns the number of all workloads that running could return.
+func (r *run) countRunning(b *backend) int {
+	count := r.others(b) - len(b.idle)
+	if i := b.index(r.Object); i >= 0 && b.idle[b.workloads[i]] {
+		count++ // its former state is not one of the others
+	}
+	return count
+}
+
+// spreadTogether reports whether the workload under review is spread together with the others in a backend, as far as
+// its own template is concerned. If the scheduler has no choice for its pods, that is up to the others.
+func (r *run) spreadTogether(b *backend) bool {
 	isPlaced := func(w *Workload) bool {
-		return w.Kind == daemonSetKind || spreadingOf(w, namespace).Spreading == SpreadPinned
+		return w.Kind == daemonSetKind || spreadingOf(w, r.Namespace).Spreading == SpreadPinned
 	}
-	all := append([]*Workload{workload}, others...)
-	if !isPlaced(workload) {
-		return countsAll(workload, all, namespace)
+	if !isPlaced(r.Object.Workload) {
+		return r.countsAll(r.Object.Workload, b)
 	}
-	return !slices.ContainsFunc(others, func(w *Workload) bool { return !isPlaced(w) && !countsAll(w, all, namespace) })
+	return !slices.ContainsFunc(b.workloads, func(w *Workload) bool {
+		return !r.Object.is(w) && !b.idle[w] && !isPlaced(w) && !r.countsAll(w, b)
+	})
 }
 
 // countsAll reports whether a constraint or term that keeps a workload's pods on different nodes also counts the pods
-// of all these workloads.
-func countsAll(workload *Workload, all []*Workload, namespace Namespace) bool {
-	selectsAll := func(selector *metav1.LabelSelector) bool {
-		s, err := metav1.LabelSelectorAsSelector(selector)
-		return err == nil && !slices.ContainsFunc(all, func(w *Workload) bool {
-			return !s.Matches(labels.Set(w.Template.Labels))
-		})
-	}
+// of all workloads in a backend.
+func (r *run) countsAll(workload *Workload, b *backend) bool {
 	pod, own := workload.Template.Spec, podLabelsOf(workload)
 	return slices.ContainsFunc(pod.TopologySpreadConstraints, func(c corev1.TopologySpreadConstraint) bool {
 		return c.TopologyKey == corev1.LabelHostname && len(c.MatchLabelKeys) == 0 &&
-			constraintProblem(c.LabelSelector, nil, own) == "" && selectsAll(c.LabelSelector)
+			constraintProblem(c.LabelSelector, nil, own) == "" && r.selectsAll(c.LabelSelector, b)
 	}) || slices.ContainsFunc(antiAffinityTerms(pod.Affinity), func(t antiAffinityTerm) bool {
 		return t.TopologyKey == corev1.LabelHostname && len(t.MatchLabelKeys)+len(t.MismatchLabelKeys) == 0 &&
-			termProblem(t.PodAffinityTerm, own, namespace) == "" && selectsAll(t.LabelSelector)
+			termProblem(t.PodAffinityTerm, own, r.Namespace) == "" && r.selectsAll(t.LabelSelector, b)
 	})
+}
+
+// selectsAll reports whether a selector selects the pods of the workload under review and of all workloads in a backend
+// that are not idle.
+func (r *run) selectsAll(selector *metav1.LabelSelector, b *backend) bool {
+	if b.commonRunning != nil && !hasAll(b.commonRunning, selector.MatchLabels) {
+		return false
+	}
+	s, err := metav1.LabelSelectorAsSelector(selector)
+	misses := func(w *Workload) bool { return !b.idle[w] && !s.Matches(labels.Set(w.Template.Labels)) }
+	if err != nil || misses(r.Object.Workload) {
+		return false
+	}
+	return len(selector.MatchExpressions) == 0 || !slices.ContainsFunc(b.workloads, misses)
 }

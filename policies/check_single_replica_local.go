@@ -1,11 +1,6 @@
 package policies
 
-import (
-	"fmt"
-	"slices"
-
-	corev1 "k8s.io/api/core/v1"
-)
+import "fmt"
 
 // singleReplicaLocal finds a single pod behind a Local Service.
 //
@@ -41,9 +36,7 @@ func checkSingleReplicaLocal(r *run) []result {
 		spreadingOf(w, r.Namespace).Spreading == SpreadPinned {
 		return nil
 	}
-	services := slices.DeleteFunc(r.localServices(), func(s *corev1.Service) bool {
-		return len(behind([]*corev1.Service{s}, r.behind, r.Object)) > 0
-	})
+	services := r.aloneBehind(r.localServices())
 	if len(services) == 0 {
 		return r.noLocalService()
 	}

@@ -65,7 +65,7 @@ func checkSpreadDecaysOnRollout(r *run) []result {
 	if len(services) == 0 {
 		return r.noLocalService()
 	}
-	if len(behind(services, r.behind, r.Object)) > 0 {
+	if len(r.aloneBehind(services)) < len(services) {
 		return nil
 	}
 

@@ -59,9 +59,7 @@ func checkUnevenReplicas(r *run) []result {
 	if overload < unevenOverload || r.leavesNoChoice() || r.unspread() != nil {
 		return nil
 	}
-	alone := slices.DeleteFunc(slices.Clone(r.evenServices()), func(s *corev1.Service) bool {
-		return len(behind([]*corev1.Service{s}, r.behind, r.Object)) > 0
-	})
+	alone := r.aloneBehind(r.evenServices())
 	if len(alone) == 0 {
 		return r.noLocalService()
 	}

@@ -132,6 +132,11 @@ func (r *run) settle(decision *Decision, found result, all map[kind]count) {
 	finding := found.Finding
 	finding.Object = r.Object.Ref
 	slices.SortFunc(finding.Because, Ref.compare)
+	if omitted := len(finding.Because) - maxBecause; omitted > 0 {
+		// A copy, so that the others can be freed.
+		finding.Because = slices.Clone(finding.Because[:maxBecause])
+		finding.BecauseOmitted += omitted
+	}
 	for _, text := range []*string{&finding.Message, &finding.Fix, &finding.Path} {
 		*text = Printable(*text)
 	}

@@ -43,12 +43,18 @@ type Finding struct {
 	Object Ref `json:"object"`
 	// Path is the JSON Pointer of the field that is wrong or missing.
 	Path string `json:"path"`
-	// Because lists the other objects that cause the finding, sorted.
-	Because []Ref `json:"because,omitempty"`
+	// Because lists the other objects that cause the finding, sorted, but no more than the first ten of them.
+	// BecauseOmitted is the number of the others.
+	Because        []Ref `json:"because,omitempty"`
+	BecauseOmitted int   `json:"becauseOmitted,omitempty"`
 	// Exempt is set if an annotation exempts the object from the rule. An exempt finding is reported and counted
 	// separately, has no patch, and never fails a request or a check.
 	Exempt *Exemption `json:"exempt,omitempty"`
 }
+
+// maxBecause is how many objects Because lists. If hundreds of objects share a Service, a list of all of them in the
+// findings of each would help nobody, and take gigabytes.
+const maxBecause = 10
 
 // Exemption is a valid exemption annotation.
 type Exemption struct {

@@ -7,20 +7,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	kjson "sigs.k8s.io/json"
 )
 
 // FieldError is a field with a value that the API server could not decode.
 type FieldError struct {
-	// Path is the JSON Pointer of the field, without list indices.
+	// Path is the JSON Pointer of the field; empty for the object as a whole.
 	Path string
 	// Problem describes what is wrong and what to write, for example
 	//
@@ -28,7 +33,36 @@ type FieldError struct {
 	Problem string
 }
 
-func (e *FieldError) Error() string { return e.Path + ": " + e.Problem }
+func (e *FieldError) Error() string {
+	if e.Path == "" {
+		return e.Problem
+	}
+	return e.Field() + ": " + e.Problem
+}
+
+// Field returns the path in the form in which messages name a field, for example spec.ports[0].port or
+// metadata.annotations[example.com/team].
+func (e *FieldError) Field() string { return fieldName(e.Path) }
+
+// fieldName returns the field that a JSON Pointer names as API servers write it, in at most maxField bytes.
+func fieldName(path string) string {
+	var name strings.Builder
+	for part := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
+		part = unescaped.Replace(part)
+		switch {
+		case !plainName.MatchString(part):
+			name.WriteString("[" + part + "]")
+		case name.Len() > 0:
+			name.WriteString("." + part)
+		default:
+			name.WriteString(part)
+		}
+	}
+	return Shorten(Printable(name.String()), maxField)
+}
+
+// plainName matches the names of fields. It does not match an index.
+var plainName = regexp.MustCompile(`^[A-Za-z$_][A-Za-z0-9$_-]*$`)
 
 // Decode decodes content into a typed Kubernetes object. It ignores unknown fields, as the API server does. The error
 // is non-nil when a field has a value that the API server could not decode. It is a *FieldError if the field is known.
@@ -39,12 +73,7 @@ func Decode(content map[string]any, into any) error {
 	}
 	// The converter does not say which field is wrong, and lets numbers overflow that are too large for their field.
 	// The JSON decoder is slower but does neither. Few objects get here.
-	raw, marshalErr := json.Marshal(content)
-	if marshalErr != nil {
-		return marshalErr
-	}
-	placed := utiljson.Unmarshal(raw, reflect.New(reflect.TypeOf(into).Elem()).Interface())
-	return cmp.Or(fieldError(placed, into), err, placed)
+	return cmp.Or(fieldError(content, into), err)
 }
 
 // DecodeJSON decodes JSON that an API server sent into a typed Kubernetes object. Like Decode, it ignores unknown
@@ -56,15 +85,27 @@ func DecodeJSON(raw []byte, into any) error {
 	if err := unambiguous(raw); err != nil {
 		return err
 	}
+	return decodeJSON(raw, into)
+}
+
+// decodeJSON does what DecodeJSON does, for JSON that has no key twice.
+func decodeJSON(raw []byte, into any) error {
 	err := kjson.UnmarshalCaseSensitivePreserveInts(raw, into)
-	return cmp.Or(fieldError(err, into), err)
+	if err == nil {
+		return nil
+	}
+	var content any
+	if wrong := kjson.UnmarshalCaseSensitivePreserveInts(raw, &content); wrong != nil {
+		return wrong
+	}
+	return cmp.Or(fieldError(content, into), err)
 }
 
 // maxNumber is how many digits of a number a message has.
 const maxNumber = 40
 
-// maxKey is how many bytes of a key, with the path that leads to it, a message has.
-const maxKey = 100
+// maxField is how many bytes of a field, with the path that leads to it, a message has.
+const maxField = 100
 
 // unambiguous returns an error if raw is not JSON, has a number that is too large, or has an object with a key twice.
 // It keeps nothing of raw in memory but the keys of the objects that contain the current one.
@@ -77,7 +118,7 @@ func unambiguous(raw []byte) error {
 			return nil
 		}
 		if at, ok := errors.AsType[*jsontext.SyntacticError](err); ok && errors.Is(err, jsontext.ErrDuplicateName) {
-			return fmt.Errorf("key %q is set twice; remove one", Shorten(string(at.JSONPointer), maxKey))
+			return fmt.Errorf("key %q is set twice; remove one", fieldName(string(at.JSONPointer)))
 		}
 		if err != nil {
 			return err
@@ -91,38 +132,127 @@ func unambiguous(raw []byte) error {
 	}
 }
 
-// fieldError returns a *FieldError if the error of a JSON decoder names the field of into, else nil.
-func fieldError(err error, into any) error {
-	mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err)
-	if !ok {
+// fieldError returns a *FieldError for the first value, in the order of keys and elements, that does not fit into its
+// field of a type; nil if all do.
+func fieldError(content, into any) error {
+	path, problem := misfit(content, reflect.TypeOf(into).Elem())
+	if problem == "" {
 		return nil
 	}
-	return &FieldError{Path: fieldPath(mismatch.Field, reflect.TypeOf(into)), Problem: mismatchProblem(mismatch)}
+	return &FieldError{path, problem}
 }
 
-// fieldPath returns the JSON Pointer of a field of a type. The decoder names the field by the names on the way to it,
-// with dots between them. It includes the Go names of embedded structs, which JSON does not have.
-func fieldPath(named string, in reflect.Type) string {
-	var path strings.Builder
-	for name := range strings.SplitSeq(named, ".") {
-		for in.Kind() == reflect.Pointer || in.Kind() == reflect.Slice || in.Kind() == reflect.Map {
-			in = in.Elem()
-		}
-		embedded := false
-		for i := 0; in.Kind() == reflect.Struct && i < in.NumField(); i++ {
-			field := in.Field(i)
-			tag, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-			embedded = field.Anonymous && tag == "" && field.Name == name
-			if embedded || tag == name {
-				in = field.Type
-				break
+// misfit returns the JSON Pointer of the value that does not fit, and what is wrong with it. JSON decoders name only the
+// fields on the way to it, without indices and keys, and some types that decode themselves name none.
+func misfit(value any, in reflect.Type) (path, problem string) {
+	raw, err := json.Marshal(value)
+	if err == nil {
+		err = kjson.UnmarshalCaseSensitivePreserveInts(raw, reflect.New(in).Interface())
+	}
+	if err == nil {
+		return "", ""
+	}
+	switch value := value.(type) {
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(value)) {
+			if member := memberType(in, key); member != nil {
+				if path, problem = misfit(value[key], member); problem != "" {
+					return pointer(key) + path, problem
+				}
 			}
 		}
-		if !embedded {
-			path.WriteString("/" + name)
+	case []any:
+		for i, element := range value {
+			if of := elementType(in); of != nil {
+				if path, problem = misfit(element, of); problem != "" {
+					return pointer(strconv.Itoa(i)) + path, problem
+				}
+			}
 		}
 	}
-	return path.String()
+	return "", misfitProblem(value, in, err)
+}
+
+// memberType returns the type of the member of an object that is decoded into in; nil if it is not decoded.
+func memberType(in reflect.Type, key string) reflect.Type {
+	switch in = pointedTo(in); {
+	case decodesItself(in):
+		return nil
+	case in.Kind() == reflect.Map:
+		return in.Elem()
+	case in.Kind() != reflect.Struct:
+		return nil
+	}
+	for i := range in.NumField() {
+		field := in.Field(i)
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		switch {
+		case name == "" && field.Anonymous:
+			if member := memberType(field.Type, key); member != nil {
+				return member
+			}
+		case name != "" && name != "-" && name == key:
+			return field.Type
+		}
+	}
+	return nil
+}
+
+// elementType returns the type of the elements of a list that is decoded into in; nil if they are not decoded.
+func elementType(in reflect.Type) reflect.Type {
+	if in = pointedTo(in); in.Kind() != reflect.Slice || decodesItself(in) {
+		return nil
+	}
+	return in.Elem()
+}
+
+func pointedTo(in reflect.Type) reflect.Type {
+	for in.Kind() == reflect.Pointer {
+		in = in.Elem()
+	}
+	return in
+}
+
+func decodesItself(in reflect.Type) bool {
+	return reflect.PointerTo(in).Implements(reflect.TypeFor[json.Unmarshaler]())
+}
+
+// misfitProblem describes a value that does not fit into a field of a type. err is the error of the JSON decoder.
+func misfitProblem(value any, in reflect.Type, err error) string {
+	want := ""
+	switch pointedTo(in) {
+	case reflect.TypeFor[resource.Quantity]():
+		want = "a quantity such as 500m or 64Mi"
+	case reflect.TypeFor[metav1.Time](), reflect.TypeFor[metav1.MicroTime]():
+		want = "a time such as 2027-03-31T12:00:00Z"
+	case reflect.TypeFor[intstr.IntOrString]():
+		want = "a whole number or a string"
+	}
+	mismatch, isMismatch := errors.AsType[*json.UnmarshalTypeError](err)
+	switch text, isText := value.(string); {
+	case isMismatch && (want == "" || strings.HasPrefix(mismatch.Value, "number ")):
+		return mismatchProblem(mismatch)
+	case want == "":
+		return "not valid: " + err.Error()
+	case isText:
+		return fmt.Sprintf("want %s, got %s", want, quoted(text))
+	default:
+		return fmt.Sprintf("want %s, got %s", want, article(wordOf(value)))
+	}
+}
+
+// wordOf returns what a JSON decoder calls a value that is not a string.
+func wordOf(value any) string {
+	switch value.(type) {
+	case map[string]any:
+		return "object"
+	case []any:
+		return "array"
+	case bool:
+		return "bool"
+	default:
+		return "number"
+	}
 }
 
 // hasLargeNumber reports whether a document has a number that does not fit into a whole number of 32 bits.
@@ -157,7 +287,7 @@ func mismatchProblem(mismatch *json.UnmarshalTypeError) string {
 		return fmt.Sprintf("want a list, got %s", article(got))
 	case reflect.Bool:
 		return fmt.Sprintf("want true or false, got %s", article(got))
-	case reflect.Int32, reflect.Int64:
+	case reflect.Int, reflect.Int32, reflect.Int64:
 		if number, ok := strings.CutPrefix(mismatch.Value, "number "); ok {
 			return fmt.Sprintf("want a whole number of %d bits, got %s", mismatch.Type.Bits(), Shorten(number, maxNumber))
 		}

@@ -3,6 +3,7 @@ package policies
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,6 +20,12 @@ func TestNewObjectRejectsWhatTheAPIServerCannotDecode(t *testing.T) {
 	rollout := func(spec map[string]any) map[string]any {
 		return map[string]any{"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
 			"metadata": map[string]any{"name": "web"}, "spec": spec}
+	}
+	resources := func(resources map[string]any) map[string]any {
+		return map[string]any{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "web"},
+			"spec": map[string]any{"template": map[string]any{"spec": map[string]any{"containers": []any{
+				map[string]any{"name": "web"}, map[string]any{"name": "log", "resources": resources},
+			}}}}}
 	}
 	tests := map[string]struct {
 		content map[string]any
@@ -72,7 +79,59 @@ func TestNewObjectRejectsWhatTheAPIServerCannotDecode(t *testing.T) {
 					map[string]any{"readinessProbe": map[string]any{"httpGet": []any{}}},
 				}}}},
 			},
-			FieldError{"/spec/template/spec/containers/readinessProbe/httpGet", "want an object, got a list"},
+			FieldError{"/spec/template/spec/containers/0/readinessProbe/httpGet", "want an object, got a list"},
+		},
+		"a port in quotes in the second element": {
+			service(map[string]any{"ports": []any{map[string]any{"port": int64(80)}, map[string]any{"port": "443"}}}),
+			FieldError{"/spec/ports/1/port", "want a whole number, got a string; write digits without quotes"},
+		},
+		"an annotation that is not a string": {
+			map[string]any{"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{
+				"name": "web", "annotations": map[string]any{"a": "1", "example.com/b": true, "example.com/c": true},
+			}},
+			FieldError{"/metadata/annotations/example.com~1b", "want a string, got a boolean; quote it"},
+		},
+		"a quantity that is none": {
+			resources(map[string]any{"requests": map[string]any{"cpu": "1x"}}),
+			FieldError{
+				"/spec/template/spec/containers/1/resources/requests/cpu",
+				`want a quantity such as 500m or 64Mi, got "1x"`,
+			},
+		},
+		"a quantity that is a boolean": {
+			resources(map[string]any{"limits": map[string]any{"memory": true}}),
+			FieldError{
+				"/spec/template/spec/containers/1/resources/limits/memory",
+				"want a quantity such as 500m or 64Mi, got a boolean",
+			},
+		},
+		"a quantity that is a list": {
+			resources(map[string]any{"limits": map[string]any{"example.com/gpu": []any{}}}),
+			FieldError{
+				"/spec/template/spec/containers/1/resources/limits/example.com~1gpu",
+				"want a quantity such as 500m or 64Mi, got a list",
+			},
+		},
+		"a time that is none": {
+			map[string]any{"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{
+				"name": "web", "creationTimestamp": "yesterday",
+			}},
+			FieldError{"/metadata/creationTimestamp", `want a time such as 2027-03-31T12:00:00Z, got "yesterday"`},
+		},
+		"a number or a string that is neither": {
+			service(map[string]any{"ports": []any{map[string]any{"port": int64(80), "targetPort": []any{"http"}}}}),
+			FieldError{"/spec/ports/0/targetPort", "want a whole number or a string, got a list"},
+		},
+		"an element that is no object": {
+			service(map[string]any{"ports": []any{int64(80)}}),
+			FieldError{"/spec/ports/0", "want an object, got a number"},
+		},
+		"a key that is also the name of a field elsewhere": {
+			map[string]any{
+				"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "web"}, "labels": true,
+				"": true, "-": true, "spec": map[string]any{"type": true},
+			},
+			FieldError{"/spec/type", "want a string, got a boolean; quote it"},
 		},
 		"a fraction": {
 			deployment(1.5),
@@ -119,6 +178,24 @@ func TestNewObjectRejectsWhatTheAPIServerCannotDecode(t *testing.T) {
 				t.Errorf("ReadObject() error mismatch (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestFieldIsWrittenAsAPIServersWriteIt(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"/spec/ports/0/port":                      "spec.ports[0].port",
+		"/metadata/annotations/example.com~1team": "metadata.annotations[example.com/team]",
+		"/metadata/labels/app":                    "metadata.labels.app",
+		"/spec/template/spec/containers/10":       "spec.template.spec.containers[10]",
+		"/metadata/labels/a~0b":                   "metadata.labels[a~b]",
+		"/metadata/labels/\x1b[31m":               `metadata.labels[\x1b[31m]`,
+		"/metadata/labels/" + strings.Repeat("a", 200): "metadata.labels." + strings.Repeat("a", 33) + "…" +
+			strings.Repeat("a", 48),
+	} {
+		if got := (&FieldError{Path: path}).Field(); got != want {
+			t.Errorf("Field() of %q = %q, want %q", path, got, want)
+		}
 	}
 }
 

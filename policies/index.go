@@ -46,6 +46,10 @@ type namespaceIndex struct {
 	workloads  map[indexKey]*Workload
 	// workloadsBy holds each workload under every label of its pods.
 	workloadsBy map[labelPair]map[indexKey]*Workload
+	// backends holds the backends of the selectors that were looked up since the workloads and autoscalers last changed, by
+	// the text of the selector. Readers add to it, so it has a mutex of its own.
+	backendsMu sync.Mutex
+	backends   map[string]*backend
 	// autoscalersOf holds the autoscalers also by the workload that they scale.
 	autoscalers   map[indexKey]Autoscaler
 	autoscalersOf map[WorkloadRef]map[indexKey]Autoscaler
@@ -147,6 +151,7 @@ func (x *Index) PutAutoscalerCopy(autoscaler Autoscaler, number int) {
 	n := x.namespace(autoscaler.Ref.Namespace)
 	key := keyOf(autoscaler.Ref, number)
 	n.deleteAutoscaler(key)
+	n.backends = nil
 	n.autoscalers[key] = autoscaler
 	put(n.autoscalersOf, autoscaler.Target, key, autoscaler)
 }
@@ -229,12 +234,10 @@ func (x *Index) Workload(ref Ref) *Workload {
 }
 
 // Related returns the neighbours of an object. The object itself need not be in the index.
-func (x *Index) Related(object *Object) Related {
-	return x.RelatedCopies(object, func(int) bool { return true })
-}
+func (x *Index) Related(object *Object) Related { return x.RelatedCopies(object, nil) }
 
-// RelatedCopies returns the neighbours of an object among the copies for whose numbers sees returns true. sees must not
-// call the index.
+// RelatedCopies returns the neighbours of an object among the copies for whose numbers sees returns true; a nil sees
+// stands for all, and makes further look-ups of the same selectors faster. sees must not call the index.
 func (x *Index) RelatedCopies(object *Object, sees func(number int) bool) Related {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -246,51 +249,68 @@ func (x *Index) RelatedCopies(object *Object, sees func(number int) bool) Relate
 	if !ok {
 		return related
 	}
+	backendOf := func(selector map[string]string) *backend { return n.backend(selector, sees) }
 	if object.Service != nil {
-		related.Workloads = n.selected(object.Service, sees)
+		fronts := []*corev1.Service{object.Service}
+		of := backendsOf(fronts, backendOf)
+		related.Workloads = of[object.Service].workloads
+		related.Users, related.Autoscalers = n.scale(related.Workloads, sees)
 		if len(object.Service.Spec.Selector) == 0 {
 			related.Endpoints = slices.SortedFunc(seen(n.endpointsOf[object.Name], sees),
 				func(a, b Endpoints) int { return a.Ref.compare(b.Ref) })
 		}
+		related.found = &found{object, related, neighbourhood{of, related.Workloads, related.scaling()}}
+		return related
+	}
+	related.Services = n.selecting(object.Workload.Template.Labels, sees)
+	of := backendsOf(related.Services, backendOf)
+	behind := union(of.different(related.Services))
+	related.Workloads = behind.without(object)
+	related.Users, related.Autoscalers = n.scale([]*Workload{object.Workload}, sees)
+	scaling := related.scaling()
+	former := &Workload{} // the object in the index
+	if i := behind.index(object); i >= 0 {
+		former = behind.workloads[i]
+	}
+	if former.isScaledToZero() { // behind has its users and autoscalers, too
+		related.Users, related.Autoscalers = behind.users, behind.autoscalers
 	} else {
-		others := map[*Workload]bool{}
-		related.Services = n.selecting(object.Workload.Template.Labels, sees)
-		for _, service := range related.Services {
-			for _, workload := range n.selected(service, sees) {
-				if !object.is(workload) {
-					others[workload] = true
-				}
-			}
-		}
-		related.Workloads = sortedWorkloads(maps.Keys(others))
+		related.Users = slices.Concat(related.Users, behind.users)
+		related.Autoscalers = slices.Concat(related.Autoscalers, behind.autoscalers)
 	}
-	scaled := related.Workloads
-	if object.Workload != nil {
-		scaled = append([]*Workload{object.Workload}, scaled...)
+	// The backends count the labels that the object has in the index.
+	if former.Name == "" || maps.Equal(former.Template.Labels, object.Workload.Template.Labels) {
+		related.found = &found{object, related, neighbourhood{of, related.Workloads, scaling}}
 	}
-	for _, workload := range scaled {
-		related.Users = slices.AppendSeq(related.Users, seen(n.usersOf[workload.asTarget()], sees))
-	}
-	slices.SortFunc(related.Users, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
-	for _, workload := range slices.Concat(scaled, related.Users) {
-		related.Autoscalers = slices.AppendSeq(related.Autoscalers, seen(n.autoscalersOf[workload.asTarget()], sees))
-	}
-	slices.SortFunc(related.Autoscalers, func(a, b Autoscaler) int { return a.Ref.compare(b.Ref) })
 	return related
+}
+
+// scale returns the workloads that use the templates of these workloads, and the autoscalers of both, sorted.
+func (n *namespaceIndex) scale(
+	workloads []*Workload, sees func(number int) bool,
+) (users []*Workload, autoscalers []Autoscaler) {
+	for _, workload := range workloads {
+		users = slices.AppendSeq(users, seen(n.usersOf[workload.asTarget()], sees))
+	}
+	slices.SortFunc(users, compareWorkloads)
+	for _, workload := range slices.Concat(workloads, users) {
+		autoscalers = slices.AppendSeq(autoscalers, seen(n.autoscalersOf[workload.asTarget()], sees))
+	}
+	slices.SortFunc(autoscalers, compareAutoscalers)
+	return users, autoscalers
 }
 
 // sharing returns the other Services that ask to share an address with a Service, in a fixed order.
 func (x *Index) sharing(service *corev1.Service, sees func(number int) bool) []*corev1.Service {
-	var services []*corev1.Service
+	sharing := map[*corev1.Service]bool{}
 	for _, pair := range sharingPairs(service) {
 		for key, other := range x.sharers[pair] {
-			if serviceRef(other) != serviceRef(service) && sees(key.copy) && !slices.Contains(services, other) {
-				services = append(services, other)
+			if serviceRef(other) != serviceRef(service) && (sees == nil || sees(key.copy)) {
+				sharing[other] = true
 			}
 		}
 	}
-	slices.SortFunc(services, compareServices)
-	return services
+	return slices.SortedFunc(maps.Keys(sharing), compareServices)
 }
 
 func (x *Index) namespace(name string) *namespaceIndex {
@@ -340,6 +360,7 @@ func (n *namespaceIndex) rarestServicePair(selector map[string]string) labelPair
 }
 
 func (n *namespaceIndex) putWorkload(key indexKey, workload *Workload) {
+	n.backends = nil
 	n.workloads[key] = workload
 	for k, v := range workload.Template.Labels {
 		put(n.workloadsBy, labelPair{k, v}, key, workload)
@@ -351,6 +372,7 @@ func (n *namespaceIndex) putWorkload(key indexKey, workload *Workload) {
 
 func (n *namespaceIndex) deleteWorkload(key indexKey) {
 	if former, ok := n.workloads[key]; ok {
+		n.backends = nil
 		for k, v := range former.Template.Labels {
 			remove(n.workloadsBy, labelPair{k, v}, key)
 		}
@@ -361,6 +383,7 @@ func (n *namespaceIndex) deleteWorkload(key indexKey) {
 
 func (n *namespaceIndex) deleteAutoscaler(key indexKey) {
 	if former, ok := n.autoscalers[key]; ok {
+		n.backends = nil
 		remove(n.autoscalersOf, former.Target, key)
 		delete(n.autoscalers, key)
 	}
@@ -377,8 +400,8 @@ func (n *namespaceIndex) deleteEndpoints(key indexKey) {
 func (n *namespaceIndex) selecting(labels map[string]string, sees func(number int) bool) []*corev1.Service {
 	var services []*corev1.Service
 	for k, v := range labels {
-		for key, service := range n.servicesBy[labelPair{k, v}] {
-			if selects(service, labels) && sees(key.copy) {
+		for service := range seen(n.servicesBy[labelPair{k, v}], sees) {
+			if selects(service, labels) {
 				services = append(services, service)
 			}
 		}
@@ -387,20 +410,41 @@ func (n *namespaceIndex) selecting(labels map[string]string, sees func(number in
 	return services
 }
 
-// selected returns the workloads whose pods a Service selects, sorted by name.
-func (n *namespaceIndex) selected(service *corev1.Service, sees func(number int) bool) []*Workload {
-	selector := podSelector(service)
-	if selector == nil {
-		return nil
+// backend returns the backend of a selector, which may be nil. It keeps those of all copies.
+func (n *namespaceIndex) backend(selector map[string]string, sees func(number int) bool) *backend {
+	if selector == nil || sees != nil {
+		return n.newBackend(selector, sees)
 	}
-	pair := rarest(selector, func(pair labelPair) int { return len(n.workloadsBy[pair]) })
+	text := fmt.Sprintf("%q", selector) // sorted by key
+	n.backendsMu.Lock()
+	defer n.backendsMu.Unlock()
+	if found, ok := n.backends[text]; ok {
+		return found
+	}
+	if n.backends == nil {
+		n.backends = map[string]*backend{}
+	}
+	n.backends[text] = n.newBackend(selector, nil)
+	return n.backends[text]
+}
+
+func (n *namespaceIndex) newBackend(selector map[string]string, sees func(number int) bool) *backend {
 	var workloads []*Workload
-	for key, workload := range n.workloadsBy[pair] {
-		if selects(service, workload.Template.Labels) && sees(key.copy) {
-			workloads = append(workloads, workload)
+	if selector != nil {
+		pair := rarest(selector, func(pair labelPair) int { return len(n.workloadsBy[pair]) })
+		for workload := range seen(n.workloadsBy[pair], sees) {
+			if holds(workload.Template.Labels, selector) {
+				workloads = append(workloads, workload)
+			}
 		}
+		slices.SortFunc(workloads, compareWorkloads)
 	}
-	return sortedWorkloads(slices.Values(workloads))
+	scaledToZero := slices.DeleteFunc(slices.Clone(workloads), func(w *Workload) bool { return !w.isScaledToZero() })
+	users, autoscalers := n.scale(scaledToZero, sees)
+	scaling := Related{Users: users, Autoscalers: autoscalers}.scaling()
+	b := newBackend(selector, workloads, scaling.idle)
+	b.users, b.autoscalers = slices.Clip(users), slices.Clip(autoscalers)
+	return b
 }
 
 // rarest returns the pair of a non-empty selector with the smallest count. Among equal counts, the first key wins.
@@ -431,15 +475,11 @@ func remove[U, K comparable, V any](m map[U]map[K]V, under U, key K) {
 	}
 }
 
-func sortedWorkloads(workloads func(yield func(*Workload) bool)) []*Workload {
-	return slices.SortedFunc(workloads, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
-}
-
-// seen returns the objects for whose numbers sees returns true, in any order.
+// seen returns the objects for whose numbers sees returns true, in any order. A nil sees stands for all.
 func seen[V any](objects map[indexKey]V, sees func(number int) bool) iter.Seq[V] {
 	return func(yield func(V) bool) {
 		for key, object := range objects {
-			if sees(key.copy) && !yield(object) {
+			if (sees == nil || sees(key.copy)) && !yield(object) {
 				return
 			}
 		}

@@ -142,8 +142,10 @@ func TestRelatedOfWorkloadHoldsThoseBehindTheSameServices(t *testing.T) {
 	}
 	stable := workload("stable", map[string]string{"app": "web", "track": "stable"})
 	canary := workload("canary", map[string]string{"app": "web", "track": "canary"})
+	canary.Workload.Replicas = new(int32)
 	index.Put(stable)
 	index.Put(canary)
+	index.Put(workload("running", map[string]string{"app": "web", "track": "running"}))
 	index.Put(workload("other", map[string]string{"app": "api"}))
 	ref := Ref{APIVersion: "v1", Kind: "Service", Namespace: "edge", Name: "web"}
 	index.Put(&Object{Ref: ref, Service: &corev1.Service{
@@ -156,13 +158,16 @@ func TestRelatedOfWorkloadHoldsThoseBehindTheSameServices(t *testing.T) {
 		MaxReplicas: 3,
 	}
 	index.PutAutoscaler(Autoscaler{Ref: scaler.Ref, Target: WorkloadRef{"apps", "Deployment", "other"}, MaxReplicas: 9})
+	ofRunning := Ref{Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: "running"}
+	index.PutAutoscaler(Autoscaler{Ref: ofRunning, Target: WorkloadRef{"apps", "Deployment", "running"}, MaxReplicas: 9})
 	index.PutAutoscaler(scaler)
 
 	related := index.Related(stable)
 	if len(related.Services) != 1 || related.Services[0].Name != "web" || related.View != ViewFiles {
 		t.Errorf("Related().Services = %v, View %q; want Service web, View Files", related.Services, related.View)
 	}
-	if diff := cmp.Diff([]Ref{canary.Ref}, refsOf(related.Workloads)); diff != "" {
+	running := Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "edge", Name: "running"}
+	if diff := cmp.Diff([]Ref{canary.Ref, running}, refsOf(related.Workloads)); diff != "" {
 		t.Errorf("Related().Workloads mismatch (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]Autoscaler{scaler}, related.Autoscalers); diff != "" {

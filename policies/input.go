@@ -90,33 +90,17 @@ type Related struct {
 	// Workloads holds, for a Service, the workloads whose pods it selects, and for a workload, the other workloads
 	// behind the same Services.
 	Workloads []*Workload
-	// Users holds the workloads that use the template of the object, or of one of Workloads, instead of their own.
+	// Users holds the workloads that use the template of the object, or of one of Workloads, instead of their own. For a
+	// workload, it can leave out those of Workloads that are not scaled to zero.
 	Users []*Workload
-	// Autoscalers holds the autoscalers of the object, of Workloads and of Users.
+	// Autoscalers holds the autoscalers of the object, of Workloads and of Users. It can leave out the same as Users.
 	Autoscalers []Autoscaler
 	// Endpoints holds, for a Service without a selector, the endpoints that files define for it. They are not looked up
 	// in a cluster, so an empty list means that they are unknown.
 	Endpoints []Endpoints
-}
 
-// users returns the workloads that use the template of w, sorted.
-func (r Related) users(w *Workload) []*Workload {
-	var found []*Workload
-	for _, user := range r.Users {
-		if user.Namespace == w.Namespace && user.TemplateOf == w.asTarget() {
-			found = append(found, user)
-		}
-	}
-	slices.SortFunc(found, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
-	return found
-}
-
-// idle reports whether w is scaled to zero and has no known autoscaler, and no known workload uses its template.
-func (r Related) idle(w *Workload) bool {
-	scales := func(a Autoscaler) bool {
-		return a.Ref.Namespace == w.Namespace && a.Target == w.asTarget()
-	}
-	return w.Replicas != nil && *w.Replicas == 0 && len(r.users(w)) == 0 && !slices.ContainsFunc(r.Autoscalers, scales)
+	// found is set by an Index; nil if the fields above come from elsewhere.
+	found *found
 }
 
 // View says where an object's neighbours were looked up, and so how complete they are.
@@ -148,10 +132,14 @@ type Version struct{ Major, Minor uint }
 // Newest is the newest version of Kubernetes that this package was checked against.
 var Newest = Version{1, 37}
 
-// ParseVersion parses versions such as 1.28, v1.28 and 1.28.3, and those that API servers report, such as v1.30.4+k3s1.
-// The error is non-nil when text is not a version in one of these forms, or when its major version is not 1.
+// ParseVersion parses versions such as 1.28, v1.28 and 1.28.3, and semantic versions that API servers report, such as
+// v1.30.4+k3s1. The error is non-nil when text is not a version in one of these forms, or when its major version is not
+// 1.
 func ParseVersion(text string) (Version, error) {
-	v, err := version.ParseGeneric(text)
+	v, err := version.ParseSemantic(text)
+	if err != nil {
+		v, err = version.ParseSemantic(text + ".0")
+	}
 	if err != nil || v.Major() != 1 {
 		return Version{}, fmt.Errorf("%q is not a valid Kubernetes version: want one such as 1.%d", text, Newest.Minor)
 	}

@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
 // Object is a Service or a workload, decoded once. It does not change after NewObject or ReadObject returned it.
@@ -88,10 +87,7 @@ func (o *Object) Patched(operations []PatchOperation) (*Object, error) {
 	if document, err = patch.Apply(document); err != nil {
 		return nil, fmt.Errorf("patch %s: %w", o.Ref, err)
 	}
-	patched, err := newObject(o.APIVersion, o.Kind, o.Namespace, func(into any) error {
-		err := utiljson.Unmarshal(document, into)
-		return cmp.Or(fieldError(err, into), err)
-	})
+	patched, err := newObject(o.APIVersion, o.Kind, o.Namespace, func(into any) error { return decodeJSON(document, into) })
 	if err != nil {
 		return nil, fmt.Errorf("patch %s: %w", o.Ref, err)
 	}

@@ -41,7 +41,7 @@ type addition struct {
 // services holds the Local Services whose traffic the pods receive, sorted by name.
 func (r *run) spreadRepair(spread v1alpha1.Spread, services []*corev1.Service) (repair addition, problem string) {
 	workload, version := r.Object.Workload, r.Cluster.Version
-	selector, alone, problem := repairSelector(workload, services, behind(services, r.behind, r.Object))
+	selector, alone, problem := r.repairSelector(services)
 	if problem != "" {
 		return addition{}, problem
 	}
@@ -140,21 +140,18 @@ func inline(value map[string]any) string {
 // repairSelector returns the selector of the pods to spread. If no other workload shares the Services, alone is true,
 // and it is the workload's own selector, which is immutable. Else it is the selector of the first Service that selects
 // all of these workloads.
-func repairSelector(
-	workload *Workload, services []*corev1.Service, behind []*Workload,
-) (selector *metav1.LabelSelector, alone bool, problem string) {
-	if len(behind) == 0 {
+func (r *run) repairSelector(services []*corev1.Service) (selector *metav1.LabelSelector, alone bool, problem string) {
+	workload, all := r.Object.Workload, r.union(services)
+	if r.others(all) == 0 {
 		if constraintProblem(workload.Selector, nil, podLabels{Set: workload.Template.Labels}) != "" {
 			return nil, false, "spec.selector does not match the labels of the pod template"
 		}
 		return workload.Selector, true, ""
 	}
-	for _, service := range services {
-		misses := func(w *Workload) bool { return !selects(service, w.Template.Labels) }
-		if !slices.ContainsFunc(behind, misses) {
-			return &metav1.LabelSelector{MatchLabels: podSelector(service)}, false, ""
-		}
+	if all.selector != nil {
+		return &metav1.LabelSelector{MatchLabels: all.selector}, false, ""
 	}
+	behind := all.without(r.Object)
 	return nil, false, "no Service selects it together with " + firstOf(len(behind), func(i int) string {
 		return behind[i].Kind + " " + behind[i].Name
 	})

@@ -125,6 +125,8 @@ func readScaledObject(content map[string]any) (Autoscaler, error) {
 	return newAutoscaler(scaled.ObjectMeta, scaled.Spec.ScaleTargetRef.read(), least, most), nil
 }
 
+func compareAutoscalers(a, b Autoscaler) int { return a.Ref.compare(b.Ref) }
+
 func newAutoscaler(meta metav1.ObjectMeta, target WorkloadRef, least, most int32) Autoscaler {
 	return Autoscaler{
 		Ref:    Ref{Namespace: cmp.Or(meta.Namespace, metav1.NamespaceDefault), Name: nameOf(meta)},
@@ -138,10 +140,48 @@ type replicaRange struct {
 	least, most int
 }
 
+// scaling holds, by the workload, what else sets the number of its pods.
+type scaling struct {
+	// users holds the workloads that use the template of another, sorted.
+	users       map[scaledWorkload][]*Workload
+	autoscalers map[scaledWorkload][]Autoscaler
+}
+
+// scaledWorkload identifies a workload.
+type scaledWorkload struct {
+	namespace string
+	WorkloadRef
+}
+
+func (w *Workload) scaled() scaledWorkload { return scaledWorkload{w.Namespace, w.asTarget()} }
+
+func (r Related) scaling() scaling {
+	s := scaling{map[scaledWorkload][]*Workload{}, map[scaledWorkload][]Autoscaler{}}
+	for _, user := range r.Users {
+		of := scaledWorkload{user.Namespace, user.TemplateOf}
+		s.users[of] = append(s.users[of], user)
+	}
+	for _, users := range s.users {
+		slices.SortFunc(users, compareWorkloads)
+	}
+	for _, autoscaler := range r.Autoscalers {
+		of := scaledWorkload{autoscaler.Ref.Namespace, autoscaler.Target}
+		s.autoscalers[of] = append(s.autoscalers[of], autoscaler)
+	}
+	return s
+}
+
+// idle reports whether w is scaled to zero and has no known autoscaler, and no known workload uses its template.
+func (s scaling) idle(w *Workload) bool {
+	return w.isScaledToZero() && len(s.users[w.scaled()]) == 0 && len(s.autoscalers[w.scaled()]) == 0
+}
+
+func (w *Workload) isScaledToZero() bool { return w.Replicas != nil && *w.Replicas == 0 }
+
 // replicasOf returns how many pods may be created from the template of w: the bounds of the autoscalers, if there are
 // any, else spec.replicas. It considers w and the workloads that use its template. If all are scaled to zero and none
 // has an autoscaler, they will probably be scaled up later, so the largest number is 2.
-func replicasOf(w *Workload, related Related) replicaRange {
+func (s scaling) replicasOf(w *Workload) replicaRange {
 	if w.Kind == daemonSetKind {
 		return replicaRange{}
 	}
@@ -150,11 +190,10 @@ func replicasOf(w *Workload, related Related) replicaRange {
 		written = *w.Replicas
 	}
 	found := replicaRange{int(written), int(written)}
-	names := []WorkloadRef{w.asTarget()}
-	users := related.users(w)
-	for i, user := range users {
+	autoscalers := s.autoscalers[w.scaled()]
+	for i, user := range s.users[w.scaled()] {
 		// The users of its template create the pods. The workload itself is scaled to zero, or soon will be.
-		names = append(names, user.asTarget())
+		autoscalers = slices.Concat(autoscalers, s.autoscalers[user.scaled()])
 		number := 1
 		if user.Replicas != nil {
 			number = int(*user.Replicas)
@@ -165,10 +204,8 @@ func replicasOf(w *Workload, related Related) replicaRange {
 		found = replicaRange{min(found.least, number), max(found.most, number)}
 	}
 	scaled := replicaRange{math.MaxInt, 0}
-	for _, a := range related.Autoscalers {
-		if a.Ref.Namespace == w.Namespace && slices.Contains(names, a.Target) {
-			scaled.least, scaled.most = min(scaled.least, int(a.MinReplicas)), max(scaled.most, int(a.MaxReplicas))
-		}
+	for _, a := range autoscalers {
+		scaled.least, scaled.most = min(scaled.least, int(a.MinReplicas)), max(scaled.most, int(a.MaxReplicas))
 	}
 	switch {
 	case scaled.most > 0:

@@ -10,7 +10,7 @@ import (
 // maker returns the workload that makes and replaces the pods of the one under review: the one that uses its template,
 // or else the workload itself.
 func (r *run) maker() *Workload {
-	if users := r.Related.users(r.Object.Workload); len(users) > 0 {
+	if users := r.scaling.users[r.Object.Workload.scaled()]; len(users) > 0 {
 		return users[0]
 	}
 	return r.Object.Workload

@@ -71,9 +71,8 @@ type run struct {
 	selecting []*corev1.Service
 	// sharing holds the other Services that ask to share the address of a Service, sorted by namespace and name.
 	sharing []*corev1.Service
-	// behind holds the workloads whose pods a Service selects or, for a workload, the others behind the same Services;
-	// sorted.
-	behind []*Workload
+	// neighbourhood has the backends of selecting.
+	neighbourhood
 	// replicas is the number of pods that a workload may have.
 	replicas replicaRange
 	// even is the cached result of evenServices, valid if evenKnown.
@@ -130,12 +129,13 @@ func newRun(ctx context.Context, in Input, rules Rules, settings Settings, forme
 	}
 	if former != nil {
 		r.before = former.before
-		// A repair of a workload does not change the Services in front of it.
-		if in.Object.Workload != nil {
-			r.evenKnown, r.even = former.evenKnown, former.even
-		}
 	}
-	if in.Object.Service != nil {
+	switch {
+	case former != nil && in.Object.Workload != nil:
+		// A repair of a workload changes neither the number of its pods nor the Services in front of it.
+		r.replicas, r.selecting, r.neighbourhood = former.replicas, former.selecting, former.neighbourhood
+		r.evenKnown, r.even = former.evenKnown, former.even
+	case in.Object.Service != nil:
 		r.explicit = explicit(in.Object, in.InFile)
 		r.selecting = []*corev1.Service{in.Object.Service}
 		for _, service := range in.Related.Services {
@@ -144,31 +144,19 @@ func newRun(ctx context.Context, in Input, rules Rules, settings Settings, forme
 			}
 		}
 		slices.SortFunc(r.sharing, compareServices)
-	} else {
-		r.replicas = replicasOf(in.Object.Workload, in.Related)
+		r.neighbourhood = in.Related.neighbourhood(r.selecting, in.Object)
+	default:
 		for _, service := range in.Related.Services {
 			if Selects(service, in.Object.Workload) {
 				r.selecting = append(r.selecting, service)
 			}
 		}
 		slices.SortFunc(r.selecting, compareServices)
+		r.neighbourhood = in.Related.neighbourhood(r.selecting, in.Object)
+		r.replicas = r.scaling.replicasOf(in.Object.Workload)
 	}
-	r.behind = behind(r.selecting, in.Related.Workloads, in.Object)
 	r.ask(former)
 	return r
-}
-
-// behind returns the workloads other than the object whose pods any of the Services selects, sorted.
-func behind(services []*corev1.Service, workloads []*Workload, object *Object) []*Workload {
-	var found []*Workload
-	for _, workload := range workloads {
-		selected := slices.ContainsFunc(services, func(s *corev1.Service) bool { return Selects(s, workload) })
-		if selected && !object.is(workload) {
-			found = append(found, workload)
-		}
-	}
-	slices.SortFunc(found, func(a, b *Workload) int { return a.Ref.compare(b.Ref) })
-	return found
 }
 
 // localServices returns the Local Services that select the pods of a workload, sorted by name. A check that finds none

@@ -94,13 +94,22 @@ func Selects(service *corev1.Service, workload *Workload) bool {
 
 // selects reports whether a Service selects pods with these labels in its own namespace.
 func selects(service *corev1.Service, labels map[string]string) bool {
-	selector := podSelector(service)
-	for key, value := range selector {
+	return holds(labels, podSelector(service))
+}
+
+// holds reports whether labels has all pairs of a podSelector. It is false for a nil selector.
+func holds(labels, selector map[string]string) bool {
+	return selector != nil && hasAll(labels, selector)
+}
+
+// hasAll reports whether labels has all these pairs.
+func hasAll(labels, pairs map[string]string) bool {
+	for key, value := range pairs {
 		if got, ok := labels[key]; !ok || got != value {
 			return false
 		}
 	}
-	return selector != nil
+	return true
 }
 
 // sharingAnnotations lists the annotations by which Services, in any namespaces, ask a load balancer controller for a

@@ -453,13 +453,13 @@ func TestReplicasOf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			related := Related{Autoscalers: test.autoscalers, Users: test.users}
-			got := replicasOf(&Workload{Ref: web, Replicas: test.replicas}, related)
+			got := related.scaling().replicasOf(&Workload{Ref: web, Replicas: test.replicas})
 			if got != test.want {
 				t.Errorf("replicasOf() = %+v, want %+v", got, test.want)
 			}
 		})
 	}
-	if got := replicasOf(&Workload{Ref: Ref{Kind: "DaemonSet"}}, Related{}); got != (replicaRange{}) {
+	if got := (Related{}).scaling().replicasOf(&Workload{Ref: Ref{Kind: "DaemonSet"}}); got != (replicaRange{}) {
 		t.Errorf("replicasOf() of a DaemonSet = %+v, want none", got)
 	}
 }

@@ -115,7 +115,7 @@ func LacksLocalService(in Input) bool {
 	if w == nil || len(w.Template.Labels) == 0 {
 		return false // No Service selects its pods.
 	}
-	if _, may := mayShareNode(w, replicasOf(w, in.Related), in.Namespace, in.Cluster); !may {
+	if _, may := mayShareNode(w, in.Related.scaling().replicasOf(w), in.Namespace, in.Cluster); !may {
 		return false
 	}
 	return !slices.ContainsFunc(in.Related.Services, func(s *corev1.Service) bool {

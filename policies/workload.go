@@ -37,6 +37,8 @@ type WorkloadRef struct{ Group, Kind, Name string }
 // asTarget returns the reference that objects in the same namespace use for the workload.
 func (w *Workload) asTarget() WorkloadRef { return WorkloadRef{w.group(), w.Kind, w.Name} }
 
+func compareWorkloads(a, b *Workload) int { return a.Ref.compare(b.Ref) }
+
 // IsChild reports whether the workload is made by another workload, whose template is judged instead. An owner of any
 // other kind proves nothing, since users may write owner references.
 func (w *Workload) IsChild() bool {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
@@ -225,7 +226,7 @@ func TestIndexFindsUsers(t *testing.T) {
 	index.PutAutoscaler(scaler)
 	object := &Object{Ref: deployment.Ref, Workload: deployment}
 	want := Related{View: ViewCluster, Users: []*Workload{rollout}, Autoscalers: []Autoscaler{scaler}}
-	equal := cmp.AllowUnexported(UpdateStrategy{})
+	equal := cmp.Options{cmp.AllowUnexported(UpdateStrategy{}), cmpopts.IgnoreUnexported(Related{})}
 	if diff := cmp.Diff(want, index.Related(object), equal); diff != "" {
 		t.Errorf("Related() mismatch (-want +got):\n%s", diff)
 	}

@@ -100,13 +100,16 @@ func TestExplicit(t *testing.T) {
 func TestParseVersion(t *testing.T) {
 	for text, want := range map[string]Version{
 		"1.28": {1, 28}, "v1.28": {1, 28}, "1.28.3": {1, 28},
-		"v1.30.4+k3s1": {1, 30}, "1.31.0-rc.1": {1, 31}, "v1.29.5-eks-1234": {1, 29},
+		"v1.30.4+k3s1": {1, 30}, "1.31.0-rc.1": {1, 31}, "v1.29.5-eks-1234": {1, 29}, "1.30.4-gke.100": {1, 30},
 	} {
 		if got, err := ParseVersion(text); err != nil || got != want {
 			t.Errorf("ParseVersion(%q) = %v, %v; want %v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "1", "latest", "v", "1.x", "0.0", "2.0"} {
+	for _, text := range []string{
+		"", "1", "latest", "v", "1.x", "0.0", "2.0", "1.28foo", "1.28.x", "1.28.3.4", "1.28.", "1.28.3-", "1.28-gke.1", "1.28,1.29",
+		"1..28", "01.28", "1.28 1.29", "1.-28", "1.28.3foo",
+	} {
 		if got, err := ParseVersion(text); err == nil {
 			t.Errorf("ParseVersion(%q) = %v, want an error", text, got)
 		}

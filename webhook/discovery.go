@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/sourceward/sourceward/policies"
 )
@@ -128,18 +129,27 @@ func (n *neighbours) served(w *watched) (*schema.GroupVersionKind, error) {
 	return nil, nil
 }
 
+// versionOf returns the version that an API server reports. Vendors append what they like to the numbers.
+func versionOf(reported string) (policies.Version, error) {
+	v, err := version.ParseMajorMinor(reported)
+	if err != nil {
+		return policies.Version{}, err
+	}
+	return policies.ParseVersion(v.String())
+}
+
 func (n *neighbours) readVersion() error {
 	info, err := n.discovery.ServerVersion()
 	if err != nil {
 		return fmt.Errorf("read the version: %w", err)
 	}
-	version, err := policies.ParseVersion(info.GitVersion)
+	served, err := versionOf(info.GitVersion)
 	if err != nil {
 		// The API server was built without version information.
 		n.log.Error(err, "version of the API server not understood; assuming the newest known version",
 			"newest", policies.Newest.String())
-		version = policies.Newest
+		served = policies.Newest
 	}
-	n.version.Store(&version)
+	n.version.Store(&served)
 	return nil
 }

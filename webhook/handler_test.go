@@ -173,7 +173,7 @@ func TestBadRequests(t *testing.T) {
 		"an object of a wrong type": {
 			body: reviewOf("Service", "CREATE", `{"metadata":{"name":"web"},"spec":{"type":7}}`, ""),
 			code: http.StatusBadRequest,
-			says: "Service edge/web: read object: /spec/type: want a string",
+			says: "Service edge/web: read object: spec.type: want a string",
 		},
 		"an update without the old object": {
 			body: reviewOf("Service", "UPDATE", loadBalancer, ""),
@@ -209,17 +209,17 @@ func TestBadRequests(t *testing.T) {
 		"a duplicate key": {
 			body: reviewOf("Service", "CREATE", `{"metadata":{"name":"web"},"spec":{"type":"LoadBalancer"},"spec":null}`, ""),
 			code: http.StatusBadRequest,
-			says: `read AdmissionReview: key "/request/object/spec" is set twice; remove one`,
+			says: `read AdmissionReview: key "request.object.spec" is set twice; remove one`,
 		},
 		"a duplicate key of the review": {
 			body: reviewOf("Service", "CREATE", loadBalancer, `,"object":{}`),
 			code: http.StatusBadRequest,
-			says: `read AdmissionReview: key "/request/object" is set twice; remove one`,
+			says: `read AdmissionReview: key "request.object" is set twice; remove one`,
 		},
 		"a duplicate key in an unknown field of the review": {
 			body: reviewOf("Service", "CREATE", loadBalancer, `,"shape":{"round":[{"a":1,"a":2}]}`),
 			code: http.StatusBadRequest,
-			says: `read AdmissionReview: key "/request/shape/round/0/a" is set twice; remove one`,
+			says: `read AdmissionReview: key "request.shape.round[0].a" is set twice; remove one`,
 		},
 		"an operation in another case": {
 			body: strings.Replace(reviewOf("Service", "CREATE", loadBalancer, ""), `"operation"`, `"Operation"`, 1),

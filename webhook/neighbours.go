@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -204,11 +205,18 @@ func (n *neighbours) Related(ctx context.Context, in policies.Input, admission *
 			in.Related.Unseen = append(in.Related.Unseen, w.name)
 		}
 	}
+	var services []*corev1.Service
+	var workloads []*policies.Workload
 	for _, object := range admitted {
-		if object.Service != nil && object.Ref != in.Object.Ref {
-			n.addService(&in.Related, in.Object, object)
+		switch {
+		case object.Ref == in.Object.Ref:
+		case object.Service != nil:
+			services = append(services, object.Service)
+		default:
+			workloads = append(workloads, object.Workload)
 		}
 	}
+	n.addServices(&in.Related, in.Object, services)
 	if in.Operation == policies.Create && policies.LacksLocalService(in) {
 		var list corev1.ServiceList
 		err := n.lookup(ctx, resourceServices, func(ctx context.Context) (bool, error) {
@@ -218,11 +226,11 @@ func (n *neighbours) Related(ctx context.Context, in policies.Input, admission *
 				FieldSelector: fields.OneTermNotEqualSelector("spec.type", string(corev1.ServiceTypeClusterIP)),
 				Raw:           &metav1.ListOptions{ResourceVersion: "0"},
 			})
+			listed := make([]*corev1.Service, len(list.Items))
 			for i := range list.Items {
-				n.addService(&in.Related, in.Object, &policies.Object{
-					Ref: refOf(&list.Items[i]), Service: policies.ReducedService(&list.Items[i]),
-				})
+				listed[i] = policies.ReducedService(&list.Items[i])
 			}
+			n.addServices(&in.Related, in.Object, listed)
 			return !policies.LacksLocalService(in), err
 		})
 		if err != nil {
@@ -231,44 +239,61 @@ func (n *neighbours) Related(ctx context.Context, in policies.Input, admission *
 			return policies.Related{}
 		}
 	}
-	// Workloads come last, because they are newer than those that addService takes from the index.
-	for _, object := range admitted {
-		if object.Workload != nil && object.Ref != in.Object.Ref {
-			addWorkload(&in.Related, object.Workload)
-		}
-	}
+	// Workloads come last, because they are newer than those that addServices takes from the index.
+	addWorkloads(&in.Related, workloads)
 	return in.Related
 }
 
-// addService replaces the Service of the same name in related by service, or removes it if service does not select
-// the workload object. The index may lack service, but has other workloads behind it: these are added, too. Nothing
-// changes if object is not a workload.
-func (n *neighbours) addService(related *policies.Related, object, service *policies.Object) {
-	if object.Workload == nil {
+// addServices replaces the Services of the same names in related by those of services that select the workload object.
+// The index may lack these, but has other workloads behind them: those are added, too. Nothing changes if object is not
+// a workload.
+func (n *neighbours) addServices(related *policies.Related, object *policies.Object, services []*corev1.Service) {
+	if object.Workload == nil || len(services) == 0 {
 		return
 	}
-	related.Services = slices.DeleteFunc(related.Services, func(s *corev1.Service) bool {
-		return s.Name == service.Service.Name
-	})
-	if !policies.Selects(service.Service, object.Workload) {
-		return
+	isNewer := map[string]bool{}
+	for _, service := range services {
+		isNewer[service.Name] = true
 	}
-	related.Services = append(related.Services, service.Service)
-	behind := n.index.Related(service)
-	for _, workload := range behind.Workloads {
-		addWorkload(related, workload)
+	related.Services = slices.DeleteFunc(related.Services, func(s *corev1.Service) bool { return isNewer[s.Name] })
+	var workloads []*policies.Workload
+	var selectors []map[string]string
+	for _, service := range services {
+		if !policies.Selects(service, object.Workload) {
+			continue
+		}
+		related.Services = append(related.Services, service)
+		isSame := func(other map[string]string) bool { return maps.Equal(other, service.Spec.Selector) }
+		if slices.ContainsFunc(selectors, isSame) {
+			continue
+		}
+		selectors = append(selectors, service.Spec.Selector)
+		behind := n.index.Related(&policies.Object{Ref: refOf(service), Service: service})
+		workloads = append(workloads, behind.Workloads...)
+		related.Users = append(related.Users, behind.Users...)
+		related.Autoscalers = append(related.Autoscalers, behind.Autoscalers...)
 	}
-	related.Users = append(related.Users, behind.Users...)
-	related.Autoscalers = append(related.Autoscalers, behind.Autoscalers...)
+	addWorkloads(related, workloads)
 }
 
-// addWorkload adds workload to related and removes its older version.
-func addWorkload(related *policies.Related, workload *policies.Workload) {
-	isSame := func(w *policies.Workload) bool { return w.Ref == workload.Ref }
-	related.Users = slices.DeleteFunc(related.Users, isSame)
-	if workload.TemplateOf != (policies.WorkloadRef{}) {
-		related.Users = append(related.Users, workload)
+// addWorkloads adds workloads to related, and removes their older versions.
+func addWorkloads(related *policies.Related, workloads []*policies.Workload) {
+	isNewer := map[policies.Ref]bool{}
+	for _, workload := range workloads {
+		isNewer[workload.Ref] = true
 	}
-	related.Workloads = slices.DeleteFunc(related.Workloads, isSame)
-	related.Workloads = append(related.Workloads, workload)
+	isOlder := func(w *policies.Workload) bool { return isNewer[w.Ref] }
+	// The index may share these lists.
+	related.Users = slices.DeleteFunc(slices.Clone(related.Users), isOlder)
+	related.Workloads = slices.DeleteFunc(slices.Clone(related.Workloads), isOlder)
+	for _, workload := range workloads {
+		if !isNewer[workload.Ref] {
+			continue // added
+		}
+		isNewer[workload.Ref] = false
+		related.Workloads = append(related.Workloads, workload)
+		if workload.TemplateOf != (policies.WorkloadRef{}) {
+			related.Users = append(related.Users, workload)
+		}
+	}
 }

@@ -219,6 +219,71 @@ func TestRelated(t *testing.T) {
 	}
 }
 
+// TestRelatedReplacesManyAtOnce checks Services and workloads that were admitted, all at once, beside older ones of the
+// same names in the index.
+func TestRelatedReplacesManyAtOnce(t *testing.T) {
+	t.Parallel()
+	const number = 50
+	n, _ := newTestNeighbours(t, &fakeReader{}, &fakeReader{})
+	n.index.Put(workloadObject("behind"))
+	for i := range number {
+		n.index.Put(serviceObject(localService(fmt.Sprintf("s%02d", i), []string{"web", "other"}[i%2])))
+		older := workloadObject(fmt.Sprintf("w%02d", i))
+		older.Workload.Replicas = new(int32(1))
+		n.index.Put(older)
+		// The Services that selected the workload no longer do, and the others do.
+		n.Admit(serviceObject(localService(fmt.Sprintf("s%02d", i), []string{"other", "web"}[i%2])), nil)
+		n.Admit(workloadObject(fmt.Sprintf("w%02d", i)), nil)
+	}
+	related := n.Related(t.Context(), policies.Input{Operation: policies.Create, Object: workloadObject("w00")}, nil)
+	got := map[string]int{}
+	for _, service := range related.Services {
+		got["Service "+service.Name+" of "+service.Spec.Selector["app"]]++
+	}
+	for _, workload := range related.Workloads {
+		got[fmt.Sprintf("%s of %d", workload.Name, *workload.Replicas)]++
+	}
+	// The object itself is in the index. Decide ignores it.
+	want := map[string]int{"behind of 3": 1, "w00 of 1": 1}
+	for i := range number {
+		if i%2 == 1 {
+			want[fmt.Sprintf("Service s%02d of web", i)] = 1
+		}
+		if i > 0 {
+			want[fmt.Sprintf("w%02d of 3", i)] = 1
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Related() mismatch (-want +got):\n%s", diff)
+	}
+}
+
+// BenchmarkRelated measures one look-up beside objects that were admitted a moment ago: as many Services in front of
+// the workload as workloads behind them.
+func BenchmarkRelated(b *testing.B) {
+	for _, number := range []int{100, 1_000, 10_000} {
+		b.Run(fmt.Sprintf("admitted=%d", number), func(b *testing.B) {
+			n := &neighbours{index: policies.NewIndex(policies.ViewCluster), admitted: newAdmitted(clock.RealClock{})}
+			for i := range number / 2 {
+				service, workload := serviceObject(localService(fmt.Sprintf("s%d", i), "web")), workloadObject(fmt.Sprint("w", i))
+				n.index.Put(service)
+				n.index.Put(workload)
+			}
+			for b.Loop() {
+				b.StopTimer() // Admissions expire.
+				n.admitted = newAdmitted(clock.RealClock{})
+				for i := range number / 2 {
+					n.Admit(serviceObject(localService(fmt.Sprintf("s%d", i), "web")), nil)
+					n.Admit(workloadObject(fmt.Sprint("w", i)), nil)
+				}
+				b.StartTimer()
+				n.Related(b.Context(), policies.Input{Operation: policies.Update, Object: workloadObject("web")}, nil)
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/float64(number), "µs/admitted")
+		})
+	}
+}
+
 func TestNamespace(t *testing.T) {
 	t.Parallel()
 	edge := corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "edge", Labels: map[string]string{"team": "edge"}}}

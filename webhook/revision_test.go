@@ -68,7 +68,7 @@ func TestARevisionThatCannotBeRead(t *testing.T) {
 		"is not compressed":       {[]byte(`{"priority":8}`), "gzip: invalid header"},
 		"is cut off":              {compressed(t, 1, `{"priority":8}`).Spec[:16], "EOF"},
 		"is not JSON":             {compressed(t, 1, "priority: 8").Spec, "invalid character"},
-		"has a key twice":         {compressed(t, 1, `{"priority":8,"priority":9}`).Spec, `key "/priority" is set twice`},
+		"has a key twice":         {compressed(t, 1, `{"priority":8,"priority":9}`).Spec, `key "priority" is set twice`},
 		"has a field of a list":   {compressed(t, 1, `{"priority":[]}`).Spec, "priority"},
 		"is a few bytes of a GiB": {compressed(t, 1, strings.Repeat(" ", maxSpec+1)).Spec, "more than 3145728 bytes"},
 	} {

@@ -179,6 +179,7 @@ type report struct {
 		Line     int    `json:"line"`
 		Column   int    `json:"column"`
 		Because  []ref  `json:"because"`
+		Omitted  int    `json:"becauseOmitted,omitempty"`
 		Exempt   *struct {
 			Reason string `json:"reason"`
 			Until  string `json:"until,omitempty"`

@@ -40,9 +40,10 @@ func isPipe(stream io.Reader) bool {
 	return err == nil && info.Mode()&os.ModeNamedPipe != 0
 }
 
+// isTerminal reports whether w is a terminal that obeys escape sequences. With TERM=dumb it would show them as text.
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd()))
+	return ok && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(file.Fd()))
 }
 
 // palette colors words, or returns them unchanged if it was made without color.

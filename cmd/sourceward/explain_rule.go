@@ -24,7 +24,7 @@ func explainRule(ctx context.Context, s streams, id string, paths []string) erro
 	if pages == nil && ownErr == nil {
 		list := strings.Join(append([]string{"sourceward rules"}, paths...), " --policy ")
 		return fmt.Errorf("there is no rule %q; the nearest are %s; %q lists all rules",
-			id, strings.Join(policies.Nearest(id, ids, maxNearest), ", "), list)
+			id, nearest(id, ids), list)
 	}
 	_, err := io.WriteString(s.out, strings.Join(pages, "\n"))
 	return errors.Join(err, ownErr)

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sourceward/sourceward/policies"
@@ -79,16 +79,16 @@ func (c *checkRun) unknownNamespaces() []manifest.Remark {
 	if selecting == nil {
 		return nil
 	}
-	var missing []string
+	isMissing := map[string]bool{}
 	for _, object := range c.manifests.Objects {
-		if !slices.Contains(missing, object.Namespace) && c.manifests.Namespace(object).Assumed {
-			missing = append(missing, object.Namespace)
+		if !isMissing[object.Namespace] && c.manifests.Namespace(object).Assumed {
+			isMissing[object.Namespace] = true
 		}
 	}
+	missing := slices.Sorted(maps.Keys(isMissing))
 	if missing == nil {
 		return nil
 	}
-	slices.Sort(missing)
 	selects, of, add := "policy %s selects", "Namespace %s", "add its manifest"
 	if len(selecting) > 1 {
 		selects = "policies %s select"
@@ -98,5 +98,5 @@ func (c *checkRun) unknownNamespaces() []manifest.Remark {
 	}
 	return []manifest.Remark{{Text: fmt.Sprintf(
 		selects+" Namespaces by label, but the labels of "+of+" are unknown; "+add+" with --context",
-		strings.Join(selecting, ", "), strings.Join(missing, ", "))}}
+		listed(selecting), listed(missing))}}
 }

@@ -15,9 +15,13 @@ import (
 func (r *testReport) writeJUnit(w io.Writer) error {
 	var suites junit.Testsuites
 	for i, tested := range r.of {
-		of := junit.Testsuite{Name: tested.Policy.Name, File: tested.Policy.File(), ID: i, Time: "0"}
+		of := junit.Testsuite{
+			Name: policies.Printable(tested.Policy.Name), File: policies.Printable(tested.Policy.File()), ID: i, Time: "0",
+		}
 		for _, result := range tested.Results {
-			test := junit.Testcase{Name: result.Name, Classname: tested.Policy.Name}
+			test := junit.Testcase{
+				Name: policies.Printable(result.Name), Classname: policies.Printable(tested.Policy.Name),
+			}
 			switch {
 			case result.Skipped:
 				test.Skipped = &junit.Result{Message: "its name begins with todo_"}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/child"
 )
 
@@ -71,15 +72,15 @@ func run(ctx context.Context, args []string, s streams) int {
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetHelpFunc(help)
+	root.SetFlagErrorFunc(unknownFlag)
 	root.SetArgs(args)
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.AddCommand(checkCommand(s), rulesCommand(s), explainCommand(s), policyCommand(s), versionCommand(s))
+	refuseUnknownCommands(root)
 
 	command, err := root.ExecuteContextC(ctx)
 	switch {
@@ -93,7 +94,7 @@ func run(ctx context.Context, args []string, s streams) int {
 	case errors.Is(err, errReported):
 		return exitFault
 	default:
-		fmt.Fprintf(s.err, "error: %s; see %s --help\n", err, command.CommandPath())
+		fmt.Fprintf(s.err, "error: %s; see %s --help\n", policies.Printable(err.Error()), command.CommandPath())
 		return exitFault
 	}
 }

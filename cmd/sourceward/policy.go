@@ -30,8 +30,6 @@ func policyCommand(s streams) *cobra.Command {
 		Example: "  sourceward policy new no-node-port\n" +
 			"  sourceward policy test no-node-port\n" +
 			"  sourceward policy vet policies/",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(policyNewCommand(s), policyVetCommand(s), policyTestCommand(s), policyEvalCommand(s),
 		policyBenchCommand(s), policyFmtCommand(s))

@@ -79,8 +79,10 @@ type finding struct {
 	File   string `json:"file"`
 	Line   int    `json:"line"`
 	Column int    `json:"column"`
-	// Because lists the other objects without which the finding would not exist.
-	Because []policies.Ref `json:"because"`
+	// Because lists the other objects without which the finding would not exist, but no more than ten of them.
+	// BecauseOmitted is the number of the others.
+	Because        []policies.Ref `json:"because"`
+	BecauseOmitted int            `json:"becauseOmitted,omitempty"`
 	// Exempt is set if an annotation exempts the object from the rule. The finding then never fails the run.
 	Exempt *policies.Exemption `json:"exempt,omitempty"`
 }
@@ -194,8 +196,8 @@ func (r *report) add(object *manifest.Object, decision policies.Decision) {
 			Rule: f.Rule, Mode: f.Mode, Severity: f.Severity,
 			Message: f.Message, Fix: f.Fix, Object: f.Object, Path: f.Path,
 			File: object.Document.File, Line: position.Line, Column: position.Column,
-			Because: append([]policies.Ref{}, f.Because...),
-			Exempt:  f.Exempt,
+			Because: append([]policies.Ref{}, f.Because...), BecauseOmitted: f.BecauseOmitted,
+			Exempt: f.Exempt,
 		})
 		*r.count(f)++
 	}

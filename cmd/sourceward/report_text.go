@@ -53,7 +53,7 @@ func (r *report) writeText(w io.Writer, options textOptions) error {
 			p.dim.Sprintf("%d:%d", f.Line, f.Column), mode, p.bold.Sprint(f.Rule), policies.Printable(f.Object.String()))
 		fmt.Fprintf(out, "      %s\n", policies.Printable(f.Message))
 		if len(f.Because) > 0 {
-			fmt.Fprintf(out, "      because of %s\n", policies.Printable(refs(f.Because)))
+			fmt.Fprintf(out, "      because of %s\n", policies.Printable(refs(f.Because, f.BecauseOmitted)))
 		}
 		switch {
 		case f.Exempt != nil && f.Exempt.Until != "":

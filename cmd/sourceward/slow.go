@@ -15,10 +15,9 @@ import (
 // each has an upper bound, but the number of objects has none.
 const maxSlow = 10
 
-// slowRules is a bundle.Set without the policies that have taken too long maxSlow times in a row. It implements
-// policies.Rules.
+// slowRules leaves out the policies that have taken too long maxSlow times in a row. It implements policies.Rules.
 type slowRules struct {
-	*bundle.Set
+	*neighbourRules
 	// inRow counts, for each policy, the last evaluations in a row that took too long.
 	inRow map[string]int
 	// left holds the policies that were left out for the object that is being judged. unjudged counts, for each policy,
@@ -28,14 +27,17 @@ type slowRules struct {
 }
 
 func newSlowRules(set *bundle.Set) *slowRules {
-	return &slowRules{Set: set, inRow: map[string]int{}, left: map[string]bool{}, unjudged: map[string]int{}}
+	return &slowRules{
+		neighbourRules: newNeighbourRules(set),
+		inRow:          map[string]int{}, left: map[string]bool{}, unjudged: map[string]int{},
+	}
 }
 
 // Evaluate implements policies.Rules.
 func (s *slowRules) Evaluate(
 	ctx context.Context, document policies.Document, applied []policies.AppliedPolicy,
 ) []policies.Answer {
-	answers := s.Set.Evaluate(ctx, document, slices.DeleteFunc(slices.Clone(applied), func(a policies.AppliedPolicy) bool {
+	answers := s.neighbourRules.Evaluate(ctx, document, slices.DeleteFunc(slices.Clone(applied), func(a policies.AppliedPolicy) bool {
 		isSlow := s.inRow[a.Name] >= maxSlow && s.Asks(a.Name, document)
 		if isSlow {
 			s.left[a.Name] = true

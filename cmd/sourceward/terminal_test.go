@@ -20,19 +20,37 @@ func terminal(t *testing.T) *os.File {
 	return file
 }
 
-func TestAutoColorsATerminalUnlessNoColorIsSet(t *testing.T) {
+func TestAutoColorsATerminalUnlessTheEnvironmentSaysOtherwise(t *testing.T) {
 	w := terminal(t)
-	t.Setenv("NO_COLOR", "")
-	got := []bool{useColor(colorAuto, w), useColor(colorNever, w)}
-	t.Setenv("NO_COLOR", "1")
-	got = append(got, useColor(colorAuto, w), useColor(colorAlways, w))
-	if diff := cmp.Diff([]bool{true, false, false, true}, got); diff != "" {
-		t.Errorf("useColor() mismatch (-want +got):\n%s", diff)
+	tests := map[string]struct {
+		noColor, term string
+		auto          bool
+	}{
+		"a terminal":                    {term: "xterm-256color", auto: true},
+		"TERM is not set":               {auto: true},
+		"a terminal without colors":     {term: "dumb"},
+		"NO_COLOR":                      {noColor: "1", term: "xterm-256color"},
+		"a name that begins with dumb-": {term: "dumb-emacs-ansi", auto: true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("NO_COLOR", test.noColor)
+			t.Setenv("TERM", test.term)
+			want := []bool{test.auto, false, true}
+			got := []bool{useColor(colorAuto, w), useColor(colorNever, w), useColor(colorAlways, w)}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("useColor() of auto, never and always mismatch (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
 func TestProgressIsForTerminalsOnly(t *testing.T) {
-	t.Parallel()
+	t.Setenv("TERM", "dumb")
+	if newProgress(terminal(t)).w != nil {
+		t.Error("progress is shown on a terminal that does not obey escape sequences")
+	}
+	t.Setenv("TERM", "xterm")
 	if newProgress(terminal(t)).w == nil {
 		t.Error("progress is not shown on a terminal")
 	}

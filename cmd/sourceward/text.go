@@ -8,12 +8,30 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-func refs(list []policies.Ref) string {
+// maxNames is how many names a note lists, and as many as the objects that a finding lists.
+const maxNames = 10
+
+// listed returns the first names of a list, and how many others there are: "a, b" or "a, b, … and 390 more".
+func listed(names []string) string {
+	shown := names[:min(maxNames, len(names))]
+	return andMore(shown, len(names)-len(shown))
+}
+
+// refs lists the objects of a finding that leaves out so many others.
+func refs(list []policies.Ref, omitted int) string {
 	names := make([]string, len(list))
 	for i, ref := range list {
 		names[i] = ref.String()
 	}
-	return strings.Join(names, ", ")
+	return andMore(names, omitted)
+}
+
+func andMore(names []string, omitted int) string {
+	text := strings.Join(names, ", ")
+	if omitted > 0 {
+		text += fmt.Sprintf(" and %d more", omitted)
+	}
+	return text
 }
 
 func count(n int, noun string) string {

@@ -11,7 +11,7 @@ import (
 )
 
 // Catalogue returns descriptions of the rules that a policy's own Rego declares, in the order of Rules. They come from
-// the METADATA of the packages and of the sets. Fields that have no METADATA are empty.
+// the METADATA of the packages and of the sets, and are safe to print. Fields that have no METADATA are empty.
 func (p *Policy) Catalogue() []policies.Rule {
 	if p.module == nil {
 		return nil
@@ -41,8 +41,8 @@ func (p *Policy) Catalogue() []policies.Rule {
 				continue
 			}
 			if own := annotations.GetPackageScope(m.Package); own != nil {
-				described.Title = oneLine(own.Title)
-				what = append(what, oneLine(own.Description))
+				described.Title = printableLine(own.Title)
+				what = append(what, printableLine(own.Description))
 				if kinds, ok := own.Custom["kinds"].([]any); ok {
 					described.Kinds = nil
 					for _, kind := range kinds {
@@ -53,17 +53,17 @@ func (p *Policy) Catalogue() []policies.Rule {
 					"why": &described.Why, "remedy": &described.Remedy, "exempt": &described.Exempt, "since": &described.Since,
 				} {
 					if value, ok := own.Custom[key].(string); ok {
-						*text = oneLine(value)
+						*text = printableLine(value)
 					}
 				}
 				for _, resource := range own.RelatedResources {
-					described.Sources = append(described.Sources, resource.Ref.String())
+					described.Sources = append(described.Sources, printableLine(resource.Ref.String()))
 				}
 			}
 			for _, rule := range m.Rules {
 				for _, own := range annotations.GetRuleScope(rule) {
 					if slices.Contains(contract, ruleName(rule)) {
-						what = append(what, oneLine(own.Description))
+						what = append(what, printableLine(own.Description))
 					}
 				}
 			}
@@ -73,6 +73,8 @@ func (p *Policy) Catalogue() []policies.Rule {
 	}
 	return rules
 }
+
+func printableLine(text string) string { return policies.Printable(oneLine(text)) }
 
 // describe sets the severity and the default mode of a rule from one of its sets, with a note about the mode that the
 // policy sets.

@@ -117,6 +117,43 @@ func writeRule(t *testing.T, page *bytes.Buffer, file string, of *ast.Annotation
 	)
 }
 
+// TestCatalogueOfAPolicyIsSafeToPrint writes characters into METADATA that a terminal would obey.
+func TestCatalogueOfAPolicyIsSafeToPrint(t *testing.T) {
+	t.Parallel()
+	policy := policyWith("corp", "")
+	policy.Spec.Rego[0].Module = `# METADATA
+# title: "Red\e[31m"
+# description: "Clears\e[2J, in\u009b31m color"
+# related_resources:
+#   - ref: "https://example.com/a\u202eb"
+#   - ref: "corp:a\u009b31m"
+# custom:
+#   why: "Reversed \u202e"
+#   remedy: "A title\e]0;title\a"
+#   exempt: "One\rtwo\tthree"
+#   since: "1.30\0"
+package sourceward.custom.corp
+
+# METADATA
+# description: "Of the set\e[1m"
+warn contains {"message": "no"} if input.facts.local
+`
+	compiled, problems := NewCompiler(nil).Compile(t.Context(), policy)
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	want := []policies.Rule{{
+		ID: "corp", Title: `Red\x1b[31m`, Severity: policies.SeverityWarning, DefaultMode: policies.Warn,
+		Kinds: policies.Kinds,
+		What:  `Clears\x1b[2J, in\u009b31m color Of the set\x1b[1m`, Why: `Reversed \u202e`,
+		Remedy: `A title\x1b]0;title\a`, Exempt: "One two three", Since: `1.30\x00`,
+		Sources: []string{"https://example.com/a%E2%80%AEb", `corp:a\u009b31m`},
+	}}
+	if diff := cmp.Diff(want, compiled.Catalogue(), cmpopts.IgnoreUnexported(policies.Rule{})); diff != "" {
+		t.Errorf("Catalogue() mismatch (-want +got):\n%s", diff)
+	}
+}
+
 func TestCatalogueOfAPolicyHasItsMetadata(t *testing.T) {
 	t.Parallel()
 	policy := policyWith("corp", "")

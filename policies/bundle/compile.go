@@ -362,17 +362,19 @@ func checkProviders(balancers *v1alpha1.LoadBalancers, known []string) []*Error 
 		return nil
 	}
 	var problems []*Error
-	check := func(path, name string) {
+	check := func(path, field, name string) {
 		if !slices.Contains(known, name) {
 			problems = append(problems, &Error{Path: path, Message: fmt.Sprintf(
-				"spec.loadBalancers: there is no provider %q; want one of %s", name, closest(known, name))})
+				"spec.loadBalancers.%s: there is no provider %q; the nearest are %s",
+				field, name, strings.Join(policies.Nearest(name, known, 3), ", "))})
 		}
 	}
 	if balancers.Default != "" {
-		check("/spec/loadBalancers/default", balancers.Default)
+		check("/spec/loadBalancers/default", "default", balancers.Default)
 	}
 	for _, class := range slices.Sorted(maps.Keys(balancers.Classes)) {
-		check("/spec/loadBalancers/classes", balancers.Classes[class])
+		key := strings.NewReplacer("~", "~0", "/", "~1").Replace(class)
+		check("/spec/loadBalancers/classes/"+key, fmt.Sprintf("classes[%s]", class), balancers.Classes[class])
 	}
 	return problems
 }

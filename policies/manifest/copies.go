@@ -9,7 +9,6 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -121,6 +120,7 @@ func (m *Manifests) register(ref policies.Ref, d definition) int {
 	number := len(m.copies)
 	m.copies = append(m.copies, d)
 	m.copiesOf[d.identity] = append(m.copiesOf[d.identity], number)
+	m.repeated = m.repeated || len(m.copiesOf[d.identity]) > 1
 	return number
 }
 
@@ -243,11 +243,17 @@ func (s *sight) input(o *Object, cluster policies.Cluster, now time.Time) polici
 	if cluster.Known == nil {
 		cluster.Known = s.m.knownNodes()
 	}
+	var related policies.Related
+	if s.m.repeated {
+		related = s.m.index.RelatedCopies(o.Object, s.sees)
+	} else {
+		related = s.m.index.Related(o.Object)
+	}
 	return policies.Input{
 		Operation: policies.Create,
 		Object:    o.Object,
 		Namespace: s.namespace(o.Namespace),
-		Related:   s.m.index.RelatedCopies(o.Object, s.sees),
+		Related:   related,
 		Cluster:   cluster,
 		InFile:    o.InFile,
 		Now:       now,
@@ -297,7 +303,7 @@ func (m *Manifests) Decide(ctx context.Context, o *Object, on Bench) (policies.D
 	for _, v := range o.variants {
 		alternative, _, _, _ := decide(v, m.sight(v)) //nolint:dogsled // only the decision differs from the others
 		alternatives = append(alternatives, alternative)
-		because = append(because, fieldName(m.copies[v.number].placeholder))
+		because = append(because, fieldOf(m.copies[v.number].placeholder))
 	}
 	for _, of := range s.ambiguous() {
 		numbers := s.candidates[of]
@@ -318,7 +324,7 @@ func (m *Manifests) Decide(ctx context.Context, o *Object, on Bench) (policies.D
 				continue
 			}
 			alternatives = append(alternatives, alternative)
-			because = append(because, fmt.Sprintf("%s of %s", fieldName(copied.placeholder), copied.object))
+			because = append(because, fmt.Sprintf("%s of %s", fieldOf(copied.placeholder), copied.object))
 		}
 		slices.Sort(doubt.Places)
 		if len(doubt.Others) > 0 {
@@ -342,20 +348,5 @@ func (m *Manifests) Decide(ctx context.Context, o *Object, on Bench) (policies.D
 	}}, err
 }
 
-// fieldName returns a path as it is written in messages.
-func fieldName(path string) string {
-	var name strings.Builder
-	for i, token := range tokens(path) {
-		switch _, err := strconv.Atoi(token); {
-		case err == nil:
-			name.WriteString("[" + token + "]")
-		case strings.ContainsAny(token, "./"):
-			fmt.Fprintf(&name, "[%q]", token)
-		case i == 0:
-			name.WriteString(token)
-		default:
-			name.WriteString("." + token)
-		}
-	}
-	return name.String()
-}
+// fieldOf returns a path as it is written in messages.
+func fieldOf(path string) string { return (&policies.FieldError{Path: path}).Field() }

@@ -75,8 +75,10 @@ type Manifests struct {
 	texts   map[string][]byte
 	// copies holds each definition of an object; its index is the number in the index. copiesOf holds their numbers by
 	// object, sorted by place.
-	copies     []definition
-	copiesOf   map[identity][]int
+	copies   []definition
+	copiesOf map[identity][]int
+	// repeated is true if there is more than one definition of an object.
+	repeated   bool
 	namespaces map[int]policies.Namespace
 	nodes      map[string]*corev1.Node
 	// known is computed from nodes on first use.
@@ -382,7 +384,7 @@ func (m *Manifests) addJudged(d definition, options Options) error {
 	case len(possible) > 0:
 		d.content = possible[0].content
 	case slices.Contains(paths, missing):
-		m.skip(d, strings.ReplaceAll(missing[1:], "/", ".")+" is a placeholder; check what replaces it")
+		m.skip(d, fieldOf(missing)+" is a placeholder; check what replaces it")
 		return nil
 	}
 	isJudged, missing, isError := lacks(d.kind(), d.content)
@@ -393,7 +395,7 @@ func (m *Manifests) addJudged(d definition, options Options) error {
 			Problem: "want a value, got none; complete it or, if this is a patch, leave it out with --exclude",
 		}))
 	case missing != "":
-		m.note(d, "the API server will refuse it without "+strings.ReplaceAll(missing[1:], "/", "."))
+		m.note(d, "the API server will refuse it without "+fieldOf(missing))
 	}
 	if !isJudged {
 		return nil
@@ -634,11 +636,10 @@ func decodeError(document *Document, at, kind string, err error) *Error {
 			Message:  fmt.Sprintf("this %s cannot be read: %s", kind, err),
 		}
 	}
-	path := strings.ReplaceAll(strings.TrimPrefix(wrong.Path, "/"), "/", ".")
 	return &Error{
 		File:     document.File,
 		Position: document.Position(at + wrong.Path),
-		Message:  fmt.Sprintf("%s of this %s: %s", path, kind, wrong.Problem),
+		Message:  fmt.Sprintf("%s of this %s: %s", wrong.Field(), kind, wrong.Problem),
 	}
 }
 

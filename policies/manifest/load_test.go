@@ -790,7 +790,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 			want: loaded{
 				Objects: []string{"a.yaml:8 Service default/b"}, Documents: 2,
 				Errors: []string{
-					"a.yaml:7:10: spec.ports.port of this Service: want a whole number, got a string; write digits without quotes",
+					"a.yaml:7:19: spec.ports[0].port of this Service: want a whole number, got a string; write digits without quotes",
 				},
 			},
 		},
@@ -799,7 +799,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 			text: "# a\n" + strings.Replace(service("a"), "name: a", "labels: {app: 1}, name: a", 1),
 			want: loaded{
 				Documents: 1,
-				Errors:    []string{"a.yaml:4:12: metadata.labels of this Service: want a string, got a number; quote it"},
+				Errors:    []string{"a.yaml:4:21: metadata.labels.app of this Service: want a string, got a number; quote it"},
 			},
 		},
 		"metadata and spec of the wrong type are errors": {
@@ -814,7 +814,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 			text: "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a}\nendpoints:\n- nodeName: 1\n",
 			want: loaded{
 				Documents: 1,
-				Errors:    []string{"a.yaml:4:1: endpoints.nodeName of this EndpointSlice: want a string, got a number; quote it"},
+				Errors:    []string{"a.yaml:5:3: endpoints[0].nodeName of this EndpointSlice: want a string, got a number; quote it"},
 			},
 		},
 		"an autoscaler of the wrong type is an error": {
@@ -832,7 +832,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 				"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: edge\n  labels: {a: 5}\n",
 			want: loaded{Documents: 2, Errors: []string{
 				"a.yaml:3:12: metadata.labels of this Namespace: want an object, got a list",
-				"a.yaml:9:3: metadata.labels of this Namespace: want a string, got a number; quote it",
+				"a.yaml:9:12: metadata.labels.a of this Namespace: want a string, got a number; quote it",
 			}},
 		},
 		"unknown fields are ignored": {

@@ -96,7 +96,7 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 				`{name: web, annotations: {service.beta.kubernetes.io/aws-load-balancer-nlb-target-type: "$(TYPE)"}}`)},
 			want: []string{
 				of("Service default/web", "local-has-no-effect",
-					"metadata.annotations[\"service.beta.kubernetes.io/aws-load-balancer-nlb-target-type\"]"),
+					"metadata.annotations[service.beta.kubernetes.io/aws-load-balancer-nlb-target-type]"),
 			},
 		},
 		"equal names, namespaces, labels and selectors": {

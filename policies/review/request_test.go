@@ -134,51 +134,51 @@ func TestRead(t *testing.T) {
 		"a field of the wrong type": {
 			request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create},
 			object:  `{"metadata":{"name":"web"},"spec":{"type":7}}`,
-			wantErr: "read object: /spec/type: want a string",
+			wantErr: "read object: spec.type: want a string",
 		},
 		"a duplicate key": {
 			request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create},
 			object:  `{"metadata":{"name":"web"},"spec":{"type":"LoadBalancer"},"spec":null}`,
-			wantErr: `read object: key "/spec" is set twice; remove one`,
+			wantErr: `read object: key "spec" is set twice; remove one`,
 		},
 		"a duplicate key that is written in another way": {
 			request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create},
 			object:  `{"metadata":{"name":"web"},"spec":{"selector":{"app":"web","\u0061pp":"api"}}}`,
-			wantErr: `read object: key "/spec/selector/app" is set twice; remove one`,
+			wantErr: `read object: key "spec.selector.app" is set twice; remove one`,
 		},
 		"a duplicate key in a list": {
 			request: admissionv1.AdmissionRequest{Kind: deploymentKind, Operation: admissionv1.Create},
 			object: `{"metadata":{"name":"web"},` +
 				`"spec":{"template":{"spec":{"containers":[{"name":"web"},{"name":"a","name":"b"}]}}}}`,
-			wantErr: `read object: key "/spec/template/spec/containers/1/name" is set twice; remove one`,
+			wantErr: `read object: key "spec.template.spec.containers[1].name" is set twice; remove one`,
 		},
 		"a duplicate key in an unknown field": {
 			request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create},
 			object:  `{"metadata":{"name":"web"},"spec":{"shape":[{"round":{"a":1,"a":1}}]}}`,
-			wantErr: `read object: key "/spec/shape/0/round/a" is set twice; remove one`,
+			wantErr: `read object: key "spec.shape[0].round.a" is set twice; remove one`,
 		},
 		"a duplicate key that is unknown": {
 			request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create},
 			object:  `{"metadata":{"name":"web"},"spec":{},"shape":1,"shape":1}`,
-			wantErr: `read object: key "/shape" is set twice; remove one`,
+			wantErr: `read object: key "shape" is set twice; remove one`,
 		},
 		"a duplicate key in managedFields": {
 			request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create},
 			object: `{"metadata":{"name":"web","managedFields":[{},` +
 				`{"operation":"Apply","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{},"f:spec":{}}}]}}`,
-			wantErr: `read object: key "/metadata/managedFields/1/fieldsV1/f:spec" is set twice; remove one`,
+			wantErr: `read object: key "metadata.managedFields[1].fieldsV1[f:spec]" is set twice; remove one`,
 		},
 		"a duplicate key of the old object": {
 			request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Update},
 			object:  service,
 			old:     `{"metadata":{"name":"web"},"metadata":null}`,
-			wantErr: `read oldObject: key "/metadata" is set twice; remove one`,
+			wantErr: `read oldObject: key "metadata" is set twice; remove one`,
 		},
 		"a long duplicate key": {
 			request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create},
 			object: `{"metadata":{"name":"web"},"` + strings.Repeat("a", 1000) + `":1,"` +
 				strings.Repeat("a", 1000) + `":1}`,
-			wantErr: `read object: key "/aaa`,
+			wantErr: `read object: key "aaa`,
 		},
 		"a key in another case is an unknown field": {
 			request: admissionv1.AdmissionRequest{Kind: deploymentKind, Operation: admissionv1.Create},
@@ -187,7 +187,7 @@ func TestRead(t *testing.T) {
 		"an object that has no name, nor will be had": {
 			request: admissionv1.AdmissionRequest{Kind: serviceKind, Operation: admissionv1.Create},
 			object:  `{"spec":{}}`,
-			wantErr: "read object: /metadata/name: ",
+			wantErr: "read object: metadata.name: ",
 		},
 		"a Deployment with a null template": {
 			request: admissionv1.AdmissionRequest{Kind: deploymentKind, Operation: admissionv1.Create},
@@ -240,12 +240,12 @@ func TestReadPolicyAndScale(t *testing.T) {
 		"a duplicate key": {
 			policy:  `{"metadata":{"name":"p"},"spec":{},"spec":{}}`,
 			scale:   `{"metadata":{"name":"web"},"spec":{"replicas":3},"spec":{"replicas":4}}`,
-			wantErr: `key "/spec" is set twice; remove one`,
+			wantErr: `key "spec" is set twice; remove one`,
 		},
 		"a duplicate key in a field that is not typed": {
 			policy:  `{"metadata":{"name":"p"},"spec":{"parameters":{"a":[{"b":1,"b":1}]}}}`,
 			scale:   `{"metadata":{"name":"web"},"spec":{"parameters":{"a":[{"b":1,"b":1}]}}}`,
-			wantErr: `key "/spec/parameters/a/0/b" is set twice; remove one`,
+			wantErr: `key "spec.parameters.a[0].b" is set twice; remove one`,
 		},
 	}
 	for name, test := range tests {

@@ -67,7 +67,7 @@ func ReadCase(dir string) (*Case, error) {
 		if err := yaml.UnmarshalStrict(text, &c.Cluster); err != nil {
 			return nil, wrong(c.Path(clusterFile),
 				"%s; want any of kubeVersion: %q, nodes: 3, provider: NAME, view: %s, now: %s",
-				yamlFault(err), policies.Newest, policies.ViewCluster, SomeDay.Format(time.RFC3339))
+				yamlFault(err, text, &Cluster{}), policies.Newest, policies.ViewCluster, SomeDay.Format(time.RFC3339))
 		}
 	}
 	views := []string{"", string(policies.ViewFiles), string(policies.ViewCluster), viewNone}
@@ -171,14 +171,15 @@ type Want struct {
 
 // WantFinding is a policies.Finding without its object.
 type WantFinding struct {
-	Rule     string              `json:"rule"`
-	Mode     policies.Mode       `json:"mode"`
-	Severity policies.Severity   `json:"severity"`
-	Message  string              `json:"message"`
-	Fix      string              `json:"fix,omitempty"`
-	Path     string              `json:"path,omitempty"`
-	Because  []policies.Ref      `json:"because,omitempty"`
-	Exempt   *policies.Exemption `json:"exempt,omitempty"`
+	Rule           string              `json:"rule"`
+	Mode           policies.Mode       `json:"mode"`
+	Severity       policies.Severity   `json:"severity"`
+	Message        string              `json:"message"`
+	Fix            string              `json:"fix,omitempty"`
+	Path           string              `json:"path,omitempty"`
+	Because        []policies.Ref      `json:"because,omitempty"`
+	BecauseOmitted int                 `json:"becauseOmitted,omitempty"`
+	Exempt         *policies.Exemption `json:"exempt,omitempty"`
 }
 
 // WantOf returns a decision in the form of want.yaml. Its lists are never nil.
@@ -186,7 +187,7 @@ func WantOf(decision policies.Decision) Want {
 	w := Want{Findings: []WantFinding{}, Patches: append([]policies.Patch{}, decision.Patches...)}
 	for _, f := range decision.Findings {
 		w.Findings = append(w.Findings, WantFinding{
-			f.Rule, f.Mode, f.Severity, f.Message, f.Fix, f.Path, f.Because, f.Exempt,
+			f.Rule, f.Mode, f.Severity, f.Message, f.Fix, f.Path, f.Because, f.BecauseOmitted, f.Exempt,
 		})
 	}
 	w.Sort()
@@ -235,10 +236,18 @@ func wrong(file, format string, args ...any) error {
 	return &manifest.Error{File: file, Message: fmt.Sprintf(format, args...)}
 }
 
-// yamlFault returns the message of an error from decoding YAML, without the names of Go types and layers.
-func yamlFault(err error) string {
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Sprintf("%s cannot be a %s", wrong.Field, wrong.Value)
+// yamlFault returns the message of an error from decoding a YAML source into a value, without the names of Go types and
+// layers.
+func yamlFault(err error, source []byte, into any) string {
+	if _, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		// This decoder does not say which element of a list is wrong.
+		var content map[string]any
+		if err := yaml.Unmarshal(source, &content); err == nil {
+			err = policies.Decode(content, into)
+			if wrong, ok := errors.AsType[*policies.FieldError](err); ok {
+				return wrong.Error()
+			}
+		}
 	}
 	if wrong, ok := errors.AsType[*time.ParseError](err); ok {
 		return fmt.Sprintf("%q is not a valid time", wrong.Value)

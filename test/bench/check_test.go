@@ -101,6 +101,42 @@ func BenchmarkCheckList(b *testing.B) {
 	}
 }
 
+// BenchmarkCheckShared runs the binary on Local Services that all select the pods of all Deployments, which nothing
+// spreads. Each of these pairs is one Service and one workload that it selects. It reports the CPU time of check, the
+// time for each pair, the peak memory, and the size of the report.
+func BenchmarkCheckShared(b *testing.B) {
+	binary := build(b)
+	for _, of := range []struct{ services, deployments int }{
+		{100, 100}, {200, 200}, {400, 400}, {1, 1_000}, {1, 4_000}, {4_000, 1},
+	} {
+		b.Run(fmt.Sprintf("services=%d/deployments=%d", of.services, of.deployments), func(b *testing.B) {
+			path, report := filepath.Join(b.TempDir(), "all.yaml"), filepath.Join(b.TempDir(), "report.json")
+			if err := os.WriteFile(path, shared(of.services, of.deployments), 0o644); err != nil {
+				b.Fatal(err)
+			}
+			var check time.Duration
+			var memory, size int64
+			for b.Loop() {
+				c := exec.Command(binary, "check", "--fail-on", "never", "-o", "json="+report, path)
+				check += measure(b, c)
+				// On Linux, Maxrss is in KiB.
+				memory = max(memory, c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)
+				info, err := os.Stat(report)
+				if err != nil {
+					b.Fatal(err)
+				}
+				size = info.Size()
+			}
+			pairs := float64(of.services * of.deployments)
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(check.Seconds()/float64(b.N), "check-s")
+			b.ReportMetric(check.Seconds()*1e6/float64(b.N)/pairs, "check-µs/pair")
+			b.ReportMetric(float64(memory)/1024, "check-MiB")
+			b.ReportMetric(float64(size)/1024, "report-KiB")
+		})
+	}
+}
+
 // build builds sourceward and returns the path of the binary.
 func build(b *testing.B) string {
 	binary := filepath.Join(b.TempDir(), "sourceward")
@@ -181,6 +217,52 @@ spec:
       port: 80
       targetPort: http
 `, i, policy)
+	}
+	return stream.Bytes()
+}
+
+// shared returns Local Services that all select the pods of all Deployments.
+func shared(services, deployments int) []byte {
+	var stream bytes.Buffer
+	for i := range services {
+		fmt.Fprintf(&stream, `---
+apiVersion: v1
+kind: Service
+metadata:
+  name: web-%d
+  namespace: edge
+spec:
+  type: LoadBalancer
+  externalTrafficPolicy: Local
+  selector:
+    app: web
+  ports:
+    - port: 443
+`, i)
+	}
+	for i := range deployments {
+		fmt.Fprintf(&stream, `---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web-%[1]d
+  namespace: edge
+spec:
+  replicas: 3
+  selector:
+    matchLabels:
+      app: web
+      shard: shard-%[1]d
+  template:
+    metadata:
+      labels:
+        app: web
+        shard: shard-%[1]d
+    spec:
+      containers:
+        - name: web
+          image: registry.example.com/web:1.2.3
+`, i)
 	}
 	return stream.Bytes()
 }

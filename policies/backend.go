@@ -1,0 +1,210 @@
+package policies
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// backend is the workloads whose pods a selector selects, with the answers that rules need about all of them at once.
+// Hundreds of Services may have the same selector, and each of thousands of workloads behind them asks: nothing is done
+// for each pair of two workloads. A backend does not change.
+type backend struct {
+	selector map[string]string
+	// workloads is sorted. idle holds those that have no pods.
+	workloads []*Workload
+	idle      map[*Workload]bool
+	// common holds the labels that the pods of all workloads have in common, commonRunning those that the pods of all
+	// that are not idle have in common. Each is nil if there are no such workloads.
+	common, commonRunning map[string]string
+	// users and autoscalers are those of the workloads that are scaled to zero. Only an Index sets them.
+	users       []*Workload
+	autoscalers []Autoscaler
+}
+
+// newBackend returns the backend with these workloads, which must be sorted.
+func newBackend(selector map[string]string, workloads []*Workload, isIdle func(*Workload) bool) *backend {
+	b := &backend{selector: selector, workloads: slices.Clip(workloads), idle: map[*Workload]bool{}}
+	for _, w := range workloads {
+		b.common = inCommon(b.common, w.Template.Labels)
+		if isIdle(w) {
+			b.idle[w] = true
+		} else {
+			b.commonRunning = inCommon(b.commonRunning, w.Template.Labels)
+		}
+	}
+	return b
+}
+
+// inCommon removes from common what labels do not have, and returns it. A nil common stands for all labels.
+func inCommon(common, labels map[string]string) map[string]string {
+	if common == nil {
+		common = map[string]string{}
+		maps.Copy(common, labels)
+		return common
+	}
+	maps.DeleteFunc(common, func(key, value string) bool {
+		got, ok := labels[key]
+		return !ok || got != value
+	})
+	return common
+}
+
+// covers reports whether the selector of b selects all workloads of another backend.
+func (b *backend) covers(other *backend) bool {
+	return len(other.workloads) == 0 || holds(other.common, b.selector)
+}
+
+// union returns a backend with the workloads of all these: one of them or, if none covers all others, a new one without
+// a selector.
+func union(backends []*backend) *backend {
+	for _, b := range backends {
+		if !slices.ContainsFunc(backends, func(other *backend) bool { return !b.covers(other) }) {
+			return b
+		}
+	}
+	var workloads, users []*Workload
+	var autoscalers []Autoscaler
+	for _, b := range backends {
+		workloads, users = append(workloads, b.workloads...), append(users, b.users...)
+		autoscalers = append(autoscalers, b.autoscalers...)
+	}
+	united := newBackend(nil, sortedSet(workloads, compareWorkloads), func(w *Workload) bool {
+		return slices.ContainsFunc(backends, func(b *backend) bool { return b.idle[w] })
+	})
+	united.users = sortedSet(users, compareWorkloads)
+	united.autoscalers = sortedSet(autoscalers, compareAutoscalers)
+	return united
+}
+
+// sortedSet returns the different elements of a list, sorted.
+func sortedSet[T comparable](list []T, compare func(a, b T) int) []T {
+	set := map[T]bool{}
+	for _, element := range list {
+		set[element] = true
+	}
+	return slices.Clip(slices.SortedFunc(maps.Keys(set), compare))
+}
+
+// index returns the index of the object in workloads; -1 if it is not one of them.
+func (b *backend) index(object *Object) int {
+	compare := func(w *Workload, ref Ref) int {
+		return cmp.Or(strings.Compare(w.Namespace, ref.Namespace), strings.Compare(w.Name, ref.Name),
+			strings.Compare(w.Kind, ref.Kind))
+	}
+	i, _ := slices.BinarySearchFunc(b.workloads, object.Ref, compare)
+	for ; i < len(b.workloads) && compare(b.workloads[i], object.Ref) == 0; i++ {
+		if object.is(b.workloads[i]) {
+			return i
+		}
+	}
+	return -1
+}
+
+// without returns the workloads other than the object.
+func (b *backend) without(object *Object) []*Workload {
+	if i := b.index(object); i >= 0 {
+		return slices.Concat(b.workloads[:i], b.workloads[i+1:])
+	}
+	return b.workloads
+}
+
+// backends holds the backend of each Service in front of a workload, or of a Service itself.
+type backends map[*corev1.Service]*backend
+
+// backendsOf returns the backends of Services, which find returns for each different podSelector.
+func backendsOf(services []*corev1.Service, find func(selector map[string]string) *backend) backends {
+	all := make(backends, len(services))
+	var different []*backend
+	for _, service := range services {
+		selector := podSelector(service)
+		i := slices.IndexFunc(different, func(b *backend) bool { return maps.Equal(b.selector, selector) })
+		if i < 0 {
+			i = len(different)
+			different = append(different, find(selector))
+		}
+		all[service] = different[i]
+	}
+	return all
+}
+
+// different returns the different backends of some of the Services, in their order.
+func (b backends) different(services []*corev1.Service) []*backend {
+	var found []*backend
+	for _, service := range services {
+		if backend := b[service]; !slices.Contains(found, backend) {
+			found = append(found, backend)
+		}
+	}
+	return found
+}
+
+// neighbourhood is what rules read of a Related: the backends of the Services that select the object, or of the object
+// itself; the workloads other than the object in any of them, sorted; and what sets the number of pods of the object
+// and, for a Service, of the workloads behind it.
+type neighbourhood struct {
+	backends backends
+	behind   []*Workload
+	scaling  scaling
+}
+
+// neighbourhood returns the neighbourhood of an object.
+func (r Related) neighbourhood(services []*corev1.Service, object *Object) neighbourhood {
+	if r.found != nil && r.found.isOf(r, object) {
+		return r.found.neighbourhood
+	}
+	n := neighbourhood{scaling: r.scaling()}
+	workloads := slices.DeleteFunc(slices.Clone(r.Workloads), func(w *Workload) bool {
+		return w.Namespace != object.Namespace || object.is(w)
+	})
+	slices.SortFunc(workloads, compareWorkloads)
+	n.backends = backendsOf(services, func(selector map[string]string) *backend {
+		return newBackend(selector, slices.DeleteFunc(slices.Clone(workloads), func(w *Workload) bool {
+			return !holds(w.Template.Labels, selector)
+		}), n.scaling.idle)
+	})
+	n.behind = union(n.backends.different(services)).workloads
+	return n
+}
+
+// found is the neighbourhood that an Index has found for an object. It spares each decision about one of thousands of
+// workloads behind a Service to look at all the others.
+type found struct {
+	object  *Object
+	related Related
+	neighbourhood
+}
+
+// isOf reports whether f was found for the object and belongs to r: the fields of r may have been replaced since.
+func (f *found) isOf(r Related, object *Object) bool {
+	return f.object == object && isSame(f.related.Services, r.Services) && isSame(f.related.Workloads, r.Workloads) &&
+		isSame(f.related.Users, r.Users) && isSame(f.related.Autoscalers, r.Autoscalers)
+}
+
+// isSame reports whether two slices are the same.
+func isSame[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
+
+// others returns the number of workloads in a backend other than the object.
+func (r *run) others(b *backend) int {
+	if b.index(r.Object) >= 0 {
+		return len(b.workloads) - 1
+	}
+	return len(b.workloads)
+}
+
+// union returns a backend with the workloads behind any of the Services.
+func (r *run) union(services []*corev1.Service) *backend {
+	return union(r.backends.different(services))
+}
+
+// aloneBehind returns those of the Services that select no workload other than the object.
+func (r *run) aloneBehind(services []*corev1.Service) []*corev1.Service {
+	isAlone := map[*backend]bool{}
+	for _, b := range r.backends.different(services) {
+		isAlone[b] = r.others(b) == 0
+	}
+	return slices.DeleteFunc(slices.Clone(services), func(s *corev1.Service) bool { return !isAlone[r.backends[s]] })
+}
