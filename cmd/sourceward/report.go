@@ -238,6 +238,9 @@ func (r *report) sort() {
 			strings.Compare(a.Rule, b.Rule), strings.Compare(a.Message, b.Message),
 		)
 	})
+	slices.SortStableFunc(r.Notes, func(a, b note) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+	})
 	slices.SortStableFunc(r.Patches, func(a, b patch) int { return strings.Compare(a.File, b.File) })
 }
 
