@@ -197,3 +197,35 @@ func TestBackends(t *testing.T) {
 		t.Error("Services with the same selector have different backends")
 	}
 }
+
+// TestFormerLabelsDoNotCount: the index has a former state of the object, with other labels of its pods. Only the new
+// ones are spread together with the pods of the other workload.
+func TestFormerLabelsDoNotCount(t *testing.T) {
+	t.Parallel()
+	workload := func(name, labels, pod string) *Object {
+		return objectOf(t, fmt.Sprintf(`{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: edge, name: %s},
+			spec: {replicas: 3, selector: {matchLabels: {app: web}},
+			template: {metadata: {labels: %s}, spec: {%s}}}}`, name, labels, pod))
+	}
+	const spread = `topologySpreadConstraints: [{maxSkew: 1, topologyKey: kubernetes.io/hostname,
+		whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {track: stable}}}]`
+	for _, former := range []string{
+		"{app: web, track: stable}", "{app: web, track: canary}", "{app: web}", "{app: api}",
+	} {
+		index, _ := shared(t, 1, 0)
+		index.Put(workload("other", "{app: web, track: stable}", ""))
+		index.Put(workload("web", former, spread))
+		object := workload("web", "{app: web, track: stable}", spread)
+		in := Input{
+			Operation: Create, Object: object, Namespace: Namespace{Name: "edge"}, Related: index.Related(object),
+		}
+		decision, err := Decide(t.Context(), in, &fakeRules{}, Settings{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		isShared := func(f Finding) bool { return f.Rule == sharedSelector.ID }
+		if slices.ContainsFunc(decision.Findings, isShared) {
+			t.Errorf("former labels %s: a finding of shared-selector, want none", former)
+		}
+	}
+}

@@ -415,6 +415,79 @@ func TestPropertiesOfDecide(t *testing.T) {
 	t.Logf("%d objects, %d patches, seeds 0 to %d", objects, patches, objects-1)
 }
 
+// TestDecideTakesFromAnIndexWhatItWouldFind compares decisions about objects whose neighbours an index has found with
+// those about the same objects beside the same neighbours from elsewhere.
+func TestDecideTakesFromAnIndexWhatItWouldFind(t *testing.T) {
+	t.Parallel()
+	const objects = 2_000
+	findings := map[string]int{}
+	for seed := range uint64(objects) {
+		g := newGenerator(seed)
+		index := policies.NewIndex(policies.ViewCluster)
+		for i := range g.IntN(5) {
+			index.Put(newObject(t, g.service(fmt.Sprintf("s%d", i))))
+		}
+		for i := range g.IntN(8) {
+			index.Put(newObject(t, g.deployment(fmt.Sprintf("w%d", i))))
+		}
+		for i := range g.IntN(4) {
+			index.PutAutoscaler(policies.Autoscaler{
+				Ref: policies.Ref{
+					APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler", Namespace: "edge", Name: fmt.Sprintf("h%d", i),
+				},
+				Target:      policies.WorkloadRef{Group: "apps", Kind: "Deployment", Name: pick(g, "web", "w0", "w1", "w2")},
+				MaxReplicas: int32(1 + g.IntN(5)),
+			})
+			index.Put(newObject(t, map[string]any{
+				"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
+				"metadata": map[string]any{"name": fmt.Sprintf("r%d", i), "namespace": "edge"},
+				"spec": map[string]any{"workloadRef": map[string]any{
+					"apiVersion": "apps/v1", "kind": "Deployment", "name": pick(g, "web", "w0", "w3", "w4"),
+				}},
+			}))
+		}
+		in := policies.Input{
+			Operation: policies.Create, Object: newObject(t, g.deployment("web")),
+			Namespace: policies.Namespace{Name: "edge", Labels: map[string]string{corev1.LabelMetadataName: "edge"}},
+			Cluster:   policies.Cluster{Nodes: g.IntN(4)},
+		}
+		switch g.IntN(4) {
+		case 0:
+			in.Object = newObject(t, g.service("web"))
+		case 1: // its former state
+			index.Put(newObject(t, g.deployment("web")))
+		case 2:
+			index.Put(in.Object)
+		}
+		in.Related = index.Related(in.Object)
+		settings := g.settings()
+		want, err := policies.Decide(t.Context(), in, rules(), settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.Related = policies.Related{
+			View:     in.Related.View,
+			Services: shuffle(g, in.Related.Services), Workloads: shuffle(g, in.Related.Workloads),
+			Users: shuffle(g, in.Related.Users), Autoscalers: shuffle(g, in.Related.Autoscalers),
+		}
+		got, err := policies.Decide(t.Context(), in, rules(), settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(got, want); diff != "" {
+			t.Fatalf("Decide() depends on who has found the neighbours, seed %d (-from elsewhere +from an index):\n%s", seed, diff)
+		}
+		for _, finding := range want.Findings {
+			findings[finding.Rule]++
+		}
+	}
+	for _, rule := range []string{"shared-selector", "unspread-behind-local", "single-replica-local"} {
+		if findings[rule] < 10 {
+			t.Errorf("%d findings of %s in %d objects are too few", findings[rule], rule, objects)
+		}
+	}
+}
+
 func FuzzProperties(f *testing.F) {
 	f.Add(uint64(0))
 	f.Fuzz(func(t *testing.T, seed uint64) { checkProperties(t, seed) })
