@@ -29,10 +29,10 @@ type definition struct {
 	identity identity
 	// generated is true if the API server will generate the name, so that the object is not the same as any other.
 	generated bool
-	// variantOf is the number of the definition of which this one is a variant, with a value for the placeholder at the
-	// path placeholder; 0 for an object as a file defines it.
-	variantOf   int
-	placeholder string
+	// variantOf is the number of the definition of which this one is a variant, with values for the placeholders at these
+	// paths; 0 for an object as a file defines it.
+	variantOf    int
+	placeholders []string
 	// replaced is true for a definition in the context instead of which another one is judged.
 	replaced bool
 }
@@ -124,17 +124,17 @@ func (m *Manifests) register(ref policies.Ref, d definition) int {
 	return number
 }
 
-// replaceContext lets each judged object that does not lie in one of the roots of the context stand in for all its
-// definitions there: it is what the cluster will have instead. One that lies there is one more definition.
+// replaceContext lets each object in Options.Paths that does not lie in one of the roots of the context stand in for all
+// its definitions there: it is what the cluster will have instead. One that lies there is one more definition.
 func (m *Manifests) replaceContext(roots []string) {
 	isInContext := func(file foundFile) bool {
 		return slices.ContainsFunc(roots, func(root string) bool { return isBelow(root, file.real) })
 	}
-	for _, object := range m.Objects {
-		if of := m.copies[object.number]; isInContext(of.file) || of.generated {
+	for _, of := range m.copies[1:] {
+		if of.file.context || of.generated || isInContext(of.file) {
 			continue
 		}
-		for _, number := range m.copiesOf[m.copies[object.number].identity] {
+		for _, number := range m.copiesOf[of.identity] {
 			m.copies[number].replaced = m.copies[number].replaced || m.copies[number].file.context
 		}
 	}
@@ -157,8 +157,8 @@ func (m *Manifests) sight(o *Object) *sight {
 
 // sees reports whether the object sees a definition.
 //
-// Definition C is a neighbour of object X if it is the nearest one of its object, and if no other definition of X is
-// nearer to C. The order in which files are read does not matter.
+// A definition belongs to another definition of the object if that one is nearer to it. Of those that do not, the
+// object sees the nearest one of each neighbour. The order in which files are read does not matter.
 func (s *sight) sees(number int) bool {
 	of := s.m.copies[number]
 	switch {
@@ -171,8 +171,8 @@ func (s *sight) sees(number int) bool {
 	return len(candidates) > 0 && candidates[s.chosen[of.identity]] == number
 }
 
-// nearest returns the definitions of an object of which s sees one: the nearest ones that do not belong to another
-// definition of s.from.
+// nearest returns the definitions of an object of which s sees one: the nearest ones of those that do not belong to
+// another definition of s.from.
 func (s *sight) nearest(of identity) []int {
 	if candidates, ok := s.candidates[of]; ok {
 		return candidates
@@ -182,7 +182,7 @@ func (s *sight) nearest(of identity) []int {
 	nearest := -1
 	for _, number := range s.m.copiesOf[of] {
 		other := s.m.copies[number]
-		if other.replaced {
+		if other.replaced || s.belongsToAnother(other) {
 			continue
 		}
 		switch nearness := from.nearness(other); {
@@ -192,7 +192,6 @@ func (s *sight) nearest(of identity) []int {
 			candidates = append(candidates, number)
 		}
 	}
-	candidates = slices.DeleteFunc(candidates, func(number int) bool { return s.belongsToAnother(s.m.copies[number]) })
 	// By their text and not by their line, so that the order of the documents in a file does not matter.
 	slices.SortFunc(candidates, func(i, j int) int {
 		a, b := s.m.copies[i], s.m.copies[j]
@@ -283,8 +282,8 @@ type Bench struct {
 // Decide decides about the creation of an object with the Input of Input. If files define neighbours more than once,
 // equally near to the object, it tries each of these definitions, and returns what all decisions have in common: see
 // policies.Decision.Certain. If the object or a neighbour has placeholders that rules may read, it tries the values that
-// they may have: see policies.Decision.Common. It varies one of all these at a time, so that the cost grows with their
-// number and not with their combinations.
+// they may have: see policies.Decision.Common. If there are many combinations, it varies one at a time, so that the cost
+// grows with their number.
 //
 // The remarks name the rules that are silent because of a placeholder. The error is that of the decision about the
 // object as it is written, or about another definition of a neighbour.
@@ -298,37 +297,61 @@ func (m *Manifests) Decide(ctx context.Context, o *Object, on Bench) (policies.D
 	}
 	decision, in, settings, err := decide(o, s)
 	var doubts []policies.Doubt
-	var alternatives []policies.Decision
-	var because []string // the placeholders of the alternatives
-	for _, v := range o.variants {
-		alternative, _, _, _ := decide(v, m.sight(v)) //nolint:dogsled // only the decision differs from the others
-		alternatives = append(alternatives, alternative)
-		because = append(because, fieldOf(m.copies[v.number].placeholder))
-	}
+	unknown := map[identity]int{} // the number of variants of the neighbours with placeholders
+	most := 0
 	for _, of := range s.ambiguous() {
 		numbers := s.candidates[of]
 		doubt := policies.Doubt{Neighbour: m.copies[numbers[0]].object}
 		for i, number := range numbers {
-			copied := m.copies[number]
-			if copied.variantOf == 0 {
+			switch copied := m.copies[number]; {
+			case copied.variantOf == numbers[0]:
+				unknown[of]++
+				most = max(most, unknown[of])
+				continue
+			case copied.variantOf != 0:
+				continue
+			default:
 				doubt.Places = append(doubt.Places, copied.place())
 			}
-			if i == 0 {
-				continue
-			}
-			other := &sight{m: m, from: o.number, chosen: map[identity]int{of: i}, candidates: maps.Clone(s.candidates)}
-			alternative, _, _, wrong := decide(o, other)
-			if copied.variantOf == 0 {
+			if i > 0 {
+				other := &sight{m: m, from: o.number, chosen: map[identity]int{of: i}, candidates: maps.Clone(s.candidates)}
+				alternative, _, _, wrong := decide(o, other)
 				doubt.Others = append(doubt.Others, alternative)
 				err = cmp.Or(err, wrong)
-				continue
 			}
-			alternatives = append(alternatives, alternative)
-			because = append(because, fmt.Sprintf("%s of %s", fieldOf(copied.placeholder), copied.object))
 		}
 		slices.Sort(doubt.Places)
 		if len(doubt.Others) > 0 {
 			doubts = append(doubts, doubt)
+		}
+	}
+	var alternatives []policies.Decision
+	var because [][]string // the placeholders that have values in the alternatives
+	isCombined := (most+1)*(len(o.variants)+1) <= maxCombined
+	for k := range most + 1 {
+		// All neighbours with placeholders have their next values at once, so that the cost does not grow with their number.
+		chosen := map[identity]int{}
+		var ofNeighbours []string
+		for _, of := range slices.SortedFunc(maps.Keys(unknown), identity.compare) {
+			chosen[of] = min(k, unknown[of])
+			copied := m.copies[s.candidates[of][chosen[of]]]
+			for _, path := range copied.placeholders {
+				ofNeighbours = append(ofNeighbours, fmt.Sprintf("%s of %s", fieldOf(path), copied.object))
+			}
+		}
+		for i, v := range append([]*Object{o}, o.variants...) {
+			if i == 0 && k == 0 || i > 0 && k > 0 && !isCombined {
+				continue
+			}
+			other := m.sight(v)
+			other.chosen = chosen
+			alternative, _, _, _ := decide(v, other) //nolint:dogsled // only the decision differs from the others
+			alternatives = append(alternatives, alternative)
+			var of []string
+			for _, path := range m.copies[v.number].placeholders {
+				of = append(of, fieldOf(path))
+			}
+			because = append(because, append(of, ofNeighbours...))
 		}
 	}
 	certain, silent := decision.Certain(in, settings, doubts).Common(alternatives, o.placeholders)
@@ -336,15 +359,25 @@ func (m *Manifests) Decide(ctx context.Context, o *Object, on Bench) (policies.D
 		return certain, nil, err
 	}
 	var reasons []string
-	for i, alternative := range alternatives {
-		if !alternative.Agrees(decision) && !slices.Contains(reasons, because[i]) {
-			reasons = append(reasons, because[i])
+	for _, most := range []int{1, math.MaxInt} { // more than one placeholder only if no one of them makes a difference
+		for i, alternative := range alternatives {
+			if len(because[i]) > most || alternative.Agrees(decision) {
+				continue
+			}
+			for _, reason := range because[i] {
+				if !slices.Contains(reasons, reason) {
+					reasons = append(reasons, reason)
+				}
+			}
+		}
+		if reasons != nil {
+			break
 		}
 	}
 	return certain, []Remark{{
 		File: o.Document.File, Position: o.Position(""), Object: o.Ref,
-		Text: fmt.Sprintf("not judged by %s, since it depends on what replaces the placeholder in %s",
-			strings.Join(silent, ", "), strings.Join(reasons, " and in ")),
+		Text: fmt.Sprintf("not judged by %s: the result depends on the placeholders in %s",
+			strings.Join(silent, ", "), strings.Join(reasons, ", ")),
 	}}, err
 }
 

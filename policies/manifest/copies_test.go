@@ -98,6 +98,10 @@ func TestNeighboursAreTheNearestCopies(t *testing.T) {
 			files: map[string]string{"e/prod/all.yaml": web, "e/dev/all.yaml": pair(local)},
 			want:  []string{"e/dev/all.yaml:6 unspread-behind-local"},
 		},
+		"a Service of another environment is nearer than the common one": {
+			files: map[string]string{"base/service.yaml": local, "e/prod/web.yaml": web, "e/dev/all.yaml": pair(cluster)},
+			want:  []string{"e/prod/web.yaml:1 unspread-behind-local"},
+		},
 		"one workload behind two copies of its Service": {
 			files: map[string]string{"base/web.yaml": web, "e/a/service.yaml": local, "e/b/service.yaml": cluster},
 			want:  []string{"base/web.yaml:1 neighbours-unknown: e/a/service.yaml:1 or e/b/service.yaml:1"},
@@ -156,6 +160,14 @@ func TestNeighboursAreTheNearestCopies(t *testing.T) {
 			},
 			options: Options{Paths: []string{"e/dev/web.yaml"}, Context: []string{"."}},
 			want:    []string{},
+		},
+		"a Namespace that is given stands in for its copy in the context": {
+			files: map[string]string{
+				"live/all.yaml": pair(local), "live/namespace.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: default}\n",
+				"new.yaml": exempting("default") + "---\n" + web,
+			},
+			options: Options{Paths: []string{"new.yaml"}, Context: []string{"live"}},
+			want:    []string{"new.yaml:7 unspread-behind-local exempt"},
 		},
 		"standard input stands in for its copies in the context": {
 			files:   map[string]string{"e/prod/all.yaml": pair(local), "e/dev/all.yaml": pair(cluster)},

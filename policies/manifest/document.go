@@ -98,6 +98,8 @@ func Parse(file string, data []byte) ([]*Document, []*Error) {
 type failure struct {
 	*Error
 	text []byte
+	// isObject is true if the text was parsed, and is an object with an apiVersion or a merge key.
+	isObject bool
 }
 
 func parse(file string, data []byte, last *lastAsked) ([]*Document, []failure) {
@@ -112,13 +114,28 @@ func parse(file string, data []byte, last *lastAsked) ([]*Document, []failure) {
 		switch {
 		case err != nil:
 			err.File = file
-			failures = append(failures, failure{err, chunk.text})
+			failures = append(failures, failure{err, chunk.text, chunk.isObject()})
 		case document != nil:
 			document.File, document.Index, document.last = file, i, last
 			documents = append(documents, document)
 		}
 	}
 	return documents, failures
+}
+
+// isObject reports whether the chunk can be parsed, and is an object with an apiVersion or a merge key, which may hold
+// one.
+func (c chunk) isObject() bool {
+	root, err := c.parse()
+	if err != nil || root == nil || root.Kind != yaml.MappingNode {
+		return false
+	}
+	for i := 0; i < len(root.Content); i += 2 {
+		if name, err := keyName(root.Content[i]); err == nil && name == "apiVersion" || isMerge(root.Content[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 // Position returns the place of the value at a JSON Pointer (RFC 6901): that of its key in a mapping, or of the element

@@ -120,7 +120,7 @@ type Object struct {
 
 	// number is the index of its definition in copies.
 	number int
-	// placeholders are the paths of the placeholders that rules may read, and variants what the object may be instead.
+	// placeholders are the paths of the placeholders that rules may read. variants are what the object may be instead.
 	placeholders []string
 	variants     []*Object
 }
@@ -228,7 +228,7 @@ func (m *Manifests) read(file foundFile, files *finder, options Options) {
 	documents, failures := parse(file.name, data, &m.last)
 	var of searched
 	for _, failed := range failures {
-		if !isKustomization(file.name) && !looksLikeKubernetes(failed.text) {
+		if !isKustomization(file.name) && !failed.isObject && !looksLikeKubernetes(failed.text) {
 			m.count(&m.NotYAML, file)
 			of.unreported = append(of.unreported, failed.Error)
 			continue
@@ -258,7 +258,9 @@ func (m *Manifests) read(file foundFile, files *finder, options Options) {
 	}
 	m.setNamespace(stream, options.Namespace)
 	for _, d := range stream {
-		files.hasObjects[file.real] = true
+		// A kustomization is a list of files, and never applied.
+		isList := strings.HasPrefix(d.apiVersion(), "kustomize.config.k8s.io/")
+		files.hasObjects[file.real] = files.hasObjects[file.real] || !isList
 		m.add(d, options)
 	}
 }
@@ -367,12 +369,19 @@ func (m *Manifests) add(d definition, options Options) {
 }
 
 func (m *Manifests) addJudged(d definition, options Options) error {
-	paths := placeholders(d.content, options.Reads)
+	paths, others := placeholders(d.content, options.Reads)
+	if len(paths) > maxPlaceholders {
+		m.skip(d, fmt.Sprintf("rules may read more than %d placeholders in it; check what replaces them", maxPlaceholders))
+		return nil
+	}
 	read := func(content map[string]any) (*policies.Object, error) {
 		setDefaults(content, options.Version)
 		return policies.NewObject(content)
 	}
-	possible := variants(d.content, paths, func(content map[string]any) bool {
+	possible := variants(d.content, paths, others, func(content map[string]any) bool {
+		if len(paths)+len(others) == 0 {
+			return true
+		}
 		isJudged, _, _ := lacks(d.kind(), content)
 		if !isJudged {
 			return false
@@ -380,12 +389,16 @@ func (m *Manifests) addJudged(d definition, options Options) error {
 		_, err := read(runtime.DeepCopyJSON(content))
 		return err == nil
 	})
-	switch _, missing, _ := lacks(d.kind(), without(d.content, paths)); {
+	_, lacked, isUseless := lacks(d.kind(), without(d.content, paths))
+	i := slices.IndexFunc(paths, func(path string) bool {
+		return isUseless && path == lacked || containerPath.MatchString(path)
+	})
+	switch {
+	case i >= 0:
+		m.skip(d, fieldOf(paths[i])+" is a placeholder; check what replaces it")
+		return nil
 	case len(possible) > 0:
 		d.content = possible[0].content
-	case slices.Contains(paths, missing):
-		m.skip(d, fieldOf(missing)+" is a placeholder; check what replaces it")
-		return nil
 	}
 	isJudged, missing, isError := lacks(d.kind(), d.content)
 	switch {
@@ -394,7 +407,7 @@ func (m *Manifests) addJudged(d definition, options Options) error {
 			Path:    missing,
 			Problem: "want a value, got none; complete it or, if this is a patch, leave it out with --exclude",
 		}))
-	case missing != "":
+	case missing != "" && !slices.Contains(paths, missing):
 		m.note(d, "the API server will refuse it without "+fieldOf(missing))
 	}
 	if !isJudged {
@@ -416,7 +429,7 @@ func (m *Manifests) addJudged(d definition, options Options) error {
 		if other.Object, err = read(v.content); err != nil {
 			return err
 		}
-		d.variantOf, d.placeholder = object.number, v.path
+		d.variantOf, d.placeholders = object.number, v.paths
 		other.number = m.register(other.Ref, d)
 		m.index.PutCopy(other.Object, other.number)
 		object.variants = append(object.variants, other)
@@ -433,13 +446,18 @@ func (m *Manifests) addJudged(d definition, options Options) error {
 func (m *Manifests) addVariants(
 	d definition, options Options, add func(content map[string]any, register func(policies.Ref) int) error,
 ) error {
-	paths := placeholders(d.content, options.Reads)
-	possible := variants(d.content, paths, func(content map[string]any) bool { return add(content, nil) == nil })
+	paths, others := placeholders(d.content, options.Reads)
+	if len(paths) > maxPlaceholders {
+		m.skip(d, fmt.Sprintf("rules may read more than %d placeholders in it; check what replaces them", maxPlaceholders))
+		return nil
+	}
+	possible := variants(d.content, paths, others, func(content map[string]any) bool { return add(content, nil) == nil })
 	if len(possible) == 0 {
 		return add(d.content, func(ref policies.Ref) int { return m.register(ref, d) })
 	}
 	number := 0
 	for _, v := range possible {
+		d.placeholders = v.paths
 		err := add(v.content, func(ref policies.Ref) int {
 			registered := m.register(ref, d)
 			if number == 0 {
@@ -451,7 +469,6 @@ func (m *Manifests) addVariants(
 		if err != nil {
 			return err
 		}
-		d.placeholder = v.path
 	}
 	return nil
 }
@@ -539,6 +556,9 @@ func isKubernetes(content map[string]any) bool {
 	return apiVersion != "" && kind != ""
 }
 
+// containerPath matches the path of a whole container.
+var containerPath = regexp.MustCompile(`/containers/\d+$`)
+
 // lacks returns the path of a part of a judged kind without which the API server refuses an object; empty if it has
 // all. isError is true if the object is no use without it, and isJudged if it is judged all the same. A part of the
 // wrong type is for the decoder to report.
@@ -562,8 +582,8 @@ func lacks(kind string, content map[string]any) (isJudged bool, path string, isE
 		}
 		return true, "/spec/ports", false
 	}
-	if spec["workloadRef"] != nil { // of a Rollout, which uses the template of another workload
-		return true, "", false
+	if ref, ok := spec["workloadRef"].(map[string]any); ok && kind == "Rollout" && len(ref) > 0 {
+		return true, "", false // it uses the template of another workload
 	}
 	path = "/spec"
 	if kind != "Pod" {
@@ -622,7 +642,7 @@ func isRendered(apiVersion, kind string) bool {
 
 // namesKubernetes matches what a Kubernetes object begins with: a key apiVersion, or a judged kind.
 var namesKubernetes = regexp.MustCompile(
-	`(?m)^[\s{,?-]*(["']?apiVersion["']?\s*:|["']?kind["']?\s*:\s*["']?(` + strings.Join(policies.Kinds, "|") + `)\b)`)
+	`\bapiVersion["']?\s*:|\bkind["']?\s*:\s*(![\w!]*\s+|&\S+\s+)?["']?(` + strings.Join(policies.Kinds, "|") + `)\b`)
 
 // looksLikeKubernetes reports whether a text that cannot be read is likely to be a Kubernetes object.
 func looksLikeKubernetes(text []byte) bool { return text == nil || namesKubernetes.Match(text) }
@@ -921,12 +941,12 @@ func (f *finder) isOfChart(path string, context bool) bool {
 	if err != nil {
 		return false // realPath reports it
 	}
-	for shown := filepath.Clean(path); ; absolute, shown = filepath.Dir(absolute), filepath.Dir(shown) {
+	for ; ; absolute = filepath.Dir(absolute) {
 		if filepath.Base(absolute) == "templates" && isRegular(filepath.Join(filepath.Dir(absolute), "Chart.yaml")) {
 			if !f.seen[absolute] && !context {
-				f.skipped = append(f.skipped, Remark{File: shown, Text: fmt.Sprintf(
+				f.skip(shownAs(absolute, path), fmt.Sprintf(
 					"it holds the templates of a Helm chart; check what it renders: helm template %s | sourceward check -",
-					filepath.Dir(shown))})
+					shownAs(filepath.Dir(absolute), path)), false)
 			}
 			f.seen[absolute] = true
 			return true
@@ -935,6 +955,19 @@ func (f *finder) isOfChart(path string, context bool) bool {
 			return false
 		}
 	}
+}
+
+// shownAs returns an absolute path in the form of another path: relative to the working directory if that one is.
+func shownAs(absolute, other string) string {
+	directory, err := os.Getwd()
+	if err != nil || filepath.IsAbs(other) {
+		return absolute
+	}
+	relative, err := filepath.Rel(directory, absolute)
+	if err != nil {
+		return absolute
+	}
+	return relative
 }
 
 func isRegular(path string) bool {

@@ -712,6 +712,13 @@ func TestLoadReadsDocuments(t *testing.T) {
 				Errors: []string{"a.yaml:4:8: spec.containers of this Pod: " + missing},
 			},
 		},
+		"a Deployment with a workloadRef, or a Rollout with an empty one, needs a template": {
+			text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {workloadRef: {name: b}}\n---\n" +
+				"apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: b}\nspec: {workloadRef: {}}\n",
+			want: loaded{Documents: 2, Errors: []string{
+				"a.yaml:4:1: spec.template of this Deployment: " + missing, "a.yaml:9:1: spec.template of this Rollout: " + missing,
+			}},
+		},
 		"a Rollout that uses the template of a Deployment has none": {
 			text: "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: web}\n" +
 				"spec: {workloadRef: {apiVersion: apps/v1, kind: Deployment, name: web}}\n",
@@ -847,6 +854,38 @@ func TestLoadReadsDocuments(t *testing.T) {
 			_, got := load(t, tree{files: map[string]string{"a.yaml": test.text}}.make(t), Options{})
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("Load() mismatch (-want +got):\n%s\nof\n%s", diff, test.text)
+			}
+		})
+	}
+}
+
+// TestWhatLooksLikeKubernetesIsAnError loads one file that cannot be read.
+func TestWhatLooksLikeKubernetesIsAnError(t *testing.T) {
+	t.Parallel()
+	tests := map[string]bool{
+		`{"metadata":{"name":"a","name":"a"},"apiVersion":"v1","kind":"Service"}`:                   true,
+		`{"kind":"Service","apiVersion":"v1","spec":{}}{"metadata":{"name":"b"},"apiVersion":"v1"}`: true,
+		`{"kind":"List","apiVersion":"v1","items":[{"a":1,"a":2}]}`:                                 true,
+		"<<: {apiVersion: v1, kind: Service}\na: 1\na: 2\n":                                         true,
+		"\"apiVersi\\u006fn\": v1\n\"k\\u0069nd\": Service\na: 1\na: 2\n":                           true,
+		`[{"apiVersion":"v1",`:                    true,
+		"kind: &k Service\na: [\n":                true,
+		"kind: !!str Deployment\na: [\n":          true,
+		"apiVersion: v1\rkind: Service\ra: [\r":   true,
+		"\tapiVersion: v1\n\tkind: Service\n":     true,
+		"{\n  // comment\n  \"strict\": true,\n}": false,
+		`{"MD013": false, "MD013": true}`:         false,
+		"replicas: {{ .Values.replicas }}\n":      false,
+		"kind: Serviceable\na: [\n":               false,
+		"apiVersionOf: [\n":                       false,
+	}
+	for text, want := range tests {
+		t.Run(text, func(t *testing.T) {
+			t.Parallel()
+			dir := tree{files: map[string]string{"a.yaml": text, "b.yaml": service("b")}}.make(t)
+			_, got := load(t, dir, Options{})
+			if isError := len(got.Errors) == 1; isError != want || got.NotYAML == 1 == want {
+				t.Errorf("errors %q, and %d not YAML; want an error: %t", got.Errors, got.NotYAML, want)
 			}
 		})
 	}

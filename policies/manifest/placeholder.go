@@ -62,22 +62,39 @@ var annotationValues = []any{
 // gone stands for a value that is removed.
 type gone struct{}
 
+// domains holds the values of fields that have few, by their names.
+var domains = map[string][]any{
+	"externalTrafficPolicy": {"Local", "Cluster"}, "internalTrafficPolicy": {"Local", "Cluster"},
+	"replicas":    {int64(0), int64(1), int64(2), int64(3), int64(100)},
+	"minReplicas": {int64(1), int64(2), int64(100)}, "maxReplicas": {int64(1), int64(2), int64(100)},
+	"whenUnsatisfiable": {"DoNotSchedule", "ScheduleAnyway"},
+	"topologyKey":       {"kubernetes.io/hostname", "topology.kubernetes.io/zone"},
+	"loadBalancerClass": {"service.k8s.aws/nlb", "eks.amazonaws.com/nlb", "tailscale"},
+}
+
 // opaque matches the paths at which a placeholder is a text like any other, of which only equality matters.
 var opaque = regexp.MustCompile(`^/metadata/(name|generateName|namespace|labels/.*)$|` +
-	`^(/spec/template)?/metadata/labels/|/(selector|matchLabels|labelSelector)(/|$)|^/spec/scaleTargetRef/|^/spec/workloadRef/`)
+	`^(/spec/template)?/metadata/labels/|^/spec/selector/|^/spec/scaleTargetRef/|^/spec/workloadRef/`)
 
 // unread matches the paths of which no rule reads anything: their placeholders do not matter.
-var unread = regexp.MustCompile(`^/(metadata|status)/|^(/spec/template)?/metadata/annotations/|` +
+var unread = regexp.MustCompile(`^/(metadata|status)(/|$)|^(/spec/template)?/metadata(/annotations(/|$)|$)|` +
 	`/(containers|initContainers)/\d+/(image|imagePullPolicy|env|envFrom|args|command|resources|volumeMounts|` +
-	`securityContext|workingDir|name)(/|$)|/spec/(volumes|volumeClaimTemplates|imagePullSecrets)(/|$)|` +
-	`/spec/(loadBalancerIP|externalName)$`)
+	`securityContext|workingDir|name)(/|$)|/(exec/command|httpGet/(path|host|httpHeaders))(/|$)|` +
+	`/spec/(volumes|volumeClaimTemplates|imagePullSecrets|securityContext)(/|$)|` +
+	`/spec/(loadBalancerIP|externalName|loadBalancerSourceRanges)(/|$)|^/spec/ports/\d+/(name|port|targetPort|appProtocol)$`)
 
 const annotations = "/metadata/annotations/"
 
-// placeholders returns the paths of the placeholders in an object that rules may read, sorted. Those at which a
-// placeholder is a text like any other are not among them.
-func placeholders(content map[string]any, reads func(annotation string) bool) []string {
-	var found []string
+// maxPlaceholders bounds the number of placeholders in one object that rules may read, and maxCombined the number of
+// combinations of their values that are tried. With more, one value is tried at a time.
+const (
+	maxPlaceholders = 16
+	maxCombined     = 64
+)
+
+// placeholders returns the paths of the placeholders in an object, in its order: those that rules may read, and others.
+// Among the others are those at which a placeholder is a text like any other.
+func placeholders(content map[string]any, reads func(annotation string) bool) (read, others []string) {
 	var walk func(path string, value any)
 	walk = func(path string, value any) {
 		switch value := value.(type) {
@@ -95,15 +112,19 @@ func placeholders(content map[string]any, reads func(annotation string) bool) []
 			if isAnnotation {
 				matters = reads == nil || reads(unescape.Replace(annotation))
 			}
-			if matters && isPlaceholder(value) {
-				found = append(found, path)
+			switch {
+			case !isPlaceholder(value):
+			case matters:
+				read = append(read, path)
+			default:
+				others = append(others, path)
 			}
 		}
 	}
-	for _, part := range []string{"metadata", "spec", "endpoints", "subsets"} {
+	for _, part := range []string{"metadata", "spec", "status", "endpoints", "subsets"} {
 		walk("/"+part, content[part])
 	}
-	return found
+	return read, others
 }
 
 var escape = strings.NewReplacer("~", "~0", "/", "~1")
@@ -145,37 +166,65 @@ func without(content map[string]any, paths []string) map[string]any {
 	return content
 }
 
-// variant is an object with a value for one of its placeholders.
+// variant is an object with values for some of its placeholders, whose paths it names.
 type variant struct {
 	content map[string]any
-	path    string
+	paths   []string
 }
 
 // variants returns what an object with placeholders may be. The first one has each placeholder as a text where the field
-// is a text, and else none; each other one has one more value for one placeholder. decodes reports whether an object of
-// that content can be read. There are no variants without placeholders, and if not even the first
-// one can be read.
-func variants(content map[string]any, paths []string, decodes func(map[string]any) bool) []variant {
-	base := without(content, paths)
-	if len(paths) == 0 || !decodes(base) {
-		return nil
-	}
-	for _, path := range paths {
-		if text := with(base, path, valueAt(content, path)); decodes(text) {
-			base = text
+// is a text, and else none. The others have values for one of the placeholders that rules read or, if there are few
+// combinations, for several. decodes reports whether an object of that content can be read. There are no variants if
+// not even the first one can be read.
+func variants(content map[string]any, read, others []string, decodes func(map[string]any) bool) []variant {
+	base := content
+	if !decodes(base) {
+		all := slices.Concat(read, others)
+		if base = without(content, all); len(all) == 0 || !decodes(base) {
+			return nil
 		}
-	}
-	found := []variant{{content: base}}
-	for _, path := range paths {
-		values := fieldValues
-		if strings.HasPrefix(path, annotations) {
-			values = annotationValues
-		}
-		for _, value := range slices.Concat([]any{gone{}}, values) {
-			if changed := with(base, path, value); decodes(changed) {
-				found = append(found, variant{changed, path})
+		for _, path := range all {
+			if text := with(base, path, valueAt(content, path)); decodes(text) {
+				base = text
 			}
 		}
 	}
-	return found
+	possible := make([][]any, len(read))
+	combinations := 1
+	for i, path := range read {
+		for _, value := range append([]any{gone{}}, valuesOf(path)...) {
+			if decodes(with(base, path, value)) {
+				possible[i] = append(possible[i], value)
+			}
+		}
+		combinations *= len(possible[i]) + 1
+	}
+	found := []variant{{content: base}}
+	for i, path := range read {
+		former := found
+		if combinations > maxCombined {
+			former = found[:1]
+		}
+		for _, v := range slices.Clone(former) {
+			for _, value := range possible[i] {
+				found = append(found, variant{with(v.content, path, value), append(slices.Clip(v.paths), path)})
+			}
+		}
+	}
+	return slices.DeleteFunc(found, func(v variant) bool { return len(v.paths) > 1 && !decodes(v.content) })
+}
+
+// valuesOf returns the values that a placeholder at a path may stand for.
+func valuesOf(path string) []any {
+	parts := tokens(path)
+	if domain, ok := domains[parts[len(parts)-1]]; ok {
+		return domain
+	}
+	switch {
+	case strings.HasPrefix(path, annotations):
+		return annotationValues
+	case path == "/spec/type":
+		return []any{"ClusterIP", "NodePort", "LoadBalancer", "ExternalName"}
+	}
+	return fieldValues
 }

@@ -38,7 +38,7 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 		}
 		return strings.Replace(text, old, new, 1)
 	}
-	const note = "not judged by %s, since it depends on what replaces the placeholder in %s"
+	const note = "not judged by %s: the result depends on the placeholders in %s"
 	unspread := "Deployment default/web unspread-behind-local"
 	of := func(object, rules, fields string) string { return object + ": " + fmt.Sprintf(note, rules, fields) }
 	tests := map[string]struct {
@@ -80,6 +80,59 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 			want: []string{
 				of("Deployment default/web", "ineffective-spread, unspread-behind-local",
 					"spec.template.spec.topologySpreadConstraints"),
+			},
+		},
+		"the label of a spread constraint": {
+			documents: []string{
+				strings.ReplaceAll(balanced("Local"), "{app: web}", `{app: "${APP}"}`),
+				strings.ReplaceAll(in(web, "containers", "topologySpreadConstraints: [{maxSkew: 1, topologyKey: "+
+					"kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}}], containers"),
+					"{app: web}", `{app: "${APP}"}`),
+			},
+			want: []string{
+				of("Deployment default/web", "ineffective-spread",
+					"spec.template.spec.topologySpreadConstraints[0].labelSelector.matchLabels.app"),
+			},
+		},
+		"the traffic policy and the type": {
+			documents: []string{in(balanced(`"${POLICY}"`), "LoadBalancer", `"${TYPE}"`), web},
+			want: []string{
+				of("Service default/web", "local-on-cluster-ip, node-port-local, unknown-traffic-policy",
+					"spec.externalTrafficPolicy, spec.type"),
+				of("Deployment default/web", "missing-readiness, no-drain-window, unspread-behind-local",
+					"spec.externalTrafficPolicy of Service default/web, spec.type of Service default/web"),
+			},
+		},
+		"the node of an endpoint": {
+			documents: []string{
+				in(balanced("Local"), "selector: {app: web}, ", ""),
+				"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n" +
+					"metadata: {name: x, labels: {kubernetes.io/service-name: web}}\nendpoints: [{nodeName: \"${NODE}\"}]\n",
+			},
+			want: []string{
+				of("Service default/web", "selectorless-local", "endpoints[0].nodeName of EndpointSlice default/x"),
+			},
+		},
+		"a quantity, and a list of variables": {
+			documents: []string{
+				balanced("Local"), in(web, "{name: web}]", `{name: web, resources: {limits: {cpu: "${CPU}"}}, env: "${ENV}"}]`),
+			},
+			want: []string{unspread},
+		},
+		"containers": {
+			documents: []string{in(web, "[{name: web}]", `"${CONTAINERS}"`), in(web, "[{name: web}]", `["${CONTAINER}"]`)},
+			want: []string{
+				"Deployment default/web: spec.template.spec.containers is a placeholder; check what replaces it",
+				"Deployment default/web: spec.template.spec.containers[0] is a placeholder; check what replaces it",
+			},
+		},
+		"ports": {
+			documents: []string{in(balanced("Local"), "[{port: 80}]", `"${PORTS}"`)},
+		},
+		"more than rules can try": {
+			documents: []string{in(balanced("Local"), "[{port: 80}]", "["+strings.Repeat(`{port: 80, nodePort: "${P}"}, `, 17)+"]")},
+			want: []string{
+				"Service default/web: rules may read more than 16 placeholders in it; check what replaces them",
 			},
 		},
 		"an image": {
