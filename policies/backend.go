@@ -27,30 +27,36 @@ type backend struct {
 
 // newBackend returns the backend with these workloads, which must be sorted.
 func newBackend(selector map[string]string, workloads []*Workload, isIdle func(*Workload) bool) *backend {
-	b := &backend{selector: selector, workloads: slices.Clip(workloads), idle: map[*Workload]bool{}}
+	b := &backend{selector: selector, workloads: slices.Clip(workloads)}
 	for _, w := range workloads {
 		b.common = inCommon(b.common, w.Template.Labels)
-		if isIdle(w) {
-			b.idle[w] = true
-		} else {
+		if !isIdle(w) {
 			b.commonRunning = inCommon(b.commonRunning, w.Template.Labels)
+			continue
 		}
+		if b.idle == nil {
+			b.idle = map[*Workload]bool{}
+		}
+		b.idle[w] = true
 	}
 	return b
 }
 
-// inCommon removes from common what labels do not have, and returns it. A nil common stands for all labels.
+// inCommon returns those of the labels in common that labels have as well. A nil common stands for all labels.
 func inCommon(common, labels map[string]string) map[string]string {
-	if common == nil {
-		common = map[string]string{}
-		maps.Copy(common, labels)
+	switch {
+	case common == nil:
+		return labels // not nil: it has the pairs of a selector
+	case hasAll(labels, common):
 		return common
 	}
-	maps.DeleteFunc(common, func(key, value string) bool {
-		got, ok := labels[key]
-		return !ok || got != value
-	})
-	return common
+	fewer := map[string]string{}
+	for key, value := range common {
+		if got, ok := labels[key]; ok && got == value {
+			fewer[key] = value
+		}
+	}
+	return fewer
 }
 
 // covers reports whether the selector of b selects all workloads of another backend.

@@ -168,19 +168,19 @@ type report struct {
 		Exempt int `json:"exempt"`
 	} `json:"summary"`
 	Findings []struct {
-		Rule     string `json:"rule"`
-		Mode     string `json:"mode"`
-		Severity string `json:"severity"`
-		Message  string `json:"message"`
-		Fix      string `json:"fix"`
-		Object   ref    `json:"object"`
-		Path     string `json:"path"`
-		File     string `json:"file"`
-		Line     int    `json:"line"`
-		Column   int    `json:"column"`
-		Because  []ref  `json:"because"`
-		Omitted  int    `json:"becauseOmitted,omitempty"`
-		Exempt   *struct {
+		Rule           string `json:"rule"`
+		Mode           string `json:"mode"`
+		Severity       string `json:"severity"`
+		Message        string `json:"message"`
+		Fix            string `json:"fix"`
+		Object         ref    `json:"object"`
+		Path           string `json:"path"`
+		File           string `json:"file"`
+		Line           int    `json:"line"`
+		Column         int    `json:"column"`
+		Because        []ref  `json:"because"`
+		BecauseOmitted int    `json:"becauseOmitted,omitempty"`
+		Exempt         *struct {
 			Reason string `json:"reason"`
 			Until  string `json:"until,omitempty"`
 		} `json:"exempt,omitempty"`
@@ -345,7 +345,8 @@ func TestKubeVersionIsParsedInAllFormats(t *testing.T) {
 	// From 1.29 on, a ClusterIP Service with externalIPs may be Local.
 	dir := write(t, map[string]string{"web.yaml": denied + "  externalIPs: [192.0.2.1]\n"})
 	want := map[string]int{
-		"1.28": 1, "v1.28": 1, "1.28.3": 1, "v1.28.15-gke.100": 1, "1.29": 0, "v1.37.1": 0, "": 2, "1": 2, "newest": 2,
+		"1.28": 1, "v1.28": 1, "1.28.3": 1, "v1.28.15-gke.100": 1, "1.29": 0, "v1.37.1": 0, "v1.30.4+k3s1": 0,
+		"1.30.4-gke.100": 0, "": 2, "1": 2, "newest": 2, "1.28foo": 2, "1.28.x": 2, "1.28.3.4": 2, "1.28 1.29": 2,
 	}
 	got := map[string]int{}
 	for version := range want {

@@ -131,7 +131,7 @@ func subjectInFiles(ctx context.Context, s streams, flags explainFlags, ref poli
 			ref, strings.Join(flags.files, ", ")))
 	case len(places) > 1:
 		found.notes = append(found.notes, fmt.Sprintf("%s is defined more than once, in %s; the last one is explained",
-			ref, strings.Join(places, ", ")))
+			ref, listed(places)))
 	}
 	return found, nil
 }

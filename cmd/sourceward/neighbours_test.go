@@ -96,14 +96,18 @@ func TestWorkIsLinear(t *testing.T) {
 	}
 }
 
-func TestRefsSaysHowManyAreLeftOut(t *testing.T) {
+func TestListsSayHowManyAreLeftOut(t *testing.T) {
 	t.Parallel()
 	list := []policies.Ref{{Kind: "Service", Namespace: "edge", Name: "a"}, {Kind: "Service", Namespace: "edge", Name: "b"}}
-	got := []string{refs(list[:1], 0), refs(list, 0), refs(list, 390)}
+	eleven := strings.Split("abcdefghijk", "")
+	got := []string{
+		refs(list[:1], 0), refs(list, 0), refs(list, 390), listed(eleven[:1]), listed(eleven[:10]), listed(eleven),
+	}
 	want := []string{
 		"Service edge/a", "Service edge/a, Service edge/b", "Service edge/a, Service edge/b and 390 more",
+		"a", "a, b, c, d, e, f, g, h, i, j", "a, b, c, d, e, f, g, h, i, j and 1 more",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("refs() mismatch (-want +got):\n%s", diff)
+		t.Errorf("refs() and listed() mismatch (-want +got):\n%s", diff)
 	}
 }
