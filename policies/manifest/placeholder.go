@@ -73,8 +73,7 @@ var domains = map[string][]any{
 }
 
 // opaque matches the paths at which a placeholder is a text like any other, of which only equality matters.
-var opaque = regexp.MustCompile(`^/metadata/(name|generateName|namespace|labels/.*)$|` +
-	`^(/spec/template)?/metadata/labels/|^/spec/selector/|^/spec/scaleTargetRef/|^/spec/workloadRef/`)
+var opaque = regexp.MustCompile(`^(/spec/template)?/metadata/labels/|^/spec/selector/|^/spec/scaleTargetRef/|^/spec/workloadRef/`)
 
 // unread matches the paths of which no rule reads anything: their placeholders do not matter.
 var unread = regexp.MustCompile(`^/(metadata|status)(/|$)|^(/spec/template)?/metadata(/annotations(/|$)|$)|` +
@@ -92,8 +91,11 @@ const (
 	maxCombined     = 64
 )
 
+// name matches the paths of names, without which an object cannot be read.
+var name = regexp.MustCompile(`^/metadata/(name|generateName|namespace)$`)
+
 // placeholders returns the paths of the placeholders in an object, in its order: those that rules may read, and others.
-// Among the others are those at which a placeholder is a text like any other.
+// Among the others are those at which a placeholder is a text like any other, but not names.
 func placeholders(content map[string]any, reads func(annotation string) bool) (read, others []string) {
 	var walk func(path string, value any)
 	walk = func(path string, value any) {
@@ -113,7 +115,7 @@ func placeholders(content map[string]any, reads func(annotation string) bool) (r
 				matters = reads == nil || reads(unescape.Replace(annotation))
 			}
 			switch {
-			case !isPlaceholder(value):
+			case !isPlaceholder(value), name.MatchString(path):
 			case matters:
 				read = append(read, path)
 			default:

@@ -73,6 +73,14 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 				of("Deployment default/web", "single-replica-local, unspread-behind-local", "spec.replicas"),
 			},
 		},
+		"replicas beside a name": {
+			documents: []string{
+				balanced("Local"), in(in(web, "{name: web}", `{name: "${APP}"}`), "replicas: 2", `replicas: "${REPLICAS}"`),
+			},
+			want: []string{
+				of("Deployment default/${APP}", "single-replica-local, unspread-behind-local", "spec.replicas"),
+			},
+		},
 		"spread constraints": {
 			documents: []string{
 				balanced("Local"), in(web, "containers", `topologySpreadConstraints: "%%spread%%", containers`),
