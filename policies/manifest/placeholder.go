@@ -88,7 +88,7 @@ const annotations = "/metadata/annotations/"
 // combinations of their values that are tried. With more, one value is tried at a time.
 const (
 	maxPlaceholders = 16
-	maxCombined     = 64
+	maxCombined     = 400
 )
 
 // name matches the paths of names, without which an object cannot be read.
