@@ -42,8 +42,8 @@ type namespaceIndex struct {
 	workloads  map[workloadKey]*Workload
 	// workloadsBy holds each workload under every label of its pods.
 	workloadsBy map[labelPair]map[workloadKey]*Workload
-	// backends holds the backends of the selectors that were looked up since the workloads and autoscalers last changed, by
-	// the text of the selector. Readers add to it, so it has a mutex of its own.
+	// backends holds the backends of the selectors, and of sets of selectors, that were looked up since the workloads and
+	// autoscalers last changed, by the text of the selectors. Readers add to it, so it has a mutex of its own.
 	backendsMu sync.Mutex
 	backends   map[string]*backend
 	// autoscalers holds each autoscaler by its kind and name, autoscalersOf by the workload that it scales.
@@ -217,18 +217,19 @@ func (x *Index) Related(object *Object) Related {
 	if object.Service != nil {
 		fronts := []*corev1.Service{object.Service}
 		of := backendsOf(fronts, n.backend)
-		related.Workloads = of[object.Service].workloads
-		related.Users, related.Autoscalers = n.scale(related.Workloads)
+		behind := of[object.Service]
+		related.Workloads = behind.without(object)
+		related.Users, related.Autoscalers = n.scale(behind.workloads)
 		if len(object.Service.Spec.Selector) == 0 {
 			related.Endpoints = slices.SortedFunc(maps.Values(n.endpointsOf[object.Name]),
 				func(a, b Endpoints) int { return a.Ref.compare(b.Ref) })
 		}
-		related.found = &found{object, related, neighbourhood{of, related.Workloads, related.scaling()}}
+		related.found = newFound(neighbourhood{of, behind, behind.workloads, related.scaling()}, object, related)
 		return related
 	}
 	related.Services = n.selecting(object.Workload.Template.Labels)
 	of := backendsOf(related.Services, n.backend)
-	behind := union(of.different(related.Services))
+	behind := n.union(of.different(related.Services))
 	related.Workloads = behind.without(object)
 	related.Users, related.Autoscalers = n.scale([]*Workload{object.Workload})
 	scaling := related.scaling()
@@ -244,7 +245,7 @@ func (x *Index) Related(object *Object) Related {
 	}
 	// The backends count the labels that the object has in the index.
 	if former.Name == "" || maps.Equal(former.Template.Labels, object.Workload.Template.Labels) {
-		related.found = &found{object, related, neighbourhood{of, related.Workloads, scaling}}
+		related.found = newFound(neighbourhood{of, behind, slices.Clone(related.Workloads), scaling}, object, related)
 	}
 	return related
 }
@@ -378,24 +379,42 @@ func (n *namespaceIndex) backend(selector map[string]string) *backend {
 	if selector == nil {
 		return n.newBackend(nil, nil)
 	}
-	text := fmt.Sprintf("%q", selector) // sorted by key
+	return n.once(fmt.Sprintf("%q", selector), func() *backend {
+		pair := rarest(selector, func(pair labelPair) int { return len(n.workloadsBy[pair]) })
+		var workloads []*Workload
+		for _, workload := range n.workloadsBy[pair] {
+			if holds(workload.Template.Labels, selector) {
+				workloads = append(workloads, workload)
+			}
+		}
+		slices.SortFunc(workloads, compareWorkloads)
+		return n.newBackend(selector, workloads)
+	})
+}
+
+// union returns what the function of that name does.
+func (n *namespaceIndex) union(of []*backend) *backend {
+	if b := widest(of); b != nil {
+		return b
+	}
+	var selectors []map[string]string
+	for _, b := range of {
+		selectors = append(selectors, b.selector)
+	}
+	return n.once(fmt.Sprintf("%q", selectors), func() *backend { return union(of) })
+}
+
+// once returns the backend with that text in backends. It creates it if there is none.
+func (n *namespaceIndex) once(text string, create func() *backend) *backend {
 	n.backendsMu.Lock()
 	defer n.backendsMu.Unlock()
 	if found, ok := n.backends[text]; ok {
 		return found
 	}
-	pair := rarest(selector, func(pair labelPair) int { return len(n.workloadsBy[pair]) })
-	var workloads []*Workload
-	for _, workload := range n.workloadsBy[pair] {
-		if holds(workload.Template.Labels, selector) {
-			workloads = append(workloads, workload)
-		}
-	}
-	slices.SortFunc(workloads, compareWorkloads)
 	if n.backends == nil {
 		n.backends = map[string]*backend{}
 	}
-	n.backends[text] = n.newBackend(selector, workloads)
+	n.backends[text] = create()
 	return n.backends[text]
 }
 
