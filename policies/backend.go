@@ -64,13 +64,11 @@ func (b *backend) covers(other *backend) bool {
 	return len(other.workloads) == 0 || holds(other.common, b.selector)
 }
 
-// union returns a backend with the workloads of all these: one of them or, if none covers all others, a new one without
-// a selector.
+// union returns a backend with the workloads of all these: the first that covers all others or, if there is none, a new
+// one without a selector.
 func union(backends []*backend) *backend {
-	for _, b := range backends {
-		if !slices.ContainsFunc(backends, func(other *backend) bool { return !b.covers(other) }) {
-			return b
-		}
+	if b := widest(backends); b != nil {
+		return b
 	}
 	var workloads, users []*Workload
 	var autoscalers []Autoscaler
@@ -84,6 +82,16 @@ func union(backends []*backend) *backend {
 	united.users = sortedSet(users, compareWorkloads)
 	united.autoscalers = sortedSet(autoscalers, compareAutoscalers)
 	return united
+}
+
+// widest returns the first backend that covers all others; nil if there is none.
+func widest(backends []*backend) *backend {
+	for _, b := range backends {
+		if !slices.ContainsFunc(backends, func(other *backend) bool { return !b.covers(other) }) {
+			return b
+		}
+	}
+	return nil
 }
 
 // sortedSet returns the different elements of a list, sorted.
@@ -110,12 +118,12 @@ func (b *backend) index(object *Object) int {
 	return -1
 }
 
-// without returns the workloads other than the object.
+// without returns the workloads other than the object, in a new list.
 func (b *backend) without(object *Object) []*Workload {
 	if i := b.index(object); i >= 0 {
 		return slices.Concat(b.workloads[:i], b.workloads[i+1:])
 	}
-	return b.workloads
+	return slices.Clone(b.workloads)
 }
 
 // backends holds the backend of each Service in front of a workload, or of a Service itself.
@@ -148,13 +156,15 @@ func (b backends) different(services []*corev1.Service) []*backend {
 	return found
 }
 
-// neighbourhood is what rules read of a Related: the backends of the Services that select the object, or of the object
-// itself; the workloads other than the object in any of them, sorted; and what sets the number of pods of the object
-// and, for a Service, of the workloads behind it.
+// neighbourhood is what rules read of a Related.
 type neighbourhood struct {
+	// backends holds the backends of the Services that select the object, or of the object itself, and all is their union.
 	backends backends
-	behind   []*Workload
-	scaling  scaling
+	all      *backend
+	// behind holds the workloads in all other than the object, sorted.
+	behind []*Workload
+	// scaling is about the object and, for a Service, about the workloads behind it.
+	scaling scaling
 }
 
 // neighbourhood returns the neighbourhood of an object.
@@ -172,25 +182,33 @@ func (r Related) neighbourhood(services []*corev1.Service, object *Object) neigh
 			return !holds(w.Template.Labels, selector)
 		}), n.scaling.idle)
 	})
-	n.behind = union(n.backends.different(services)).workloads
+	n.all = union(n.backends.different(services))
+	n.behind = n.all.workloads
 	return n
 }
 
 // found is the neighbourhood that an Index has found for an object. It spares each decision about one of thousands of
 // workloads behind a Service to look at all the others.
 type found struct {
-	object  *Object
-	related Related
 	neighbourhood
+	object *Object
+	// services, users and autoscalers are those of the Related. Its workloads are those behind.
+	services    []*corev1.Service
+	users       []*Workload
+	autoscalers []Autoscaler
 }
 
-// isOf reports whether f was found for the object and belongs to r: the fields of r may have been replaced since.
+func newFound(n neighbourhood, object *Object, related Related) *found {
+	return &found{n, object, slices.Clone(related.Services), related.Users, related.Autoscalers}
+}
+
+// isOf reports whether f was found for the object and belongs to r, whose fields may have been changed since.
 func (f *found) isOf(r Related, object *Object) bool {
-	return f.object == object && isSame(f.related.Services, r.Services) && isSame(f.related.Workloads, r.Workloads) &&
-		isSame(f.related.Users, r.Users) && isSame(f.related.Autoscalers, r.Autoscalers)
+	return f.object == object && slices.Equal(f.services, r.Services) && slices.Equal(f.behind, r.Workloads) &&
+		isSame(f.users, r.Users) && isSame(f.autoscalers, r.Autoscalers)
 }
 
-// isSame reports whether two slices are the same.
+// isSame reports whether two lists are the same.
 func isSame[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
 
 // others returns the number of workloads in a backend other than the object.
@@ -203,7 +221,11 @@ func (r *run) others(b *backend) int {
 
 // union returns a backend with the workloads behind any of the Services.
 func (r *run) union(services []*corev1.Service) *backend {
-	return union(r.backends.different(services))
+	of := r.backends.different(services)
+	if slices.Equal(of, r.backends.different(r.selecting)) {
+		return r.all
+	}
+	return union(of)
 }
 
 // aloneBehind returns those of the Services that select no workload other than the object.

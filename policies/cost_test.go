@@ -159,7 +159,7 @@ func TestBackends(t *testing.T) {
 	}
 	before := slices.Clone(workloads)
 	related := Related{Services: fronts, Workloads: workloads}
-	r := &run{Input: Input{Object: object}}
+	r := &run{Input: Input{Object: object}, selecting: fronts}
 	r.neighbourhood = related.neighbourhood(fronts, object)
 	if !slices.Equal(before, workloads) {
 		t.Error("neighbourhood() changed its argument")
@@ -181,11 +181,13 @@ func TestBackends(t *testing.T) {
 	add("all and all-2", behind(fronts[:2]...))
 	add("all-2 and front", behind(fronts[1:3]...))
 	add("front and own", behind(fronts[2:]...))
+	add("all four", behind(fronts...))
 	add("none", behind())
 	want := map[string][]string{
 		"behind": {"a", "mail", "z"},
 		"all":    {"a", "z"}, "all-2": {"a", "z"}, "front": {"mail"}, "own": {},
-		"all and all-2": {"a", "z"}, "all-2 and front": {"a", "mail", "z"}, "front and own": {"mail"}, "none": {},
+		"all and all-2": {"a", "z"}, "all-2 and front": {"a", "mail", "z"}, "front and own": {"mail"},
+		"all four": {"a", "mail", "z"}, "none": {},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("workloads behind Services mismatch (-want +got):\n%s", diff)
@@ -226,6 +228,39 @@ func TestFormerLabelsDoNotCount(t *testing.T) {
 		isShared := func(f Finding) bool { return f.Rule == sharedSelector.ID }
 		if slices.ContainsFunc(decision.Findings, isShared) {
 			t.Errorf("former labels %s: a finding of shared-selector, want none", former)
+		}
+	}
+}
+
+// TestReplacedNeighboursCount: what an index has found is not used once a caller has replaced a part of it.
+func TestReplacedNeighboursCount(t *testing.T) {
+	t.Parallel()
+	api := objectOf(t, `{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: edge, name: api},
+		spec: {replicas: 3, selector: {matchLabels: {app: api}}, template: {metadata: {labels: {app: api}}}}}`)
+	front := objectOf(t, `{apiVersion: v1, kind: Service, metadata: {namespace: edge, name: s000},
+		spec: {type: LoadBalancer, externalTrafficPolicy: Local, selector: {i: w0}, ports: [{port: 443}]}}`)
+	for name, replace := range map[string]func(*Related){
+		"the other workload":   func(r *Related) { r.Workloads[0] = api.Workload },
+		"no other workload":    func(r *Related) { r.Workloads = nil },
+		"the Service in front": func(r *Related) { r.Services[0] = front.Service },
+	} {
+		index, objects := shared(t, 1, 2)
+		in := Input{
+			Operation: Create, Object: objects[1], Namespace: Namespace{Name: "edge"}, Related: index.Related(objects[1]),
+		}
+		isShared := func(f Finding) bool { return f.Rule == sharedSelector.ID }
+		for _, want := range []bool{true, false} {
+			decision, err := Decide(t.Context(), in, &fakeRules{}, Settings{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := slices.ContainsFunc(decision.Findings, isShared); got != want {
+				t.Errorf("%s: a finding of shared-selector: %t, want %t", name, got, want)
+			}
+			replace(&in.Related)
+		}
+		if again := index.Related(objects[1]); len(again.Workloads) != 1 || again.Workloads[0] != objects[2].Workload {
+			t.Errorf("%s: replacing it changed the index", name)
 		}
 	}
 }

@@ -46,8 +46,8 @@ type namespaceIndex struct {
 	workloads  map[indexKey]*Workload
 	// workloadsBy holds each workload under every label of its pods.
 	workloadsBy map[labelPair]map[indexKey]*Workload
-	// backends holds the backends of the selectors that were looked up since the workloads and autoscalers last changed, by
-	// the text of the selector. Readers add to it, so it has a mutex of its own.
+	// backends holds the backends of the selectors, and of sets of selectors, that were looked up since the workloads and
+	// autoscalers last changed, by the text of the selectors. Readers add to it, so it has a mutex of its own.
 	backendsMu sync.Mutex
 	backends   map[string]*backend
 	// autoscalersOf holds the autoscalers also by the workload that they scale.
@@ -253,18 +253,19 @@ func (x *Index) RelatedCopies(object *Object, sees func(number int) bool) Relate
 	if object.Service != nil {
 		fronts := []*corev1.Service{object.Service}
 		of := backendsOf(fronts, backendOf)
-		related.Workloads = of[object.Service].workloads
-		related.Users, related.Autoscalers = n.scale(related.Workloads, sees)
+		behind := of[object.Service]
+		related.Workloads = behind.without(object)
+		related.Users, related.Autoscalers = n.scale(behind.workloads, sees)
 		if len(object.Service.Spec.Selector) == 0 {
 			related.Endpoints = slices.SortedFunc(seen(n.endpointsOf[object.Name], sees),
 				func(a, b Endpoints) int { return a.Ref.compare(b.Ref) })
 		}
-		related.found = &found{object, related, neighbourhood{of, related.Workloads, related.scaling()}}
+		related.found = newFound(neighbourhood{of, behind, behind.workloads, related.scaling()}, object, related)
 		return related
 	}
 	related.Services = n.selecting(object.Workload.Template.Labels, sees)
 	of := backendsOf(related.Services, backendOf)
-	behind := union(of.different(related.Services))
+	behind := n.union(of.different(related.Services), sees)
 	related.Workloads = behind.without(object)
 	related.Users, related.Autoscalers = n.scale([]*Workload{object.Workload}, sees)
 	scaling := related.scaling()
@@ -280,7 +281,7 @@ func (x *Index) RelatedCopies(object *Object, sees func(number int) bool) Relate
 	}
 	// The backends count the labels that the object has in the index.
 	if former.Name == "" || maps.Equal(former.Template.Labels, object.Workload.Template.Labels) {
-		related.found = &found{object, related, neighbourhood{of, related.Workloads, scaling}}
+		related.found = newFound(neighbourhood{of, behind, slices.Clone(related.Workloads), scaling}, object, related)
 	}
 	return related
 }
@@ -415,7 +416,26 @@ func (n *namespaceIndex) backend(selector map[string]string, sees func(number in
 	if selector == nil || sees != nil {
 		return n.newBackend(selector, sees)
 	}
-	text := fmt.Sprintf("%q", selector) // sorted by key
+	return n.once(fmt.Sprintf("%q", selector), func() *backend { return n.newBackend(selector, nil) })
+}
+
+// union returns what the function of that name does.
+func (n *namespaceIndex) union(of []*backend, sees func(number int) bool) *backend {
+	if b := widest(of); b != nil {
+		return b
+	}
+	if sees != nil {
+		return union(of)
+	}
+	var selectors []map[string]string
+	for _, b := range of {
+		selectors = append(selectors, b.selector)
+	}
+	return n.once(fmt.Sprintf("%q", selectors), func() *backend { return union(of) })
+}
+
+// once returns the backend with that text in backends. It creates it if there is none.
+func (n *namespaceIndex) once(text string, create func() *backend) *backend {
 	n.backendsMu.Lock()
 	defer n.backendsMu.Unlock()
 	if found, ok := n.backends[text]; ok {
@@ -424,7 +444,7 @@ func (n *namespaceIndex) backend(selector map[string]string, sees func(number in
 	if n.backends == nil {
 		n.backends = map[string]*backend{}
 	}
-	n.backends[text] = n.newBackend(selector, nil)
+	n.backends[text] = create()
 	return n.backends[text]
 }
 

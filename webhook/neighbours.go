@@ -283,9 +283,8 @@ func addWorkloads(related *policies.Related, workloads []*policies.Workload) {
 		isNewer[workload.Ref] = true
 	}
 	isOlder := func(w *policies.Workload) bool { return isNewer[w.Ref] }
-	// The index may share these lists.
-	related.Users = slices.DeleteFunc(slices.Clone(related.Users), isOlder)
-	related.Workloads = slices.DeleteFunc(slices.Clone(related.Workloads), isOlder)
+	related.Users = slices.DeleteFunc(slices.Clone(related.Users), isOlder) // the index may share it
+	related.Workloads = slices.DeleteFunc(related.Workloads, isOlder)
 	for _, workload := range workloads {
 		if !isNewer[workload.Ref] {
 			continue // added

@@ -258,6 +258,56 @@ func TestRelatedReplacesManyAtOnce(t *testing.T) {
 	}
 }
 
+// TestDecideAfterAReplacedService decides about a workload whose Service was admitted again a moment ago, so that the
+// index has its former state.
+func TestDecideAfterAReplacedService(t *testing.T) {
+	t.Parallel()
+	for name, others := range map[string]int{"alone": 0, "beside another workload": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n, _ := newTestNeighbours(t, &fakeReader{}, &fakeReader{})
+			n.index.Put(serviceObject(localService("web", "web")))
+			for i := range others {
+				n.index.Put(workloadObject(fmt.Sprint("other", i)))
+			}
+			n.Admit(serviceObject(localService("web", "web")), nil)
+			labels := map[string]any{"app": "web"}
+			object, err := policies.NewObject(map[string]any{
+				"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"namespace": "edge", "name": "web"},
+				"spec": map[string]any{
+					"replicas": int64(3), "selector": map[string]any{"matchLabels": labels},
+					"template": map[string]any{"metadata": map[string]any{"labels": labels}, "spec": map[string]any{}},
+				},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			in := policies.Input{
+				Operation: policies.Update, Object: object, Namespace: policies.Namespace{Name: "edge"},
+			}
+			in.Related = n.Related(t.Context(), in, nil)
+			decision, err := policies.Decide(t.Context(), in, noRules{}, policies.Settings{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]bool{}
+			for _, finding := range decision.Findings {
+				got[finding.Rule] = true
+			}
+			if !got["unspread-behind-local"] || got["shared-selector"] != (others > 0) {
+				t.Errorf("findings of %v; want unspread-behind-local, and with others shared-selector", got)
+			}
+		})
+	}
+}
+
+// noRules has no modules.
+type noRules struct{}
+
+func (noRules) Evaluate(context.Context, policies.Document, []policies.AppliedPolicy) []policies.Answer {
+	return []policies.Answer{{}}
+}
+
 // BenchmarkRelated measures one look-up beside objects that were admitted a moment ago: as many Services in front of
 // the workload as workloads behind them.
 func BenchmarkRelated(b *testing.B) {

@@ -37,13 +37,14 @@ func newSlowRules(set *bundle.Set) *slowRules {
 func (s *slowRules) Evaluate(
 	ctx context.Context, document policies.Document, applied []policies.AppliedPolicy,
 ) []policies.Answer {
-	answers := s.neighbourRules.Evaluate(ctx, document, slices.DeleteFunc(slices.Clone(applied), func(a policies.AppliedPolicy) bool {
+	asked := slices.DeleteFunc(slices.Clone(applied), func(a policies.AppliedPolicy) bool {
 		isSlow := s.inRow[a.Name] >= maxSlow && s.Asks(a.Name, document)
 		if isSlow {
 			s.left[a.Name] = true
 		}
 		return isSlow
-	}))
+	})
+	answers := s.neighbourRules.Evaluate(ctx, document, asked)
 	for _, answer := range answers {
 		switch {
 		case errors.Is(answer.Err, bundle.ErrTooSlow):
