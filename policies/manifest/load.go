@@ -208,8 +208,9 @@ func (m *Manifests) read(file foundFile, partial map[string]bool, options Option
 	}
 	m.texts[file.name] = data
 	documents, errs := parse(file.name, data, &m.last)
+	isTemplate := bytes.Contains(data, []byte("{{"))
 	for _, e := range errs {
-		if strings.Contains(string(data), "{{") {
+		if isTemplate {
 			e.Message += "; if this is a template, render it first or leave it out with --exclude"
 		}
 	}
@@ -411,8 +412,8 @@ func decodeError(document *Document, at, kind string, err error) *Error {
 	}
 }
 
-// maxFile is the most bytes that are read from one file, pipe or device. It is more than a cluster of thousands of nodes
-// exports, and the values of a file that large still fit into the memory of a build machine.
+// maxFile is the most bytes that are read from one file, pipe or device. To read YAML takes about 50 times its size in
+// memory: 6 GiB for a file of that size, which a build machine has.
 const maxFile = 128 << 20
 
 var errTooLarge = fmt.Errorf("it is larger than %d MiB", maxFile>>20)
@@ -557,8 +558,8 @@ func isKustomization(path string) bool {
 	return slices.Contains([]string{"kustomization.yaml", "kustomization.yml", "Kustomization"}, filepath.Base(path))
 }
 
-// file adds a file that was found below root, if it is a manifest and a regular file. top is root without symbolic links.
-// A link out of top is noted whatever its name, since it may stand for a folder of manifests.
+// file adds a file that was found below root, if it is a manifest and a regular file. top is root without symbolic
+// links. A link out of top is noted whatever its name, since it may stand for a folder of manifests.
 func (f *finder) file(path, root, top string, context bool) {
 	wanted := isManifest(path) || isKustomization(path)
 	if !wanted && strings.HasPrefix(filepath.Base(path), ".") {
