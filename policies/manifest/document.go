@@ -239,12 +239,16 @@ func split(data []byte) []chunk {
 func splitAtMarkers(data []byte) []chunk {
 	var chunks []chunk
 	var start, end, line, lines int
-	begun := false // the chunk has a marker or content; comments and directives alone do not begin a document
+	begun := false    // the chunk has a marker or content; comments and directives alone do not begin a document
+	separated := true // for kubectl, no line of the next document was read yet
 	if bytes.HasPrefix(data, byteOrderMark) {
 		start, end = len(byteOrderMark), len(byteOrderMark)
 	}
 	for text := range bytes.Lines(data[end:]) {
-		opens, closes := isMarker(text, "---"), isMarker(text, "...") && isBlank(text[len("..."):]) || isSeparator(text)
+		opens, closes := isMarker(text, "---"), isMarker(text, "...") && isBlank(text[len("..."):])
+		if separated = !separated && isSeparator(text); separated && !opens {
+			closes = true
+		}
 		if begun && (opens || closes) {
 			chunks = append(chunks, chunk{text: data[start:end], start: start, line: line, size: len(data)})
 			start, line, begun = end, lines, false
@@ -271,16 +275,18 @@ func isMarker(line []byte, marker string) bool {
 	return ok && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0)
 }
 
-// isSeparator reports whether a line is a marker only for kubectl: for the parser it is the text of a document.
+// isSeparator reports whether a line separates documents for kubectl. Not all such lines are markers for the parser. Of
+// two in a row, the second is part of a document for kubectl.
 func isSeparator(line []byte) bool {
 	rest, ok := bytes.CutPrefix(line, []byte("---"))
-	return ok && !isMarker(line, "---") && isBlank(bytes.TrimSpace(rest))
+	return ok && isBlank(bytes.TrimSpace(rest))
 }
 
-// isBlank reports whether a line has only white space, a comment or a directive. For the parser it may be several lines.
-func isBlank(line []byte) bool {
-	for _, part := range lineBreak.Split(string(line), -1) {
-		if part = strings.Trim(part, " \t"); part != "" && part[0] != '#' && part[0] != '%' {
+// isBlank reports whether a text has only white space, comments and directives. What ends at a line feed may be several
+// lines for the parser.
+func isBlank(text []byte) bool {
+	for _, line := range lineBreak.Split(string(text), -1) {
+		if line = strings.Trim(line, " \t"); line != "" && line[0] != '#' && line[0] != '%' {
 			return false
 		}
 	}
@@ -405,26 +411,34 @@ func (c chunk) parseYAML() (*yaml.Node, *Error) {
 	return root, nil
 }
 
-// textTag matches the tag !, and an anchor before it. The parser drops that tag. For kubectl, a scalar with it is a text.
-var textTag = regexp.MustCompile(`(?:&\S+\s+)?!(?:[\s,\[\]{}]|$)`)
+// textTag matches the tag !, and an anchor before it. The parser drops that tag. For kubectl, it makes a scalar a text.
+var textTag = regexp.MustCompile(`(?:&\S+\s+)?(!)(?:[\s,\[\]{}]|$)`)
 
 // tagTexts gives the scalars with the tag ! below a node the tag of a text.
 func (c chunk) tagTexts(root *yaml.Node) {
+	if bytes.IndexByte(c.text, '!') < 0 {
+		return
+	}
+	matches := textTag.FindAllSubmatchIndex(c.text, -1)
+	if len(matches) == 0 {
+		return
+	}
 	// The tagged value is the last one at its place: an empty value is where the next one begins.
-	last := map[Position]*yaml.Node{}
+	last := make(map[Position]*yaml.Node, len(matches))
 	lines := lineOffsets(c.text)
 	line, column, at := 0, 1, 0
-	for _, match := range textTag.FindAllIndex(c.text, -1) {
-		for line+1 < len(lines) && lines[line+1] <= match[0] {
+	mark := func(offset int) {
+		for line+1 < len(lines) && lines[line+1] <= offset {
 			line++
 			column, at = 1, lines[line]
 		}
-		column += utf8.RuneCount(c.text[at:match[0]])
-		at = match[0]
+		column += utf8.RuneCount(c.text[at:offset])
+		at = offset
 		last[Position{line + 1, column}] = nil
 	}
-	if len(last) == 0 {
-		return
+	for _, match := range matches {
+		mark(match[0]) // what looks like an anchor may be the end of a text
+		mark(match[2])
 	}
 	visit(root, func(n *yaml.Node) {
 		if _, tagged := last[Position{n.Line, n.Column}]; tagged {
@@ -504,19 +518,6 @@ func lineOffsets(text []byte) []int {
 	return offsets
 }
 
-// offset returns the offset at which a node begins in a text. lines comes from lineOffsets.
-func offset(text []byte, lines []int, n *yaml.Node) int {
-	if n.Line < 1 || n.Line > len(lines) {
-		return len(text)
-	}
-	at := lines[n.Line-1]
-	for range n.Column - 1 {
-		_, size := utf8.DecodeRune(text[at:])
-		at += size
-	}
-	return at
-}
-
 // document parses and reads the chunk. If the chunk is empty, it returns neither a document nor an error. room is how
 // many bytes aliases may still add to the values of the file; document reduces it by what they add.
 func (c chunk) document(room *int) (*Document, *Error) {
@@ -557,10 +558,8 @@ func (c chunk) json() map[string]any {
 	if err := decoder.Decode(&object); err != nil || object[0] != '{' {
 		return nil
 	}
-	for line := range bytes.Lines(c.text[decoder.InputOffset():]) {
-		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
-			return nil
-		}
+	if !isBlank(c.text[decoder.InputOffset():]) {
+		return nil
 	}
 	var content map[string]any
 	if twice, err := kjson.UnmarshalStrict(object, &content); err != nil || len(twice) > 0 {
@@ -638,9 +637,9 @@ func (c *converter) enter(n *yaml.Node, depth int) *Error {
 	return c.spend(c.within, size(n))
 }
 
-// spend counts bytes that an alias adds.
-func (c *converter) spend(alias *yaml.Node, bytes int) *Error {
-	if *c.room -= bytes; *c.room < 0 {
+// spend counts the bytes that an alias adds.
+func (c *converter) spend(alias *yaml.Node, size int) *Error {
+	if *c.room -= size; *c.room < 0 {
 		return c.errorf(alias, "the aliases of this file expand to more than %d MiB; write the values out",
 			roomForAliases(c.chunk.size)>>20)
 	}
@@ -650,21 +649,21 @@ func (c *converter) spend(alias *yaml.Node, bytes int) *Error {
 // size returns about how many bytes of memory a value takes without the values in it. Texts and keys count although
 // each copy of a value refers to the same ones: as soon as the copies are encoded, each has its own.
 func size(n *yaml.Node) int {
-	const word = 8
-	bytes := 2 * word // an any
+	const slot, text, list, mapping, group, groupSize = 16, 16, 24, 48, 288, 8 // as Go lays out values
 	switch n.Kind {
 	case yaml.ScalarNode:
-		bytes += 2*word + len(n.Value)
+		return slot + text + len(n.Value)
 	case yaml.SequenceNode:
-		bytes += 3 * word
+		return slot + list
 	case yaml.MappingNode:
-		const perMap, perGroup, groupSize = 6 * word, 36 * word, 8 // as Go lays out maps
-		bytes += perMap + (len(n.Content)/2+groupSize-1)/groupSize*perGroup
+		total := slot + mapping + (len(n.Content)/2+groupSize-1)/groupSize*group
 		for i := 0; i < len(n.Content); i += 2 {
-			bytes += len(written(n.Content[i]).Value)
+			total += len(written(n.Content[i]).Value)
 		}
+		return total
+	default:
+		return slot
 	}
-	return bytes
 }
 
 // expand calls read with the node that an alias refers to. It returns an error if the node contains the alias.
@@ -689,8 +688,8 @@ func (c *converter) mapping(n *yaml.Node, depth int) (map[string]any, *Error) {
 	return m, nil
 }
 
-// set sets the entries of a mapping in m. As in kubectl, and unlike in the YAML specification, a merge key wins over the
-// keys before it, and only the keys after it win over the merge key.
+// set sets the entries of a mapping in m. As for kubectl, a merge key wins over the keys before it, and the keys after
+// it win over the merge key. In the YAML specification all keys win.
 func (c *converter) set(m map[string]any, n *yaml.Node, depth int) *Error {
 	own := make(map[string]*yaml.Node, len(n.Content)/2)
 	for i := 0; i < len(n.Content); i += 2 {

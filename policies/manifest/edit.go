@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	"go.yaml.in/yaml/v3"
@@ -215,6 +216,11 @@ type editor struct {
 	newline  string
 	compact  bool // dashes stand below the first letter of their key
 	anchored bool // a value on the path of an operation has an anchor
+
+	// near and nearAt are the place and the offset that offset was last called for. What one operation asks for is near
+	// that, but may be far from the start of its line: one line may be the whole file.
+	near   Position
+	nearAt int
 }
 
 func newEditor(text []byte, root *yaml.Node) *editor {
@@ -564,7 +570,23 @@ func (e *editor) skip(at int) int {
 }
 
 // offset returns the offset of a node, including its tag and anchor.
-func (e *editor) offset(n *yaml.Node) int { return offset(e.text, e.lines, n) }
+func (e *editor) offset(n *yaml.Node) int {
+	if n.Line < 1 || n.Line > len(e.lines) {
+		return len(e.text)
+	}
+	if n.Line != e.near.Line {
+		e.near, e.nearAt = Position{n.Line, 1}, e.lines[n.Line-1]
+	}
+	for ; e.near.Column < n.Column; e.near.Column++ {
+		_, size := utf8.DecodeRune(e.text[e.nearAt:])
+		e.nearAt += size
+	}
+	for ; e.near.Column > n.Column; e.near.Column-- {
+		_, size := utf8.DecodeLastRune(e.text[:e.nearAt])
+		e.nearAt -= size
+	}
+	return e.nearAt
+}
 
 // body returns the offset of a node after its tag and anchor.
 func (e *editor) body(n *yaml.Node) int {

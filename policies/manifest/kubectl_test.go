@@ -125,18 +125,23 @@ func TestStreamIsReadAsKubectlReadsIt(t *testing.T) {
 		"two carriage returns at the end of each line": "a: |\r\r\n  x\r\r\n  y\r\r\nb: \"c\r\r\n  d\"\r\r\n",
 		"three carriage returns":                       "a: |\r\r\r\n  x\r\r\r\nb: 1\r\r",
 		"a mapping with the tag of null":               "!!null\na: 1\n",
-		"markers that only kubectl takes for such":     "{a: 1}\n---#c\n{\"b\": 1}\n---\u00a0\nc: 1\n---\u2003\n{d: 1}\n---\v# c\n{e: 1}\n",
-		"such a marker after dots":                     "{a: 1}\n...\n---#c\n{\"b\": 1}\n",
-		"the tag of texts":                             "a: ! 12\nb: [! true, ! &x ~, &y ! yes, ! ]\n? c\n! 1: !\nd: ! {e: 1}\nf: \"! \"\n",
-		"octal numbers with a sign":                    "a: [0o-7, 0o+7, -0o7, 0_o-7]\n",
-		"integers that have no 64 bits":                "a: [9223372036854775808, -9223372036854775809, 0xffffffffffffffff, 1_0000000000000000000]\n",
-		"numbers in JSON":                              `{"a": [1.0, -0, 1e2, 1E5, 9223372036854775808, 12345678901234567890]}`,
+		"markers that only kubectl takes for such": "{a: 1}\n---#c\n{\"b\": 1}\n---\u00a0\nc: 1\n" +
+			"---\u2003\n{d: 1}\n---\v# c\n{e: 1}\n",
+		"such a marker that is a key": "---#c: 1\na: 1\n---\n---#d: 1\nb: 1\n---#e\n---#f: 1\n",
+		"such a marker after dots":    "{a: 1}\n...\n---#c\n{\"b\": 1}\n",
+		"the tag of texts": "a: ! 12\nb: [! true, ! &x ~, &y ! yes, ! ]\n? c\n! 1: !\n" +
+			"d: ! {e: 1}\nf: \"! \"\ng&: ! 1\n",
+		"octal numbers with a sign": "a: [0o-7, 0o+7, -0o7, 0_o-7]\n",
+		"integers that have no 64 bits": "a: [9223372036854775808, -9223372036854775809]\n" +
+			"b: [0xffffffffffffffff, 1_0000000000000000000]\n",
+		"numbers in JSON":                              `{"a": [1.0, -0, 1e2, 1E5, 9223372036854775808, 123456789012345678]}`,
 		"line separators in JSON":                      "{\"a\": \"\u2028 x \u0085 y \u2029\"}",
 		"a deletion character and a long key in JSON":  `{"` + strings.Repeat("k", 2000) + "\": \"\x7f\"}",
 		"lines that end with a carriage return only":   "# c\ra: 1\rb: |\r  x\r  y\r",
 		"a line separator after a comment":             "# c\u2028a: 1\n---\n# c\u0085b: 1\n",
 		"a number sign after a space that is a letter": "\u00a0#a: 1\n",
 		"a comment after JSON":                         "{\"a\": 1} # c\n---\n{\"b\": 1}\n",
+		"comments of several lines after JSON":         "{\"a\": 1} # c\n\n# d\n---\n{b: 1}\n",
 		"a mark before each document":                  "\ufeffa: 1\n---\n\ufeffb: 1\n",
 	}
 	for name, text := range tests {
@@ -217,8 +222,8 @@ type oddFile struct {
 	starts []int // the lines before each document
 }
 
-// error returns an error of the document with a number, counted from 1, or of the file as a whole. If the file runs that
-// document into others, an error in any of them counts. Number 0 stands for a document that has lost its number.
+// error returns an error of the document with a number, counted from 1, or of the file as a whole. If the file runs
+// that document into others, an error in any of them counts. Number 0 stands for a document that has lost its number.
 func (f *oddFile) error(number int, text string, errs []*Error) *Error {
 	for _, err := range errs {
 		if err.Line == 0 || number == 0 {
@@ -245,7 +250,7 @@ func (f *oddFile) rarely(n int, usual string, texts ...string) string {
 }
 
 func (f *oddFile) text() string {
-	text := f.rarely(6, "", "# c\n", "\n\n", "---\n", "--- # c\n", "%YAML 1.1\n---\n", "\ufeff", "\ufeff---\n", "  ", "...\n")
+	text := f.rarely(6, "", oddStarts...)
 	for number := range 1 + f.IntN(4) {
 		if number > 0 {
 			text += f.rarely(3, "---\n", oddMarkers...)
@@ -300,7 +305,8 @@ func (f *oddFile) flow(number int) string {
 	text := fmt.Sprintf("{number: %d", number)
 	for i := range f.IntN(5) {
 		text += f.rarely(3, ", ", ",", ",\n  ", " ,\n# c\n ") + fmt.Sprintf("k%d: ", i)
-		text += f.rarely(4, f.pick(oddScalars), "["+f.pick(oddScalars)+", x,]", "{<<: {a: 1}, a: 2}", "{a: 1, <<: {a: 2}}", "{a, b: }")
+		text += f.rarely(4, f.pick(oddScalars),
+			"["+f.pick(oddScalars)+", x,]", "{<<: {a: 1}, a: 2}", "{a: 1, <<: {a: 2}}", "{a, b: }")
 	}
 	return text + "}"
 }
@@ -323,65 +329,78 @@ func utf16Text(text string, order binary.AppendByteOrder) string {
 	return string(b)
 }
 
+var oddStarts = []string{
+	"# c\n", "\n\n", "---\n", "--- # c\n", "%YAML 1.1\n---\n", "\ufeff", "\ufeff---\n", "  ", "...\n",
+}
+
 var oddMarkers = []string{
 	"--- # c\n", "---\t\n", "--- \n", "---\r\n", "...\n---\n", "---\n---\n", "---\n# c\n---\n", "---\n\ufeff", "...\n",
-	"---\n{}\n---\n", "---\nnull\n---\n", "---\n- a\n---\n", "--- ", "--- |\n  x\n---\n", "---\n\n\n", "---#c\n", "---x\n",
-	"----\n", "---\u00a0\n", "\n", "",
+	"---\n{}\n---\n", "---\nnull\n---\n", "---\n- a\n---\n", "--- ", "--- |\n  x\n---\n", "---\n\n\n", "---#c\n",
+	"---x\n", "----\n", "---\u00a0\n", "\n", "",
 }
 
 var oddScalars = []string{
-	"", "~", "null", "Null", "nULL", "''", `""`, "true", "TRUE", "tRUE", "yes", "No", "ON", "off", "y", "N", "oN", "'yes'",
-	"!!str yes", "!!bool yes", "!!bool 'no'", "!!null ''", "!!str", "!!str ~", "! 12", "! x", "! yes", "!\n  ~", "&z ! 12", "! &y 12", "!", "! '12'", "!x 12", "!!x 12",
-	"!<tag:yaml.org,2002:str> 12", "!!int '12'", "!!int 0o17", "!!float 1", "!!float '1.5'", "!!int x", "!!bool x",
-	"!!timestamp 2001-12-14", "!!timestamp x", "!!binary aGVsbG8=", "!!binary /w==", "!!binary x", "!!set {a, b}",
-	"!!omap [a: 1]", "!!seq [a]", "!!null {a: 1}", "&x", "&x x", "&x !!int 12", "!!int &x 12",
-	"0", "-0", "+1", "007", "017", "08", "0x10", "-0x10", "+0x10", "0X1f", "0b101", "-0b101", "0b-1", "0o17", "0O17", "-0o17",
-	"0o-7", "0o+7", "-0o-7", "0o8", "0_o7", "1_000", "_1", "1_", "1__0", "0x_1F", "0xfffffffffffffffff",
-	"2147483648", "9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809",
-	"18446744073709551615", "18446744073709551616", "0x8000000000000000", "-0x8000000000000001", "1_8446744073709551616",
-	"1.0", "1.5", "-0.0", ".5", "5.", "+.5", "1e3", "1E3", "1e-3", "1e21", "1e20", "1e400", "-1e400", "1e-400", "1_0.5",
-	"1._5", "._5", ".e3", ".5e3", "0x1p4", "1e", "1e+", "9007199254740993.0", "123456789012345678.0", "0.1", "1e+3",
-	".inf", "-.INF", ".nan", ".Inf", "Infinity", "NaN", "+.inf",
-	"2001-12-14", "2001-12-14t21:59:43.10-05:00", "2001-12-14 21:59:43", "2001-1-1", "12:30:45", "190:20:30", "1:20",
-	"10Gi", "100m", "1.2.3", "=", "-", "+", ".", "..", "<<", "?x", "-x", ":x", "a:b", "a#b", "a #b", "@x", "`x`", "%x", "x: y",
-	"x\n  y", "x\n\n  y", "'it''s'", "'x\n  y'", "'x\n\n  y '", `"x\n\t\x41\u00e9\U0001F600\e\0"`, "\"x\n  y\\\n  z\"",
-	`"\/"`, `"\ud83d\ude00"`, `"\N\L\P\_"`, "ünï\u00a0x", "\"x\u2028y\u0085z\"", "x\u2028y", "'x \u0085 y'", "\U0001F600", "\x7f",
-	"[a, b]", "[a, b,]", "[]", "{}", "{a: b}", "{a}", "{a: }", "{a: 1, a: 2}", "[a: b, c]", "[[a], {b: [c]}]", "{? a : b}",
-	`{"a":b}`, `{"a" : 1}`, "[? a]", "[a\n  , b]", "{a: [\n  b]}", "[,]", "{a b: c d}", "{a:b}", "[a, #c\n b]", "*x", "*nowhere",
-	"|\n  x", "|\n  x\n", "|-\n  x\n", "|+\n  x\n\n", "|2\n    x\n   y", "|1\n  x", ">\n  x\n  y\n\n   z\n  w", ">-\n  x\n\n", ">+\n  x\n\n\n",
-	"|\n", "|-", "|+\n\n\n", "| # c\n  x # c\n", "|\n  x\n # c\n", "|\n\n\n  x", "|\n  \tx\n  y\t\n", "> \n x\n", "|\n   x\n  y", "|10\n x",
+	"", "~", "null", "Null", "nULL", "''", `""`, "true", "TRUE", "tRUE", "yes", "No", "ON", "off", "y", "N", "oN",
+	"'yes'", "!!str yes", "!!bool yes", "!!bool 'no'", "!!null ''", "!!str", "!!str ~", "! 12", "! x", "! yes",
+	"!\n  ~", "&z ! 12", "! &y 12", "!", "! '12'", "!x 12", "!!x 12", "!<tag:yaml.org,2002:str> 12", "!!int '12'",
+	"!!int 0o17", "!!float 1", "!!float '1.5'", "!!int x", "!!bool x", "!!timestamp 2001-12-14", "!!timestamp x",
+	"!!binary aGVsbG8=", "!!binary /w==", "!!binary x", "!!set {a, b}", "!!omap [a: 1]", "!!seq [a]", "!!null {a: 1}",
+	"&x", "&x x", "&x !!int 12", "!!int &x 12", "0", "-0", "+1", "007", "017", "08", "0x10", "-0x10", "+0x10", "0X1f",
+	"0b101", "-0b101", "0b-1", "0o17", "0O17", "-0o17", "0o-7", "0o+7", "-0o-7", "0o8", "0_o7", "1_000", "_1", "1_",
+	"1__0", "0x_1F", "0xfffffffffffffffff", "2147483648", "9223372036854775807", "9223372036854775808",
+	"-9223372036854775808", "-9223372036854775809", "18446744073709551615", "18446744073709551616",
+	"0x8000000000000000", "-0x8000000000000001", "1_8446744073709551616", "1.0", "1.5", "-0.0", ".5", "5.", "+.5",
+	"1e3", "1E3", "1e-3", "1e21", "1e20", "1e400", "-1e400", "1e-400", "1_0.5", "1._5", "._5", ".e3", ".5e3", "0x1p4",
+	"1e", "1e+", "9007199254740993.0", "123456789012345678.0", "0.1", "1e+3", ".inf", "-.INF", ".nan", ".Inf",
+	"Infinity", "NaN", "+.inf", "2001-12-14", "2001-12-14t21:59:43.10-05:00", "2001-12-14 21:59:43", "2001-1-1",
+	"12:30:45", "190:20:30", "1:20", "10Gi", "100m", "1.2.3", "=", "-", "+", ".", "..", "<<", "?x", "-x", ":x", "a:b",
+	"a#b", "a #b", "@x", "`x`", "%x", "x: y", "x\n  y", "x\n\n  y", "'it''s'", "'x\n  y'", "'x\n\n  y '",
+	`"x\n\t\x41\u00e9\U0001F600\e\0"`, "\"x\n  y\\\n  z\"", `"\/"`, `"\ud83d\ude00"`, `"\N\L\P\_"`, "ünï\u00a0x",
+	"\"x\u2028y\u0085z\"", "x\u2028y", "'x \u0085 y'", "\U0001F600", "\x7f", "[a, b]", "[a, b,]", "[]", "{}", "{a: b}",
+	"{a}", "{a: }", "{a: 1, a: 2}", "[a: b, c]", "[[a], {b: [c]}]", "{? a : b}", `{"a":b}`, `{"a" : 1}`, "[? a]",
+	"[a\n  , b]", "{a: [\n  b]}", "[,]", "{a b: c d}", "{a:b}", "[a, #c\n b]", "*x", "*nowhere", "|\n  x", "|\n  x\n",
+	"|-\n  x\n", "|+\n  x\n\n", "|2\n    x\n   y", "|1\n  x", ">\n  x\n  y\n\n   z\n  w", ">-\n  x\n\n",
+	">+\n  x\n\n\n", "|\n", "|-", "|+\n\n\n", "| # c\n  x # c\n", "|\n  x\n # c\n", "|\n\n\n  x", "|\n  \tx\n  y\t\n",
+	"> \n x\n", "|\n   x\n  y", "|10\n x",
 }
 
 var oddKeys = []string{
-	"1", "1.5", "0x10", "1e3", "017", "true", "yes", "on", "y", "n", "~", "", "''", "'y'", `"1"`, "2001-12-14", ".inf", "1000000.0", "0.1",
-	"123456789.5", "9223372036854775808", "!!str 1", "!!int '1'", "!!binary aGVsbG8=", "! 1", "a b", "a:b", "<<x", "'<<'", `"<<"`,
-	"!!str <<", "!!merge x", "? a\n", "? [a]\n", "? {a: b}\n", "[a]", "{a: b}", "&k k", "&l 7", "!x k", "k ", "k\t", "-k", "?k", "=", "ü",
-	"- a", strings.Repeat("k", 1025), `"k\n"`, "'k\n  l'", `"\u0041"`,
+	"1", "1.5", "0x10", "1e3", "017", "true", "yes", "on", "y", "n", "~", "", "''", "'y'", `"1"`, "2001-12-14", ".inf",
+	"1000000.0", "0.1", "123456789.5", "9223372036854775808", "!!str 1", "!!int '1'", "!!binary aGVsbG8=", "! 1",
+	"a b", "a:b", "<<x", "'<<'", `"<<"`, "!!str <<", "!!merge x", "? a\n", "? [a]\n", "? {a: b}\n", "[a]", "{a: b}",
+	"&k k", "&l 7", "!x k", "k ", "k\t", "-k", "?k", "=", "ü", "- a", strings.Repeat("k", 1025), `"k\n"`, "'k\n  l'",
+	`"\u0041"`,
 }
 
 // oddBlocks are members of a mapping in block style. % is replaced by a number.
 var oddBlocks = []string{
-	"m%: &m% {a: 1, b: [x, y]}\nn%: *m%\no%: [*m%, *m%]\n",
-	"m%: &m% 1\n*m% : x\n", "&m% m%: x\nn%: *m%\n", "m%: &m%\n  a: 1\nn%: *m%\n", "m%: &m% [*m%]\n", "m%: &m% {a: *m%}\n",
-	"m%: &m% 1\nn%: &m% 2\no%: *m%\n", "m%: &m%\n- a\n- b\nn%: *m%\n", "m%: &m% |\n  x\nn%: *m%\n", "m%: &m%\nn%: *m%\n",
+	"m%: &m% {a: 1, b: [x, y]}\nn%: *m%\no%: [*m%, *m%]\n", "m%: &m% 1\n*m% : x\n", "&m% m%: x\nn%: *m%\n",
+	"m%: &m%\n  a: 1\nn%: *m%\n", "m%: &m% [*m%]\n", "m%: &m% {a: *m%}\n", "m%: &m% 1\nn%: &m% 2\no%: *m%\n",
+	"m%: &m%\n- a\n- b\nn%: *m%\n", "m%: &m% |\n  x\nn%: *m%\n", "m%: &m%\nn%: *m%\n",
 	"m%: &m% {a: 1, b: 2}\nn%:\n  <<: *m%\n  a: 3\n", "m%: &m% {a: 1, b: 2}\nn%:\n  a: 3\n  <<: *m%\n",
-	"m%: &m% {a: 1, b: 2}\nn%:\n  a: 3\n  <<: *m%\n  b: 4\n", "m%: &m% {a: 1}\nn%: &n% {a: 2, b: 2}\no%:\n  a: 0\n  <<: [*m%, *n%]\n",
+	"m%: &m% {a: 1, b: 2}\nn%:\n  a: 3\n  <<: *m%\n  b: 4\n",
+	"m%: &m% {a: 1}\nn%: &n% {a: 2, b: 2}\no%:\n  a: 0\n  <<: [*m%, *n%]\n",
 	"m%: &m% {a: 1}\nn%: {<<: *m%, <<: {a: 2, b: 2}}\n", "n%: {<<: [{a: 1}, {a: 2, b: 3}], a: 4}\n",
-	"n%: {a: 0, <<: {<<: {a: 1, b: 1}, b: 2}, b: 3}\n", "n%: {<<: {a: 1, <<: {a: 2}}}\n", "n%: {'<<': {a: 1}}\n", "n%: {!!merge <<: {a: 1}}\n",
-	"n%: {!!merge '<<': {a: 1}, a: 2}\n", "n%: {<<: []}\n", "n%: {<<: [[{a: 1}]]}\n", "n%: {<<: x}\n", "n%: {<<: }\n", "m%: &m% [{a: 1}]\nn%: {<<: *m%}\n",
-	"n%: {a: 1, a: 2}\n", "n%: {1: a, '1': b}\n", "<<: {m%: 1, l: 77}\nm%: 2\n", "m%: 1\n<<: {m%: 2}\n",
-	"n%:\n- a\n- b: c\n  d: e\n-\n  f\n- - g\n  -  - h\n", "n%:\n  - a\n  -   b: c\n      d: e\n", "n%:\n  a:\n   b:\n    c\n  d: e\n",
-	"n%: # c\n  # c\n  a: 1 # c\n# c\n  b: 2\n", "n%:\n  ? a\n  : b\n  ? c\n", "n%:\n- !!map {a: 1}\n- !x [a]\n", "n%:\n  a: |\n   x\n  b: >\n\n   y\n",
-	"n%: 'x\n\n  y'\n", "n%: x\n y\n  z\n", "n%: \"a\\\n   b\"\n", "n%:\n\ta: 1\n", "n%: {\n\ta: 1\n}\n", "n%: [\n a,\n b\n ]\n", "n%: {\n}\n", "n%:    \n    a: 1\n",
-	"n%:\n  a: 1\n b: 2\n", "n%: {a: 1\n", "n%: x: y\n", "n%: 'x\n", "n\n", "n%: 1\nn%: 2\n", "n%: \"\x01\"\n", "n%: \xff\n", "n%: x\r\n", "n%: |\n  x\r\n  y\r\n",
-	"n%: |\n  x\r\r\n  y\n", "n%: {a: 1}}\n", "n%: ]\n", "n%: |\n  ---x\n  ...\n", "n%: x\u0085m%: y\n", "n%: x\rm%: y\n",
+	"n%: {a: 0, <<: {<<: {a: 1, b: 1}, b: 2}, b: 3}\n", "n%: {<<: {a: 1, <<: {a: 2}}}\n", "n%: {'<<': {a: 1}}\n",
+	"n%: {!!merge <<: {a: 1}}\n", "n%: {!!merge '<<': {a: 1}, a: 2}\n", "n%: {<<: []}\n", "n%: {<<: [[{a: 1}]]}\n",
+	"n%: {<<: x}\n", "n%: {<<: }\n", "m%: &m% [{a: 1}]\nn%: {<<: *m%}\n", "n%: {a: 1, a: 2}\n", "n%: {1: a, '1': b}\n",
+	"<<: {m%: 1, l: 77}\nm%: 2\n", "m%: 1\n<<: {m%: 2}\n", "n%:\n- a\n- b: c\n  d: e\n-\n  f\n- - g\n  -  - h\n",
+	"n%:\n  - a\n  -   b: c\n      d: e\n", "n%:\n  a:\n   b:\n    c\n  d: e\n",
+	"n%: # c\n  # c\n  a: 1 # c\n# c\n  b: 2\n", "n%:\n  ? a\n  : b\n  ? c\n", "n%:\n- !!map {a: 1}\n- !x [a]\n",
+	"n%:\n  a: |\n   x\n  b: >\n\n   y\n", "n%: 'x\n\n  y'\n", "n%: x\n y\n  z\n", "n%: \"a\\\n   b\"\n",
+	"n%:\n\ta: 1\n", "n%: {\n\ta: 1\n}\n", "n%: [\n a,\n b\n ]\n", "n%: {\n}\n", "n%:    \n    a: 1\n",
+	"n%:\n  a: 1\n b: 2\n", "n%: {a: 1\n", "n%: x: y\n", "n%: 'x\n", "n\n", "n%: 1\nn%: 2\n", "n%: \"\x01\"\n",
+	"n%: \xff\n", "n%: x\r\n", "n%: |\n  x\r\n  y\r\n", "n%: |\n  x\r\r\n  y\n", "n%: {a: 1}}\n", "n%: ]\n",
+	"n%: |\n  ---x\n  ...\n", "n%: x\u0085m%: y\n", "n%: x\rm%: y\n",
 }
 
 var oddJSON = []string{
-	`null`, `true`, `1`, `-0`, `1.0`, `1.5e2`, `1E5`, `-0.0`, `1e-7`, `1e21`, `1e400`, `0.1`, `9223372036854775807`, `9223372036854775808`, `-9223372036854775809`,
-	`18446744073709551615`, `123456789012345678901`, `""`, `"a"`, `"\/"`, `"\ud83d\uDE00"`, `"\ud83d"`, `"\u0000\u2028\b\f"`, "\"\u2028 x \u0085 y\"", "\"\x7f\"",
-	"\"\xff\"", `"\\\""`, `"{{ x }}"`, `"a: b # c"`, `"---"`, `[]`, `{}`, `[1,"a",[null],{"a":{"b":[]}}]`, `{"a":1,"a":2}`, `{"<<":{"a":1}}`, `{"1":1,"true":2}`,
-	`"2001-12-14"`, `"yes"`, `{"` + strings.Repeat("k", 1025) + `":1}`, "\"\t\"", `01`, `+1`, `.5`, `1.`, `0x10`, `NaN`, `'a'`, `a`, `[1,]`, `"\x41"`, `"\'"`,
+	`null`, `true`, `1`, `-0`, `1.0`, `1.5e2`, `1E5`, `-0.0`, `1e-7`, `1e21`, `1e400`, `0.1`, `9223372036854775807`,
+	`9223372036854775808`, `-9223372036854775809`, `18446744073709551615`, `123456789012345678901`, `""`, `"a"`,
+	`"\/"`, `"\ud83d\uDE00"`, `"\ud83d"`, `"\u0000\u2028\b\f"`, "\"\u2028 x \u0085 y\"", "\"\x7f\"", "\"\xff\"",
+	`"\\\""`, `"{{ x }}"`, `"a: b # c"`, `"---"`, `[]`, `{}`, `[1,"a",[null],{"a":{"b":[]}}]`, `{"a":1,"a":2}`,
+	`{"<<":{"a":1}}`, `{"1":1,"true":2}`, `"2001-12-14"`, `"yes"`, `{"` + strings.Repeat("k", 1025) + `":1}`, "\"\t\"",
+	`01`, `+1`, `.5`, `1.`, `0x10`, `NaN`, `'a'`, `a`, `[1,]`, `"\x41"`, `"\'"`,
 }
 
 // FuzzParseLikeKubectl checks that whatever object kubectl reads, Parse reads an equal one or reports an error.

@@ -663,8 +663,8 @@ func decodeError(document *Document, at, kind string, err error) *Error {
 	}
 }
 
-// maxFile is the most bytes that are read from one file, pipe or device. It is more than a cluster of thousands of
-// nodes exports, and the values of a file that large still fit into the memory of a build machine.
+// maxFile is the most bytes that are read from one file, pipe or device. To read YAML takes about 50 times its size in
+// memory: 6 GiB for a file of that size, which a build machine has.
 const maxFile = 128 << 20
 
 var errTooLarge = fmt.Errorf("it is larger than %d MiB", maxFile>>20)

@@ -368,7 +368,8 @@ func TestLinksThatLeadOutAreNeverFollowed(t *testing.T) {
 		},
 		links: map[string]string{
 			// Out: files, folders, what does not exist, and what is neither.
-			"in/file.yaml": "../out/a.yaml", "in/absolute.yaml": "/out/a.yaml", "in/folder": "../out", "in/folder.yaml": "../out",
+			"in/file.yaml": "../out/a.yaml", "in/absolute.yaml": "/out/a.yaml",
+			"in/folder": "../out", "in/folder.yaml": "../out",
 			"in/text": "../out/a.yaml", "in/nothing.yaml": "../out/none.yaml", "in/zero.yaml": "../../../../../../dev/zero",
 			"in/above": "..", "in/b/link.yaml": "../first", "in/first": "b/second", "in/b/second": "../../out/a.yaml",
 			"in/p/kustomization.yaml": "../../out/kustomization.yaml", "in/.hidden": "../out",
@@ -424,6 +425,55 @@ func TestNothingOutsideAFolderIsLookedAt(t *testing.T) {
 		if got, err := locate(top, top, name); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("locate(%q) = %q, %v; want an error", name, got, err)
 		}
+	}
+}
+
+func TestIntegersThatDoNotFitAreErrors(t *testing.T) {
+	t.Parallel()
+	replicas := func(number string) string {
+		return strings.Replace(deployment("a"), "replicas: 2", "replicas: "+number, 1)
+	}
+	port := func(number string) string { return strings.Replace(service("a"), "80", number, 1) }
+	const (
+		want32     = ": want a whole number of 32 bits, got "
+		want64     = ": want a whole number of 64 bits, got "
+		ofReplicas = "spec.replicas of this Deployment"
+	)
+	tests := map[string]string{
+		replicas("2147483648"):               ofReplicas + want32 + "2147483648",
+		replicas("-2147483649"):              ofReplicas + want32 + "-2147483649",
+		replicas("9223372036854775807"):      ofReplicas + want32 + "9223372036854775807",
+		replicas("9223372036854775808"):      ofReplicas + want32 + "9223372036854776000",
+		replicas("-9223372036854775809"):     ofReplicas + want32 + "-9223372036854776000",
+		replicas("18446744073709551617"):     ofReplicas + want32 + "18446744073709552000",
+		replicas("18_446744073709551617"):    ofReplicas + want32 + "18446744073709552000",
+		replicas("0x8000000000000000"):       ofReplicas + want32 + "9223372036854776000",
+		replicas("0o1000000000000000000001"): ofReplicas + want32 + "9223372036854776000",
+		replicas("01000000000000000000001"):  ofReplicas + want32 + "9223372036854776000",
+		replicas("1e10"):                     ofReplicas + want32 + "10000000000",
+		replicas("1e100"):                    ofReplicas + want32 + "1e+100",
+		replicas("0x10000000000000000"): ofReplicas +
+			": want a whole number, got a string; write digits without quotes",
+		port("9223372036854775888"): "spec.ports[0].port of this Service" + want32 + "9223372036854776000",
+		port("80, targetPort: 9223372036854775808"): "spec.ports[0].targetPort of this Service" + want32 +
+			"9223372036854776000",
+		`{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "generation": 1e19},
+			"spec": {"ports": [{"port": 80}]}}`: "metadata.generation of this Service" + want64 + "10000000000000000000",
+		"apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\n" +
+			"spec: {maxReplicas: 9223372036854775808}\n": "spec.maxReplicas of this HorizontalPodAutoscaler" + want32 +
+			"9223372036854776000",
+		"apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: a}\n" +
+			"spec: {replicas: 9223372036854775808, template: {spec: {containers: [{name: a}]}}}\n": "spec.replicas of this Rollout" + want32 +
+			"9223372036854776000",
+	}
+	for text, want := range tests {
+		t.Run(text, func(t *testing.T) {
+			t.Parallel()
+			m, got := load(t, tree{files: map[string]string{"a.yaml": text}}.make(t), Options{})
+			if len(got.Errors) != 1 || !strings.HasSuffix(got.Errors[0], want) || len(got.Objects) > 0 || m.Errors[0].Line == 0 {
+				t.Errorf("Load() reads %v and the errors %q, want none and %s", got.Objects, got.Errors, want)
+			}
+		})
 	}
 }
 
