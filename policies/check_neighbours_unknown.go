@@ -16,9 +16,9 @@ var neighboursUnknown = Rule{
 		"findings depend on which definition exists.",
 	Why: "No request is denied on a guess. In mode Warn, the client sees what could not be looked up. In mode Audit, " +
 		"the audit log, the webhook's log and the metric sourceward_lookups_total show it.",
-	Remedy: "In files, check the folder of each cluster by itself, or move the object next to the definition that belongs " +
-		"to it. In a cluster, nothing on the object. \"sourceward check\" with all related objects finds what was missed. " +
-		"If it happens often, look at the webhook's readiness and at its access to Services and workloads.",
+	Remedy: "In files, check the folder of each cluster by itself, or move the object next to the definition that " +
+		"belongs to it. In a cluster, nothing on the object. \"sourceward check\" with all related objects finds what was " +
+		"missed. If it happens often, look at the webhook's readiness and at its access to Services and workloads.",
 	Exempt: "Never needed: it denies nothing.",
 	Since:  "All versions. Files that are given to \"sourceward check\" are assumed to be complete.",
 	Sources: []string{

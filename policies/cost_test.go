@@ -31,8 +31,8 @@ func shared(t *testing.T, services, workloads int) (*Index, []*Object) {
 	return index, objects
 }
 
-// TestBecauseHoldsTheFirstTen checks the objects that cause the findings of a workload: the Services in front of it, and
-// for shared-selector the workloads beside it as well.
+// TestBecauseHoldsTheFirstTen checks the objects that cause the findings of a workload: the Services in front of it,
+// and for shared-selector the workloads beside it as well.
 func TestBecauseHoldsTheFirstTen(t *testing.T) {
 	t.Parallel()
 	names := func(prefix string, from, to int) []string {

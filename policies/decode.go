@@ -142,8 +142,8 @@ func fieldError(content, into any) error {
 	return &FieldError{path, problem}
 }
 
-// misfit returns the JSON Pointer of the value that does not fit, and what is wrong with it. JSON decoders name only the
-// fields on the way to it, without indices and keys, and some types that decode themselves name none.
+// misfit returns the JSON Pointer of the value that does not fit, and what is wrong with it. JSON decoders name only
+// the fields on the way to it, without indices and keys, and some types that decode themselves name none.
 func misfit(value any, in reflect.Type) (path, problem string) {
 	raw, err := json.Marshal(value)
 	if err == nil {
@@ -183,8 +183,7 @@ func memberType(in reflect.Type, key string) reflect.Type {
 	case in.Kind() != reflect.Struct:
 		return nil
 	}
-	for i := range in.NumField() {
-		field := in.Field(i)
+	for field := range in.Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		switch {
 		case name == "" && field.Anonymous:

@@ -21,8 +21,8 @@ type Doubt struct {
 // Certain returns what is certain of a decision about in.Object. The decision is the one with the first copy of each
 // neighbour in doubts. If the other copies of a neighbour lead to the same findings and patches, it does not matter
 // which of them exists. Otherwise only the findings and patches that all of them lead to remain, and the rule
-// neighbours-unknown reports the neighbour, in mode Warn unless a policy sets its mode. If a policy turns that rule off,
-// the decision stays as it is.
+// neighbours-unknown reports the neighbour, in mode Warn unless a policy sets its mode. If a policy turns that rule
+// off, the decision stays as it is.
 func (d Decision) Certain(in Input, settings Settings, doubts []Doubt) Decision {
 	mode := settings.modeOf(neighboursUnknown, Warn)
 	if mode == off {

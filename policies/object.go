@@ -87,7 +87,8 @@ func (o *Object) Patched(operations []PatchOperation) (*Object, error) {
 	if document, err = patch.Apply(document); err != nil {
 		return nil, fmt.Errorf("patch %s: %w", o.Ref, err)
 	}
-	patched, err := newObject(o.APIVersion, o.Kind, o.Namespace, func(into any) error { return decodeJSON(document, into) })
+	decode := func(into any) error { return decodeJSON(document, into) }
+	patched, err := newObject(o.APIVersion, o.Kind, o.Namespace, decode)
 	if err != nil {
 		return nil, fmt.Errorf("patch %s: %w", o.Ref, err)
 	}

@@ -475,7 +475,8 @@ func TestDecideTakesFromAnIndexWhatItWouldFind(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(got, want); diff != "" {
-			t.Fatalf("Decide() depends on who has found the neighbours, seed %d (-from elsewhere +from an index):\n%s", seed, diff)
+			t.Fatalf("Decide() depends on who has found the neighbours, seed %d (-from elsewhere +from an index):\n%s",
+				seed, diff)
 		}
 		for _, finding := range want.Findings {
 			findings[finding.Rule]++

@@ -19,7 +19,9 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-var everyPlaceholder = flag.Bool("every-placeholder", false, "put a placeholder into every value, not into one in forty")
+var everyPlaceholder = flag.Bool(
+	"every-placeholder", false, "put a placeholder into every value, not into one in forty",
+)
 
 // TestFindingsBesidePlaceholdersHold puts a placeholder into a value of a case. What the case holds there is one of the
 // values that may replace the placeholder: so no built-in rule may have a finding that it does not have in the case. In

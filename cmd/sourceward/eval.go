@@ -71,7 +71,9 @@ func policyEval(ctx context.Context, s streams, flags evalFlags, paths []string)
 		return errors.New("there is no object to evaluate; add -f MANIFEST")
 	}
 	list, problems, ok := loadSuites(s, paths)
-	manifests, err := manifest.Load(manifest.Options{Paths: flags.files, Stdin: s.in, Namespace: flags.namespace, Reads: bundle.ReadsAnnotation})
+	manifests, err := manifest.Load(manifest.Options{
+		Paths: flags.files, Stdin: s.in, Namespace: flags.namespace, Reads: bundle.ReadsAnnotation,
+	})
 	if err != nil {
 		return err
 	}

@@ -98,7 +98,9 @@ func TestWorkIsLinear(t *testing.T) {
 
 func TestListsSayHowManyAreLeftOut(t *testing.T) {
 	t.Parallel()
-	list := []policies.Ref{{Kind: "Service", Namespace: "edge", Name: "a"}, {Kind: "Service", Namespace: "edge", Name: "b"}}
+	list := []policies.Ref{
+		{Kind: "Service", Namespace: "edge", Name: "a"}, {Kind: "Service", Namespace: "edge", Name: "b"},
+	}
 	eleven := strings.Split("abcdefghijk", "")
 	got := []string{
 		refs(list[:1], 0), refs(list, 0), refs(list, 390), listed(eleven[:1]), listed(eleven[:10]), listed(eleven),

@@ -48,7 +48,8 @@ func TestReportsOfTestsAreSafeToPrint(t *testing.T) {
 		if err := write(&out); err != nil {
 			t.Fatal(err)
 		}
-		if i := strings.IndexFunc(out.String(), func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' && r != '\t' }); i >= 0 {
+		isWrong := func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' && r != '\t' }
+		if i := strings.IndexFunc(out.String(), isWrong); i >= 0 {
 			t.Errorf("%s has %q in:\n%q", name, out.String()[i:i+1], out.String())
 		}
 	}

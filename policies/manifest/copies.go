@@ -124,8 +124,8 @@ func (m *Manifests) register(ref policies.Ref, d definition) int {
 	return number
 }
 
-// replaceContext lets each object in Options.Paths that does not lie in one of the roots of the context stand in for all
-// its definitions there: it is what the cluster will have instead. One that lies there is one more definition.
+// replaceContext lets each object in Options.Paths that does not lie in one of the roots of the context stand in for
+// all its definitions there: it is what the cluster will have instead. One that lies there is one more definition.
 func (m *Manifests) replaceContext(roots []string) {
 	isInContext := func(file foundFile) bool {
 		return slices.ContainsFunc(roots, func(root string) bool { return isBelow(root, file.real) })
@@ -281,9 +281,9 @@ type Bench struct {
 
 // Decide decides about the creation of an object with the Input of Input. If files define neighbours more than once,
 // equally near to the object, it tries each of these definitions, and returns what all decisions have in common: see
-// policies.Decision.Certain. If the object or a neighbour has placeholders that rules may read, it tries the values that
-// they may have: see policies.Decision.Common. If there are many combinations, it varies one at a time, so that the cost
-// grows with their number.
+// policies.Decision.Certain. If the object or a neighbour has placeholders that rules may read, it tries the values
+// that they may have: see policies.Decision.Common. If there are many combinations, it varies one at a time, so that
+// the cost grows with their number.
 //
 // The remarks name the rules that are silent because of a placeholder. The error is that of the decision about the
 // object as it is written, or about another definition of a neighbour.

@@ -32,11 +32,9 @@ func balanced(policy string) string {
 		"spec: {type: LoadBalancer, externalTrafficPolicy: " + policy + ", selector: {app: web}, ports: [{port: 80}]}\n"
 }
 
-// exempting returns a Namespace that exempts its objects from unspread-behind-local.
-func exempting(name string) string {
-	return "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: " + name +
-		"\n  annotations: {exempt.sourceward.dev/unspread-behind-local: one node}\n"
-}
+// exempting is a Namespace that exempts its objects from unspread-behind-local.
+const exempting = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n" +
+	"  annotations: {exempt.sourceward.dev/unspread-behind-local: one node}\n"
 
 // findings returns "file:line rule" for each finding with a rule of interest, sorted. Paths are relative to dir.
 func findings(t testing.TB, dir string, options Options) []string {
@@ -125,7 +123,7 @@ func TestNeighboursAreTheNearestCopies(t *testing.T) {
 		},
 		"a Namespace of each environment": {
 			files: map[string]string{
-				"e/prod/all.yaml": pair(local), "e/prod/namespace.yaml": exempting("default"),
+				"e/prod/all.yaml": pair(local), "e/prod/namespace.yaml": exempting,
 				"e/dev/all.yaml":       pair(local),
 				"e/dev/namespace.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: default}\n",
 			},
@@ -133,7 +131,7 @@ func TestNeighboursAreTheNearestCopies(t *testing.T) {
 		},
 		"one environment without a Namespace of its own": {
 			files: map[string]string{
-				"e/prod/all.yaml": pair(local), "e/prod/namespace.yaml": exempting("default"), "e/dev/all.yaml": pair(local),
+				"e/prod/all.yaml": pair(local), "e/prod/namespace.yaml": exempting, "e/dev/all.yaml": pair(local),
 			},
 			want: []string{"e/dev/all.yaml:6 unspread-behind-local", "e/prod/all.yaml:6 unspread-behind-local exempt"},
 		},
@@ -164,7 +162,7 @@ func TestNeighboursAreTheNearestCopies(t *testing.T) {
 		"a Namespace that is given stands in for its copy in the context": {
 			files: map[string]string{
 				"live/all.yaml": pair(local), "live/namespace.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: default}\n",
-				"new.yaml": exempting("default") + "---\n" + web,
+				"new.yaml": exempting + "---\n" + web,
 			},
 			options: Options{Paths: []string{"new.yaml"}, Context: []string{"live"}},
 			want:    []string{"new.yaml:7 unspread-behind-local exempt"},
@@ -192,7 +190,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 	for seed := range uint64(trees) {
 		random := rand.New(rand.NewPCG(seed, 16))
 		objects := []string{
-			balanced("Local"), balanced("Cluster"), deployment("web"), deployment("web"), exempting("default"),
+			balanced("Local"), balanced("Cluster"), deployment("web"), deployment("web"), exempting,
 			"apiVersion: v1\nkind: Namespace\nmetadata: {name: default}\n",
 		}
 		contents := map[string][]string{}

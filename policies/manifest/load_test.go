@@ -463,7 +463,8 @@ func TestIntegersThatDoNotFitAreErrors(t *testing.T) {
 			"spec: {maxReplicas: 9223372036854775808}\n": "spec.maxReplicas of this HorizontalPodAutoscaler" + want32 +
 			"9223372036854776000",
 		"apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: a}\n" +
-			"spec: {replicas: 9223372036854775808, template: {spec: {containers: [{name: a}]}}}\n": "spec.replicas of this Rollout" + want32 +
+			"spec: {replicas: 9223372036854775808, template: {spec: {containers: [{name: a}]}}}\n": "spec.replicas of " +
+			"this Rollout" + want32 +
 			"9223372036854776000",
 	}
 	for text, want := range tests {
@@ -871,7 +872,9 @@ func TestLoadReadsDocuments(t *testing.T) {
 			text: "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a}\nendpoints:\n- nodeName: 1\n",
 			want: loaded{
 				Documents: 1,
-				Errors:    []string{"a.yaml:5:3: endpoints[0].nodeName of this EndpointSlice: want a string, got a number; quote it"},
+				Errors: []string{
+					"a.yaml:5:3: endpoints[0].nodeName of this EndpointSlice: want a string, got a number; quote it",
+				},
 			},
 		},
 		"an autoscaler of the wrong type is an error": {

@@ -45,15 +45,17 @@ var fieldValues = []any{
 		map[string]any{"topologyKey": "kubernetes.io/hostname", "labelSelector": map[string]any{}},
 	}}},
 	map[string]any{
-		"preStop": map[string]any{"sleep": map[string]any{"seconds": int64(60)}}, "httpGet": map[string]any{"port": int64(80)},
+		"preStop": map[string]any{"sleep": map[string]any{"seconds": int64(60)}},
+		"httpGet": map[string]any{"port": int64(80)},
 	},
 }
 
 // annotationValues are those of annotations: the values in policies/bundle/sourceward/providers/data.yaml.
 var annotationValues = []any{
-	"", "true", "false", "1", "0", "on", "off", "t", "f", "preserve", "ignore", "nlb", "nlb-ip", "ip", "instance", "external",
-	"internal", "Internal", "lb", "dsr", "snat", "tcp", "http", "none", "v1", "v2", "v2-ssl", "v2-ssl-cn", "*", "OnlyLocal",
-	"Global", "tunnel", "enabled", "disabled", "default", "eni", "cookies", "delegate-if-local", "onearm", "hostonearm",
+	"", "true", "false", "1", "0", "on", "off", "t", "f", "preserve", "ignore", "nlb", "nlb-ip", "ip", "instance",
+	"external", "internal", "Internal", "lb", "dsr", "snat", "tcp", "http", "none", "v1", "v2", "v2-ssl", "v2-ssl-cn", "*",
+	"OnlyLocal", "Global", "tunnel", "enabled", "disabled", "default", "eni", "cookies", "delegate-if-local", "onearm",
+	"hostonearm",
 	"fullnat", "fullproxy", "pods-per-node", "REGIONAL_NETWORK", "REGIONAL", "traffic-port", "proxy-protocol", "ipvs",
 	"proxy_protocol_v2.enabled=true", "preserve_client_ip.enabled=true", "preserve_client_ip.enabled=false",
 	`{"proxy-protocol":"v2"}`, `{"proxy-protocol":"none"}`, `{"ingress":true}`, `{"exposed_ports":"80:http"}`,
@@ -73,14 +75,16 @@ var domains = map[string][]any{
 }
 
 // opaque matches the paths at which a placeholder is a text like any other, of which only equality matters.
-var opaque = regexp.MustCompile(`^(/spec/template)?/metadata/labels/|^/spec/selector/|^/spec/scaleTargetRef/|^/spec/workloadRef/`)
+var opaque = regexp.MustCompile(`^(/spec/template)?/metadata/labels/|` +
+	`^/spec/(selector|scaleTargetRef|workloadRef)/`)
 
 // unread matches the paths of which no rule reads anything: their placeholders do not matter.
 var unread = regexp.MustCompile(`^/(metadata|status)(/|$)|^(/spec/template)?/metadata(/annotations(/|$)|$)|` +
 	`/(containers|initContainers)/\d+/(image|imagePullPolicy|env|envFrom|args|command|resources|volumeMounts|` +
 	`securityContext|workingDir|name)(/|$)|/(exec/command|httpGet/(path|host|httpHeaders))(/|$)|` +
 	`/spec/(volumes|volumeClaimTemplates|imagePullSecrets|securityContext)(/|$)|` +
-	`/spec/(loadBalancerIP|externalName|loadBalancerSourceRanges)(/|$)|^/spec/ports/\d+/(name|port|targetPort|appProtocol)$`)
+	`/spec/(loadBalancerIP|externalName|loadBalancerSourceRanges)(/|$)|` +
+	`^/spec/ports/\d+/(name|port|targetPort|appProtocol)$`)
 
 const annotations = "/metadata/annotations/"
 
@@ -174,10 +178,10 @@ type variant struct {
 	paths   []string
 }
 
-// variants returns what an object with placeholders may be. The first one has each placeholder as a text where the field
-// is a text, and else none. The others have values for one of the placeholders that rules read or, if there are few
-// combinations, for several. decodes reports whether an object of that content can be read. There are no variants if
-// not even the first one can be read.
+// variants returns what an object with placeholders may be. The first one has each placeholder as a text where the
+// field is a text, and else none. The others have values for one of the placeholders that rules read or, if there are
+// few combinations, for several. decodes reports whether an object of that content can be read. There are no variants
+// if not even the first one can be read.
 func variants(content map[string]any, read, others []string, decodes func(map[string]any) bool) []variant {
 	base := content
 	if !decodes(base) {

@@ -32,11 +32,11 @@ func TestPlaceholdersAreRecognized(t *testing.T) {
 func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 	t.Parallel()
 	web := deployment("web")
-	in := func(text, old, new string) string {
+	in := func(text, old, changed string) string {
 		if !strings.Contains(text, old) {
 			t.Fatalf("%q is not in %q", old, text)
 		}
-		return strings.Replace(text, old, new, 1)
+		return strings.Replace(text, old, changed, 1)
 	}
 	const note = "not judged by %s: the result depends on the placeholders in %s"
 	unspread := "Deployment default/web unspread-behind-local"
@@ -94,7 +94,8 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 			documents: []string{
 				strings.ReplaceAll(balanced("Local"), "{app: web}", `{app: "${APP}"}`),
 				strings.ReplaceAll(in(web, "containers", "topologySpreadConstraints: [{maxSkew: 1, topologyKey: "+
-					"kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}}], containers"),
+					"kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}}], "+
+					"containers"),
 					"{app: web}", `{app: "${APP}"}`),
 			},
 			want: []string{
@@ -138,7 +139,9 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 			documents: []string{in(balanced("Local"), "[{port: 80}]", `"${PORTS}"`)},
 		},
 		"more than rules can try": {
-			documents: []string{in(balanced("Local"), "[{port: 80}]", "["+strings.Repeat(`{port: 80, nodePort: "${P}"}, `, 17)+"]")},
+			documents: []string{
+				in(balanced("Local"), "[{port: 80}]", "["+strings.Repeat(`{port: 80, nodePort: "${P}"}, `, 17)+"]"),
+			},
 			want: []string{
 				"Service default/web: rules may read more than 16 placeholders in it; check what replaces them",
 			},
@@ -201,7 +204,8 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 				got = append(got, skipped.Object.String()+": "+skipped.Text)
 			}
 			for _, o := range m.Objects {
-				decision, notes, err := m.Decide(t.Context(), o, Bench{Rules: rules, Policies: rules.Policies, Now: time.Unix(0, 0)})
+				on := Bench{Rules: rules, Policies: rules.Policies, Now: time.Unix(0, 0)}
+				decision, notes, err := m.Decide(t.Context(), o, on)
 				if err != nil {
 					t.Fatal(err)
 				}

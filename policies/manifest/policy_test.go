@@ -174,7 +174,9 @@ func TestLoadPolicies(t *testing.T) {
 			files: map[string]string{
 				"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  rules: [{id: a, mode: Off}]\n",
 			},
-			wantError: []string{"a.yaml:5:19: spec.rules[0].mode of this SourceIPPolicy: want a string, got a boolean; quote it"},
+			wantError: []string{
+				"a.yaml:5:19: spec.rules[0].mode of this SourceIPPolicy: want a string, got a boolean; quote it",
+			},
 		},
 		"the mode Off in quotes": {
 			files: map[string]string{"a.yaml": policyHead + "metadata: {name: edge}\nspec:\n  rules: [{id: a, mode: 'Off'}]\n"},

@@ -170,7 +170,8 @@ func (p *Policy) testCase(ctx context.Context, bench *bundle.Workbench, name, di
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		result.Failure = oneLine(readError(c.Path(wantFile), err))
 	case misspelt != nil && !update:
-		result.Failure = yamlFault(misspelt, text, &Want{}) + "; want findings and patches; fix the file, or rewrite it with --update"
+		result.Failure = yamlFault(misspelt, text, &Want{}) +
+			"; want findings and patches; fix the file, or rewrite it with --update"
 	case fault != nil: // a failure, even if want.yaml expects it
 		result.Failure = "the policy could not be evaluated (" + oneLine(fault) + "); fix the module"
 		result.Want, result.Got = want, got
