@@ -291,11 +291,12 @@ func (c chunk) objects() []chunk {
 	}
 	var objects []chunk
 	ends := append(starts[1:], len(c.text))
+	line := c.line
 	for i, start := range starts {
 		object := c
-		object.text, object.start = c.text[start:ends[i]], c.start+start
+		object.text, object.start, object.line = c.text[start:ends[i]], c.start+start, line
 		objects = append(objects, object)
-		c.line += bytes.Count(object.text, []byte("\n"))
+		line += bytes.Count(object.text, []byte("\n"))
 	}
 	return objects
 }
