@@ -57,12 +57,14 @@ func namespaceRef(name string) policies.Ref {
 	return policies.Ref{APIVersion: "v1", Kind: "Namespace", Name: name}
 }
 
-func (d definition) apiVersion() string { return text(d.content["apiVersion"]) }
-func (d definition) kind() string       { return text(d.content["kind"]) }
+func (d definition) apiVersion() string {
+	apiVersion, _ := typeOf(d.content)
+	return apiVersion
+}
 
-func text(value any) string {
-	s, _ := value.(string)
-	return s
+func (d definition) kind() string {
+	_, kind := typeOf(d.content)
+	return kind
 }
 
 // isNamespaced reports whether the namespace of the object matters to decisions.
@@ -75,9 +77,9 @@ func (d definition) isNamespaced() bool {
 // ref returns the Ref of the object as far as it can be read.
 func (d definition) ref() policies.Ref {
 	metadata, _ := d.content["metadata"].(map[string]any)
-	ref := policies.Ref{
-		APIVersion: d.apiVersion(), Kind: d.kind(), Namespace: text(metadata["namespace"]), Name: text(metadata["name"]),
-	}
+	ref := policies.Ref{APIVersion: d.apiVersion(), Kind: d.kind()}
+	ref.Namespace, _ = metadata["namespace"].(string)
+	ref.Name, _ = metadata["name"].(string)
 	if d.isNamespaced() {
 		ref.Namespace = cmp.Or(ref.Namespace, corev1.NamespaceDefault)
 	}
@@ -260,9 +262,9 @@ func (s *sight) input(o *Object, cluster policies.Cluster, now time.Time) polici
 }
 
 // Input returns the input of Decide for the creation of an object. Its related objects are those near to it among
-// everything that was read: the nearest definition of each, if no other definition of the object itself is nearer to
-// it. Of equally near definitions it is the first, by file and line. If cluster.Known is nil, Input uses the Nodes in
-// the context.
+// everything that was read: of each, the nearest of the definitions to which no other definition of the object itself
+// is nearer. Of equally near definitions it is the first, by file and text. If cluster.Known is nil, Input uses the
+// Nodes in the context.
 func (m *Manifests) Input(o *Object, cluster policies.Cluster, now time.Time) policies.Input {
 	return m.sight(o).input(o, cluster, now)
 }

@@ -57,8 +57,9 @@ type Manifests struct {
 	// Objects are the objects to judge, sorted by file. Those of one file are in its order.
 	Objects []*Object
 	// Files is the number of files found in Options.Paths that were read. Documents is the number of Kubernetes objects of
-	// any kind in them that are whole. NotKubernetes is the number of documents without an apiVersion and a kind, and
-	// NotYAML the number of those that are neither YAML nor JSON and do not look like a Kubernetes object.
+	// any kind in them, without those that a kustomization names as patches. NotKubernetes is the number of documents
+	// without an apiVersion and a kind, and NotYAML the number of those that are neither YAML nor JSON and do not look
+	// like a Kubernetes object.
 	Files, Documents, NotKubernetes, NotYAML int
 	// Skipped are the objects, files and charts in Options.Paths that are not judged although they might hold what a
 	// cluster gets, such as a patch. The text is the reason.

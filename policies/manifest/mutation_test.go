@@ -174,7 +174,7 @@ func TestMutationsAreNeverLost(t *testing.T) {
 	}
 }
 
-// judgedIn returns the number of objects of a judged kind in a document, without those that a controller owns.
+// judgedIn returns the number of objects of a judged kind in a document. None of them has an owner.
 func judgedIn(object map[string]any) int {
 	kind, _ := object["kind"].(string)
 	apiVersion, _ := object["apiVersion"].(string)
