@@ -95,7 +95,7 @@ func TestFindingsAreVisible(t *testing.T) {
 		report, err := cmd.CombinedOutput()
 		return string(report), err
 	}
-	report, err := check(export)
+	report, err := check(export, "--show", "audit")
 	for _, finding := range []string{
 		"audit  internal-local  Service edge/web", "audit  single-replica-local  Deployment edge/web",
 		"exempt  node-port-local  Service edge/door",
