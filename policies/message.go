@@ -128,14 +128,22 @@ func Printable(text string) string {
 	return printable.String()
 }
 
-// Nearest returns the names that are spelled most like word, at most most of them, the most similar first. Letter case
-// does not count. Equally similar names are in alphabetical order, and a name that is listed twice is returned once.
+// Nearest returns the names that are spelled most like word, at most most of them, the most similar first. Names that
+// contain the word come before all others, if it has at least three characters. Letter case does not count. Equally
+// similar names are in alphabetical order, and a name that is listed twice is returned once.
 func Nearest(word string, names []string, most int) []string {
 	word = strings.ToLower(word)
 	distance := func(name string) int { return levenshtein.ComputeDistance(word, strings.ToLower(name)) }
+	lacks := func(name string) int {
+		if len(word) >= 3 && strings.Contains(strings.ToLower(name), word) {
+			return 0
+		}
+		return 1
+	}
 	sorted := slices.Clone(names)
 	slices.SortFunc(sorted, func(a, b string) int {
-		return cmp.Or(cmp.Compare(distance(a), distance(b)), strings.Compare(a, b))
+		return cmp.Or(
+			cmp.Compare(lacks(a), lacks(b)), cmp.Compare(distance(a), distance(b)), strings.Compare(a, b))
 	})
 	sorted = slices.Compact(sorted)
 	return sorted[:min(most, len(sorted))]

@@ -130,8 +130,8 @@ func subjectInFiles(ctx context.Context, s streams, flags explainFlags, ref poli
 		found.add(fmt.Errorf("%s is not in %s; check its kind, namespace and name, or add its file with -f",
 			ref, strings.Join(flags.files, ", ")))
 	case len(places) > 1:
-		found.notes = append(found.notes, fmt.Sprintf("%s is defined more than once, in %s; the last one is explained",
-			ref, listed(places)))
+		found.notes = append(found.notes, fmt.Sprintf("%s is defined more than once, in %s; the last definition is "+
+			"explained, and -f with its file alone explains another", ref, listed(places)))
 	}
 	return found, nil
 }

@@ -44,6 +44,7 @@ func TestMistypedWordsNameTheNearest(t *testing.T) {
 		"policy eval p --filenam a":    "--filename",
 		"explain --setting x":          "--settings",
 		"explain unspred-behind-local": "unspread-behind-local",
+		"explain unspread":             "unspread-behind-local",
 		"check --provider metalb-l2":   "metallb-l2",
 		"check --fail-on wran":         "warn",
 		"check --color allways":        "always",

@@ -49,8 +49,8 @@ func notInputs(outputs []output, inputs []string) error {
 		}
 		for _, name := range inputs {
 			if input, err := os.Stat(name); err == nil && os.SameFile(report, input) {
-				return fmt.Errorf("--output %s=%s would replace a file that was read; name another file",
-					output.format, output.file)
+				return fmt.Errorf("--output %[1]s=%[2]s would replace a file that was read; name another file or, if it is a "+
+					"former report, leave it out with --exclude %[2]s", output.format, output.file)
 			}
 		}
 	}

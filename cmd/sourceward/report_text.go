@@ -123,7 +123,7 @@ func list(out io.Writer, heading string, n int, line func(int) string) {
 		fmt.Fprintf(out, "  %s\n", policies.Printable(line(i)))
 	}
 	if n > most {
-		fmt.Fprintf(out, "  and %d more, which -o json lists\n", n-most)
+		fmt.Fprintf(out, "  and %d more; -o json lists all\n", n-most)
 	}
 }
 

@@ -20,6 +20,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	kjson "sigs.k8s.io/json"
+
+	"github.com/sourceward/sourceward/policies"
 )
 
 const (
@@ -537,6 +539,10 @@ func (c chunk) read(root *yaml.Node, room *int) (d *Document, err *Error) {
 	if root == nil || root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
 		return nil, nil
 	}
+	if root.Kind == yaml.SequenceNode && slices.ContainsFunc(root.Content, isJudgedObject) {
+		reader := converter{chunk: c}
+		return nil, reader.errorf(root, "kubectl reads no list of objects; write kind: List, and the objects under items")
+	}
 	d = &Document{chunk: c, Content: c.json()}
 	if d.Content == nil && root.Kind == yaml.MappingNode {
 		reader := converter{chunk: c, open: map[*yaml.Node]bool{}, room: room}
@@ -546,6 +552,23 @@ func (c chunk) read(root *yaml.Node, room *int) (d *Document, err *Error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// isJudgedObject reports whether a value has the apiVersion and the kind of a judged object.
+func isJudgedObject(n *yaml.Node) bool {
+	var apiVersion, kind string
+	if n = written(n); n.Kind != yaml.MappingNode {
+		return false
+	}
+	for i := 0; i < len(n.Content); i += 2 {
+		switch n.Content[i].Value {
+		case "apiVersion":
+			apiVersion = written(n.Content[i+1]).Value
+		case "kind":
+			kind = written(n.Content[i+1]).Value
+		}
+	}
+	return policies.Judged(apiVersion, kind)
 }
 
 // json returns the content of the chunk if it is a JSON object, with nothing but comments after it, and without a key

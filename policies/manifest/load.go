@@ -71,9 +71,11 @@ type Manifests struct {
 
 	// patches is the number of documents that are skipped because a kustomization names their file as a patch.
 	patches int
-	last    lastAsked
-	index   *policies.Index
-	texts   map[string][]byte
+	// children are the objects in Options.Paths that other workloads make.
+	children []*Object
+	last     lastAsked
+	index    *policies.Index
+	texts    map[string][]byte
 	// copies holds each definition of an object; its index is the number in the index. copiesOf holds their numbers by
 	// object, sorted by place.
 	copies   []definition
@@ -149,7 +151,8 @@ func Load(options Options) (*Manifests, error) {
 	files.find(options.Paths, false)
 	files.find(options.Context, true)
 	slices.SortStableFunc(files.found, func(a, b foundFile) int { return strings.Compare(a.name, b.name) })
-	m.Errors, m.Skipped, m.Notes = files.errs, files.skipped, files.unmatched(options.Exclude)
+	m.Errors, m.Skipped = files.errs, slices.Concat(files.skipped, files.charts)
+	m.Notes = files.unmatched(options.Exclude)
 	for i, file := range files.found {
 		if options.Progress != nil {
 			options.Progress(i, len(files.found))
@@ -158,6 +161,7 @@ func Load(options Options) (*Manifests, error) {
 	}
 	m.replaceContext(files.contextRoots)
 	m.noteRepeated()
+	m.skipChildren()
 	m.Errors = append(m.Errors, files.withoutObjects()...)
 	if m.Documents == 0 && len(m.Errors) == 0 && m.patches > 0 {
 		m.Errors = append(m.Errors, &Error{Message: noObjects})
@@ -206,6 +210,24 @@ func (m *Manifests) noteRepeated() {
 	})
 }
 
+// skipChildren adds one entry for all objects that are not judged because other workloads make them.
+func (m *Manifests) skipChildren() {
+	if m.children == nil {
+		return
+	}
+	first := m.children[0]
+	reason := fmt.Sprintf("%s makes it; check that instead", first.Workload.Controller)
+	switch more := len(m.children) - 1; {
+	case more == 1:
+		reason += "; 1 other object is skipped for the same reason"
+	case more > 1:
+		reason += fmt.Sprintf("; %d other objects are skipped for the same reason", more)
+	}
+	m.Skipped = append(m.Skipped, Remark{
+		File: first.Document.File, Position: first.Position(""), Object: first.Ref, Text: reason,
+	})
+}
+
 // Text returns the text of a file that was read, for use with Patch.
 func (m *Manifests) Text(file string) []byte { return m.texts[file] }
 
@@ -243,11 +265,13 @@ func (m *Manifests) read(file foundFile, files *finder, options Options) {
 	}
 	before := len(m.policies)
 	patchOf, isPatch := files.patchOf[file.real]
+	isPatch = isPatch && !files.isResource[file.real]
 	var stream []definition
 	for _, document := range documents {
 		if isPatch {
 			m.skip(definition{document: document, content: document.Content, file: file}, "it is a patch of "+patchOf)
 			m.count(&m.patches, file)
+			files.hasObjects[file.real] = true
 			continue
 		}
 		stream = m.define(stream, definition{document: document, content: document.Content, file: file})
@@ -268,12 +292,23 @@ func (m *Manifests) read(file foundFile, files *finder, options Options) {
 
 // define appends the object of a document, or the items of a list of objects, to stream.
 func (m *Manifests) define(stream []definition, d definition) []definition {
+	apiVersion, kind := typeOf(d.content)
+	if _, isList := d.content["items"].([]any); !isList && d.content["items"] != nil && strings.HasSuffix(kind, "List") {
+		m.Errors = append(m.Errors, decodeError(d.document, d.at, kind, &policies.FieldError{
+			Path: "/items", Problem: "want a list",
+		}))
+	}
 	if items := items(d.content); len(items) > 0 {
 		for i, item := range items {
-			element, _ := item.(map[string]any)
-			stream = m.define(stream, definition{
-				document: d.document, at: fmt.Sprintf("%s/items/%d", d.at, i), content: element, file: d.file,
-			})
+			at := fmt.Sprintf("%s/items/%d", d.at, i)
+			element, isObject := item.(map[string]any)
+			if !isObject && isKubernetes(d.content) {
+				m.Errors = append(m.Errors, decodeError(d.document, d.at, kind, &policies.FieldError{
+					Path: fmt.Sprintf("/items/%d", i), Problem: "want an object",
+				}))
+				continue
+			}
+			stream = m.define(stream, definition{document: d.document, at: at, content: element, file: d.file})
 		}
 		if d.content["spec"] == nil {
 			return stream
@@ -283,9 +318,13 @@ func (m *Manifests) define(stream []definition, d definition) []definition {
 	if isKubernetes(d.content) {
 		return append(stream, d)
 	}
-	if _, kind := typeOf(d.content); slices.Contains(policies.Kinds, kind) {
+	isObject := d.content["metadata"] != nil || d.content["spec"] != nil
+	switch {
+	case slices.Contains(policies.Kinds, kind):
 		m.skip(d, "it has no apiVersion; if it is meant for a cluster, add it")
-	} else {
+	case apiVersion != "" && isObject:
+		m.skip(d, "it has no kind; if it is meant for a cluster, add it")
+	default:
 		m.count(&m.NotKubernetes, d.file)
 	}
 	return stream
@@ -332,7 +371,14 @@ func (m *Manifests) setNamespace(stream []definition, namespace string) {
 // add adds one object.
 func (m *Manifests) add(d definition, options Options) {
 	apiVersion, kind := d.apiVersion(), d.kind()
-	if reason := otherVersion(apiVersion, kind); reason != "" {
+	reason := otherVersion(apiVersion, kind)
+	switch {
+	case isPlaceholder(kind):
+		reason = "its kind is a placeholder; check what replaces it"
+	case isPlaceholder(apiVersion) && slices.Contains(policies.Kinds, kind):
+		reason = "its apiVersion is a placeholder; check what replaces it"
+	}
+	if reason != "" {
 		m.skip(d, reason)
 		return
 	}
@@ -349,6 +395,9 @@ func (m *Manifests) add(d definition, options Options) {
 			}
 			return err
 		})
+		if target := "/spec/scaleTargetRef"; err == nil && valueAt(d.content, target) == nil {
+			m.note(d, withoutPart(kind, target))
+		}
 	case policies.HoldsEndpoints(apiVersion, kind):
 		err = m.addVariants(d, options, func(content map[string]any, register func(policies.Ref) int) error {
 			endpoints, err := policies.NewEndpoints(content)
@@ -406,10 +455,10 @@ func (m *Manifests) addJudged(d definition, options Options) error {
 	case isError:
 		m.Errors = append(m.Errors, decodeError(d.document, d.at, d.kind(), &policies.FieldError{
 			Path:    missing,
-			Problem: "want a value, got none; complete it or, if this is a patch, leave it out with --exclude",
+			Problem: "it is missing; add it or, if this is a patch, leave it out with --exclude",
 		}))
 	case missing != "" && !slices.Contains(paths, missing):
-		m.note(d, "the API server will refuse it without "+fieldOf(missing))
+		m.note(d, withoutPart(d.kind(), missing))
 	}
 	if !isJudged {
 		return nil
@@ -435,10 +484,13 @@ func (m *Manifests) addJudged(d definition, options Options) error {
 		m.index.PutCopy(other.Object, other.number)
 		object.variants = append(object.variants, other)
 	}
-	if d.file.context || object.Workload != nil && object.Workload.IsChild() {
-		return nil
+	switch {
+	case d.file.context:
+	case object.Workload != nil && object.Workload.IsChild():
+		m.children = append(m.children, object)
+	default:
+		m.Objects = append(m.Objects, object)
 	}
-	m.Objects = append(m.Objects, object)
 	return nil
 }
 
@@ -472,6 +524,11 @@ func (m *Manifests) addVariants(
 		}
 	}
 	return nil
+}
+
+// withoutPart says that an object lacks the value at a JSON Pointer.
+func withoutPart(kind, pointer string) string {
+	return fmt.Sprintf("the API server rejects a %s without %s", kind, fieldOf(pointer))
 }
 
 func (o *Object) place() string {
@@ -618,8 +675,8 @@ func otherVersion(apiVersion, kind string) string {
 			served = k.APIVersion()
 		}
 	}
-	group, version, hasGroup := strings.Cut(apiVersion, "/")
-	isBuiltIn := !hasGroup || group == "extensions" || group == "apps" && version != ""
+	group, _, _ := strings.Cut(apiVersion, "/")
+	isBuiltIn := !strings.Contains(group, ".") // groups of custom kinds must have a dot
 	isCustomOnly := kind == "Rollout" || kind == "CloneSet"
 	if !isBuiltIn || isCustomOnly {
 		return ""
@@ -727,14 +784,17 @@ type finder struct {
 	exclude []pattern
 	found   []foundFile
 	errs    []*Error
-	skipped []Remark
-	seen    map[string]bool
+	// skipped are the links and devices that are not read, and charts the folders with the templates of Helm charts.
+	skipped, charts []Remark
+	seen            map[string]bool
 	// roots are the paths in which files are searched.
 	roots []*root
 	// contextRoots are the real paths of the directories of context.
 	contextRoots []string
-	// patchOf holds the files that a kustomization lists as patches, and the name of that kustomization.
-	patchOf map[string]string
+	// patchOf holds the files that a kustomization lists as patches, and the name of that kustomization. isResource holds
+	// those that one lists as resources: they are complete.
+	patchOf    map[string]string
+	isResource map[string]bool
 	// hasObjects holds the files with Kubernetes objects, and those in which there may be some that cannot be read. It is
 	// filled in while the files are read.
 	hasObjects map[string]bool
@@ -748,7 +808,10 @@ type root struct {
 }
 
 func newFinder(exclude []pattern) *finder {
-	return &finder{exclude: exclude, seen: map[string]bool{}, patchOf: map[string]string{}, hasObjects: map[string]bool{}}
+	return &finder{
+		exclude: exclude, seen: map[string]bool{}, patchOf: map[string]string{}, isResource: map[string]bool{},
+		hasObjects: map[string]bool{},
+	}
 }
 
 func (f *finder) find(paths []string, context bool) {
@@ -783,13 +846,16 @@ func (f *finder) addRoot(at *root, context bool) {
 	}
 }
 
-// named adds a file that the user named. Its symbolic links may lead anywhere. A kustomization beside it may name it as
-// a patch.
+// named adds a file that the user named. Its symbolic links may lead anywhere. A kustomization in its folder, or in one
+// above up to the working directory, may name it as a patch.
 func (f *finder) named(path string, context bool, at *root) {
 	target, err := realPath(path)
-	var folder string
+	var folder, working string
 	if err == nil {
 		folder, err = realPath(filepath.Dir(path))
+	}
+	if err == nil {
+		working, err = realPath(".")
 	}
 	if err != nil {
 		f.errs = append(f.errs, fileError(path, err))
@@ -798,10 +864,15 @@ func (f *finder) named(path string, context bool, at *root) {
 	if f.isOfChart(path, context) {
 		return
 	}
-	for _, name := range kustomizations {
-		beside := filepath.Join(filepath.Dir(path), name)
-		if file, err := realPath(beside); err == nil && isRegular(file) {
-			f.kustomization(beside, file, folder, folder)
+	for above := folder; ; above = filepath.Dir(above) {
+		for _, name := range kustomizations {
+			file, err := locate(above, above, name)
+			if err == nil && isBelow(above, file) && isRegular(file) {
+				f.kustomization(shownAs(filepath.Join(above, name), path), file, above, above)
+			}
+		}
+		if above == working || !isBelow(working, above) {
+			break
 		}
 	}
 	f.add(foundFile{name: path, real: target, folder: folderOf(target), context: context}, at)
@@ -945,9 +1016,9 @@ func (f *finder) isOfChart(path string, context bool) bool {
 	for ; ; absolute = filepath.Dir(absolute) {
 		if filepath.Base(absolute) == "templates" && isRegular(filepath.Join(filepath.Dir(absolute), "Chart.yaml")) {
 			if !f.seen[absolute] && !context {
-				f.skip(shownAs(absolute, path), fmt.Sprintf(
+				f.charts = append(f.charts, Remark{File: shownAs(absolute, path), Text: fmt.Sprintf(
 					"it holds the templates of a Helm chart; check what it renders: helm template %s | sourceward check -",
-					shownAs(filepath.Dir(absolute), path)), false)
+					shownAs(filepath.Dir(absolute), path))})
 			}
 			f.seen[absolute] = true
 			return true
@@ -993,27 +1064,37 @@ func (f *finder) add(file foundFile, at *root) {
 	}
 }
 
-// kustomization records the files that a kustomization in a folder below top lists as patches. path is its name as it
-// is shown, and file without symbolic links. It ignores errors in the kustomization itself: they are reported when the
-// file is read as a manifest.
+// kustomization records the files that a kustomization in a folder below top lists as patches or resources. path is
+// its name as it is shown, and file without symbolic links. It ignores errors in the kustomization itself: they are
+// reported when the file is read as a manifest.
 func (f *finder) kustomization(path, file, folder, top string) {
+	key := "kustomization " + file + " in " + top
+	if f.seen[key] {
+		return
+	}
+	f.seen[key] = true
 	data, err := foundFile{real: file}.read(nil)
 	if err != nil {
 		return
 	}
 	documents, _ := Parse(path, data)
 	for _, document := range documents {
-		for _, list := range []string{"patches", "patchesStrategicMerge", "patchesJson6902"} {
-			patches, _ := document.Content[list].([]any)
-			for _, patch := range patches {
-				name, _ := patch.(string)
-				if entry, ok := patch.(map[string]any); ok {
-					name, _ = entry["path"].(string)
+		for _, list := range []string{"patches", "patchesStrategicMerge", "patchesJson6902", "resources"} {
+			entries, _ := document.Content[list].([]any)
+			for _, entry := range entries {
+				name, _ := entry.(string)
+				if patch, ok := entry.(map[string]any); ok {
+					name, _ = patch["path"].(string)
 				}
 				if strings.Contains(name, "\n") {
 					continue // an inline patch, not the name of a file
 				}
-				if target, err := locate(top, folder, name); err == nil {
+				target, err := locate(top, folder, name)
+				switch {
+				case err != nil:
+				case list == "resources":
+					f.isResource[target] = true
+				default:
 					f.patchOf[target] = path
 				}
 			}
@@ -1021,7 +1102,7 @@ func (f *finder) kustomization(path, file, folder, top string) {
 	}
 }
 
-// withoutObjects returns an error for each root in which there is no whole Kubernetes object.
+// withoutObjects returns an error for each root in which there is no complete Kubernetes object.
 func (f *finder) withoutObjects() []*Error {
 	var errs []*Error
 	for _, at := range f.roots {
@@ -1032,7 +1113,7 @@ func (f *finder) withoutObjects() []*Error {
 	return errs
 }
 
-const noObjects = "no whole Kubernetes object found; name files or directories with manifests, or pipe in what " +
+const noObjects = "no complete Kubernetes object found; name files or directories with manifests, or pipe in what " +
 	"helm template or kustomize build writes"
 
 // pattern is one glob of --exclude.

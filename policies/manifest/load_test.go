@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -577,7 +578,7 @@ func TestProgressCountsEveryFile(t *testing.T) {
 func TestLoadReadsDocuments(t *testing.T) {
 	t.Parallel()
 	const partial = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"
-	const missing = "want a value, got none; complete it or, if this is a patch, leave it out with --exclude"
+	const missing = "it is missing; add it or, if this is a patch, leave it out with --exclude"
 	const noneFound = ".: " + noObjects
 	items := func(kind string, items ...string) string {
 		text := "apiVersion: v1\nkind: " + kind + "\nitems:\n"
@@ -606,12 +607,14 @@ func TestLoadReadsDocuments(t *testing.T) {
 		},
 		"a version that Kubernetes no longer serves is skipped": {
 			text: "apiVersion: apps/v1beta1\nkind: Deployment\nmetadata: {name: a}\n---\n" +
-				"apiVersion: v2\nkind: Service\nmetadata: {name: b}\n---\n" + service("c"),
+				"apiVersion: v2\nkind: Service\nmetadata: {name: b}\n---\n" + service("c") +
+				"---\napiVersion: core/v1\nkind: Service\nmetadata: {name: d}\n",
 			want: loaded{
 				Objects: []string{"a.yaml:9 Service default/c"}, Documents: 1,
 				Skipped: []string{
 					"a.yaml:1: Deployment a: Kubernetes serves no Deployment in apps/v1beta1; write apps/v1",
 					"a.yaml:5: Service b: Kubernetes serves no Service in v2; write v1",
+					"a.yaml:14: Service d: Kubernetes serves no Service in core/v1; write v1",
 				},
 			},
 		},
@@ -684,14 +687,75 @@ func TestLoadReadsDocuments(t *testing.T) {
 			text: partial + "spec: {type: LoadBalancer}\n",
 			want: loaded{
 				Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1,
-				Notes: []string{"a.yaml:1: Service default/web: the API server will refuse it without spec.ports"},
+				Notes: []string{"a.yaml:1: Service default/web: the API server rejects a Service without spec.ports"},
 			},
 		},
 		"a Service with misspelt ports": {
 			text: partial + "spec: {type: LoadBalancer, port: [{port: 80}]}\n",
 			want: loaded{
 				Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1,
-				Notes: []string{"a.yaml:1: Service default/web: the API server will refuse it without spec.ports"},
+				Notes: []string{"a.yaml:1: Service default/web: the API server rejects a Service without spec.ports"},
+			},
+		},
+		"a List whose items are no list, or no objects": {
+			text: "apiVersion: v1\nkind: List\nitems: {kind: Service}\n---\n" + items("List", "text", service("a"), "[]"),
+			want: loaded{
+				Objects: []string{"a.yaml:9 Service default/a"}, Documents: 2,
+				Errors: []string{
+					"a.yaml:3:1: items of this List: want a list",
+					"a.yaml:8:3: items[0] of this List: want an object",
+					"a.yaml:13:3: items[2] of this List: want an object",
+				},
+			},
+		},
+		"objects in a list that is no List": {
+			text: "- apiVersion: v1\n  kind: Service\n---\n- {op: add, value: {apiVersion: v1, kind: Service}}\n",
+			want: loaded{
+				NotKubernetes: 1,
+				Errors: []string{
+					"a.yaml:1:1: kubectl reads no list of objects; write kind: List, and the objects under items",
+				},
+			},
+		},
+		"a kind that is missing or misspelt": {
+			text: "apiVersion: v1\nspec: {ports: [{port: 80}]}\n---\napiVersion: v1\nKind: Service\nmetadata: {name: a}\n" +
+				"---\napiVersion: v2\nname: a chart\n---\n" + service("b"),
+			want: loaded{
+				Objects: []string{"a.yaml:11 Service default/b"}, Documents: 1, NotKubernetes: 1,
+				Skipped: []string{
+					"a.yaml:1: it has no kind; if it is meant for a cluster, add it",
+					"a.yaml:4: it has no kind; if it is meant for a cluster, add it",
+				},
+			},
+		},
+		"a kind or an apiVersion that is a placeholder": {
+			text: "apiVersion: v1\nkind: ${KIND}\nmetadata: {name: a}\n---\n" +
+				"apiVersion: ${VERSION}\nkind: Deployment\nmetadata: {name: b}\n---\n" +
+				"apiVersion: ${VERSION}\nkind: Ingress\nmetadata: {name: c}\n",
+			want: loaded{
+				Documents: 1,
+				Skipped: []string{
+					"a.yaml:1: ${KIND} a: its kind is a placeholder; check what replaces it",
+					"a.yaml:5: Deployment b: its apiVersion is a placeholder; check what replaces it",
+				},
+			},
+		},
+		"an autoscaler without a target": {
+			text: "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\nspec: {maxReplicas: 3}\n",
+			want: loaded{
+				Documents: 1,
+				Notes: []string{"a.yaml:1: HorizontalPodAutoscaler default/a: " +
+					"the API server rejects a HorizontalPodAutoscaler without spec.scaleTargetRef"},
+			},
+		},
+		"what other workloads make is skipped with one reason": {
+			text: strings.Repeat("apiVersion: v1\nkind: Pod\nmetadata: {generateName: web-5d4-, ownerReferences: "+
+				"[{apiVersion: apps/v1, kind: ReplicaSet, name: web-5d4, controller: true}]}\n"+
+				"spec: {containers: [{name: web}]}\n---\n", 3),
+			want: loaded{
+				Documents: 3,
+				Skipped: []string{"a.yaml:1: Pod default/web-5d4-*: ReplicaSet web-5d4 makes it; check that instead; " +
+					"2 other objects are skipped for the same reason"},
 			},
 		},
 		"an empty List is a document": {
@@ -702,7 +766,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 			text: partial + "spec: {ports: []}\n",
 			want: loaded{
 				Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1,
-				Notes: []string{"a.yaml:1: Service default/web: the API server will refuse it without spec.ports"},
+				Notes: []string{"a.yaml:1: Service default/web: the API server rejects a Service without spec.ports"},
 			},
 		},
 		"a Service without a spec is an error": {
@@ -780,11 +844,14 @@ func TestLoadReadsDocuments(t *testing.T) {
 			text: items("List", service("a"), deployment("b")),
 			want: loaded{Objects: []string{"a.yaml:4 Service default/a", "a.yaml:8 Deployment default/b"}, Documents: 2},
 		},
-		"items of a List that are not objects, or lack a kind, are skipped": {
-			text: items("List", "text", "null", "[]", "metadata: {name: a}", "kind: Service", service("b")),
+		"items of a List that lack a kind are skipped": {
+			text: items("List", "metadata: {name: a}", "kind: Service", service("b")),
 			want: loaded{
-				Objects: []string{"a.yaml:9 Service default/b"}, Documents: 1, NotKubernetes: 4,
-				Skipped: []string{"a.yaml:8: Service : it has no apiVersion; if it is meant for a cluster, add it"},
+				Objects: []string{"a.yaml:6 Service default/b"}, Documents: 1,
+				Skipped: []string{
+					"a.yaml:4: it has no kind; if it is meant for a cluster, add it",
+					"a.yaml:5: Service : it has no apiVersion; if it is meant for a cluster, add it",
+				},
 			},
 		},
 		"items of a typed list need no kind": {
@@ -796,10 +863,12 @@ func TestLoadReadsDocuments(t *testing.T) {
 				"null",
 			),
 			want: loaded{
-				Objects:       []string{"a.yaml:4 Service default/a", "a.yaml:7 Service default/b"},
-				Documents:     3,
-				NotKubernetes: 1,
-				Errors:        []string{"a.yaml:6:3: spec of this Service: " + missing},
+				Objects:   []string{"a.yaml:4 Service default/a", "a.yaml:7 Service default/b"},
+				Documents: 3,
+				Errors: []string{
+					"a.yaml:6:3: spec of this Service: " + missing,
+					"a.yaml:11:3: items[3] of this ServiceList: want an object",
+				},
 			},
 		},
 		"a List of Lists": {
@@ -827,9 +896,11 @@ func TestLoadReadsDocuments(t *testing.T) {
 		"items with only one of apiVersion and kind are skipped": {
 			text: items("ServiceList", "apiVersion: v1\nmetadata: {name: a}", "kind: Service\nmetadata: {name: a}"),
 			want: loaded{
-				NotKubernetes: 1,
-				Skipped:       []string{"a.yaml:6: Service a: it has no apiVersion; if it is meant for a cluster, add it"},
-				Errors:        []string{noneFound},
+				Skipped: []string{
+					"a.yaml:4: it has no kind; if it is meant for a cluster, add it",
+					"a.yaml:6: Service a: it has no apiVersion; if it is meant for a cluster, add it",
+				},
+				Errors: []string{noneFound},
 			},
 		},
 		"an object with items and a spec is both": {
@@ -1002,6 +1073,79 @@ func TestPatchesOfAKustomizationAreSkipped(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestWhatIsAPatch(t *testing.T) {
+	files := map[string]string{
+		"base/kustomization.yaml": "resources: [web.yaml]\n",
+		"base/web.yaml":           service("web"),
+		"overlay/kustomization.yaml": "resources: [../base, both.yaml]\n" +
+			"patches: [{path: both.yaml}, {path: more/patch.yaml}]\npatchesStrategicMerge: [direct.yaml]\n",
+		"overlay/both.yaml":       service("both"),
+		"overlay/direct.yaml":     service("direct"),
+		"overlay/more/patch.yaml": service("patch"),
+	}
+	const (
+		direct = "overlay/direct.yaml:1: Service default/direct: it is a patch of overlay/kustomization.yaml"
+		patch  = "overlay/more/patch.yaml:1: Service default/patch: it is a patch of overlay/kustomization.yaml"
+	)
+	tests := map[string]struct {
+		files     map[string]string
+		links     map[string]string
+		directory string
+		paths     []string
+		want      loaded
+	}{
+		"a file is both a patch and a resource": {
+			paths: []string{"overlay"},
+			want: loaded{
+				Objects: []string{"overlay/both.yaml:1 Service default/both"}, Files: 4, Documents: 1, NotKubernetes: 1,
+				Skipped: []string{direct, patch},
+			},
+		},
+		"one of two folders has only patches": {
+			files: map[string]string{"overlay/both.yaml": "resources: []\n"},
+			paths: []string{"overlay", "base"},
+			want: loaded{
+				Objects: []string{"base/web.yaml:1 Service default/web"}, Files: 6, Documents: 1, NotKubernetes: 3,
+				Skipped: []string{direct, patch},
+			},
+		},
+		"a patch is named by hand": {
+			paths: []string{"overlay/direct.yaml", "overlay/both.yaml"},
+			want: loaded{
+				Objects: []string{"overlay/both.yaml:1 Service default/both"}, Files: 2, Documents: 1, Skipped: []string{direct},
+			},
+		},
+		"a patch is named by hand, and its kustomization lies above": {
+			paths: []string{"overlay/more/patch.yaml", "base/web.yaml"},
+			want: loaded{
+				Objects: []string{"base/web.yaml:1 Service default/web"}, Files: 2, Documents: 1, Skipped: []string{patch},
+			},
+		},
+		"its kustomization lies above the working directory": {
+			directory: "overlay/more", paths: []string{"patch.yaml"},
+			want: loaded{Objects: []string{"patch.yaml:1 Service default/patch"}, Files: 1, Documents: 1},
+		},
+		"a kustomization is a link to one in another folder": {
+			links: map[string]string{"base/kustomization.yml": "../overlay/base.yaml"},
+			files: map[string]string{"overlay/base.yaml": "patches: [{path: web.yaml}]\n"},
+			paths: []string{"base/web.yaml"},
+			want:  loaded{Objects: []string{"base/web.yaml:1 Service default/web"}, Files: 1, Documents: 1},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			all := maps.Clone(files)
+			maps.Copy(all, test.files)
+			dir := filepath.Join(tree{files: all, links: test.links}.make(t), test.directory)
+			t.Chdir(dir)
+			_, got := load(t, dir, Options{Paths: test.paths})
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("Load() mismatch (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

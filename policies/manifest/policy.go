@@ -52,6 +52,9 @@ func loadFurtherPolicies(paths []string, read map[string]searched) ([]*Policy, [
 		files := newFinder(nil)
 		files.find([]string{path}, false)
 		errs = append(errs, files.errs...)
+		for _, skipped := range files.skipped {
+			errs = append(errs, &Error{File: skipped.File, Message: skipped.Text + "; name it with --policy if it has policies"})
+		}
 		found := len(files.errs) > 0
 		for _, file := range files.found {
 			of, again := read[file.real]

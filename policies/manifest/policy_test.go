@@ -367,3 +367,20 @@ func TestManifestsReturnThePoliciesAmongThem(t *testing.T) {
 		})
 	}
 }
+
+func TestLinkThatLeadsOutOfAFolderOfPoliciesIsAnError(t *testing.T) {
+	t.Parallel()
+	dir := tree{
+		files: map[string]string{
+			"in/a.yaml": policyHead + "metadata: {name: a}\n", "in/chart/Chart.yaml": "name: a\n",
+			"in/chart/templates/b.yaml": "{{",
+		},
+		links: map[string]string{"in/b.yaml": "../b.yaml"},
+	}.make(t)
+	loaded, errs := LoadPolicies([]string{filepath.Join(dir, "in")})
+	want := filepath.Join(dir, "in/b.yaml") + ": it is a symbolic link that leads out of the folder; " +
+		"name it with --policy if it has policies"
+	if len(loaded) != 1 || len(errs) != 1 || errs[0].Error() != want {
+		t.Errorf("LoadPolicies() = %d policies, %v; want one, and %s", len(loaded), errs, want)
+	}
+}

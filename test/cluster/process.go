@@ -82,7 +82,7 @@ func (p *process) kill() {
 
 // logEnd returns the last lines of the log, or the reason why it cannot be read.
 func (p *process) logEnd() string {
-	const size = 4 << 10
+	const size = 1 << 10
 	file, err := os.Open(p.log)
 	if err != nil {
 		return err.Error()

@@ -135,7 +135,8 @@ func (e *environment) installSourceward(t *testing.T, options sandbox.Options) {
 		for _, replica := range s.Replicas {
 			checkLog(t, replica)
 			if t.Failed() {
-				t.Log(replica.LogEnd())
+				end := replica.LogEnd()
+				t.Log(end[max(0, len(end)-1<<10):])
 			}
 		}
 		if err := s.Stop(); err != nil {

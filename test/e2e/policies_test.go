@@ -413,40 +413,38 @@ func testLimits(t *testing.T, e *policyEnvironment) {
 				e.condition(t, name, v1alpha1.ConditionReady, v1alpha1.ReasonCompiled)
 				want := "SourceIPPolicy " + name + " not evaluated: " + test.want
 				sample := fmt.Sprintf(`sourceward_policy_failures_total{policy="%s"}`, name)
-				before := e.sum(t, sample)
-
 				manifest := fmt.Sprintf(
 					"{apiVersion: v1, kind: Service, metadata: {name: limits, labels: {limits: %s}, "+
 						"annotations: {sourceward.dev/source-ip: bogus}}, spec: {type: LoadBalancer, ports: [{port: 80}]}}",
 					name,
 				)
-				start := time.Now()
-				a := e.kubectl(t, manifest, "create", "--dry-run=server", "-f", "-")
-				took := time.Since(start)
-				switch failure {
-				case v1alpha1.FailureDeny:
-					if a.code == 0 || !strings.Contains(a.stderr, "policy-not-evaluated: Service default/limits: "+want) {
-						t.Errorf("got %d %s, want a refusal: %s", a.code, a.stderr, want)
+				denied := "policy-not-evaluated: Service default/limits: " + want
+				warned := cutTo("policy-not-evaluated: " + want)
+				var shown bool
+				var got string
+				// On a busy machine, any evaluation may run out of time; the request is then repeated.
+				e.eventually(t, "kubectl shows "+want, func() (bool, string) {
+					before, start := e.sum(t, sample), time.Now()
+					a := e.kubectl(t, manifest, "create", "--dry-run=server", "-f", "-")
+					took, counted := time.Since(start), e.sum(t, sample)-before
+					switch failure {
+					case v1alpha1.FailureDeny:
+						shown = a.code != 0 && strings.Contains(a.stderr, denied)
+					case v1alpha1.FailureWarn:
+						shown = a.code == 0 && strings.Contains(a.stderr, warned)
+					case v1alpha1.FailureIgnore:
+						shown = a.code == 0 && !strings.Contains(a.stderr, "policy-not-evaluated")
 					}
-				case v1alpha1.FailureWarn:
-					if a.code != 0 || !strings.Contains(a.stderr, cutTo("policy-not-evaluated: "+want)) {
-						t.Errorf("got %d %s, want a warning: %s", a.code, a.stderr, want)
-					}
-				case v1alpha1.FailureIgnore:
-					if a.code != 0 || strings.Contains(a.stderr, "policy-not-evaluated") {
-						t.Errorf("got %d %s, want nothing about the failure", a.code, a.stderr)
-					}
+					// The findings of the other rules are in the same response, and each endpoint counts a failure.
+					shown = shown && counted == 2 && strings.Contains(a.stderr, "beside: version 1") &&
+						strings.Contains(a.stderr, "source-ip-needs-local")
+					got = fmt.Sprintf("exit code %d after %s, %v failures are counted: %s", a.code,
+						took.Round(time.Millisecond), counted, a.stderr)
+					return shown || !strings.Contains(a.stderr, "took longer than"), got
+				})
+				if !shown {
+					t.Errorf("got %s; want %s, the findings of other rules, and one failure for each endpoint", got, want)
 				}
-				// The findings of the other rules are in the same response.
-				for _, other := range []string{"beside: version 1", "source-ip-needs-local"} {
-					if !strings.Contains(a.stderr, other) {
-						t.Errorf("kubectl does not show %s: %s", other, a.stderr)
-					}
-				}
-				if after := e.sum(t, sample); after-before != 2 {
-					t.Errorf("%v failures are counted, want one for each endpoint", after-before)
-				}
-				t.Logf("kubectl took %s", took.Round(time.Millisecond))
 			})
 		}
 	}
@@ -854,7 +852,7 @@ func testSwap(t *testing.T, e *policyEnvironment) {
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	limiter := rate.NewLimiter(perSecond, 1)
-	var answered atomic.Int64
+	var answered, outOfTime atomic.Int64
 	var seen sync.Map         // the versions in responses
 	var inFlight sync.RWMutex // read-locked by each request; locked to measure the replicas while there is none
 	for i := range 8 {
@@ -868,6 +866,10 @@ func testSwap(t *testing.T, e *policyEnvironment) {
 				inFlight.RUnlock()
 				if err != nil {
 					return err
+				}
+				if isNotEvaluated(said) {
+					outOfTime.Add(1)
+					continue
 				}
 				var a, b int
 				if len(said) != 3 || said[2] != "beside: version 1" {
@@ -918,8 +920,8 @@ func testSwap(t *testing.T, e *policyEnvironment) {
 			versions++
 		}
 	}
-	t.Logf("%d swaps in %s, responses by %d of them, %.0f requests/s", swaps, took.Round(time.Millisecond), versions,
-		float64(answeredAfter-answeredBefore)/took.Seconds())
+	t.Logf("%d swaps in %s, responses by %d of them, %.0f requests/s, %d evaluations out of time", swaps,
+		took.Round(time.Millisecond), versions, float64(answeredAfter-answeredBefore)/took.Seconds(), outOfTime.Load())
 	// Changes that arrive together count as one swap. If most of them did, the test would prove little.
 	if versions < swaps/4 {
 		t.Errorf("there are responses by %d of %d versions", versions, swaps)
