@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -153,6 +154,7 @@ func newReport(m *manifest.Manifests) *report {
 	for _, s := range m.Skipped {
 		r.Skipped = append(r.Skipped, skipped{s.File, s.Line, objectOf(s), s.Text})
 	}
+	r.skipChildren(m.Children)
 	r.addNotes(m.Notes)
 	for _, object := range m.Objects {
 		if object.Service != nil {
@@ -162,6 +164,23 @@ func newReport(m *manifest.Manifests) *report {
 		}
 	}
 	return r
+}
+
+// skipChildren adds one entry for all objects that are not judged because another workload makes them.
+func (r *report) skipChildren(children []*manifest.Object) {
+	if len(children) == 0 {
+		return
+	}
+	first := children[0]
+	reason := fmt.Sprintf("%s makes it; check that instead", first.Workload.Controller)
+	if more := len(children) - 1; more > 0 {
+		reason += ", likewise for " + count(more, "other object")
+	}
+	r.Summary.Skipped++
+	r.Skipped = append(r.Skipped, skipped{first.Document.File, first.Position("").Line, &first.Ref, reason})
+	slices.SortStableFunc(r.Skipped, func(a, b skipped) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+	})
 }
 
 func (r *report) addNotes(remarks []manifest.Remark) {

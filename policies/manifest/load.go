@@ -64,6 +64,8 @@ type Manifests struct {
 	// Skipped are the objects, files and charts in Options.Paths that are not judged although they might hold what a
 	// cluster gets, such as a patch. The text is the reason.
 	Skipped []Remark
+	// Children are the objects in Options.Paths that are not judged because another workload makes them: their Controller.
+	Children []*Object
 	// Errors are the problems with files and documents that could not be read, sorted by file and line.
 	Errors []*Error
 	// Notes are what a user should know about what was read, and that is no error.
@@ -71,11 +73,9 @@ type Manifests struct {
 
 	// patches is the number of documents that are skipped because a kustomization names their file as a patch.
 	patches int
-	// children are the objects in Options.Paths that other workloads make.
-	children []*Object
-	last     lastAsked
-	index    *policies.Index
-	texts    map[string][]byte
+	last    lastAsked
+	index   *policies.Index
+	texts   map[string][]byte
 	// copies holds each definition of an object; its index is the number in the index. copiesOf holds their numbers by
 	// object, sorted by place.
 	copies   []definition
@@ -161,7 +161,6 @@ func Load(options Options) (*Manifests, error) {
 	}
 	m.replaceContext(files.contextRoots)
 	m.noteRepeated()
-	m.skipChildren()
 	m.Errors = append(m.Errors, files.withoutObjects()...)
 	if m.Documents == 0 && len(m.Errors) == 0 && m.patches > 0 {
 		m.Errors = append(m.Errors, &Error{Message: noObjects})
@@ -207,24 +206,6 @@ func (m *Manifests) noteRepeated() {
 	m.Notes = append(m.Notes, Remark{
 		File: repeated[1].Document.File, Position: repeated[1].Position(""), Object: repeated[1].Ref,
 		Text: note + "; each definition is checked, but a cluster keeps only one",
-	})
-}
-
-// skipChildren adds one entry for all objects that are not judged because other workloads make them.
-func (m *Manifests) skipChildren() {
-	if m.children == nil {
-		return
-	}
-	first := m.children[0]
-	reason := fmt.Sprintf("%s makes it; check that instead", first.Workload.Controller)
-	switch more := len(m.children) - 1; {
-	case more == 1:
-		reason += "; 1 other object is skipped for the same reason"
-	case more > 1:
-		reason += fmt.Sprintf("; %d other objects are skipped for the same reason", more)
-	}
-	m.Skipped = append(m.Skipped, Remark{
-		File: first.Document.File, Position: first.Position(""), Object: first.Ref, Text: reason,
 	})
 }
 
@@ -487,7 +468,7 @@ func (m *Manifests) addJudged(d definition, options Options) error {
 	switch {
 	case d.file.context:
 	case object.Workload != nil && object.Workload.IsChild():
-		m.children = append(m.children, object)
+		m.Children = append(m.Children, object)
 	default:
 		m.Objects = append(m.Objects, object)
 	}

@@ -748,16 +748,6 @@ func TestLoadReadsDocuments(t *testing.T) {
 					"the API server rejects a HorizontalPodAutoscaler without spec.scaleTargetRef"},
 			},
 		},
-		"what other workloads make is skipped with one reason": {
-			text: strings.Repeat("apiVersion: v1\nkind: Pod\nmetadata: {generateName: web-5d4-, ownerReferences: "+
-				"[{apiVersion: apps/v1, kind: ReplicaSet, name: web-5d4, controller: true}]}\n"+
-				"spec: {containers: [{name: web}]}\n---\n", 3),
-			want: loaded{
-				Documents: 3,
-				Skipped: []string{"a.yaml:1: Pod default/web-5d4-*: ReplicaSet web-5d4 makes it; check that instead; " +
-					"2 other objects are skipped for the same reason"},
-			},
-		},
 		"an empty List is a document": {
 			text: "apiVersion: v1\nkind: List\nitems: []\n",
 			want: loaded{Documents: 1},
