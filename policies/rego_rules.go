@@ -18,7 +18,7 @@ var regoRules = []Rule{
 		Exempt:       "When the other check also knows which nodes have pods.",
 		Since:        "All versions.",
 		Sources:      []string{"https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/annotations/#healthcheck-protocol", "https://github.com/kubernetes/cloud-provider-openstack/blob/master/docs/openstack-cloud-controller-manager/expose-applications-using-loadbalancer-type-service.md"},
-		check:        checkRego("health-check-overridden", false),
+		check:        checkRego("health-check-overridden", "warn", false),
 	},
 	{
 		ID:           "legacy-annotation",
@@ -34,7 +34,7 @@ var regoRules = []Rule{
 		Exempt:       "Never needed; the annotation has no effect.",
 		Since:        "1.7.",
 		Sources:      []string{"https://github.com/kubernetes/kubernetes/blob/v1.6.13/pkg/api/service/annotations.go", "https://github.com/kubernetes/kubernetes/issues/50977"},
-		check:        checkRego("legacy-annotation", false),
+		check:        checkRego("legacy-annotation", "warn", false),
 	},
 	{
 		ID:           "local-forbidden",
@@ -44,13 +44,13 @@ var regoRules = []Rule{
 		Kinds:        []string{"Service"},
 		NeedsRelated: true,
 		Fixable:      false,
-		What:         "A Service is Local and has an annotation that its load balancer's controller accepts only with Cluster. Or it asks to share an address with another Service, and the two differ in traffic policy or, if both are Local, in selector.",
-		Why:          "With Local, only nodes with pods of the Service answer for its address. Two Services with different pods need different nodes, so they cannot share an address, and they cannot share a kube-vip lease either. The controller leaves the Service without an address, or gives it another one.",
-		Remedy:       "Set externalTrafficPolicy: Cluster. If two Services share an address, set it on both, or give both the same policy and selector, or do not share the address.",
-		Exempt:       "When it does not matter that the Services get different addresses.",
+		What:         "A Service is Local and has an annotation that its load balancer's controller accepts only with Cluster. Or it asks to share an address with another Service, and the two differ in traffic policy or, if both are Local, in selector. Or, as a warning, one node announces its address, and may be one without pods.",
+		Why:          "With Local, only nodes with pods of the Service answer for its address. Two Services with different pods need different nodes, so they cannot share an address, and they cannot share a kube-vip lease either. The controller leaves the Service without an address, or gives it another one. If the node that announces an address is elected without regard to the pods, it drops all traffic while it has none.",
+		Remedy:       "Set externalTrafficPolicy: Cluster. If two Services share an address, set it on both, or give both the same policy and selector, or do not share the address. Where one node announces the address, use the version or setting that the finding names.",
+		Exempt:       "When it does not matter that the Services get different addresses, or the setting is in use.",
 		Since:        "All versions.",
 		Sources:      []string{"https://metallb.universe.tf/usage/#ip-address-sharing", "https://github.com/kube-vip/kube-vip/blob/018c5d9fcf026038b484d5d75e1475aa0399c9df/pkg/services/processor.go"},
-		check:        checkRego("local-forbidden", true),
+		check:        checkRego("local-forbidden", "deny", true),
 	},
 	{
 		ID:           "local-has-no-effect",
@@ -66,7 +66,7 @@ var regoRules = []Rule{
 		Exempt:       "When clients also use the node ports, and these are meant to be Local.",
 		Since:        "All versions.",
 		Sources:      []string{"https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/nlb/", "https://docs.cilium.io/en/stable/network/kubernetes/kubeproxy-free/"},
-		check:        checkRego("local-has-no-effect", false),
+		check:        checkRego("local-has-no-effect", "warn", false),
 	},
 	{
 		ID:           "local-hides-source-ip",
@@ -82,7 +82,7 @@ var regoRules = []Rule{
 		Exempt:       "When Local is meant to save a hop, or the PROXY protocol is enabled for all load balancers at once.",
 		Since:        "All versions.",
 		Sources:      []string{"https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt"},
-		check:        checkRego("local-hides-source-ip", false),
+		check:        checkRego("local-hides-source-ip", "warn", false),
 	},
 	{
 		ID:           "node-ports-disabled",
@@ -98,7 +98,7 @@ var regoRules = []Rule{
 		Exempt:       "When a different controller from the one that the annotations suggest manages the load balancer.",
 		Since:        "All versions; the field exists since 1.20.",
 		Sources:      []string{"https://kubernetes.io/docs/concepts/services-networking/service/#load-balancer-nodeport-allocation"},
-		check:        checkRego("node-ports-disabled", false),
+		check:        checkRego("node-ports-disabled", "warn", false),
 	},
 	{
 		ID:           "proxy-protocol-breaks-health-check",
@@ -114,7 +114,7 @@ var regoRules = []Rule{
 		Exempt:       "When an annotation makes the load balancer check another port.",
 		Since:        "All versions.",
 		Sources:      []string{"https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/service/nlb/", "https://github.com/kubernetes/ingress-nginx/issues/6263"},
-		check:        checkRego("proxy-protocol-breaks-health-check", false),
+		check:        checkRego("proxy-protocol-breaks-health-check", "deny", false),
 	},
 	{
 		ID:           "single-announcer",
@@ -130,7 +130,7 @@ var regoRules = []Rule{
 		Exempt:       "When one node's pods are meant to serve all clients.",
 		Since:        "All versions.",
 		Sources:      []string{"https://metallb.universe.tf/usage/#local-traffic-policy", "https://kube-vip.io/docs/usage/kubernetes-services/"},
-		check:        checkRego("single-announcer", false),
+		check:        checkRego("single-announcer", "audit", false),
 	},
 	{
 		ID:           "weighted-needs-local",
@@ -147,6 +147,6 @@ var regoRules = []Rule{
 		Since:        "All versions.",
 		Sources:      []string{"https://cloud.google.com/kubernetes-engine/docs/concepts/service-load-balancer", "https://cloud.tencent.com/document/product/457/51258"},
 		yieldsTo:     "source-ip-needs-local",
-		check:        checkRego("weighted-needs-local", false),
+		check:        checkRego("weighted-needs-local", "warn", false),
 	},
 }
