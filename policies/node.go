@@ -33,13 +33,16 @@ func ReducedNode(node *corev1.Node) *corev1.Node {
 type Nodes struct {
 	// nodes holds all nodes, sorted by name. open holds those that accept pods without node selectors and tolerations.
 	nodes, open []*corev1.Node
+	// isEachDomain is true if all nodes have a hostname label, as nodes of most clusters do.
+	isEachDomain bool
 }
 
 // NewNodes returns the Nodes for a list of ReducedNodes, in any order. It takes ownership of the list, which it sorts.
 func NewNodes(nodes []*corev1.Node) *Nodes {
 	slices.SortFunc(nodes, func(a, b *corev1.Node) int { return strings.Compare(a.Name, b.Name) })
-	n := &Nodes{nodes: nodes}
+	n := &Nodes{nodes: nodes, isEachDomain: true}
 	for _, node := range nodes {
+		n.isEachDomain = n.isEachDomain && isDomain(node)
 		if len(node.Spec.Taints) == 0 && isDomain(node) {
 			n.open = append(n.open, node)
 		}

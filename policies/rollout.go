@@ -150,8 +150,7 @@ func (r *run) places(key string) (now, inTime int, exact bool) {
 		now = r.Cluster.eligible(w)
 		return now, max(now, r.Cluster.eligibleInTime(w)), key == corev1.LabelHostname
 	default:
-		nodes := topology(r.Cluster.Known.eligible(w.scheduledPod()))
-		now = nodes.domains(key)
+		now = distinct(r.Cluster.Known.eligible(w.scheduledPod()), key)
 		return now, max(now, r.Cluster.topologyOf(w).domains(key)), true
 	}
 }

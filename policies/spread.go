@@ -103,7 +103,7 @@ func spreadingOf(w *Workload, namespace Namespace, cluster Cluster) spreading {
 		return spreading{Spreading: SpreadPinned}
 	}
 	for i, c := range pod.TopologySpreadConstraints {
-		if nodes != nil && c.WhenUnsatisfiable == corev1.DoNotSchedule && nodes.carrying(c.TopologyKey) == noNode {
+		if c.WhenUnsatisfiable == corev1.DoNotSchedule && nodes.carrying(c.TopologyKey) == noNode && nodes.isKnown() {
 			return spreading{SpreadIneffective, &ineffective{
 				path:    fmt.Sprintf("%s/%d", constraintsPath, i),
 				problem: fmt.Sprintf("constraint #%d keeps all pods Pending", i),
@@ -190,7 +190,7 @@ func (r *run) spreading(w *Workload) spreading { return spreadingOf(w, r.Namespa
 // dilutedBy returns the index of a soft constraint on another key that weakens a soft constraint, and which nodes carry
 // that key; -1 and allNodes for none. Which pods it selects does not matter. Of several, the one on the rarest key
 // counts.
-func dilutedBy(constraints []corev1.TopologySpreadConstraint, of int, nodes topology) (by int, carried carriers) {
+func dilutedBy(constraints []corev1.TopologySpreadConstraint, of int, nodes *topology) (by int, carried carriers) {
 	by = -1
 	for i, other := range constraints {
 		if constraints[of].WhenUnsatisfiable != corev1.ScheduleAnyway || other.WhenUnsatisfiable != corev1.ScheduleAnyway ||

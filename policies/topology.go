@@ -16,36 +16,72 @@ const (
 	noNode
 )
 
-// topology holds the nodes on which the pods of a workload may run. If none is known, the name of a label decides
-// whether nodes carry it.
-type topology []*corev1.Node
+// topology answers which of the nodes on which the pods of a workload may run carry a label. It includes nodes that
+// reject pods only for the time being. If no such node is known, the name of a label decides.
+type topology struct {
+	known *Nodes
+	pod   corev1.PodSpec
+	// nodes are those nodes, valid if found. Most templates ask for no label, and then nobody has to look for them.
+	found bool
+	nodes []*corev1.Node
+}
 
-// topologyOf returns the topology of a workload. It includes nodes that reject pods only for the time being.
-func (c Cluster) topologyOf(w *Workload) topology {
-	if c.Known == nil {
-		return nil
+// topologyOf returns the topology of a workload.
+func (c Cluster) topologyOf(w *Workload) *topology {
+	return &topology{known: c.Known, pod: w.scheduledPod()}
+}
+
+// isKnown reports whether there is a node on which the pods may run.
+func (t *topology) isKnown() bool {
+	if t.known != nil && !t.found {
+		pod := t.pod
+		pod.Tolerations = slices.Concat(pod.Tolerations, tolerationsOf(passingTaints))
+		t.nodes, t.found = t.known.admitting(pod), true
 	}
-	pod := w.scheduledPod()
-	pod.Tolerations = slices.Concat(pod.Tolerations, tolerationsOf(passingTaints))
-	return c.Known.admitting(pod)
+	return len(t.nodes) > 0
 }
 
 // carrying returns which nodes carry a label.
-func (t topology) carrying(label string) carriers {
+func (t *topology) carrying(label string) carriers {
+	switch {
+	case t.known != nil && label == corev1.LabelHostname && t.known.isEachDomain:
+		return allNodes
+	case !t.isKnown() && meantLabel(label) == "":
+		return allNodes
+	case !t.isKnown():
+		return noNode
+	}
 	count := 0
-	for _, node := range t {
+	for _, node := range t.nodes {
 		if _, ok := node.Labels[label]; ok {
 			count++
 		}
 	}
-	switch {
-	case t == nil && meantLabel(label) == "", count > 0 && count == len(t):
+	switch count {
+	case len(t.nodes):
 		return allNodes
-	case count > 0:
-		return someNodes
-	default:
+	case 0:
 		return noNode
+	default:
+		return someNodes
 	}
+}
+
+// domains returns the number of values that a label has on the nodes; 0 if no node is known.
+func (t *topology) domains(label string) int {
+	if !t.isKnown() {
+		return 0
+	}
+	return distinct(t.nodes, label)
+}
+
+// distinct returns the number of values that a label has on nodes.
+func distinct(nodes []*corev1.Node, label string) int {
+	values := map[string]bool{}
+	for _, node := range nodes {
+		values[node.Labels[label]] = true
+	}
+	return len(values)
 }
 
 // nodeLabels lists the labels of nodes that Kubernetes defines in the domains that it keeps for itself.
@@ -80,17 +116,8 @@ func meantLabel(label string) string {
 	}
 }
 
-// domains returns the number of values that a label has on the nodes.
-func (t topology) domains(label string) int {
-	values := map[string]bool{}
-	for _, node := range t {
-		values[node.Labels[label]] = true
-	}
-	return len(values)
-}
-
 // fixOf returns what to do about a label that nodes lack.
-func (t topology) fixOf(label string) string {
+func (t *topology) fixOf(label string) string {
 	meant := meantLabel(label)
 	if meant == "" {
 		meant = corev1.LabelHostname
