@@ -39,6 +39,8 @@ var misplacedField = Rule{
 	check: checkMisplacedField,
 }
 
+const local = string(corev1.ServiceExternalTrafficPolicyLocal)
+
 func checkMisplacedField(r *run) []result {
 	if r.Object.Service != nil {
 		return r.misplacedPolicy()
@@ -58,8 +60,8 @@ func checkMisplacedField(r *run) []result {
 			switch anti, _ := parent[key].(map[string]any); {
 			case key == "affinity":
 				target, isMisplaced = w.podPath()+"/affinity", anti["podAntiAffinity"] != nil
-			case strings.EqualFold(strings.TrimSuffix(key, "s"), "topologySpreadConstraint"):
-				isMisplaced = true
+			case strings.TrimSuffix(strings.ToLower(key), "s") == "topologyspreadconstraint":
+				isMisplaced = parent[key] != nil && (!isList || len(list) > 0) // charts write empty lists by habit
 			}
 			path := place + "/" + key
 			if !isMisplaced || path == target {
@@ -78,20 +80,23 @@ func checkMisplacedField(r *run) []result {
 }
 
 // onlyCertain returns the results without their repairs if these would set one field to different values. If several
-// set it to the same value, only the first does, and the others remove what is misplaced.
+// set it to the same value, the first one removes what is misplaced elsewhere, too.
 func onlyCertain(found []result) []result {
-	set := map[string]any{}
+	first := map[string]int{}
 	certain := true
 	for i, f := range found {
 		if f.repair == nil {
 			continue
 		}
 		move := f.repair[1]
-		if former, isSet := set[move.Path]; isSet {
-			certain = certain && reflect.DeepEqual(former, move.Value)
-			found[i].repair = f.repair[:1]
+		former, isSet := first[move.Path]
+		if !isSet {
+			first[move.Path] = i
+			continue
 		}
-		set[move.Path] = move.Value
+		certain = certain && reflect.DeepEqual(found[former].repair[1].Value, move.Value)
+		found[former].repair = append(found[former].repair, f.repair[0])
+		found[i].repair = nil
 	}
 	for i := range found {
 		if !certain {
@@ -121,6 +126,9 @@ func (r *run) misplacedPolicy() []result {
 				Message: fmt.Sprintf("%s %s=%s has no effect: the traffic policy is a field", in.noun, key, in.values[key]),
 				Fix:     fmt.Sprintf("set spec.externalTrafficPolicy: %s, and remove the %s", policy, in.noun),
 			}}
+			if !ExternallyAccessible(r.Object.Service, r.Cluster.Version) {
+				misplaced.Fix = fmt.Sprintf("remove the %s: type %s has no traffic policy", in.noun, serviceType(r.Object.Service))
+			}
 			misplaced.repair = r.moved(misplaced.Path, policy)
 			found = append(found, misplaced)
 		}
@@ -154,9 +162,10 @@ func (r *run) misplacedPolicy() []result {
 }
 
 // moved returns the repair that replaces a misplaced traffic policy by the field; nil unless the file has no traffic
-// policy, and the policy is valid on the type of the Service.
+// policy, the policy is valid on the type of the Service, and nothing asks for the other one.
 func (r *run) moved(path, policy string) []PatchOperation {
-	if r.InFile != InFileAbsent || !ExternallyAccessible(r.Object.Service, r.Cluster.Version) {
+	isContested := policy != local && len(r.reasonsForLocal()) > 0
+	if r.InFile != InFileAbsent || isContested || !ExternallyAccessible(r.Object.Service, r.Cluster.Version) {
 		return nil
 	}
 	return []PatchOperation{{Op: "remove", Path: path}, {Op: "add", Path: trafficPolicyPath, Value: policy}}

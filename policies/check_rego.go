@@ -6,8 +6,8 @@ import (
 )
 
 // checkRego returns the check of a rule that is a built-in module of Rego. needsRelated is the rule's NeedsRelated: the
-// module reads the Services that ask to share an address. byDefault is its DefaultMode, which the members of the set
-// warn have as well, unless it is Deny.
+// module reads the Services that ask to share an address. byDefault is its DefaultMode. If that is Deny, the members of
+// its set warn are never denied.
 func checkRego(id string, byDefault Mode, needsRelated bool) func(*run) []result {
 	return func(r *run) []result {
 		var results []result
@@ -22,13 +22,10 @@ func checkRego(id string, byDefault Mode, needsRelated bool) func(*run) []result
 				if found.Rule != id {
 					continue
 				}
-				var mode Mode
-				if i >= len(answer.Deny) && byDefault == Deny {
-					mode = Warn
-				}
+				isUnsure := byDefault == Deny && i >= len(answer.Deny)
 				results = append(results, result{
 					Finding: Finding{Message: found.Message, Path: found.Path, Fix: found.Fix, Because: found.Because},
-					mode:    mode,
+					unsure:  isUnsure,
 					repair:  r.repairOf(found),
 				})
 			}

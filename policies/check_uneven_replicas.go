@@ -79,10 +79,11 @@ func checkUnevenReplicas(r *run) []result {
 // leavesNoChoice reports whether no spread decides where the pods run: they all run on one node, or no two share one.
 func (r *run) leavesNoChoice() bool {
 	workload := r.Object.Workload
+	nodes := r.Cluster.topologyOf(workload)
 	return r.spreading(workload).Spreading == SpreadPinned || usesHostPorts(workload.Template.Spec) ||
 		slices.ContainsFunc(antiAffinityTerms(workload.Template.Spec.Affinity), func(term antiAffinityTerm) bool {
 			return term.required &&
-				r.Cluster.topologyOf(workload).carrying(term.TopologyKey) == allNodes &&
+				nodes.carrying(term.TopologyKey) == allNodes &&
 				termProblem(term.PodAffinityTerm, podLabelsOf(workload), r.Namespace) == ""
 		})
 }

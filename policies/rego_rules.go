@@ -124,7 +124,7 @@ var regoRules = []Rule{
 		Kinds:        []string{"Service"},
 		NeedsRelated: false,
 		Fixable:      false,
-		What:         "A Service is Local behind a load balancer that announces its address from one node at a time, according to spec.loadBalancers of a policy.",
+		What:         "A Service is Local behind a load balancer that announces its address from one node at a time, according to its class or to spec.loadBalancers of a policy.",
 		Why:          "All clients reach the announcing node, and with Local only the pods on that node serve them. Pods on other nodes take over if it fails, but share no load.",
 		Remedy:       "Set externalTrafficPolicy: Cluster to use all pods, or announce by BGP to use all nodes. Otherwise size the pods of one node for all traffic.",
 		Exempt:       "When one node's pods are meant to serve all clients.",

@@ -325,8 +325,8 @@ var asksForCluster = []string{
 func (r *run) undoes(found, repaired result) bool {
 	for _, operation := range repaired.repair {
 		switch {
-		case operation.Path == trafficPolicyPath &&
-			(repaired.Rule == unknownTrafficPolicy.ID || repaired.Rule == misplacedField.ID):
+		case operation.Path == trafficPolicyPath && (repaired.Rule == unknownTrafficPolicy.ID ||
+			repaired.Rule == misplacedField.ID && operation.Value == local):
 			// The owner wrote the value, in another letter case or another place.
 		case operation.Path == trafficPolicyPath && found.Rule == nodePortLocal.ID && r.wishesLocal():
 			// The owner asked for Local, and should know what it does to a node port.
@@ -350,9 +350,12 @@ func (r *run) wishesLocal() bool {
 
 // repairsToLocal reports whether applying all repairs of this decision would make the Service Local.
 func (r *run) repairsToLocal() bool {
-	found := slices.Concat(r.repairs(sourceIPNeedsLocal), r.repairs(unknownTrafficPolicy))
+	found := slices.Concat(
+		r.repairs(sourceIPNeedsLocal), r.repairs(unknownTrafficPolicy), r.repairs(misplacedField))
 	return slices.ContainsFunc(found, func(found result) bool {
-		return found.repair[0].Value == string(corev1.ServiceExternalTrafficPolicyLocal)
+		return slices.ContainsFunc(found.repair, func(o PatchOperation) bool {
+			return o.Path == trafficPolicyPath && o.Value == local
+		})
 	})
 }
 

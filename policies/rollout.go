@@ -98,45 +98,57 @@ const (
 	requiredAntiAffinity = "required anti-affinity"
 )
 
-// exclusion returns what keeps an old and a new pod apart; nil for nothing. Of several terms, it is the one with the
-// fewest places.
+// exclusion returns what keeps an old and a new pod apart; nil for nothing. Of several reasons, it is one that holds
+// for the pods before and after this request, and of those the one with the fewest places.
 func (r *run) exclusion() *exclusion {
-	w := r.Object.Workload
+	w, old := r.Object.Workload, r.Object.Workload
+	if r.Old != nil && r.Old.Workload != nil {
+		old = r.Old.Workload
+	}
+	var found *exclusion
 	if usesHostPorts(w.Template.Spec) {
-		return &exclusion{means: hostPort, key: corev1.LabelHostname}
+		found = &exclusion{means: hostPort, key: corev1.LabelHostname, passes: !usesHostPorts(old.Template.Spec)}
 	}
 	nodes := r.Cluster.topologyOf(w)
-	var found *exclusion
 	for _, term := range antiAffinityTerms(w.Template.Spec.Affinity) {
-		keys := slices.Concat(term.MatchLabelKeys, term.MismatchLabelKeys)
-		byRevision := r.Cluster.Version.atLeast(antiMatchLabelsVersion) &&
-			slices.ContainsFunc(keys, func(key string) bool {
-				return slices.Contains(r.maker().kind().revisionLabels, key)
-			})
-		if !term.required || byRevision || nodes.carrying(term.TopologyKey) != allNodes ||
-			termProblem(term.PodAffinityTerm, podLabelsOf(w), r.Namespace) != "" {
+		if !term.required || nodes.carrying(term.TopologyKey) != allNodes || !r.excludes(term, w, w) {
 			continue
 		}
-		if found == nil || nodes.domains(term.TopologyKey) < nodes.domains(found.key) {
-			found = &exclusion{means: requiredAntiAffinity, key: term.TopologyKey, passes: !r.excludesOld(term.TopologyKey)}
+		// A term of the old or of the new pods is enough for the scheduler.
+		byOld := func(former antiAffinityTerm) bool {
+			return former.required && former.TopologyKey == term.TopologyKey && r.excludes(former, old, w)
+		}
+		passes := !r.excludes(term, w, old) && !slices.ContainsFunc(antiAffinityTerms(old.Template.Spec.Affinity), byOld)
+		fewer := found != nil && nodes.domains(term.TopologyKey) < nodes.domains(found.key)
+		if found == nil || found.passes && !passes || found.passes == passes && fewer {
+			found = &exclusion{means: requiredAntiAffinity, key: term.TopologyKey, passes: passes}
 		}
 	}
 	return found
 }
 
-// excludesOld reports whether the pods that the workload has had until this request, and those that it will have, keep
-// each other apart by a required term on a key. A term of either is enough for the scheduler.
-func (r *run) excludesOld(key string) bool {
-	if r.Old == nil || r.Old.Workload == nil {
+// excludes reports whether a term of the pods of one workload keeps them apart from the pods of another, where both are
+// the same workload, at the same or at different times.
+func (r *run) excludes(term antiAffinityTerm, of, other *Workload) bool {
+	own, others := podLabelsOf(of), podLabelsOf(other)
+	bare := term.PodAffinityTerm
+	bare.MatchLabelKeys, bare.MismatchLabelKeys = nil, nil
+	if termProblem(bare, others, r.Namespace) != "" {
+		return false
+	}
+	if !r.Cluster.Version.atLeast(antiMatchLabelsVersion) {
 		return true
 	}
-	excludes := func(one, other *Workload) bool {
-		return slices.ContainsFunc(antiAffinityTerms(one.Template.Spec.Affinity), func(term antiAffinityTerm) bool {
-			return term.required && term.TopologyKey == key &&
-				termProblem(term.PodAffinityTerm, podLabelsOf(other), r.Namespace) == ""
-		})
+	// A revision has another value of the label of revisions, and each pod another value of a single label.
+	differs := func(key string) bool {
+		return slices.Contains(r.maker().kind().revisionLabels, key) || slices.Contains(own.single, key) ||
+			own.Has(key) && own.Get(key) != others.Get(key)
 	}
-	return excludes(r.Object.Workload, r.Old.Workload) || excludes(r.Old.Workload, r.Object.Workload)
+	equals := func(key string) bool {
+		return own.Has(key) && !slices.Contains(own.single, key) &&
+			(slices.Contains(r.maker().kind().revisionLabels, key) || own.Get(key) == others.Get(key))
+	}
+	return !slices.ContainsFunc(term.MatchLabelKeys, differs) && !slices.ContainsFunc(term.MismatchLabelKeys, equals)
 }
 
 // places returns the number of places that a workload's pods can run in, one in each, now and in time; 0 if it is
@@ -179,7 +191,7 @@ func (r *run) stuckRollout(key string) (text string, certain bool) {
 		if !update.waits(1) {
 			return "", false
 		}
-		return "rollouts get stuck on every node", true
+		return "rollouts get stuck on every node", key == corev1.LabelHostname || r.Cluster.Known != nil
 	case places == 0, !exact && pods > most:
 		if most < 2 || !update.waits(most) {
 			return "", false
@@ -193,10 +205,12 @@ func (r *run) stuckRollout(key string) (text string, certain bool) {
 		if pods > most || !update.waits(pods) {
 			return "", false
 		}
+		// Nodes that are not known have the labels of zones and regions, but perhaps no others.
+		isLabel := exact || slices.Contains(zoneKeys, key)
+		certain = isLabel && least >= enough(inTime) && update.waits(most)
 		if !exact {
 			key = corev1.LabelHostname
 		}
-		certain = least >= enough(inTime) && update.waits(most)
 		return fmt.Sprintf("rollouts of %s get stuck %s", plural(pods, "pod"), placesText(key, places)), certain
 	}
 }

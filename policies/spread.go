@@ -107,7 +107,7 @@ func spreadingOf(w *Workload, namespace Namespace, cluster Cluster) spreading {
 			return spreading{SpreadIneffective, &ineffective{
 				path:    fmt.Sprintf("%s/%d", constraintsPath, i),
 				problem: fmt.Sprintf("constraint #%d keeps all pods Pending", i),
-				fix:     nodes.fixOf(c.TopologyKey),
+				fix:     nodes.fixOf(pod.TopologySpreadConstraints, i),
 			}}
 		}
 	}
@@ -126,7 +126,7 @@ func spreadingOf(w *Workload, namespace Namespace, cluster Cluster) spreading {
 		path := fmt.Sprintf("%s/%d", constraintsPath, i)
 		name := fmt.Sprintf("constraint #%d ", i)
 		if nodes.carrying(constraint.TopologyKey) == noNode {
-			onHostname = first(onHostname, path, name+lacksKey, nodes.fixOf(constraint.TopologyKey))
+			onHostname = first(onHostname, path, name+lacksKey, nodes.fixOf(pod.TopologySpreadConstraints, i))
 			continue
 		}
 		if constraint.TopologyKey != corev1.LabelHostname {
@@ -140,7 +140,7 @@ func spreadingOf(w *Workload, namespace Namespace, cluster Cluster) spreading {
 		case problem == "" && carried == noNode:
 			onHostname = first(onHostname, fmt.Sprintf("%s/%d", constraintsPath, by),
 				fmt.Sprintf("constraint #%d disables %s", by, strings.TrimSpace(name)),
-				nodes.fixOf(pod.TopologySpreadConstraints[by].TopologyKey)+", or remove the constraint")
+				nodes.fixOf(pod.TopologySpreadConstraints, by))
 		case problem == "" && constraint.MaxSkew <= 1 && by < 0 && !crowded:
 			return spreading{Spreading: SpreadStrong}
 		case problem == "":
@@ -160,7 +160,7 @@ func spreadingOf(w *Workload, namespace Namespace, cluster Cluster) spreading {
 		case problem == "" && term.required && carried == allNodes:
 			return spreading{Spreading: SpreadStrong}
 		case carried == noNode, problem == "" && term.required:
-			onHostname = first(onHostname, term.path, "anti-affinity "+lacksKey, nodes.fixOf(term.TopologyKey))
+			onHostname = first(onHostname, term.path, "anti-affinity "+lacksKey, nodes.fixKeyOf(term.TopologyKey))
 		case problem == "" && onNode:
 			weak = true
 		case onNode:
@@ -188,8 +188,8 @@ func spreadingOf(w *Workload, namespace Namespace, cluster Cluster) spreading {
 func (r *run) spreading(w *Workload) spreading { return spreadingOf(w, r.Namespace, r.Cluster) }
 
 // dilutedBy returns the index of a soft constraint on another key that weakens a soft constraint, and which nodes carry
-// that key; -1 and allNodes for none. Which pods it selects does not matter. Of several, the one on the rarest key
-// counts.
+// that key, where a single node counts as none; -1 and allNodes if there is no such constraint. Which pods it selects
+// does not matter. Of several, the one on the rarest key counts.
 func dilutedBy(constraints []corev1.TopologySpreadConstraint, of int, nodes *topology) (by int, carried carriers) {
 	by = -1
 	for i, other := range constraints {
@@ -197,7 +197,11 @@ func dilutedBy(constraints []corev1.TopologySpreadConstraint, of int, nodes *top
 			other.TopologyKey == constraints[of].TopologyKey {
 			continue
 		}
-		if found := nodes.carrying(other.TopologyKey); by < 0 || found > carried {
+		found := nodes.carrying(other.TopologyKey)
+		if found == someNodes && nodes.number(other.TopologyKey) == 1 {
+			found = noNode // The only node that is scored attracts the pods.
+		}
+		if by < 0 || found > carried {
 			by, carried = i, found
 		}
 	}

@@ -1,6 +1,8 @@
 package policies
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -17,7 +19,8 @@ const (
 )
 
 // topology answers which of the nodes on which the pods of a workload may run carry a label. It includes nodes that
-// reject pods only for the time being. If no such node is known, the name of a label decides.
+// reject pods only for the time being. If all nodes lack the label of a constraint with DoNotSchedule, it includes all.
+// If no such node is known, the name of a label decides.
 type topology struct {
 	known *Nodes
 	pod   corev1.PodSpec
@@ -37,6 +40,16 @@ func (t *topology) isKnown() bool {
 		pod := t.pod
 		pod.Tolerations = slices.Concat(pod.Tolerations, tolerationsOf(passingTaints))
 		t.nodes, t.found = t.known.admitting(pod), true
+		// The scheduler places no pod on a node that lacks the label of a constraint with DoNotSchedule.
+		rejects := func(node *corev1.Node) bool {
+			return slices.ContainsFunc(pod.TopologySpreadConstraints, func(c corev1.TopologySpreadConstraint) bool {
+				_, ok := node.Labels[c.TopologyKey]
+				return !ok && c.WhenUnsatisfiable == corev1.DoNotSchedule
+			})
+		}
+		if open := slices.DeleteFunc(slices.Clone(t.nodes), rejects); len(open) > 0 {
+			t.nodes = open
+		}
 	}
 	return len(t.nodes) > 0
 }
@@ -51,13 +64,7 @@ func (t *topology) carrying(label string) carriers {
 	case !t.isKnown():
 		return noNode
 	}
-	count := 0
-	for _, node := range t.nodes {
-		if _, ok := node.Labels[label]; ok {
-			count++
-		}
-	}
-	switch count {
+	switch t.number(label) {
 	case len(t.nodes):
 		return allNodes
 	case 0:
@@ -65,6 +72,17 @@ func (t *topology) carrying(label string) carriers {
 	default:
 		return someNodes
 	}
+}
+
+// number returns the number of known nodes that carry a label.
+func (t *topology) number(label string) int {
+	count := 0
+	for _, node := range t.nodes {
+		if _, ok := node.Labels[label]; ok {
+			count++
+		}
+	}
+	return count
 }
 
 // domains returns the number of values that a label has on the nodes; 0 if no node is known.
@@ -79,7 +97,9 @@ func (t *topology) domains(label string) int {
 func distinct(nodes []*corev1.Node, label string) int {
 	values := map[string]bool{}
 	for _, node := range nodes {
-		values[node.Labels[label]] = true
+		if value, ok := node.Labels[label]; ok {
+			values[value] = true
+		}
 	}
 	return len(values)
 }
@@ -116,15 +136,28 @@ func meantLabel(label string) string {
 	}
 }
 
-// fixOf returns what to do about a label that nodes lack.
-func (t *topology) fixOf(label string) string {
-	meant := meantLabel(label)
-	if meant == "" {
-		meant = corev1.LabelHostname
+// fixKeyOf returns what to do about a topologyKey that nodes lack.
+func (t *topology) fixKeyOf(label string) string {
+	return "set its topologyKey to " + cmp.Or(meantLabel(label), corev1.LabelHostname) + ": " + t.lacking(label)
+}
+
+// fixOf returns what to do about one of the constraints, whose topologyKey nodes lack. The API server rejects two with
+// the same topologyKey and whenUnsatisfiable.
+func (t *topology) fixOf(constraints []corev1.TopologySpreadConstraint, i int) string {
+	label := constraints[i].TopologyKey
+	meant := cmp.Or(meantLabel(label), corev1.LabelHostname)
+	isTaken := slices.ContainsFunc(constraints, func(c corev1.TopologySpreadConstraint) bool {
+		return c.TopologyKey == meant && c.WhenUnsatisfiable == constraints[i].WhenUnsatisfiable
+	})
+	if isTaken {
+		return fmt.Sprintf("remove constraint #%d, or label the nodes: %s", i, t.lacking(label))
 	}
-	lack := "nodes have no label "
+	return t.fixKeyOf(label)
+}
+
+func (t *topology) lacking(label string) string {
 	if t.carrying(label) == someNodes {
-		lack = "some nodes have no label "
+		return "some nodes have no label " + label
 	}
-	return "set its topologyKey to " + meant + ": " + lack + label
+	return "nodes have no label " + label
 }

@@ -358,7 +358,7 @@ func (r row) problems(table providerTable) []string {
 	check(r.Says.RequireLocal == "" || r.Types != nil, "require_local without types")
 	check(slices.IsSorted(r.Types) && len(slices.Compact(slices.Clone(r.Types))) == len(r.Types),
 		"types is not sorted, or has a type twice")
-	check(r.annotation != "" || slices.Equal(r.types(), []serviceType{loadBalancerType}),
+	check(r.annotation != "" || r.label != "" || slices.Equal(r.types(), []serviceType{loadBalancerType}),
 		"only a LoadBalancer has a class or the name of a load balancer")
 	check(r.annotation == "" || annotationKey.MatchString(r.annotation), "the annotation is not a valid name")
 	check(r.loadBalancer == "" || kebabCase.MatchString(r.loadBalancer), "the name is not kebab-case")

@@ -109,9 +109,11 @@ var oracle = []struct {
 			anyCase("service.beta.kubernetes.io/azure-pls-proxy-protocol", "true")),
 	},
 
-	{[]fact{single}, named("metallb-l2", "kube-vip-arp", "cilium-l2", "keepalived")},
+	{[]fact{single}, named("metallb-l2", "kube-vip-arp", "keepalived")},
+	{[]fact{single}, all(noClass, named("cilium-l2"))},
 	{[]fact{single}, class("io.cilium/l2-announcer")},
-	{[]fact{forbidden, mayLackPods}, named("cilium-l2", "keepalived")},
+	{[]fact{forbidden, mayLackPods}, named("keepalived")},
+	{[]fact{forbidden, mayLackPods}, all(noClass, named("cilium-l2"))},
 	{[]fact{forbidden, mayLackPods}, class("io.cilium/l2-announcer")},
 	{
 		[]fact{forbidden, mayLackPods},
@@ -119,7 +121,7 @@ var oracle = []struct {
 			not(filled("kube-vip.io/egress-internal"))),
 	},
 	{[]fact{useless}, class("tailscale")},
-	{[]fact{useless}, labelled("cilium.io/ingress", "io.cilium.gateway/owning-gateway")},
+	{[]fact{useless, nodePorts}, labelled("cilium.io/ingress", "io.cilium.gateway/owning-gateway")},
 	{[]fact{hard}, is("kubernetes.io/elb.transparent-client-ip", "true")},
 
 	{[]fact{preserved, nodePorts, externalIPs}, anyCase("service.cilium.io/forwarding-mode", "dsr")},
@@ -383,7 +385,7 @@ func expected(s someService, trafficPolicy string) []string {
 	if local || slices.Contains(findings, "mutate source-ip-needs-local") {
 		add("audit single-announcer", found[single])
 		add("deny local-forbidden", found[refused])
-		add("warn local-forbidden", found[mayLackPods])
+		add("warn local-forbidden", found[mayLackPods] && !found[useless])
 		add("deny proxy-protocol-breaks-health-check", found[breaksCheck])
 		add("warn health-check-overridden", found[overrides])
 		add("warn local-has-no-effect", (found[useless] || found[lost] || found[preserved]) && !found[hard])
