@@ -17,7 +17,6 @@ var catalogue = slices.Concat(
 		selectorlessLocal,
 		internalLocal,
 		distributionIgnored,
-		misplacedField,
 		unspreadBehindLocal,
 		ineffectiveSpread,
 		hardSpreadIgnoresTaints,
