@@ -93,7 +93,7 @@ func (r *run) document() Document {
 		document.Related.Services = r.sharing
 	} else {
 		if r.Object.Workload.TemplateOf == (WorkloadRef{}) {
-			document.Facts.Spread = spreadingOf(r.Object.Workload, r.Namespace).Spreading
+			document.Facts.Spread = r.spreading(r.Object.Workload).Spreading
 		}
 		document.Related.Services = r.selecting
 	}

@@ -17,6 +17,7 @@ var catalogue = slices.Concat(
 		selectorlessLocal,
 		internalLocal,
 		distributionIgnored,
+		misplacedField,
 		unspreadBehindLocal,
 		ineffectiveSpread,
 		hardSpreadIgnoresTaints,

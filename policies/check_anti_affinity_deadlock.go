@@ -1,11 +1,6 @@
 package policies
 
-import (
-	"fmt"
-	"slices"
-
-	corev1 "k8s.io/api/core/v1"
-)
+import "fmt"
 
 // antiAffinityDeadlock finds a workload whose rollout waits for a pod that fits on no node.
 //
@@ -18,18 +13,19 @@ var antiAffinityDeadlock = Rule{
 	Title:       "Rollout that waits for itself",
 	Severity:    SeverityWarning,
 	DefaultMode: Warn,
-	DefaultModeNote: "deny if the pods are known to fill all nodes and rollouts are not paused; a workload that had the " +
-		"finding before gets a warning",
+	DefaultModeNote: "deny if the pods are known to fill all nodes, rollouts are not paused, and the request does " +
+		"not change a label by which old and new pods exclude each other; a workload that had the finding before gets a " +
+		"warning",
 	Kinds:         kindNames(func(k WorkloadKind) bool { return k.surges }),
 	NeedsRelated:  true,
 	NeedsReplicas: true,
-	What: "Behind a Local Service, a hostPort or a required anti-affinity on kubernetes.io/hostname allows one pod on " +
-		"each node; a rollout makes a new pod before it removes an old one (maxUnavailable comes to 0, and maxSurge does " +
-		"not); and the pods may fill all nodes.",
-	Why: "The new pod fits on no node, since each has an old one. The old pods stay until the new one is ready, which " +
-		"never happens: the rollout is stuck, and Local keeps sending traffic to the old version. The default " +
-		"maxUnavailable, 25 %, rounds down to 0 for three pods or fewer. A blue-green Rollout needs as many free nodes as " +
-		"it has pods.",
+	What: "Behind a Local Service, a hostPort or a required anti-affinity allows one pod on each node, or in each " +
+		"zone, region or other domain that all nodes belong to; a rollout makes a new pod before it removes an old one " +
+		"(maxUnavailable comes to 0, and maxSurge does not); and the pods may fill all nodes or domains.",
+	Why: "The new pod fits on no node, since each has an old one, or is in a zone that has one. The old pods stay " +
+		"until the new one is ready, which never happens: the rollout is stuck, and Local keeps sending traffic to the " +
+		"old version. The default maxUnavailable, 25 %, rounds down to 0 for three pods or fewer. A blue-green Rollout " +
+		"needs as many free nodes as it has pods.",
 	Remedy: "Set maxSurge 0 and maxUnavailable 1, so that each new pod replaces an old one; or spread the pods by a " +
 		"constraint on kubernetes.io/hostname with maxSkew 1 instead of the anti-affinity.",
 	Exempt: "When there always is a free node, or an autoscaler adds one.",
@@ -49,9 +45,12 @@ func checkAntiAffinityDeadlock(r *run) []result {
 	if w == nil {
 		return nil
 	}
-	means := r.onePerNode()
-	stuck, certain := r.stuckRollout()
-	if means == "" || stuck == "" {
+	by := r.exclusion()
+	if by == nil {
+		return nil
+	}
+	stuck, certain := r.stuckRollout(by.key)
+	if stuck == "" {
 		return nil
 	}
 	services := r.localServices()
@@ -62,36 +61,16 @@ func checkAntiAffinityDeadlock(r *run) []result {
 	if r.maker().Update.byTraffic {
 		fix = "use a canary without trafficRouting, with maxSurge 0 and maxUnavailable 1"
 	}
-	message := fmt.Sprintf("%s: %s and maxUnavailable 0", stuck, means)
+	message := fmt.Sprintf("%s: %s and maxUnavailable 0", stuck, by.means)
 	found := r.makerResult(r.maker().kind().updatePath, message, fix, services)
-	if means != hostPort {
+	if by.means != hostPort {
 		found.Fix += ", or use a spread constraint instead of the anti-affinity"
 	}
-	if certain {
+	if certain && !by.passes {
 		found.weight = weightHard
 		if !r.maker().Update.paused {
 			found.mode = Deny
 		}
 	}
 	return []result{found}
-}
-
-// onePerNode returns what keeps an old and a new pod off the same node; empty for nothing.
-func (r *run) onePerNode() string {
-	w := r.Object.Workload
-	if usesHostPorts(w.Template.Spec) {
-		return hostPort
-	}
-	for _, term := range antiAffinityTerms(w.Template.Spec.Affinity) {
-		keys := slices.Concat(term.MatchLabelKeys, term.MismatchLabelKeys)
-		byRevision := r.Cluster.Version.atLeast(antiMatchLabelsVersion) &&
-			slices.ContainsFunc(keys, func(key string) bool {
-				return slices.Contains(r.maker().kind().revisionLabels, key)
-			})
-		if term.required && term.TopologyKey == corev1.LabelHostname && !byRevision &&
-			termProblem(term.PodAffinityTerm, podLabelsOf(w), r.Namespace) == "" {
-			return requiredAntiAffinity
-		}
-	}
-	return ""
 }

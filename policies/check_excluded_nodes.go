@@ -67,12 +67,17 @@ func checkExcludedNodes(r *run) []result {
 	if len(services) == 0 {
 		return nil
 	}
+	names := firstOf(len(excluded), func(i int) string { return excluded[i].Name })
+	fix := fmt.Sprintf("keep the pods off %s by node affinity on the label %s", names, corev1.LabelNodeExcludeBalancers)
+	if len(excluded) == len(nodes) {
+		fix = fmt.Sprintf("remove the label %s from %s, or let the pods run on other nodes",
+			corev1.LabelNodeExcludeBalancers, names)
+	}
 	return []result{{Finding: Finding{
 		Path: workload.podPath() + "/affinity",
 		Message: fmt.Sprintf("pods of %s get no traffic on %d of %s",
 			serviceNames(services), len(excluded), plural(len(nodes), "node")),
-		Fix: fmt.Sprintf("keep the pods off %s by node affinity on the label %s",
-			firstOf(len(excluded), func(i int) string { return excluded[i].Name }), corev1.LabelNodeExcludeBalancers),
+		Fix:     fix,
 		Because: serviceRefs(services),
 	}}}
 }

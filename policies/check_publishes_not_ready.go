@@ -1,8 +1,6 @@
 package policies
 
-import (
-	appsv1 "k8s.io/api/apps/v1"
-)
+import "slices"
 
 // publishesNotReady finds Local Services whose endpoints count as ready when their pods are not.
 //
@@ -15,7 +13,7 @@ var publishesNotReady = Rule{
 	DefaultMode: Warn,
 	Kinds:       []string{kindService},
 	What: "A Service has externalTrafficPolicy Local and publishNotReadyAddresses, and its selector does not name a " +
-		"single pod (statefulset.kubernetes.io/pod-name).",
+		"single pod of a StatefulSet (statefulset.kubernetes.io/pod-name or apps.kubernetes.io/pod-index).",
 	Why: "With publishNotReadyAddresses, a pod counts as ready from its start to its end. The health check of a node " +
 		"then succeeds as soon as the node has a pod, and with Local the node sends its whole share of the traffic to that " +
 		"pod. No pod on another node takes over, and no failing health check moves clients elsewhere.",
@@ -37,7 +35,8 @@ func checkPublishesNotReady(r *run) []result {
 		!isLocal(service, r.Cluster.Version) {
 		return nil
 	}
-	if _, onePod := service.Spec.Selector[appsv1.StatefulSetPodNameLabel]; onePod {
+	isOfOnePod := func(label string) bool { _, ok := service.Spec.Selector[label]; return ok }
+	if slices.ContainsFunc(statefulSetLabels, isOfOnePod) {
 		return nil // No other pod could take over, ready or not.
 	}
 	return []result{{Finding: Finding{

@@ -6,8 +6,9 @@ import (
 )
 
 // checkRego returns the check of a rule that is a built-in module of Rego. needsRelated is the rule's NeedsRelated: the
-// module reads the Services that ask to share an address.
-func checkRego(id string, needsRelated bool) func(*run) []result {
+// module reads the Services that ask to share an address. byDefault is its DefaultMode. If that is Deny, the members of
+// its set warn are never denied.
+func checkRego(id string, byDefault Mode, needsRelated bool) func(*run) []result {
 	return func(r *run) []result {
 		var results []result
 		if needsRelated && r.Related.View == ViewNone && r.Object.Service != nil && len(sharingPairs(r.Object.Service)) > 0 {
@@ -17,13 +18,16 @@ func checkRego(id string, needsRelated bool) func(*run) []result {
 			if answer.Policy != "" {
 				continue
 			}
-			for _, found := range slices.Concat(answer.Deny, answer.Warn) {
-				if found.Rule == id {
-					results = append(results, result{
-						Finding: Finding{Message: found.Message, Path: found.Path, Fix: found.Fix, Because: found.Because},
-						repair:  r.repairOf(found),
-					})
+			for i, found := range slices.Concat(answer.Deny, answer.Warn) {
+				if found.Rule != id {
+					continue
 				}
+				isUnsure := byDefault == Deny && i >= len(answer.Deny)
+				results = append(results, result{
+					Finding: Finding{Message: found.Message, Path: found.Path, Fix: found.Fix, Because: found.Because},
+					unsure:  isUnsure,
+					repair:  r.repairOf(found),
+				})
 			}
 		}
 		return results

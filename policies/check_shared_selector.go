@@ -101,7 +101,7 @@ func (r *run) countRunning(b *backend) int {
 // its own template is concerned. If the scheduler has no choice for its pods, that is up to the others.
 func (r *run) spreadTogether(b *backend) bool {
 	isPlaced := func(w *Workload) bool {
-		return w.Kind == daemonSetKind || spreadingOf(w, r.Namespace).Spreading == SpreadPinned
+		return w.Kind == daemonSetKind || r.spreading(w).Spreading == SpreadPinned
 	}
 	if !isPlaced(r.Object.Workload) {
 		return r.countsAll(r.Object.Workload, b)

@@ -33,7 +33,7 @@ var singleReplicaLocal = Rule{
 func checkSingleReplicaLocal(r *run) []result {
 	w := r.Object.Workload
 	if w == nil || w.kind().Door != Everywhere || r.replicas.most != 1 || r.Cluster.eligibleInTime(w) == 1 ||
-		spreadingOf(w, r.Namespace).Spreading == SpreadPinned {
+		r.spreading(w).Spreading == SpreadPinned {
 		return nil
 	}
 	services := r.aloneBehind(r.localServices())

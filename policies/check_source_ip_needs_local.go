@@ -113,7 +113,6 @@ func checkSourceIPNeedsLocal(r *run) []result {
 	case r.explicit == ExplicitWritten:
 		found.Fix += notRepaired + "Cluster was set explicitly"
 	default:
-		const local = string(corev1.ServiceExternalTrafficPolicyLocal)
 		found.repair = []PatchOperation{{Op: "add", Path: trafficPolicyPath, Value: local}}
 		found.done = "externalTrafficPolicy set to " + local
 	}

@@ -53,12 +53,12 @@ func checkSpreadDecaysOnRollout(r *run) []result {
 		return nil
 	}
 	found := decaying(w, label)
-	if found < 0 {
+	if found < 0 || !r.spreading(w).kept() {
 		return nil
 	}
 	without := *w
 	without.Template.Spec.TopologySpreadConstraints = nil
-	if by := spreadingOf(&without, r.Namespace).Spreading; by == SpreadStrong || by == SpreadPinned {
+	if by := r.spreading(&without).Spreading; by == SpreadStrong || by == SpreadPinned {
 		return nil
 	}
 	services := r.evenServices()

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // unevenOverload is the smallest share of the busiest pod, as a multiple of its fair share, that is reported: an
@@ -81,10 +79,11 @@ func checkUnevenReplicas(r *run) []result {
 // leavesNoChoice reports whether no spread decides where the pods run: they all run on one node, or no two share one.
 func (r *run) leavesNoChoice() bool {
 	workload := r.Object.Workload
-	return spreadingOf(workload, r.Namespace).Spreading == SpreadPinned || usesHostPorts(workload.Template.Spec) ||
+	nodes := r.Cluster.topologyOf(workload)
+	return r.spreading(workload).Spreading == SpreadPinned || usesHostPorts(workload.Template.Spec) ||
 		slices.ContainsFunc(antiAffinityTerms(workload.Template.Spec.Affinity), func(term antiAffinityTerm) bool {
 			return term.required &&
-				(term.TopologyKey == corev1.LabelHostname || slices.Contains(zoneKeys, term.TopologyKey)) &&
+				nodes.carrying(term.TopologyKey) == allNodes &&
 				termProblem(term.PodAffinityTerm, podLabelsOf(workload), r.Namespace) == ""
 		})
 }

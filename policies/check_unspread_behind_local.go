@@ -79,7 +79,7 @@ func checkUnspreadService(r *run) []result {
 	}
 	var unspread []Ref
 	for _, workload := range r.behind {
-		if !workload.IsChild() && r.scaling.replicasOf(workload).most > 1 && !spreadingOf(workload, r.Namespace).kept() {
+		if !workload.IsChild() && r.scaling.replicasOf(workload).most > 1 && !r.spreading(workload).kept() {
 			unspread = append(unspread, workload.Ref)
 		}
 	}

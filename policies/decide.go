@@ -88,6 +88,9 @@ func (r *run) resultsOf(rule Rule) []result {
 		found.Rule = rule.ID
 		found.Severity = rule.Severity
 		found.Mode = r.settings.modeOf(rule, cmp.Or(found.mode, rule.DefaultMode))
+		if found.unsure && found.Mode == Deny {
+			found.Mode = Warn
+		}
 		found.unpatchable = found.unpatchable || !rule.Mutable
 		switch {
 		case found.Mode == off || isReported(r.found, rule.yieldsTo, found.Path):

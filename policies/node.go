@@ -33,13 +33,16 @@ func ReducedNode(node *corev1.Node) *corev1.Node {
 type Nodes struct {
 	// nodes holds all nodes, sorted by name. open holds those that accept pods without node selectors and tolerations.
 	nodes, open []*corev1.Node
+	// isEachDomain is true if all nodes have a hostname label, as nodes of most clusters do.
+	isEachDomain bool
 }
 
 // NewNodes returns the Nodes for a list of ReducedNodes, in any order. It takes ownership of the list, which it sorts.
 func NewNodes(nodes []*corev1.Node) *Nodes {
 	slices.SortFunc(nodes, func(a, b *corev1.Node) int { return strings.Compare(a.Name, b.Name) })
-	n := &Nodes{nodes: nodes}
+	n := &Nodes{nodes: nodes, isEachDomain: true}
 	for _, node := range nodes {
+		n.isEachDomain = n.isEachDomain && isDomain(node)
 		if len(node.Spec.Taints) == 0 && isDomain(node) {
 			n.open = append(n.open, node)
 		}
@@ -126,20 +129,29 @@ func tolerationsOf(taints []corev1.Taint) []corev1.Toleration {
 
 // eligible returns the nodes that Cluster.eligible counts, sorted by name.
 func (n *Nodes) eligible(pod corev1.PodSpec) []*corev1.Node {
-	hasNodeAffinity := pod.Affinity != nil && pod.Affinity.NodeAffinity != nil
-	if len(pod.NodeSelector) == 0 && len(pod.Tolerations) == 0 && !hasNodeAffinity {
+	if len(pod.NodeSelector) == 0 && len(pod.Tolerations) == 0 && !hasNodeAffinity(pod) {
 		return n.open
 	}
+	return slices.DeleteFunc(n.admitting(pod), func(node *corev1.Node) bool { return !isDomain(node) })
+}
+
+// admitting returns the nodes that a pod's nodeSelector and node affinity allow, and whose taints it tolerates, sorted
+// by name.
+func (n *Nodes) admitting(pod corev1.PodSpec) []*corev1.Node {
 	var found []*corev1.Node
 	affinity := nodeaffinity.NewRequiredNodeAffinity(pod.NodeSelector, pod.Affinity)
 	for _, node := range n.nodes {
 		// As in the scheduler, a term that does not parse matches no node.
 		chosen, err := affinity.Match(node)
-		if err == nil && chosen && isDomain(node) && tolerates(pod.Tolerations, node) {
+		if err == nil && chosen && tolerates(pod.Tolerations, node) {
 			found = append(found, node)
 		}
 	}
 	return found
+}
+
+func hasNodeAffinity(pod corev1.PodSpec) bool {
+	return pod.Affinity != nil && pod.Affinity.NodeAffinity != nil
 }
 
 // choosesNodes reports whether a nodeSelector or a required node affinity restricts the pods to certain nodes. A choice

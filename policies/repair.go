@@ -56,6 +56,10 @@ func (r *run) spreadRepair(spread v1alpha1.Spread, services []*corev1.Service) (
 		if !version.atLeast(antiMatchLabelsVersion) {
 			revisionLabel = ""
 		}
+		nodes := r.Cluster.eligibleInTime(workload)
+		if least := r.replicas.least; spread.WhenUnsatisfiable == v1alpha1.DoNotSchedule && nodes > 0 && least > nodes {
+			return addition{}, fmt.Sprintf("%d pods do not fit on %s, one on each", least, plural(nodes, "node"))
+		}
 		return antiAffinityRepair(spread, selector, revisionLabel), ""
 	}
 	// The scheduler rejects a node if one more pod on it makes the skew larger than maxSkew, which cannot happen then
@@ -321,8 +325,9 @@ var asksForCluster = []string{
 func (r *run) undoes(found, repaired result) bool {
 	for _, operation := range repaired.repair {
 		switch {
-		case operation.Path == trafficPolicyPath && repaired.Rule == unknownTrafficPolicy.ID:
-			// The owner wrote the value, in another letter case.
+		case operation.Path == trafficPolicyPath && (repaired.Rule == unknownTrafficPolicy.ID ||
+			repaired.Rule == misplacedField.ID && operation.Value == local):
+			// The owner wrote the value, in another letter case or another place.
 		case operation.Path == trafficPolicyPath && found.Rule == nodePortLocal.ID && r.wishesLocal():
 			// The owner asked for Local, and should know what it does to a node port.
 		case operation.Path == trafficPolicyPath:
@@ -345,9 +350,12 @@ func (r *run) wishesLocal() bool {
 
 // repairsToLocal reports whether applying all repairs of this decision would make the Service Local.
 func (r *run) repairsToLocal() bool {
-	found := slices.Concat(r.repairs(sourceIPNeedsLocal), r.repairs(unknownTrafficPolicy))
+	found := slices.Concat(
+		r.repairs(sourceIPNeedsLocal), r.repairs(unknownTrafficPolicy), r.repairs(misplacedField))
 	return slices.ContainsFunc(found, func(found result) bool {
-		return found.repair[0].Value == string(corev1.ServiceExternalTrafficPolicyLocal)
+		return slices.ContainsFunc(found.repair, func(o PatchOperation) bool {
+			return o.Path == trafficPolicyPath && o.Value == local
+		})
 	})
 }
 

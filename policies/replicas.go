@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strconv"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -97,6 +98,10 @@ func readHorizontalPodAutoscaler(content map[string]any) (Autoscaler, error) {
 	return newAutoscaler(hpa.ObjectMeta, hpa.Spec.ScaleTargetRef.read(), least, hpa.Spec.MaxReplicas), nil
 }
 
+// pausedReplicas is the annotation of a ScaledObject that sets the number of replicas and pauses scaling.
+// Source: keda v2.17.2, apis/keda/v1alpha1/scaledobject_types.go.
+const pausedReplicas = "autoscaling.keda.sh/paused-replicas"
+
 // readScaledObject decodes the fields, with their defaults, from which KEDA creates a HorizontalPodAutoscaler.
 // Source: keda v2.17.2, apis/keda/v1alpha1/scaledobject_types.go.
 func readScaledObject(content map[string]any) (Autoscaler, error) {
@@ -121,6 +126,10 @@ func readScaledObject(content map[string]any) (Autoscaler, error) {
 	}
 	if scaled.Spec.MaxReplicaCount != nil {
 		most = *scaled.Spec.MaxReplicaCount
+	}
+	// While it is paused at zero, the bounds say what comes after the pause. KEDA ignores a number that does not parse.
+	if paused, err := strconv.ParseInt(scaled.Annotations[pausedReplicas], 10, 32); err == nil && paused > 0 {
+		least, most = int32(paused), int32(paused)
 	}
 	return newAutoscaler(scaled.ObjectMeta, scaled.Spec.ScaleTargetRef.read(), least, most), nil
 }

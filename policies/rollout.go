@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -82,32 +83,116 @@ func (u UpdateStrategy) waits(replicas int) bool {
 	return u.Type == UpdateRolling && unavailable == 0 && surge > 0
 }
 
-// What keeps two pods off the same node, in the words of messages.
+// exclusion is what lets only one pod of a workload run in each of some places.
+type exclusion struct {
+	// means is what it is, in the words of messages.
+	means string
+	// key is the label of nodes whose values are the places.
+	key string
+	// passes is true if the pods before and after this request do not exclude each other.
+	passes bool
+}
+
 const (
 	hostPort             = "a hostPort"
 	requiredAntiAffinity = "required anti-affinity"
 )
 
-// stuckRollout returns which rollouts cannot complete if each pod needs a node of its own, for example
+// exclusion returns what keeps an old and a new pod apart; nil for nothing. Of several reasons, it is one that holds
+// for the pods before and after this request, and of those the one with the fewest places.
+func (r *run) exclusion() *exclusion {
+	w, old := r.Object.Workload, r.Object.Workload
+	if r.Old != nil && r.Old.Workload != nil {
+		old = r.Old.Workload
+	}
+	var found *exclusion
+	if usesHostPorts(w.Template.Spec) {
+		found = &exclusion{means: hostPort, key: corev1.LabelHostname, passes: !usesHostPorts(old.Template.Spec)}
+	}
+	nodes := r.Cluster.topologyOf(w)
+	for _, term := range antiAffinityTerms(w.Template.Spec.Affinity) {
+		if !term.required || nodes.carrying(term.TopologyKey) != allNodes || !r.excludes(term, w, w) {
+			continue
+		}
+		// A term of the old or of the new pods is enough for the scheduler.
+		byOld := func(former antiAffinityTerm) bool {
+			return former.required && former.TopologyKey == term.TopologyKey && r.excludes(former, old, w)
+		}
+		passes := !r.excludes(term, w, old) && !slices.ContainsFunc(antiAffinityTerms(old.Template.Spec.Affinity), byOld)
+		fewer := found != nil && nodes.domains(term.TopologyKey) < nodes.domains(found.key)
+		if found == nil || found.passes && !passes || found.passes == passes && fewer {
+			found = &exclusion{means: requiredAntiAffinity, key: term.TopologyKey, passes: passes}
+		}
+	}
+	return found
+}
+
+// excludes reports whether a term of the pods of one workload keeps them apart from the pods of another, where both are
+// the same workload, at the same or at different times.
+func (r *run) excludes(term antiAffinityTerm, of, other *Workload) bool {
+	own, others := podLabelsOf(of), podLabelsOf(other)
+	bare := term.PodAffinityTerm
+	bare.MatchLabelKeys, bare.MismatchLabelKeys = nil, nil
+	if termProblem(bare, others, r.Namespace) != "" {
+		return false
+	}
+	if !r.Cluster.Version.atLeast(antiMatchLabelsVersion) {
+		return true
+	}
+	// A revision has another value of the label of revisions, and each pod another value of a single label.
+	differs := func(key string) bool {
+		return slices.Contains(r.maker().kind().revisionLabels, key) || slices.Contains(own.single, key) ||
+			own.Has(key) && own.Get(key) != others.Get(key)
+	}
+	equals := func(key string) bool {
+		return own.Has(key) && !slices.Contains(own.single, key) &&
+			(slices.Contains(r.maker().kind().revisionLabels, key) || own.Get(key) == others.Get(key))
+	}
+	return !slices.ContainsFunc(term.MatchLabelKeys, differs) && !slices.ContainsFunc(term.MismatchLabelKeys, equals)
+}
+
+// places returns the number of places that a workload's pods can run in, one in each, now and in time; 0 if it is
+// unknown. exact is false if there may be fewer places.
+func (r *run) places(key string) (now, inTime int, exact bool) {
+	w := r.Object.Workload
+	switch {
+	case w.Template.Spec.NodeSelector[corev1.LabelHostname] != "":
+		return 1, 1, true
+	case key == corev1.LabelHostname || r.Cluster.Known == nil:
+		now = r.Cluster.eligible(w)
+		return now, max(now, r.Cluster.eligibleInTime(w)), key == corev1.LabelHostname
+	default:
+		now = distinct(r.Cluster.Known.eligible(w.scheduledPod()), key)
+		return now, max(now, r.Cluster.topologyOf(w).domains(key)), true
+	}
+}
+
+// stuckRollout returns which rollouts cannot complete if each place with a value of a label of nodes has room for one
+// pod, for example
 //
 //	rollouts of 3 pods get stuck on 3 nodes
 //
 // and whether every rollout is one of them. It returns the empty string if all can complete.
-func (r *run) stuckRollout() (text string, certain bool) {
-	w, update := r.Object.Workload, r.maker().Update
+func (r *run) stuckRollout(key string) (text string, certain bool) {
+	update := r.maker().Update
 	least, most := r.replicas.least, r.replicas.most
-	nodes := r.Cluster.eligible(w)
-	if w.Template.Spec.NodeSelector[corev1.LabelHostname] != "" {
-		nodes = 1
+	places, inTime, exact := r.places(key)
+	// enough returns the smallest number of pods that leaves too few of the places free.
+	enough := func(places int) int {
+		if update.atOnce {
+			return places/2 + 1
+		}
+		return places
 	}
+	pods := max(enough(places), least)
 	switch {
-	case w.Kind == daemonSetKind:
+	case r.Object.Workload.Kind == daemonSetKind:
 		// Each node has a pod before the rollout begins.
 		if !update.waits(1) {
 			return "", false
 		}
-		return "rollouts get stuck on every node", true
-	case nodes == 0:
+		return "rollouts get stuck on every node", key == corev1.LabelHostname || r.Cluster.Known != nil
+	case places == 0, !exact && pods > most:
 		if most < 2 || !update.waits(most) {
 			return "", false
 		}
@@ -115,20 +200,31 @@ func (r *run) stuckRollout() (text string, certain bool) {
 		if update.atOnce {
 			few = 2*most - 1
 		}
-		return fmt.Sprintf("rollouts of %d pods get stuck on %d nodes or fewer", most, few), false
+		return fmt.Sprintf("rollouts of %d pods get stuck %s or fewer", most, placesText(key, few)), false
 	default:
-		// enough returns the smallest number of pods that leaves too few of the nodes free.
-		enough := func(nodes int) int {
-			if update.atOnce {
-				return nodes/2 + 1
-			}
-			return nodes
-		}
-		pods := max(enough(nodes), least)
 		if pods > most || !update.waits(pods) {
 			return "", false
 		}
-		certain = least >= enough(max(nodes, r.Cluster.eligibleInTime(w))) && update.waits(most)
-		return fmt.Sprintf("rollouts of %s get stuck on %s", plural(pods, "pod"), plural(nodes, "node")), certain
+		// Nodes that are not known have the labels of zones and regions, but perhaps no others.
+		isLabel := exact || slices.Contains(zoneKeys, key)
+		certain = isLabel && least >= enough(inTime) && update.waits(most)
+		if !exact {
+			key = corev1.LabelHostname
+		}
+		return fmt.Sprintf("rollouts of %s get stuck %s", plural(pods, "pod"), placesText(key, places)), certain
+	}
+}
+
+// placesText returns a number of places, such as "on 3 nodes" or "in 3 zones".
+func placesText(key string, number int) string {
+	switch key {
+	case corev1.LabelHostname:
+		return "on " + plural(number, "node")
+	case corev1.LabelTopologyZone, corev1.LabelFailureDomainBetaZone:
+		return "in " + plural(number, "zone")
+	case corev1.LabelTopologyRegion, corev1.LabelFailureDomainBetaRegion:
+		return "in " + plural(number, "region")
+	default:
+		return "in " + plural(number, "domain")
 	}
 }

@@ -110,6 +110,8 @@ type result struct {
 	// repair holds the operations that fix it; nil for none. done says in the past tense what they do.
 	repair []PatchOperation
 	done   string
+	// unsure is true if what is wrong depends on something that is not known: the finding is never denied.
+	unsure bool
 	// unpatchable is true if a webhook must not apply the repair, though a person may. byHand is then the fix that
 	// replaces Fix where the mode is Mutate; empty to keep Fix.
 	unpatchable bool

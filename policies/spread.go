@@ -69,59 +69,79 @@ const (
 )
 
 // spreadingOf returns how the template of w keeps its pods on different nodes. namespace is the Namespace of w; a
-// namespaceSelector may read its labels.
+// namespaceSelector may read its labels. cluster may hold the nodes, whose labels decide which constraints have an
+// effect.
 //
 // Each of the following keeps pods on different nodes:
 //
 //   - A topology spread constraint on kubernetes.io/hostname with a labelSelector that selects the pods' own labels. If
 //     the labelSelector is nil or empty, the scheduler counts no pods. matchLabelKeys add labels of the pod to an empty
 //     selector, so it then counts pods; but a key that has a different value on each pod leaves each pod alone. The
-//     spread is weak if maxSkew is more than 1. It is also weak if both this constraint and one on another key are
-//     soft: the scheduler then scores no node that lacks one of the two labels.
+//     spread is weak if maxSkew is more than 1. The scheduler scores no node that lacks the label of any soft
+//     constraint. So if both this constraint and one on another key are soft, the spread is weak, and there is none if
+//     no node has that other label.
 //   - A pod anti-affinity term, required or preferred, on kubernetes.io/hostname that selects the pods' own labels in
 //     their own namespace. Here an empty labelSelector selects every pod. A preferred term is weak, because it is only
 //     one score among others. A required term on any other key counts as well: one pod in each zone or rack is at most
-//     one pod on each node.
+//     one pod on each node. But the scheduler lets pods onto every node that lacks the key, so all nodes must have it.
+//     If only some have it, it makes soft constraints weak.
 //   - A hostPort, or a containerPort in the host network: a second pod does not fit on the node. Among init containers,
 //     the scheduler considers only those that keep running.
 //   - The kind DaemonSet, which runs one pod on each node.
 //
-// Nothing can keep pods apart that spec.nodeName, or a nodeSelector on kubernetes.io/hostname, pins to one node. Other
-// constraints on coarser topologies, and the scheduler's default constraints (hostname, maxSkew 3, soft), do not count.
+// Nothing can keep pods apart that must all run on one node: because of spec.nodeName, of a nodeSelector or node
+// affinity that allows one node, or of a required affinity to each other. A constraint with DoNotSchedule on a key that
+// no node has keeps the pods off all nodes. Other constraints on coarser topologies, and the scheduler's default
+// constraints (hostname, maxSkew 3, soft), do not count.
 //
-// Source: kubernetes v1.36.3, pkg/scheduler/framework/plugins/podtopologyspread/common.go,
-// podtopologyspread/scoring.go and interpodaffinity/filtering.go; pkg/scheduler/util/utils.go GetHostPorts.
+// Source: kubernetes v1.36.3, pkg/scheduler/framework/plugins/podtopologyspread/common.go, filtering.go and scoring.go;
+// interpodaffinity/filtering.go; pkg/scheduler/util/utils.go GetHostPorts.
 // test/e2e checks this against the real scheduler.
-func spreadingOf(w *Workload, namespace Namespace) spreading {
-	pod := w.Template.Spec
-	if _, pinned := pod.NodeSelector[corev1.LabelHostname]; pinned || pod.NodeName != "" {
+func spreadingOf(w *Workload, namespace Namespace, cluster Cluster) spreading {
+	pod, own, nodes := w.Template.Spec, podLabelsOf(w), cluster.topologyOf(w)
+	if isPinned(pod, own, namespace) {
 		return spreading{Spreading: SpreadPinned}
+	}
+	for i, c := range pod.TopologySpreadConstraints {
+		if c.WhenUnsatisfiable == corev1.DoNotSchedule && nodes.carrying(c.TopologyKey) == noNode && nodes.isKnown() {
+			return spreading{SpreadIneffective, &ineffective{
+				path:    fmt.Sprintf("%s/%d", constraintsPath, i),
+				problem: fmt.Sprintf("constraint #%d keeps all pods Pending", i),
+				fix:     nodes.fixOf(pod.TopologySpreadConstraints, i),
+			}}
+		}
 	}
 	if w.Kind == daemonSetKind || usesHostPorts(pod) {
 		return spreading{Spreading: SpreadStrong}
 	}
 
-	own := podLabelsOf(w)
-	// The scheduler scores no node that lacks the label of any soft constraint, whichever pods that one selects.
-	diluted := func(c corev1.TopologySpreadConstraint) bool {
-		isOtherSoft := func(other corev1.TopologySpreadConstraint) bool {
-			return other.WhenUnsatisfiable == corev1.ScheduleAnyway && other.TopologyKey != c.TopologyKey
-		}
-		return c.WhenUnsatisfiable == corev1.ScheduleAnyway &&
-			slices.ContainsFunc(pod.TopologySpreadConstraints, isOtherSoft)
-	}
+	// Such a term lets one pod onto each node that has its key, and all others onto the nodes that lack it.
+	crowds := slices.ContainsFunc(antiAffinityTerms(pod.Affinity), func(term antiAffinityTerm) bool {
+		return term.required && termProblem(term.PodAffinityTerm, own, namespace) == "" &&
+			nodes.carrying(term.TopologyKey) == someNodes
+	})
 	weak := false
 	var onHostname, onZone *ineffective
 	for i, constraint := range pod.TopologySpreadConstraints {
 		path := fmt.Sprintf("%s/%d", constraintsPath, i)
 		name := fmt.Sprintf("constraint #%d ", i)
+		if nodes.carrying(constraint.TopologyKey) == noNode {
+			onHostname = first(onHostname, path, name+lacksKey, nodes.fixOf(pod.TopologySpreadConstraints, i))
+			continue
+		}
 		if constraint.TopologyKey != corev1.LabelHostname {
 			onZone = firstZone(onZone, constraint.TopologyKey, path, name+"spreads")
 			continue
 		}
 		problem := constraintProblem(constraint.LabelSelector, constraint.MatchLabelKeys, own)
+		by, carried := dilutedBy(pod.TopologySpreadConstraints, i, nodes)
+		crowded := crowds && constraint.WhenUnsatisfiable == corev1.ScheduleAnyway
 		switch {
-		case problem == "" && constraint.MaxSkew <= 1 && !diluted(constraint):
+		case problem == "" && carried == noNode:
+			onHostname = first(onHostname, fmt.Sprintf("%s/%d", constraintsPath, by),
+				fmt.Sprintf("constraint #%d disables %s", by, strings.TrimSpace(name)),
+				nodes.fixOf(pod.TopologySpreadConstraints, by))
+		case problem == "" && constraint.MaxSkew <= 1 && by < 0 && !crowded:
 			return spreading{Spreading: SpreadStrong}
 		case problem == "":
 			weak = true
@@ -135,9 +155,12 @@ func spreadingOf(w *Workload, namespace Namespace) spreading {
 	for _, term := range antiAffinityTerms(pod.Affinity) {
 		problem := termProblem(term.PodAffinityTerm, own, namespace)
 		onNode := term.TopologyKey == corev1.LabelHostname
+		carried := nodes.carrying(term.TopologyKey)
 		switch {
-		case problem == "" && term.required:
+		case problem == "" && term.required && carried == allNodes:
 			return spreading{Spreading: SpreadStrong}
+		case carried == noNode, problem == "" && term.required:
+			onHostname = first(onHostname, term.path, "anti-affinity "+lacksKey, nodes.fixKeyOf(term.TopologyKey))
 		case problem == "" && onNode:
 			weak = true
 		case onNode:
@@ -159,6 +182,71 @@ func spreadingOf(w *Workload, namespace Namespace) spreading {
 	default:
 		return spreading{Spreading: SpreadNone}
 	}
+}
+
+// spreading returns how the template of a workload in the Namespace of the object under review keeps its pods apart.
+func (r *run) spreading(w *Workload) spreading { return spreadingOf(w, r.Namespace, r.Cluster) }
+
+// dilutedBy returns the index of a soft constraint on another key that weakens a soft constraint, and which nodes carry
+// that key, where a single node counts as none; -1 and allNodes if there is no such constraint. Which pods it selects
+// does not matter. Of several, the one on the rarest key counts.
+func dilutedBy(constraints []corev1.TopologySpreadConstraint, of int, nodes *topology) (by int, carried carriers) {
+	by = -1
+	for i, other := range constraints {
+		if constraints[of].WhenUnsatisfiable != corev1.ScheduleAnyway || other.WhenUnsatisfiable != corev1.ScheduleAnyway ||
+			other.TopologyKey == constraints[of].TopologyKey {
+			continue
+		}
+		found := nodes.carrying(other.TopologyKey)
+		if found == someNodes && nodes.number(other.TopologyKey) == 1 {
+			found = noNode // The only node that is scored attracts the pods.
+		}
+		if by < 0 || found > carried {
+			by, carried = i, found
+		}
+	}
+	return by, carried
+}
+
+// isPinned reports whether all pods of a workload must run on one node.
+func isPinned(pod corev1.PodSpec, own podLabels, namespace Namespace) bool {
+	if _, pinned := pod.NodeSelector[corev1.LabelHostname]; pinned || pod.NodeName != "" {
+		return true
+	}
+	if pod.Affinity == nil {
+		return false
+	}
+	if pod.Affinity.NodeAffinity != nil && allowsOneNode(
+		pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution) {
+		return true
+	}
+	return pod.Affinity.PodAffinity != nil && slices.ContainsFunc(
+		pod.Affinity.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution,
+		func(term corev1.PodAffinityTerm) bool {
+			return term.TopologyKey == corev1.LabelHostname && termProblem(term, own, namespace) == ""
+		})
+}
+
+// allowsOneNode reports whether every term of a node affinity names the same node, by its name or hostname.
+func allowsOneNode(required *corev1.NodeSelector) bool {
+	if required == nil {
+		return false
+	}
+	var only string
+	for _, term := range required.NodeSelectorTerms {
+		name := ""
+		for _, r := range slices.Concat(term.MatchExpressions, term.MatchFields) {
+			isName := r.Key == corev1.LabelHostname || r.Key == metav1.ObjectNameField
+			if isName && r.Operator == corev1.NodeSelectorOpIn && len(r.Values) == 1 {
+				name = r.Values[0]
+			}
+		}
+		if name == "" || only != "" && name != only {
+			return false
+		}
+		only = name
+	}
+	return only != ""
 }
 
 const (
@@ -224,6 +312,7 @@ func podLabelsOf(w *Workload) podLabels {
 
 // Problems of constraints and terms. In messages they follow the name of the constraint or term.
 const (
+	lacksKey           = "uses a key nodes lack"
 	hasNoSelector      = "has no labelSelector"
 	hasInvalidSelector = "selector is not valid"
 	ignoresOwnPods     = "ignores its own pods"

@@ -2,6 +2,7 @@ package policies
 
 import (
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,6 +44,25 @@ func TestSpreadingOf(t *testing.T) {
 				PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{
 					{Weight: 1, PodAffinityTerm: term(tweak)},
 				},
+			}}
+		}
+	}
+	affinity := func(tweak func(*corev1.PodAffinityTerm)) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) {
+			pod.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{
+				RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{term(tweak)},
+			}}
+		}
+	}
+	inValues := func(key string, values ...string) corev1.NodeSelectorTerm {
+		return corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{
+			{Key: key, Operator: corev1.NodeSelectorOpIn, Values: values},
+		}}
+	}
+	nodeAffinity := func(terms ...corev1.NodeSelectorTerm) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) {
+			pod.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+				RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: terms},
 			}}
 		}
 	}
@@ -110,7 +130,7 @@ func TestSpreadingOf(t *testing.T) {
 			constraint(func(c *corev1.TopologySpreadConstraint) { c.TopologyKey = corev1.LabelTopologyZone }), constraint0},
 		"a key that only looks like the one for hostnames does not count": {
 			constraint(func(c *corev1.TopologySpreadConstraint) { c.TopologyKey = "topology.kubernetes.io/hostname" }),
-			unspread},
+			constraint0},
 		"one good constraint in addition to a bad one is enough": {
 			func(pod *corev1.PodSpec) {
 				constraint(func(c *corev1.TopologySpreadConstraint) { c.LabelSelector = nil })(pod)
@@ -185,6 +205,19 @@ func TestSpreadingOf(t *testing.T) {
 			func(pod *corev1.PodSpec) { pod.NodeSelector = map[string]string{corev1.LabelHostname: "n1"} }, kept},
 		"a nodeSelector on another label does not": {
 			func(pod *corev1.PodSpec) { pod.NodeSelector = map[string]string{"disk": "ssd"} }, unspread},
+		"a node affinity to one hostname pins the pods": {
+			nodeAffinity(inValues(corev1.LabelHostname, "n1"), inValues(corev1.LabelHostname, "n1")), kept},
+		"a node affinity to two hostnames does not": {
+			nodeAffinity(inValues(corev1.LabelHostname, "n1"), inValues(corev1.LabelHostname, "n2")), unspread},
+		"a node affinity that also allows other nodes does not": {
+			nodeAffinity(inValues(corev1.LabelHostname, "n1"), inValues("disk", "ssd")), unspread},
+		"a node affinity to a list of two hostnames does not": {
+			nodeAffinity(inValues(corev1.LabelHostname, "n1", "n2")), unspread},
+		"a required affinity to each other pins the pods": {affinity(asIs), kept},
+		"a required affinity to other pods does not": {
+			affinity(func(t *corev1.PodAffinityTerm) { t.LabelSelector = selecting("app", "api") }), unspread},
+		"a required affinity to each other by zone does not": {
+			affinity(func(t *corev1.PodAffinityTerm) { t.TopologyKey = corev1.LabelTopologyZone }), unspread},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -193,7 +226,7 @@ func TestSpreadingOf(t *testing.T) {
 				Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}},
 			}
 			test.pod(&w.Template.Spec)
-			s := spreadingOf(w, Namespace{Name: "edge", Labels: map[string]string{"team": "a"}})
+			s := spreadingOf(w, Namespace{Name: "edge", Labels: map[string]string{"team": "a"}}, Cluster{})
 			got := unspread
 			switch {
 			case s.kept():
@@ -343,10 +376,152 @@ func TestSpreadingOfPodsWithLabelsOfControllers(t *testing.T) {
 					ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}, Spec: test.pod,
 				},
 			}
-			if got := spreadingOf(w, Namespace{Name: "edge"}).Spreading; got != test.want {
+			if got := spreadingOf(w, Namespace{Name: "edge"}, Cluster{}).Spreading; got != test.want {
 				t.Errorf("spreadingOf() = %s, want %s", got, test.want)
 			}
 		})
+	}
+}
+
+// TestSpreadingOfKeysThatNodesLack has constraints and terms on keys that all, some or none of three nodes carry, and
+// on keys of which only the name is known. Each template has one soft, hard, preferred or required one, or several.
+func TestSpreadingOfKeysThatNodesLack(t *testing.T) {
+	t.Parallel()
+	const (
+		host      = corev1.LabelHostname
+		zone      = corev1.LabelTopologyZone
+		rack      = "example.com/rack"
+		lookAlike = "topology.kubernetes.io/hostname"
+	)
+	type add = func(*corev1.PodSpec)
+	nodes := func(carriers int) *Nodes {
+		var known []*corev1.Node
+		for i := range 3 {
+			labels := map[string]string{host: strconv.Itoa(i)}
+			if i < carriers {
+				labels[zone], labels[rack], labels[lookAlike] = "a", "a", "a"
+			}
+			known = append(known, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: strconv.Itoa(i), Labels: labels}})
+		}
+		known = append(known, &corev1.Node{ // which the pods do not tolerate
+			ObjectMeta: metav1.ObjectMeta{Name: "tainted"},
+			Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: "a", Effect: corev1.TaintEffectNoSchedule}}},
+		})
+		return NewNodes(known)
+	}
+	constraint := func(key string, when corev1.UnsatisfiableConstraintAction) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) {
+			pod.TopologySpreadConstraints = append(pod.TopologySpreadConstraints, corev1.TopologySpreadConstraint{
+				MaxSkew: 1, TopologyKey: key, WhenUnsatisfiable: when, LabelSelector: selecting("app", "web"),
+			})
+		}
+	}
+	soft := func(key string) func(*corev1.PodSpec) { return constraint(key, corev1.ScheduleAnyway) }
+	hard := func(key string) func(*corev1.PodSpec) { return constraint(key, corev1.DoNotSchedule) }
+	term := func(key string) corev1.PodAffinityTerm {
+		return corev1.PodAffinityTerm{TopologyKey: key, LabelSelector: selecting("app", "web")}
+	}
+	anti := func(pod *corev1.PodSpec) *corev1.PodAntiAffinity {
+		if pod.Affinity == nil {
+			pod.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{}}
+		}
+		return pod.Affinity.PodAntiAffinity
+	}
+	required := func(key string) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) {
+			list := &anti(pod).RequiredDuringSchedulingIgnoredDuringExecution
+			*list = append(*list, term(key))
+		}
+	}
+	preferred := func(key string) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) {
+			list := &anti(pod).PreferredDuringSchedulingIgnoredDuringExecution
+			*list = append(*list, corev1.WeightedPodAffinityTerm{Weight: 1, PodAffinityTerm: term(key)})
+		}
+	}
+	const (
+		strong   = "strong"
+		weak     = "weak"
+		none     = "none"
+		lacks    = "anti-affinity uses a key nodes lack"
+		antiZone = "anti-affinity is by zone only"
+		zoneOnly = "constraint #0 spreads by zone only"
+		lacks0   = "constraint #0 uses a key nodes lack"
+		disables = "constraint #1 disables constraint #0"
+		pending0 = "constraint #0 keeps all pods Pending"
+		pending1 = "constraint #1 keeps all pods Pending"
+	)
+	tests := map[string]struct {
+		pod []add
+		// all, some, no and unknown are the spreading or the problem where three nodes, two, none or an unknown number
+		// carry the key.
+		all, some, no, unknown string
+	}{
+		"required by zone":                      {[]add{required(zone)}, strong, lacks, lacks, strong},
+		"required by rack":                      {[]add{required(rack)}, strong, lacks, lacks, strong},
+		"required by a look-alike":              {[]add{required(lookAlike)}, strong, lacks, lacks, lacks},
+		"preferred by zone":                     {[]add{preferred(zone)}, antiZone, antiZone, lacks, antiZone},
+		"preferred by a look-alike":             {[]add{preferred(lookAlike)}, none, none, lacks, lacks},
+		"soft by zone":                          {[]add{soft(zone)}, zoneOnly, zoneOnly, lacks0, zoneOnly},
+		"hard by zone":                          {[]add{hard(zone)}, zoneOnly, zoneOnly, pending0, zoneOnly},
+		"hard by a look-alike":                  {[]add{hard(lookAlike)}, none, none, pending0, lacks0},
+		"soft by zone and hostname":             {[]add{soft(zone), soft(host)}, weak, weak, lacks0, weak},
+		"soft by hostname and rack":             {[]add{soft(host), soft(rack)}, weak, weak, disables, weak},
+		"soft by hostname and a look-alike":     {[]add{soft(host), soft(lookAlike)}, weak, weak, disables, disables},
+		"soft by hostname, hard by zone":        {[]add{soft(host), hard(zone)}, strong, strong, pending1, strong},
+		"hard by hostname, soft by zone":        {[]add{hard(host), soft(zone)}, strong, strong, strong, strong},
+		"required by rack, soft by hostname":    {[]add{required(rack), soft(host)}, strong, weak, strong, strong},
+		"required by rack, hard by hostname":    {[]add{required(rack), hard(host)}, strong, strong, strong, strong},
+		"required by a look-alike and hostname": {[]add{required(lookAlike), required(host)}, strong, strong, strong, strong},
+		"required by hostname":                  {[]add{required(host)}, strong, strong, strong, strong},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := &Workload{
+				Ref:      Ref{APIVersion: "apps/v1", Kind: "Deployment"},
+				Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}},
+			}
+			for _, add := range test.pod {
+				add(&w.Template.Spec)
+			}
+			said := func(cluster Cluster) string {
+				s := spreadingOf(w, Namespace{Name: "edge"}, cluster)
+				if s.ineffective != nil {
+					if len(s.ineffective.problem) > 36 {
+						t.Errorf("problem %q has more than 36 bytes: it is part of a warning", s.ineffective.problem)
+					}
+					return s.ineffective.problem
+				}
+				return string(s.Spreading)
+			}
+			got := []string{
+				said(Cluster{Known: nodes(3)}), said(Cluster{Known: nodes(2)}), said(Cluster{Known: nodes(0)}),
+				said(Cluster{Nodes: 3}),
+			}
+			if diff := cmp.Diff([]string{test.all, test.some, test.no, test.unknown}, got); diff != "" {
+				t.Errorf("spreadingOf() with three, two, no and unknown carriers mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestMeantLabel(t *testing.T) {
+	t.Parallel()
+	for label, want := range map[string]string{
+		"kubernetes.io/hostname": "", "topology.kubernetes.io/zone": "", "topology.kubernetes.io/region": "",
+		"kubernetes.io/arch": "", "example.com/rack": "", "rack": "",
+		"node-restriction.kubernetes.io/rack": "", "topology.ebs.csi.aws.com/zone": "",
+		"failure-domain.beta.kubernetes.io/zone": "", "example.com/hostnames": "",
+		"topology.kubernetes.io/hostname": corev1.LabelHostname, "hostname": corev1.LabelHostname,
+		"kubernetes.io/Hostname": corev1.LabelHostname, "example.com/node": corev1.LabelHostname,
+		"kubernetes.io/nodeName": corev1.LabelHostname,
+		"kubernetes.io/zone":     corev1.LabelTopologyZone, "topology.kubernetes.io/zones": corev1.LabelTopologyZone,
+		"node.kubernetes.io/region": corev1.LabelTopologyRegion,
+	} {
+		if got := meantLabel(label); got != want {
+			t.Errorf("meantLabel(%q) = %q, want %q", label, got, want)
+		}
 	}
 }
 

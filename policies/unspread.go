@@ -47,7 +47,24 @@ func (r *run) findUnspread() *unspread {
 	spread := r.settings.with(r.spreadWishes())
 	found.strategy = spread.Strategy
 	found.repair, found.problem = r.spreadRepair(spread, services)
+	switch {
+	case found.problem != "":
+	case len(r.repairs(misplacedField)) > 0:
+		found.problem = "the repair of misplaced-field comes first"
+	case !r.isSpreadBy(found.repair):
+		found.problem = "beside the other constraints it would have no effect"
+	}
 	return found
+}
+
+// isSpreadBy reports whether the pods of the workload are spread once it has a repair. Without other constraints they
+// always are. A repair that does not apply is reported where it is tried.
+func (r *run) isSpreadBy(repair addition) bool {
+	if len(r.Object.Workload.Template.Spec.TopologySpreadConstraints) == 0 {
+		return true
+	}
+	repaired, err := r.Object.Patched(addToList(placement(r.Object), repair.list, repair.element))
+	return err != nil || r.spreading(repaired.Workload).kept()
 }
 
 // finding returns the result of either rule.
@@ -84,7 +101,7 @@ func (r *run) unseenSpread() []result {
 	switch {
 	case r.Related.View != ViewNone:
 		return nil
-	case r.Object.Workload != nil && r.Cluster.Nodes != 1 && !spreadingOf(r.Object.Workload, r.Namespace).kept():
+	case r.Object.Workload != nil && r.Cluster.Nodes != 1 && !r.spreading(r.Object.Workload).kept():
 		return []result{{unseen: unseen{servicesInFront, question}}}
 	case r.Object.Service != nil && r.needsSpread():
 		return []result{{unseen: unseen{workloadsBehind, question}}}
@@ -130,6 +147,6 @@ func mayShareNode(w *Workload, pods replicaRange, namespace Namespace, cluster C
 	if pods.most < 2 || cluster.Nodes == 1 {
 		return spreading{}, false
 	}
-	s := spreadingOf(w, namespace)
+	s := spreadingOf(w, namespace, cluster)
 	return s, !s.kept()
 }

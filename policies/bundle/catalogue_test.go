@@ -84,8 +84,8 @@ func writeRule(t *testing.T, page *bytes.Buffer, file string, of *ast.Annotation
 	}
 	mode := policies.Mode(strings.ToLower(text("mode")))
 	if !slices.Contains([]policies.Mode{policies.Deny, policies.Warn, policies.Audit}, mode) ||
-		words["deny"] != (mode == policies.Deny) || words["deny"] == words["warn"] {
-		t.Errorf("%s: custom.mode is %s; want Deny and a set deny, or else Warn or Audit and a set warn", file, mode)
+		words["deny"] != (mode == policies.Deny) || mode != policies.Deny && !words["warn"] {
+		t.Errorf("%s: custom.mode is %s; want Deny and a set deny, or else Warn or Audit and only a set warn", file, mode)
 	}
 	var kinds []string
 	list, _ := of.Custom["kinds"].([]any)
@@ -110,10 +110,10 @@ func writeRule(t *testing.T, page *bytes.Buffer, file string, of *ast.Annotation
 	}
 	fmt.Fprintf(page,
 		"{\nID: %q,\nTitle: %q,\nSeverity: %q,\nDefaultMode: %q,\nKinds: %#v,\nNeedsRelated: %t,\nFixable: %t,\n"+
-			"What: %q,\nWhy: %q,\nRemedy: %q,\nExempt: %q,\nSince: %q,\nSources: %#v,\n%scheck: checkRego(%q, %t),\n},\n",
+			"What: %q,\nWhy: %q,\nRemedy: %q,\nExempt: %q,\nSince: %q,\nSources: %#v,\n%scheck: checkRego(%q, %q, %t),\n},\n",
 		id, of.Title, text("severity"), mode, kinds, flag("related"), flag("repairs"),
 		oneLine(of.Description), text("why"), text("remedy"), text("exempt"), text("since"), sources, yieldsTo,
-		id, flag("related"),
+		id, mode, flag("related"),
 	)
 }
 

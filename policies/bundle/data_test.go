@@ -35,6 +35,7 @@ type providerTable struct {
 	WithoutClass []string               `json:"without_class"`
 	Conditions   map[string][]condition `json:"conditions"`
 	Annotations  map[string]entry       `json:"annotations"`
+	Labels       map[string]entry       `json:"labels"`
 	Classes      map[string]entry       `json:"classes"`
 	Names        map[string]entry       `json:"names"`
 }
@@ -55,7 +56,7 @@ type row struct {
 	Source   string            `json:"source"`
 
 	// The key of the row in the table: one of these.
-	annotation, class, loadBalancer string
+	annotation, label, class, loadBalancer string
 }
 
 type says struct {
@@ -63,6 +64,7 @@ type says struct {
 	Verdict           rowVerdict        `json:"verdict,omitempty"`
 	RevealBy          string            `json:"reveal_by,omitempty"`
 	BreaksHealthCheck bool              `json:"breaks_health_check,omitempty"`
+	WorksWith         string            `json:"works_with,omitempty"`
 
 	SharesAddress string `json:"shares_address,omitempty" jsonschema:"enum=anywhere,enum=namespace,enum=address"`
 
@@ -193,7 +195,7 @@ func readProviders(t testing.TB) providerTable {
 	return table
 }
 
-// all returns the rows of the three parts of the table.
+// all returns the rows of the four parts of the table.
 func (t providerTable) all() []row {
 	var rows []row
 	add := func(entries map[string]entry, place func(*row, string)) {
@@ -205,6 +207,7 @@ func (t providerTable) all() []row {
 		}
 	}
 	add(t.Annotations, func(r *row, key string) { r.annotation = key })
+	add(t.Labels, func(r *row, key string) { r.label = key })
 	add(t.Classes, func(r *row, key string) { r.class = key })
 	add(t.Names, func(r *row, key string) { r.loadBalancer = key })
 	return rows
@@ -355,12 +358,14 @@ func (r row) problems(table providerTable) []string {
 	check(r.Says.RequireLocal == "" || r.Types != nil, "require_local without types")
 	check(slices.IsSorted(r.Types) && len(slices.Compact(slices.Clone(r.Types))) == len(r.Types),
 		"types is not sorted, or has a type twice")
-	check(r.annotation != "" || slices.Equal(r.types(), []serviceType{loadBalancerType}),
+	check(r.annotation != "" || r.label != "" || slices.Equal(r.types(), []serviceType{loadBalancerType}),
 		"only a LoadBalancer has a class or the name of a load balancer")
 	check(r.annotation == "" || annotationKey.MatchString(r.annotation), "the annotation is not a valid name")
 	check(r.loadBalancer == "" || kebabCase.MatchString(r.loadBalancer), "the name is not kebab-case")
 	check(r.Value == nil || r.Value.matchers() == 1 && !r.Value.Absent, "value does not have exactly one matcher")
 	check(r.Says.RevealBy == "" || r.Says.Verdict == "proxy", "reveal_by without verdict proxy")
+	check(r.Says.WorksWith == "" || r.Says.Verdict == "forbidden" && r.annotation == "",
+		"works_with without verdict forbidden, or of an annotation")
 	check(!r.Says.BreaksHealthCheck || r.Says.Verdict == "forbidden", "breaks_health_check without verdict forbidden")
 	for _, condition := range slices.Concat(r.With, r.Unless) {
 		if condition.name == "" {
@@ -410,6 +415,7 @@ func (m matcher) matchers() int {
 // someService holds the parts of a Service that the table reads.
 type someService struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
+	Label       string            `json:"label,omitempty"`
 	Class       string            `json:"class,omitempty"`
 	Provider    string            `json:"provider,omitempty"`
 	// Type is empty for LoadBalancer, which almost all rows are about.
@@ -428,7 +434,7 @@ func (s someService) serviceType() serviceType {
 
 // example returns a Service that a row matches.
 func (r row) example(table providerTable) someService {
-	s := someService{Annotations: map[string]string{}, Class: r.class, Provider: r.loadBalancer}
+	s := someService{Annotations: map[string]string{}, Label: r.label, Class: r.class, Provider: r.loadBalancer}
 	if !slices.Contains(r.types(), loadBalancerType) {
 		s.Type = r.Types[0]
 	}
@@ -553,6 +559,9 @@ func (r row) nearly(table providerTable) map[string]someService {
 		for _, value := range slices.DeleteFunc(r.Value.counterexamples(), r.Value.accepts) {
 			change(fmt.Sprintf("with value %q", value), func(s *someService) { s.Annotations[key] = value })
 		}
+	case r.label != "":
+		change("without the label", func(s *someService) { s.Label = "" })
+		change("with another label", func(s *someService) { s.Label = "example.com/other" })
 	case r.class != "":
 		change("without the class", func(s *someService) { s.Class = "" })
 		change("with another class", func(s *someService) { s.Class = "example.com/other" })
@@ -605,9 +614,13 @@ func (s someService) object(t testing.TB, trafficPolicy string) *policies.Object
 	if trafficPolicy != "" {
 		spec["externalTrafficPolicy"] = trafficPolicy
 	}
+	metadata := map[string]any{"name": "web", "annotations": annotations}
+	if s.Label != "" {
+		metadata["labels"] = map[string]any{s.Label: "web"}
+	}
 	return object(t, map[string]any{
 		"apiVersion": "v1", "kind": "Service",
-		"metadata": map[string]any{"name": "web", "annotations": annotations}, "spec": spec,
+		"metadata": metadata, "spec": spec,
 	})
 }
 

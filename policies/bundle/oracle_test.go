@@ -19,6 +19,7 @@ const (
 	proxy, terminates                        fact = "proxy", "terminates"  // with and without a header with the address
 	preserved, useless, lost, optOut         fact = "preserved", "useless", "lost", "opt-out"
 	forbidden, refused, breaksCheck          fact = "forbidden", "refused", "breaks-check"
+	mayLackPods                              fact = "may-lack-pods"
 	weighted, weightedAlone, weightedUnknown fact = "weighted", "weighted-alone", "weighted-unknown"
 	single, overrides, legacy                fact = "single", "overrides", "legacy"
 
@@ -108,7 +109,20 @@ var oracle = []struct {
 			anyCase("service.beta.kubernetes.io/azure-pls-proxy-protocol", "true")),
 	},
 
-	{[]fact{single}, named("metallb-l2", "kube-vip-arp", "cilium-l2", "keepalived")},
+	{[]fact{single}, named("metallb-l2", "kube-vip-arp", "keepalived")},
+	{[]fact{single}, all(noClass, named("cilium-l2"))},
+	{[]fact{single}, class("io.cilium/l2-announcer")},
+	{[]fact{forbidden, mayLackPods}, named("keepalived")},
+	{[]fact{forbidden, mayLackPods}, all(noClass, named("cilium-l2"))},
+	{[]fact{forbidden, mayLackPods}, class("io.cilium/l2-announcer")},
+	{
+		[]fact{forbidden, mayLackPods},
+		all(named("kube-vip-arp"), not(is("kube-vip.io/egress", "true")), not(is("kube-vip.io/egress-ipv6", "true")),
+			not(filled("kube-vip.io/egress-internal"))),
+	},
+	{[]fact{useless}, class("tailscale")},
+	{[]fact{useless, nodePorts}, labelled("cilium.io/ingress", "io.cilium.gateway/owning-gateway")},
+	{[]fact{hard}, is("kubernetes.io/elb.transparent-client-ip", "true")},
 
 	{[]fact{preserved, nodePorts, externalIPs}, anyCase("service.cilium.io/forwarding-mode", "dsr")},
 	{[]fact{preserved, externalIPs}, is("service.antrea.io/load-balancer-mode", "dsr")},
@@ -250,6 +264,10 @@ func named(names ...string) func(someService) bool {
 	return func(s someService) bool { return s.Type == "" && slices.Contains(names, s.Provider) }
 }
 
+func labelled(names ...string) func(someService) bool {
+	return func(s someService) bool { return slices.Contains(names, s.Label) }
+}
+
 func class(name string) func(someService) bool {
 	return func(s someService) bool { return s.Class == name }
 }
@@ -367,6 +385,7 @@ func expected(s someService, trafficPolicy string) []string {
 	if local || slices.Contains(findings, "mutate source-ip-needs-local") {
 		add("audit single-announcer", found[single])
 		add("deny local-forbidden", found[refused])
+		add("warn local-forbidden", found[mayLackPods] && !found[useless])
 		add("deny proxy-protocol-breaks-health-check", found[breaksCheck])
 		add("warn health-check-overridden", found[overrides])
 		add("warn local-has-no-effect", (found[useless] || found[lost] || found[preserved]) && !found[hard])
@@ -438,7 +457,7 @@ func (s someService) and(other someService) (both someService, ok bool) {
 		ok = ok && (a == b || a == "" || b == "")
 		return a + strings.TrimPrefix(b, a)
 	}
-	both.Class = one(s.Class, other.Class)
+	both.Class, both.Label = one(s.Class, other.Class), one(s.Label, other.Label)
 	both.Type = serviceType(one(string(s.Type), string(other.Type)))
 	both.ExternalIPs = s.ExternalIPs || other.ExternalIPs
 	both.Provider = one(s.Provider, other.Provider)

@@ -274,7 +274,7 @@ func (m *Manifests) read(file foundFile, files *finder, options Options) {
 // define appends the object of a document, or the items of a list of objects, to stream.
 func (m *Manifests) define(stream []definition, d definition) []definition {
 	apiVersion, kind := typeOf(d.content)
-	if _, isList := d.content["items"].([]any); !isList && d.content["items"] != nil && strings.HasSuffix(kind, "List") {
+	if _, isList := d.content["items"].([]any); !isList && d.content["items"] != nil && isListKind(kind) {
 		m.Errors = append(m.Errors, decodeError(d.document, d.at, kind, &policies.FieldError{
 			Path: "/items", Problem: "want a list",
 		}))
@@ -309,6 +309,12 @@ func (m *Manifests) define(stream []definition, d definition) []definition {
 		m.count(&m.NotKubernetes, d.file)
 	}
 	return stream
+}
+
+// isListKind reports whether a kind is that of a list of objects of Kubernetes.
+func isListKind(kind string) bool {
+	item, isList := strings.CutSuffix(kind, "List")
+	return isList && (item == "" || slices.Contains(policies.Kinds, item))
 }
 
 // setNamespace gives the objects of a stream that name no namespace the given one or, if that is empty, the only one

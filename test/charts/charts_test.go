@@ -124,9 +124,9 @@ func TestJudge(t *testing.T) {
 	}
 	var rules []string
 	for _, f := range got.findings {
-		if known := strings.Contains(f.message, "over 5 nodes"); f.rule == "unspread-behind-local" &&
+		if known := strings.Contains(f.fix, "over 5 nodes"); f.rule == "unspread-behind-local" &&
 			known != (f.values == "nodes") {
-			t.Errorf("with values %s, %s says %q", f.values, f.rule, f.message)
+			t.Errorf("with values %s, %s says %q", f.values, f.rule, f.fix)
 		}
 		if f.rule == unreadable || f.rule == unrenderable || f.rule == "unspread-behind-local" {
 			rules = append(rules, strings.Join([]string{f.bundle, f.values, f.object, f.rule}, " "))

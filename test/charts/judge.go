@@ -191,6 +191,9 @@ func decide(ctx context.Context, b bundle, root string, m *manifest.Manifests, r
 	r := newResult()
 	r.files, r.objects = m.Files, m.Documents
 	for _, e := range m.Errors {
+		if e.File == "" {
+			continue // The bundle has only patches, which are skipped.
+		}
 		if b.chart == nil && strings.Contains(string(m.Text(e.File)), "{{") {
 			r.templates[e.File] = true
 			continue

@@ -2,18 +2,21 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 
 	"github.com/sourceward/sourceward/policies"
@@ -30,7 +33,10 @@ const (
 
 	rackLabel       = "example.com/rack"
 	attractiveLabel = "example.com/attractive"
-	predicateImage  = "registry.example/web:1"
+	// absentLabel is a label that no node has, and partialLabel one that only the attractive node lacks.
+	absentLabel    = "topology.kubernetes.io/hostname"
+	partialLabel   = "example.com/slot"
+	predicateImage = "registry.example/web:1"
 )
 
 // predicateTemplates is the number of templates. On a busy machine it can be lower.
@@ -45,7 +51,9 @@ var predicateTemplates = flag.Int("predicate-templates", 300, "number of templat
 //   - strong: no node has two pods more than another. Pods may stay pending if no node may run them. A soft constraint
 //     is one score among others, and does not outweigh an affinity of weight 100: if only soft constraints make a
 //     template strong, only the image attracts.
-//   - ineffective and none: the first node has two pods or more, and another has none, or two fewer.
+//   - ineffective and none: the first node has two pods or more, and another has none, or two fewer. If a constraint is
+//     said to keep all pods Pending, no node has a pod. Of some of these templates, the repair is placed as well, which
+//     must not be ineffective or none.
 //   - weak: the result is printed. One thing is checked: a soft constraint on hostname next to one on zones has no
 //     effect on nodes without zones, which is why the two together are only weak.
 //
@@ -78,7 +86,7 @@ func TestSpreadPredicate(t *testing.T) {
 		group.Go(func() error {
 			for n := i; n < *predicateTemplates; n += predicatePools {
 				w := newPredicateWorkload(n, pool)
-				problem, err := p.place(ctx, w, pool)
+				problem, err := p.placeWithRepair(ctx, w, pool)
 				if err != nil {
 					return fmt.Errorf("seed %d, template %d: %w\n%s", predicateSeed, n, err, w)
 				}
@@ -109,6 +117,11 @@ func TestSpreadPredicate(t *testing.T) {
 		}
 	}
 	t.Logf("%d strong templates are strong by soft constraints alone, and %d left pods pending", p.soft, p.pending)
+	t.Logf("%d templates were said to keep all pods Pending; %d repairs were placed, and %d templates have none",
+		p.stuck, p.repaired, p.unrepaired)
+	if p.stuck < *predicateTemplates/100 || p.repaired < *predicateTemplates/10 {
+		t.Errorf("%d templates keep all pods Pending, and %d repairs were placed: these are too few", p.stuck, p.repaired)
+	}
 }
 
 // predicatePool returns the nodes of a pool, the attractive one first. Pools do not share zones or racks.
@@ -121,6 +134,9 @@ func predicatePool(pool string, zones bool) []*corev1.Node {
 			poolLabel:            pool,
 			rackLabel:            fmt.Sprintf("%s-%d", pool, i%2),
 		}}}
+		if i > 0 {
+			node.Labels[partialLabel] = name
+		}
 		if zones {
 			node.Labels[corev1.LabelTopologyZone] = fmt.Sprintf("%s-%d", pool, i/2%2)
 		}
@@ -150,15 +166,49 @@ type predicate struct {
 	// skews is the number of templates by what Sourceward says about them and by their skew.
 	skews         map[policies.Spreading]map[int]int
 	soft, pending int
+	// stuck is the number of templates that are said to keep all pods Pending. repaired is the number of templates whose
+	// repair was placed, and unrepaired that of those that have none.
+	stuck, repaired, unrepaired int
+}
+
+// placeWithRepair places a template and, if it does not spread its pods, what Sourceward makes of it.
+func (p *predicate) placeWithRepair(ctx context.Context, w scheduledWorkload, pool []*corev1.Node) (string, error) {
+	problem, err := p.place(ctx, w, pool)
+	if err != nil || problem != "" {
+		return problem, err
+	}
+	said, err := spreadingSaid(ctx, w, pool)
+	if err != nil || said.kept() {
+		return "", err
+	}
+	p.mu.Lock()
+	if said.repaired == nil {
+		p.unrepaired++
+	} else {
+		p.repaired++
+	}
+	p.mu.Unlock()
+	if said.repaired == nil {
+		return "", nil
+	}
+	w.template = *said.repaired
+	if said, err = spreadingSaid(ctx, w, pool); err != nil || !said.kept() {
+		return fmt.Sprintf("after its repair said to be %s: %s", said.Spreading, w), err
+	}
+	if problem, err = p.place(ctx, w, pool); problem != "" {
+		problem = fmt.Sprintf("after its repair %s: %s", problem, w)
+	}
+	return problem, err
 }
 
 // place waits until the scheduler has placed the pods of a template, and returns a problem if the result contradicts
 // what Sourceward says. The error is non-nil if the pods could not be placed.
 func (p *predicate) place(ctx context.Context, w scheduledWorkload, pool []*corev1.Node) (problem string, err error) {
-	said, err := spreadingSaid(ctx, w)
+	decided, err := spreadingSaid(ctx, w, pool)
 	if err != nil {
 		return "", err
 	}
+	said := decided.Spreading
 	soft := false
 	if said == policies.SpreadStrong {
 		rest := w
@@ -166,11 +216,11 @@ func (p *predicate) place(ctx context.Context, w scheduledWorkload, pool []*core
 			slices.Clone(w.template.Spec.TopologySpreadConstraints),
 			func(c corev1.TopologySpreadConstraint) bool { return c.WhenUnsatisfiable == corev1.ScheduleAnyway },
 		)
-		without, err := spreadingSaid(ctx, rest)
+		without, err := spreadingSaid(ctx, rest, pool)
 		if err != nil {
 			return "", err
 		}
-		soft = without != policies.SpreadStrong
+		soft = without.Spreading != policies.SpreadStrong
 	}
 	w.template = *w.template.DeepCopy()
 	if !soft {
@@ -180,32 +230,43 @@ func (p *predicate) place(ctx context.Context, w scheduledWorkload, pool []*core
 	if _, err := p.create(ctx, p.dynamic, predicateNamespace, w); err != nil {
 		return "", err
 	}
-	// Fewer than two pods would show nothing.
-	found, err := p.await(ctx, predicateNamespace, w, nodes, 2)
+	least := 2 // Fewer pods would show nothing.
+	if decided.pending {
+		least = 0
+	}
+	found, err := p.await(ctx, predicateNamespace, w, nodes, least)
 	if err != nil {
 		return "", err
 	}
-	p.count(said, soft, found)
+	p.count(decided, soft, found)
 	stacked := found.perNode[0] >= 2 && (slices.Min(found.perNode) == 0 || found.skew() > 1)
-	switch said {
-	case policies.SpreadStrong:
+	switch {
+	case decided.pending:
+		if found.bound() > 0 {
+			problem = fmt.Sprintf("said to keep all pods Pending, and they are %s", found)
+		}
+	case said == policies.SpreadStrong:
 		if found.skew() > 1 {
 			problem = fmt.Sprintf("said to be %s, soft %t, and the pods are %s", said, soft, found)
 		}
-	case policies.SpreadIneffective, policies.SpreadNone:
+	case said == policies.SpreadIneffective, said == policies.SpreadNone:
 		if !stacked {
 			problem = fmt.Sprintf("said to be %s, and the pods are %s", said, found)
 		}
-	case policies.SpreadWeak:
+	case said == policies.SpreadWeak:
 	default:
 		problem = fmt.Sprintf("said to be %q", said)
 	}
 	return problem, p.remove(ctx, predicateNamespace, w)
 }
 
-func (p *predicate) count(said policies.Spreading, soft bool, found placement) {
+func (p *predicate) count(decided decidedSpread, soft bool, found placement) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	said := decided.Spreading
+	if decided.pending {
+		p.stuck++
+	}
 	if p.skews[said] == nil {
 		p.skews[said] = map[int]int{}
 	}
@@ -234,10 +295,11 @@ func (p *predicate) withoutZones(ctx context.Context, t *testing.T, pool []*core
 			},
 		)
 	}
-	said, err := spreadingSaid(ctx, w)
+	decided, err := spreadingSaid(ctx, w, pool)
 	if err != nil {
 		return err
 	}
+	said := decided.Spreading
 	nodes := eligible(pool, w.template.Spec)
 	if _, err := p.create(ctx, p.dynamic, predicateNamespace, w); err != nil {
 		return err
@@ -251,7 +313,7 @@ func (p *predicate) withoutZones(ctx context.Context, t *testing.T, pool []*core
 		said,
 		found,
 	)
-	if said != policies.SpreadWeak || found.skew() <= 1 {
+	if said != policies.SpreadIneffective || found.skew() <= 1 {
 		t.Errorf(
 			"soft constraints on hostname and zone, on nodes without zones: said to be %s, and the pods are %s\n%s",
 			said,
@@ -292,17 +354,35 @@ func (r *spreadReader) Evaluate(
 	return []policies.Answer{{}}
 }
 
-// spreadingSaid returns how Sourceward says that a workload spreads its pods. The error is non-nil if the findings for
-// the workload behind a Local Service do not agree.
-func spreadingSaid(ctx context.Context, w scheduledWorkload) (policies.Spreading, error) {
+// decidedSpread is what Sourceward decides about a workload behind a Local Service.
+type decidedSpread struct {
+	policies.Spreading
+	// pending is true if a constraint is said to keep all pods Pending.
+	pending bool
+	// repaired is the template after its repair; nil if it has none.
+	repaired *corev1.PodTemplateSpec
+}
+
+func (d decidedSpread) kept() bool {
+	return d.Spreading == policies.SpreadStrong || d.Spreading == policies.SpreadWeak
+}
+
+// spreadingSaid returns how Sourceward says that a workload spreads its pods over nodes. The error is non-nil if the
+// findings for the workload behind a Local Service do not agree.
+func spreadingSaid(ctx context.Context, w scheduledWorkload, nodes []*corev1.Node) (decidedSpread, error) {
 	object, err := policies.NewObject(w.object(predicateNamespace).Object)
 	if err != nil {
-		return "", err
+		return decidedSpread{}, err
+	}
+	var known []*corev1.Node
+	for _, node := range nodes {
+		known = append(known, policies.ReducedNode(node))
 	}
 	var reader spreadReader
 	decision, err := policies.Decide(ctx, policies.Input{
 		Operation: policies.Create,
 		Object:    object,
+		Cluster:   policies.Cluster{Known: policies.NewNodes(known)},
 		Namespace: policies.Namespace{Name: predicateNamespace, Labels: map[string]string{
 			corev1.LabelMetadataName: predicateNamespace, "team": "a",
 		}},
@@ -313,26 +393,49 @@ func spreadingSaid(ctx context.Context, w scheduledWorkload) (policies.Spreading
 				Selector: map[string]string{appLabel: w.name},
 			},
 		}}},
-	}, &reader, policies.Settings{})
+	}, &reader, policies.Settings{Modes: map[string]policies.Mode{"unspread-behind-local": policies.Mutate}})
 	if err != nil {
-		return "", err
+		return decidedSpread{}, err
 	}
+	said := decidedSpread{Spreading: reader.said}
 	var rules []string
 	for _, finding := range decision.Findings {
 		if finding.Rule == "unspread-behind-local" || finding.Rule == "ineffective-spread" {
 			rules = append(rules, finding.Rule)
+			said.pending = strings.Contains(finding.Message, "keeps all pods Pending")
 		}
 	}
 	want := map[policies.Spreading][]string{
 		policies.SpreadNone: {"unspread-behind-local"}, policies.SpreadIneffective: {"ineffective-spread"},
 	}[reader.said]
 	if !slices.Equal(rules, want) {
-		return "", fmt.Errorf("said to be %s, and the findings are %q", reader.said, rules)
+		return decidedSpread{}, fmt.Errorf("said to be %s, and the findings are %q", reader.said, rules)
 	}
 	if reader.said == "" {
-		return "", errors.New("Rego did not get the fact how it spreads its pods")
+		return decidedSpread{}, errors.New("Rego did not get the fact how it spreads its pods")
 	}
-	return reader.said, nil
+	for _, patch := range decision.Patches {
+		if patch.Rule != "unspread-behind-local" && patch.Rule != "ineffective-spread" {
+			continue
+		}
+		repaired, err := object.Patched(patch.Operations)
+		if err != nil {
+			return decidedSpread{}, err
+		}
+		template, _, err := unstructured.NestedMap(repaired.Content(), "spec", "template")
+		if err != nil {
+			return decidedSpread{}, err
+		}
+		text, err := json.Marshal(template)
+		if err != nil {
+			return decidedSpread{}, err
+		}
+		said.repaired = &corev1.PodTemplateSpec{}
+		if err := json.Unmarshal(text, said.repaired); err != nil {
+			return decidedSpread{}, err
+		}
+	}
+	return said, nil
 }
 
 // predicateGenerator generates templates of one kind.
@@ -374,7 +477,7 @@ func newPredicateWorkload(i int, pool []*corev1.Node) scheduledWorkload {
 func (g predicateGenerator) addConstraint(pod *corev1.PodSpec) {
 	c := corev1.TopologySpreadConstraint{
 		MaxSkew:           oneOf(g.Rand, int32(1), 1, 1, 2, 3),
-		TopologyKey:       g.key(),
+		TopologyKey:       g.key(absentLabel),
 		WhenUnsatisfiable: oneOf(g.Rand, corev1.DoNotSchedule, corev1.ScheduleAnyway),
 		NodeTaintsPolicy: oneOf(
 			g.Rand,
@@ -416,7 +519,7 @@ func (g predicateGenerator) addConstraint(pod *corev1.PodSpec) {
 // addTerm adds an anti-affinity term.
 func (g predicateGenerator) addTerm(pod *corev1.PodSpec) {
 	term := corev1.PodAffinityTerm{
-		TopologyKey:   g.key(),
+		TopologyKey:   g.key(absentLabel, partialLabel),
 		LabelSelector: g.selector(),
 		Namespaces: oneOf(g.Rand, nil, nil, nil, nil, []string{predicateNamespace}, []string{predicateElsewhere},
 			[]string{predicateNamespace, predicateElsewhere}),
@@ -487,7 +590,11 @@ func (g predicateGenerator) addPorts(pod *corev1.PodSpec) {
 	pod.Containers[0].Ports = []corev1.ContainerPort{port}
 }
 
-func (g predicateGenerator) key() string {
+// key returns the label of a constraint or term: one that all nodes have, or sometimes one that nodes lack.
+func (g predicateGenerator) key(lacking ...string) string {
+	if chance(g.Rand, 15) {
+		return oneOf(g.Rand, lacking...)
+	}
 	return oneOf(
 		g.Rand,
 		corev1.LabelHostname,

@@ -8,7 +8,7 @@ package sourceward.lib.rows
 # METADATA
 # description: |
 #   The matches for the Service, each as {row, subject}. The subject is what the row matches: {annotation, value},
-#   {class} or {provider}.
+#   {label}, {class} or {provider}.
 holding := {match |
 	some match in _matching
 	not _ruled_out(match.row)
@@ -60,8 +60,9 @@ pointer(annotation) := concat("/", ["/metadata/annotations", replace(replace(ann
 # The provider table as one value. Looking up a key in it costs less than in the store.
 _table := data.sourceward.providers
 
-# The rows whose annotation has a matching value, or whose class or name is that of the Service, before with and unless.
-_matching := (_by_annotation | _by_class) | _by_provider
+# The rows whose annotation has a matching value, or whose label, class or name is that of the Service, before with and
+# unless.
+_matching := ((_by_annotation | _by_label) | _by_class) | _by_provider
 
 _by_annotation contains match if {
 	some annotation, value in _annotations
@@ -99,6 +100,14 @@ _other_names contains [annotation, name] if {
 	some annotation, _ in _annotations
 	some prefix, name in _table.prefixes
 	startswith(annotation, prefix)
+}
+
+_by_label contains match if {
+	labels := input.object.metadata.labels
+	some label, entry in _table.labels
+	labels[label]
+	some row in entry.rows
+	match := {"row": row, "subject": {"label": label}}
 }
 
 _by_class contains match if {
@@ -213,6 +222,8 @@ _member(key, value) := json.unmarshal(value)[key] if json.is_valid(value)
 # description: The subject of a match as a message names it, such as annotation a=b or load balancer class c.
 subject(match) := sprintf("annotation %s=%s", [match.subject.annotation, _shown(match)]) if {
 	match.subject.annotation
+} else := sprintf("label %s", [match.subject.label]) if {
+	match.subject.label
 } else := sprintf("load balancer class %s", [match.subject.class]) if {
 	match.subject.class
 } else := sprintf("load balancer %s", [match.subject.provider])

@@ -231,6 +231,7 @@ _table(list) := {
 	"annotations": {"a": {"rows": list}},
 	"aliases": {"old": "a"},
 	"prefixes": {"a.": "a"},
+	"labels": {},
 	"classes": {},
 	"names": {},
 	"conditions": {},
@@ -252,4 +253,11 @@ test_a_service_may_ignore_the_source_ip if {
 	rows.ignored with input as _service({"sourceward.dev/source-ip": "ignore"})
 	not rows.ignored with input as _service({"sourceward.dev/source-ip": "preserve"})
 	not rows.ignored with input as _service({})
+}
+
+test_a_label_is_named_without_its_value if {
+	document := {"object": {"metadata": {"labels": {"cilium.io/ingress": "true"}}, "spec": {"type": "LoadBalancer"}}}
+	sentences := {rows.sentence(match) | some match in rows.holding} with input as document
+	sentences == {"label cilium.io/ingress sends traffic to Cilium's proxy, which runs on every node"}
+	{match | some match in rows.holding} == set() with input as {"object": {"metadata": {"labels": ["cilium.io/ingress"]}}}
 }

@@ -123,6 +123,17 @@ test_services_that_conflict[sentence] if {
 	count(rule.deny) == 1 with input as _document(case.one, case.others)
 }
 
+test_a_load_balancer_that_may_announce_from_a_node_without_pods_is_warned_about if {
+	document := object.union(_document(_service("web", {}, _local), []), {"facts": {"provider": "cilium-l2"}})
+	rule.deny == set() with input as document
+	rule.warn == {{
+		"path": "/spec/externalTrafficPolicy",
+		"message": "load balancer cilium-l2 may announce the address from a node without pods",
+		"fix": "use Cilium 1.20.2 or later, or set externalTrafficPolicy: Cluster",
+	}} with input as document
+	rule.warn == set() with input as object.union(document, {"facts": {"local": false}})
+}
+
 _local := {"externalTrafficPolicy": "Local"}
 
 _shared(name, spec) := _service(name, {"metallb.io/allow-shared-ip": "edge"}, spec)

@@ -1,8 +1,8 @@
 # METADATA
 # title: One node receives all traffic
 # description: |
-#   A Service is Local behind a load balancer that announces its address from one node at a time, according to
-#   spec.loadBalancers of a policy.
+#   A Service is Local behind a load balancer that announces its address from one node at a time, according to its
+#   class or to spec.loadBalancers of a policy.
 # related_resources:
 #   - ref: https://metallb.universe.tf/usage/#local-traffic-policy
 #   - ref: https://kube-vip.io/docs/usage/kubernetes-services/
@@ -23,7 +23,7 @@ package sourceward.rules.single_announcer
 import data.sourceward.lib.rows
 
 # METADATA
-# description: One finding for the load balancer that the policy names.
+# description: One finding for the load balancer.
 warn contains finding if {
 	input.facts.local
 	some match in rows.judging({"single-announcer"})
