@@ -39,8 +39,6 @@ var misplacedField = Rule{
 	check: checkMisplacedField,
 }
 
-const local = string(corev1.ServiceExternalTrafficPolicyLocal)
-
 func checkMisplacedField(r *run) []result {
 	if r.Object.Service != nil {
 		return r.misplacedPolicy()

@@ -1,10 +1,7 @@
 package policies
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -117,39 +114,6 @@ func checkSourceIPNeedsLocal(r *run) []result {
 		found.done = "externalTrafficPolicy set to " + local
 	}
 	return []result{found}
-}
-
-// reasonsForLocal returns all reasons why the Service should be Local, the hard ones first.
-func (r *run) reasonsForLocal() []RequireLocal {
-	var reasons []RequireLocal
-	for _, answer := range r.answers {
-		for _, reason := range answer.RequireLocal {
-			if answer.Policy != "" {
-				reason.Message += fmt.Sprintf(" (module %s of policy %s)", reason.Module, answer.Policy)
-			}
-			reasons = append(reasons, reason)
-		}
-	}
-	slices.SortStableFunc(reasons, func(a, b RequireLocal) int {
-		// Our own annotation comes before other soft reasons, since it decides the mode.
-		return cmp.Or(
-			cmp.Compare(rank(a), rank(b)),
-			strings.Compare(a.Annotation, b.Annotation),
-			strings.Compare(a.Message, b.Message),
-		)
-	})
-	return reasons
-}
-
-func rank(reason RequireLocal) int {
-	switch {
-	case reason.Strength == StrengthHard:
-		return 0
-	case reason.Annotation == v1alpha1.AnnotationSourceIP:
-		return 1
-	default:
-		return 2
-	}
 }
 
 func reasonMessage(reasons []RequireLocal) string {

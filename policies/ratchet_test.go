@@ -150,8 +150,13 @@ func TestRatchet(t *testing.T) {
 			rule: unspread, want: policies.Deny,
 		},
 		"a rollout that gets stuck is brought": {
-			old: web, object: deadlock("web:1"), services: inFront, nodes: 3,
+			old:    strings.Replace(deadlock("web:1"), "replicas: 3", "replicas: 2", 1),
+			object: deadlock("web:1"), services: inFront, nodes: 3,
 			rule: "anti-affinity-deadlock", want: policies.Deny,
+		},
+		"the rollout that begins does not get stuck, but the next one does": {
+			old: web, object: deadlock("web:1"), services: inFront, nodes: 3,
+			rule: "anti-affinity-deadlock", want: policies.Warn,
 		},
 		// What was there becomes Warn.
 		"an annotation that needs Local stays": {

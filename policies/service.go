@@ -12,6 +12,9 @@ import (
 // trafficPolicyPath is the JSON Pointer of the traffic policy of a Service.
 const trafficPolicyPath = "/spec/externalTrafficPolicy"
 
+// local is the traffic policy Local, as a text.
+const local = string(corev1.ServiceExternalTrafficPolicyLocal)
+
 // externalIPsVersion is the minor version from which a ClusterIP Service with externalIPs may set
 // externalTrafficPolicy (kubernetes v1.29.0, pkg/apis/core/validation: ExternallyAccessible).
 const externalIPsVersion = 29

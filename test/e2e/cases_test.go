@@ -266,6 +266,9 @@ func (r *caseRunner) run(t *testing.T, c clusterCase) (why string) {
 	if strings.Contains(kubectl.stderr, "is invalid: spec.") && !comparison.refusedByServer() {
 		return "the API server refuses it, and a policy turns off the rule that would say why"
 	}
+	if strings.Contains(kubectl.stderr, "strict decoding error: unknown field") {
+		return "the API server refuses a field that it does not know, before it asks webhooks"
+	}
 	for _, problem := range comparison.problems(kubectl) {
 		t.Error(problem)
 	}

@@ -156,6 +156,7 @@ var existingCases = []existingCase{
 		rule: "legacy-annotation", kinds: onService,
 		bad: addAnnotation("service.beta.kubernetes.io/external-traffic", "OnlyLocal"),
 	},
+	{rule: "misplaced-field", kinds: onService, bad: addAnnotation("externalTrafficPolicy", "Cluster")},
 	{rule: "local-forbidden", kinds: onService, bad: addAnnotation("kube-vip.io/leaseName", "shared")},
 	{
 		rule: "local-has-no-effect", kinds: onService,

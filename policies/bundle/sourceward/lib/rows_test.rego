@@ -258,6 +258,6 @@ test_a_service_may_ignore_the_source_ip if {
 test_a_label_is_named_without_its_value if {
 	document := {"object": {"metadata": {"labels": {"cilium.io/ingress": "true"}}, "spec": {"type": "LoadBalancer"}}}
 	sentences := {rows.sentence(match) | some match in rows.holding} with input as document
-	sentences == {"label cilium.io/ingress sends traffic to Cilium's proxy, which runs on every node"}
+	sentences == {"label cilium.io/ingress uses Cilium's proxy, which runs on every node"}
 	{match | some match in rows.holding} == set() with input as {"object": {"metadata": {"labels": ["cilium.io/ingress"]}}}
 }
