@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 )
 
 // sharedSelector finds workloads behind one Local Service that are not spread together.
@@ -130,9 +129,11 @@ func (r *run) selectsAll(selector *metav1.LabelSelector, b *backend) bool {
 	if b.commonRunning != nil && !hasAll(b.commonRunning, selector.MatchLabels) {
 		return false
 	}
-	s, err := metav1.LabelSelectorAsSelector(selector)
-	misses := func(w *Workload) bool { return !b.idle[w] && !s.Matches(labels.Set(w.Template.Labels)) }
-	if err != nil || misses(r.Object.Workload) {
+	misses := func(w *Workload) bool {
+		isSelected, err := matches(selector, w.Template.Labels)
+		return !b.idle[w] && (err != nil || !isSelected)
+	}
+	if misses(r.Object.Workload) {
 		return false
 	}
 	return len(selector.MatchExpressions) == 0 || !slices.ContainsFunc(b.workloads, misses)

@@ -326,13 +326,14 @@ func constraintProblem(selector *metav1.LabelSelector, matchLabelKeys []string, 
 	if selector == nil {
 		return hasNoSelector // The scheduler then counts no pods.
 	}
-	s, err := metav1.LabelSelectorAsSelector(selector)
+	isOwn, err := matches(selector, own.Set)
+	isEmpty := len(selector.MatchLabels)+len(selector.MatchExpressions) == 0
 	switch {
 	case err != nil:
 		return hasInvalidSelector
-	case s.Empty() && !slices.ContainsFunc(matchLabelKeys, own.Has):
+	case isEmpty && !slices.ContainsFunc(matchLabelKeys, own.Has):
 		return "has an empty selector" // The scheduler then counts no pods.
-	case !s.Matches(own):
+	case !isOwn:
 		return ignoresOwnPods
 	case unsharedKey(matchLabelKeys, own) != "":
 		return countsEachPodAlone
@@ -356,11 +357,11 @@ func termProblem(term corev1.PodAffinityTerm, own podLabels, namespace Namespace
 	if term.LabelSelector == nil {
 		return hasNoSelector // The scheduler then matches no pods.
 	}
-	s, err := metav1.LabelSelectorAsSelector(term.LabelSelector)
+	isOwn, err := matches(term.LabelSelector, own.Set)
 	switch {
 	case err != nil:
 		return hasInvalidSelector
-	case !s.Matches(own):
+	case !isOwn:
 		return ignoresOwnPods
 	case unsharedKey(term.MatchLabelKeys, own) != "":
 		return countsEachPodAlone
@@ -411,8 +412,8 @@ func inNamespace(term corev1.PodAffinityTerm, namespace Namespace) bool {
 	if term.NamespaceSelector == nil {
 		return false
 	}
-	s, err := metav1.LabelSelectorAsSelector(term.NamespaceSelector)
-	return err == nil && s.Matches(labels.Set(namespace.Labels))
+	isSelected, err := matches(term.NamespaceSelector, namespace.Labels)
+	return err == nil && isSelected
 }
 
 type antiAffinityTerm struct {

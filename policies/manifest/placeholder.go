@@ -10,10 +10,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// placeholder matches what is replaced before a manifest is applied: ${VAR}, also with a default, $(VAR), the
-// <path:…> of Argo CD Vault Plugin, {{ … }} in quotes, %%x%%, or a whole value such as REPLACE_ME.
-var placeholder = regexp.MustCompile(
-	`\$\{[^{}]*\}|\$\([^()]*\)|<path:[^>]*>|\{\{.*\}\}|%%[^%]+%%|^[A-Z][A-Z0-9]*(_[A-Z0-9]+)+$`)
+// placeholder matches what is replaced before a manifest is applied: ${VAR}, also with a default, $VAR, $(VAR), the
+// <path:…> of Argo CD Vault Plugin, {{ … }} in quotes, %%x%%, @x@, or a whole value such as REPLACE_ME or CHANGEME.
+var placeholder = regexp.MustCompile(`\$\{[^{}]*\}|\$[A-Z_][A-Z0-9_]*|\$\([^()]*\)|<path:[^>]*>|\{\{.*\}\}|%%[^%]+%%|` +
+	`@[A-Za-z][\w.-]*@|^[A-Z][A-Z0-9]*(_[A-Z0-9]+)+$|^(CHANGE|REPLACE)-?ME$`)
 
 // isPlaceholder reports whether a value is, or contains, a placeholder. REGIONAL_NETWORK is a value that rules know.
 func isPlaceholder(value any) bool {
@@ -78,6 +78,19 @@ var domains = map[string][]any{
 var opaque = regexp.MustCompile(`^(/spec/template)?/metadata/labels/|` +
 	`^/spec/(selector|scaleTargetRef|workloadRef)/`)
 
+// selector matches the paths in the label selectors of a pod template.
+var selector = regexp.MustCompile(`/(topologySpreadConstraints|affinity)/.*/labelSelector/`)
+
+// podLabels returns the values of the labels of a pod template, sorted.
+func podLabels(content map[string]any) []any {
+	labels, _ := valueAt(content, "/spec/template/metadata/labels").(map[string]any)
+	var values []any
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		values = append(values, labels[key])
+	}
+	return values
+}
+
 // unread matches the paths of which no rule reads anything: their placeholders do not matter.
 var unread = regexp.MustCompile(`^/(metadata|status)(/|$)|^(/spec/template)?/metadata(/annotations(/|$)|$)|` +
 	`/(containers|initContainers)/\d+/(image|imagePullPolicy|env|envFrom|args|command|resources|volumeMounts|` +
@@ -99,8 +112,10 @@ const (
 var name = regexp.MustCompile(`^/metadata/(name|generateName|namespace)$`)
 
 // placeholders returns the paths of the placeholders in an object, in its order: those that rules may read, and others.
-// Among the others are those at which a placeholder is a text like any other, but not names.
+// Among the others are those at which a placeholder is a text like any other, but not names. In the label selectors of a
+// pod template these are the placeholders that the labels of the template have, too.
 func placeholders(content map[string]any, reads func(annotation string) bool) (read, others []string) {
+	own := podLabels(content)
 	var walk func(path string, value any)
 	walk = func(path string, value any) {
 		switch value := value.(type) {
@@ -117,6 +132,9 @@ func placeholders(content map[string]any, reads func(annotation string) bool) (r
 			matters := !opaque.MatchString(path) && !unread.MatchString(path)
 			if isAnnotation {
 				matters = reads == nil || reads(unescape.Replace(annotation))
+			}
+			if selector.MatchString(path) {
+				matters = !slices.Contains(own, any(value))
 			}
 			switch {
 			case !isPlaceholder(value), name.MatchString(path):
@@ -198,7 +216,7 @@ func variants(content map[string]any, read, others []string, decodes func(map[st
 	possible := make([][]any, len(read))
 	combinations := 1
 	for i, path := range read {
-		for _, value := range append([]any{gone{}}, valuesOf(path)...) {
+		for _, value := range append([]any{gone{}}, valuesOf(content, path)...) {
 			if decodes(with(base, path, value)) {
 				possible[i] = append(possible[i], value)
 			}
@@ -221,12 +239,14 @@ func variants(content map[string]any, read, others []string, decodes func(map[st
 }
 
 // valuesOf returns the values that a placeholder at a path may stand for.
-func valuesOf(path string) []any {
+func valuesOf(content map[string]any, path string) []any {
 	parts := tokens(path)
 	if domain, ok := domains[parts[len(parts)-1]]; ok {
 		return domain
 	}
 	switch {
+	case selector.MatchString(path):
+		return podLabels(content)
 	case strings.HasPrefix(path, annotations):
 		return annotationValues
 	case path == "/spec/type":

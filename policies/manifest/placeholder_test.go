@@ -16,7 +16,8 @@ func TestPlaceholdersAreRecognized(t *testing.T) {
 	tests := map[string]bool{
 		"${VAR}": true, "${VAR:-Local}": true, "${VAR:=x}": true, "$(VAR)": true, "<path:secret/data/lb#class>": true,
 		"{{ .Values.policy }}": true, "%%policy%%": true, "REPLACE_ME": true, "LB_CLASS_2": true, "lb-${ENV}": true,
-		"REGIONAL_NETWORK": false, "Local": false, "LOCAL": false, "$VAR": false, "a_B": false, "100%": false, "%a%": false,
+		"REGIONAL_NETWORK": false, "Local": false, "LOCAL": false, "$VAR": true, "a@B.c@": true, "CHANGEME": true,
+		"$request_uri": false, "$5": false, "a@b": false, "ME": false, "a_B": false, "100%": false, "%a%": false,
 		"": false, "LOAD_balancer": false, "<a>": false, "{}": false,
 	}
 	got := map[string]bool{}
@@ -99,9 +100,31 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 					"{app: web}", `{app: "${APP}"}`),
 			},
 			want: []string{
-				of("Deployment default/web", "ineffective-spread",
+				"Deployment default/web hard-spread-ignores-taints", "Deployment default/web spread-decays-on-rollout",
+			},
+		},
+		"another label of a spread constraint": {
+			documents: []string{
+				strings.ReplaceAll(balanced("Local"), "{app: web}", `{app: "${APP}"}`),
+				in(strings.ReplaceAll(in(web, "containers", "topologySpreadConstraints: [{maxSkew: 1, topologyKey: "+
+					"kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: OTHER}}}], "+
+					"containers"),
+					"{app: web}", `{app: "${APP}"}`), "OTHER", `"${OTHER}"`),
+			},
+			want: []string{
+				of("Deployment default/web", "hard-spread-ignores-taints, ineffective-spread, spread-decays-on-rollout",
 					"spec.template.spec.topologySpreadConstraints[0].labelSelector.matchLabels.app"),
 			},
+		},
+		"the label of an anti-affinity term": {
+			documents: []string{
+				strings.ReplaceAll(balanced("Local"), "{app: web}", `{app: "${APP}"}`),
+				strings.ReplaceAll(in(web, "containers", "affinity: {podAntiAffinity: "+
+					"{requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, "+
+					"labelSelector: {matchExpressions: [{key: app, operator: In, values: [x, \"${APP}\"]}]}}]}}, containers"),
+					"{app: web}", `{app: "${APP}"}`),
+			},
+			want: []string{"Deployment default/web anti-affinity-deadlock"},
 		},
 		"the traffic policy and the type": {
 			documents: []string{in(balanced(`"${POLICY}"`), "LoadBalancer", `"${TYPE}"`), web},

@@ -1,0 +1,447 @@
+package manifest
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/gobwas/glob"
+)
+
+// maxFile is the most bytes that are read from one file, pipe or device. To read YAML takes about 50 times its size in
+// memory: 6 GiB for a file of that size, which a build machine has.
+const maxFile = 128 << 20
+
+var errTooLarge = fmt.Errorf("it is larger than %d MiB", maxFile>>20)
+
+// foundFile is a file to read.
+type foundFile struct {
+	// name is the path as it is shown. real is the absolute path without symbolic links.
+	name, real string
+	// folder holds the folders of real, from the root on; nil for standard input and pipes.
+	folder  []string
+	context bool
+}
+
+// read returns the content of the file. The error is errTooLarge if that is more than maxFile.
+func (f foundFile) read(stdin io.Reader) ([]byte, error) {
+	if f.name == Stdin {
+		return readAll(stdin, 0)
+	}
+	file, err := os.Open(f.real)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return readAll(file, info.Size())
+}
+
+// readAll returns what r holds. size is how much that is, if it is known.
+func readAll(r io.Reader, size int64) ([]byte, error) {
+	if size > maxFile {
+		return nil, errTooLarge
+	}
+	data := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
+	if _, err := data.ReadFrom(io.LimitReader(r, maxFile+1)); err != nil {
+		return nil, err
+	}
+	if data.Len() > maxFile {
+		return nil, errTooLarge
+	}
+	return data.Bytes(), nil
+}
+
+// finder finds the files in and below paths, each once.
+type finder struct {
+	exclude []pattern
+	found   []foundFile
+	errs    []*Error
+	// skipped are the links and devices that are not read, and charts the folders with the templates of Helm charts.
+	skipped, charts []Remark
+	seen            map[string]bool
+	// roots are the paths in which files are searched.
+	roots []*root
+	// contextRoots are the real paths of the directories of context.
+	contextRoots []string
+	// patchOf holds the files that a kustomization lists as patches, and the name of that kustomization. isResource holds
+	// those that one lists as resources: they are complete.
+	patchOf    map[string]string
+	isResource map[string]bool
+	// hasObjects holds the files with Kubernetes objects, and those in which there may be some that cannot be read. It is
+	// filled in while the files are read.
+	hasObjects map[string]bool
+}
+
+// root is a directory, or standard input, in which there should be objects.
+type root struct {
+	path string
+	// files are the real paths of what was found in it.
+	files []string
+}
+
+func newFinder(exclude []pattern) *finder {
+	return &finder{
+		exclude: exclude, seen: map[string]bool{}, patchOf: map[string]string{}, isResource: map[string]bool{},
+		hasObjects: map[string]bool{},
+	}
+}
+
+func (f *finder) find(paths []string, context bool) {
+	for _, path := range paths {
+		at := &root{path: path}
+		if path == Stdin {
+			f.add(foundFile{name: Stdin, real: Stdin, context: context}, at)
+			f.addRoot(at, context)
+			continue
+		}
+		info, err := os.Stat(path)
+		switch {
+		case err == nil && info.IsDir():
+			f.walk(at, context)
+			f.addRoot(at, context)
+		case excluded(f.exclude, path):
+		case err != nil:
+			f.errs = append(f.errs, fileError(path, err))
+		case info.Mode().IsRegular():
+			f.named(path, context, at)
+		default: // a pipe, such as /dev/fd/3: resolving its symbolic links gives no usable path
+			f.add(foundFile{name: path, real: path, context: context}, at)
+			f.addRoot(at, context)
+		}
+	}
+}
+
+// addRoot records a path in which there should be objects to judge.
+func (f *finder) addRoot(at *root, context bool) {
+	if !context {
+		f.roots = append(f.roots, at)
+	}
+}
+
+// named adds a file that the user named. Its symbolic links may lead anywhere. A kustomization in its folder, or in one
+// above up to the working directory, may name it as a patch.
+func (f *finder) named(path string, context bool, at *root) {
+	target, err := realPath(path)
+	var folder, working string
+	if err == nil {
+		folder, err = realPath(filepath.Dir(path))
+	}
+	if err == nil {
+		working, err = realPath(".")
+	}
+	if err != nil {
+		f.errs = append(f.errs, fileError(path, err))
+		return
+	}
+	if f.isOfChart(path, context) {
+		return
+	}
+	for above := folder; ; above = filepath.Dir(above) {
+		for _, name := range kustomizations {
+			file, err := locate(above, above, name)
+			if err == nil && isBelow(above, file) && isRegular(file) {
+				f.kustomization(shownAs(filepath.Join(above, name), path), file, above, above)
+			}
+		}
+		if above == working || !isBelow(working, above) {
+			break
+		}
+	}
+	f.add(foundFile{name: path, real: target, folder: folderOf(target), context: context}, at)
+}
+
+func (f *finder) walk(at *root, context bool) {
+	top, err := realPath(at.path)
+	if err != nil {
+		f.errs = append(f.errs, fileError(at.path, err))
+		return
+	}
+	if context {
+		f.contextRoots = append(f.contextRoots, top)
+	}
+	begin := at.path + string(filepath.Separator) // without it, WalkDir does not enter one that is a symbolic link
+	// WalkDir always returns nil here: the function below collects the errors.
+	_ = filepath.WalkDir(begin, func(path string, entry fs.DirEntry, err error) error {
+		isHidden := path != begin && strings.HasPrefix(entry.Name(), ".")
+		switch {
+		case err != nil:
+			f.errs = append(f.errs, fileError(path, err))
+			return nil
+		case path != begin && excluded(f.exclude, path), isHidden, entry.IsDir() && f.isOfChart(path, context):
+			if entry.IsDir() {
+				return filepath.SkipDir
+			}
+		case !entry.IsDir():
+			f.file(path, begin, top, context, at)
+		}
+		return nil
+	})
+}
+
+func isManifest(path string) bool {
+	return slices.Contains([]string{".yaml", ".yml", ".json"}, strings.ToLower(filepath.Ext(path)))
+}
+
+func isKustomization(path string) bool { return slices.Contains(kustomizations, filepath.Base(path)) }
+
+// kustomizations are the names that a kustomization may have.
+var kustomizations = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
+
+// file adds a file that was found below begin, if it is a manifest and a regular file. top is begin without symbolic
+// links. A link out of top is skipped whatever its name, since it may stand for a folder of manifests.
+func (f *finder) file(path, begin, top string, context bool, at *root) {
+	below, err := filepath.Rel(begin, filepath.Dir(path))
+	folder, target := filepath.Join(top, below), ""
+	if err == nil {
+		target, err = locate(top, folder, filepath.Base(path))
+	}
+	if err == nil && !isBelow(top, target) {
+		f.skip(path, "it is a symbolic link that leads out of the folder", context)
+		return
+	}
+	if !isManifest(path) && !isKustomization(path) {
+		return
+	}
+	var info fs.FileInfo
+	if err == nil {
+		info, err = os.Lstat(target)
+	}
+	switch {
+	case err != nil:
+		f.errs = append(f.errs, fileError(path, err))
+		return
+	case info.IsDir(): // its files are found below top
+		return
+	case !info.Mode().IsRegular():
+		f.skip(path, "it is not a regular file", context)
+		return
+	}
+	if isKustomization(path) {
+		f.kustomization(path, target, folder, top)
+	}
+	if isManifest(path) {
+		f.add(foundFile{name: path, real: target, folder: folderOf(target), context: context}, at)
+	}
+}
+
+// skip records a file that is not read, unless it is context.
+func (f *finder) skip(path, reason string, context bool) {
+	if !context {
+		f.skipped = append(f.skipped, Remark{File: path, Text: reason})
+	}
+}
+
+// isBelow reports whether a path is a directory or lies in it. Both are absolute.
+func isBelow(directory, path string) bool {
+	inside, err := filepath.Rel(directory, path)
+	return err == nil && inside != ".." && !strings.HasPrefix(inside, ".."+string(filepath.Separator))
+}
+
+// locate returns the absolute path without symbolic links of what a name stands for in a folder. top contains the
+// folder, and both are without symbolic links. It never looks at anything outside top: if a link leads out of top, it
+// returns where to, and follows no further links.
+// The error is non-nil when there is no such file in top, or its links do not end.
+func locate(top, folder, name string) (string, error) {
+	const maxLinks = 40 // as in Linux
+	path := folder
+	for links := 0; name != ""; {
+		if filepath.IsAbs(name) {
+			path = filepath.VolumeName(name) + string(filepath.Separator)
+			name = strings.TrimPrefix(name, path)
+		}
+		var first string
+		first, name, _ = strings.Cut(name, string(filepath.Separator))
+		next := filepath.Join(path, first)
+		if isBelow(next, top) { // on the way to top, where there are no links
+			path = next
+			continue
+		}
+		if !isBelow(top, next) {
+			return filepath.Join(next, name), nil
+		}
+		info, err := os.Lstat(next)
+		if err != nil {
+			return "", err
+		}
+		if info.Mode().Type() != fs.ModeSymlink {
+			path = next
+			continue
+		}
+		if links++; links > maxLinks {
+			return "", &fs.PathError{Op: "locate", Path: next, Err: syscall.ELOOP}
+		}
+		target, err := os.Readlink(next)
+		if err != nil {
+			return "", err
+		}
+		name = target + string(filepath.Separator) + name
+	}
+	return path, nil
+}
+
+// isOfChart reports whether a path is, or lies in, the folder templates of a Helm chart. It records the chart.
+func (f *finder) isOfChart(path string, context bool) bool {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return false // realPath reports it
+	}
+	for ; ; absolute = filepath.Dir(absolute) {
+		if filepath.Base(absolute) == "templates" && isRegular(filepath.Join(filepath.Dir(absolute), "Chart.yaml")) {
+			if !f.seen[absolute] && !context {
+				f.charts = append(f.charts, Remark{File: shownAs(absolute, path), Text: fmt.Sprintf(
+					"it holds the templates of a Helm chart; check what it renders: helm template %s | sourceward check -",
+					shownAs(filepath.Dir(absolute), path))})
+			}
+			f.seen[absolute] = true
+			return true
+		}
+		if filepath.Dir(absolute) == absolute {
+			return false
+		}
+	}
+}
+
+// shownAs returns an absolute path in the form of another path: relative to the working directory if that one is.
+func shownAs(absolute, other string) string {
+	directory, err := os.Getwd()
+	if err != nil || filepath.IsAbs(other) {
+		return absolute
+	}
+	relative, err := filepath.Rel(directory, absolute)
+	if err != nil {
+		return absolute
+	}
+	return relative
+}
+
+func isRegular(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// realPath returns the absolute path without symbolic links.
+func realPath(path string) (string, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(absolute)
+}
+
+func (f *finder) add(file foundFile, at *root) {
+	at.files = append(at.files, file.real)
+	if !f.seen[file.real] {
+		f.seen[file.real] = true
+		f.found = append(f.found, file)
+	}
+}
+
+// kustomization records the files that a kustomization in a folder below top lists as patches or resources. path is
+// its name as it is shown, and file without symbolic links. It ignores errors in the kustomization itself: they are
+// reported when the file is read as a manifest.
+func (f *finder) kustomization(path, file, folder, top string) {
+	key := "kustomization " + file + " in " + top
+	if f.seen[key] {
+		return
+	}
+	f.seen[key] = true
+	data, err := foundFile{real: file}.read(nil)
+	if err != nil {
+		return
+	}
+	documents, _ := Parse(path, data)
+	for _, document := range documents {
+		for _, list := range []string{"patches", "patchesStrategicMerge", "patchesJson6902", "resources"} {
+			entries, _ := document.Content[list].([]any)
+			for _, entry := range entries {
+				name, _ := entry.(string)
+				if patch, ok := entry.(map[string]any); ok {
+					name, _ = patch["path"].(string)
+				}
+				if strings.Contains(name, "\n") {
+					continue // an inline patch, not the name of a file
+				}
+				target, err := locate(top, folder, name)
+				switch {
+				case err != nil:
+				case list == "resources":
+					f.isResource[target] = true
+				default:
+					f.patchOf[target] = path
+				}
+			}
+		}
+	}
+}
+
+// withoutObjects returns an error for each root in which there is no complete Kubernetes object.
+func (f *finder) withoutObjects() []*Error {
+	var errs []*Error
+	for _, at := range f.roots {
+		if !slices.ContainsFunc(at.files, func(file string) bool { return f.hasObjects[file] }) {
+			errs = append(errs, &Error{File: at.path, Message: noObjects})
+		}
+	}
+	return errs
+}
+
+const noObjects = "no complete Kubernetes object found; name files or directories with manifests, or pipe in what " +
+	"helm template or kustomize build writes"
+
+// pattern is one glob of --exclude.
+type pattern struct {
+	*glob.Pattern
+	wholePath bool
+	// matched is true once it has matched a path.
+	matched *bool
+}
+
+func compileGlobs(texts []string) ([]pattern, error) {
+	var patterns []pattern
+	for _, text := range texts {
+		text = strings.TrimSuffix(text, "/")
+		compiled, err := glob.Compile(text, '/')
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a valid glob: %w", text, err)
+		}
+		patterns = append(patterns, pattern{compiled, strings.Contains(text, "/"), new(bool)})
+	}
+	return patterns, nil
+}
+
+// excluded reports whether a pattern matches a path, and records which ones do.
+func excluded(patterns []pattern, path string) bool {
+	path = filepath.ToSlash(path)
+	found := false
+	for _, p := range patterns {
+		name := path
+		if !p.wholePath {
+			name = filepath.Base(path)
+		}
+		if p.Match(name) {
+			*p.matched, found = true, true
+		}
+	}
+	return found
+}
+
+// unmatched returns a note for each glob that matched nothing. texts are the globs as they were given.
+func (f *finder) unmatched(texts []string) []Remark {
+	var notes []Remark
+	for i, p := range f.exclude {
+		if !*p.matched {
+			notes = append(notes, Remark{Text: fmt.Sprintf("--exclude %s matches no file or directory", texts[i])})
+		}
+	}
+	return notes
+}
