@@ -33,6 +33,7 @@ var catalogue = slices.Concat(
 	},
 	regoRules,
 	[]Rule{
+		unknownExemption,
 		neighboursUnknown,
 		policyNotEvaluated, // last: it reports the faults of all others
 	},
@@ -40,6 +41,14 @@ var catalogue = slices.Concat(
 
 // Catalogue returns all rules, in the order of their patches. The caller may change the result.
 func Catalogue() []Rule { return slices.Clone(catalogue) }
+
+// ruleOf returns the rule with an id: one of the catalogue, or one in the Rego of a policy, of which only the id is known.
+func ruleOf(id string) Rule {
+	if rule, ok := RuleByID(id); ok {
+		return rule
+	}
+	return Rule{ID: id}
+}
 
 // RuleByID returns the rule with an id, and whether the catalogue has one.
 func RuleByID(id string) (Rule, bool) {

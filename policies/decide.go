@@ -66,6 +66,9 @@ func (r *run) results() []result {
 	if !r.foundKnown {
 		r.foundKnown = true
 		for _, rule := range catalogue {
+			r.known = append(r.known, rule.ID)
+		}
+		for _, rule := range catalogue {
 			if rule.ID != policyNotEvaluated.ID {
 				r.found = append(r.found, r.resultsOf(rule)...)
 			}
@@ -143,7 +146,7 @@ func (r *run) settle(decision *Decision, found result, all map[kind]count) {
 	for _, text := range []*string{&finding.Message, &finding.Fix, &finding.Path} {
 		*text = Printable(*text)
 	}
-	exempt, problem := exemption(r.Input, r.settings.Exemptions, finding.Rule)
+	exempt, problem := exemption(r.Input, r.settings.Exemptions, ruleOf(finding.Rule))
 	if problem != "" {
 		finding.Message += " (" + problem + ")"
 	}

@@ -47,7 +47,7 @@ func (d Decision) Certain(in Input, settings Settings, doubts []Doubt) Decision 
 			Fix:     "check the folder of each cluster by itself, or move the object next to the copy that belongs to it",
 			Because: []Ref{doubt.Neighbour},
 		}
-		exempt, problem := exemption(in, settings.Exemptions, finding.Rule)
+		exempt, problem := exemption(in, settings.Exemptions, neighboursUnknown)
 		if problem != "" {
 			finding.Message += " (" + problem + ")"
 		}

@@ -2,6 +2,7 @@ package policies
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,14 +11,21 @@ import (
 
 // exemption returns the exemption of an object from a rule, or nil if it has none. If an annotation asks for an
 // exemption that is not valid, problem says why.
-func exemption(in Input, scope v1alpha1.Exemptions, rule string) (exempt *Exemption, problem string) {
+func exemption(in Input, scope v1alpha1.Exemptions, rule Rule) (exempt *Exemption, problem string) {
 	if scope == v1alpha1.ExemptionsNone {
 		return nil, ""
 	}
-	key := v1alpha1.AnnotationExemptPrefix + rule
+	key := v1alpha1.AnnotationExemptPrefix + rule.ID
 	on := []map[string]string{in.Object.annotations(), in.Namespace.Annotations}
+	if rule.RefusedByServer {
+		isAsked := func(annotations map[string]string) bool { _, ok := annotations[key]; return ok }
+		if slices.ContainsFunc(on, isAsked) {
+			problem = "not exempt: the API server rejects it"
+		}
+		return nil, problem
+	}
 	// Who makes a policy fail by an object must not decide as well that this does not matter.
-	notOnObject := rule == policyNotEvaluated.ID
+	notOnObject := rule.ID == policyNotEvaluated.ID
 	if scope == v1alpha1.ExemptionsNamespaces || notOnObject {
 		on = on[1:]
 	}

@@ -275,7 +275,7 @@ func (r *run) trial(operations []PatchOperation) *run {
 // harmless returns a result without its repair if the repair does not apply, if the object would then be denied, or if
 // it would have a finding whose remedy is to undo the repair.
 func (r *run) harmless(found result) result {
-	if exempt, _ := exemption(r.Input, r.settings.Exemptions, found.Rule); found.repair == nil || exempt != nil {
+	if exempt, _ := exemption(r.Input, r.settings.Exemptions, ruleOf(found.Rule)); found.repair == nil || exempt != nil {
 		return found
 	}
 	problem := "the repair does not apply"
@@ -298,7 +298,7 @@ func (r *run) harm(found result, repaired *run) string {
 	before := r.counted(slices.Concat(r.results(), r.faultResults()))
 	after := repaired.counted(results)
 	for _, brought := range results {
-		exempt, _ := exemption(r.Input, r.settings.Exemptions, brought.Rule)
+		exempt, _ := exemption(r.Input, r.settings.Exemptions, ruleOf(brought.Rule))
 		of := repaired.kind(brought)
 		isNew := after[of].atLeast(weightSoft) > before[of].atLeast(weightSoft)
 		if brought.Rule == policyNotEvaluated.ID {
@@ -361,7 +361,7 @@ func (r *run) repairsToLocal() bool {
 
 // repairs returns the results of another rule that carry a repair.
 func (r *run) repairs(rule Rule) []result {
-	if exempt, _ := exemption(r.Input, r.settings.Exemptions, rule.ID); exempt != nil {
+	if exempt, _ := exemption(r.Input, r.settings.Exemptions, rule); exempt != nil {
 		return nil
 	}
 	return slices.DeleteFunc(rule.check(r), func(found result) bool {

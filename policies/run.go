@@ -81,6 +81,8 @@ type run struct {
 	// unspreadFound is the cached result of unspread, valid if unspreadKnown.
 	unspreadKnown bool
 	unspreadFound *unspread
+	// known holds the ids of all rules of the catalogue, once its checks run.
+	known []string
 	// found is the cached result of results, valid if foundKnown.
 	foundKnown bool
 	found      []result

@@ -63,6 +63,12 @@ type AppliedPolicy struct {
 // Policies is a list of SourceIPPolicies that are ready to be matched with objects. Their precedence is by
 // spec.priority, highest first, then by name. The zero value is the empty list. It is safe for concurrent use.
 type Policies struct {
+	// Declared holds the ids of the rules that the Rego of the policies declares. It is not set by NewPolicies.
+	Declared []string
+	// Complete is true if there are no other policies, so that each id of a rule is in the catalogue or in Declared. It is
+	// false where the policies were given as files.
+	Complete bool
+
 	// ordered is sorted by precedence, highest first.
 	ordered []preparedPolicy
 }

@@ -159,11 +159,14 @@ func answer(t *testing.T, c readyCase, endpoint review.Endpoint) *admissionv1.Ad
 	return answered.Response
 }
 
-// set returns the policies of the case. A webhook has no flag --provider: a policy sets the same.
+// set returns the policies of the case, all of them as for Case.Settings. A webhook has no flag --provider: a policy sets
+// the same.
 func (c readyCase) set(t *testing.T) *bundle.Set {
 	t.Helper()
 	if c.Cluster.Provider == "" {
-		return c.rules
+		set := *c.rules
+		set.Policies.Complete = c.Online()
+		return &set
 	}
 	first := v1alpha1.SourceIPPolicy{ObjectMeta: metav1.ObjectMeta{Name: "provider"}, Spec: v1alpha1.SourceIPPolicySpec{
 		Priority:      1_000_000,

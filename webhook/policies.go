@@ -187,6 +187,10 @@ func (p *policySource) compile(ctx context.Context) error {
 		}
 	}
 	next.set = p.compiler.Set(inForce)
+	// A generation that does not compile may declare rules whose ids are not known.
+	next.set.Policies.Complete = !slices.ContainsFunc(next.policies, func(policy compiledPolicy) bool {
+		return policy.state() != stateReady
+	})
 	p.current.Store(next)
 	notify(p.recompiled)
 	p.metrics.policies(before, next.policies)

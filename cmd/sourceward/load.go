@@ -26,10 +26,12 @@ func loadPolicies(
 			Priority:      math.MaxInt32,
 			LoadBalancers: &v1alpha1.LoadBalancers{Default: provider},
 		}}
+		declared := rules.Policies.Declared
 		rules.Policies, err = policies.NewPolicies(slices.AppendSeq([]v1alpha1.SourceIPPolicy{first}, rules.Policies.All()))
 		if err != nil {
 			panic(err) // All of these policies have compiled.
 		}
+		rules.Policies.Declared = declared
 	}
 	for _, w := range wrong {
 		problems = append(problems, placed(loaded, w))

@@ -74,7 +74,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		SilenceUsage:  true,
 	}
 	root.SetHelpFunc(help)
-	root.SetFlagErrorFunc(unknownFlag)
+	root.SetFlagErrorFunc(flagError)
 	root.SetArgs(args)
 	root.SetIn(s.in)
 	root.SetOut(s.out)

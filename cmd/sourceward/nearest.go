@@ -76,9 +76,16 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return errors.New(problem)
 }
 
-// unknownFlag adds to the error for an unknown flag the flags that it may be a misspelling of. It returns any other
-// error as it is.
-func unknownFlag(cmd *cobra.Command, err error) error {
+// flagError adds to the error for an unknown flag the flags that it may be a misspelling of, and says what value another
+// flag wants. It returns any other error as it is.
+func flagError(cmd *cobra.Command, err error) error {
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		want := "a whole number"
+		if invalid.GetFlag().Value.Type() == "bool" {
+			want = "true or false"
+		}
+		return fmt.Errorf("--%s %q is not valid; want %s", invalid.GetFlag().Name, invalid.GetValue(), want)
+	}
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok {
 		return err

@@ -62,7 +62,7 @@ func TestMistypedWordsNameTheNearest(t *testing.T) {
 func TestErrorsAboutOtherThingsStayAsTheyAre(t *testing.T) {
 	t.Parallel()
 	err := errors.New("flag needs an argument: --policy")
-	if got := unknownFlag(checkCommand(streams{}), err); !errors.Is(got, err) || got.Error() != err.Error() {
-		t.Errorf("unknownFlag() = %v, want %v", got, err)
+	if got := flagError(checkCommand(streams{}), err); !errors.Is(got, err) || got.Error() != err.Error() {
+		t.Errorf("flagError() = %v, want %v", got, err)
 	}
 }

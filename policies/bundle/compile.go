@@ -160,6 +160,9 @@ func (c *Compiler) Set(compiled []*Policy) *Set {
 	if set.Policies, err = policies.NewPolicies(list); err != nil {
 		panic(err) // Compile has validated the policies.
 	}
+	for _, policy := range compiled {
+		set.Policies.Declared = append(set.Policies.Declared, policy.Rules...)
+	}
 	return set
 }
 

@@ -287,8 +287,9 @@ type Bench struct {
 // that they may have: see policies.Decision.Common. If there are many combinations, it varies one at a time, so that
 // the cost grows with their number.
 //
-// The remarks name the rules that are silent because of a placeholder. The error is that of the decision about the
-// object as it is written, or about another definition of a neighbour.
+// The remarks name the rules that are silent because of a placeholder, and say of a Local Service that its pods are not
+// checked with it. The error is that of the decision about the object as it is written, or about another definition of a
+// neighbour.
 func (m *Manifests) Decide(ctx context.Context, o *Object, on Bench) (policies.Decision, []Remark, error) {
 	s := m.sight(o)
 	decide := func(o *Object, s *sight) (policies.Decision, policies.Input, policies.Settings, error) {
@@ -357,8 +358,9 @@ func (m *Manifests) Decide(ctx context.Context, o *Object, on Bench) (policies.D
 		}
 	}
 	certain, silent := decision.Certain(in, settings, doubts).Common(alternatives, o.placeholders)
+	remarks := m.uncheckedPods(o, in)
 	if len(silent) == 0 {
-		return certain, nil, err
+		return certain, remarks, err
 	}
 	var reasons []string
 	for _, most := range []int{1, math.MaxInt} { // more than one placeholder only if no one of them makes a difference
@@ -376,11 +378,36 @@ func (m *Manifests) Decide(ctx context.Context, o *Object, on Bench) (policies.D
 			break
 		}
 	}
-	return certain, []Remark{{
-		File: o.Document.File, Position: o.Position(""), Object: o.Ref,
-		Text: fmt.Sprintf("not judged by %s: the result depends on the placeholders in %s",
-			strings.Join(silent, ", "), strings.Join(reasons, ", ")),
-	}}, err
+	return certain, append(remarks, o.remark(fmt.Sprintf("not judged by %s: the result depends on the placeholders in %s",
+		strings.Join(silent, ", "), strings.Join(reasons, ", ")))), err
+}
+
+// uncheckedPods returns a remark if an object is a Local Service and no workload behind it is judged.
+func (m *Manifests) uncheckedPods(o *Object, in policies.Input) []Remark {
+	if o.Service == nil || len(o.Service.Spec.Selector) == 0 ||
+		o.Service.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal ||
+		!policies.ExternallyAccessible(o.Service, in.Cluster.Version) {
+		return nil
+	}
+	var places []string
+	for _, workload := range in.Related.Workloads {
+		for _, number := range m.copiesOf[identityOf(workload.Ref)] {
+			if !m.copies[number].file.context {
+				return nil
+			}
+			places = append(places, m.copies[number].place())
+		}
+	}
+	if places == nil {
+		return []Remark{o.remark("no workload with the labels of its selector was read, so its pods are not checked; " +
+			"give the file of the workload, too")}
+	}
+	slices.Sort(places)
+	return []Remark{o.remark("its pods are not checked, since their workload is only context; check " + places[0] + ", too")}
+}
+
+func (o *Object) remark(text string) Remark {
+	return Remark{File: o.Document.File, Position: o.Position(""), Object: o.Ref, Text: text}
 }
 
 // fieldOf returns a path as it is written in messages.

@@ -68,7 +68,9 @@ type finder struct {
 	errs    []*Error
 	// skipped are the links and devices that are not read, and charts the folders with the templates of Helm charts.
 	skipped, charts []Remark
-	seen            map[string]bool
+	// notes say which kustomizations change what their files hold.
+	notes []Remark
+	seen  map[string]bool
 	// roots are the paths in which files are searched.
 	roots []*root
 	// contextRoots are the real paths of the directories of context.
@@ -192,11 +194,6 @@ func isManifest(path string) bool {
 	return slices.Contains([]string{".yaml", ".yml", ".json"}, strings.ToLower(filepath.Ext(path)))
 }
 
-func isKustomization(path string) bool { return slices.Contains(kustomizations, filepath.Base(path)) }
-
-// kustomizations are the names that a kustomization may have.
-var kustomizations = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
-
 // file adds a file that was found below begin, if it is a manifest and a regular file. top is begin without symbolic
 // links. A link out of top is skipped whatever its name, since it may stand for a folder of manifests.
 func (f *finder) file(path, begin, top string, context bool, at *root) {
@@ -227,7 +224,10 @@ func (f *finder) file(path, begin, top string, context bool, at *root) {
 		return
 	}
 	if isKustomization(path) {
-		f.kustomization(path, target, folder, top)
+		document := f.kustomization(path, target, folder, top)
+		if note := changes(document, path, folder, top); note != "" && !context {
+			f.notes = append(f.notes, Remark{File: path, Text: note})
+		}
 	}
 	if isManifest(path) {
 		f.add(foundFile{name: path, real: target, folder: folderOf(target), context: context}, at)
@@ -343,44 +343,6 @@ func (f *finder) add(file foundFile, at *root) {
 	if !f.seen[file.real] {
 		f.seen[file.real] = true
 		f.found = append(f.found, file)
-	}
-}
-
-// kustomization records the files that a kustomization in a folder below top lists as patches or resources. path is
-// its name as it is shown, and file without symbolic links. It ignores errors in the kustomization itself: they are
-// reported when the file is read as a manifest.
-func (f *finder) kustomization(path, file, folder, top string) {
-	key := "kustomization " + file + " in " + top
-	if f.seen[key] {
-		return
-	}
-	f.seen[key] = true
-	data, err := foundFile{real: file}.read(nil)
-	if err != nil {
-		return
-	}
-	documents, _ := Parse(path, data)
-	for _, document := range documents {
-		for _, list := range []string{"patches", "patchesStrategicMerge", "patchesJson6902", "resources"} {
-			entries, _ := document.Content[list].([]any)
-			for _, entry := range entries {
-				name, _ := entry.(string)
-				if patch, ok := entry.(map[string]any); ok {
-					name, _ = patch["path"].(string)
-				}
-				if strings.Contains(name, "\n") {
-					continue // an inline patch, not the name of a file
-				}
-				target, err := locate(top, folder, name)
-				switch {
-				case err != nil:
-				case list == "resources":
-					f.isResource[target] = true
-				default:
-					f.patchOf[target] = path
-				}
-			}
-		}
 	}
 }
 

@@ -80,6 +80,8 @@ type Manifests struct {
 	repeated   bool
 	namespaces map[int]policies.Namespace
 	nodes      map[string]*corev1.Node
+	// ignoresNodes is true if Nodes in Options.Paths were ignored.
+	ignoresNodes bool
 	// known is computed from nodes on first use.
 	known *policies.Nodes
 	// policies are the objects that are meant to be a SourceIPPolicy. searched has an entry for each file, by its real
@@ -148,7 +150,7 @@ func Load(options Options) (*Manifests, error) {
 	files.find(options.Context, true)
 	slices.SortStableFunc(files.found, func(a, b foundFile) int { return strings.Compare(a.name, b.name) })
 	m.Errors, m.Skipped = files.errs, slices.Concat(files.skipped, files.charts)
-	m.Notes = files.unmatched(options.Exclude)
+	m.Notes = slices.Concat(files.unmatched(options.Exclude), files.notes)
 	for i, file := range files.found {
 		if options.Progress != nil {
 			options.Progress(i, len(files.found))
@@ -245,6 +247,9 @@ func (m *Manifests) read(file foundFile, files *finder, options Options) {
 	isPatch = isPatch && !files.isResource[file.real]
 	var stream []definition
 	for _, document := range documents {
+		if isKustomization(file.name) {
+			setKustomizationType(document.Content)
+		}
 		if isPatch {
 			m.skip(definition{document: document, content: document.Content, file: file}, "it is a patch of "+patchOf)
 			m.count(&m.patches, file)
@@ -360,6 +365,8 @@ func (m *Manifests) add(d definition, options Options) {
 		reason = "its kind is a placeholder; check what replaces it"
 	case isPlaceholder(apiVersion) && slices.Contains(policies.Kinds, kind):
 		reason = "its apiVersion is a placeholder; check what replaces it"
+	case reason == "":
+		reason = misspelt(apiVersion, kind)
 	}
 	if reason != "" {
 		m.skip(d, reason)
@@ -391,8 +398,13 @@ func (m *Manifests) add(d definition, options Options) {
 		})
 	case apiVersion == "v1" && kind == "Namespace":
 		err = m.addNamespace(d)
-	case apiVersion == "v1" && kind == "Node" && d.file.context: // Paths hardly ever hold all nodes of a cluster
+	case apiVersion == "v1" && kind == "Node" && d.file.context:
 		err = m.addNode(d.content)
+	case apiVersion == "v1" && kind == "Node":
+		if !m.ignoresNodes {
+			m.note(d, "Nodes are not counted here, as files hardly ever hold all of them; if these do, give them with --context")
+		}
+		m.ignoresNodes = true
 	case isRendered(apiVersion, kind):
 		m.note(d, "what it puts into the cluster was not seen; render it, and check the result")
 	}
@@ -665,6 +677,17 @@ func otherVersion(apiVersion, kind string) string {
 		return ""
 	}
 	return fmt.Sprintf("Kubernetes serves no %s in %s; write %s", kind, apiVersion, served)
+}
+
+// misspelt returns why an object of a kind that differs from a judged one only in letter case or in the plural is not
+// judged; empty for any other kind.
+func misspelt(apiVersion, kind string) string {
+	for _, right := range policies.Kinds {
+		if kind != right && strings.EqualFold(strings.TrimSuffix(kind, "s"), right) && policies.Judged(apiVersion, right) {
+			return fmt.Sprintf("Kubernetes has no kind %s in %s; write %s", kind, apiVersion, right)
+		}
+	}
+	return ""
 }
 
 // isRendered reports whether a controller renders objects from a kind of object, so that those cannot be seen in it.

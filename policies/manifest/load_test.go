@@ -389,8 +389,9 @@ func TestLinksThatLeadOutAreNeverFollowed(t *testing.T) {
 		Objects: []string{
 			"in/b/b.yaml:1 Service default/b", "in/c.yaml:1 Service default/c", "in/p/p.yaml:1 Service default/p",
 		},
-		Files: 5, Documents: 3, NotKubernetes: 1,
+		Files: 5, Documents: 4,
 		Skipped: []string{"in/a.yaml:1: Service default/a: it is a patch of in/kustomization.yaml"},
+		Notes:   []string{notBuilt("in/kustomization.yaml", "patches", "in")},
 	}
 	for _, name := range []string{
 		"above", "absolute.yaml", "b/link.yaml", "b/second", "file.yaml", "first", "folder", "folder.yaml", "nothing.yaml",
@@ -616,6 +617,26 @@ func TestLoadReadsDocuments(t *testing.T) {
 					"a.yaml:5: Service b: Kubernetes serves no Service in v2; write v1",
 					"a.yaml:14: Service d: Kubernetes serves no Service in core/v1; write v1",
 				},
+			},
+		},
+		"a kind in another letter case or in the plural is skipped": {
+			text: "apiVersion: v1\nkind: service\nmetadata: {name: a}\n---\n" +
+				"apiVersion: apps/v1\nkind: Deployments\nmetadata: {name: b}\n---\n" + service("c") +
+				"---\napiVersion: example.com/v1\nkind: Services\nmetadata: {name: d}\n",
+			want: loaded{
+				Objects: []string{"a.yaml:9 Service default/c"}, Documents: 2,
+				Skipped: []string{
+					"a.yaml:1: service a: Kubernetes has no kind service in v1; write Service",
+					"a.yaml:5: Deployments b: Kubernetes has no kind Deployments in apps/v1; write Deployment",
+				},
+			},
+		},
+		"Nodes are noted once": {
+			text: "apiVersion: v1\nkind: Node\nmetadata: {name: a}\n---\napiVersion: v1\nkind: Node\nmetadata: {name: b}\n",
+			want: loaded{
+				Documents: 2,
+				Notes: []string{"a.yaml:1: Node a: Nodes are not counted here, as files hardly ever hold all of them; " +
+					"if these do, give them with --context"},
 			},
 		},
 		"every document has its own line": {
@@ -1022,6 +1043,49 @@ func TestErrorOfATemplateHintsToRenderIt(t *testing.T) {
 	}
 }
 
+// notBuilt returns the note about a kustomization.
+func notBuilt(file, fields, folder string) string {
+	return fmt.Sprintf("%s: it was not built, and changes what the files hold by %s; to check what it builds: "+
+		"kustomize build %s | sourceward check -", file, fields, folder)
+}
+
+func TestKustomizationsThatChangeTheirFilesAreNoted(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ text, fields string }{
+		"a namespace": {"namespace: prod\nresources: [web.yaml]\n", "namespace"},
+		"a patch that is written there": {
+			"resources: [web.yaml]\npatches:\n- target: {kind: Service}\n  patch: |-\n    - {op: remove, path: /spec}\n", "patches",
+		},
+		"replicas and a base":      {"resources: [../base]\nreplicas: [{name: web, count: 3}]\n", "replicas, resources outside of what is checked"},
+		"a remote base":            {"resources: ['https://example.com/x//y?ref=1']\n", "resources outside of what is checked"},
+		"only its own files":       {"resources: [web.yaml, more]\nimages: [{name: web, newTag: '2'}]\npatches: []\nnamespace: ''\n", ""},
+		"it cannot be read":        {"namespace: prod\nnamespace: prod\n", ""},
+		"it has a type of its own": {"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnameSuffix: -x\n", "nameSuffix"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			files := tree{files: map[string]string{
+				"base/web.yaml": service("web"), "prod/kustomization.yaml": test.text, "prod/web.yaml": service("web"),
+				"prod/more/kustomization.yaml": "resources: []\n",
+			}}
+			dir := files.make(t)
+			_, got := load(t, dir, Options{Paths: []string{"prod"}})
+			var want []string
+			if test.fields != "" {
+				want = []string{notBuilt("prod/kustomization.yaml", test.fields, "prod")}
+			}
+			if diff := cmp.Diff(want, got.Notes); diff != "" {
+				t.Errorf("notes mismatch (-want +got):\n%s", diff)
+			}
+			_, asContext := load(t, dir, Options{Paths: []string{"base"}, Context: []string{"prod"}})
+			if len(asContext.Notes) > 0 {
+				t.Errorf("notes about the context: %q", asContext.Notes)
+			}
+		})
+	}
+}
+
 func TestPatchesOfAKustomizationAreSkipped(t *testing.T) {
 	t.Parallel()
 	patches := map[string]string{
@@ -1035,6 +1099,10 @@ func TestPatchesOfAKustomizationAreSkipped(t *testing.T) {
 			"{}, 1, null]\n",
 		"patches of the wrong type too": "patches: text\npatchesStrategicMerge: [patch.yaml, ../base/patch.yaml]\n",
 	}
+	fields := map[string]string{
+		"patches": "patches", "patchesStrategicMerge": "patchesStrategicMerge", "patchesJson6902": "patchesJson6902",
+		"missing patches": "patches", "patches of the wrong type too": "patches, patchesStrategicMerge",
+	}
 	for name, text := range patches {
 		for _, file := range []string{"kustomization.yaml", "kustomization.yml", "Kustomization"} {
 			t.Run(name+" in "+file, func(t *testing.T) {
@@ -1046,17 +1114,17 @@ func TestPatchesOfAKustomizationAreSkipped(t *testing.T) {
 					"overlay/service.yaml": service("web"),
 				}}.make(t), Options{})
 				want := loaded{
-					Objects:       []string{"overlay/service.yaml:1 Service default/web"},
-					Files:         4,
-					Documents:     1,
-					NotKubernetes: 1,
+					Objects:   []string{"overlay/service.yaml:1 Service default/web"},
+					Files:     4,
+					Documents: 2,
+					Notes:     []string{notBuilt("overlay/"+file, fields[name], "overlay")},
 					Skipped: []string{
 						"base/patch.yaml:1: Service default/base: it is a patch of overlay/" + file,
 						"overlay/patch.yaml:1: Service default/overlay: it is a patch of overlay/" + file,
 					},
 				}
 				if file == "Kustomization" { // has no extension of a manifest
-					want.Files, want.NotKubernetes = 3, 0
+					want.Files, want.Documents = 3, 1
 				}
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("Load() mismatch (-want +got):\n%s", diff)
@@ -1080,6 +1148,8 @@ func TestWhatIsAPatch(t *testing.T) {
 		direct = "overlay/direct.yaml:1: Service default/direct: it is a patch of overlay/kustomization.yaml"
 		patch  = "overlay/more/patch.yaml:1: Service default/patch: it is a patch of overlay/kustomization.yaml"
 	)
+	changed := notBuilt("overlay/kustomization.yaml",
+		"patches, patchesStrategicMerge, resources outside of what is checked", "overlay")
 	tests := map[string]struct {
 		files     map[string]string
 		links     map[string]string
@@ -1090,16 +1160,18 @@ func TestWhatIsAPatch(t *testing.T) {
 		"a file is both a patch and a resource": {
 			paths: []string{"overlay"},
 			want: loaded{
-				Objects: []string{"overlay/both.yaml:1 Service default/both"}, Files: 4, Documents: 1, NotKubernetes: 1,
+				Objects: []string{"overlay/both.yaml:1 Service default/both"}, Files: 4, Documents: 2,
 				Skipped: []string{direct, patch},
+				Notes:   []string{changed},
 			},
 		},
 		"one of two folders has only patches": {
 			files: map[string]string{"overlay/both.yaml": "resources: []\n"},
 			paths: []string{"overlay", "base"},
 			want: loaded{
-				Objects: []string{"base/web.yaml:1 Service default/web"}, Files: 6, Documents: 1, NotKubernetes: 3,
+				Objects: []string{"base/web.yaml:1 Service default/web"}, Files: 6, Documents: 3, NotKubernetes: 1,
 				Skipped: []string{direct, patch},
+				Notes:   []string{changed},
 			},
 		},
 		"a patch is named by hand": {

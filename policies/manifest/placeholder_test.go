@@ -40,6 +40,8 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 		return strings.Replace(text, old, changed, 1)
 	}
 	const note = "not judged by %s: the result depends on the placeholders in %s"
+	const noPods = "Service default/web: no workload with the labels of its selector was read, so its pods are not checked; " +
+		"give the file of the workload, too"
 	unspread := "Deployment default/web unspread-behind-local"
 	of := func(object, rules, fields string) string { return object + ": " + fmt.Sprintf(note, rules, fields) }
 	tests := map[string]struct {
@@ -160,6 +162,7 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 		},
 		"ports": {
 			documents: []string{in(balanced("Local"), "[{port: 80}]", `"${PORTS}"`)},
+			want:      []string{noPods},
 		},
 		"more than rules can try": {
 			documents: []string{
@@ -182,6 +185,7 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 			documents: []string{in(balanced("Local"), "{name: web}",
 				`{name: web, annotations: {service.beta.kubernetes.io/aws-load-balancer-nlb-target-type: "$(TYPE)"}}`)},
 			want: []string{
+				noPods,
 				of("Service default/web", "local-has-no-effect",
 					"metadata.annotations[service.beta.kubernetes.io/aws-load-balancer-nlb-target-type]"),
 			},
@@ -200,7 +204,7 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 		},
 		"a pod template": {
 			documents: []string{balanced("Local"), in(web, "{replicas: 2, template: {", `{replicas: 2, template: "${T}"} # {`)},
-			want:      []string{"Deployment default/web: spec.template is a placeholder; check what replaces it"},
+			want:      []string{"Deployment default/web: spec.template is a placeholder; check what replaces it", noPods},
 		},
 		"the maximum of an autoscaler": {
 			documents: []string{

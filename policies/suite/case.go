@@ -151,6 +151,7 @@ func (c *Case) Online() bool {
 
 // Settings returns the settings for the object, with the provider that the case sets.
 func (c *Case) Settings(of policies.Policies) policies.Settings {
+	of.Complete = c.Online()
 	settings := policies.Resolve(of, c.Object.Object, c.Input.Namespace)
 	if c.Cluster.Provider != "" {
 		settings.LoadBalancers.Default = c.Cluster.Provider

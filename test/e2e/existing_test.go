@@ -157,6 +157,7 @@ var existingCases = []existingCase{
 		bad: addAnnotation("service.beta.kubernetes.io/external-traffic", "OnlyLocal"),
 	},
 	{rule: "misplaced-field", kinds: onService, bad: addAnnotation("externalTrafficPolicy", "Cluster")},
+	{rule: "unknown-exemption", kinds: onAll, bad: addAnnotation("exempt.sourceward.dev/no-such-rule", "it is a test")},
 	{rule: "local-forbidden", kinds: onService, bad: addAnnotation("kube-vip.io/leaseName", "shared")},
 	{
 		rule: "local-has-no-effect", kinds: onService,
