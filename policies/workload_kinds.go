@@ -60,6 +60,7 @@ const (
 const (
 	deploymentKind  = "Deployment"
 	replicaSetKind  = "ReplicaSet"
+	controllerKind  = "ReplicationController"
 	statefulSetKind = "StatefulSet"
 	daemonSetKind   = "DaemonSet"
 	podKind         = "Pod"
@@ -98,11 +99,17 @@ var WorkloadKinds = []WorkloadKind{
 		read:   reading(newReplicaSet),
 	},
 	{
+		Group: "", Versions: []string{"v1"}, Kind: controllerKind, Resource: "replicationcontrollers", Door: NeverCached,
+		Scaled: true,
+		Makers: []schema.GroupKind{{Group: "apps.openshift.io", Kind: "DeploymentConfig"}},
+		read:   reading(newReplicationController),
+	},
+	{
 		Group: "", Versions: []string{"v1"}, Kind: podKind, Resource: "pods", Door: FilesOnly,
 		Makers: []schema.GroupKind{
 			{Group: "apps", Kind: replicaSetKind}, {Group: "apps", Kind: statefulSetKind},
 			{Group: "apps", Kind: daemonSetKind}, {Group: "batch", Kind: "Job"},
-			{Group: "", Kind: "ReplicationController"},
+			{Group: "", Kind: controllerKind},
 			{Group: "", Kind: "Node"}, // the kubelet's mirror of a static pod
 			{Group: "apps.kruise.io", Kind: cloneSetKind}, {Group: "apps.kruise.io", Kind: statefulSetKind},
 			{Group: "apps.kruise.io", Kind: daemonSetKind},

@@ -51,6 +51,8 @@ func NewWorkload(object any) *Workload {
 		w = newDaemonSet(o)
 	case *appsv1.ReplicaSet:
 		w = newReplicaSet(o)
+	case *corev1.ReplicationController:
+		w = newReplicationController(o)
 	case *corev1.Pod:
 		w = newPod(o)
 	default:
@@ -103,6 +105,17 @@ func newDaemonSet(d *appsv1.DaemonSet) *Workload {
 func newReplicaSet(r *appsv1.ReplicaSet) *Workload {
 	w := newWorkload(replicaSetKind, r.ObjectMeta, r.Spec.Selector, r.Spec.Template)
 	w.Replicas = r.Spec.Replicas
+	return w
+}
+
+func newReplicationController(c *corev1.ReplicationController) *Workload {
+	var selector *metav1.LabelSelector
+	if c.Spec.Selector != nil {
+		selector = &metav1.LabelSelector{MatchLabels: c.Spec.Selector}
+	}
+	w := newWorkload(controllerKind, c.ObjectMeta, selector, *cmp.Or(c.Spec.Template, &corev1.PodTemplateSpec{}))
+	w.APIVersion = "v1"
+	w.Replicas = c.Spec.Replicas
 	return w
 }
 

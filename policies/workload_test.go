@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -66,6 +67,7 @@ func TestLimits(t *testing.T) {
 		},
 		{"apps/v1", "DaemonSet", "updateStrategy: {rollingUpdate: {maxUnavailable: 70%}}", 3, limits{UpdateRolling, 3, 0}},
 		{"apps/v1", "ReplicaSet", "", 3, limits{"", 0, 0}},
+		{"v1", "ReplicationController", "", 3, limits{"", 0, 0}},
 		{"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {}}", 3, limits{UpdateRolling, 0, 1}},
 		{
 			"argoproj.io/v1alpha1", "Rollout", "strategy: {canary: {maxSurge: 0, maxUnavailable: 1}}",
@@ -132,7 +134,8 @@ func TestWorkloadKindOf(t *testing.T) {
 		"apps.kruise.io/v1beta1 StatefulSet":   true,
 		"apps.kruise.io/v1alpha1 StatefulSet":  true,
 		"v1 Pod":                               true,
-		"v1 ReplicationController":             false,
+		"v1 ReplicationController":             true,
+		"v1 PodTemplate":                       false,
 		"batch/v1 Job":                         false,
 		"argoproj.io/v1alpha1 Rollout":         true,
 		"argoproj.io/v1alpha1/beta Rollout":    false,
@@ -183,15 +186,23 @@ func TestChildren(t *testing.T) {
 		{"apps/v1", "ReplicaSet", owner("evil.example/v1", "Deployment", true), false},
 		{"apps/v1", "ReplicaSet", owner("v1", "Deployment", true), false},
 		{"apps/v1", "ReplicaSet", owner("argoproj.io/v1alpha1", "Deployment", true), false},
+		{"v1", "ReplicationController", "", false},
+		{"v1", "ReplicationController", owner("apps.openshift.io/v1", "DeploymentConfig", true), true},
+		{"v1", "ReplicationController", owner("apps/v1", "Deployment", true), false},
 		{"argoproj.io/v1alpha1", "Rollout", owner("v1", "ConfigMap", true), false},
 	} {
-		object := objectOf(t, fmt.Sprintf(format, test.apiVersion, test.kind, test.owner))
+		text := fmt.Sprintf(format, test.apiVersion, test.kind, test.owner)
+		isNeighbour := test.kind != "ReplicaSet"
+		if test.kind == "ReplicationController" {
+			text, isNeighbour = strings.Replace(text, "{matchLabels: {app: web}}", "{app: web}", 1), false
+		}
+		object := objectOf(t, text)
 		index := NewIndex(ViewCluster)
 		index.PutService(service)
 		index.Put(object)
 		related := index.Related(&Object{Ref: serviceRef(service), Service: service})
-		if want := test.kind != "ReplicaSet"; (len(related.Workloads) == 1) != want {
-			t.Errorf("%s with %q is a neighbour: %t, want %t", test.kind, test.owner, !want, want)
+		if (len(related.Workloads) == 1) != isNeighbour {
+			t.Errorf("%s with %q is a neighbour: %t, want %t", test.kind, test.owner, !isNeighbour, isNeighbour)
 		}
 		for name, in := range map[string]Input{
 			"creation": {Operation: Create, Object: object, Related: index.Related(object)},

@@ -773,8 +773,8 @@ func TestExemptionsAndFailuresAreCounted(t *testing.T) {
 		t.Fatal(problems)
 	}
 	handler.Policies = fakePolicies{set}
-	exempt := `{"metadata":{"name":"web","annotations":{"exempt.sourceward.dev/local-on-cluster-ip":"moves soon"}},` +
-		`"spec":{"type":"ClusterIP","externalTrafficPolicy":"Local"}}`
+	exempt := `{"metadata":{"name":"web","annotations":{"exempt.sourceward.dev/node-port-local":"moves soon"}},` +
+		`"spec":{"type":"NodePort","externalTrafficPolicy":"Local"}}`
 	got := post(t, handler, reviewOf("Service", "CREATE", exempt, ""))
 	if !got.Allowed || len(got.Warnings) == 0 ||
 		!strings.HasPrefix(got.Warnings[0], "policy-not-evaluated: SourceIPPolicy corp not evaluated: ") {
@@ -783,7 +783,7 @@ func TestExemptionsAndFailuresAreCounted(t *testing.T) {
 	const want = "# HELP sourceward_exemptions_total " +
 		"Findings that are exempt, by endpoint and rule. Both endpoints may have the same finding." + `
 # TYPE sourceward_exemptions_total counter
-sourceward_exemptions_total{endpoint="validate",rule="local-on-cluster-ip"} 1
+sourceward_exemptions_total{endpoint="validate",rule="node-port-local"} 1
 # HELP sourceward_policy_failures_total ` +
 		`Decisions for which Rego could not be evaluated, by SourceIPPolicy; empty for the built-in rules.
 # TYPE sourceward_policy_failures_total counter

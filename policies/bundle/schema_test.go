@@ -67,7 +67,9 @@ func TestSchemaOfKindsMatchesTheGoTypes(t *testing.T) {
 		Deployment appsv1.Deployment
 		DaemonSet  appsv1.DaemonSet
 		ReplicaSet appsv1.ReplicaSet
-		Pod        corev1.Pod
+
+		ReplicationController corev1.ReplicationController
+		Pod                   corev1.Pod
 	}{}
 	matches(t, "schema/kinds.json", reflector.Reflect(kinds), kindsSchema)
 	for _, kind := range policies.WorkloadKinds {

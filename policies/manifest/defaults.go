@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 
@@ -44,6 +45,13 @@ func setDefaults(content map[string]any, version policies.Version) {
 		rolling := map[string]any{"maxUnavailable": int64(1), "maxSurge": int64(0)}
 		setStrategyDefaults(object(spec, "updateStrategy"), rolling)
 		setPodDefaults(object(object(spec, "template"), "spec"))
+	case "v1 ReplicationController":
+		set(spec, "replicas", int64(1))
+		template := object(spec, "template")
+		if labels, ok := valueAt(template, "/metadata/labels").(map[string]any); ok {
+			set(spec, "selector", maps.Clone(labels))
+		}
+		setPodDefaults(object(template, "spec"))
 	case "apps/v1 ReplicaSet":
 		set(spec, "replicas", int64(1))
 		setPodDefaults(object(object(spec, "template"), "spec"))

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -197,6 +198,15 @@ func TestDeploymentGetsTheDefaultsOfTheAPIServer(t *testing.T) {
 		"a ReplicaSet": {
 			"{apiVersion: apps/v1, kind: ReplicaSet, spec: {template: {}}}",
 			"{apiVersion: apps/v1, kind: ReplicaSet, spec: {replicas: 1, " + template + "}}",
+		},
+		"a ReplicationController": {
+			"{apiVersion: v1, kind: ReplicationController, spec: {template: {metadata: {labels: {app: web}}}}}",
+			"{apiVersion: v1, kind: ReplicationController, spec: {replicas: 1, selector: {app: web}, " +
+				strings.Replace(template, "template: {", "template: {metadata: {labels: {app: web}}, ", 1) + "}}",
+		},
+		"a ReplicationController with a selector": {
+			"{apiVersion: v1, kind: ReplicationController, spec: {replicas: 2, selector: {app: api}, template: {}}}",
+			"{apiVersion: v1, kind: ReplicationController, spec: {replicas: 2, selector: {app: api}, " + template + "}}",
 		},
 		"a Pod": {"{apiVersion: v1, kind: Pod, spec: {}}", "{apiVersion: v1, kind: Pod, spec: {" + pod + "}}"},
 		"other kinds stay": {

@@ -65,6 +65,9 @@ func workload(apiVersion, kind, namespace, name string, replicas int) string {
 	if kind == "StatefulSet" {
 		text = strings.Replace(text, "selector:", "serviceName: "+name+", selector:", 1)
 	}
+	if kind == "ReplicationController" {
+		text = strings.Replace(text, "selector: {matchLabels: {app: "+name+"}}", "selector: {app: "+name+"}", 1)
+	}
 	return text
 }
 
@@ -127,6 +130,7 @@ func testKinds(t *testing.T, e *environment) {
 	}
 	check(t, "apps/v1", "StatefulSet", "statefulset.apps")
 	check(t, "apps/v1", "ReplicaSet", "replicaset")
+	check(t, "v1", "ReplicationController", "replicationcontroller")
 
 	t.Run("children are never judged", func(t *testing.T) {
 		e.must(t, deployment(ns, "web", 3), "apply", "-f", "-")
