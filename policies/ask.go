@@ -94,10 +94,12 @@ func (r *run) document() Document {
 	if r.Object.Service != nil {
 		document.Facts = r.serviceFacts(r.Object.Service, r.settings, r.explicit)
 		document.Related.Services = r.sharing
+	} else if r.Object.Workload.TemplateOf != (WorkloadRef{}) {
+		// These are the neighbours of the workload with the template, for which the rules of the catalogue judge it.
+		document.Related.Services = slices.SortedFunc(slices.Values(r.Related.Services), compareServices)
+		document.Related.Workloads = slices.SortedFunc(slices.Values(r.Related.Workloads), compareWorkloads)
 	} else {
-		if r.Object.Workload.TemplateOf == (WorkloadRef{}) {
-			document.Facts.Spread = r.spreading(r.Object.Workload).Spreading
-		}
+		document.Facts.Spread = r.spreading(r.Object.Workload).Spreading
 		document.Related.Services = r.selecting
 	}
 	return document

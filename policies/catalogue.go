@@ -42,7 +42,8 @@ var catalogue = slices.Concat(
 // Catalogue returns all rules, in the order of their patches. The caller may change the result.
 func Catalogue() []Rule { return slices.Clone(catalogue) }
 
-// ruleOf returns the rule with an id: one of the catalogue, or one in the Rego of a policy, of which only the id is known.
+// ruleOf returns the rule with an id: one of the catalogue, or one in the Rego of a policy, of which only the id is
+// known.
 func ruleOf(id string) Rule {
 	if rule, ok := RuleByID(id); ok {
 		return rule

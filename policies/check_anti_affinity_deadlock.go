@@ -49,28 +49,32 @@ func checkAntiAffinityDeadlock(r *run) []result {
 	if by == nil {
 		return nil
 	}
-	stuck, certain := r.stuckRollout(by.key)
-	if stuck == "" {
-		return nil
-	}
+	var results []result
 	services := r.localServices()
-	if len(services) == 0 {
-		return r.noLocalService()
-	}
-	fix := "set maxSurge 0 and maxUnavailable 1"
-	if r.maker().Update.byTraffic {
-		fix = "use a canary without trafficRouting, with maxSurge 0 and maxUnavailable 1"
-	}
-	message := fmt.Sprintf("%s: %s and maxUnavailable 0", stuck, by.means)
-	found := r.makerResult(r.maker().kind().updatePath, message, fix, services)
-	if by.means != hostPort {
-		found.Fix += ", or use a spread constraint instead of the anti-affinity"
-	}
-	if certain && !by.passes {
-		found.weight = weightHard
-		if !r.maker().Update.paused {
-			found.mode = Deny
+	for _, maker := range r.makers() {
+		stuck, certain := r.stuckRollout(maker, by.key)
+		if stuck == "" {
+			continue
 		}
+		if len(services) == 0 {
+			return r.noLocalService()
+		}
+		fix := "set maxSurge 0 and maxUnavailable 1"
+		if maker.Update.byTraffic {
+			fix = "use a canary without trafficRouting, with maxSurge 0 and maxUnavailable 1"
+		}
+		message := fmt.Sprintf("%s: %s and maxUnavailable 0", stuck, by.means)
+		found := r.makerResult(maker, maker.kind().updatePath, message, fix, services)
+		if by.means != hostPort {
+			found.Fix += ", or use a spread constraint instead of the anti-affinity"
+		}
+		if certain && !by.passes {
+			found.weight = weightHard
+			if !maker.Update.paused {
+				found.mode = Deny
+			}
+		}
+		results = append(results, found)
 	}
-	return []result{found}
+	return results
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/agnivade/levenshtein"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -24,7 +25,8 @@ var misplacedField = Rule{
 	Kinds:       append([]string{kindService}, SpreadKinds...),
 	Fixable:     true,
 	What: "externalTrafficPolicy is an annotation or label of a Service, or is at the top of the document, in " +
-		"metadata or in ports, or is written in another letter case or as trafficPolicy; or topologySpreadConstraints or " +
+		"metadata or in ports, or is misspelt in one character, or written in another letter case, with underscores or as " +
+		"trafficPolicy; or topologySpreadConstraints or " +
 		"an affinity with podAntiAffinity is beside the pod template, or the first is written in another letter case or " +
 		"the singular.",
 	Why: "The API server drops a field that it does not know, and nothing reads such an annotation or label. The " +
@@ -57,7 +59,8 @@ func checkMisplacedField(r *run) []result {
 			list, isList := parent[key].([]any)
 			switch anti, _ := parent[key].(map[string]any); {
 			case key == "affinity":
-				target, isMisplaced = w.podPath()+"/affinity", anti["podAntiAffinity"] != nil
+				terms, _ := anti["podAntiAffinity"].(map[string]any) // charts write empty maps by habit
+				target, isMisplaced = w.podPath()+"/affinity", len(terms) > 0
 			case strings.TrimSuffix(strings.ToLower(key), "s") == "topologyspreadconstraint":
 				isMisplaced = parent[key] != nil && (!isList || len(list) > 0) // charts write empty lists by habit
 			}
@@ -114,9 +117,8 @@ func (r *run) misplacedPolicy() []result {
 		{"annotation", "annotations", r.Object.Service.Annotations}, {"label", "labels", r.Object.Service.Labels},
 	} {
 		for _, key := range slices.Sorted(maps.Keys(in.values)) {
-			name := strings.NewReplacer("-", "", "_", "", ".", "").Replace(key[strings.LastIndex(key, "/")+1:])
 			policy := trafficPolicyNamed(in.values[key])
-			if !strings.EqualFold(name, "externalTrafficPolicy") || policy == "" {
+			if !meansTrafficPolicy(key[strings.LastIndex(key, "/")+1:]) || policy == "" {
 				continue
 			}
 			misplaced := result{Finding: Finding{
@@ -145,12 +147,12 @@ func (r *run) misplacedPolicy() []result {
 		for _, key := range slices.Sorted(maps.Keys(parent)) {
 			value, _ := parent[key].(string)
 			policy, path := trafficPolicyNamed(value), place+"/"+key
-			isName := strings.EqualFold(key, "externalTrafficPolicy")
-			if policy == "" || path == trafficPolicyPath || !isName && !strings.EqualFold(key, "trafficPolicy") {
+			isName := meansTrafficPolicy(key) && parent[key] != nil
+			if path == trafficPolicyPath || !isName && (!strings.EqualFold(key, "trafficPolicy") || policy == "") {
 				continue
 			}
 			misplaced := misplacement(path, trafficPolicyPath)
-			if isName { // trafficPolicy could be meant for traffic inside the cluster
+			if isName && policy != "" { // trafficPolicy could be meant for traffic inside the cluster
 				misplaced.repair = r.moved(path, policy)
 			}
 			found = append(found, misplaced)
@@ -175,6 +177,13 @@ func misplacement(path, target string) result {
 		Path: path, Message: fieldName(path) + " is not a field: the API server drops it",
 		Fix: "move it to " + fieldName(target),
 	}}
+}
+
+// meansTrafficPolicy reports whether a key is externalTrafficPolicy in any letter case, with hyphens, underscores or
+// dots between its words, or with one character that is wrong. internalTrafficPolicy differs in two.
+func meansTrafficPolicy(key string) bool {
+	plain := strings.NewReplacer("-", "", "_", "", ".", "").Replace(strings.ToLower(key))
+	return levenshtein.ComputeDistance(plain, "externaltrafficpolicy") <= 1
 }
 
 // trafficPolicyNamed returns the traffic policy that a text names in any letter case; empty for none.

@@ -37,23 +37,28 @@ func checkRecreateBehindLocal(r *run) []result {
 	if r.Object.Workload == nil {
 		return nil
 	}
-	how, fix := r.replacesAll()
-	if how == "" {
-		return nil
-	}
+	var results []result
 	services := r.localServices()
-	if len(services) == 0 {
-		return r.noLocalService()
+	for _, maker := range r.makers() {
+		how, fix := r.replacesAll(maker)
+		if how == "" {
+			continue
+		}
+		if len(services) == 0 {
+			return r.noLocalService()
+		}
+		message := how + " removes all pods of " + serviceNames(services) + " at once"
+		results = append(results, r.makerResult(maker, maker.kind().updatePath, message, fix, services))
 	}
-	message := how + " removes all pods of " + serviceNames(services) + " at once"
-	return []result{r.makerResult(r.maker().kind().updatePath, message, fix, services)}
+	return results
 }
 
-// replacesAll returns what makes a rollout remove all pods at once, and the fix; empty for nothing.
-func (r *run) replacesAll() (how, fix string) {
+// replacesAll returns what makes a rollout by one of makers remove all pods at once, and the fix; empty for nothing.
+func (r *run) replacesAll(maker *Workload) (how, fix string) {
 	// Of the numbers of pods above one, maxUnavailable is all of the smallest first.
-	pods := max(r.replicas.least, 2)
-	most := r.replicas.most
+	replicas := r.replicasBy(maker)
+	pods := max(replicas.least, 2)
+	most := replicas.most
 	if r.Object.Workload.Kind == daemonSetKind {
 		pods = r.Cluster.eligible(r.Object.Workload)
 		if pods == 0 {
@@ -64,7 +69,6 @@ func (r *run) replacesAll() (how, fix string) {
 	if most < 2 {
 		return "", ""
 	}
-	maker := r.maker()
 	switch maker.Update.Type {
 	case UpdateRecreate:
 		return "strategy Recreate", "use RollingUpdate"

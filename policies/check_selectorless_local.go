@@ -16,7 +16,7 @@ var proxiedLabels = []string{
 // selectorlessLocal finds Local Services without a selector, unless all of their endpoints name a node.
 //
 // Fields: spec.selector, metadata.labels and what makes the Service Local; nodeName in EndpointSlices or, if there are
-// none, in Endpoints. Those of a cluster are not looked up; there the message says what must hold.
+// none, in Endpoints. If no endpoints are known, the message says what must hold.
 var selectorlessLocal = Rule{
 	ID:           "selectorless-local",
 	Title:        "Local Service whose endpoints may not be on any node",
@@ -24,14 +24,14 @@ var selectorlessLocal = Rule{
 	DefaultMode:  Warn,
 	Kinds:        []string{kindService},
 	NeedsRelated: true,
-	What: "A Service has externalTrafficPolicy Local and no selector, and its EndpointSlices are not among the files, " +
-		"or some of their endpoints have no nodeName. A Service that a controller makes for an Ingress or a Gateway, whose " +
-		"traffic a proxy on each node handles, is not reported.",
+	What: "A Service has externalTrafficPolicy Local and no selector, and it has no EndpointSlices among the files or " +
+		"in the cluster, or some of their endpoints have no nodeName. A Service that a controller makes for an Ingress or " +
+		"a Gateway, whose traffic a proxy on each node handles, is not reported.",
 	Why: "With Local, a node sends external traffic only to endpoints whose nodeName is its own. For a Service without " +
 		"a selector, Kubernetes does not set nodeName, and an address outside the cluster has no node at all. Every node " +
 		"then drops the packets, and the health check fails on all of them.",
 	Remedy: "Set externalTrafficPolicy: Cluster. If the endpoints are on nodes of the cluster, set nodeName on each of " +
-		"them, and give the EndpointSlices to \"sourceward check\" together with the Service.",
+		"them, and give the EndpointSlices to \"sourceward check\" together with the Service, or create them before it.",
 	Exempt: "When a controller writes the EndpointSlices and sets nodeName in them.",
 	Since:  "All versions. An Endpoints object is mirrored into EndpointSlices, including nodeName.",
 	Sources: []string{
@@ -42,13 +42,18 @@ var selectorlessLocal = Rule{
 	check: checkSelectorlessLocal,
 }
 
-func checkSelectorlessLocal(r *run) []result {
-	service := r.Object.Service
-	if service == nil || len(service.Spec.Selector) > 0 || !isLocal(service, r.Cluster.Version) {
-		return nil
+// NeedsEndpoints reports whether the decision about an object depends on Related.Endpoints.
+func NeedsEndpoints(in Input) bool {
+	service := in.Object.Service
+	if service == nil || len(service.Spec.Selector) > 0 || !isLocal(service, in.Cluster.Version) {
+		return false
 	}
-	proxied := func(label string) bool { _, ok := service.Labels[label]; return ok }
-	if slices.ContainsFunc(proxiedLabels, proxied) {
+	isProxied := func(label string) bool { _, ok := service.Labels[label]; return ok }
+	return !slices.ContainsFunc(proxiedLabels, isProxied)
+}
+
+func checkSelectorlessLocal(r *run) []result {
+	if !NeedsEndpoints(r.Input) {
 		return nil
 	}
 	message, where := "Local without a selector drops all traffic unless each endpoint has a nodeName", "each endpoint"

@@ -129,11 +129,9 @@ func (r *run) selectsAll(selector *metav1.LabelSelector, b *backend) bool {
 	if b.commonRunning != nil && !hasAll(b.commonRunning, selector.MatchLabels) {
 		return false
 	}
-	misses := func(w *Workload) bool {
-		isSelected, err := matches(selector, w.Template.Labels)
-		return !b.idle[w] && (err != nil || !isSelected)
-	}
-	if misses(r.Object.Workload) {
+	m, err := newMatcher(selector)
+	misses := func(w *Workload) bool { return !b.idle[w] && !m.selects(w.Template.Labels) }
+	if err != nil || misses(r.Object.Workload) {
 		return false
 	}
 	return len(selector.MatchExpressions) == 0 || !slices.ContainsFunc(b.workloads, misses)

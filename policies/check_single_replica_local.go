@@ -42,5 +42,6 @@ func checkSingleReplicaLocal(r *run) []result {
 	}
 	message := fmt.Sprintf("Local %s %s one pod: moving it can cause an outage",
 		serviceNames(services), form(len(services), "has", "have"))
-	return []result{r.makerResult("/spec/replicas", message, "run two or more replicas, spread over nodes", services)}
+	const fix = "run two or more replicas, spread over nodes"
+	return []result{r.makerResult(r.maker(), "/spec/replicas", message, fix, services)}
 }

@@ -21,9 +21,10 @@ var sourceIPNeedsLocal = Rule{
 	DefaultMode: Warn,
 	DefaultModeNote: "mutate if Local is required, or asked for by our own annotation; deny if it is required and " +
 		"cannot be set",
-	Kinds:   []string{kindService},
-	Fixable: true,
-	Mutable: true,
+	Kinds:        []string{kindService},
+	NeedsRelated: true, // Services that share its address
+	Fixable:      true,
+	Mutable:      true,
 	What: "An annotation on a LoadBalancer or NodePort Service, or a require_local rule of a policy, asks for something " +
 		"that works only with externalTrafficPolicy Local, and the traffic policy is Cluster, written or by default.",
 	Why: "With Cluster, the node that receives a packet may forward it to a pod on another node. It then replaces the " +

@@ -48,8 +48,12 @@ func checkSpreadDecaysOnRollout(r *run) []result {
 		!r.Cluster.Version.atLeast(spreadMatchLabelsVersion) {
 		return nil
 	}
-	update, label := r.maker().Update, r.revisionLabel()
-	if _, surge := update.limits(r.replicas.most); label == "" || update.Type != UpdateRolling || surge == 0 {
+	label := r.revisionLabel()
+	overlaps := func(maker *Workload) bool {
+		_, surge := maker.Update.limits(r.replicasBy(maker).most)
+		return maker.Update.Type == UpdateRolling && surge > 0
+	}
+	if label == "" || !slices.ContainsFunc(r.makers(), overlaps) {
 		return nil
 	}
 	found := decaying(w, label)

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
-
 	"github.com/sourceward/sourceward/api/v1alpha1"
 )
 
@@ -43,13 +41,14 @@ func checkUnknownExemption(r *run) []result {
 			continue
 		}
 		known := slices.Concat(r.known, r.settings.of.Declared)
-		meant := Nearest(id, known, 1)[0]
-		fix := "write " + v1alpha1.AnnotationExemptPrefix + meant
-		if !isNear(id, meant) {
-			if !r.settings.of.Complete {
-				continue
-			}
-			fix = "remove the annotation, or name a rule; the nearest is " + meant
+		nearest := Nearest(id, known, len(known))
+		i := slices.IndexFunc(nearest, func(rule string) bool { return IsNear(id, rule) || strings.HasPrefix(rule, id+"-") })
+		fix := "remove the annotation, or name a rule; the nearest is " + nearest[0]
+		switch {
+		case i >= 0:
+			fix = "write " + v1alpha1.AnnotationExemptPrefix + nearest[i]
+		case !r.settings.of.Complete:
+			continue
 		}
 		found = append(found, result{Finding: Finding{
 			Path:    pointer("metadata", "annotations", key),
@@ -57,10 +56,4 @@ func checkUnknownExemption(r *run) []result {
 		}})
 	}
 	return found
-}
-
-// isNear reports whether an id is likely to be meant as that of a rule: no more than one in four characters differ, or
-// its last words are missing.
-func isNear(id, rule string) bool {
-	return levenshtein.ComputeDistance(strings.ToLower(id), rule) <= len(rule)/4 || strings.HasPrefix(rule, id+"-")
 }

@@ -88,6 +88,9 @@ func (r *run) resultsOf(rule Rule) []result {
 	}
 	var results []result
 	for _, found := range rule.check(r) {
+		if w := r.Object.Workload; w != nil {
+			found.Path, found.repair = w.placed(found.Path), w.placedRepair(found.repair)
+		}
 		found.Rule = rule.ID
 		found.Severity = rule.Severity
 		found.Mode = r.settings.modeOf(rule, cmp.Or(found.mode, rule.DefaultMode))

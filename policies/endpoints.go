@@ -3,6 +3,7 @@ package policies
 import (
 	"cmp"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -21,9 +22,6 @@ var (
 	endpointSliceKind = schema.GroupVersionKind{Group: "discovery.k8s.io", Version: "v1", Kind: "EndpointSlice"}
 	endpointsKind     = schema.GroupVersionKind{Version: "v1", Kind: "Endpoints"}
 )
-
-// serviceNameLabel is the label of an EndpointSlice with the name of its Service.
-const serviceNameLabel = "kubernetes.io/service-name"
 
 // HoldsEndpoints reports whether objects of this apiVersion and kind hold endpoints. NewEndpoints accepts only those.
 func HoldsEndpoints(apiVersion, kind string) bool {
@@ -57,7 +55,7 @@ func NewEndpoints(content map[string]any) (Endpoints, error) {
 	namespace := cmp.Or(decoded.Metadata.Namespace, metav1.NamespaceDefault)
 	found := Endpoints{Ref: Ref{apiVersion, kind, namespace, nameOf(decoded.Metadata)}}
 	if found.isSlice() {
-		found.Service = decoded.Metadata.Labels[serviceNameLabel]
+		found.Service = decoded.Metadata.Labels[discoveryv1.LabelServiceName]
 	} else {
 		found.Service = found.Ref.Name
 	}
@@ -72,6 +70,22 @@ func NewEndpoints(content map[string]any) (Endpoints, error) {
 		}
 	}
 	return found, nil
+}
+
+// EndpointsOf counts the endpoints in an EndpointSlice.
+func EndpointsOf(slice *discoveryv1.EndpointSlice) Endpoints {
+	found := Endpoints{
+		Ref: Ref{
+			endpointSliceKind.GroupVersion().String(), endpointSliceKind.Kind, slice.Namespace, nameOf(slice.ObjectMeta),
+		},
+		Service: slice.Labels[discoveryv1.LabelServiceName], Count: len(slice.Endpoints),
+	}
+	for _, endpoint := range slice.Endpoints {
+		if endpoint.NodeName == nil || *endpoint.NodeName == "" {
+			found.WithoutNode++
+		}
+	}
+	return found
 }
 
 func (e Endpoints) isSlice() bool { return e.Ref.Kind == endpointSliceKind.Kind }

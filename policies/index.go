@@ -233,7 +233,8 @@ func (x *Index) Workload(ref Ref) *Workload {
 	return nil
 }
 
-// Related returns the neighbours of an object. The object itself need not be in the index.
+// Related returns the neighbours of an object. The object itself need not be in the index. Those of a workload that
+// uses the template of another one are those of the other.
 func (x *Index) Related(object *Object) Related { return x.RelatedCopies(object, nil) }
 
 // RelatedCopies returns the neighbours of an object among the copies for whose numbers sees returns true; a nil sees
@@ -263,6 +264,9 @@ func (x *Index) RelatedCopies(object *Object, sees func(number int) bool) Relate
 		related.found = newFound(neighbourhood{of, behind, behind.workloads, related.scaling()}, object, related)
 		return related
 	}
+	if owner := n.ownerOf(object.Workload.TemplateOf, sees); owner != nil {
+		object = &Object{Ref: owner.Ref, Workload: owner}
+	}
 	related.Services = n.selecting(object.Workload.Template.Labels, sees)
 	of := backendsOf(related.Services, backendOf)
 	behind := n.union(of.different(related.Services), sees)
@@ -284,6 +288,23 @@ func (x *Index) RelatedCopies(object *Object, sees func(number int) bool) Relate
 		related.found = newFound(neighbourhood{of, behind, slices.Clone(related.Workloads), scaling}, object, related)
 	}
 	return related
+}
+
+// ownerOf returns the workload with a template that another one uses; nil if there is none, or if the reference is
+// zero.
+func (n *namespaceIndex) ownerOf(template WorkloadRef, sees func(number int) bool) *Workload {
+	if owner, isKnown := n.workloads[indexKey{template.Group, template.Kind, template.Name, 0}]; isKnown {
+		return owner
+	}
+	if template == (WorkloadRef{}) {
+		return nil
+	}
+	for key, workload := range n.workloads {
+		if workload.asTarget() == template && (sees == nil || sees(key.copy)) {
+			return workload
+		}
+	}
+	return nil
 }
 
 // scale returns the workloads that use the templates of these workloads, and the autoscalers of both, sorted.

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -318,4 +319,57 @@ func refsOf(workloads []*Workload) []Ref {
 		refs = append(refs, w.Ref)
 	}
 	return refs
+}
+
+// recordingRules keeps the document about the object.
+type recordingRules struct{ document Document }
+
+func (c *recordingRules) Evaluate(_ context.Context, document Document, _ []AppliedPolicy) []Answer {
+	if !document.Neighbour {
+		c.document = document
+	}
+	return []Answer{{}}
+}
+
+// TestRelatedOfAUserOfATemplate checks that Rego sees the same neighbours for a workload and for the Rollout that uses
+// its template.
+func TestRelatedOfAUserOfATemplate(t *testing.T) {
+	t.Parallel()
+	const workload = `{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: edge, name: %s}, spec: {replicas: 0,
+		selector: {matchLabels: {app: web}},
+		template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web}]}}}}`
+	owner := objectOf(t, fmt.Sprintf(workload, "web"))
+	rollout := objectOf(t, `{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {namespace: edge, name: canary},
+		spec: {replicas: 3, workloadRef: {apiVersion: apps/v1, kind: Deployment, name: web}, strategy: {canary: {}}}}`)
+	lost := objectOf(t, `{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {namespace: edge, name: lost},
+		spec: {replicas: 3, workloadRef: {apiVersion: apps/v1, kind: Deployment, name: gone}, strategy: {canary: {}}}}`)
+	service := objectOf(t, `{apiVersion: v1, kind: Service, metadata: {namespace: edge, name: web},
+		spec: {type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: web}, ports: [{port: 80}]}}`)
+	for _, number := range []int{0, 1} { // in a cluster and in files
+		index := NewIndex(ViewCluster)
+		for i, object := range []*Object{owner, rollout, lost, service, objectOf(t, fmt.Sprintf(workload, "beside"))} {
+			index.PutCopy(object, number*(i+1))
+		}
+		related := map[*Object]string{}
+		for _, object := range []*Object{owner, rollout, lost} {
+			rules := &recordingRules{}
+			in := Input{
+				Operation: Create, Object: object, Namespace: Namespace{Name: "edge"}, Related: index.Related(object),
+			}
+			decision, err := Decide(t.Context(), in, rules, Settings{})
+			if err != nil || object != owner && len(decision.Findings) > 0 {
+				t.Errorf("Decide(%s) = %v, %v; want no findings of a workload without a template", object.Ref, decision, err)
+			}
+			for _, service := range rules.document.Related.Services {
+				related[object] += service.Name + " "
+			}
+			for _, workload := range rules.document.Related.Workloads {
+				related[object] += workload.Ref.String() + " "
+			}
+		}
+		if want := "web Deployment edge/beside "; related[owner] != want || related[rollout] != want || related[lost] != "" {
+			t.Errorf("the neighbours are %q, %q and %q; want %q twice, and none",
+				related[owner], related[rollout], related[lost], want)
+		}
+	}
 }

@@ -95,8 +95,7 @@ type Related struct {
 	Users []*Workload
 	// Autoscalers holds the autoscalers of the object, of Workloads and of Users. It can leave out the same as Users.
 	Autoscalers []Autoscaler
-	// Endpoints holds, for a Service without a selector, the endpoints that files define for it. They are not looked up
-	// in a cluster, so an empty list means that they are unknown.
+	// Endpoints holds, for a Service without a selector, its endpoints. An empty list means that they are unknown.
 	Endpoints []Endpoints
 
 	// found is set by an Index; nil if the fields above come from elsewhere.

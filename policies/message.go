@@ -128,6 +128,12 @@ func Printable(text string) string {
 	return printable.String()
 }
 
+// IsNear reports whether a word is likely to be meant as a name: no more than one in four characters differ. Letter
+// case does not count.
+func IsNear(word, name string) bool {
+	return levenshtein.ComputeDistance(strings.ToLower(word), strings.ToLower(name)) <= len(name)/4
+}
+
 // Nearest returns the names that are spelled most like word, at most most of them, the most similar first. Names that
 // contain the word come before all others, if it has at least three characters. Letter case does not count. Equally
 // similar names are in alphabetical order, and a name that is listed twice is returned once.

@@ -147,10 +147,14 @@ func inline(value map[string]any) string {
 func (r *run) repairSelector(services []*corev1.Service) (selector *metav1.LabelSelector, alone bool, problem string) {
 	workload, all := r.Object.Workload, r.union(services)
 	if r.others(all) == 0 {
-		if constraintProblem(workload.Selector, nil, podLabels{Set: workload.Template.Labels}) != "" {
+		own := workload.Selector
+		if workload.Kind == podTemplateKind { // it has none
+			own = r.maker().Selector
+		}
+		if constraintProblem(own, nil, podLabels{Set: workload.Template.Labels}) != "" {
 			return nil, false, "spec.selector does not match the labels of the pod template"
 		}
-		return workload.Selector, true, ""
+		return own, true, ""
 	}
 	if all.selector != nil {
 		return &metav1.LabelSelector{MatchLabels: all.selector}, false, ""
@@ -336,7 +340,8 @@ func (r *run) undoes(found, repaired result) bool {
 			if slices.Contains(asksForCluster, found.Rule) || isHouse {
 				return true
 			}
-		case strings.HasPrefix(operation.Path, requiredPath) && found.Rule == antiAffinityDeadlock.ID:
+		case found.Rule == antiAffinityDeadlock.ID &&
+			strings.HasPrefix(operation.Path, r.Object.Workload.placed(requiredPath)):
 			return true
 		}
 	}

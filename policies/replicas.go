@@ -219,7 +219,7 @@ func (s scaling) replicasOf(w *Workload) replicaRange {
 	switch {
 	case scaled.most > 0:
 		return scaled
-	case found.most == 0:
+	case found.most == 0 && w.Kind != podTemplateKind:
 		return replicaRange{0, 2}
 	default:
 		return found

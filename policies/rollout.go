@@ -8,24 +8,37 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// maker returns the workload that makes and replaces the pods of the one under review: the one that uses its template,
-// or else the workload itself.
-func (r *run) maker() *Workload {
+// makers returns the workloads that make and replace the pods of the one under review: those that use its template,
+// sorted, or else the workload itself.
+func (r *run) makers() []*Workload {
 	if users := r.scaling.users[r.Object.Workload.scaled()]; len(users) > 0 {
-		return users[0]
+		return users
 	}
-	return r.Object.Workload
+	return []*Workload{r.Object.Workload}
 }
+
+// maker returns the first of makers. All of them have the same RevisionLabel, since only Rollouts use the template of
+// another workload.
+func (r *run) maker() *Workload { return r.makers()[0] }
 
 // revisionLabel returns the label whose value differs between the pods of two revisions of the workload; empty for
 // none.
 func (r *run) revisionLabel() string { return r.maker().kind().RevisionLabel }
 
-// makerResult returns a finding about a field that sets the number of pods behind Local Services, or how they are
-// replaced. If another workload uses the template, the field is in that workload, and the finding has no path.
-func (r *run) makerResult(path, message, fix string, services []*corev1.Service) result {
+// replicasBy returns the number of pods that one of makers may make.
+func (r *run) replicasBy(maker *Workload) replicaRange {
+	if len(r.makers()) == 1 {
+		return r.replicas
+	}
+	return r.scaling.replicasOf(maker)
+}
+
+// makerResult returns a finding about a field of one of makers that sets the number of pods behind Local Services, or
+// how they are replaced. If another workload uses the template, the field is in that workload, and the finding has no
+// path.
+func (r *run) makerResult(maker *Workload, path, message, fix string, services []*corev1.Service) result {
 	found := result{Finding: Finding{Path: path, Message: message, Fix: fix, Because: serviceRefs(services)}}
-	if maker := r.maker(); maker != r.Object.Workload {
+	if maker != r.Object.Workload {
 		found.Path = ""
 		found.Fix = "in " + maker.Ref.String() + ", " + found.Fix
 		found.Because = append(found.Because, maker.Ref)
@@ -167,15 +180,15 @@ func (r *run) places(key string) (now, inTime int, exact bool) {
 	}
 }
 
-// stuckRollout returns which rollouts cannot complete if each place with a value of a label of nodes has room for one
-// pod, for example
+// stuckRollout returns which rollouts by one of makers cannot complete if each place with a value of a label of nodes
+// has room for one pod, for example
 //
 //	rollouts of 3 pods get stuck on 3 nodes
 //
 // and whether every rollout is one of them. It returns the empty string if all can complete.
-func (r *run) stuckRollout(key string) (text string, certain bool) {
-	update := r.maker().Update
-	least, most := r.replicas.least, r.replicas.most
+func (r *run) stuckRollout(maker *Workload, key string) (text string, certain bool) {
+	update, replicas := maker.Update, r.replicasBy(maker)
+	least, most := replicas.least, replicas.most
 	places, inTime, exact := r.places(key)
 	// enough returns the smallest number of pods that leaves too few of the places free.
 	enough := func(places int) int {

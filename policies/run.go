@@ -227,6 +227,9 @@ func (r *run) templateChanged() bool {
 }
 
 func template(content map[string]any) any {
+	if template, isPodTemplate := content["template"]; isPodTemplate {
+		return template
+	}
 	spec, _ := content["spec"].(map[string]any)
 	return spec["template"]
 }

@@ -10,26 +10,40 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// matches reports whether a label selector selects a set of labels. Texts that no label may have are compared like all
-// others: in files they may be placeholders, which will be the same value wherever they are the same text. The error is
-// non-nil when an operator is unknown or has values that it does not take.
-func matches(selector *metav1.LabelSelector, set labels.Set) (bool, error) {
-	s, err := metav1.LabelSelectorAsSelector(selector)
+// matcher is a label selector, ready to be compared with sets of labels. Texts that no label may have are compared like
+// all others: in files they may be placeholders, which will be the same value wherever they are the same text.
+type matcher struct {
+	labels.Selector
+	// isValid is false if the selector has such texts. Selector then has validLabels instead.
+	isValid bool
+}
+
+// newMatcher returns the matcher of a selector. The error is non-nil when an operator is unknown or has values that it
+// does not take.
+func newMatcher(of *metav1.LabelSelector) (matcher, error) {
+	s, err := metav1.LabelSelectorAsSelector(of)
 	if err == nil {
-		return s.Matches(set), nil
+		return matcher{s, true}, nil
 	}
-	valid := metav1.LabelSelector{MatchLabels: validLabels(selector.MatchLabels)}
-	for _, of := range selector.MatchExpressions {
-		of.Key, of.Values = validText(of.Key, validation.IsQualifiedName), slices.Clone(of.Values)
-		for i, value := range of.Values {
-			of.Values[i] = validText(value, validation.IsValidLabelValue)
+	valid := metav1.LabelSelector{MatchLabels: validLabels(of.MatchLabels)}
+	for _, requirement := range of.MatchExpressions {
+		requirement.Key = validText(requirement.Key, validation.IsQualifiedName)
+		requirement.Values = slices.Clone(requirement.Values)
+		for i, value := range requirement.Values {
+			requirement.Values[i] = validText(value, validation.IsValidLabelValue)
 		}
-		valid.MatchExpressions = append(valid.MatchExpressions, of)
+		valid.MatchExpressions = append(valid.MatchExpressions, requirement)
 	}
-	if s, err = metav1.LabelSelectorAsSelector(&valid); err != nil {
-		return false, err
+	s, err = metav1.LabelSelectorAsSelector(&valid)
+	return matcher{s, false}, err
+}
+
+// selects reports whether the selector selects a set of labels.
+func (m matcher) selects(set labels.Set) bool {
+	if !m.isValid {
+		set = validLabels(set)
 	}
-	return s.Matches(labels.Set(validLabels(set))), nil
+	return m.Matches(set)
 }
 
 // validLabels returns labels of which each key and value may be one, except unknownValue, which no selector matches.

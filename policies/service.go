@@ -75,14 +75,10 @@ func podSelector(service *corev1.Service) map[string]string {
 			return nil
 		}
 	}
-	cloned := false
-	for _, label := range runtimeLabels {
-		if _, ok := selector[label]; ok {
-			if !cloned {
-				selector, cloned = maps.Clone(selector), true
-			}
-			delete(selector, label)
-		}
+	isSelected := func(label string) bool { _, ok := selector[label]; return ok }
+	if slices.ContainsFunc(runtimeLabels, isSelected) {
+		selector = maps.Clone(selector) // that of the Service must not change
+		maps.DeleteFunc(selector, func(label, _ string) bool { return slices.Contains(runtimeLabels, label) })
 	}
 	if len(selector) == 0 {
 		return nil

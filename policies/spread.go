@@ -103,10 +103,14 @@ func spreadingOf(w *Workload, namespace Namespace, cluster Cluster) spreading {
 		return spreading{Spreading: SpreadPinned}
 	}
 	for i, c := range pod.TopologySpreadConstraints {
-		if c.WhenUnsatisfiable == corev1.DoNotSchedule && nodes.carrying(c.TopologyKey) == noNode && nodes.isKnown() {
+		if c.WhenUnsatisfiable == corev1.DoNotSchedule && nodes.carrying(c.TopologyKey) == noNode {
+			problem := lacksKey // a guess by the name
+			if nodes.isKnown() {
+				problem = "keeps all pods Pending"
+			}
 			return spreading{SpreadIneffective, &ineffective{
 				path:    fmt.Sprintf("%s/%d", constraintsPath, i),
-				problem: fmt.Sprintf("constraint #%d keeps all pods Pending", i),
+				problem: fmt.Sprintf("constraint #%d %s", i, problem),
 				fix:     nodes.fixOf(pod.TopologySpreadConstraints, i),
 			}}
 		}
@@ -326,14 +330,14 @@ func constraintProblem(selector *metav1.LabelSelector, matchLabelKeys []string, 
 	if selector == nil {
 		return hasNoSelector // The scheduler then counts no pods.
 	}
-	isOwn, err := matches(selector, own.Set)
+	m, err := newMatcher(selector)
 	isEmpty := len(selector.MatchLabels)+len(selector.MatchExpressions) == 0
 	switch {
 	case err != nil:
 		return hasInvalidSelector
 	case isEmpty && !slices.ContainsFunc(matchLabelKeys, own.Has):
 		return "has an empty selector" // The scheduler then counts no pods.
-	case !isOwn:
+	case !m.selects(own.Set):
 		return ignoresOwnPods
 	case unsharedKey(matchLabelKeys, own) != "":
 		return countsEachPodAlone
@@ -357,11 +361,11 @@ func termProblem(term corev1.PodAffinityTerm, own podLabels, namespace Namespace
 	if term.LabelSelector == nil {
 		return hasNoSelector // The scheduler then matches no pods.
 	}
-	isOwn, err := matches(term.LabelSelector, own.Set)
+	m, err := newMatcher(term.LabelSelector)
 	switch {
 	case err != nil:
 		return hasInvalidSelector
-	case !isOwn:
+	case !m.selects(own.Set):
 		return ignoresOwnPods
 	case unsharedKey(term.MatchLabelKeys, own) != "":
 		return countsEachPodAlone
@@ -412,8 +416,8 @@ func inNamespace(term corev1.PodAffinityTerm, namespace Namespace) bool {
 	if term.NamespaceSelector == nil {
 		return false
 	}
-	isSelected, err := matches(term.NamespaceSelector, namespace.Labels)
-	return err == nil && isSelected
+	m, err := newMatcher(term.NamespaceSelector)
+	return err == nil && m.selects(namespace.Labels)
 }
 
 type antiAffinityTerm struct {

@@ -127,13 +127,21 @@ func meantLabel(label string) string {
 	last := label[strings.LastIndex(label, "/")+1:]
 	domain := strings.TrimSuffix(label[:len(label)-len(last)], "/")
 	switch {
-	case slices.Contains(hostnames, strings.ToLower(last)):
+	case slices.Contains(hostnames, strings.ToLower(last)) && (domain == "" || isOfKubernetes(domain)):
 		return corev1.LabelHostname
 	case slices.Contains(ownDomains, domain):
 		return Nearest(label, nodeLabels, 1)[0]
 	default:
 		return ""
 	}
+}
+
+// isOfKubernetes reports whether a domain is one of Kubernetes in which users define no labels. The domains of other
+// projects have labels such as topology.topolvm.io/node, which is on every node.
+// Source: https://github.com/topolvm/topolvm/blob/main/constants.go
+func isOfKubernetes(domain string) bool {
+	return domain != corev1.LabelNamespaceNodeRestriction &&
+		(domain == "kubernetes.io" || strings.HasSuffix(domain, ".kubernetes.io"))
 }
 
 // fixKeyOf returns what to do about a topologyKey that nodes lack.

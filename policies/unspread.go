@@ -63,7 +63,8 @@ func (r *run) isSpreadBy(repair addition) bool {
 	if len(r.Object.Workload.Template.Spec.TopologySpreadConstraints) == 0 {
 		return true
 	}
-	repaired, err := r.Object.Patched(addToList(placement(r.Object), repair.list, repair.element))
+	operations := addToList(placement(r.Object), repair.list, repair.element)
+	repaired, err := r.Object.Patched(r.Object.Workload.placedRepair(operations))
 	return err != nil || r.spreading(repaired.Workload).kept()
 }
 

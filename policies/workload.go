@@ -3,6 +3,7 @@ package policies
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -51,7 +52,24 @@ func (w *Workload) podPath() string {
 	if w.Kind == podKind {
 		return "/spec"
 	}
-	return podSpecPath
+	return w.placed(podSpecPath)
+}
+
+// placed returns a JSON Pointer into the pod template of most kinds as one into that of the workload.
+func (w *Workload) placed(path string) string {
+	if inside, isInside := strings.CutPrefix(path, "/spec/template/"); isInside && w.Kind == podTemplateKind {
+		return "/template/" + inside
+	}
+	return path
+}
+
+// placedRepair returns operations on most kinds as operations on the workload.
+func (w *Workload) placedRepair(operations []PatchOperation) []PatchOperation {
+	placed := slices.Clone(operations)
+	for i := range placed {
+		placed[i].Path = w.placed(placed[i].Path)
+	}
+	return placed
 }
 
 // isNeighbour reports whether other objects can have the workload as a neighbour. The answer is the same in files as in
@@ -83,14 +101,25 @@ func (w *Workload) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// Scaled returns an object for the workload with another number of replicas. The object's Content holds only what the
-// Workload holds. The error is non-nil when the workload cannot be encoded as JSON.
-func (w *Workload) Scaled(replicas int32) (*Object, error) {
-	of := *w
-	of.Replicas = &replicas
-	raw, err := json.Marshal(&of)
+// Object returns an object for the workload. Its Content holds only what the Workload holds. The error is non-nil when
+// the workload cannot be encoded as JSON.
+func (w *Workload) Object() (*Object, error) {
+	raw, err := json.Marshal(w)
 	if err != nil {
 		return nil, err
 	}
-	return &Object{Ref: of.Ref, Workload: &of, raw: raw}, nil
+	return &Object{Ref: w.Ref, Workload: w, raw: raw}, nil
+}
+
+// Scaled returns what Object returns for the workload with another number of replicas.
+func (w *Workload) Scaled(replicas int32) (*Object, error) {
+	of := *w
+	of.Replicas = &replicas
+	return of.Object()
+}
+
+// Ref returns a reference to the workload in a namespace, in an unknown version of its API.
+func (w WorkloadRef) Ref(namespace string) Ref {
+	version := schema.GroupVersion{Group: w.Group, Version: "v1"}
+	return Ref{APIVersion: version.String(), Kind: w.Kind, Namespace: namespace, Name: w.Name}
 }

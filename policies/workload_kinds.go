@@ -64,6 +64,7 @@ const (
 	statefulSetKind = "StatefulSet"
 	daemonSetKind   = "DaemonSet"
 	podKind         = "Pod"
+	podTemplateKind = "PodTemplate"
 	rolloutKind     = "Rollout"
 	cloneSetKind    = "CloneSet"
 )
@@ -103,6 +104,10 @@ var WorkloadKinds = []WorkloadKind{
 		Scaled: true,
 		Makers: []schema.GroupKind{{Group: "apps.openshift.io", Kind: "DeploymentConfig"}},
 		read:   reading(newReplicationController),
+	},
+	// A PodTemplate makes no pods. The workloads that use it do.
+	{
+		Group: "", Versions: []string{"v1"}, Kind: podTemplateKind, Resource: "podtemplates", read: reading(newPodTemplate),
 	},
 	{
 		Group: "", Versions: []string{"v1"}, Kind: podKind, Resource: "pods", Door: FilesOnly,

@@ -53,6 +53,8 @@ func NewWorkload(object any) *Workload {
 		w = newReplicaSet(o)
 	case *corev1.ReplicationController:
 		w = newReplicationController(o)
+	case *corev1.PodTemplate:
+		w = newPodTemplate(o)
 	case *corev1.Pod:
 		w = newPod(o)
 	default:
@@ -116,6 +118,13 @@ func newReplicationController(c *corev1.ReplicationController) *Workload {
 	w := newWorkload(controllerKind, c.ObjectMeta, selector, *cmp.Or(c.Spec.Template, &corev1.PodTemplateSpec{}))
 	w.APIVersion = "v1"
 	w.Replicas = c.Spec.Replicas
+	return w
+}
+
+func newPodTemplate(p *corev1.PodTemplate) *Workload {
+	w := newWorkload(podTemplateKind, p.ObjectMeta, nil, p.Template)
+	w.APIVersion = "v1"
+	w.Replicas = new(int32)
 	return w
 }
 

@@ -135,7 +135,7 @@ func TestWorkloadKindOf(t *testing.T) {
 		"apps.kruise.io/v1alpha1 StatefulSet":  true,
 		"v1 Pod":                               true,
 		"v1 ReplicationController":             true,
-		"v1 PodTemplate":                       false,
+		"v1 PodTemplate":                       true,
 		"batch/v1 Job":                         false,
 		"argoproj.io/v1alpha1 Rollout":         true,
 		"argoproj.io/v1alpha1/beta Rollout":    false,

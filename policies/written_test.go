@@ -3,6 +3,7 @@ package policies
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -193,8 +194,12 @@ func TestPodSelector(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			before := test.spec.DeepCopy()
 			if got := selects(&corev1.Service{Spec: test.spec}, test.pods); got != test.want {
 				t.Errorf("selects() = %v, want %v", got, test.want)
+			}
+			if diff := cmp.Diff(*before, test.spec); diff != "" {
+				t.Errorf("selects() changed the Service (-before +after):\n%s", diff)
 			}
 		})
 	}

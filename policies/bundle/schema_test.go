@@ -69,6 +69,7 @@ func TestSchemaOfKindsMatchesTheGoTypes(t *testing.T) {
 		ReplicaSet appsv1.ReplicaSet
 
 		ReplicationController corev1.ReplicationController
+		PodTemplate           corev1.PodTemplate
 		Pod                   corev1.Pod
 	}{}
 	matches(t, "schema/kinds.json", reflector.Reflect(kinds), kindsSchema)

@@ -188,7 +188,14 @@ func TestAnEvaluationThatExhaustsTheStack(t *testing.T) {
 	}
 	rule += fmt.Sprintf("\ta%d == b%[1]d\n}", levels)
 	want := []string{"compiling or evaluating the modules exhausts the stack; make them shorter, or nest less deeply"}
-	if diff := cmp.Diff(want, texts(Try(t.Context(), []bundle.Sources{sources(rule)}))); diff != "" {
+	var got []string
+	for range 5 { // on a busy machine the time may be over first
+		got = texts(Try(t.Context(), []bundle.Sources{sources(rule)}))
+		if !strings.Contains(got[0], "takes longer than") {
+			break
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Try() mismatch (-want +got):\n%s", diff)
 	}
 }

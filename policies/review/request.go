@@ -18,10 +18,11 @@ import (
 const scaleSubresource = "scale"
 
 // Judges reports whether a request is judged: the creation or update of an object of a kind that policies.Judged names,
-// except kinds that are judged in files only, or a new scale of a workload. All other requests are allowed.
+// except kinds that are judged in files only, a new scale of a workload, or an autoscaler. All other requests are
+// allowed.
 func Judges(request *admissionv1.AdmissionRequest) bool {
-	if request.SubResource != "" {
-		return IsScale(request)
+	if request.SubResource != "" || IsAutoscaler(request) {
+		return WarnsOnly(request)
 	}
 	apiVersion := groupVersion(request.Kind)
 	if kind, ok := policies.WorkloadKindOf(apiVersion, request.Kind.Kind); ok && kind.Door == policies.FilesOnly {
@@ -51,6 +52,12 @@ func ReadPolicy(request *admissionv1.AdmissionRequest) (*v1alpha1.SourceIPPolicy
 func IsScale(request *admissionv1.AdmissionRequest) bool {
 	_, ok := ScaleOf(request)
 	return ok
+}
+
+// WarnsOnly reports whether a request says nothing about a workload but the number of its pods: through its scale
+// subresource, or an autoscaler. It is judged by Validate, and never denied.
+func WarnsOnly(request *admissionv1.AdmissionRequest) bool {
+	return IsScale(request) || IsAutoscaler(request)
 }
 
 // ScaleOf returns the workload that a request scales, and whether it IsScale.

@@ -59,8 +59,8 @@ func Found(endpoint Endpoint, decision policies.Decision) []policies.Finding {
 	})
 }
 
-// FoundOfScale returns the findings of a decision about a scale request that depend on the number of replicas. They
-// have any mode but deny and mutate: a scale is only warned about.
+// FoundOfScale returns the findings of a decision about a request that WarnsOnly: those that depend on the number of
+// replicas. They have any mode but deny and mutate.
 func FoundOfScale(decision policies.Decision) []policies.Finding {
 	found := slices.DeleteFunc(slices.Clone(decision.Findings), func(f policies.Finding) bool {
 		rule, ok := policies.RuleByID(f.Rule)
@@ -87,7 +87,7 @@ func Said(endpoint Endpoint, decision policies.Decision) []policies.Finding {
 	return said
 }
 
-// SaidOfScale returns the findings that a response to a scale request returns to the client.
+// SaidOfScale returns the findings that a response to a request that WarnsOnly returns to the client.
 func SaidOfScale(decision policies.Decision) []policies.Finding {
 	return returned(FoundOfScale(decision))
 }
@@ -138,7 +138,7 @@ func Respond(endpoint Endpoint, decision policies.Decision) (*admissionv1.Admiss
 	return response, Allowed, nil
 }
 
-// RespondScale returns the response to a scale request that Grows: the warnings of the rules about replicas. It never
+// RespondScale returns the response to a request that WarnsOnly: the warnings of the rules about replicas. It never
 // denies, since an autoscaler in a traffic peak must not be stopped, and it leaves out policies' own rules, since
 // little is known of the workload.
 func RespondScale(decision policies.Decision) (*admissionv1.AdmissionResponse, Outcome) {

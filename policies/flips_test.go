@@ -1,0 +1,132 @@
+package policies_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sourceward/sourceward/policies"
+)
+
+// decided returns the decision about the creation of an object.
+func decided(t *testing.T, object string, related policies.Related, specs ...string) policies.Decision {
+	t.Helper()
+	rules := compiled(t, specs)
+	in := policies.Input{
+		Operation: policies.Create, Object: parsed(t, object), Namespace: policies.Namespace{Name: "edge"}, Related: related,
+		Now: time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC),
+	}
+	decision, err := policies.Decide(t.Context(), in, rules, policies.Resolve(rules.Policies, in.Object, in.Namespace))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decision
+}
+
+func hasFinding(decision policies.Decision, rule string) bool {
+	return slices.ContainsFunc(decision.Findings, func(f policies.Finding) bool { return f.Rule == rule })
+}
+
+// TestARuleThatIsOffEndsNothing turns off one rule of the catalogue after the other: the findings of all others stay.
+func TestARuleThatIsOffEndsNothing(t *testing.T) {
+	t.Parallel()
+	related := relatedServices(t, []string{fmt.Sprintf(localService, "")})
+	object := fmt.Sprintf(deployment, "")
+	all := decided(t, object, related)
+	if len(all.Findings) < 3 {
+		t.Fatalf("the object has the findings %v, want three or more", all.Findings)
+	}
+	for _, rule := range policies.Catalogue() {
+		if rule.ID == "policy-not-evaluated" { // its mode is evaluationFailure
+			continue
+		}
+		decision := decided(t, object, related, fmt.Sprintf("{rules: [{id: %s, mode: \"Off\"}]}", rule.ID))
+		for _, f := range all.Findings {
+			if hasFinding(decision, f.Rule) != (f.Rule != rule.ID) {
+				t.Errorf("with %s turned off, the findings are %v", rule.ID, decision.Findings)
+			}
+		}
+	}
+}
+
+// TestARuleOfAPolicyThatIsOffEndsNothing turns off one of two rules in the Rego of a policy.
+func TestARuleOfAPolicyThatIsOffEndsNothing(t *testing.T) {
+	t.Parallel()
+	const always = "deny contains {\"message\": \"always\"}\n\nwarn contains {\"message\": \"always, too\"}"
+	spec := regoPolicy("", "first", always, "second", always)
+	for _, off := range []string{"first", "second"} {
+		decision := decided(t, annotated(clusterService), policies.Related{View: policies.ViewCluster},
+			strings.Replace(spec, "{", "{rules: [{id: "+off+", mode: \"Off\"}], ", 1))
+		for _, rule := range []string{"first", "second"} {
+			if hasFinding(decision, rule) != (rule != off) {
+				t.Errorf("with %s turned off, the findings are %v", off, decision.Findings)
+			}
+		}
+	}
+}
+
+// TestOnlyOthersShareAnAddress checks that neither the object itself nor a Service that does not ask for its address
+// counts as sharing the address: on a shared one, Local is never forced.
+func TestOnlyOthersShareAnAddress(t *testing.T) {
+	t.Parallel()
+	const shared = "metallb.io/allow-shared-ip: edge"
+	object := annotated(clusterService, weighted, shared)
+	named := func(text, name string) string { return strings.Replace(text, "name: web", "name: "+name, 1) }
+	for name, test := range map[string]struct {
+		services []string
+		repaired bool
+	}{
+		"no other Service": {nil, true},
+		"itself":           {[]string{object}, true},
+		"one with another address": {
+			[]string{named(annotated(clusterService, "metallb.io/allow-shared-ip: lan"), "api")}, true,
+		},
+		"one without the annotation":    {[]string{named(annotated(clusterService), "api")}, true},
+		"itself and one that shares it": {[]string{object, named(annotated(clusterService, shared), "api")}, false},
+	} {
+		decision := decided(t, object, relatedServices(t, test.services))
+		if got := len(decision.Mutations()) > 0; got != test.repaired {
+			t.Errorf("%s: it is made Local: %t, want %t; %v", name, got, test.repaired, decision.Findings)
+		}
+	}
+}
+
+// TestKindsAreFoundByGroupVersionAndKind checks that each part of an apiVersion and the kind count.
+func TestKindsAreFoundByGroupVersionAndKind(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		kind string
+		is   func(apiVersion, kind string) bool
+		want []string
+	}{
+		{"autoscaler", policies.Autoscales, []string{
+			"autoscaling/v1 HorizontalPodAutoscaler", "autoscaling/v2 HorizontalPodAutoscaler", "keda.sh/v1alpha1 ScaledObject",
+		}},
+		{"holder of endpoints", policies.HoldsEndpoints, []string{"discovery.k8s.io/v1 EndpointSlice", "v1 Endpoints"}},
+		{"judged kind", policies.Judged, []string{
+			"apps.kruise.io/v1alpha1 StatefulSet", "apps/v1 Deployment", "apps/v1 StatefulSet", "argoproj.io/v1alpha1 Rollout",
+			"v1 Pod", "v1 Service",
+		}},
+	} {
+		var got []string
+		for _, apiVersion := range []string{
+			"v1", "v2", "apps/v1", "apps/v1alpha1", "autoscaling/v1", "autoscaling/v2", "autoscaling/v2/v2",
+			"keda.sh/v1alpha1", "keda.sh/v2", "discovery.k8s.io/v1", "argoproj.io/v1alpha1", "apps.kruise.io/v1alpha1",
+		} {
+			for _, kind := range []string{
+				"Service", "Pod", "Deployment", "StatefulSet", "Rollout", "HorizontalPodAutoscaler", "ScaledObject",
+				"EndpointSlice", "Endpoints", "",
+			} {
+				if test.is(apiVersion, kind) {
+					got = append(got, apiVersion+" "+kind)
+				}
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, test.want) {
+			t.Errorf("a %s is one of %q, want %q", test.kind, got, test.want)
+		}
+	}
+}
