@@ -150,6 +150,7 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 	report.addErrors(problems)
 	report.addErrors(manifests.Errors)
 	report.addNotes(run.unknownNamespaces())
+	report.addNotes(run.uncheckedPods())
 
 	if flags.diff {
 		run.diff(report)

@@ -100,3 +100,18 @@ func (c *checkRun) unknownNamespaces() []manifest.Remark {
 		selects+" Namespaces by label, but the labels of "+of+" are unknown; "+add+" with --context",
 		listed(selecting), listed(missing))}}
 }
+
+// uncheckedPods returns a note about the Local Services without a workload, and one about each whose workloads are only
+// context.
+func (c *checkRun) uncheckedPods() []manifest.Remark {
+	without, remarks := c.manifests.UncheckedPods()
+	if len(without) == 0 {
+		return remarks
+	}
+	names := make([]string, len(without))
+	for i, service := range without {
+		names[i] = service.String()
+	}
+	return append(remarks, manifest.Remark{Text: "the pods behind " + listed(names) + " are not checked, since no " +
+		"workload that was read in the namespace has the labels of the selector; give the files of the workloads, too"})
+}

@@ -76,8 +76,8 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return errors.New(problem)
 }
 
-// flagError adds to the error for an unknown flag the flags that it may be a misspelling of, and says what value another
-// flag wants. It returns any other error as it is.
+// flagError adds to the error for an unknown flag the flags that it may be a misspelling of, and says what value
+// another flag wants. It returns any other error as it is.
 func flagError(cmd *cobra.Command, err error) error {
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		want := "a whole number"

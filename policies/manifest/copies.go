@@ -3,9 +3,7 @@ package manifest
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"fmt"
-	"maps"
 	"math"
 	"path/filepath"
 	"slices"
@@ -167,7 +165,7 @@ func (s *sight) sees(number int) bool {
 	case of.identity == s.m.copies[s.from].identity:
 		return number == s.from
 	case of.generated:
-		return !of.replaced && !s.belongsToAnother(of)
+		return !of.replaced && !s.belongsToAnother(number)
 	}
 	candidates := s.nearest(of.identity)
 	return len(candidates) > 0 && candidates[s.chosen[of.identity]] == number
@@ -184,7 +182,7 @@ func (s *sight) nearest(of identity) []int {
 	nearest := -1
 	for _, number := range s.m.copiesOf[of] {
 		other := s.m.copies[number]
-		if other.replaced || s.belongsToAnother(other) {
+		if other.replaced || s.belongsToAnother(number) {
 			continue
 		}
 		switch nearness := from.nearness(other); {
@@ -205,16 +203,31 @@ func (s *sight) nearest(of identity) []int {
 }
 
 // belongsToAnother reports whether another definition of s.from is nearer to a definition than s.from is.
-func (s *sight) belongsToAnother(of definition) bool {
+func (s *sight) belongsToAnother(number int) bool {
 	from := s.m.copies[s.from]
-	if from.generated {
-		return false
+	return !from.generated && s.m.greatestNearness(from.identity, number) > from.nearness(s.m.copies[number])
+}
+
+// approach is from the definitions of one object to one definition of another.
+type approach struct {
+	from identity
+	to   int
+}
+
+// greatestNearness returns how near the nearest definition of an object is to a definition. It looks at all of them
+// only the first time, since each of many folders may define both objects.
+func (m *Manifests) greatestNearness(from identity, to int) int {
+	nearness, isKnown := m.nearnesses[approach{from, to}]
+	if isKnown {
+		return nearness
 	}
-	nearness := from.nearness(of)
-	return slices.ContainsFunc(s.m.copiesOf[from.identity], func(number int) bool {
-		rival := s.m.copies[number]
-		return number != s.from && !rival.replaced && rival.nearness(of) > nearness
-	})
+	for _, number := range m.copiesOf[from] {
+		if rival := m.copies[number]; !rival.replaced {
+			nearness = max(nearness, rival.nearness(m.copies[to]))
+		}
+	}
+	m.nearnesses[approach{from, to}] = nearness
+	return nearness
 }
 
 // ambiguous returns the objects of which s has seen one of several equally near definitions, in a fixed order.
@@ -272,143 +285,3 @@ func (m *Manifests) Input(o *Object, cluster policies.Cluster, now time.Time) po
 // Namespace returns the Namespace of an object: the nearest one, as for Input. If none was read, it returns an assumed
 // one, with only the label that every Namespace has.
 func (m *Manifests) Namespace(o *Object) policies.Namespace { return m.sight(o).namespace(o.Namespace) }
-
-// Bench is what decisions depend on, apart from the objects.
-type Bench struct {
-	Rules    policies.Rules
-	Policies policies.Policies
-	Cluster  policies.Cluster
-	Now      time.Time
-}
-
-// Decide decides about the creation of an object with the Input of Input. If files define neighbours more than once,
-// equally near to the object, it tries each of these definitions, and returns what all decisions have in common: see
-// policies.Decision.Certain. If the object or a neighbour has placeholders that rules may read, it tries the values
-// that they may have: see policies.Decision.Common. If there are many combinations, it varies one at a time, so that
-// the cost grows with their number.
-//
-// The remarks name the rules that are silent because of a placeholder, and say of a Local Service that its pods are not
-// checked with it. The error is that of the decision about the object as it is written, or about another definition of a
-// neighbour.
-func (m *Manifests) Decide(ctx context.Context, o *Object, on Bench) (policies.Decision, []Remark, error) {
-	s := m.sight(o)
-	decide := func(o *Object, s *sight) (policies.Decision, policies.Input, policies.Settings, error) {
-		in := s.input(o, on.Cluster, on.Now)
-		settings := policies.Resolve(on.Policies, o.Object, in.Namespace)
-		decision, err := policies.Decide(ctx, in, on.Rules, settings)
-		return decision, in, settings, err
-	}
-	decision, in, settings, err := decide(o, s)
-	var doubts []policies.Doubt
-	unknown := map[identity]int{} // the number of variants of the neighbours with placeholders
-	most := 0
-	for _, of := range s.ambiguous() {
-		numbers := s.candidates[of]
-		doubt := policies.Doubt{Neighbour: m.copies[numbers[0]].object}
-		for i, number := range numbers {
-			switch copied := m.copies[number]; {
-			case copied.variantOf == numbers[0]:
-				unknown[of]++
-				most = max(most, unknown[of])
-				continue
-			case copied.variantOf != 0:
-				continue
-			default:
-				doubt.Places = append(doubt.Places, copied.place())
-			}
-			if i > 0 {
-				other := &sight{m: m, from: o.number, chosen: map[identity]int{of: i}, candidates: maps.Clone(s.candidates)}
-				alternative, _, _, wrong := decide(o, other)
-				doubt.Others = append(doubt.Others, alternative)
-				err = cmp.Or(err, wrong)
-			}
-		}
-		slices.Sort(doubt.Places)
-		if len(doubt.Others) > 0 {
-			doubts = append(doubts, doubt)
-		}
-	}
-	var alternatives []policies.Decision
-	var because [][]string // the placeholders that have values in the alternatives
-	isCombined := (most+1)*(len(o.variants)+1) <= maxCombined
-	for k := range most + 1 {
-		// All neighbours with placeholders have their next values at once, so that the cost does not grow with their number.
-		chosen := map[identity]int{}
-		var ofNeighbours []string
-		for _, of := range slices.SortedFunc(maps.Keys(unknown), identity.compare) {
-			chosen[of] = min(k, unknown[of])
-			copied := m.copies[s.candidates[of][chosen[of]]]
-			for _, path := range copied.placeholders {
-				ofNeighbours = append(ofNeighbours, fmt.Sprintf("%s of %s", fieldOf(path), copied.object))
-			}
-		}
-		for i, v := range append([]*Object{o}, o.variants...) {
-			if i == 0 && k == 0 || i > 0 && k > 0 && !isCombined {
-				continue
-			}
-			other := m.sight(v)
-			other.chosen = chosen
-			alternative, _, _, _ := decide(v, other) //nolint:dogsled // only the decision differs from the others
-			alternatives = append(alternatives, alternative)
-			var of []string
-			for _, path := range m.copies[v.number].placeholders {
-				of = append(of, fieldOf(path))
-			}
-			because = append(because, append(of, ofNeighbours...))
-		}
-	}
-	certain, silent := decision.Certain(in, settings, doubts).Common(alternatives, o.placeholders)
-	remarks := m.uncheckedPods(o, in)
-	if len(silent) == 0 {
-		return certain, remarks, err
-	}
-	var reasons []string
-	for _, most := range []int{1, math.MaxInt} { // more than one placeholder only if no one of them makes a difference
-		for i, alternative := range alternatives {
-			if len(because[i]) > most || alternative.Agrees(decision) {
-				continue
-			}
-			for _, reason := range because[i] {
-				if !slices.Contains(reasons, reason) {
-					reasons = append(reasons, reason)
-				}
-			}
-		}
-		if reasons != nil {
-			break
-		}
-	}
-	return certain, append(remarks, o.remark(fmt.Sprintf("not judged by %s: the result depends on the placeholders in %s",
-		strings.Join(silent, ", "), strings.Join(reasons, ", ")))), err
-}
-
-// uncheckedPods returns a remark if an object is a Local Service and no workload behind it is judged.
-func (m *Manifests) uncheckedPods(o *Object, in policies.Input) []Remark {
-	if o.Service == nil || len(o.Service.Spec.Selector) == 0 ||
-		o.Service.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal ||
-		!policies.ExternallyAccessible(o.Service, in.Cluster.Version) {
-		return nil
-	}
-	var places []string
-	for _, workload := range in.Related.Workloads {
-		for _, number := range m.copiesOf[identityOf(workload.Ref)] {
-			if !m.copies[number].file.context {
-				return nil
-			}
-			places = append(places, m.copies[number].place())
-		}
-	}
-	if places == nil {
-		return []Remark{o.remark("no workload with the labels of its selector was read, so its pods are not checked; " +
-			"give the file of the workload, too")}
-	}
-	slices.Sort(places)
-	return []Remark{o.remark("its pods are not checked, since their workload is only context; check " + places[0] + ", too")}
-}
-
-func (o *Object) remark(text string) Remark {
-	return Remark{File: o.Document.File, Position: o.Position(""), Object: o.Ref, Text: text}
-}
-
-// fieldOf returns a path as it is written in messages.
-func fieldOf(path string) string { return (&policies.FieldError{Path: path}).Field() }

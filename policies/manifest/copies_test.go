@@ -69,6 +69,86 @@ func findings(t testing.TB, dir string, options Options) []string {
 	return found
 }
 
+// TestPlaceholdersInAnyOfTheCopiesAreNoted checks that a rule is not silent without a note if only the second of two
+// equally near definitions has a placeholder on which it depends.
+func TestPlaceholdersInAnyOfTheCopiesAreNoted(t *testing.T) {
+	t.Parallel()
+	for _, policies := range [][]string{{"Cluster", `"${P}"`}, {`"${P}"`, "Cluster"}, {`"${P}"`, `"${Q}"`}} {
+		m, _ := load(t, tree{files: map[string]string{
+			"a/s.yaml": balanced(policies[0]), "b/s.yaml": balanced(policies[1]), "w/web.yaml": deployment("web"),
+		}}.make(t), Options{})
+		for _, o := range m.Objects {
+			if o.Workload == nil {
+				continue
+			}
+			decision, notes, err := m.Decide(t.Context(), o, Bench{Rules: builtIn(), Policies: builtIn().Policies})
+			if len(decision.Findings) > 0 || len(notes) != 1 || !strings.Contains(notes[0].Text, "unspread-behind-local") ||
+				err != nil {
+				t.Errorf("%q: the findings are %v, the notes %v (%v); want one note about unspread-behind-local",
+					policies, decision.Findings, notes, err)
+			}
+		}
+	}
+}
+
+// TestUncheckedPods checks which Local Services have no judged workload behind them.
+func TestUncheckedPods(t *testing.T) {
+	t.Parallel()
+	controller := "apiVersion: v1\nkind: ReplicationController\nmetadata: {name: web}\n" +
+		"spec:\n  selector: {app: web}\n" +
+		"  template: {metadata: {labels: {app: web, tier: a}}, spec: {containers: [{name: web}]}}\n"
+	tests := map[string]struct {
+		files   map[string]string
+		without []string
+		remarks []string
+	}{
+		"a workload": {files: map[string]string{"a.yaml": deployment("web")}},
+		"a workload in the context": {
+			files: map[string]string{"context/a.yaml": deployment("web")}, remarks: []string{"context/a.yaml:1"},
+		},
+		"a workload in both": {
+			files: map[string]string{"a.yaml": deployment("web"), "context/a.yaml": deployment("web")},
+		},
+		"no workload": {without: []string{"Service default/web"}},
+		"a workload of a kind that is never looked up": {files: map[string]string{"a.yaml": controller}},
+		"a workload with other labels": {
+			files:   map[string]string{"a.yaml": strings.ReplaceAll(deployment("api"), "app: web", "app: api")},
+			without: []string{"Service default/web"},
+		},
+		"a workload in another namespace": {
+			files:   map[string]string{"a.yaml": strings.Replace(controller, "{name: web}", "{name: web, namespace: edge}", 1)},
+			without: []string{"Service default/web"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			files := map[string]string{"s.yaml": balanced("Local"), "context/none.yaml": service("other")}
+			maps.Copy(files, test.files)
+			dir := tree{files: files}.make(t)
+			var paths []string
+			for file := range files {
+				if !strings.HasPrefix(file, "context/") {
+					paths = append(paths, file)
+				}
+			}
+			m, _ := load(t, dir, Options{Paths: paths, Context: []string{"context"}})
+			refs, remarks := m.UncheckedPods()
+			var without, places []string
+			for _, ref := range refs {
+				without = append(without, ref.String())
+			}
+			for _, remark := range remarks {
+				_, place, _ := strings.Cut(remark.Text, "; check "+dir+string(filepath.Separator))
+				places = append(places, strings.TrimSuffix(place, ", too"))
+			}
+			if diff := cmp.Diff([2][]string{test.without, test.remarks}, [2][]string{without, places}); diff != "" {
+				t.Errorf("UncheckedPods() mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestNeighboursAreTheNearestCopies(t *testing.T) {
 	t.Parallel()
 	local, cluster, web := balanced("Local"), balanced("Cluster"), deployment("web")
@@ -167,6 +247,24 @@ func TestNeighboursAreTheNearestCopies(t *testing.T) {
 			options: Options{Paths: []string{"new.yaml"}, Context: []string{"live"}},
 			want:    []string{"new.yaml:7 unspread-behind-local exempt"},
 		},
+		"of two copies, the second has a placeholder": {
+			files: map[string]string{"a/s.yaml": local, "b/s.yaml": balanced(`"${P}"`), "w/web.yaml": web},
+			want:  []string{"w/web.yaml:1 neighbours-unknown: a/s.yaml:1 or b/s.yaml:1"},
+		},
+		"of two copies, the first has a placeholder": {
+			files: map[string]string{"a/s.yaml": balanced(`"${P}"`), "b/s.yaml": local, "w/web.yaml": web},
+			want:  []string{"w/web.yaml:1 neighbours-unknown: a/s.yaml:1 or b/s.yaml:1"},
+		},
+		"two copies have placeholders": {
+			files: map[string]string{"a/s.yaml": balanced(`"${P}"`), "b/s.yaml": balanced(`"${Q}"`), "w/web.yaml": web},
+			want:  []string{},
+		},
+		"two copies, one of them with a placeholder that does not matter": {
+			files: map[string]string{
+				"a/s.yaml": local, "b/s.yaml": strings.Replace(local, "port: 80", `port: "${PORT}"`, 1), "w/web.yaml": web,
+			},
+			want: []string{"w/web.yaml:1 unspread-behind-local"},
+		},
 		"standard input stands in for its copies in the context": {
 			files:   map[string]string{"e/prod/all.yaml": pair(local), "e/dev/all.yaml": pair(cluster)},
 			options: Options{Paths: []string{Stdin}, Context: []string{"e"}, Stdin: strings.NewReader(web)},
@@ -255,9 +353,11 @@ func TestObjectsWithoutANamespace(t *testing.T) {
 		},
 		"two namespaces": {
 			documents: []string{balanced("Local"), in("db", deployment("web")), in("shop", deployment("web"))},
-			want: loaded{Objects: []string{
-				"a.yaml:1 Service default/web", "a.yaml:6 Deployment db/web", "a.yaml:11 Deployment shop/web",
-			}},
+			want: loaded{
+				Objects: []string{"a.yaml:1 Service default/web", "a.yaml:6 Deployment db/web", "a.yaml:11 Deployment shop/web"},
+				Notes: []string{"a.yaml:1: Service default/web: objects without a namespace are taken to be in default, since " +
+					"this file names several; -n NAMESPACE sets another"},
+			},
 		},
 		"a namespace of another kind": {
 			documents: []string{in("db", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"), deployment("web")},

@@ -19,10 +19,15 @@ import (
 //
 // Source: kubernetes v1.37.1, pkg/apis/core/v1/defaults.go and pkg/apis/apps/v1/defaults.go.
 func setDefaults(content map[string]any, version policies.Version) {
-	spec := object(content, "spec")
+	spec := map[string]any{}
+	if content["kind"] != "PodTemplate" { // it has none
+		spec = object(content, "spec")
+	}
 	switch fmt.Sprint(content["apiVersion"], " ", content["kind"]) {
 	case "v1 Service":
 		setServiceDefaults(spec, version)
+	case "v1 PodTemplate":
+		setPodDefaults(object(object(content, "template"), "spec"))
 	case "v1 Pod":
 		setPodDefaults(spec)
 	case "apps/v1 Deployment":

@@ -208,6 +208,9 @@ func TestDeploymentGetsTheDefaultsOfTheAPIServer(t *testing.T) {
 			"{apiVersion: v1, kind: ReplicationController, spec: {replicas: 2, selector: {app: api}, template: {}}}",
 			"{apiVersion: v1, kind: ReplicationController, spec: {replicas: 2, selector: {app: api}, " + template + "}}",
 		},
+		"a PodTemplate": {
+			"{apiVersion: v1, kind: PodTemplate, template: {}}", "{apiVersion: v1, kind: PodTemplate, " + template + "}",
+		},
 		"a Pod": {"{apiVersion: v1, kind: Pod, spec: {}}", "{apiVersion: v1, kind: Pod, spec: {" + pod + "}}"},
 		"other kinds stay": {
 			"{apiVersion: batch/v1, kind: Job, spec: {template: {}}}",

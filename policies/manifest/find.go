@@ -27,6 +27,8 @@ type foundFile struct {
 	// folder holds the folders of real, from the root on; nil for standard input and pipes.
 	folder  []string
 	context bool
+	// inContext is true if the file is also given as context.
+	inContext bool
 }
 
 // read returns the content of the file. The error is errTooLarge if that is more than maxFile.
@@ -68,9 +70,11 @@ type finder struct {
 	errs    []*Error
 	// skipped are the links and devices that are not read, and charts the folders with the templates of Helm charts.
 	skipped, charts []Remark
-	// notes say which kustomizations change what their files hold.
-	notes []Remark
-	seen  map[string]bool
+	seen            map[string]bool
+	// kustomizations are those that were found, by their real paths. walked holds the real paths of all directories that
+	// were found.
+	kustomizations map[string]*kustomization
+	walked         map[string]bool
 	// roots are the paths in which files are searched.
 	roots []*root
 	// contextRoots are the real paths of the directories of context.
@@ -94,7 +98,7 @@ type root struct {
 func newFinder(exclude []pattern) *finder {
 	return &finder{
 		exclude: exclude, seen: map[string]bool{}, patchOf: map[string]string{}, isResource: map[string]bool{},
-		hasObjects: map[string]bool{},
+		hasObjects: map[string]bool{}, kustomizations: map[string]*kustomization{}, walked: map[string]bool{},
 	}
 }
 
@@ -134,12 +138,12 @@ func (f *finder) addRoot(at *root, context bool) {
 // above up to the working directory, may name it as a patch.
 func (f *finder) named(path string, context bool, at *root) {
 	target, err := realPath(path)
-	var folder, working string
+	var folder string
 	if err == nil {
 		folder, err = realPath(filepath.Dir(path))
 	}
 	if err == nil {
-		working, err = realPath(".")
+		err = f.above(folder, path, context)
 	}
 	if err != nil {
 		f.errs = append(f.errs, fileError(path, err))
@@ -148,22 +152,34 @@ func (f *finder) named(path string, context bool, at *root) {
 	if f.isOfChart(path, context) {
 		return
 	}
-	for above := folder; ; above = filepath.Dir(above) {
+	f.add(foundFile{name: path, real: target, folder: folderOf(target), context: context}, at)
+}
+
+// above reads the kustomizations in the folder of a file and in those above it, up to the working directory. The path
+// of the file has the form in which to show theirs. The error is non-nil when there is no working directory.
+func (f *finder) above(of, path string, context bool) error {
+	working, err := realPath(".")
+	if err != nil {
+		return err
+	}
+	for folder := of; ; folder = filepath.Dir(folder) {
 		for _, name := range kustomizations {
-			file, err := locate(above, above, name)
-			if err == nil && isBelow(above, file) && isRegular(file) {
-				f.kustomization(shownAs(filepath.Join(above, name), path), file, above, above)
+			file, err := locate(folder, folder, name)
+			if err == nil && isBelow(folder, file) && isRegular(file) {
+				f.kustomization(shownAs(filepath.Join(folder, name), path), file, folder, folder, context || folder != of)
 			}
 		}
-		if above == working || !isBelow(working, above) {
-			break
+		if folder == working || !isBelow(working, folder) {
+			return nil
 		}
 	}
-	f.add(foundFile{name: path, real: target, folder: folderOf(target), context: context}, at)
 }
 
 func (f *finder) walk(at *root, context bool) {
 	top, err := realPath(at.path)
+	if working, wrong := realPath("."); err == nil && wrong == nil && top != working && isBelow(working, top) {
+		err = f.above(filepath.Dir(top), at.path, true)
+	}
 	if err != nil {
 		f.errs = append(f.errs, fileError(at.path, err))
 		return
@@ -183,7 +199,11 @@ func (f *finder) walk(at *root, context bool) {
 			if entry.IsDir() {
 				return filepath.SkipDir
 			}
-		case !entry.IsDir():
+		case entry.IsDir():
+			if below, err := filepath.Rel(begin, path); err == nil {
+				f.walked[filepath.Join(top, below)] = true
+			}
+		default:
 			f.file(path, begin, top, context, at)
 		}
 		return nil
@@ -206,32 +226,48 @@ func (f *finder) file(path, begin, top string, context bool, at *root) {
 		f.skip(path, "it is a symbolic link that leads out of the folder", context)
 		return
 	}
-	if !isManifest(path) && !isKustomization(path) {
-		return
-	}
 	var info fs.FileInfo
 	if err == nil {
 		info, err = os.Lstat(target)
 	}
+	if err == nil && info.IsDir() {
+		if f.isLeftOut(begin, top, target) {
+			f.skip(path, "it is a symbolic link to a folder that is hidden or excluded", context)
+		}
+		return // else its files are found below top
+	}
 	switch {
+	case !isManifest(path) && !isKustomization(path):
+		return
 	case err != nil:
 		f.errs = append(f.errs, fileError(path, err))
-		return
-	case info.IsDir(): // its files are found below top
 		return
 	case !info.Mode().IsRegular():
 		f.skip(path, "it is not a regular file", context)
 		return
 	}
 	if isKustomization(path) {
-		document := f.kustomization(path, target, folder, top)
-		if note := changes(document, path, folder, top); note != "" && !context {
-			f.notes = append(f.notes, Remark{File: path, Text: note})
+		errs := f.kustomization(path, target, folder, top, context)
+		if !isManifest(path) { // else they are reported when it is read as a manifest
+			f.errs = append(f.errs, errs...)
 		}
 	}
 	if isManifest(path) {
 		f.add(foundFile{name: path, real: target, folder: folderOf(target), context: context}, at)
 	}
+}
+
+// isLeftOut reports whether a directory below top is not walked, where begin is top as it is shown.
+func (f *finder) isLeftOut(begin, top, directory string) bool {
+	inside, err := filepath.Rel(top, directory)
+	shown := begin
+	for part := range strings.SplitSeq(inside, string(filepath.Separator)) {
+		shown = filepath.Join(shown, part)
+		if err != nil || inside != "." && (strings.HasPrefix(part, ".") || excluded(f.exclude, shown)) {
+			return true
+		}
+	}
+	return false
 }
 
 // skip records a file that is not read, unless it is context.
@@ -343,6 +379,10 @@ func (f *finder) add(file foundFile, at *root) {
 	if !f.seen[file.real] {
 		f.seen[file.real] = true
 		f.found = append(f.found, file)
+		return
+	}
+	for i := range f.found {
+		f.found[i].inContext = f.found[i].inContext || file.context && f.found[i].real == file.real
 	}
 }
 

@@ -19,11 +19,21 @@ func setKustomizationType(content map[string]any) {
 	}
 }
 
-// kustomization records the files that a kustomization in a folder below top lists as patches or resources, and returns
-// its content. path is its name as it is shown, and file without symbolic links. It ignores errors in the kustomization
-// itself: they are reported when the file is read as a manifest. The content is nil if it has errors, or was recorded
-// before.
-func (f *finder) kustomization(path, file, folder, top string) map[string]any {
+// kustomization is one that was found. path is its name as it is shown, folder its real folder.
+type kustomization struct {
+	path, folder string
+	content      map[string]any
+	// isOfJudged is true if it lies in a folder that was given, or beside a file that was, and not as context.
+	isOfJudged bool
+}
+
+// kustomization records a kustomization in a folder below top, and the files that it lists as patches or resources.
+// path is its name as it is shown, and file without symbolic links. It returns the errors in the kustomization the
+// first time.
+func (f *finder) kustomization(path, file, folder, top string, context bool) []*Error {
+	if known := f.kustomizations[file]; known != nil {
+		known.isOfJudged = known.isOfJudged || !context
+	}
 	key := "kustomization " + file + " in " + top
 	if f.seen[key] {
 		return nil
@@ -31,10 +41,13 @@ func (f *finder) kustomization(path, file, folder, top string) map[string]any {
 	f.seen[key] = true
 	data, err := foundFile{real: file}.read(nil)
 	if err != nil {
-		return nil
+		return []*Error{fileError(path, err)}
 	}
-	documents, _ := Parse(path, data)
+	documents, errs := Parse(path, data)
 	for _, document := range documents {
+		if f.kustomizations[file] == nil {
+			f.kustomizations[file] = &kustomization{path, folder, document.Content, !context}
+		}
 		for _, list := range []string{"patches", "patchesStrategicMerge", "patchesJson6902", "resources"} {
 			entries, _ := document.Content[list].([]any)
 			for _, entry := range entries {
@@ -43,20 +56,17 @@ func (f *finder) kustomization(path, file, folder, top string) map[string]any {
 					continue
 				}
 				target, err := locate(top, folder, name)
-				switch {
+				switch former := f.patchOf[target]; {
 				case err != nil:
 				case list == "resources":
 					f.isResource[target] = true
-				default:
+				case former == "" || path < former: // whatever the order of the paths
 					f.patchOf[target] = path
 				}
 			}
 		}
 	}
-	if len(documents) != 1 {
-		return nil
-	}
-	return documents[0].Content
+	return errs
 }
 
 // fileIn returns the name of the file in an entry of a kustomization; empty for a patch that is written there.
@@ -79,27 +89,32 @@ var changing = []string{
 	"helmCharts",
 }
 
-// changes says that a kustomization in a folder below top makes other objects than its files hold; empty if it does
-// not.
-func changes(content map[string]any, path, folder, top string) string {
-	var fields []string
-	for _, field := range changing {
-		list, isList := content[field].([]any)
-		if value := content[field]; value != nil && value != "" && (!isList || len(list) > 0) {
-			fields = append(fields, field)
+// changes returns a note about each kustomization of judged files that makes other objects than its files hold.
+func (f *finder) changes() []Remark {
+	var notes []Remark
+	for _, k := range f.kustomizations {
+		var fields []string
+		for _, field := range changing {
+			if !isAbsent(k.content[field]) && k.content[field] != "" {
+				fields = append(fields, field)
+			}
+		}
+		resources, _ := k.content["resources"].([]any)
+		if slices.ContainsFunc(resources, func(entry any) bool { return !f.reads(k.folder, fileIn(entry)) }) {
+			fields = append(fields, "resources that are not read here")
+		}
+		if k.isOfJudged && fields != nil {
+			notes = append(notes, Remark{File: k.path, Text: fmt.Sprintf(
+				"it was not built, and changes what the files hold by %s; to check what it builds: "+
+					"kustomize build %s | sourceward check -", strings.Join(fields, ", "), filepath.Dir(k.path))})
 		}
 	}
-	resources, _ := content["resources"].([]any)
-	isOutside := func(entry any) bool {
-		target, err := locate(top, folder, fileIn(entry))
-		return err != nil || !isBelow(top, target)
-	}
-	if slices.ContainsFunc(resources, isOutside) {
-		fields = append(fields, "resources outside of what is checked")
-	}
-	if fields == nil {
-		return ""
-	}
-	return fmt.Sprintf("it was not built, and changes what the files hold by %s; to check what it builds: "+
-		"kustomize build %s | sourceward check -", strings.Join(fields, ", "), filepath.Dir(path))
+	slices.SortFunc(notes, func(a, b Remark) int { return strings.Compare(a.File, b.File) })
+	return notes
+}
+
+// reads reports whether a resource of a kustomization in a folder is read: a file or a directory that was found.
+func (f *finder) reads(folder, name string) bool {
+	target := filepath.Join(folder, filepath.FromSlash(name))
+	return f.seen[target] || f.walked[target]
 }

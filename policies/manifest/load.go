@@ -68,7 +68,10 @@ type Manifests struct {
 	Notes []Remark
 
 	// patches is the number of documents that are skipped because a kustomization names their file as a patch.
-	patches int
+	// kustomizations is the number of kustomizations among Documents.
+	patches, kustomizations int
+
+	version policies.Version // that of Options
 	last    lastAsked
 	index   *policies.Index
 	texts   map[string][]byte
@@ -76,12 +79,14 @@ type Manifests struct {
 	// object, sorted by place.
 	copies   []definition
 	copiesOf map[identity][]int
+	// nearnesses caches what greatestNearness returns.
+	nearnesses map[approach]int
 	// repeated is true if there is more than one definition of an object.
 	repeated   bool
 	namespaces map[int]policies.Namespace
 	nodes      map[string]*corev1.Node
-	// ignoresNodes is true if Nodes in Options.Paths were ignored.
-	ignoresNodes bool
+	// ignoredNode is the first Node that was not read, since it is only in Options.Paths.
+	ignoredNode *definition
 	// known is computed from nodes on first use.
 	known *policies.Nodes
 	// policies are the objects that are meant to be a SourceIPPolicy. searched has an entry for each file, by its real
@@ -133,10 +138,12 @@ func (o *Object) Position(pointer string) Position { return o.Document.Position(
 // Paths and Context does not matter. The error is non-nil when a glob in options.Exclude is not valid.
 func Load(options Options) (*Manifests, error) {
 	m := &Manifests{
+		version:    options.Version,
 		index:      policies.NewIndex(policies.ViewFiles),
 		texts:      map[string][]byte{},
 		copies:     make([]definition, 1), // the number 0 is for objects that exist once
 		copiesOf:   map[identity][]int{},
+		nearnesses: map[approach]int{},
 		namespaces: map[int]policies.Namespace{},
 		nodes:      map[string]*corev1.Node{},
 		searched:   map[string]searched{},
@@ -150,17 +157,21 @@ func Load(options Options) (*Manifests, error) {
 	files.find(options.Context, true)
 	slices.SortStableFunc(files.found, func(a, b foundFile) int { return strings.Compare(a.name, b.name) })
 	m.Errors, m.Skipped = files.errs, slices.Concat(files.skipped, files.charts)
-	m.Notes = slices.Concat(files.unmatched(options.Exclude), files.notes)
+	m.Notes = slices.Concat(files.unmatched(options.Exclude), files.changes())
 	for i, file := range files.found {
 		if options.Progress != nil {
 			options.Progress(i, len(files.found))
 		}
 		m.read(file, files, options)
 	}
+	if m.ignoredNode != nil && len(m.nodes) == 0 {
+		m.note(*m.ignoredNode, "Nodes are not counted here, as files hardly ever hold all of them; "+
+			"if these do, give them with --context")
+	}
 	m.replaceContext(files.contextRoots)
 	m.noteRepeated()
 	m.Errors = append(m.Errors, files.withoutObjects()...)
-	if m.Documents == 0 && len(m.Errors) == 0 && m.patches > 0 {
+	if m.Documents == m.kustomizations && len(m.Errors) == 0 && m.patches > 0 {
 		m.Errors = append(m.Errors, &Error{Message: noObjects})
 	}
 	slices.SortStableFunc(m.Errors, func(a, b *Error) int {
@@ -267,6 +278,9 @@ func (m *Manifests) read(file foundFile, files *finder, options Options) {
 	for _, d := range stream {
 		// A kustomization is a list of files, and never applied.
 		isList := strings.HasPrefix(d.apiVersion(), "kustomize.config.k8s.io/")
+		if isList {
+			m.count(&m.kustomizations, d.file)
+		}
 		files.hasObjects[file.real] = files.hasObjects[file.real] || !isList
 		m.add(d, options)
 	}
@@ -303,13 +317,23 @@ func (m *Manifests) define(stream []definition, d definition) []definition {
 	isObject := d.content["metadata"] != nil || d.content["spec"] != nil
 	switch {
 	case slices.Contains(policies.Kinds, kind):
-		m.skip(d, "it has no apiVersion; if it is meant for a cluster, add it")
+		m.skip(d, missingKey(d.content, "apiVersion"))
 	case apiVersion != "" && isObject:
-		m.skip(d, "it has no kind; if it is meant for a cluster, add it")
+		m.skip(d, missingKey(d.content, "kind"))
 	default:
 		m.count(&m.NotKubernetes, d.file)
 	}
 	return stream
+}
+
+// missingKey says that an object lacks a key, or has it in another letter case.
+func missingKey(content map[string]any, key string) string {
+	for _, other := range slices.Sorted(maps.Keys(content)) {
+		if strings.EqualFold(other, key) && other != key {
+			return fmt.Sprintf("its key %s is not known; write %s", other, key)
+		}
+	}
+	return fmt.Sprintf("it has no %s; if it is meant for a cluster, add it", key)
 }
 
 // isListKind reports whether a kind is that of a list of objects of Kubernetes.
@@ -340,6 +364,10 @@ func (m *Manifests) setNamespace(stream []definition, namespace string) {
 	isTaken := namespace == "" && len(named) == 1
 	if isTaken {
 		namespace = named[0]
+	}
+	if namespace == "" && len(named) > 1 && len(without) > 0 {
+		m.note(without[0], "objects without a namespace are taken to be in default, since this file names several; "+
+			"-n NAMESPACE sets another")
 	}
 	if namespace == "" || len(without) == 0 {
 		return
@@ -398,13 +426,10 @@ func (m *Manifests) add(d definition, options Options) {
 		})
 	case apiVersion == "v1" && kind == "Namespace":
 		err = m.addNamespace(d)
-	case apiVersion == "v1" && kind == "Node" && d.file.context:
+	case apiVersion == "v1" && kind == "Node" && (d.file.context || d.file.inContext):
 		err = m.addNode(d.content)
-	case apiVersion == "v1" && kind == "Node":
-		if !m.ignoresNodes {
-			m.note(d, "Nodes are not counted here, as files hardly ever hold all of them; if these do, give them with --context")
-		}
-		m.ignoresNodes = true
+	case apiVersion == "v1" && kind == "Node" && m.ignoredNode == nil:
+		m.ignoredNode = &d
 	case isRendered(apiVersion, kind):
 		m.note(d, "what it puts into the cluster was not seen; render it, and check the result")
 	}
@@ -612,14 +637,23 @@ func isKubernetes(content map[string]any) bool {
 // containerPath matches the path of a whole container.
 var containerPath = regexp.MustCompile(`/containers/\d+$`)
 
+// isAbsent reports whether a value is null, or an object or a list without elements.
+func isAbsent(value any) bool {
+	object, isObject := value.(map[string]any)
+	list, isList := value.([]any)
+	return value == nil || isObject && len(object) == 0 || isList && len(list) == 0
+}
+
 // lacks returns the path of a part of a judged kind without which the API server refuses an object; empty if it has
 // all. isError is true if the object is no use without it, and isJudged if it is judged all the same. A part of the
 // wrong type is for the decoder to report.
 func lacks(kind string, content map[string]any) (isJudged bool, path string, isError bool) {
-	isEmpty := func(value any) bool {
-		object, isObject := value.(map[string]any)
-		list, isList := value.([]any)
-		return value == nil || isObject && len(object) == 0 || isList && len(list) == 0
+	if kind == "PodTemplate" {
+		content = map[string]any{"spec": map[string]any{"template": content["template"]}}
+		if isJudged, path, isError = lacks("Deployment", content); path == "/spec" {
+			path = "/spec/template"
+		}
+		return isJudged, strings.TrimPrefix(path, "/spec"), isError
 	}
 	spec, isObject := content["spec"].(map[string]any)
 	if !isObject && content["spec"] != nil {
@@ -630,7 +664,7 @@ func lacks(kind string, content map[string]any) (isJudged bool, path string, isE
 	}
 	if kind == "Service" {
 		if spec["type"] == string(corev1.ServiceTypeExternalName) || spec["clusterIP"] == corev1.ClusterIPNone ||
-			!isEmpty(spec["ports"]) {
+			!isAbsent(spec["ports"]) {
 			return true, "", false
 		}
 		return true, "/spec/ports", false
@@ -652,14 +686,14 @@ func lacks(kind string, content map[string]any) (isJudged bool, path string, isE
 			spec = next
 		}
 	}
-	if isEmpty(spec["containers"]) {
+	if isAbsent(spec["containers"]) {
 		return true, path + "/containers", true
 	}
 	return true, "", false
 }
 
 // otherVersion returns why an object of a kind with the name of a judged one is not judged: Kubernetes does not serve
-// this version of it. It returns "" for any other kind.
+// this version of it, or it is one of a custom kind that is not known. It returns "" for any other kind.
 func otherVersion(apiVersion, kind string) string {
 	if policies.Judged(apiVersion, kind) || !slices.Contains(policies.Kinds, kind) {
 		return ""
@@ -671,6 +705,11 @@ func otherVersion(apiVersion, kind string) string {
 		}
 	}
 	group, _, _ := strings.Cut(apiVersion, "/")
+	for _, k := range policies.WorkloadKinds {
+		if k.Custom && k.Kind == kind && k.Group == group {
+			return fmt.Sprintf("Sourceward does not know %s in %s, only in %s", kind, apiVersion, k.APIVersion())
+		}
+	}
 	isBuiltIn := !strings.Contains(group, ".") // groups of custom kinds must have a dot
 	isCustomOnly := kind == "Rollout" || kind == "CloneSet"
 	if !isBuiltIn || isCustomOnly {
@@ -679,12 +718,34 @@ func otherVersion(apiVersion, kind string) string {
 	return fmt.Sprintf("Kubernetes serves no %s in %s; write %s", kind, apiVersion, served)
 }
 
-// misspelt returns why an object of a kind that differs from a judged one only in letter case or in the plural is not
-// judged; empty for any other kind.
+// isRead reports whether objects of this apiVersion and kind are judged, or are neighbours of those that are.
+func isRead(apiVersion, kind string) bool {
+	return policies.Judged(apiVersion, kind) || policies.Autoscales(apiVersion, kind) ||
+		policies.HoldsEndpoints(apiVersion, kind) || apiVersion == "v1" && (kind == "Namespace" || kind == "Node")
+}
+
+// readKinds are the kinds for which isRead returns true in some apiVersion.
+var readKinds = slices.Concat(
+	policies.Kinds, []string{"Namespace", "Node", "EndpointSlice", "Endpoints"}, autoscalerKinds())
+
+func autoscalerKinds() []string {
+	var kinds []string
+	for _, kind := range policies.AutoscalerKinds {
+		kinds = append(kinds, kind.Kind)
+	}
+	return kinds
+}
+
+// misspelt returns why an object is not read whose kind is nearly one that is, in the same apiVersion; empty for any
+// other object. No group has two kinds with names so similar.
 func misspelt(apiVersion, kind string) string {
-	for _, right := range policies.Kinds {
-		if kind != right && strings.EqualFold(strings.TrimSuffix(kind, "s"), right) && policies.Judged(apiVersion, right) {
-			return fmt.Sprintf("Kubernetes has no kind %s in %s; write %s", kind, apiVersion, right)
+	if slices.Contains(readKinds, kind) {
+		return ""
+	}
+	for _, right := range readKinds {
+		isNear := strings.EqualFold(kind, right) || strings.EqualFold(kind, right+"s") || policies.IsNear(kind, right)
+		if isNear && isRead(apiVersion, right) {
+			return fmt.Sprintf("there is no kind %q in %s; write %s", kind, apiVersion, right)
 		}
 	}
 	return ""

@@ -626,8 +626,32 @@ func TestLoadReadsDocuments(t *testing.T) {
 			want: loaded{
 				Objects: []string{"a.yaml:9 Service default/c"}, Documents: 2,
 				Skipped: []string{
-					"a.yaml:1: service a: Kubernetes has no kind service in v1; write Service",
-					"a.yaml:5: Deployments b: Kubernetes has no kind Deployments in apps/v1; write Deployment",
+					`a.yaml:1: service a: there is no kind "service" in v1; write Service`,
+					`a.yaml:5: Deployments b: there is no kind "Deployments" in apps/v1; write Deployment`,
+				},
+			},
+		},
+		"a kind with another letter is skipped": {
+			text: service("c") + "---\napiVersion: apps/v1\nkind: DeamonSet\nmetadata: {name: a}\n---\n" +
+				"apiVersion: autoscaling/v2\nkind: HorizontalPodAutoScaler\nmetadata: {name: b}\n---\n" +
+				"apiVersion: v1\nkind: 'Service '\nmetadata: {name: d}\n---\n" +
+				"apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: e}\n",
+			want: loaded{
+				Objects: []string{"a.yaml:1 Service default/c"}, Documents: 2,
+				Skipped: []string{
+					`a.yaml:6: DeamonSet a: there is no kind "DeamonSet" in apps/v1; write DaemonSet`,
+					`a.yaml:10: HorizontalPodAutoScaler b: there is no kind "HorizontalPodAutoScaler" in autoscaling/v2; ` +
+						`write HorizontalPodAutoscaler`,
+					`a.yaml:14: Service  d: there is no kind "Service " in v1; write Service`,
+				},
+			},
+		},
+		"a version of a custom kind that is not known is skipped": {
+			text: service("c") + "---\napiVersion: argoproj.io/v1\nkind: Rollout\nmetadata: {name: a}\n",
+			want: loaded{
+				Objects: []string{"a.yaml:1 Service default/c"}, Documents: 1,
+				Skipped: []string{
+					"a.yaml:6: Rollout a: Sourceward does not know Rollout in argoproj.io/v1, only in argoproj.io/v1alpha1",
 				},
 			},
 		},
@@ -652,6 +676,8 @@ func TestLoadReadsDocuments(t *testing.T) {
 					"a.yaml:1 Service default/a", "a.yaml:6 Service edge/b", "a.yaml:11 Service default/c", "a.yaml:16 Service shop/d",
 				},
 				Documents: 4,
+				Notes: []string{"a.yaml:1: Service default/a: objects without a namespace are taken to be in default, since this " +
+					"file names several; -n NAMESPACE sets another"},
 			},
 		},
 		"several objects defined more than once get one note": {
@@ -745,7 +771,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 				Objects: []string{"a.yaml:11 Service default/b"}, Documents: 1, NotKubernetes: 1,
 				Skipped: []string{
 					"a.yaml:1: it has no kind; if it is meant for a cluster, add it",
-					"a.yaml:4: it has no kind; if it is meant for a cluster, add it",
+					"a.yaml:4: its key Kind is not known; write kind",
 				},
 			},
 		},
@@ -1049,18 +1075,79 @@ func notBuilt(file, fields, folder string) string {
 		"kustomize build %s | sourceward check -", file, fields, folder)
 }
 
+// TestOrderOfPathsDoesNotMatterForKustomizations loads a folder and a file in it in both orders.
+func TestOrderOfPathsDoesNotMatterForKustomizations(t *testing.T) {
+	t.Parallel()
+	dir := tree{files: map[string]string{
+		"a/kustomization.yaml": "namespace: prod\nresources: [web.yaml]\npatches: [{path: ../p.yaml}]\n",
+		"a/web.yaml":           service("web"),
+		"b/kustomization.yaml": "patches: [{path: ../p.yaml}]\nresources: [../a, none.yaml]\n", "p.yaml": service("p"),
+	}}.make(t)
+	var want loaded
+	for i, paths := range [][]string{
+		{"a", "a/web.yaml", "b", "p.yaml", "."}, {"a/web.yaml", "a", "p.yaml", "b", "."},
+		{".", "b", "p.yaml", "a/web.yaml", "a"},
+	} {
+		_, got := load(t, dir, Options{Paths: paths})
+		if i == 0 {
+			want = got
+			notes := []string{
+				notBuilt("a/kustomization.yaml", "namespace, patches", "a"),
+				notBuilt("b/kustomization.yaml", "patches, resources that are not read here", "b"),
+			}
+			skipped := []string{"p.yaml:1: Service default/p: it is a patch of a/kustomization.yaml"}
+			if diff := cmp.Diff([][]string{notes, skipped}, [][]string{got.Notes, got.Skipped}); diff != "" {
+				t.Errorf("notes and skipped mismatch (-want +got):\n%s", diff)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("Load(%q) mismatch (-want +got):\n%s", paths, diff)
+		}
+	}
+}
+
+func TestLinksToFoldersThatAreLeftOutAreSkipped(t *testing.T) {
+	t.Parallel()
+	const left = ": it is a symbolic link to a folder that is hidden or excluded"
+	dir := tree{
+		files: map[string]string{
+			"a.yaml": service("a"), ".hidden/b.yaml": service("b"), "out/c.yaml": service("c"), "in/d.yaml": service("d"),
+		},
+		links: map[string]string{"hidden": ".hidden", "more.yaml": "out", "in/up": "../out", "again": "in", "in/all": ".."},
+	}.make(t)
+	_, got := load(t, dir, Options{Exclude: []string{"out"}})
+	want := loaded{
+		Objects: []string{"a.yaml:1 Service default/a", "in/d.yaml:1 Service default/d"}, Files: 2, Documents: 2,
+		Skipped: []string{"hidden" + left, "in/up" + left, "more.yaml" + left},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Load() mismatch (-want +got):\n%s", diff)
+	}
+}
+
 func TestKustomizationsThatChangeTheirFilesAreNoted(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ text, fields string }{
 		"a namespace": {"namespace: prod\nresources: [web.yaml]\n", "namespace"},
 		"a patch that is written there": {
-			"resources: [web.yaml]\npatches:\n- target: {kind: Service}\n  patch: |-\n    - {op: remove, path: /spec}\n", "patches",
+			"resources: [web.yaml]\npatches:\n- target: {kind: Service}\n  patch: |-\n    - {op: remove, path: /spec}\n",
+			"patches",
 		},
-		"replicas and a base":      {"resources: [../base]\nreplicas: [{name: web, count: 3}]\n", "replicas, resources outside of what is checked"},
-		"a remote base":            {"resources: ['https://example.com/x//y?ref=1']\n", "resources outside of what is checked"},
-		"only its own files":       {"resources: [web.yaml, more]\nimages: [{name: web, newTag: '2'}]\npatches: []\nnamespace: ''\n", ""},
-		"it cannot be read":        {"namespace: prod\nnamespace: prod\n", ""},
-		"it has a type of its own": {"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnameSuffix: -x\n", "nameSuffix"},
+		"replicas and a base": {
+			"resources: [../base]\nreplicas: [{name: web, count: 3}]\n", "replicas, resources that are not read here",
+		},
+		"a remote base": {
+			"resources: ['https://example.com/x//y?ref=1']\n", "resources that are not read here",
+		},
+		"empty fields":                 {"resources: [web.yaml]\ncommonLabels: {}\nreplicas: []\nnamePrefix: ''\n", ""},
+		"a resource that is not there": {"resources: [none.yaml]\n", "resources that are not read here"},
+		"only its own files": {
+			"resources: [web.yaml, more]\nimages: [{name: web, newTag: '2'}]\npatches: []\nnamespace: ''\n", "",
+		},
+		"it cannot be read": {"namespace: prod\nnamespace: prod\n", ""},
+		"it has a type of its own": {
+			"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnameSuffix: -x\n", "nameSuffix",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -1149,7 +1236,7 @@ func TestWhatIsAPatch(t *testing.T) {
 		patch  = "overlay/more/patch.yaml:1: Service default/patch: it is a patch of overlay/kustomization.yaml"
 	)
 	changed := notBuilt("overlay/kustomization.yaml",
-		"patches, patchesStrategicMerge, resources outside of what is checked", "overlay")
+		"patches, patchesStrategicMerge, resources that are not read here", "overlay")
 	tests := map[string]struct {
 		files     map[string]string
 		links     map[string]string
@@ -1171,19 +1258,34 @@ func TestWhatIsAPatch(t *testing.T) {
 			want: loaded{
 				Objects: []string{"base/web.yaml:1 Service default/web"}, Files: 6, Documents: 3, NotKubernetes: 1,
 				Skipped: []string{direct, patch},
-				Notes:   []string{changed},
+				Notes:   []string{notBuilt("overlay/kustomization.yaml", "patches, patchesStrategicMerge", "overlay")},
 			},
 		},
 		"a patch is named by hand": {
 			paths: []string{"overlay/direct.yaml", "overlay/both.yaml"},
 			want: loaded{
 				Objects: []string{"overlay/both.yaml:1 Service default/both"}, Files: 2, Documents: 1, Skipped: []string{direct},
+				Notes: []string{changed},
 			},
 		},
 		"a patch is named by hand, and its kustomization lies above": {
 			paths: []string{"overlay/more/patch.yaml", "base/web.yaml"},
 			want: loaded{
 				Objects: []string{"base/web.yaml:1 Service default/web"}, Files: 2, Documents: 1, Skipped: []string{patch},
+			},
+		},
+		"a folder is named whose kustomization lies above": {
+			paths: []string{"overlay/more", "base/web.yaml"},
+			want: loaded{
+				Objects: []string{"base/web.yaml:1 Service default/web"}, Files: 2, Documents: 1, Skipped: []string{patch},
+			},
+		},
+		"a kustomization that lists no more than patches": {
+			files: map[string]string{"overlay/both.yaml": service("both")},
+			paths: []string{"overlay/kustomization.yaml", "overlay/direct.yaml"},
+			want: loaded{
+				Files: 2, Documents: 1, Skipped: []string{direct}, Notes: []string{changed},
+				Errors: []string{noObjects},
 			},
 		},
 		"its kustomization lies above the working directory": {
@@ -1208,6 +1310,21 @@ func TestWhatIsAPatch(t *testing.T) {
 				t.Errorf("Load() mismatch (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestBrokenKustomizationWithoutExtensionIsReported(t *testing.T) {
+	t.Parallel()
+	_, got := load(t,
+		tree{files: map[string]string{
+			"Kustomization": "patches: []\npatches: []\n", "a.yaml": service("a"),
+		}}.make(t), Options{})
+	want := loaded{
+		Objects: []string{"a.yaml:1 Service default/a"}, Files: 1, Documents: 1,
+		Errors: []string{`Kustomization:2:1: key "patches" is set twice, first on line 1; remove one`},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Load() mismatch (-want +got):\n%s", diff)
 	}
 }
 

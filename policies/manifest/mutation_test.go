@@ -68,6 +68,8 @@ spec:
 		"  replicas: 3\n  selector: {matchLabels: {app: web}}\n  template:" + podTemplate,
 	"ReplicationController": "apiVersion: v1\nkind: ReplicationController\nmetadata: {name: web, namespace: edge}\n" +
 		"spec:\n  replicas: 3\n  selector: {app: web}\n  template:" + podTemplate,
+	"PodTemplate": "apiVersion: v1\nkind: PodTemplate\nmetadata: {name: web, namespace: edge}\ntemplate:" +
+		strings.ReplaceAll(podTemplate, "\n    ", "\n  "),
 	"Pod": "apiVersion: v1\nkind: Pod\n" + strings.ReplaceAll(podTemplate, "\n    ", "\n"),
 	"Rollout": "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: web, namespace: edge}\nspec:\n" +
 		"  replicas: 3\n  selector: {matchLabels: {app: web}}\n  strategy: {canary: {maxSurge: 1}}\n" +

@@ -11,9 +11,11 @@ import (
 )
 
 // placeholder matches what is replaced before a manifest is applied: ${VAR}, also with a default, $VAR, $(VAR), the
-// <path:…> of Argo CD Vault Plugin, {{ … }} in quotes, %%x%%, @x@, or a whole value such as REPLACE_ME or CHANGEME.
+// <path:…> of Argo CD Vault Plugin, {{ … }} in quotes, %%x%%, @x@, or a whole value such as REPLACE_ME, CHANGEME,
+// __NAME__ or <NAME>.
 var placeholder = regexp.MustCompile(`\$\{[^{}]*\}|\$[A-Z_][A-Z0-9_]*|\$\([^()]*\)|<path:[^>]*>|\{\{.*\}\}|%%[^%]+%%|` +
-	`@[A-Za-z][\w.-]*@|^[A-Z][A-Z0-9]*(_[A-Z0-9]+)+$|^(CHANGE|REPLACE)-?ME$`)
+	`@[A-Za-z][\w.-]*@|^[A-Z][A-Z0-9]*(_[A-Z0-9]+)+$|^(CHANGE|REPLACE)-?ME$|` +
+	`^__[A-Z][A-Z0-9_]*__$|^<[A-Z][A-Z0-9_-]*>$`)
 
 // isPlaceholder reports whether a value is, or contains, a placeholder. REGIONAL_NETWORK is a value that rules know.
 func isPlaceholder(value any) bool {
@@ -70,29 +72,51 @@ var domains = map[string][]any{
 	"replicas":    {int64(0), int64(1), int64(2), int64(3), int64(100)},
 	"minReplicas": {int64(1), int64(2), int64(100)}, "maxReplicas": {int64(1), int64(2), int64(100)},
 	"whenUnsatisfiable": {"DoNotSchedule", "ScheduleAnyway"},
-	"topologyKey":       {"kubernetes.io/hostname", "topology.kubernetes.io/zone"},
+	"topologyKey":       {"kubernetes.io/hostname", "topology.kubernetes.io/zone", "topology.kubernetes.io/hostname"},
 	"loadBalancerClass": {"service.k8s.aws/nlb", "eks.amazonaws.com/nlb", "tailscale"},
 }
 
 // opaque matches the paths at which a placeholder is a text like any other, of which only equality matters.
-var opaque = regexp.MustCompile(`^(/spec/template)?/metadata/labels/|` +
+var opaque = regexp.MustCompile(`^((/spec)?/template)?/metadata/labels/|` +
 	`^/spec/(selector|scaleTargetRef|workloadRef)/`)
 
 // selector matches the paths in the label selectors of a pod template.
 var selector = regexp.MustCompile(`/(topologySpreadConstraints|affinity)/.*/labelSelector/`)
 
-// podLabels returns the values of the labels of a pod template, sorted.
-func podLabels(content map[string]any) []any {
-	labels, _ := valueAt(content, "/spec/template/metadata/labels").(map[string]any)
-	var values []any
-	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		values = append(values, labels[key])
+// ownLabels is how the paths of the labels of a pod template begin.
+const ownLabels = "/spec/template/metadata/labels/"
+
+// selectedValues returns the values that the label selectors of a pod template have for the label with a key, and the
+// value of that label itself.
+func selectedValues(content map[string]any, key string) (selected []any, own any) {
+	var walk func(value any, inSelector bool)
+	walk = func(value any, inSelector bool) {
+		switch value := value.(type) {
+		case map[string]any:
+			if values, isList := value["values"].([]any); inSelector && isList && value["key"] == key {
+				selected = append(selected, values...)
+			}
+			labels, _ := value["matchLabels"].(map[string]any)
+			if text, isSet := labels[key]; inSelector && isSet {
+				selected = append(selected, text)
+			}
+			for _, name := range slices.Sorted(maps.Keys(value)) {
+				walk(value[name], inSelector || name == "labelSelector")
+			}
+		case []any:
+			for _, element := range value {
+				walk(element, inSelector)
+			}
+		}
 	}
-	return values
+	walk(valueAt(content, "/spec/template/spec/topologySpreadConstraints"), false)
+	walk(valueAt(content, "/spec/template/spec/affinity"), false)
+	labels, _ := valueAt(content, strings.TrimSuffix(ownLabels, "/")).(map[string]any)
+	return selected, labels[key]
 }
 
 // unread matches the paths of which no rule reads anything: their placeholders do not matter.
-var unread = regexp.MustCompile(`^/(metadata|status)(/|$)|^(/spec/template)?/metadata(/annotations(/|$)|$)|` +
+var unread = regexp.MustCompile(`^/(metadata|status)(/|$)|^((/spec)?/template)?/metadata(/annotations(/|$)|$)|` +
 	`/(containers|initContainers)/\d+/(image|imagePullPolicy|env|envFrom|args|command|resources|volumeMounts|` +
 	`securityContext|workingDir|name)(/|$)|/(exec/command|httpGet/(path|host|httpHeaders))(/|$)|` +
 	`/spec/(volumes|volumeClaimTemplates|imagePullSecrets|securityContext)(/|$)|` +
@@ -112,10 +136,9 @@ const (
 var name = regexp.MustCompile(`^/metadata/(name|generateName|namespace)$`)
 
 // placeholders returns the paths of the placeholders in an object, in its order: those that rules may read, and others.
-// Among the others are those at which a placeholder is a text like any other, but not names. In the label selectors of a
-// pod template these are the placeholders that the labels of the template have, too.
+// Among the others are those at which a placeholder is a text like any other, but not names. In a pod template, a
+// placeholder in a label or in a label selector may be read if the other one has another text.
 func placeholders(content map[string]any, reads func(annotation string) bool) (read, others []string) {
-	own := podLabels(content)
 	var walk func(path string, value any)
 	walk = func(path string, value any) {
 		switch value := value.(type) {
@@ -133,8 +156,9 @@ func placeholders(content map[string]any, reads func(annotation string) bool) (r
 			if isAnnotation {
 				matters = reads == nil || reads(unescape.Replace(annotation))
 			}
-			if selector.MatchString(path) {
-				matters = !slices.Contains(own, any(value))
+			if selector.MatchString(path) || strings.HasPrefix(path, ownLabels) {
+				others := valuesOf(content, path)
+				matters = len(others) > 0 && !slices.Contains(others, any(value))
 			}
 			switch {
 			case !isPlaceholder(value), name.MatchString(path):
@@ -145,7 +169,7 @@ func placeholders(content map[string]any, reads func(annotation string) bool) (r
 			}
 		}
 	}
-	for _, part := range []string{"metadata", "spec", "status", "endpoints", "subsets"} {
+	for _, part := range []string{"metadata", "spec", "template", "status", "endpoints", "subsets"} {
 		walk("/"+part, content[part])
 	}
 	return read, others
@@ -245,8 +269,18 @@ func valuesOf(content map[string]any, path string) []any {
 		return domain
 	}
 	switch {
+	case strings.HasPrefix(path, ownLabels):
+		selected, own := selectedValues(content, unescape.Replace(strings.TrimPrefix(path, ownLabels)))
+		return slices.DeleteFunc(selected, func(value any) bool { // one placeholder for another changes nothing
+			return isPlaceholder(value) && value != own
+		})
 	case selector.MatchString(path):
-		return podLabels(content)
+		key := unescape.Replace(parts[len(parts)-1])
+		if of, _, isExpression := strings.Cut(path, "/values/"); isExpression {
+			key, _ = valueAt(content, of+"/key").(string)
+		}
+		_, own := selectedValues(content, key)
+		return []any{own}
 	case strings.HasPrefix(path, annotations):
 		return annotationValues
 	case path == "/spec/type":

@@ -15,7 +15,8 @@ func TestPlaceholdersAreRecognized(t *testing.T) {
 	t.Parallel()
 	tests := map[string]bool{
 		"${VAR}": true, "${VAR:-Local}": true, "${VAR:=x}": true, "$(VAR)": true, "<path:secret/data/lb#class>": true,
-		"{{ .Values.policy }}": true, "%%policy%%": true, "REPLACE_ME": true, "LB_CLASS_2": true, "lb-${ENV}": true,
+		"{{ .Values.policy }}": true, "%%policy%%": true, "REPLACE_ME": true,
+		"__NAME__": true, "<POLICY>": true, "__a__": false, "LB_CLASS_2": true, "lb-${ENV}": true,
 		"REGIONAL_NETWORK": false, "Local": false, "LOCAL": false, "$VAR": true, "a@B.c@": true, "CHANGEME": true,
 		"$request_uri": false, "$5": false, "a@b": false, "ME": false, "a_B": false, "100%": false, "%a%": false,
 		"": false, "LOAD_balancer": false, "<a>": false, "{}": false,
@@ -40,8 +41,6 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 		return strings.Replace(text, old, changed, 1)
 	}
 	const note = "not judged by %s: the result depends on the placeholders in %s"
-	const noPods = "Service default/web: no workload with the labels of its selector was read, so its pods are not checked; " +
-		"give the file of the workload, too"
 	unspread := "Deployment default/web unspread-behind-local"
 	of := func(object, rules, fields string) string { return object + ": " + fmt.Sprintf(note, rules, fields) }
 	tests := map[string]struct {
@@ -118,6 +117,29 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 					"spec.template.spec.topologySpreadConstraints[0].labelSelector.matchLabels.app"),
 			},
 		},
+		"a label that a spread constraint has as a plain text": {
+			documents: []string{
+				balanced("Local"),
+				in(in(web, "containers", "topologySpreadConstraints: [{maxSkew: 1, topologyKey: "+
+					"kubernetes.io/hostname, whenUnsatisfiable: ScheduleAnyway, labelSelector: {matchLabels: {env: prod}}}], "+
+					"containers"), "{labels: {app: web}}", `{labels: {app: web, env: "${ENV}"}}`),
+			},
+			want: []string{
+				of("Deployment default/web", "ineffective-spread, spread-decays-on-rollout", "spec.template.metadata.labels.env"),
+			},
+		},
+		"a label that an anti-affinity term has as a plain text": {
+			documents: []string{
+				balanced("Local"),
+				in(in(web, "containers", "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: "+
+					"[{topologyKey: kubernetes.io/hostname, "+
+					"labelSelector: {matchExpressions: [{key: env, operator: In, values: [prod]}]}}]}}, containers"),
+					"{labels: {app: web}}", `{labels: {app: web, env: "${ENV}"}}`),
+			},
+			want: []string{
+				of("Deployment default/web", "anti-affinity-deadlock, ineffective-spread", "spec.template.metadata.labels.env"),
+			},
+		},
 		"the label of an anti-affinity term": {
 			documents: []string{
 				strings.ReplaceAll(balanced("Local"), "{app: web}", `{app: "${APP}"}`),
@@ -162,7 +184,6 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 		},
 		"ports": {
 			documents: []string{in(balanced("Local"), "[{port: 80}]", `"${PORTS}"`)},
-			want:      []string{noPods},
 		},
 		"more than rules can try": {
 			documents: []string{
@@ -185,7 +206,6 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 			documents: []string{in(balanced("Local"), "{name: web}",
 				`{name: web, annotations: {service.beta.kubernetes.io/aws-load-balancer-nlb-target-type: "$(TYPE)"}}`)},
 			want: []string{
-				noPods,
 				of("Service default/web", "local-has-no-effect",
 					"metadata.annotations[service.beta.kubernetes.io/aws-load-balancer-nlb-target-type]"),
 			},
@@ -204,7 +224,7 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 		},
 		"a pod template": {
 			documents: []string{balanced("Local"), in(web, "{replicas: 2, template: {", `{replicas: 2, template: "${T}"} # {`)},
-			want:      []string{"Deployment default/web: spec.template is a placeholder; check what replaces it", noPods},
+			want:      []string{"Deployment default/web: spec.template is a placeholder; check what replaces it"},
 		},
 		"the maximum of an autoscaler": {
 			documents: []string{
