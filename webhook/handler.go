@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -334,7 +335,7 @@ func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.Admiss
 	if !review.Judges(res.request) {
 		return &admissionv1.AdmissionResponse{Allowed: true}, nil
 	}
-	if review.IsScale(res.request) && h.Endpoint != review.Validate {
+	if review.WarnsOnly(res.request) && h.Endpoint != review.Validate {
 		return &admissionv1.AdmissionResponse{Allowed: true}, nil
 	}
 	in, known, err := h.input(ctx, res)
@@ -346,7 +347,7 @@ func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.Admiss
 	}
 	set := h.Policies.Set()
 	settings := policies.Resolve(set.Policies, in.Object, in.Namespace)
-	if review.IsScale(res.request) {
+	if review.WarnsOnly(res.request) {
 		// The policies' own rules are not asked, since too little is known of the workload.
 		settings.Applied = nil
 	}
@@ -355,13 +356,19 @@ func (h *Handler) respond(ctx context.Context, res *result) (*admissionv1.Admiss
 	inTime, cancel := context.WithTimeout(ctx, time.Until(deadline)*3/4)
 	defer cancel()
 	decision, err := policies.Decide(inTime, in, set, settings)
+	if review.IsAutoscaler(res.request) {
+		former := in
+		former.Related = in.OldRelated
+		before, wrong := policies.Decide(inTime, former, set, settings)
+		decision, err = review.BroughtByAutoscaler(before, decision), cmp.Or(err, wrong)
+	}
 	if err != nil {
 		// The decision also has a finding for it, in the mode that the policy configures.
 		h.Log.Error(err, "rules not evaluated",
 			"endpoint", h.Endpoint, "uid", short(string(res.request.UID)), "object", res.object)
 		res.faults, _ = errors.AsType[policies.Faults](err)
 	}
-	if review.IsScale(res.request) {
+	if review.WarnsOnly(res.request) {
 		res.found, res.returned = review.FoundOfScale(decision), review.SaidOfScale(decision)
 		response, outcome := review.RespondScale(decision)
 		res.outcome = outcome
@@ -391,10 +398,13 @@ func (h *Handler) respondPolicy(ctx context.Context, res *result) (*admissionv1.
 }
 
 // input collects everything that the decision depends on, and stores in res the admission of an object that is to be
-// stored. known is false for a scale that needs no decision: one that adds no replicas, or whose workload is not known
-// to this replica.
+// stored. known is false for a request that needs no decision: a scale that adds no replicas, or one about a workload
+// that is not known to this replica.
 func (h *Handler) input(ctx context.Context, res *result) (in policies.Input, known bool, err error) {
 	request := res.request
+	if review.IsAutoscaler(request) {
+		return h.inputOfAutoscaler(ctx, request)
+	}
 	if ref, isScale := review.ScaleOf(request); isScale {
 		workload := h.Neighbours.Workload(ref)
 		if workload == nil {
@@ -412,7 +422,7 @@ func (h *Handler) input(ctx context.Context, res *result) (in policies.Input, kn
 	}
 	in.Namespace = h.Neighbours.Namespace(ctx, in.Object.Namespace)
 	in.Cluster = h.Neighbours.Cluster()
-	if h.Endpoint == review.Validate && !isDryRun(request) && !review.IsScale(request) {
+	if h.Endpoint == review.Validate && !isDryRun(request) && !review.WarnsOnly(request) {
 		// Before the neighbours are read, so that of two requests at the same time one knows of the other.
 		res.admission = h.Neighbours.Admit(in.Object, in.Old)
 	}
@@ -424,6 +434,36 @@ func (h *Handler) input(ctx context.Context, res *result) (in policies.Input, kn
 	}
 	in.Final = h.Endpoint == review.Validate
 	in.Now = h.Clock.Now()
+	return in, true, nil
+}
+
+// inputOfAutoscaler returns the input of a decision about the workload that an autoscaler will scale, with the
+// neighbours that it has before in OldRelated. known is as for input.
+func (h *Handler) inputOfAutoscaler(
+	ctx context.Context, request *admissionv1.AdmissionRequest,
+) (in policies.Input, known bool, err error) {
+	next, old, err := review.ReadAutoscaler(request)
+	if err != nil {
+		return in, false, err
+	}
+	workload := h.Neighbours.Workload(next.Target.Ref(next.Ref.Namespace))
+	if workload != nil && workload.TemplateOf != (policies.WorkloadRef{}) {
+		workload = h.Neighbours.Workload(workload.TemplateOf.Ref(workload.Namespace)) // the one with the template is judged
+	}
+	if workload == nil {
+		return in, false, nil
+	}
+	object, err := workload.Object()
+	if err != nil {
+		return in, false, err
+	}
+	in = policies.Input{
+		Operation: policies.Update, Object: object, Old: object, Final: true, Now: h.Clock.Now(),
+		Namespace: h.Neighbours.Namespace(ctx, workload.Namespace), Cluster: h.Neighbours.Cluster(),
+	}
+	related := h.Neighbours.Related(ctx, in, nil)
+	in.Related = review.WithAutoscaler(related, next.Ref, &next)
+	in.OldRelated = review.WithAutoscaler(related, next.Ref, old)
 	return in, true, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -357,7 +358,7 @@ func TestFailuresStartAtZero(t *testing.T) {
 	t.Parallel()
 	_, registry := newHandler(t, review.Validate, &fakeNeighbours{})
 	for name, want := range map[string]int{
-		"sourceward_request_failures_total": 3 * 8, "sourceward_policy_failures_total": 1, "sourceward_lookups_total": 2 * 4,
+		"sourceward_request_failures_total": 3 * 8, "sourceward_policy_failures_total": 1, "sourceward_lookups_total": 3 * 4,
 	} {
 		if got, err := testutil.GatherAndCount(registry, name); err != nil || got != want {
 			t.Errorf("%s has %d series (%v), want %d", name, got, err, want)
@@ -847,6 +848,86 @@ sourceward_policy_failures_total{policy=""} 0
 	err := testutil.GatherAndCompare(registry, strings.NewReader(want), "sourceward_policy_failures_total")
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAutoscalersAreWarnedAbout checks the answers to requests for an autoscaler of a Deployment behind a Local
+// Service.
+func TestAutoscalersAreWarnedAbout(t *testing.T) {
+	t.Parallel()
+	const unspread = "unspread-behind-local: Deployment edge/web: pods of Service edge/web may share a node: "
+	written := func(least, most int) string {
+		return fmt.Sprintf(`{"metadata":{"name":"web"},"spec":{"minReplicas":%d,"maxReplicas":%d,`+
+			`"scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"web"}}}`, least, most)
+	}
+	tests := map[string]struct {
+		object, old string
+		endpoint    review.Endpoint
+		unknown     bool
+		want        []string
+	}{
+		"it scales a workload of one pod to more": {
+			object: written(1, 9), want: []string{unspread},
+		},
+		"it keeps one pod":                       {object: written(1, 1)},
+		"it is created for an unknown workload":  {object: written(1, 9), unknown: true},
+		"/mutate is asked":                       {object: written(1, 9), endpoint: review.Mutate},
+		"its bounds grow":                        {object: written(4, 9), old: written(1, 1), want: []string{unspread}},
+		"its bounds change nothing that matters": {object: written(2, 9), old: written(2, 9)},
+		"the stored one cannot be read": {
+			object: written(1, 9), old: `{"spec":{"maxReplicas":"many"}}`, want: []string{unspread},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			replicas := int32(1)
+			template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}}
+			workload := policies.NewWorkload(&appsv1.Deployment{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"},
+				Spec:       appsv1.DeploymentSpec{Replicas: &replicas, Template: template},
+			})
+			service := &corev1.Service{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "edge", Name: "web"},
+				Spec: corev1.ServiceSpec{
+					Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: "Local", Selector: map[string]string{"app": "web"},
+				},
+			}
+			neighbours := &fakeNeighbours{
+				related: policies.Related{View: policies.ViewCluster, Services: []*corev1.Service{service}},
+			}
+			if !test.unknown {
+				neighbours.workload = workload
+			}
+			endpoint := review.Validate
+			if test.endpoint != "" {
+				endpoint = test.endpoint
+			}
+			handler, _ := newHandler(t, endpoint, neighbours)
+			operation := "CREATE"
+			if test.old != "" {
+				operation = "UPDATE"
+			}
+			old := test.old
+			if old == "" {
+				old = "null"
+			}
+			got := post(t, handler, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u1",`+
+				`"kind":{"group":"autoscaling","version":"v2","kind":"HorizontalPodAutoscaler"},`+
+				`"resource":{"group":"autoscaling","version":"v2","resource":"horizontalpodautoscalers"},`+
+				`"namespace":"edge","name":"web","operation":"`+operation+`","object":`+test.object+`,"oldObject":`+old+`}}`)
+			var warned []string
+			for _, warning := range got.Warnings {
+				if strings.HasPrefix(warning, unspread) {
+					warned = append(warned, unspread)
+				} else if !strings.HasPrefix(warning, "unspread-behind-local: ") { // the fix
+					warned = append(warned, warning)
+				}
+			}
+			if diff := cmp.Diff(test.want, warned); diff != "" || !got.Allowed {
+				t.Errorf("allowed: %t, warnings mismatch (-want +got):\n%s\n%q", got.Allowed, diff, got.Warnings)
+			}
+		})
 	}
 }
 

@@ -45,7 +45,8 @@ func kinds() []*watched {
 		{kind: "Service", name: "Service", object: &corev1.Service{}},
 	}
 	typed := map[string]client.Object{
-		"Deployment": &appsv1.Deployment{}, "StatefulSet": &appsv1.StatefulSet{}, "DaemonSet": &appsv1.DaemonSet{},
+		"PodTemplate": &corev1.PodTemplate{},
+		"Deployment":  &appsv1.Deployment{}, "StatefulSet": &appsv1.StatefulSet{}, "DaemonSet": &appsv1.DaemonSet{},
 	}
 	for _, kind := range policies.WorkloadKinds {
 		switch {

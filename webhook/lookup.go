@@ -19,6 +19,7 @@ const (
 const (
 	resourceNamespaces = "namespaces"
 	resourceServices   = "services"
+	resourceEndpoints  = "endpointslices"
 
 	lookupFound  = "found"
 	lookupAbsent = "absent"
@@ -27,7 +28,7 @@ const (
 )
 
 var (
-	lookupResources = []string{resourceNamespaces, resourceServices}
+	lookupResources = []string{resourceNamespaces, resourceServices, resourceEndpoints}
 	lookupOutcomes  = []string{lookupFound, lookupAbsent, lookupFailed, lookupBusy}
 )
 

@@ -26,21 +26,25 @@ package webhook
 // +kubebuilder:webhook:mutating=true,name=services.mutate.sourceward.dev,path=/mutate,groups="",versions=v1,resources=services,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,reinvocationPolicy=IfNeeded,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
 // +kubebuilder:webhook:mutating=true,name=workloads.mutate.sourceward.dev,path=/mutate,groups=apps,versions=v1,resources=deployments,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,reinvocationPolicy=IfNeeded,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
 //
-// Scaling changes the scale subresource and not the workload itself. It only ever gets warnings.
+// Scaling changes the scale subresource and not the workload itself, and so does an autoscaler. Both only ever get
+// warnings.
 //
 // +kubebuilder:webhook:mutating=false,name=services.validate.sourceward.dev,path=/validate,groups="",versions=v1,resources=services,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
 // +kubebuilder:webhook:mutating=false,name=workloads.validate.sourceward.dev,path=/validate,groups=apps,versions=v1,resources=deployments,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
 // +kubebuilder:webhook:mutating=false,name=scale.validate.sourceward.dev,path=/validate,groups=apps,versions=v1,resources=deployments/scale,verbs=update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
+// +kubebuilder:webhook:mutating=false,name=autoscalers.validate.sourceward.dev,path=/validate,groups=autoscaling,versions=v2,resources=horizontalpodautoscalers,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=3,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
 //
 // Policies that would not compile are rejected. The timeout allows a few more seconds, for compiling. If a policy
 // gets past the webhook, the last generation that compiled stays in force.
 //
 // +kubebuilder:webhook:mutating=false,name=policies.validate.sourceward.dev,path=/validate-policy,groups=sourceward.dev,versions=v1alpha1,resources=sourceippolicies,verbs=create;update,failurePolicy=ignore,matchPolicy=Equivalent,sideEffects=None,timeoutSeconds=10,admissionReviewVersions=v1,serviceName=sourceward-webhook,serviceNamespace=sourceward-system
 //
-// The caches list and watch. Look-ups get a Namespace that is not cached yet, and list the Services of one namespace.
+// The caches list and watch. Look-ups get a Namespace that is not cached yet, and list the Services of one namespace,
+// or the EndpointSlices of one Service.
 //
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=services;nodes,verbs=list;watch
+// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=list
 // +kubebuilder:rbac:groups=sourceward.dev,resources=sourceippolicies,verbs=list;watch
 //
 // The result of compiling a policy is written into its status, with the last spec that compiled, and recorded in

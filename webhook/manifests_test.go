@@ -51,8 +51,13 @@ func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 			permit(kind.Group, kind.Resource)
 		}
 	}
+	var autoscalers []any
 	for _, kind := range policies.AutoscalerKinds {
 		permit(kind.Group, kind.Resource)
+		autoscalers = append(autoscalers, map[string]any{
+			"apiGroups": []string{kind.Group}, "apiVersions": kind.Versions,
+			"resources": []string{kind.Resource}, "operations": []string{"CREATE", "UPDATE"},
+		})
 	}
 	webhooks := func(byName map[string][]any) []any {
 		var entries []any
@@ -77,6 +82,7 @@ func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 			"metadata": metadata("sourceward"),
 			"webhooks": webhooks(map[string][]any{
 				validatesWorkloads: judged, "scale.validate.sourceward.dev": scales,
+				"autoscalers.validate.sourceward.dev": autoscalers,
 			}),
 		},
 		"rbac/workloads_role.yaml": map[string]any{

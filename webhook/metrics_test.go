@@ -54,9 +54,9 @@ func TestSeriesOfPolicies(t *testing.T) {
 			}
 			metrics.policies(before, test.now)
 			got := map[string][]string{
-				"policies": labels(t, registry, "sourceward_policy_failures_total", "policy"),
-				"findings": labels(t, registry, "sourceward_decisions_total", "rule"),
-				"exempt":   labels(t, registry, "sourceward_exemptions_total", "rule"),
+				"policies": labelsOf(t, registry, "sourceward_policy_failures_total", "policy"),
+				"findings": labelsOf(t, registry, "sourceward_decisions_total", "rule"),
+				"exempt":   labelsOf(t, registry, "sourceward_exemptions_total", "rule"),
 			}
 			want := map[string][]string{"policies": test.policies, "findings": test.rules, "exempt": test.rules}
 			if diff := cmp.Diff(want, got); diff != "" {
@@ -67,7 +67,7 @@ func TestSeriesOfPolicies(t *testing.T) {
 }
 
 // labels returns the values of a label of all series of a metric, sorted.
-func labels(t *testing.T, registry *prometheus.Registry, metric, label string) []string {
+func labelsOf(t *testing.T, registry *prometheus.Registry, metric, label string) []string {
 	t.Helper()
 	families, err := registry.Gather()
 	if err != nil {

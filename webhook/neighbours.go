@@ -10,9 +10,11 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/discovery"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -239,9 +241,35 @@ func (n *neighbours) Related(ctx context.Context, in policies.Input, admission *
 			return policies.Related{}
 		}
 	}
+	if policies.NeedsEndpoints(in) && in.Object != in.Old {
+		in.Related.Endpoints = n.endpoints(ctx, in.Object.Ref)
+	}
 	// Workloads come last, because they are newer than those that addServices takes from the index.
 	addWorkloads(&in.Related, workloads)
 	return in.Related
+}
+
+// endpoints returns the endpoints of a Service; nil if it has none, or if they cannot be looked up. They are not
+// cached: a cluster has many of them, and only Local Services without a selector need them.
+func (n *neighbours) endpoints(ctx context.Context, service policies.Ref) []policies.Endpoints {
+	var list discoveryv1.EndpointSliceList
+	err := n.lookup(ctx, resourceEndpoints, func(ctx context.Context) (bool, error) {
+		err := n.live.List(ctx, &list, &client.ListOptions{
+			Namespace:     service.Namespace,
+			LabelSelector: labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: service.Name}),
+			Raw:           &metav1.ListOptions{ResourceVersion: "0"},
+		})
+		return len(list.Items) > 0, err
+	})
+	if err != nil {
+		n.log.Error(err, "EndpointSlices not looked up; the nodes of the endpoints are unknown", "service", service.String())
+		return nil
+	}
+	var found []policies.Endpoints
+	for i := range list.Items {
+		found = append(found, policies.EndpointsOf(&list.Items[i]))
+	}
+	return found
 }
 
 // addServices replaces the Services of the same names in related by those of services that select the workload object.

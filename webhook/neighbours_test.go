@@ -11,8 +11,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,6 +26,7 @@ import (
 type fakeReader struct {
 	services   []corev1.Service
 	namespaces []corev1.Namespace
+	slices     []discoveryv1.EndpointSlice
 	err        error
 	hang       bool
 	asked      int
@@ -55,7 +58,16 @@ func (f *fakeReader) List(ctx context.Context, list client.ObjectList, options .
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	list.(*corev1.ServiceList).Items = f.services
+	switch list := list.(type) {
+	case *corev1.ServiceList:
+		list.Items = f.services
+	case *discoveryv1.EndpointSliceList:
+		for _, slice := range f.slices {
+			if f.options.LabelSelector.Matches(labels.Set(slice.Labels)) {
+				list.Items = append(list.Items, slice)
+			}
+		}
+	}
 	return f.err
 }
 
@@ -96,6 +108,57 @@ func serviceObject(service corev1.Service) *policies.Object {
 	return &policies.Object{
 		Ref:     policies.Ref{APIVersion: "v1", Kind: "Service", Namespace: service.Namespace, Name: service.Name},
 		Service: policies.ReducedService(&service),
+	}
+}
+
+// TestEndpointsAreLookedUp checks for which Services the EndpointSlices are looked up, and what is returned.
+func TestEndpointsAreLookedUp(t *testing.T) {
+	t.Parallel()
+	slice := func(service string, nodes ...*string) discoveryv1.EndpointSlice {
+		of := discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "edge", Name: service + "-1", Labels: map[string]string{discoveryv1.LabelServiceName: service},
+		}}
+		for _, node := range nodes {
+			of.Endpoints = append(of.Endpoints, discoveryv1.Endpoint{NodeName: node})
+		}
+		return of
+	}
+	bare := localService("web", "web")
+	bare.Spec.Selector = nil
+	cluster := *bare.DeepCopy()
+	cluster.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
+	stored := serviceObject(bare)
+	found := []policies.Endpoints{{
+		Ref:     policies.Ref{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice", Namespace: "edge", Name: "web-1"},
+		Service: "web", Count: 3, WithoutNode: 2,
+	}}
+	tests := map[string]struct {
+		object, old *policies.Object
+		err         error
+		want        []policies.Endpoints
+		asked       int
+	}{
+		"a Local Service without a selector":          {object: serviceObject(bare), old: stored, want: found, asked: 1},
+		"the stored Service":                          {object: stored, old: stored},
+		"a Local Service with a selector":             {object: serviceObject(localService("web", "web"))},
+		"a Service that is not Local":                 {object: serviceObject(cluster)},
+		"they cannot be listed":                       {object: serviceObject(bare), err: errors.New("forbidden"), asked: 1},
+		"a workload in a cluster with EndpointSlices": {object: workloadObject("web")},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			live := &fakeReader{
+				slices: []discoveryv1.EndpointSlice{slice("web", new("a"), new(""), nil), slice("other", nil)}, err: test.err,
+			}
+			n, _ := newTestNeighbours(t, &fakeReader{}, live)
+			got := n.Related(t.Context(), policies.Input{
+				Operation: policies.Update, Object: test.object, Old: test.old, Cluster: policies.Cluster{Version: policies.Newest},
+			}, nil)
+			if diff := cmp.Diff(test.want, got.Endpoints); diff != "" || live.asked != test.asked {
+				t.Errorf("asked %d times, want %d, endpoints mismatch (-want +got):\n%s", live.asked, test.asked, diff)
+			}
+		})
 	}
 }
 
