@@ -159,8 +159,8 @@ func answer(t *testing.T, c readyCase, endpoint review.Endpoint) *admissionv1.Ad
 	return answered.Response
 }
 
-// set returns the policies of the case, all of them as for Case.Settings. A webhook has no flag --provider: a policy sets
-// the same.
+// set returns the policies of the case, all of them as for Case.Settings. A webhook has no flag --provider: a policy
+// sets the same.
 func (c readyCase) set(t *testing.T) *bundle.Set {
 	t.Helper()
 	if c.Cluster.Provider == "" {

@@ -157,6 +157,12 @@ func testMatchConditions(t *testing.T, c *cluster.Cluster) {
 			replicaSetScenarios(),
 		},
 		{
+			schema.GroupVersionResource{Group: "autoscaling", Version: "v1", Resource: "horizontalpodautoscalers"},
+			`{"apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "spec": {"maxReplicas": 5,
+				"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}}}`,
+			autoscalerScenarios(),
+		},
+		{
 			schema.GroupVersionResource{Version: "v1", Resource: "pods"},
 			`{"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "web", "image": "web"}]}}`,
 			map[string]scenario{
@@ -379,6 +385,24 @@ func deploymentScenarios() map[string]scenario {
 			namespace: "kube-system",
 			exists:    `{}`,
 			request:   patch(`{"spec": {"replicas": 3}}`, "scale"),
+		},
+	}
+}
+
+func autoscalerScenarios() map[string]scenario {
+	validate := []string{"autoscalers.validate.sourceward.dev"}
+	return map[string]scenario{
+		"an autoscaler is created":                {request: create(`{}`), want: validate},
+		"an autoscaler is created in kube-system": {namespace: "kube-system", request: create(`{}`)},
+		"the bounds of an autoscaler change": {
+			exists: `{}`, request: patch(`{"spec": {"maxReplicas": 6}}`), want: validate,
+		},
+		"an autoscaler gets an annotation": {exists: `{}`, request: patch(annotated), want: validate},
+		"an autoscaler gets a label":       {exists: `{}`, request: patch(labelled)},
+		"an autoscaler does not change":    {exists: `{}`, request: putBack},
+		"an autoscaler is deleted":         {exists: `{}`, request: remove},
+		"the status of an autoscaler changes": {
+			exists: `{}`, request: patch(`{"status": {"currentReplicas": 1, "desiredReplicas": 2}}`, "status"),
 		},
 	}
 }

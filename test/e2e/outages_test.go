@@ -85,7 +85,8 @@ func TestBlindReplica(t *testing.T) {
 		if down := metric(t, replica, blind); down < 30 {
 			t.Errorf("%s = %v, want at least 30", blind, down)
 		}
-		const kinds = "DaemonSet, Deployment, HorizontalPodAutoscaler, Namespace, Node, Service, SourceIPPolicy, StatefulSet"
+		const kinds = "DaemonSet, Deployment, HorizontalPodAutoscaler, Namespace, Node, PodTemplate, Service, " +
+			"SourceIPPolicy, StatefulSet"
 		says := readyCheck(t, replica, "watches")
 		if !strings.Contains(says, kinds+" not listed or watched for ") || !strings.Contains(says, " is forbidden: ") {
 			t.Errorf("/readyz/watches says %q", says)

@@ -117,8 +117,9 @@ func TestSpreadByTheScheduler(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf(
-		"workloads: %v, of which %d need more than their nodes have; replaced: %d",
+		"workloads: %v, of which %d have anti-affinity without effect, and %d need more than their nodes have; replaced: %d",
 		tally.kinds,
+		tally.terms,
 		tally.pending,
 		tally.replaced,
 	)
@@ -139,6 +140,8 @@ type spreadTally struct {
 	without, with, changes map[int]int
 	kinds                  map[string]int
 	pending, replaced      int
+	// terms is the number of workloads with anti-affinity that has no effect.
+	terms int
 }
 
 func (tally *spreadTally) add(w scheduledWorkload, result spreadResult) {
@@ -148,6 +151,9 @@ func (tally *spreadTally) add(w scheduledWorkload, result spreadResult) {
 	tally.without[result.without.skew()]++
 	tally.with[result.soft.skew()]++
 	tally.changes[result.without.skew()-result.soft.skew()]++
+	if w.hasTerm() {
+		tally.terms++
+	}
 	if result.without.pending > 0 {
 		tally.pending++
 	}
@@ -280,11 +286,11 @@ func (r *spreadRun) all(ctx context.Context, w scheduledWorkload) (spreadResult,
 	if err != nil {
 		return result, err
 	}
-	if len(said) == 0 ||
-		!strings.HasPrefix(
-			said[0],
-			"unspread-behind-local: pods of Service "+spreadWarn+"/"+w.name+" may share a node",
-		) {
+	reason := "unspread-behind-local: pods of Service " + spreadWarn + "/" + w.name + " may share a node"
+	if w.hasTerm() {
+		reason = "ineffective-spread: anti-affinity uses a key nodes lack"
+	}
+	if len(said) == 0 || !strings.HasPrefix(said[0], reason) {
 		result.problem("Warn: the warnings are %q", said)
 	}
 	if diff := cmp.Diff(withoutIdentity(stored), withoutIdentity(warned)); diff != "" {
@@ -384,8 +390,12 @@ func (r *spreadResult) wantRepair(
 	if diff := cmp.Diff([]corev1.TopologySpreadConstraint{want}, got.Spec.TopologySpreadConstraints); diff != "" {
 		r.problem("constraints mismatch (-want +got):\n%s", diff)
 	}
+	rule := "unspread-behind-local"
+	if w.hasTerm() {
+		rule = "ineffective-spread"
+	}
 	if len(said) != 2 || said[0] != fmt.Sprintf(
-		"unspread-behind-local: repaired: added a %s spread constraint on kubernetes.io/hostname", when) {
+		"%s: repaired: added a %s spread constraint on kubernetes.io/hostname", rule, when) {
 		r.problem("%s: the warnings are %q, want one about the repair, and one about its reason", when, said)
 	}
 }
@@ -477,7 +487,26 @@ func (w scheduledWorkload) waitsForDeletion() bool {
 	return w.kind == "ReplicaSet" || w.kind == "StatefulSet" && w.spec["updateStrategy"] != nil
 }
 
+// hasTerm reports whether the pods have anti-affinity, which does not spread them: no node has its topologyKey.
+func (w scheduledWorkload) hasTerm() bool {
+	return w.template.Spec.Affinity != nil && w.template.Spec.Affinity.PodAntiAffinity != nil
+}
+
+// addTerm gives pods a required anti-affinity term on a label that no node has.
+func addTerm(pod *corev1.PodSpec, key, name string) {
+	if pod.Affinity == nil {
+		pod.Affinity = &corev1.Affinity{}
+	}
+	pod.Affinity.PodAntiAffinity = &corev1.PodAntiAffinity{
+		RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{
+			TopologyKey: key, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{appLabel: name}},
+		}},
+	}
+}
+
 // newSpreadWorkload generates a workload that does not spread its pods. At least two nodes of the pool are eligible.
+// Each fourth has anti-affinity on a label that no node has: one that is mistaken for kubernetes.io/hostname, or one of
+// the user's own.
 func newSpreadWorkload(i int, pool []*corev1.Node) scheduledWorkload {
 	r := rand.New(rand.NewPCG(spreadSeed, uint64(spreadPools+i)))
 	w := scheduledWorkload{
@@ -532,6 +561,9 @@ func newSpreadWorkload(i int, pool []*corev1.Node) scheduledWorkload {
 	}
 	if len(eligible(pool, chosen)) >= 2 {
 		pod = chosen
+	}
+	if i%4 == 3 {
+		addTerm(&pod, []string{"topology.kubernetes.io/hostname", "example.com/rack"}[i/4%2], w.name)
 	}
 	w.template = corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{appLabel: w.name, "track": "stable"}},

@@ -138,6 +138,24 @@ func testWarn(t *testing.T, e *environment) {
 	if scaled := e.must(t, "", "scale", "-n", ns, "deployment/web", "--replicas=2"); len(warnings(scaled.stderr)) != 0 {
 		t.Errorf("fewer replicas: kubectl shows %q", scaled.stderr)
 	}
+	autoscaler := func(most int) string {
+		return fmt.Sprintf("{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, "+
+			"metadata: {namespace: %s, name: web}, spec: {maxReplicas: %d, "+
+			"scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}}", ns, most)
+	}
+	for _, most := range []int{6, 8} {
+		created := e.must(t, autoscaler(most), "apply", "-f", "-")
+		want := fmt.Sprintf(
+			"unspread-behind-local: Deployment warn/web: pods of Service warn/web may share a node: %dx load", most/2)
+		if said := warnings(created.stderr); len(said) < 2 || said[0] != want {
+			t.Errorf("an autoscaler with at most %d pods: kubectl shows %q, want %q and a fix", most, created.stderr, want)
+		}
+		// Only a change of the autoscaler is one for the workload.
+		annotated := e.must(t, "", "annotate", "--overwrite", "-n", ns, "hpa/web", fmt.Sprintf("most=%d", most))
+		if said := warnings(annotated.stderr); len(said) != 0 {
+			t.Errorf("an autoscaler is annotated: kubectl shows %q", annotated.stderr)
+		}
+	}
 }
 
 // testOrder applies a Service and the Deployment behind it in one file, which creates both within milliseconds.
