@@ -1,6 +1,8 @@
 VERSION          ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 SOURCEWARD_CACHE ?= $(HOME)/.cache/sourceward
 FUZZTIME         ?= 2m
+FLIPS            ?= 300
+SEED             ?= 1
 IMAGE            ?= sourceward:$(VERSION)
 
 # One way to compile for lint, tests and builds, so that what one of them has compiled the next finds in Go's cache.
@@ -9,7 +11,7 @@ export GOFLAGS     := $(strip $(shell go env GOFLAGS) -trimpath)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build test lint fuzz demo run bench charts cluster generate rule verify image clean
+.PHONY: help build test lint fuzz demo run bench charts mutate cluster generate rule verify image clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,7 +73,12 @@ charts: ## Judge the manifests and charts of well-known modules, and hold the fi
 	go -C test/charts test ./...
 	@go -C test/charts run .
 
+# Not part of make test: each flip runs the tests of the core, which takes hours.
+mutate: ## Flip FLIPS operators of the core, one at a time, and list those that no test notices. SEED chooses them.
+	@go run ./test/mutate -n $(FLIPS) -seed $(SEED)
+
 # Only packages with golden files know the flag -update.
+GOLDEN = $(filter-out ./policies/bundle/ ./api/v1alpha1/,$(UPDATED))
 UPDATED = $(sort $(dir $(shell grep -rl --include='*_test.go' 'flag.Bool."update"' .)))
 
 # Each line compiles or reads what the lines above it write: policies/bundle writes the part of the catalogue that is Rego,
@@ -83,17 +90,18 @@ generate: $(CONTROLLER_GEN) ## Rewrite deepcopy, config and the golden files; re
 	$(CONTROLLER_GEN) crd webhook rbac:roleName=sourceward-webhook paths=./api/... paths=./webhook \
 		output:crd:artifacts:config=config/crd/bases \
 		output:webhook:artifacts:config=config/webhook output:rbac:artifacts:config=config/rbac
-	go test $(filter-out ./policies/bundle/ ./api/v1alpha1/,$(UPDATED)) -update
+	$(if $(GOLDEN),go test $(GOLDEN) -update)
 
 rule: ## Write the skeleton of the rule NAME: its Go file, its line in the catalogue and three cases.
 	@go run ./test/rule '$(NAME)'
 
-# An index of its own holds the tree as it is, with what is not committed; the copy is checked out of it.
-verify: ## Fail if `make generate` would change a file; it runs in a copy of the tree.
+# An index of its own holds the tree as it is, with what is not committed; the copy is checked out of it. The files of
+# GOLDEN are left out: the tests that write them with -update fail without it if they differ.
+verify: ## Fail if `make generate` would change a file that no test compares; it runs in a copy of the tree.
 	@set -e; copy=$$(mktemp -d); trap 'rm -rf "$$copy"' EXIT; \
 	git() { GIT_INDEX_FILE="$$copy/index" command git "$$@"; }; \
 	git add --all; before=$$(git write-tree); git checkout-index --all --prefix="$$copy/tree/"; \
-	$(MAKE) --no-print-directory -C "$$copy/tree" generate; \
+	$(MAKE) --no-print-directory -C "$$copy/tree" generate GOLDEN=; \
 	git --work-tree="$$copy/tree" add --all; \
 	git --no-pager diff --cached --exit-code "$$before" || \
 		{ echo 'The files above are not what their sources say: run `make generate`.' >&2; exit 1; }
