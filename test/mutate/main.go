@@ -54,14 +54,13 @@ func run(ctx context.Context, folder string, number int, seed uint64, out io.Wri
 	if noticed, err := t.noticed(""); noticed || err != nil {
 		return errors.Join(err, errors.New("the tests fail without a flip"))
 	}
-	var survivors []flip
-	tried := 0
+	tried, survived := 0, 0
 	for _, f := range chosen(all, len(all), seed) {
 		if tried == number {
 			break
 		}
 		if term.IsTerminal(int(os.Stderr.Fd())) {
-			fmt.Fprintf(os.Stderr, "\r%d of %d flips, %d not noticed ", tried, number, len(survivors))
+			fmt.Fprintf(os.Stderr, "\r%d of %d flips, %d not noticed ", tried, number, survived)
 		}
 		compiles, noticed, err := t.try(f)
 		switch {
@@ -70,7 +69,8 @@ func run(ctx context.Context, folder string, number int, seed uint64, out io.Wri
 		case !compiles:
 			continue
 		case !noticed:
-			survivors = append(survivors, f)
+			survived++
+			fmt.Fprintln(out, f) // at once, since the rest may take hours
 		}
 		tried++
 	}
@@ -78,10 +78,7 @@ func run(ctx context.Context, folder string, number int, seed uint64, out io.Wri
 		fmt.Fprint(os.Stderr, "\r\033[K")
 	}
 	fmt.Fprintf(out, "seed %d: %d of %d flips in %s were noticed (%.1f %%), of %d possible ones\n",
-		seed, tried-len(survivors), tried, folder, 100*float64(tried-len(survivors))/float64(max(tried, 1)), len(all))
-	for _, f := range survivors {
-		fmt.Fprintln(out, f)
-	}
+		seed, tried-survived, tried, folder, 100*float64(tried-survived)/float64(max(tried, 1)), len(all))
 	return nil
 }
 
