@@ -83,8 +83,16 @@ var opaque = regexp.MustCompile(`^((/spec)?/template)?/metadata/labels/|` +
 // selector matches the paths in the label selectors of a pod template.
 var selector = regexp.MustCompile(`/(topologySpreadConstraints|affinity)/.*/labelSelector/`)
 
-// ownLabels is how the paths of the labels of a pod template begin.
-const ownLabels = "/spec/template/metadata/labels/"
+// templatePath returns the path of the pod template of a workload.
+func templatePath(content map[string]any) string {
+	if content["kind"] == "PodTemplate" {
+		return "/template"
+	}
+	return "/spec/template"
+}
+
+// ownLabels returns how the paths of the labels of a workload's pod template begin.
+func ownLabels(content map[string]any) string { return templatePath(content) + "/metadata/labels/" }
 
 // selectedValues returns the values that the label selectors of a pod template have for the label with a key, and the
 // value of that label itself.
@@ -109,9 +117,9 @@ func selectedValues(content map[string]any, key string) (selected []any, own any
 			}
 		}
 	}
-	walk(valueAt(content, "/spec/template/spec/topologySpreadConstraints"), false)
-	walk(valueAt(content, "/spec/template/spec/affinity"), false)
-	labels, _ := valueAt(content, strings.TrimSuffix(ownLabels, "/")).(map[string]any)
+	walk(valueAt(content, templatePath(content)+"/spec/topologySpreadConstraints"), false)
+	walk(valueAt(content, templatePath(content)+"/spec/affinity"), false)
+	labels, _ := valueAt(content, strings.TrimSuffix(ownLabels(content), "/")).(map[string]any)
 	return selected, labels[key]
 }
 
@@ -156,7 +164,7 @@ func placeholders(content map[string]any, reads func(annotation string) bool) (r
 			if isAnnotation {
 				matters = reads == nil || reads(unescape.Replace(annotation))
 			}
-			if selector.MatchString(path) || strings.HasPrefix(path, ownLabels) {
+			if selector.MatchString(path) || strings.HasPrefix(path, ownLabels(content)) {
 				others := valuesOf(content, path)
 				matters = len(others) > 0 && !slices.Contains(others, any(value))
 			}
@@ -269,8 +277,8 @@ func valuesOf(content map[string]any, path string) []any {
 		return domain
 	}
 	switch {
-	case strings.HasPrefix(path, ownLabels):
-		selected, own := selectedValues(content, unescape.Replace(strings.TrimPrefix(path, ownLabels)))
+	case strings.HasPrefix(path, ownLabels(content)):
+		selected, own := selectedValues(content, unescape.Replace(strings.TrimPrefix(path, ownLabels(content))))
 		return slices.DeleteFunc(selected, func(value any) bool { // one placeholder for another changes nothing
 			return isPlaceholder(value) && value != own
 		})

@@ -104,6 +104,20 @@ func TestRulesAreSilentAboutPlaceholders(t *testing.T) {
 				"Deployment default/web hard-spread-ignores-taints", "Deployment default/web spread-decays-on-rollout",
 			},
 		},
+		"the label of a spread constraint in a PodTemplate": {
+			documents: []string{
+				strings.ReplaceAll(balanced("Local"), "{app: web}", `{app: "${APP}"}`),
+				"apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: web}\nspec: {replicas: 2, " +
+					"workloadRef: {apiVersion: v1, kind: PodTemplate, name: web}, strategy: {canary: {}}}\n",
+				"apiVersion: v1\nkind: PodTemplate\nmetadata: {name: web}\ntemplate:\n  metadata: {labels: {app: \"${APP}\"}}\n" +
+					"  spec:\n    topologySpreadConstraints: [{maxSkew: 1, topologyKey: kubernetes.io/hostname, " +
+					"whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: \"${APP}\"}}}]\n" +
+					"    containers: [{name: web}]\n",
+			},
+			want: []string{
+				"PodTemplate default/web hard-spread-ignores-taints", "PodTemplate default/web spread-decays-on-rollout",
+			},
+		},
 		"another label of a spread constraint": {
 			documents: []string{
 				strings.ReplaceAll(balanced("Local"), "{app: web}", `{app: "${APP}"}`),
