@@ -92,11 +92,15 @@ func (d definition) place() string {
 	return fmt.Sprintf("%s:%d", d.file.name, d.document.Position(d.at).Line)
 }
 
-// nearness says how near a definition is to another one: the same file is nearest, then comes the longest common path
-// of folders. A larger number is nearer.
+// nearness says how near a definition is to another one: the same file is nearest, then come files that one kustomization
+// lists as resources, and then the longest common path of folders. A larger number is nearer.
 func (d definition) nearness(other definition) int {
-	if d.file.real == other.file.real {
+	isInSame := func(kustomization string) bool { return slices.Contains(other.file.kustomizations, kustomization) }
+	switch {
+	case d.file.real == other.file.real:
 		return math.MaxInt
+	case slices.ContainsFunc(d.file.kustomizations, isInSame):
+		return math.MaxInt - 1
 	}
 	n := 0
 	for n < min(len(d.file.folder), len(other.file.folder)) && d.file.folder[n] == other.file.folder[n] {

@@ -201,6 +201,42 @@ func TestNeighboursAreTheNearestCopies(t *testing.T) {
 				"a.yaml:6 unspread-behind-local", "b.yaml:1 neighbours-unknown: c.yaml:1 or c.yaml:6",
 			},
 		},
+		"files of one kustomization are nearer than those of one folder": {
+			files: map[string]string{
+				"apps/web/kustomization.yaml": "resources: [../../shared/service.yaml, web.yaml]\n",
+				"apps/web/web.yaml":           web, "shared/service.yaml": local, "apps/service.yaml": cluster,
+			},
+			want: []string{"apps/web/web.yaml:1 unspread-behind-local"},
+		},
+		"two kustomizations in one folder": {
+			files: map[string]string{
+				"a/kustomization.yaml": "resources: [../all/web-a.yaml, ../all/service-a.yaml]\n",
+				"b/kustomization.yaml": "resources: [../all/web-b.yaml, ../all/service-b.yaml]\n",
+				"all/web-a.yaml":       web, "all/service-a.yaml": cluster, "all/web-b.yaml": web, "all/service-b.yaml": local,
+			},
+			want: []string{"all/web-b.yaml:1 unspread-behind-local"},
+		},
+		"two kustomizations of one workload": {
+			files: map[string]string{
+				"a/kustomization.yaml": "resources: [../web.yaml, service.yaml]\n", "a/service.yaml": local,
+				"b/kustomization.yaml": "resources: [../web.yaml, service.yaml]\n", "b/service.yaml": cluster, "web.yaml": web,
+			},
+			want: []string{"web.yaml:1 neighbours-unknown: a/service.yaml:1 or b/service.yaml:1"},
+		},
+		"a file is nearer than its kustomization": {
+			files: map[string]string{
+				"kustomization.yaml": "resources: [all.yaml, service.yaml]\n", "all.yaml": pair(local), "service.yaml": cluster,
+			},
+			want: []string{"all.yaml:6 unspread-behind-local"},
+		},
+		"a kustomization of the context": {
+			files: map[string]string{
+				"live/kustomization.yaml": "resources: [../shared/service.yaml, web.yaml]\n", "live/web.yaml": web,
+				"shared/service.yaml": local, "live/other/service.yaml": cluster,
+			},
+			options: Options{Paths: []string{"live/web.yaml"}, Context: []string{"."}},
+			want:    []string{"live/web.yaml:1 unspread-behind-local"},
+		},
 		"a Namespace of each environment": {
 			files: map[string]string{
 				"e/prod/all.yaml": pair(local), "e/prod/namespace.yaml": exempting,
@@ -297,9 +333,11 @@ func TestOrderDoesNotMatter(t *testing.T) {
 			file := fmt.Sprintf("%s/%d.yaml", folder, random.IntN(2))
 			contents[file] = append(contents[file], objects[random.IntN(len(objects))])
 		}
+		kustomization := fmt.Sprintf("resources: [../base/%d.yaml, ../e/a/%d.yaml, ../e/b/%d.yaml]\n",
+			random.IntN(2), random.IntN(2), random.IntN(2))
 		var want []string
 		for order := range orders {
-			files := map[string]string{}
+			files := map[string]string{"k/kustomization.yaml": kustomization}
 			for name, documents := range contents {
 				documents = slices.Clone(documents)
 				random.Shuffle(len(documents), func(i, j int) { documents[i], documents[j] = documents[j], documents[i] })
@@ -398,6 +436,91 @@ func TestObjectsWithoutANamespace(t *testing.T) {
 			test.want.Files, test.want.Documents = 1, len(test.documents)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("Load() mismatch (-want +got):\n%s\nof\n%s", diff, text)
+			}
+		})
+	}
+}
+
+// TestFilesOfAKustomizationHaveOneNamespace checks in which namespace objects are that name none, if a kustomization
+// lists their file as a resource.
+func TestFilesOfAKustomizationHaveOneNamespace(t *testing.T) {
+	t.Parallel()
+	const taken = "objects without a namespace are taken to be in "
+	in := func(namespace, object string) string {
+		return strings.Replace(object, "{name", "{namespace: "+namespace+", name", 1)
+	}
+	tests := map[string]struct {
+		files map[string]string
+		want  loaded
+	}{
+		"one namespace": {
+			files: map[string]string{
+				"a.yaml": balanced("Local"), "b.yaml": in("db", deployment("web")),
+				"kustomization.yaml": "resources: [a.yaml, b.yaml]\n",
+			},
+			want: loaded{
+				Objects: []string{"a.yaml:1 Service db/web", "b.yaml:1 Deployment db/web"},
+				Notes: []string{"a.yaml:1: Service db/web: " + taken +
+					"db, the only one that the files of its kustomization name; -n NAMESPACE sets another"},
+			},
+		},
+		"a file between them that is no resource": {
+			files: map[string]string{
+				"a.yaml": in("db", deployment("web")), "b.yaml": deployment("b"), "c.yaml": balanced("Local"),
+				"kustomization.yaml": "resources: [a.yaml, c.yaml]\n",
+			},
+			want: loaded{
+				Objects: []string{"a.yaml:1 Deployment db/web", "b.yaml:1 Deployment default/b", "c.yaml:1 Service db/web"},
+				Notes: []string{"c.yaml:1: Service db/web: " + taken +
+					"db, the only one that the files of its kustomization name; -n NAMESPACE sets another"},
+			},
+		},
+		"each file names another one": {
+			files: map[string]string{
+				"a.yaml": in("shop", balanced("Local")) + "---\n" + deployment("web"), "b.yaml": in("db", deployment("web")),
+				"kustomization.yaml": "resources: [a.yaml, b.yaml]\n",
+			},
+			want: loaded{
+				Objects: []string{"a.yaml:1 Service shop/web", "a.yaml:6 Deployment default/web", "b.yaml:1 Deployment db/web"},
+				Notes: []string{"a.yaml:6: Deployment default/web: " + taken +
+					"default, since the files of its kustomization name several; -n NAMESPACE sets another"},
+			},
+		},
+		"two kustomizations of one file": {
+			files: map[string]string{
+				"a.yaml": in("db", deployment("web")), "b.yaml": balanced("Local"), "c.yaml": in("shop", deployment("web")),
+				"kustomization.yaml":   "resources: [a.yaml, b.yaml]\n",
+				"k/kustomization.yaml": "resources: [../b.yaml, ../c.yaml]\n",
+			},
+			want: loaded{
+				Objects: []string{"a.yaml:1 Deployment db/web", "b.yaml:1 Service default/web", "c.yaml:1 Deployment shop/web"},
+				Notes: []string{"b.yaml:1: Service default/web: " + taken +
+					"default, since the files of its kustomization name several; -n NAMESPACE sets another"},
+			},
+		},
+		"a patch names another one": {
+			files: map[string]string{
+				"a.yaml": balanced("Local"), "b.yaml": in("db", deployment("web")), "c.yaml": in("shop", deployment("web")),
+				"k/kustomization.yaml": "resources: [../a.yaml, ../b.yaml]\npatches: [{path: ../c.yaml}]\n",
+			},
+			want: loaded{
+				Objects: []string{"a.yaml:1 Service db/web", "b.yaml:1 Deployment db/web"},
+				Skipped: []string{"c.yaml:1: Deployment shop/web: it is a patch of k/kustomization.yaml"},
+				Notes: []string{
+					"a.yaml:1: Service db/web: " + taken +
+						"db, the only one that the files of its kustomization name; -n NAMESPACE sets another",
+					notBuilt("k/kustomization.yaml", "patches", "k"),
+				},
+			},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, got := load(t, tree{files: test.files}.make(t), Options{})
+			got.Files, got.Documents = 0, 0 // other tests count
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("Load() mismatch (-want +got):\n%s", diff)
 			}
 		})
 	}

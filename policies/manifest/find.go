@@ -27,6 +27,8 @@ type foundFile struct {
 	// folder holds the folders of real, from the root on; nil for standard input and pipes.
 	folder  []string
 	context bool
+	// kustomizations are the real paths of those that list the file as a resource.
+	kustomizations []string
 	// inContext is true if the file is also given as context.
 	inContext bool
 }
@@ -79,10 +81,10 @@ type finder struct {
 	roots []*root
 	// contextRoots are the real paths of the directories of context.
 	contextRoots []string
-	// patchOf holds the files that a kustomization lists as patches, and the name of that kustomization. isResource holds
-	// those that one lists as resources: they are complete.
+	// patchOf holds the files that a kustomization lists as patches, and the name of that kustomization. resourceOf holds
+	// the files that kustomizations list as resources, and the real paths of those kustomizations.
 	patchOf    map[string]string
-	isResource map[string]bool
+	resourceOf map[string][]string
 	// hasObjects holds the files with Kubernetes objects, and those in which there may be some that cannot be read. It is
 	// filled in while the files are read.
 	hasObjects map[string]bool
@@ -97,7 +99,7 @@ type root struct {
 
 func newFinder(exclude []pattern) *finder {
 	return &finder{
-		exclude: exclude, seen: map[string]bool{}, patchOf: map[string]string{}, isResource: map[string]bool{},
+		exclude: exclude, seen: map[string]bool{}, patchOf: map[string]string{}, resourceOf: map[string][]string{},
 		hasObjects: map[string]bool{}, kustomizations: map[string]*kustomization{}, walked: map[string]bool{},
 	}
 }

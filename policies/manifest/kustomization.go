@@ -58,10 +58,10 @@ func (f *finder) kustomization(path, file, folder, top string, context bool) []*
 				target, err := locate(top, folder, name)
 				switch former := f.patchOf[target]; {
 				case err != nil:
-				case list == "resources":
-					f.isResource[target] = true
-				case former == "" || path < former: // whatever the order of the paths
+				case list != "resources" && (former == "" || path < former): // whatever the order of the paths
 					f.patchOf[target] = path
+				case list == "resources" && !slices.Contains(f.resourceOf[target], file):
+					f.resourceOf[target] = append(f.resourceOf[target], file)
 				}
 			}
 		}

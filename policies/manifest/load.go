@@ -36,7 +36,8 @@ type Options struct {
 	// Stdin is the reader for the path Stdin.
 	Stdin io.Reader
 	// Namespace is the namespace of objects that name none. If it is empty, it is the only namespace that the objects of
-	// the same file name, and default if they name none or several.
+	// the same file name, and of other files that a kustomization lists with it as resources; default if they name none or
+	// several.
 	Namespace string
 	// Version is the version of the API server whose defaults apply.
 	Version policies.Version
@@ -158,12 +159,7 @@ func Load(options Options) (*Manifests, error) {
 	slices.SortStableFunc(files.found, func(a, b foundFile) int { return strings.Compare(a.name, b.name) })
 	m.Errors, m.Skipped = files.errs, slices.Concat(files.skipped, files.charts)
 	m.Notes = slices.Concat(files.unmatched(options.Exclude), files.changes())
-	for i, file := range files.found {
-		if options.Progress != nil {
-			options.Progress(i, len(files.found))
-		}
-		m.read(file, files, options)
-	}
+	m.readFiles(files, options)
 	if m.ignoredNode != nil && len(m.nodes) == 0 {
 		m.note(*m.ignoredNode, "Nodes are not counted here, as files hardly ever hold all of them; "+
 			"if these do, give them with --context")
@@ -226,13 +222,70 @@ func (m *Manifests) FilesRead() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(m.texts)), func(name string) bool { return name == Stdin })
 }
 
-func (m *Manifests) read(file foundFile, files *finder, options Options) {
-	data, err := file.read(options.Stdin)
+// readFiles reads all files and adds their objects. Those of a file are added, in the order of the files, when all files
+// of its kustomizations were read, since these may name its namespace.
+func (m *Manifests) readFiles(files *finder, options Options) {
+	last := map[string]int{} // the last file of each kustomization
+	for i, file := range files.found {
+		for _, kustomization := range files.resourceOf[file.real] {
+			last[kustomization] = i
+		}
+	}
+	var read []*fileObjects
+	namespaces := map[string][]string{} // those that the files of each kustomization name
+	complete := 0
+	for i, file := range files.found {
+		if options.Progress != nil {
+			options.Progress(i, len(files.found))
+		}
+		file.kustomizations = files.resourceOf[file.real]
+		objects := &fileObjects{file: file, all: m.read(file, files, options.Stdin)}
+		objects.sortByNamespace()
+		read = append(read, objects)
+		for _, kustomization := range file.kustomizations {
+			namespaces[kustomization] = append(namespaces[kustomization], objects.namespaces...)
+			complete = max(complete, last[kustomization])
+		}
+		if i < complete {
+			continue
+		}
+		for _, objects := range read {
+			var others []string
+			for _, kustomization := range objects.file.kustomizations {
+				others = append(others, namespaces[kustomization]...)
+			}
+			m.setNamespace(objects, others, options.Namespace)
+			for _, d := range objects.all {
+				// A kustomization is a list of files, and never applied.
+				isList := strings.HasPrefix(d.apiVersion(), "kustomize.config.k8s.io/")
+				if isList {
+					m.count(&m.kustomizations, d.file)
+				}
+				files.hasObjects[d.file.real] = files.hasObjects[d.file.real] || !isList
+				m.add(d, options)
+			}
+		}
+		read = nil
+	}
+}
+
+// fileObjects are the objects of one file.
+type fileObjects struct {
+	file foundFile
+	all  []definition
+	// without are the objects without a namespace that need one, and namespaces are those that the others name.
+	without    []definition
+	namespaces []string
+}
+
+// read returns the objects of one file.
+func (m *Manifests) read(file foundFile, files *finder, stdin io.Reader) []definition {
+	data, err := file.read(stdin)
 	if err != nil {
 		m.Errors = append(m.Errors, fileError(file.name, err))
 		m.searched[file.real] = searched{found: true} // so that Policies does not read and report the file again
 		files.hasObjects[file.real] = true
-		return
+		return nil
 	}
 	if !file.context {
 		m.Files++
@@ -255,8 +308,8 @@ func (m *Manifests) read(file foundFile, files *finder, options Options) {
 	}
 	before := len(m.policies)
 	patchOf, isPatch := files.patchOf[file.real]
-	isPatch = isPatch && !files.isResource[file.real]
-	var stream []definition
+	isPatch = isPatch && len(file.kustomizations) == 0 // a resource is complete
+	var objects []definition
 	for _, document := range documents {
 		if isKustomization(file.name) {
 			setKustomizationType(document.Content)
@@ -267,27 +320,18 @@ func (m *Manifests) read(file foundFile, files *finder, options Options) {
 			files.hasObjects[file.real] = true
 			continue
 		}
-		stream = m.define(stream, definition{document: document, content: document.Content, file: file})
+		objects = m.define(objects, definition{document: document, content: document.Content, file: file})
 		m.policies = append(m.policies, policyContents(document)...)
 	}
 	if !isPatch {
 		of.found = of.found || len(of.unreported) > 0 || len(m.policies) > before
 		m.searched[file.real] = of
 	}
-	m.setNamespace(stream, options.Namespace)
-	for _, d := range stream {
-		// A kustomization is a list of files, and never applied.
-		isList := strings.HasPrefix(d.apiVersion(), "kustomize.config.k8s.io/")
-		if isList {
-			m.count(&m.kustomizations, d.file)
-		}
-		files.hasObjects[file.real] = files.hasObjects[file.real] || !isList
-		m.add(d, options)
-	}
+	return objects
 }
 
-// define appends the object of a document, or the items of a list of objects, to stream.
-func (m *Manifests) define(stream []definition, d definition) []definition {
+// define appends the object of a document, or the items of a list of objects, to objects.
+func (m *Manifests) define(objects []definition, d definition) []definition {
 	apiVersion, kind := typeOf(d.content)
 	if _, isList := d.content["items"].([]any); !isList && d.content["items"] != nil && isListKind(kind) {
 		m.Errors = append(m.Errors, decodeError(d.document, d.at, kind, &policies.FieldError{
@@ -304,15 +348,15 @@ func (m *Manifests) define(stream []definition, d definition) []definition {
 				}))
 				continue
 			}
-			stream = m.define(stream, definition{document: d.document, at: at, content: element, file: d.file})
+			objects = m.define(objects, definition{document: d.document, at: at, content: element, file: d.file})
 		}
 		if d.content["spec"] == nil {
-			return stream
+			return objects
 		}
 		// kubectl applies only the items. An API server that receives the object ignores them.
 	}
 	if isKubernetes(d.content) {
-		return append(stream, d)
+		return append(objects, d)
 	}
 	isObject := d.content["metadata"] != nil || d.content["spec"] != nil
 	switch {
@@ -323,7 +367,7 @@ func (m *Manifests) define(stream []definition, d definition) []definition {
 	default:
 		m.count(&m.NotKubernetes, d.file)
 	}
-	return stream
+	return objects
 }
 
 // missingKey says that an object lacks a key, or has it in another letter case.
@@ -342,12 +386,9 @@ func isListKind(kind string) bool {
 	return isList && (item == "" || slices.Contains(policies.Kinds, item))
 }
 
-// setNamespace gives the objects of a stream that name no namespace the given one or, if that is empty, the only one
-// that the objects of the stream name.
-func (m *Manifests) setNamespace(stream []definition, namespace string) {
-	var without []definition
-	var named []string
-	for _, d := range stream {
+// sortByNamespace sets without and namespaces.
+func (o *fileObjects) sortByNamespace() {
+	for _, d := range o.all {
 		if !d.isNamespaced() {
 			continue
 		}
@@ -356,31 +397,40 @@ func (m *Manifests) setNamespace(stream []definition, namespace string) {
 		switch {
 		case metadata == nil || metadata["namespace"] != nil && !isText: // decoding reports it
 		case name == "":
-			without = append(without, d)
-		case !slices.Contains(named, name):
-			named = append(named, name)
+			o.without = append(o.without, d)
+		case !slices.Contains(o.namespaces, name):
+			o.namespaces = append(o.namespaces, name)
 		}
 	}
-	isTaken := namespace == "" && len(named) == 1
-	if isTaken {
-		namespace = named[0]
+}
+
+// setNamespace gives the objects of a file that name no namespace the given one or, if that is empty, the only one that
+// the objects of the file and of others name. others are those that the files of its kustomizations name.
+func (m *Manifests) setNamespace(objects *fileObjects, others []string, namespace string) {
+	named, by := objects.namespaces, "this file names"
+	for _, name := range others {
+		if !slices.Contains(named, name) {
+			named, by = append(slices.Clip(named), name), "the files of its kustomization name"
+		}
 	}
-	if namespace == "" && len(named) > 1 && len(without) > 0 {
-		m.note(without[0], "objects without a namespace are taken to be in default, since this file names several; "+
-			"-n NAMESPACE sets another")
-	}
-	if namespace == "" || len(without) == 0 {
+	if len(objects.without) == 0 || namespace == "" && len(named) == 0 {
 		return
 	}
-	for _, d := range without {
+	note := ""
+	switch {
+	case namespace != "":
+	case len(named) == 1:
+		namespace = named[0]
+		note = fmt.Sprintf("objects without a namespace are taken to be in %s, the only one that %s", namespace, by)
+	default:
+		namespace = corev1.NamespaceDefault
+		note = fmt.Sprintf("objects without a namespace are taken to be in %s, since %s several", namespace, by)
+	}
+	for _, d := range objects.without {
 		d.content["metadata"].(map[string]any)["namespace"] = namespace
 	}
-	if first := without[0]; isTaken && !first.file.context {
-		m.Notes = append(m.Notes, Remark{
-			File: first.file.name, Position: first.document.Position(first.at), Object: first.ref(),
-			Text: fmt.Sprintf("objects without a namespace are taken to be in %s, the only one that this file names; "+
-				"-n NAMESPACE sets another", namespace),
-		})
+	if note != "" {
+		m.note(objects.without[0], note+"; -n NAMESPACE sets another")
 	}
 }
 
