@@ -73,7 +73,7 @@ charts: ## Judge the manifests and charts of well-known modules, and hold the fi
 	go -C test/charts test ./...
 	@go -C test/charts run .
 
-# Not part of make test: each flip runs the tests of the core, which takes hours.
+# Not part of make test: each flip runs the cases, or the tests of the core too.
 mutate: ## Flip FLIPS operators of the core, one at a time, and list those that no test notices. SEED chooses them.
 	@go run ./test/mutate -n $(FLIPS) -seed $(SEED)
 

@@ -173,11 +173,7 @@ func (c readyCase) set(t *testing.T) *bundle.Set {
 		LoadBalancers: &v1alpha1.LoadBalancers{Default: c.Cluster.Provider},
 	}}
 	list := slices.AppendSeq([]v1alpha1.SourceIPPolicy{first}, c.rules.Policies.All())
-	set, problems := bundle.Compile(t.Context(), nil, list)
-	if problems != nil {
-		t.Fatal(problems)
-	}
-	return set
+	return compiled(t, list)
 }
 
 // fakeNeighbours gives the handler the neighbours of a case.

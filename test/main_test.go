@@ -16,12 +16,21 @@ import (
 	"github.com/sourceward/sourceward/policies/suite"
 )
 
-var update = flag.Bool("update", false, "write the golden files of the cases and the generated parts of documentation")
+var (
+	update = flag.Bool("update", false, "write the golden files of the cases and the generated parts of documentation")
+	// inCore is for make mutate: a binary that TestMain builds would not have the flip.
+	inCore = flag.Bool("core", false, "decide the cases by the core only, and do not build the binary")
+)
 
 // sourceward is the dry-run binary, built by TestMain from the tree under test.
 var sourceward string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if *inCore {
+		m.Run()
+		return
+	}
 	dir, err := os.MkdirTemp("", "sourceward")
 	if err == nil {
 		sourceward, err = build(dir)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	_ "embed"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -12,106 +14,173 @@ import (
 	"strings"
 )
 
-// flip is one change of the source: at an offset in a file, one text instead of another.
+// flip is one change of the source: one operator or word instead of another. It takes effect in a process in which the
+// variable flipVariable has its number, so that one binary has all flips.
 type flip struct {
+	number   int
 	file     string
-	offset   int
 	from, to string
-	// place is file:line, and line the source line as it is.
-	place, line string
+	line     int
+	// text is the source line as it is.
+	text  string
+	edits []edit
 }
+
+// flipVariable is the variable of the environment that helpers.go.txt reads.
+const flipVariable = "SOURCEWARD_FLIP"
 
 func (f flip) String() string {
-	return fmt.Sprintf("%s: %q instead of %q in: %s", f.place, f.to, f.from, f.line)
+	return fmt.Sprintf("%s:%d: %q instead of %q in: %s", f.file, f.line, f.to, f.from, f.text)
 }
 
-// apply returns the source of the file with the flip.
-func (f flip) apply(source []byte) []byte {
-	return slices.Concat(source[:f.offset], []byte(f.to), source[f.offset+len(f.from):])
+// edit replaces length bytes at an offset of a file by text.
+type edit struct {
+	offset, length int
+	text           string
+	// ends is true for the end of an expression that another edit begins.
+	ends bool
 }
 
-// opposites holds what each operator becomes.
-var opposites = map[token.Token]string{
-	token.EQL: "!=", token.NEQ: "==", token.LAND: "||", token.LOR: "&&",
-	token.LSS: "<=", token.LEQ: "<", token.GTR: ">=", token.GEQ: ">",
-}
+// helpers are the functions that the changed source calls, without their package clause.
+//
+//go:embed helpers.go.txt
+var helpers string
 
-// flipsIn returns all flips of the Go files in a folder, except of tests, in their order. The error is non-nil when a
-// file cannot be read or parsed.
-func flipsIn(folder string) ([]flip, error) {
+// compared holds the operators of two values that can be ordered, with what each becomes and its function in helpers.
+// combined holds those of two booleans, and negated those that become their negation.
+var (
+	compared = map[token.Token][2]string{
+		token.LSS: {"<=", "flipLess"}, token.LEQ: {"<", "flipAtMost"},
+		token.GTR: {">=", "flipMore"}, token.GEQ: {">", "flipAtLeast"},
+	}
+	combined = map[token.Token][2]string{token.LAND: {"||", "flipAnd"}, token.LOR: {"&&", "flipOr"}}
+	negated  = map[token.Token]string{token.EQL: "!=", token.NEQ: "=="}
+	branches = map[token.Token]string{token.CONTINUE: "break", token.BREAK: "continue"}
+	words    = map[string]string{"true": "false", "false": "true"}
+)
+
+// flipsIn returns all flips of the Go files in a folder, except of tests, in their order and numbered from 1, and the
+// name of the package. The error is non-nil when a file cannot be read or parsed.
+func flipsIn(folder string) (flips []flip, name string, err error) {
 	paths, err := filepath.Glob(filepath.Join(folder, "*.go"))
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	var flips []flip
 	for _, path := range paths {
 		if strings.HasSuffix(path, "_test.go") {
 			continue
 		}
 		source, err := os.ReadFile(path)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		found, err := flipsOf(path, source)
+		found, of, err := flipsOf(path, source, len(flips)+1)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		flips = append(flips, found...)
+		flips, name = append(flips, found...), of
 	}
-	return flips, nil
+	return flips, name, nil
 }
 
-// flipsOf returns all flips of one file: operators that compare or combine, true and false, continue and break of
-// loops, and each ! that is dropped.
-func flipsOf(path string, source []byte) ([]flip, error) {
+// flipsOf returns all flips of one file, numbered from first on, and the name of its package: operators that compare or
+// combine, true and false, continue and break of loops, and each ! that is dropped. Constants have none.
+func flipsOf(path string, source []byte, first int) (flips []flip, name string, err error) {
 	files := token.NewFileSet()
 	file, err := parser.ParseFile(files, path, source, 0)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	lines := strings.Split(string(source), "\n")
-	var flips []flip
-	add := func(at token.Pos, from, to string) {
-		place := files.Position(at)
-		flips = append(flips, flip{
-			path, place.Offset, from, to, fmt.Sprintf("%s:%d", path, place.Line), strings.TrimSpace(lines[place.Line-1]),
-		})
+	at := func(pos token.Pos) int { return files.Position(pos).Offset }
+	add := func(pos token.Pos, from, to string, edits func(number int) []edit) {
+		line, number := files.Position(pos).Line, first+len(flips)
+		flips = append(flips, flip{number, path, from, to, line, strings.TrimSpace(lines[line-1]), edits(number)})
+	}
+	// around begins and ends an expression.
+	around := func(node ast.Expr, begin, end string) []edit {
+		return []edit{{at(node.Pos()), 0, begin, false}, {at(node.End()), 0, end, true}}
+	}
+	negate := func(node ast.Expr) func(int) []edit {
+		return func(number int) []edit { return around(node, fmt.Sprintf("(flipped(%d) != (", number), "))") }
 	}
 	ast.Inspect(file, func(node ast.Node) bool {
 		switch node := node.(type) {
+		case *ast.GenDecl:
+			return node.Tok != token.CONST
 		case *ast.BinaryExpr:
-			if to, ok := opposites[node.Op]; ok {
-				add(node.OpPos, node.Op.String(), to)
+			// call makes a call of the two operands.
+			call := func(function, between, end string) func(int) []edit {
+				return func(number int) []edit {
+					edits := around(node, fmt.Sprintf("%s(%d, ", function, number), end)
+					return append(edits, edit{at(node.OpPos), len(node.Op.String()), between, false})
+				}
+			}
+			if to, ok := negated[node.Op]; ok {
+				add(node.OpPos, node.Op.String(), to, negate(node))
+			} else if to, ok := compared[node.Op]; ok {
+				add(node.OpPos, node.Op.String(), to[0], call(to[1], ",", ")"))
+			} else if to, ok := combined[node.Op]; ok {
+				add(node.OpPos, node.Op.String(), to[0], call(to[1], ", func() bool { return (", ") })"))
 			}
 		case *ast.UnaryExpr:
 			if node.Op == token.NOT {
-				add(node.OpPos, "!", "")
+				add(node.OpPos, "!", "", negate(node))
 			}
 		case *ast.Ident:
-			switch node.Name {
-			case "true":
-				add(node.Pos(), "true", "false")
-			case "false":
-				add(node.Pos(), "false", "true")
+			if to, ok := words[node.Name]; ok {
+				add(node.Pos(), node.Name, to, negate(node))
 			}
 		case *ast.BranchStmt:
-			switch node.Tok {
-			case token.CONTINUE:
-				add(node.Pos(), "continue", "break")
-			case token.BREAK:
-				add(node.Pos(), "break", "continue")
+			if to, ok := branches[node.Tok]; ok {
+				add(node.Pos(), node.Tok.String(), to, func(number int) []edit {
+					label := ""
+					if node.Label != nil {
+						label = " " + node.Label.Name
+					}
+					return []edit{{at(node.Pos()), 0, fmt.Sprintf("if flipped(%d) { %s%s }; ", number, to, label), false}}
+				})
 			}
 		}
 		return true
 	})
-	slices.SortStableFunc(flips, func(a, b flip) int { return a.offset - b.offset })
-	return flips, nil
+	return flips, file.Name.Name, nil
 }
 
-// chosen returns n of the flips in an order that depends only on the seed; all if there are fewer.
-func chosen(flips []flip, n int, seed uint64) []flip {
+// apply returns the source of a file with the edits of all its flips, in as many lines.
+func apply(source []byte, flips []flip) []byte {
+	// A flip has a smaller number than those that its expression contains. So at one offset the inner expressions end
+	// first, then the outer ones begin first.
+	type numbered struct {
+		edit
+		order int
+	}
+	var edits []numbered
+	for _, f := range flips {
+		for _, e := range f.edits {
+			order := f.number
+			if e.ends {
+				order = -f.number
+			}
+			edits = append(edits, numbered{e, order})
+		}
+	}
+	slices.SortFunc(edits, func(a, b numbered) int {
+		return cmp.Or(cmp.Compare(a.offset, b.offset), cmp.Compare(a.order, b.order))
+	})
+	from := 0
+	var changed []byte
+	for _, e := range edits {
+		changed = append(append(changed, source[from:e.offset]...), e.text...)
+		from = e.offset + e.length
+	}
+	return append(changed, source[from:]...)
+}
+
+// chosen returns the flips in an order that depends only on the seed.
+func chosen(flips []flip, seed uint64) []flip {
 	random := rand.New(rand.NewPCG(seed, 0))
 	shuffled := slices.Clone(flips)
 	random.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-	return shuffled[:min(n, len(shuffled))]
+	return shuffled
 }

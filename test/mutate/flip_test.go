@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,34 +25,108 @@ func f(a, b int, is bool) bool {
 	return a >= b || true
 }
 `
-	flips, err := flipsOf("p.go", []byte(source))
-	if err != nil {
-		t.Fatal(err)
+	flips, name, err := flipsOf("p.go", []byte(source), 1)
+	if err != nil || name != "p" {
+		t.Fatalf("flipsOf() = package %q, %v", name, err)
 	}
 	var got []string
-	for _, f := range flips {
+	for i, f := range flips {
 		got = append(got, f.String())
-		flipped := string(f.apply([]byte(source)))
-		if len(flipped) != len(source)-len(f.from)+len(f.to) || flipped[f.offset:f.offset+len(f.to)] != f.to {
-			t.Errorf("%s gives\n%s", f, flipped)
+		if f.number != i+1 {
+			t.Errorf("%s has the number %d, want %d", f, f.number, i+1)
 		}
 	}
 	want := []string{
 		`p.go:4: "<=" instead of "<" in: for a < 3 {`,
-		`p.go:5: "" instead of "!" in: if !is && a == b {`,
 		`p.go:5: "||" instead of "&&" in: if !is && a == b {`,
+		`p.go:5: "" instead of "!" in: if !is && a == b {`,
 		`p.go:5: "!=" instead of "==" in: if !is && a == b {`,
 		`p.go:6: "break" instead of "continue" in: continue`,
 		`p.go:8: "continue" instead of "break" in: break`,
-		`p.go:10: ">" instead of ">=" in: return a >= b || true`,
 		`p.go:10: "&&" instead of "||" in: return a >= b || true`,
+		`p.go:10: ">" instead of ">=" in: return a >= b || true`,
 		`p.go:10: "false" instead of "true" in: return a >= b || true`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("flipsOf() mismatch (-want +got):\n%s", diff)
 	}
-	if _, err := flipsOf("p.go", []byte("package")); err == nil {
+	if _, _, err := flipsOf("p.go", []byte("package"), 1); err == nil {
 		t.Error("flipsOf() of a file that does not parse: error = nil")
+	}
+}
+
+// TestEachFlipChangesOneResult builds a program with all flips, and runs it once for each.
+func TestEachFlipChangesOneResult(t *testing.T) {
+	t.Parallel()
+	const source = `package main
+
+const limit = 3 < 4
+
+func main() {
+	a, b := 1, 1
+	println(a < b, a <= b, a > b, a >= b)
+	println(a == b && b == 1 &&
+		!(a != 2 || limit))
+	for i := 0; i != 3; i++ {
+		if i == 1 {
+			continue
+		}
+		println(i)
+	}
+}
+`
+	dir := t.TempDir()
+	flips, name, err := flipsOf("main.go", []byte(source), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(dir, "program")
+	for file, text := range map[string]string{
+		"go.mod": "module p\n\ngo 1.26\n", "main.go": string(apply([]byte(source), flips)), "helpers.go": "package " + name + "\n\n" + helpers,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".")
+	build.Dir = dir
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s\n%s", err, output, apply([]byte(source), flips))
+	}
+	run := func(number int) string {
+		cmd := exec.CommandContext(t.Context(), binary)
+		cmd.Env = []string{fmt.Sprintf("%s=%d", flipVariable, number)}
+		output, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(output)
+	}
+	var got []string
+	for _, f := range flips {
+		got = append(got, fmt.Sprintf("%s:%d: %q: %s", f.file, f.line, f.to, strings.Join(strings.Fields(run(f.number)), " ")))
+	}
+	want := []string{
+		`main.go:7: "<=": true true false true false 0 2`,
+		`main.go:7: "<": false false false true false 0 2`,
+		`main.go:7: ">=": false true true true false 0 2`,
+		`main.go:7: ">": false true false false false 0 2`,
+		`main.go:8: "||": false true false true true 0 2`,
+		`main.go:8: "||": false true false true false 0 2`,
+		`main.go:8: "!=": false true false true false 0 2`,
+		`main.go:8: "!=": false true false true false 0 2`,
+		`main.go:9: "": false true false true true 0 2`,
+		`main.go:9: "&&": false true false true false 0 2`,
+		`main.go:9: "==": false true false true false 0 2`,
+		`main.go:10: "==": false true false true false`,
+		`main.go:11: "!=": false true false true false 1`,
+		`main.go:12: "break": false true false true false 0`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("results mismatch (-want +got):\n%s", diff)
+	}
+	if got := run(0); got != "false true false true\nfalse\n0\n2\n" {
+		t.Errorf("without a flip, the program writes\n%s", got)
 	}
 }
 
@@ -61,7 +138,7 @@ func TestFlipsInLeavesOutTests(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	flips, err := flipsIn(dir)
+	flips, _, err := flipsIn(dir)
 	if err != nil || len(flips) != 1 || filepath.Base(flips[0].file) != "a.go" {
 		t.Errorf("flipsIn() = %v, %v; want one flip in a.go", flips, err)
 	}
@@ -71,18 +148,18 @@ func TestChosenDependsOnlyOnTheSeed(t *testing.T) {
 	t.Parallel()
 	flips := make([]flip, 100)
 	for i := range flips {
-		flips[i].offset = i
+		flips[i].number = i
 	}
-	order := func(n int, seed uint64) (offsets []int) {
-		for _, f := range chosen(flips, n, seed) {
-			offsets = append(offsets, f.offset)
+	order := func(seed uint64) (numbers []int) {
+		for _, f := range chosen(flips, seed) {
+			numbers = append(numbers, f.number)
 		}
-		return offsets
+		return numbers
 	}
-	if diff := cmp.Diff(order(200, 1)[:10], order(10, 1)); diff != "" {
+	if diff := cmp.Diff(order(1), order(1)); diff != "" {
 		t.Errorf("chosen() of one seed mismatch:\n%s", diff)
 	}
-	if cmp.Equal(order(10, 1), order(10, 2)) {
+	if cmp.Equal(order(1), order(2)) {
 		t.Error("two seeds choose the same flips")
 	}
 }

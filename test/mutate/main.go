@@ -1,12 +1,12 @@
 // Command mutate flips operators of the core one at a time, and reports how many of the flips the tests notice. A flip
 // that no test notices is a rule that nobody would miss, or one that changes nothing; `make mutate` lists them.
 //
-// A flip is noticed if the tests of its package fail, or else the cases. One that does not compile is replaced by the
-// next.
+// A flip is noticed if a case fails in the core, or a test of its package. One binary has all flips that compile; a
+// variable of the environment chooses the one that takes effect.
 package main
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +17,10 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 
 	"golang.org/x/term"
 )
@@ -38,10 +42,10 @@ func main() {
 	}
 }
 
-// run tries the flips and writes the report. The error is non-nil when a flip could not be tried, or the tests fail
-// without any.
+// run tries the flips and writes the report. The error is non-nil when the tests cannot be built or run, or fail without
+// any flip.
 func run(ctx context.Context, folder string, number int, seed uint64, out io.Writer) error {
-	all, err := flipsIn(folder)
+	all, name, err := flipsIn(folder)
 	if err != nil {
 		return err
 	}
@@ -50,94 +54,179 @@ func run(ctx context.Context, folder string, number int, seed uint64, out io.Wri
 		return err
 	}
 	defer func() { _ = os.RemoveAll(work) }()
-	t := &trial{ctx: ctx, folder: folder, work: work}
-	if noticed, err := t.noticed(""); noticed || err != nil {
+	t := &trial{ctx: ctx, work: work, suites: []testSuite{
+		{"test", filepath.Join(work, "cases"), []string{"-test.run", "^TestCases$", "-core"}},
+		{folder, filepath.Join(work, "tests"), nil},
+	}}
+	valid, err := t.build(folder, name, all)
+	if err != nil {
+		return err
+	}
+	if noticed, err := t.noticed(flip{}); noticed || err != nil {
 		return errors.Join(err, errors.New("the tests fail without a flip"))
 	}
-	tried, survived := 0, 0
-	for _, f := range chosen(all, len(all), seed) {
-		if tried == number {
-			break
+	chosen := chosen(valid, seed)
+	chosen = chosen[:min(number, len(chosen))]
+	survived := 0
+	isTerminal := term.IsTerminal(int(os.Stderr.Fd()))
+	for i, f := range chosen {
+		if isTerminal {
+			fmt.Fprintf(os.Stderr, "\r%d of %d flips, %d not noticed ", i, len(chosen), survived)
 		}
-		if term.IsTerminal(int(os.Stderr.Fd())) {
-			fmt.Fprintf(os.Stderr, "\r%d of %d flips, %d not noticed ", tried, number, survived)
-		}
-		compiles, noticed, err := t.try(f)
-		switch {
-		case err != nil:
+		noticed, err := t.noticed(f)
+		if err != nil {
 			return err
-		case !compiles:
-			continue
-		case !noticed:
-			survived++
-			fmt.Fprintln(out, f) // at once, since the rest may take hours
 		}
-		tried++
+		if !noticed {
+			survived++
+			fmt.Fprintln(out, f) // at once, since the rest may take long
+		}
 	}
-	if term.IsTerminal(int(os.Stderr.Fd())) {
+	if isTerminal {
 		fmt.Fprint(os.Stderr, "\r\033[K")
 	}
-	fmt.Fprintf(out, "seed %d: %d of %d flips in %s were noticed (%.1f %%), of %d possible ones\n",
-		seed, tried-survived, tried, folder, 100*float64(tried-survived)/float64(max(tried, 1)), len(all))
+	fmt.Fprintf(out, "seed %d: %d of %d flips in %s were noticed (%.1f %%), of %d possible ones and %d that do not compile\n",
+		seed, len(chosen)-survived, len(chosen), folder, 100*float64(len(chosen)-survived)/float64(max(len(chosen), 1)),
+		len(valid), len(all)-len(valid))
 	return nil
 }
 
-// trial runs tests with one file replaced.
+// trial runs tests with a flip.
 type trial struct {
-	ctx          context.Context //nolint:containedctx // it lives as long as one run
-	folder, work string
+	ctx    context.Context //nolint:containedctx // it lives as long as one run
+	work   string
+	suites []testSuite
 }
 
-// try reports whether the source compiles with a flip, and whether a test notices it.
-func (t *trial) try(f flip) (compiles, noticed bool, err error) {
-	source, err := os.ReadFile(f.file)
-	if err != nil {
-		return false, false, err
-	}
-	flipped, overlay := filepath.Join(t.work, filepath.Base(f.file)), filepath.Join(t.work, "overlay.json")
-	absolute, err := filepath.Abs(f.file)
-	if err != nil {
-		return false, false, err
-	}
-	text, err := json.Marshal(map[string]any{"Replace": map[string]string{absolute: flipped}})
-	if err != nil {
-		return false, false, err
-	}
-	err = errors.Join(os.WriteFile(flipped, f.apply(source), 0o600), os.WriteFile(overlay, text, 0o600))
-	if err != nil {
-		return false, false, err
-	}
-	if passes, err := t.passes("build", "-overlay", overlay, "./"+t.folder); !passes || err != nil {
-		return false, false, err
-	}
-	noticed, err = t.noticed(overlay)
-	return true, noticed, err
+// testSuite is a package of tests, the binary that is built of it, and the arguments that it needs. The first suite is
+// the fastest.
+type testSuite struct {
+	folder, binary string
+	args           []string
 }
 
-// noticed reports whether a test fails with an overlay; an empty one changes nothing.
-func (t *trial) noticed(overlay string) (bool, error) {
-	for _, tests := range [][]string{{"./" + t.folder}, {"-run", "^TestCases$", "./test"}} {
-		args := []string{"test", "-count=1", "-failfast", "-timeout", timeout}
-		if overlay != "" {
-			args = append(args, "-overlay", overlay)
+// build builds the tests with all flips that compile, and returns these. folder is that of the package with the flips,
+// and name its name. The error is non-nil when the tests do not compile without a flip.
+func (t *trial) build(folder, name string, flips []flip) ([]flip, error) {
+	for {
+		overlay, err := t.overlay(folder, name, flips)
+		if err != nil {
+			return nil, err
 		}
-		if passes, err := t.passes(append(args, tests...)...); !passes || err != nil {
+		var wrong []byte
+		for _, tests := range t.suites {
+			args := []string{"test", "-c", "-overlay", overlay, "-gcflags=-e", "-o", tests.binary, "./" + tests.folder}
+			if wrong, err = exec.CommandContext(t.ctx, "go", args...).CombinedOutput(); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			return flips, nil
+		}
+		kept := slices.Clone(flips)
+		for _, match := range compileError.FindAllSubmatch(wrong, -1) {
+			line, err := strconv.Atoi(string(match[2]))
+			if err == nil {
+				kept = without(kept, filepath.Join(folder, filepath.Base(string(match[1]))), line)
+			}
+		}
+		if len(kept) == len(flips) {
+			return nil, fmt.Errorf("build the tests: %w\n%s", err, wrong)
+		}
+		flips = kept
+	}
+}
+
+// compileError matches the file and the line of an error of the compiler.
+var compileError = regexp.MustCompile(`(?m)^(\S+\.go):(\d+):`)
+
+// without returns the flips without those in a line that does not compile. If there are none, a break above it made the
+// end of a function reachable: the nearest one is left out.
+func without(flips []flip, file string, line int) []flip {
+	isThere := func(f flip) bool { return f.file == file && f.line == line }
+	if slices.ContainsFunc(flips, isThere) {
+		return slices.DeleteFunc(flips, isThere)
+	}
+	last := -1
+	for i, f := range flips {
+		if f.file == file && f.line < line && f.to == "break" {
+			last = i
+		}
+	}
+	if last < 0 {
+		return flips
+	}
+	return slices.Delete(flips, last, last+1)
+}
+
+// overlay writes the source with the flips, and returns the path of a file that lets the go command read it.
+func (t *trial) overlay(folder, name string, flips []flip) (string, error) {
+	replace := map[string]string{}
+	write := func(path string, text []byte) error {
+		absolute, err := filepath.Abs(path)
+		if err != nil {
+			return err
+		}
+		replace[absolute] = filepath.Join(t.work, filepath.Base(path))
+		return os.WriteFile(replace[absolute], text, 0o600)
+	}
+	files := map[string][]flip{}
+	for _, f := range flips {
+		files[f.file] = append(files[f.file], f)
+	}
+	for path, flips := range files {
+		source, err := os.ReadFile(path)
+		if err == nil {
+			err = write(path, apply(source, flips))
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	if err := write(filepath.Join(folder, "flip_helpers.go"), []byte("package "+name+"\n\n"+helpers)); err != nil {
+		return "", err
+	}
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	path := filepath.Join(t.work, "overlay.json")
+	return path, errors.Join(err, os.WriteFile(path, text, 0o600))
+}
+
+// noticed reports whether a test fails with a flip; the zero flip changes nothing.
+func (t *trial) noticed(f flip) (bool, error) {
+	for _, tests := range t.suites {
+		args := append([]string{"-test.v", "-test.failfast", "-test.timeout", timeout}, tests.args...)
+		cmd := exec.CommandContext(t.ctx, tests.binary, args...)
+		cmd.Dir, cmd.Env = tests.folder, append(os.Environ(), fmt.Sprintf("%s=%d", flipVariable, f.number))
+		if passes, err := t.passes(cmd); !passes || err != nil {
 			return true, err
 		}
 	}
 	return false, nil
 }
 
-// passes runs the go command. The error is non-nil when that could not run to its end.
-func (t *trial) passes(args ...string) (bool, error) {
-	cmd := exec.CommandContext(t.ctx, "go", args...)
-	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
-	err := cmd.Run()
-	if t.ctx.Err() != nil {
-		return false, t.ctx.Err()
+// passes runs a command until it ends or writes that a test has failed. The error is non-nil when it could not be run.
+func (t *trial) passes(cmd *exec.Cmd) (bool, error) {
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		return false, err
 	}
-	if _, failed := errors.AsType[*exec.ExitError](err); failed {
+	if err := cmd.Start(); err != nil {
+		return false, err
+	}
+	failed := false
+	for lines := bufio.NewScanner(output); !failed && lines.Scan(); {
+		failed = strings.HasPrefix(strings.TrimSpace(lines.Text()), "--- FAIL")
+	}
+	if failed {
+		_ = cmd.Process.Kill() // It may have ended already.
+	} else if _, err := io.Copy(io.Discard, output); err != nil { // what is left after a line that is too long
+		return false, err
+	}
+	err = cmd.Wait()
+	switch _, isExit := errors.AsType[*exec.ExitError](err); {
+	case t.ctx.Err() != nil:
+		return false, t.ctx.Err()
+	case failed || isExit:
 		return false, nil
 	}
 	return err == nil, err
