@@ -90,7 +90,7 @@ func checkCommand(s streams) *cobra.Command {
 	f.BoolVar(&flags.diff, "diff", false, "also show the changes that the webhook would make, as a unified diff")
 	f.StringVar(&flags.color, "color", colorAuto, "color the text: `WHEN` is auto, always or never")
 	f.BoolVarP(&flags.quiet, "quiet", "q", false,
-		"print only findings and errors: no summary, no notes, nothing that was skipped")
+		"print only findings, errors, and that nothing was judged: no notes, nothing that was skipped")
 	complete(cmd, "output", "text", "json")
 	complete(cmd, "provider", bundle.Providers()...)
 	complete(cmd, "fail-on", append(modeNames(), never)...)

@@ -92,8 +92,8 @@ func (d definition) place() string {
 	return fmt.Sprintf("%s:%d", d.file.name, d.document.Position(d.at).Line)
 }
 
-// nearness says how near a definition is to another one: the same file is nearest, then come files that one kustomization
-// lists as resources, and then the longest common path of folders. A larger number is nearer.
+// nearness says how near a definition is to another one: the same file is nearest, then come files that one
+// kustomization lists as resources, and then the longest common path of folders. A larger number is nearer.
 func (d definition) nearness(other definition) int {
 	isInSame := func(kustomization string) bool { return slices.Contains(other.file.kustomizations, kustomization) }
 	switch {
@@ -218,6 +218,31 @@ type approach struct {
 	to   int
 }
 
+// behindOthers returns the workloads among the neighbours of a workload that are not behind one of its Services, but
+// behind other, nearer definitions of them. A Service has none.
+func (s *sight) behindOthers(o *Object, related policies.Related) map[int]bool {
+	if o.Workload == nil {
+		return nil
+	}
+	seen := func(of identity) int {
+		numbers := s.m.copiesOf[of]
+		return numbers[max(slices.IndexFunc(numbers, s.sees), 0)]
+	}
+	others := map[int]bool{}
+	for _, workload := range related.Workloads {
+		number := seen(identityOf(workload.Ref))
+		isBehind := func(service *corev1.Service) bool {
+			of := identity{kind: "Service", namespace: service.Namespace, name: service.Name}
+			return policies.Selects(service, workload) &&
+				s.m.copies[seen(of)].nearness(s.m.copies[number]) >= s.m.greatestNearness(of, number)
+		}
+		if !slices.ContainsFunc(related.Services, isBehind) {
+			others[number] = true
+		}
+	}
+	return others
+}
+
 // greatestNearness returns how near the nearest definition of an object is to a definition. It looks at all of them
 // only the first time, since each of many folders may define both objects.
 func (m *Manifests) greatestNearness(from identity, to int) int {
@@ -264,6 +289,9 @@ func (s *sight) input(o *Object, cluster policies.Cluster, now time.Time) polici
 	var related policies.Related
 	if s.m.repeated {
 		related = s.m.index.RelatedCopies(o.Object, s.sees)
+		if others := s.behindOthers(o, related); len(others) > 0 {
+			related = s.m.index.RelatedCopies(o.Object, func(number int) bool { return !others[number] && s.sees(number) })
+		}
 	} else {
 		related = s.m.index.Related(o.Object)
 	}

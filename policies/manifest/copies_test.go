@@ -51,7 +51,7 @@ func findings(t testing.TB, dir string, options Options) []string {
 			t.Fatal(err)
 		}
 		for _, f := range decision.Findings {
-			if !slices.Contains([]string{"unspread-behind-local", "neighbours-unknown"}, f.Rule) {
+			if !slices.Contains([]string{"unspread-behind-local", "neighbours-unknown", "shared-selector"}, f.Rule) {
 				continue
 			}
 			line := strings.TrimPrefix(o.place(), dir+string(filepath.Separator)) + " " + f.Rule
@@ -104,12 +104,21 @@ func TestUncheckedPods(t *testing.T) {
 	}{
 		"a workload": {files: map[string]string{"a.yaml": deployment("web")}},
 		"a workload in the context": {
-			files: map[string]string{"context/a.yaml": deployment("web")}, remarks: []string{"context/a.yaml:1"},
+			files: map[string]string{"context/a.yaml": deployment("web")}, remarks: []string{
+				"its pods are not checked, since their workload is only context; check context/a.yaml:1, too",
+			},
 		},
 		"a workload in both": {
 			files: map[string]string{"a.yaml": deployment("web"), "context/a.yaml": deployment("web")},
 		},
 		"no workload": {without: []string{"Service default/web"}},
+		"a workload that is nearer to another definition of the Service": {
+			files: map[string]string{"prod/a.yaml": deployment("web"), "prod/s.yaml": balanced("Cluster")},
+			remarks: []string{
+				"its pods are not checked, since Deployment default/web in prod/a.yaml:1 is nearer to another definition of " +
+					"this Service",
+			},
+		},
 		"a workload of a kind that is never looked up": {files: map[string]string{"a.yaml": controller}},
 		"a workload with other labels": {
 			files:   map[string]string{"a.yaml": strings.ReplaceAll(deployment("api"), "app: web", "app: api")},
@@ -134,15 +143,14 @@ func TestUncheckedPods(t *testing.T) {
 			}
 			m, _ := load(t, dir, Options{Paths: paths, Context: []string{"context"}})
 			refs, remarks := m.UncheckedPods()
-			var without, places []string
+			var without, texts []string
 			for _, ref := range refs {
 				without = append(without, ref.String())
 			}
 			for _, remark := range remarks {
-				_, place, _ := strings.Cut(remark.Text, "; check "+dir+string(filepath.Separator))
-				places = append(places, strings.TrimSuffix(place, ", too"))
+				texts = append(texts, strings.ReplaceAll(remark.Text, dir+string(filepath.Separator), ""))
 			}
-			if diff := cmp.Diff([2][]string{test.without, test.remarks}, [2][]string{without, places}); diff != "" {
+			if diff := cmp.Diff([2][]string{test.without, test.remarks}, [2][]string{without, texts}); diff != "" {
 				t.Errorf("UncheckedPods() mismatch (-want +got):\n%s", diff)
 			}
 		})
@@ -153,6 +161,9 @@ func TestNeighboursAreTheNearestCopies(t *testing.T) {
 	t.Parallel()
 	local, cluster, web := balanced("Local"), balanced("Cluster"), deployment("web")
 	pair := func(service string) string { return service + "---\n" + web }
+	other := func(name string) string {
+		return strings.Replace(web, "metadata: {name: web", "metadata: {name: "+name, 1)
+	}
 	tests := map[string]struct {
 		files   map[string]string
 		options Options
@@ -228,6 +239,22 @@ func TestNeighboursAreTheNearestCopies(t *testing.T) {
 				"kustomization.yaml": "resources: [all.yaml, service.yaml]\n", "all.yaml": pair(local), "service.yaml": cluster,
 			},
 			want: []string{"all.yaml:6 unspread-behind-local"},
+		},
+		"another workload behind another copy of the Service": {
+			files: map[string]string{
+				"dev/service.yaml": local, "dev/web.yaml": other("dev"),
+				"prod/service.yaml": cluster, "prod/web.yaml": other("prod"),
+			},
+			want: []string{"dev/web.yaml:1 unspread-behind-local"},
+		},
+		"another workload behind the same copy of the Service": {
+			files: map[string]string{
+				"dev/service.yaml": local, "dev/a.yaml": other("a"), "dev/b.yaml": other("b"), "prod/service.yaml": cluster,
+			},
+			want: []string{
+				"dev/a.yaml:1 shared-selector", "dev/a.yaml:1 unspread-behind-local",
+				"dev/b.yaml:1 shared-selector", "dev/b.yaml:1 unspread-behind-local",
+			},
 		},
 		"a kustomization of the context": {
 			files: map[string]string{

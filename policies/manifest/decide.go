@@ -178,8 +178,9 @@ func (j *judgement) vary(decision policies.Decision, in world) outcome {
 }
 
 // UncheckedPods returns what to know about the judged Services that are Local and have no judged workload behind them:
-// those without any workload, in the order of Objects, and a remark about each whose workloads are only context. Call
-// it after the decisions, since a repair may have made a Service Local.
+// those without any workload, in the order of Objects, and a remark about each whose workloads are only context, or
+// belong to another definition of the Service. Call it after the decisions, since a repair may have made a Service
+// Local.
 func (m *Manifests) UncheckedPods() (without []policies.Ref, remarks []Remark) {
 	others := m.otherWorkloads()
 	for _, o := range m.Objects {
@@ -204,6 +205,12 @@ func (m *Manifests) UncheckedPods() (without []policies.Ref, remarks []Remark) {
 		switch {
 		case isChecked:
 		case first == 0:
+			if all := m.index.Related(o.Object).Workloads; m.repeated && len(all) > 0 {
+				remarks = append(remarks, o.remark(fmt.Sprintf(
+					"its pods are not checked, since %s in %s is nearer to another definition of this Service",
+					all[0].Ref, m.copies[m.copiesOf[identityOf(all[0].Ref)][0]].place())))
+				break
+			}
 			without = append(without, o.Ref)
 		default:
 			remarks = append(remarks, o.remark(

@@ -106,7 +106,7 @@ type failure struct {
 
 func parse(file string, data []byte, last *lastAsked) ([]*Document, []failure) {
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
-		return nil, []failure{{Error: &Error{File: file, Message: "this file is in UTF-16; save it in UTF-8"}}}
+		return nil, []failure{{Error: &Error{File: file, Message: "this file is not in UTF-8; save it in UTF-8"}}}
 	}
 	var documents []*Document
 	var failures []failure

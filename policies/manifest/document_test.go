@@ -238,7 +238,7 @@ func TestErrorNamesPlaceAndFix(t *testing.T) {
 			"{\"a\": 1} # c\rb: 1\n",
 			"f:1: text after the end of the document; put a line with --- between documents",
 		},
-		"a text in UTF-16": {"\xff\xfea\x00:\x00", "f: this file is in UTF-16; save it in UTF-8"},
+		"a text in UTF-16": {"\xff\xfea\x00:\x00", "f: this file is not in UTF-8; save it in UTF-8"},
 		"a JSON object and another value": {
 			"{\"a\": 1}\n[]\n",
 			"f:2: text after the end of the document; put a line with --- between documents",

@@ -71,8 +71,9 @@ type finder struct {
 	found   []foundFile
 	errs    []*Error
 	// skipped are the links and devices that are not read, and charts the folders with the templates of Helm charts.
-	skipped, charts []Remark
-	seen            map[string]bool
+	// contextSkipped are both of them in the context.
+	skipped, charts, contextSkipped []Remark
+	seen                            map[string]bool
 	// kustomizations are those that were found, by their real paths. walked holds the real paths of all directories that
 	// were found.
 	kustomizations map[string]*kustomization
@@ -90,9 +91,10 @@ type finder struct {
 	hasObjects map[string]bool
 }
 
-// root is a directory, or standard input, in which there should be objects.
+// root is a directory, standard input or a path of the context, in which there should be objects.
 type root struct {
-	path string
+	path    string
+	context bool
 	// files are the real paths of what was found in it.
 	files []string
 }
@@ -106,33 +108,29 @@ func newFinder(exclude []pattern) *finder {
 
 func (f *finder) find(paths []string, context bool) {
 	for _, path := range paths {
-		at := &root{path: path}
+		at := &root{path: path, context: context}
 		if path == Stdin {
 			f.add(foundFile{name: Stdin, real: Stdin, context: context}, at)
-			f.addRoot(at, context)
+			f.roots = append(f.roots, at)
 			continue
 		}
 		info, err := os.Stat(path)
 		switch {
 		case err == nil && info.IsDir():
 			f.walk(at, context)
-			f.addRoot(at, context)
+			f.roots = append(f.roots, at)
 		case excluded(f.exclude, path):
 		case err != nil:
 			f.errs = append(f.errs, fileError(path, err))
 		case info.Mode().IsRegular():
 			f.named(path, context, at)
+			if context {
+				f.roots = append(f.roots, at)
+			}
 		default: // a pipe, such as /dev/fd/3: resolving its symbolic links gives no usable path
 			f.add(foundFile{name: path, real: path, context: context}, at)
-			f.addRoot(at, context)
+			f.roots = append(f.roots, at)
 		}
-	}
-}
-
-// addRoot records a path in which there should be objects to judge.
-func (f *finder) addRoot(at *root, context bool) {
-	if !context {
-		f.roots = append(f.roots, at)
 	}
 }
 
@@ -145,7 +143,7 @@ func (f *finder) named(path string, context bool, at *root) {
 		folder, err = realPath(filepath.Dir(path))
 	}
 	if err == nil {
-		err = f.above(folder, path, context)
+		err = f.above(folder, path, givenIn(context))
 	}
 	if err != nil {
 		f.errs = append(f.errs, fileError(path, err))
@@ -158,8 +156,9 @@ func (f *finder) named(path string, context bool, at *root) {
 }
 
 // above reads the kustomizations in the folder of a file and in those above it, up to the working directory. The path
-// of the file has the form in which to show theirs. The error is non-nil when there is no working directory.
-func (f *finder) above(of, path string, context bool) error {
+// of the file has the form in which to show theirs, and that in its folder is given as the file is. The error is
+// non-nil when there is no working directory.
+func (f *finder) above(of, path string, given given) error {
 	working, err := realPath(".")
 	if err != nil {
 		return err
@@ -168,9 +167,10 @@ func (f *finder) above(of, path string, context bool) error {
 		for _, name := range kustomizations {
 			file, err := locate(folder, folder, name)
 			if err == nil && isBelow(folder, file) && isRegular(file) {
-				f.kustomization(shownAs(filepath.Join(folder, name), path), file, folder, folder, context || folder != of)
+				f.kustomization(shownAs(filepath.Join(folder, name), path), file, folder, folder, given)
 			}
 		}
+		given = notGiven
 		if folder == working || !isBelow(working, folder) {
 			return nil
 		}
@@ -180,7 +180,7 @@ func (f *finder) above(of, path string, context bool) error {
 func (f *finder) walk(at *root, context bool) {
 	top, err := realPath(at.path)
 	if working, wrong := realPath("."); err == nil && wrong == nil && top != working && isBelow(working, top) {
-		err = f.above(filepath.Dir(top), at.path, true)
+		err = f.above(filepath.Dir(top), at.path, notGiven)
 	}
 	if err != nil {
 		f.errs = append(f.errs, fileError(at.path, err))
@@ -249,7 +249,7 @@ func (f *finder) file(path, begin, top string, context bool, at *root) {
 		return
 	}
 	if isKustomization(path) {
-		errs := f.kustomization(path, target, folder, top, context)
+		errs := f.kustomization(path, target, folder, top, givenIn(context))
 		if !isManifest(path) { // else they are reported when it is read as a manifest
 			f.errs = append(f.errs, errs...)
 		}
@@ -272,9 +272,11 @@ func (f *finder) isLeftOut(begin, top, directory string) bool {
 	return false
 }
 
-// skip records a file that is not read, unless it is context.
+// skip records a file that is not read.
 func (f *finder) skip(path, reason string, context bool) {
-	if !context {
+	if context {
+		f.contextSkipped = append(f.contextSkipped, Remark{File: path, Text: reason})
+	} else {
 		f.skipped = append(f.skipped, Remark{File: path, Text: reason})
 	}
 }
@@ -335,10 +337,15 @@ func (f *finder) isOfChart(path string, context bool) bool {
 	}
 	for ; ; absolute = filepath.Dir(absolute) {
 		if filepath.Base(absolute) == "templates" && isRegular(filepath.Join(filepath.Dir(absolute), "Chart.yaml")) {
-			if !f.seen[absolute] && !context {
-				f.charts = append(f.charts, Remark{File: shownAs(absolute, path), Text: fmt.Sprintf(
-					"it holds the templates of a Helm chart; check what it renders: helm template %s | sourceward check -",
-					shownAs(filepath.Dir(absolute), path))})
+			remark := Remark{File: shownAs(absolute, path), Text: fmt.Sprintf(
+				"it holds the templates of a Helm chart; check what it renders: helm template %s | sourceward check -",
+				shownAs(filepath.Dir(absolute), path))}
+			switch {
+			case f.seen[absolute]:
+			case context:
+				f.contextSkipped = append(f.contextSkipped, remark)
+			default:
+				f.charts = append(f.charts, remark)
 			}
 			f.seen[absolute] = true
 			return true
@@ -388,15 +395,20 @@ func (f *finder) add(file foundFile, at *root) {
 	}
 }
 
-// withoutObjects returns an error for each root in which there is no complete Kubernetes object.
-func (f *finder) withoutObjects() []*Error {
-	var errs []*Error
+// withoutObjects returns an error for each root in which there is no complete Kubernetes object, or a note if it is
+// context.
+func (f *finder) withoutObjects() (errs []*Error, notes []Remark) {
 	for _, at := range f.roots {
-		if !slices.ContainsFunc(at.files, func(file string) bool { return f.hasObjects[file] }) {
+		switch {
+		case slices.ContainsFunc(at.files, func(file string) bool { return f.hasObjects[file] }):
+		case at.context:
+			notes = append(notes, Remark{File: at.path, Text: "it is given as context, but no complete Kubernetes object was " +
+				"found there"})
+		default:
 			errs = append(errs, &Error{File: at.path, Message: noObjects})
 		}
 	}
-	return errs
+	return errs, notes
 }
 
 const noObjects = "no complete Kubernetes object found; name files or directories with manifests, or pipe in what " +

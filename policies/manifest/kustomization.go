@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -23,16 +24,31 @@ func setKustomizationType(content map[string]any) {
 type kustomization struct {
 	path, folder string
 	content      map[string]any
-	// isOfJudged is true if it lies in a folder that was given, or beside a file that was, and not as context.
-	isOfJudged bool
+	given        given
 }
+
+func givenIn(context bool) given {
+	if context {
+		return inContext
+	}
+	return inPaths
+}
+
+// given says how the folder of a kustomization, or a file beside it, was given. A larger one takes precedence.
+type given int
+
+const (
+	notGiven given = iota // it lies above what was given
+	inContext
+	inPaths
+)
 
 // kustomization records a kustomization in a folder below top, and the files that it lists as patches or resources.
 // path is its name as it is shown, and file without symbolic links. It returns the errors in the kustomization the
 // first time.
-func (f *finder) kustomization(path, file, folder, top string, context bool) []*Error {
+func (f *finder) kustomization(path, file, folder, top string, given given) []*Error {
 	if known := f.kustomizations[file]; known != nil {
-		known.isOfJudged = known.isOfJudged || !context
+		known.given = max(known.given, given)
 	}
 	key := "kustomization " + file + " in " + top
 	if f.seen[key] {
@@ -46,7 +62,7 @@ func (f *finder) kustomization(path, file, folder, top string, context bool) []*
 	documents, errs := Parse(path, data)
 	for _, document := range documents {
 		if f.kustomizations[file] == nil {
-			f.kustomizations[file] = &kustomization{path, folder, document.Content, !context}
+			f.kustomizations[file] = &kustomization{path, folder, document.Content, given}
 		}
 		for _, list := range []string{"patches", "patchesStrategicMerge", "patchesJson6902", "resources"} {
 			entries, _ := document.Content[list].([]any)
@@ -89,9 +105,10 @@ var changing = []string{
 	"helmCharts",
 }
 
-// changes returns a note about each kustomization of judged files that makes other objects than its files hold.
+// changes returns a note about each kustomization of judged files that makes other objects than its files hold, and one
+// about all of those in the context.
 func (f *finder) changes() []Remark {
-	var notes []Remark
+	var notes, context []Remark
 	for _, k := range f.kustomizations {
 		var fields []string
 		for _, field := range changing {
@@ -103,14 +120,39 @@ func (f *finder) changes() []Remark {
 		if slices.ContainsFunc(resources, func(entry any) bool { return !f.reads(k.folder, fileIn(entry)) }) {
 			fields = append(fields, "resources that are not read here")
 		}
-		if k.isOfJudged && fields != nil {
-			notes = append(notes, Remark{File: k.path, Text: fmt.Sprintf(
-				"it was not built, and changes what the files hold by %s; to check what it builds: "+
-					"kustomize build %s | sourceward check -", strings.Join(fields, ", "), filepath.Dir(k.path))})
+		if fields == nil || k.given == notGiven {
+			continue
 		}
+		text := "it was not built, and changes what the files hold by " + strings.Join(fields, ", ")
+		if k.given == inContext {
+			context = append(context, Remark{File: k.path, Text: text})
+			continue
+		}
+		notes = append(notes, Remark{File: k.path, Text: fmt.Sprintf(
+			"%s; to check what it builds: kustomize build %s | sourceward check -", text, filepath.Dir(k.path))})
 	}
 	slices.SortFunc(notes, func(a, b Remark) int { return strings.Compare(a.File, b.File) })
-	return notes
+	return append(notes, ofContext(context, "give what it builds with --context", "kustomization")...)
+}
+
+// ofContext returns one note for all remarks about the context: the first by file and line, with more text, and the
+// number of the others, which are of a kind.
+func ofContext(remarks []Remark, more, kind string) []Remark {
+	if len(remarks) == 0 {
+		return nil
+	}
+	first := slices.MinFunc(remarks, func(a, b Remark) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), strings.Compare(a.Text, b.Text))
+	})
+	first.Text += "; " + more
+	switch others := len(remarks) - 1; others {
+	case 0:
+	case 1:
+		first.Text += fmt.Sprintf("; the same holds for 1 other %s of the context", kind)
+	default:
+		first.Text += fmt.Sprintf("; the same holds for %d other %ss of the context", others, kind)
+	}
+	return []Remark{first}
 }
 
 // reads reports whether a resource of a kustomization in a folder is read: a file or a directory that was found.

@@ -3,17 +3,22 @@ package manifest
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sourceward/sourceward/policies"
 )
@@ -68,6 +73,8 @@ type Manifests struct {
 	// Notes are what a user should know about what was read, and that is no error.
 	Notes []Remark
 
+	// contextSkipped are like Skipped, in Options.Context.
+	contextSkipped []Remark
 	// patches is the number of documents that are skipped because a kustomization names their file as a patch.
 	// kustomizations is the number of kustomizations among Documents.
 	patches, kustomizations int
@@ -166,7 +173,10 @@ func Load(options Options) (*Manifests, error) {
 	}
 	m.replaceContext(files.contextRoots)
 	m.noteRepeated()
-	m.Errors = append(m.Errors, files.withoutObjects()...)
+	errs, notes := files.withoutObjects()
+	m.Errors, m.Notes = append(m.Errors, errs...), append(m.Notes, notes...)
+	m.Notes = append(m.Notes, ofContext(append(files.contextSkipped, m.contextSkipped...),
+		"so it is not among the neighbours", "object or file")...)
 	if m.Documents == m.kustomizations && len(m.Errors) == 0 && m.patches > 0 {
 		m.Errors = append(m.Errors, &Error{Message: noObjects})
 	}
@@ -222,8 +232,8 @@ func (m *Manifests) FilesRead() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(m.texts)), func(name string) bool { return name == Stdin })
 }
 
-// readFiles reads all files and adds their objects. Those of a file are added, in the order of the files, when all files
-// of its kustomizations were read, since these may name its namespace.
+// readFiles reads all files and adds their objects. Those of a file are added, in the order of the files, when all
+// files of its kustomizations were read, since these may name its namespace.
 func (m *Manifests) readFiles(files *finder, options Options) {
 	last := map[string]int{} // the last file of each kustomization
 	for i, file := range files.found {
@@ -291,10 +301,17 @@ func (m *Manifests) read(file foundFile, files *finder, stdin io.Reader) []defin
 		m.Files++
 	}
 	m.texts[file.name] = data
+	if wrong := commentedJSON(file.name, data); wrong != nil {
+		m.Errors = append(m.Errors, wrong)
+		m.searched[file.real] = searched{found: true}
+		files.hasObjects[file.real] = true
+		return nil
+	}
 	documents, failures := parse(file.name, data, &m.last)
 	var of searched
+	isStream := slices.ContainsFunc(documents, func(d *Document) bool { return isKubernetes(d.Content) })
 	for _, failed := range failures {
-		if !isKustomization(file.name) && !failed.isObject && !looksLikeKubernetes(failed.text) {
+		if !isStream && !isKustomization(file.name) && !failed.isObject && !looksLikeKubernetes(failed.text) {
 			m.count(&m.NotYAML, file)
 			of.unreported = append(of.unreported, failed.Error)
 			continue
@@ -328,6 +345,35 @@ func (m *Manifests) read(file foundFile, files *finder, stdin io.Reader) []defin
 		m.searched[file.real] = of
 	}
 	return objects
+}
+
+// commentedJSON returns an error if a JSON file with Kubernetes objects has comments: read as YAML, they would swallow
+// the key in the next line.
+func commentedJSON(name string, data []byte) *Error {
+	isJSON := strings.EqualFold(filepath.Ext(name), ".json")
+	if !isJSON || !bytes.Contains(data, []byte("/")) || !looksLikeKubernetes(data) {
+		return nil
+	}
+	data = bytes.TrimPrefix(data, byteOrderMark)
+	for decoder := json.NewDecoder(bytes.NewReader(data)); ; {
+		var value json.RawMessage
+		err := decoder.Decode(&value)
+		wrong, isSyntax := errors.AsType[*json.SyntaxError](err)
+		switch {
+		case err == nil:
+			continue
+		case !isSyntax:
+			return nil
+		}
+		before := data[:max(wrong.Offset-1, 0)]
+		if rest := data[len(before):]; !bytes.HasPrefix(rest, []byte("//")) && !bytes.HasPrefix(rest, []byte("/*")) {
+			return nil
+		}
+		return &Error{
+			File: name, Position: Position{Line: bytes.Count(before, []byte("\n")) + 1},
+			Message: "JSON has no comments; remove them",
+		}
+	}
 }
 
 // define appends the object of a document, or the items of a list of objects, to objects.
@@ -482,6 +528,10 @@ func (m *Manifests) add(d definition, options Options) {
 		m.ignoredNode = &d
 	case isRendered(apiVersion, kind):
 		m.note(d, "what it puts into the cluster was not seen; render it, and check the result")
+	default:
+		if holds := embedded(d); holds != "" {
+			m.note(d, holds)
+		}
 	}
 	if err != nil {
 		m.Errors = append(m.Errors, decodeError(d.document, d.at, kind, err))
@@ -598,7 +648,8 @@ func (m *Manifests) addVariants(
 
 // withoutPart says that an object lacks the value at a JSON Pointer.
 func withoutPart(kind, pointer string) string {
-	return fmt.Sprintf("the API server rejects a %s without %s", kind, fieldOf(pointer))
+	return fmt.Sprintf("the API server rejects a %s without %s; if this is a patch, leave it out with --exclude",
+		kind, fieldOf(pointer))
 }
 
 func (o *Object) place() string {
@@ -642,9 +693,11 @@ func (m *Manifests) count(counter *int, file foundFile) {
 	}
 }
 
-// skip records that an object is not judged, unless the file is context.
+// skip records that an object is not judged or, in the context, not a neighbour.
 func (m *Manifests) skip(d definition, reason string) {
-	if !d.file.context {
+	if d.file.context {
+		m.contextSkipped = append(m.contextSkipped, d.remark(reason))
+	} else {
 		m.Skipped = append(m.Skipped, d.remark(reason))
 	}
 }
@@ -786,8 +839,17 @@ func autoscalerKinds() []string {
 	return kinds
 }
 
-// misspelt returns why an object is not read whose kind is nearly one that is, in the same apiVersion; empty for any
-// other object. No group has two kinds with names so similar.
+// builtInKinds knows all kinds of the two groups that have most of the kinds that are read.
+var builtInKinds = sync.OnceValue(func() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme)); err != nil {
+		panic(err) // The types are compiled in.
+	}
+	return scheme
+})
+
+// misspelt returns why an object is not read whose kind does not exist in its apiVersion, or is nearly one that is
+// read; empty for any other object. No group has two kinds with names so similar.
 func misspelt(apiVersion, kind string) string {
 	if slices.Contains(readKinds, kind) {
 		return ""
@@ -798,7 +860,51 @@ func misspelt(apiVersion, kind string) string {
 			return fmt.Sprintf("there is no kind %q in %s; write %s", kind, apiVersion, right)
 		}
 	}
-	return ""
+	group, err := schema.ParseGroupVersion(apiVersion)
+	isKnown := err == nil && (group == corev1.SchemeGroupVersion || group == appsv1.SchemeGroupVersion)
+	isList := strings.HasSuffix(kind, "List")
+	isOfClient := kind == "Config" // the file that kubectl reads its clusters from
+	if !isKnown || isList || isOfClient || builtInKinds().Recognizes(group.WithKind(kind)) {
+		return ""
+	}
+	return fmt.Sprintf("there is no kind %q in %s; correct it or the apiVersion", kind, apiVersion)
+}
+
+// embedded returns a note about the Services and workloads that an object of another kind holds; empty if there are
+// none. A reference, which has no spec, is none.
+func embedded(d definition) string {
+	if key := []byte("apiVersion"); bytes.Count(d.document.chunk.text, key) < 2 {
+		return "" // without a look at each value
+	}
+	var objects, paths []string
+	var walk func(value any, path string)
+	walk = func(value any, path string) {
+		switch value := value.(type) {
+		case map[string]any:
+			spec, _ := value["spec"].(map[string]any)
+			if apiVersion, kind := typeOf(value); path != "" && len(spec) > 0 && policies.Judged(apiVersion, kind) {
+				objects, paths = append(objects, definition{content: value}.ref().String()), append(paths, fieldOf(path))
+				return
+			}
+			for _, key := range slices.Sorted(maps.Keys(value)) {
+				walk(value[key], path+"/"+escape.Replace(key))
+			}
+		case []any:
+			for i, element := range value {
+				walk(element, fmt.Sprintf("%s/%d", path, i))
+			}
+		}
+	}
+	walk(d.content, "")
+	const advice = "; check what it puts into a cluster"
+	switch len(objects) {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf("it holds %s at %s, which is not checked", objects[0], paths[0]) + advice
+	}
+	return fmt.Sprintf("it holds %d Services or workloads, the first of them %s at %s, which are not checked",
+		len(objects), objects[0], paths[0]) + advice
 }
 
 // isRendered reports whether a controller renders objects from a kind of object, so that those cannot be seen in it.
@@ -819,8 +925,11 @@ func isRendered(apiVersion, kind string) bool {
 var namesKubernetes = regexp.MustCompile(
 	`\bapiVersion["']?\s*:|\bkind["']?\s*:\s*(![\w!]*\s+|&\S+\s+)?["']?(` + strings.Join(policies.Kinds, "|") + `)\b`)
 
-// looksLikeKubernetes reports whether a text that cannot be read is likely to be a Kubernetes object.
-func looksLikeKubernetes(text []byte) bool { return text == nil || namesKubernetes.Match(text) }
+// looksLikeKubernetes reports whether a text that cannot be read is likely to be a Kubernetes object. In UTF-16, each
+// second byte is zero.
+func looksLikeKubernetes(text []byte) bool {
+	return text == nil || namesKubernetes.Match(bytes.ReplaceAll(text, []byte{0}, nil))
+}
 
 func decodeError(document *Document, at, kind string, err error) *Error {
 	wrong, ok := errors.AsType[*policies.FieldError](err)

@@ -581,6 +581,8 @@ func TestLoadReadsDocuments(t *testing.T) {
 	const partial = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"
 	const missing = "it is missing; add it or, if this is a patch, leave it out with --exclude"
 	const noneFound = ".: " + noObjects
+	const withoutPorts = "a.yaml:1: Service default/web: the API server rejects a Service without spec.ports; " +
+		"if this is a patch, leave it out with --exclude"
 	items := func(kind string, items ...string) string {
 		text := "apiVersion: v1\nkind: " + kind + "\nitems:\n"
 		for _, item := range items {
@@ -644,6 +646,55 @@ func TestLoadReadsDocuments(t *testing.T) {
 						`write HorizontalPodAutoscaler`,
 					`a.yaml:14: Service  d: there is no kind "Service " in v1; write Service`,
 				},
+			},
+		},
+		"a kind that does not exist in v1 or apps/v1 is skipped": {
+			text: service("c") + "---\napiVersion: v1\nkind: Serivce\nmetadata: {name: a}\n" +
+				"---\napiVersion: apps/v1\nkind: sts\nmetadata: {name: b}\n" +
+				"---\napiVersion: v1\nkind: deployment\nmetadata: {name: d}\n" +
+				"---\napiVersion: v1\nkind: Config\n---\napiVersion: v1\nkind: ConfigMapList\n" +
+				"---\napiVersion: apps/v1\nkind: ControllerRevision\n---\napiVersion: example.com/v1\nkind: sts\n",
+			want: loaded{
+				Objects: []string{"a.yaml:1 Service default/c"}, Documents: 5,
+				Skipped: []string{
+					`a.yaml:6: Serivce a: there is no kind "Serivce" in v1; correct it or the apiVersion`,
+					`a.yaml:10: sts b: there is no kind "sts" in apps/v1; correct it or the apiVersion`,
+					`a.yaml:14: deployment d: there is no kind "deployment" in v1; correct it or the apiVersion`,
+				},
+			},
+		},
+		"objects inside of other objects are noted": {
+			text: "apiVersion: template.openshift.io/v1\nkind: Template\nmetadata: {name: t}\nobjects:\n" +
+				items("List", service("c"), deployment("d"))[len("apiVersion: v1\nkind: List\nitems:\n"):] +
+				"---\napiVersion: example.com/v1\nkind: Wrapper\nmetadata: {name: w}\nspec: {a/b: [{apiVersion: v1, " +
+				"kind: Service, metadata: {name: e, namespace: edge}, spec: {ports: [{port: 80}]}}]}\n" +
+				"---\napiVersion: example.com/v1\nkind: Scaler\nmetadata: {name: s}\n" +
+				"spec: {target: {apiVersion: apps/v1, kind: Deployment, name: d}}\n",
+			want: loaded{
+				Documents: 3,
+				Notes: []string{
+					"a.yaml:1: Template t: it holds 2 Services or workloads, the first of them Service default/c at objects[0], " +
+						"which are not checked; check what it puts into a cluster",
+					"a.yaml:14: Wrapper w: it holds Service edge/e at spec[a/b][0], which is not checked; " +
+						"check what it puts into a cluster",
+				},
+			},
+		},
+		"a document beside objects that is not YAML": {
+			text: service("c") + "---\n{{ include \"x\" . }}\n---\nfoo: [bar\n",
+			want: loaded{
+				Objects: []string{"a.yaml:1 Service default/c"}, Documents: 1,
+				Errors: []string{
+					"a.yaml:6:2: a key must be a string, not a list or a mapping; quote it; if this is a template, render it first " +
+						"or leave it out with --exclude",
+					"a.yaml:8: did not find expected ',' or ']'; fix the YAML on or just above this line",
+				},
+			},
+		},
+		"UTF-16 without a mark": {
+			text: strings.Join(strings.Split(service("c"), ""), "\x00"),
+			want: loaded{
+				Errors: []string{"a.yaml:1: control characters are not allowed; fix the YAML on or just above this line"},
 			},
 		},
 		"a version of a custom kind that is not known is skipped": {
@@ -734,14 +785,14 @@ func TestLoadReadsDocuments(t *testing.T) {
 			text: partial + "spec: {type: LoadBalancer}\n",
 			want: loaded{
 				Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1,
-				Notes: []string{"a.yaml:1: Service default/web: the API server rejects a Service without spec.ports"},
+				Notes: []string{withoutPorts},
 			},
 		},
 		"a Service with misspelt ports": {
 			text: partial + "spec: {type: LoadBalancer, port: [{port: 80}]}\n",
 			want: loaded{
 				Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1,
-				Notes: []string{"a.yaml:1: Service default/web: the API server rejects a Service without spec.ports"},
+				Notes: []string{withoutPorts},
 			},
 		},
 		"a List whose items are no list, or no objects": {
@@ -792,7 +843,8 @@ func TestLoadReadsDocuments(t *testing.T) {
 			want: loaded{
 				Documents: 1,
 				Notes: []string{"a.yaml:1: HorizontalPodAutoscaler default/a: " +
-					"the API server rejects a HorizontalPodAutoscaler without spec.scaleTargetRef"},
+					"the API server rejects a HorizontalPodAutoscaler without spec.scaleTargetRef; " +
+					"if this is a patch, leave it out with --exclude"},
 			},
 		},
 		"an empty List is a document": {
@@ -803,7 +855,7 @@ func TestLoadReadsDocuments(t *testing.T) {
 			text: partial + "spec: {ports: []}\n",
 			want: loaded{
 				Objects: []string{"a.yaml:1 Service default/web"}, Documents: 1,
-				Notes: []string{"a.yaml:1: Service default/web: the API server rejects a Service without spec.ports"},
+				Notes: []string{withoutPorts},
 			},
 		},
 		"a Service without a spec is an error": {
@@ -1052,6 +1104,42 @@ func TestWhatLooksLikeKubernetesIsAnError(t *testing.T) {
 	}
 }
 
+// TestJSONWithComments checks that a comment in a JSON file is an error: read as YAML, it would be a part of the key in
+// the next line.
+func TestJSONWithComments(t *testing.T) {
+	t.Parallel()
+	const object = `{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},` + "\n" +
+		`"spec": {"ports": [{"port": 80}], `
+	web := func(place string) loaded {
+		return loaded{Objects: []string{place + " Service default/web"}, Documents: 1}
+	}
+	wrong := func(place string) loaded {
+		return loaded{Errors: []string{place + ": JSON has no comments; remove them"}}
+	}
+	tests := map[string]struct {
+		file, text string
+		want       loaded
+	}{
+		"after a value":  {"a.json", object + "// c\n\"type\": \"LoadBalancer\"}}", wrong("a.json:2")},
+		"at the start":   {"a.json", "/* c */\n" + object + "}}", wrong("a.json:1")},
+		"before a key":   {"a.JSON", strings.Replace(object, `"kind"`, "\n// c\n"+`"kind"`, 1) + "}}", wrong("a.JSON:2")},
+		"in a text":      {"a.json", object + `"type": "http://"}}`, web("a.json:1")},
+		"no Kubernetes":  {"a.json", "{\n// c\n\"a\": 1}", loaded{NotYAML: 1, Errors: []string{".: " + noObjects}}},
+		"YAML, as such":  {"a.yaml", "# c\n" + object + `"type": 'x'}}`, web("a.yaml:2")},
+		"YAML, in .json": {"a.json", object + `type: 'x'}} # http://x`, web("a.json:1")},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, got := load(t, tree{files: map[string]string{test.file: test.text}}.make(t), Options{})
+			test.want.Files = 1
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("Load() mismatch (-want +got):\n%s\nof\n%s", diff, test.text)
+			}
+		})
+	}
+}
+
 func TestErrorOfATemplateHintsToRenderIt(t *testing.T) {
 	t.Parallel()
 	const hint = "; if this is a template, render it first or leave it out with --exclude"
@@ -1154,7 +1242,7 @@ func TestKustomizationsThatChangeTheirFilesAreNoted(t *testing.T) {
 			t.Parallel()
 			files := tree{files: map[string]string{
 				"base/web.yaml": service("web"), "prod/kustomization.yaml": test.text, "prod/web.yaml": service("web"),
-				"prod/more/kustomization.yaml": "resources: []\n",
+				"prod/more/kustomization.yaml": "resources: []\n", "web.yaml": service("web"),
 			}}
 			dir := files.make(t)
 			_, got := load(t, dir, Options{Paths: []string{"prod"}})
@@ -1165,9 +1253,93 @@ func TestKustomizationsThatChangeTheirFilesAreNoted(t *testing.T) {
 			if diff := cmp.Diff(want, got.Notes); diff != "" {
 				t.Errorf("notes mismatch (-want +got):\n%s", diff)
 			}
-			_, asContext := load(t, dir, Options{Paths: []string{"base"}, Context: []string{"prod"}})
-			if len(asContext.Notes) > 0 {
-				t.Errorf("notes about the context: %q", asContext.Notes)
+			if test.fields != "" {
+				want = []string{"prod/kustomization.yaml: it was not built, and changes what the files hold by " + test.fields +
+					"; give what it builds with --context"}
+			}
+			_, asContext := load(t, dir, Options{Paths: []string{"web.yaml"}, Context: []string{"prod"}})
+			if diff := cmp.Diff(want, asContext.Notes); diff != "" {
+				t.Errorf("notes about the context mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestWhatTheContextLacksIsNoted checks that there is one note about everything in the context that is not read.
+func TestWhatTheContextLacksIsNoted(t *testing.T) {
+	t.Parallel()
+	const absent = "; so it is not among the neighbours"
+	const empty = "it is given as context, but no complete Kubernetes object was found there"
+	tests := map[string]struct {
+		files, links map[string]string
+		context      []string
+		want         []string
+	}{
+		"a link that leads out": {
+			files: map[string]string{"s.yaml": service("s"), "c/t.yaml": service("t")},
+			links: map[string]string{"c/s.yaml": "../s.yaml"},
+			want:  []string{"c/s.yaml: it is a symbolic link that leads out of the folder" + absent},
+		},
+		"a chart": {
+			files: map[string]string{"c/Chart.yaml": "name: c\n", "c/templates/s.yaml": service("s"), "c/t.yaml": service("t")},
+			want: []string{"c/templates: it holds the templates of a Helm chart; check what it renders: " +
+				"helm template c | sourceward check -" + absent},
+		},
+		"a patch": {
+			files: map[string]string{
+				"c/kustomization.yaml": "resources: [t.yaml]\npatchesStrategicMerge: [s.yaml]\n", "c/s.yaml": service("s"),
+				"c/t.yaml": service("t"),
+			},
+			want: []string{
+				"c/kustomization.yaml: it was not built, and changes what the files hold by patchesStrategicMerge; " +
+					"give what it builds with --context",
+				"c/s.yaml:1: Service default/s: it is a patch of c/kustomization.yaml" + absent,
+			},
+		},
+		"two misspelt kinds": {
+			files: map[string]string{
+				"c/s.yaml": "apiVersion: v1\nkind: service\n", "c/t.yaml": service("t") + "---\napiVersion: v1\nkind: Servce\n",
+			},
+			want: []string{"c/s.yaml:1: service : there is no kind \"service\" in v1; write Service" + absent +
+				"; the same holds for 1 other object or file of the context"},
+		},
+		"three kustomizations": {
+			files: map[string]string{
+				"c/a/kustomization.yaml": "namespace: a\n", "c/b/kustomization.yaml": "namespace: b\n",
+				"c/c/kustomization.yaml": "namespace: c\n", "c/t.yaml": service("t"),
+			},
+			want: []string{"c/a/kustomization.yaml: it was not built, and changes what the files hold by namespace; " +
+				"give what it builds with --context; the same holds for 2 other kustomizations of the context"},
+		},
+		"an empty folder, and a file without objects": {
+			files:   map[string]string{"c/values.yaml": "a: 1\n", "v.yaml": "a: 1\n", "d/s.yaml": service("s")},
+			context: []string{"c", "v.yaml", "d", "d/s.yaml"}, want: []string{"c: " + empty, "v.yaml: " + empty},
+		},
+		"nothing but patches": {
+			files: map[string]string{"c/kustomization.yaml": "patches: [{path: s.yaml}]\n", "c/s.yaml": service("s")},
+			want: []string{
+				"c/kustomization.yaml: it was not built, and changes what the files hold by patches; " +
+					"give what it builds with --context",
+				"c/s.yaml:1: Service default/s: it is a patch of c/kustomization.yaml" + absent,
+			},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if test.context == nil {
+				test.context = []string{"c"}
+			}
+			files := tree{files: map[string]string{"web.yaml": deployment("web")}, links: test.links}
+			maps.Copy(files.files, test.files)
+			_, got := load(t, files.make(t), Options{Paths: []string{"web.yaml"}, Context: test.context})
+			slices.Sort(test.want)
+			slices.Sort(got.Notes)
+			if diff := cmp.Diff(test.want, got.Notes); diff != "" {
+				t.Errorf("notes mismatch (-want +got):\n%s", diff)
+			}
+			if got.Skipped != nil || got.Errors != nil {
+				t.Errorf("skipped: %q, errors: %q", got.Skipped, got.Errors)
 			}
 		})
 	}

@@ -82,7 +82,8 @@ func main() {
 	}
 	binary := filepath.Join(dir, "program")
 	for file, text := range map[string]string{
-		"go.mod": "module p\n\ngo 1.26\n", "main.go": string(apply([]byte(source), flips)), "helpers.go": "package " + name + "\n\n" + helpers,
+		"go.mod": "module p\n\ngo 1.26\n", "main.go": string(apply([]byte(source), flips)),
+		"helpers.go": "package " + name + "\n\n" + helpers,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -104,7 +105,8 @@ func main() {
 	}
 	var got []string
 	for _, f := range flips {
-		got = append(got, fmt.Sprintf("%s:%d: %q: %s", f.file, f.line, f.to, strings.Join(strings.Fields(run(f.number)), " ")))
+		output := strings.Join(strings.Fields(run(f.number)), " ")
+		got = append(got, fmt.Sprintf("%s:%d: %q: %s", f.file, f.line, f.to, output))
 	}
 	want := []string{
 		`main.go:7: "<=": true true false true false 0 2`,

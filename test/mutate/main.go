@@ -42,8 +42,8 @@ func main() {
 	}
 }
 
-// run tries the flips and writes the report. The error is non-nil when the tests cannot be built or run, or fail without
-// any flip.
+// run tries the flips and writes the report. The error is non-nil when the tests cannot be built or run, or fail
+// without any flip.
 func run(ctx context.Context, folder string, number int, seed uint64, out io.Writer) error {
 	all, name, err := flipsIn(folder)
 	if err != nil {
@@ -85,8 +85,9 @@ func run(ctx context.Context, folder string, number int, seed uint64, out io.Wri
 	if isTerminal {
 		fmt.Fprint(os.Stderr, "\r\033[K")
 	}
-	fmt.Fprintf(out, "seed %d: %d of %d flips in %s were noticed (%.1f %%), of %d possible ones and %d that do not compile\n",
-		seed, len(chosen)-survived, len(chosen), folder, 100*float64(len(chosen)-survived)/float64(max(len(chosen), 1)),
+	noticed := len(chosen) - survived
+	fmt.Fprintf(out, "seed %d: %d of %d flips in %s were noticed (%.1f %%), of %d possible ones; %d do not compile\n",
+		seed, noticed, len(chosen), folder, 100*float64(noticed)/float64(max(len(chosen), 1)),
 		len(valid), len(all)-len(valid))
 	return nil
 }
