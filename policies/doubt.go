@@ -29,6 +29,7 @@ func (d Decision) Certain(in Input, settings Settings, doubts []Doubt) Decision 
 		return d
 	}
 	certain := d
+	var unknown []Finding // apart, since no other decision has them
 	for _, doubt := range doubts {
 		matters := false
 		for _, other := range doubt.Others {
@@ -52,8 +53,9 @@ func (d Decision) Certain(in Input, settings Settings, doubts []Doubt) Decision 
 			finding.Message += " (" + problem + ")"
 		}
 		finding.Exempt = exempt
-		certain.Findings = append(certain.Findings, finding)
+		unknown = append(unknown, finding)
 	}
+	certain.Findings = slices.Concat(certain.Findings, unknown)
 	slices.SortStableFunc(certain.Findings, Finding.compare)
 	return certain
 }

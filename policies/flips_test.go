@@ -130,3 +130,126 @@ func TestKindsAreFoundByGroupVersionAndKind(t *testing.T) {
 		}
 	}
 }
+
+// TestKindsWithAScaleThatIsJudged lists the kinds whose scale requests the webhook is asked about.
+func TestKindsWithAScaleThatIsJudged(t *testing.T) {
+	t.Parallel()
+	var got []string
+	for _, kind := range policies.WorkloadKinds {
+		if kind.Scaled {
+			got = append(got, kind.Group+" "+kind.Kind)
+		}
+	}
+	want := []string{
+		" ReplicationController", "apps Deployment", "apps StatefulSet", "apps.kruise.io CloneSet",
+		"apps.kruise.io StatefulSet", "argoproj.io Rollout",
+	}
+	slices.Sort(got)
+	if got = slices.Compact(got); !slices.Equal(got, want) {
+		t.Errorf("kinds with a scale that is judged: %q, want %q", got, want)
+	}
+}
+
+// TestNoExemptionFromWhatTheServerRejects lists the rules from which nothing is exempt, since the API server itself
+// rejects such an object.
+func TestNoExemptionFromWhatTheServerRejects(t *testing.T) {
+	t.Parallel()
+	var got []string
+	for _, rule := range policies.Catalogue() {
+		if rule.RefusedByServer {
+			got = append(got, rule.ID)
+		}
+	}
+	want := []string{"local-on-cluster-ip", "misplaced-health-check-node-port", "unknown-traffic-policy"}
+	if slices.Sort(got); !slices.Equal(got, want) {
+		t.Errorf("rules without exemptions: %q, want %q", got, want)
+	}
+}
+
+// TestEveryUnknownExemptionIsFound has exemptions from a rule that nobody knows, from one that exists, and from one
+// that is misspelt, in this order.
+func TestEveryUnknownExemptionIsFound(t *testing.T) {
+	t.Parallel()
+	object := annotated(deployment, "exempt.sourceward.dev/a: a test", "exempt.sourceward.dev/missing-readiness: a test",
+		"exempt.sourceward.dev/unspread-behind-lokal: a test")
+	for complete, want := range map[bool]int{false: 1, true: 2} {
+		rules := compiled(t, nil)
+		rules.Policies.Complete = complete
+		in := policies.Input{
+			Operation: policies.Create, Object: parsed(t, object), Namespace: policies.Namespace{Name: "edge"},
+		}
+		decision, err := policies.Decide(t.Context(), in, rules, policies.Resolve(rules.Policies, in.Object, in.Namespace))
+		found := 0
+		for _, f := range decision.Findings {
+			if f.Rule == "unknown-exemption" {
+				found++
+			}
+		}
+		if err != nil || found != want {
+			t.Errorf("all policies are known: %t: %d findings, want %d (%v)", complete, found, want, err)
+		}
+	}
+}
+
+// TestLacksLocalService checks whether one more Local Service could lead to a repair.
+func TestLacksLocalService(t *testing.T) {
+	t.Parallel()
+	local, cluster, web := fmt.Sprintf(localService, ""), fmt.Sprintf(clusterService, ""), fmt.Sprintf(deployment, "")
+	for name, test := range map[string]struct {
+		object   string
+		services []string
+		want     bool
+	}{
+		"no Service":                    {web, nil, true},
+		"a Service that is not Local":   {web, []string{cluster}, true},
+		"a Local Service":               {web, []string{local}, false},
+		"a Local Service of other pods": {web, []string{strings.Replace(local, "app: web", "app: api", 1)}, true},
+		"both":                          {web, []string{cluster, local}, false},
+		"one pod":                       {strings.Replace(web, "replicas: 3", "replicas: 1", 1), nil, false},
+		"pods that are spread":          {fmt.Sprintf(withConstraint, ofAllPods), nil, false},
+		"pods without labels":           {strings.ReplaceAll(web, "{app: web}", "{}"), nil, false},
+		"an object that is no workload": {cluster, nil, false},
+	} {
+		in := policies.Input{
+			Object: parsed(t, test.object), Namespace: policies.Namespace{Name: "edge"},
+			Related: relatedServices(t, test.services),
+		}
+		if got := policies.LacksLocalService(in); got != test.want {
+			t.Errorf("%s: LacksLocalService() = %t, want %t", name, got, test.want)
+		}
+	}
+}
+
+// TestModulesSeeNeighboursWithoutAName checks what a module sees of a Service whose name the API server will generate.
+func TestModulesSeeNeighboursWithoutAName(t *testing.T) {
+	t.Parallel()
+	const module = "warn contains {\"message\": s.metadata.generateName} if some s in input.related.services"
+	service := strings.Replace(fmt.Sprintf(localService, ""), "name: web", "generateName: web-", 1)
+	for text, want := range map[string]bool{service: true, fmt.Sprintf(localService, ""): false} {
+		related := relatedServices(t, []string{text})
+		decision := decided(t, fmt.Sprintf(deployment, ""), related, regoPolicy("", "first", module))
+		if got := hasFinding(decision, "first"); got != want {
+			t.Errorf("%s: it has a generateName: %t, want %t; %v", text, got, want, decision.Findings)
+		}
+	}
+}
+
+// TestSelectorsOfAllPodsBehindAService has two workloads behind one Service. A constraint by an expression counts the
+// pods of both, or only its own.
+func TestSelectorsOfAllPodsBehindAService(t *testing.T) {
+	t.Parallel()
+	const tier = "{matchLabels: {app: web}, matchExpressions: [{key: tier, operator: In, values: [%s]}]}"
+	workload := func(name, tiers string) string {
+		text := fmt.Sprintf(withConstraint, "labelSelector: "+fmt.Sprintf(tier, tiers))
+		text = strings.Replace(text, "name: web", "name: "+name, 1)
+		return strings.ReplaceAll(text, "labels: {app: web}", "labels: {app: web, tier: "+name+"}")
+	}
+	for tiers, want := range map[string]bool{"a": true, "b": true, "'a', 'b'": false} {
+		related := relatedServices(t, []string{fmt.Sprintf(localService, "")})
+		related.Workloads = append(related.Workloads, parsed(t, workload("b", "b")).Workload)
+		decision := decided(t, workload("a", tiers), related)
+		if got := hasFinding(decision, "shared-selector"); got != want {
+			t.Errorf("a constraint on the tiers %s: shared-selector: %t, want %t; %v", tiers, got, want, decision.Findings)
+		}
+	}
+}

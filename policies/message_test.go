@@ -31,6 +31,17 @@ func TestNearest(t *testing.T) {
 	}
 }
 
+func TestIsNear(t *testing.T) {
+	t.Parallel()
+	for word, want := range map[string]bool{
+		"Service": true, "service": true, "Servce": true, "Serce": false, "Port": false, "": false,
+	} {
+		if got := IsNear(word, "Service"); got != want {
+			t.Errorf("IsNear(%q, Service) = %t, want %t", word, got, want)
+		}
+	}
+}
+
 func TestShorten(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -103,3 +103,26 @@ func TestEligible(t *testing.T) {
 		t.Errorf("eligible() of an unknown Cluster = %d, want 0", got)
 	}
 }
+
+func TestChoosesNodes(t *testing.T) {
+	t.Parallel()
+	for pod, want := range map[string]bool{
+		"": false,
+		"nodeSelector: {kubernetes.io/os: linux}": false,
+		"nodeSelector: {disk: ssd}":               true,
+		"affinity: {podAffinity: {}}":             false,
+		"affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {}}]}}": false,
+		"affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [" +
+			"{matchExpressions: [{key: kubernetes.io/os, operator: In, values: [linux]}]}]}}}": false,
+		"affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [" +
+			"{matchExpressions: [{key: disk, operator: Exists}]}]}}}": true,
+		"affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [" +
+			"{matchFields: [{key: metadata.name, operator: In, values: [a]}]}]}}}": true,
+	} {
+		w := workloadOf(t, "{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: web}, "+
+			"spec: {template: {spec: {"+pod+"}}}}")
+		if got := choosesNodes(w.Template.Spec); got != want {
+			t.Errorf("choosesNodes({%s}) = %t, want %t", pod, got, want)
+		}
+	}
+}

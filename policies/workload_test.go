@@ -125,6 +125,30 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestWaits checks which workloads remove no pod before an additional one is ready.
+func TestWaits(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		apiVersion, kind, spec string
+		want                   bool
+	}{
+		{"apps/v1", "Deployment", "", true},
+		{"apps/v1", "Deployment", "strategy: {type: Recreate}", false},
+		{"apps/v1", "Deployment", "strategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 1}}", false},
+		{"apps/v1", "Deployment", "strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 0}}", false},
+		{"apps/v1", "StatefulSet", "", false},
+		{"apps/v1", "DaemonSet", "updateStrategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}", true},
+		{"apps.kruise.io/v1alpha1", "CloneSet", "updateStrategy: {maxSurge: 0, maxUnavailable: 0}", false},
+		{"apps/v1", "ReplicaSet", "", false},
+	} {
+		w := workloadOf(t, fmt.Sprintf("{apiVersion: %s, kind: %s, metadata: {name: web}, spec: {%s}}",
+			test.apiVersion, test.kind, test.spec))
+		if got := w.Update.waits(3); got != test.want {
+			t.Errorf("%s {%s}: waits() = %t, want %t", test.kind, test.spec, got, test.want)
+		}
+	}
+}
+
 func TestWorkloadKindOf(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]bool{

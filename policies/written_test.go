@@ -68,6 +68,13 @@ func TestExplicit(t *testing.T) {
 			metav1.ObjectMeta{
 				ManagedFields: []metav1.ManagedFieldsEntry{managed(metav1.ManagedFieldsOperationApply, "", withPolicy)},
 			}, InFileUnknown, ExplicitWritten},
+		"an update comes before an applier that owns it": {
+			metav1.ObjectMeta{
+				ManagedFields: []metav1.ManagedFieldsEntry{
+					managed(metav1.ManagedFieldsOperationUpdate, "", withPolicy), managed(metav1.ManagedFieldsOperationApply, "", `{`),
+					managed(metav1.ManagedFieldsOperationApply, "", withPolicy),
+				},
+			}, InFileUnknown, ExplicitWritten},
 		"an applier owns the spec without it": {
 			metav1.ObjectMeta{
 				ManagedFields: []metav1.ManagedFieldsEntry{managed(metav1.ManagedFieldsOperationApply, "", withPorts)},

@@ -114,12 +114,9 @@ func testCase(t *testing.T, rule, kind, dir string) {
 	golden(t, filepath.Join(dir, wantFile), got.YAML())
 	golden(t, filepath.Join(dir, patchedFile), c.patched(t, decision))
 	testRepaired(t, c, decision)
-	if *inCore {
-		return
-	}
 	testComments(t, c, decision)
 	testHandler(t, c)
-	if c.forBinary() {
+	if c.forBinary() && !*inProcess {
 		testBinary(t, c, all, err != nil)
 	}
 }

@@ -18,8 +18,8 @@ import (
 
 var (
 	update = flag.Bool("update", false, "write the golden files of the cases and the generated parts of documentation")
-	// inCore is for make mutate: a binary that TestMain builds would not have the flip.
-	inCore = flag.Bool("core", false, "decide the cases by the core only, and do not build the binary")
+	// inProcess is for make mutate: a binary that TestMain builds would not have the flip.
+	inProcess = flag.Bool("in-process", false, "leave out the binary, for the tests that can do without it")
 )
 
 // sourceward is the dry-run binary, built by TestMain from the tree under test.
@@ -27,7 +27,7 @@ var sourceward string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if *inCore {
+	if *inProcess {
 		m.Run()
 		return
 	}

@@ -195,6 +195,17 @@ func TestNeighboursAreTheNearestCopies(t *testing.T) {
 			files: map[string]string{"base/web.yaml": web, "e/a/service.yaml": local, "e/b/service.yaml": cluster},
 			want:  []string{"base/web.yaml:1 neighbours-unknown: e/a/service.yaml:1 or e/b/service.yaml:1"},
 		},
+		"one workload behind two copies of two Services": {
+			files: map[string]string{
+				"base/web.yaml": web, "e/a/service.yaml": local, "e/b/service.yaml": cluster,
+				"e/a/api.yaml": strings.Replace(local, "name: web", "name: api", 1),
+				"e/b/api.yaml": strings.Replace(cluster, "name: web", "name: api", 1),
+			},
+			want: []string{
+				"base/web.yaml:1 neighbours-unknown: e/a/api.yaml:1 or e/b/api.yaml:1",
+				"base/web.yaml:1 neighbours-unknown: e/a/service.yaml:1 or e/b/service.yaml:1",
+			},
+		},
 		"one workload behind two copies that lead to the same": {
 			files: map[string]string{"base/web.yaml": web, "e/a/service.yaml": local, "e/b/service.yaml": local},
 			want:  []string{"base/web.yaml:1 unspread-behind-local"},

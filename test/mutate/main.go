@@ -1,8 +1,8 @@
 // Command mutate flips operators of the core one at a time, and reports how many of the flips the tests notice. A flip
 // that no test notices is a rule that nobody would miss, or one that changes nothing; `make mutate` lists them.
 //
-// A flip is noticed if a case fails in the core, or a test of its package. One binary has all flips that compile; a
-// variable of the environment chooses the one that takes effect.
+// A flip is noticed if a case fails in the core or the handler, or a test of its package. One binary has all flips that
+// compile; a variable of the environment chooses the one that takes effect.
 package main
 
 import (
@@ -24,6 +24,10 @@ import (
 
 	"golang.org/x/term"
 )
+
+// aboutRules matches the tests of all rules that need no binary.
+const aboutRules = "^(TestCases|TestRulesNeedWhatTheyRead|TestReadmeListsTheRules|TestGuideListsTheRules|" +
+	"TestSchemaKnowsWhatCanBeRepaired|TestMessagesFitIntoAWarning)$"
 
 // timeout is how long the tests may take with a flip, which may make a loop endless. They take a tenth of it without.
 const timeout = "5m"
@@ -55,7 +59,7 @@ func run(ctx context.Context, folder string, number int, seed uint64, out io.Wri
 	}
 	defer func() { _ = os.RemoveAll(work) }()
 	t := &trial{ctx: ctx, work: work, suites: []testSuite{
-		{"test", filepath.Join(work, "cases"), []string{"-test.run", "^TestCases$", "-core"}},
+		{"test", filepath.Join(work, "cases"), []string{"-test.run", aboutRules, "-in-process"}},
 		{folder, filepath.Join(work, "tests"), nil},
 	}}
 	valid, err := t.build(folder, name, all)
