@@ -1,11 +1,16 @@
 package policies_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sourceward/sourceward/policies"
 )
@@ -13,10 +18,17 @@ import (
 // decided returns the decision about the creation of an object.
 func decided(t *testing.T, object string, related policies.Related, specs ...string) policies.Decision {
 	t.Helper()
+	return decidedIn(t, policies.Cluster{}, object, related, specs...)
+}
+
+func decidedIn(
+	t *testing.T, cluster policies.Cluster, object string, related policies.Related, specs ...string,
+) policies.Decision {
+	t.Helper()
 	rules := compiled(t, specs)
 	in := policies.Input{
 		Operation: policies.Create, Object: parsed(t, object), Namespace: policies.Namespace{Name: "edge"}, Related: related,
-		Now: time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC),
+		Cluster: cluster, Now: time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC),
 	}
 	decision, err := policies.Decide(t.Context(), in, rules, policies.Resolve(rules.Policies, in.Object, in.Namespace))
 	if err != nil {
@@ -251,5 +263,157 @@ func TestSelectorsOfAllPodsBehindAService(t *testing.T) {
 		if got := hasFinding(decision, "shared-selector"); got != want {
 			t.Errorf("a constraint on the tiers %s: shared-selector: %t, want %t; %v", tiers, got, want, decision.Findings)
 		}
+	}
+}
+
+// TestUnseenServicesThatShareAnAddress checks when it matters that the Services that share an address are not seen.
+func TestUnseenServicesThatShareAnAddress(t *testing.T) {
+	t.Parallel()
+	const shared = "metallb.io/allow-shared-ip: edge"
+	for _, test := range []struct {
+		object string
+		view   policies.View
+		want   bool
+	}{
+		{annotated(clusterService, weighted, shared), policies.ViewNone, true},
+		{annotated(clusterService, weighted), policies.ViewNone, false},
+		{annotated(clusterService, weighted, shared), policies.ViewCluster, false},
+		{annotated(clusterService, weighted, shared), policies.ViewFiles, false},
+	} {
+		decision := decided(t, test.object, policies.Related{View: test.view})
+		if got := hasFinding(decision, "neighbours-unknown"); got != test.want {
+			t.Errorf("view %v: neighbours-unknown: %t, want %t; %s", test.view, got, test.want, test.object)
+		}
+	}
+}
+
+// TestDaemonSetBesideOthers has a DaemonSet, whose pods are always on different nodes, and another workload behind the
+// same Local Service: whether the pods are spread together depends on the other one.
+func TestDaemonSetBesideOthers(t *testing.T) {
+	t.Parallel()
+	other := strings.Replace(fmt.Sprintf(deployment, ""), "name: web", "name: other", 1)
+	daemons := strings.NewReplacer("kind: Deployment", "kind: DaemonSet", "replicas: 3, ", "").Replace
+	spread := func(selector string) string {
+		return strings.Replace(fmt.Sprintf(withConstraint, "labelSelector: "+selector), "name: web", "name: other", 1)
+	}
+	for name, test := range map[string]struct {
+		other string
+		want  bool
+	}{
+		"a Deployment":                     {other, true},
+		"one without pods":                 {strings.Replace(other, "replicas: 3", "replicas: 0", 1), false},
+		"one that counts the pods of both": {spread("{matchLabels: {app: web}}"), false},
+		"one that counts other pods":       {spread("{matchLabels: {app: other}}"), true},
+		"another DaemonSet":                {daemons(other), false},
+		"the object itself":                {daemons(strings.Replace(other, "name: other", "name: web", 1)), false},
+	} {
+		related := relatedServices(t, []string{fmt.Sprintf(localService, "")})
+		related.Workloads = append(related.Workloads, parsed(t, test.other).Workload)
+		decision := decided(t, daemons(fmt.Sprintf(deployment, "")), related)
+		if got := hasFinding(decision, "shared-selector"); got != test.want {
+			t.Errorf("%s: shared-selector: %t, want %t; %v", name, got, test.want, decision.Findings)
+		}
+	}
+}
+
+// TestCustomKinds checks that a kind is custom exactly if its group is that of a project other than Kubernetes, since
+// such groups have a dot.
+func TestCustomKinds(t *testing.T) {
+	t.Parallel()
+	for _, kind := range policies.WorkloadKinds {
+		if kind.Custom != strings.Contains(kind.Group, ".") {
+			t.Errorf("%s in %s: Custom is %t", kind.Kind, kind.Group, kind.Custom)
+		}
+	}
+	for _, kind := range policies.AutoscalerKinds {
+		if kind.Custom != strings.Contains(kind.Group, ".") {
+			t.Errorf("%s in %s: Custom is %t", kind.Kind, kind.Group, kind.Custom)
+		}
+	}
+}
+
+func TestEndpointsOfCountsThoseWithoutANode(t *testing.T) {
+	t.Parallel()
+	var slice discoveryv1.EndpointSlice
+	for _, node := range []*string{nil, new(""), new("a"), new("b"), nil} {
+		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{NodeName: node})
+	}
+	if got := policies.EndpointsOf(&slice); got.Count != 5 || got.WithoutNode != 3 {
+		t.Errorf("EndpointsOf() counts %d, %d of them without a node; want 5 and 3", got.Count, got.WithoutNode)
+	}
+}
+
+// TestAntiAffinityAndUnevenReplicas has five pods on three nodes. Only a required term that keeps all of them apart
+// leaves nothing to even out.
+func TestAntiAffinityAndUnevenReplicas(t *testing.T) {
+	t.Parallel()
+	const required = "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{%s}]}}, "
+	const preferred = "affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [" +
+		"{weight: 1, podAffinityTerm: {%s}}]}}, "
+	const host, rack = "topologyKey: kubernetes.io/hostname, ", "topologyKey: example.com/rack, "
+	const web, api = "labelSelector: {matchLabels: {app: web}}", "labelSelector: {matchLabels: {app: api}}"
+	for name, test := range map[string]struct {
+		affinity string
+		want     bool
+	}{
+		"none":                            {"", true},
+		"required":                        {fmt.Sprintf(required, host+web), false},
+		"required, of other pods":         {fmt.Sprintf(required, host+api), true},
+		"required, on a label of no node": {fmt.Sprintf(required, rack+web), true},
+		"preferred":                       {fmt.Sprintf(preferred, host+web), true},
+	} {
+		var nodes []*corev1.Node
+		for _, name := range []string{"a", "b", "c"} {
+			nodes = append(nodes, &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+				Name: name, Labels: map[string]string{corev1.LabelHostname: name},
+			}})
+		}
+		object := strings.NewReplacer("replicas: 3", "replicas: 5", "containers:", test.affinity+"containers:").
+			Replace(fmt.Sprintf(withConstraint, ofAllPods))
+		decision := decidedIn(t, policies.Cluster{Known: policies.NewNodes(nodes)}, object,
+			relatedServices(t, []string{fmt.Sprintf(localService, "")}))
+		if got := hasFinding(decision, "uneven-replicas"); got != test.want {
+			t.Errorf("%s: uneven-replicas: %t, want %t; %v", name, got, test.want, decision.Findings)
+		}
+	}
+}
+
+// TestMismatchLabelKeysAndDeadlocks has as many pods as nodes, and a required term. A key in mismatchLabelKeys that all
+// pods have in common lets them meet. One that they lack does not.
+func TestMismatchLabelKeysAndDeadlocks(t *testing.T) {
+	t.Parallel()
+	const term = "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{" +
+		"topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: web}}, mismatchLabelKeys: [%s]}]}}, " +
+		"containers:"
+	for key, want := range map[string]bool{"": true, "app": false, "absent": true, "pod-template-hash": false} {
+		object := strings.Replace(fmt.Sprintf(deployment, ""), "containers:", fmt.Sprintf(term, key), 1)
+		decision := decidedIn(t, policies.Cluster{Nodes: 3, Version: policies.Newest}, object,
+			relatedServices(t, []string{fmt.Sprintf(localService, "")}))
+		if got := hasFinding(decision, "anti-affinity-deadlock"); got != want {
+			t.Errorf("mismatchLabelKeys [%s]: anti-affinity-deadlock: %t, want %t; %v", key, got, want, decision.Findings)
+		}
+	}
+}
+
+// TestNoTimeToAskAPolicy updates an annotation with a context that has ended. What was not asked is not known to be as
+// before.
+func TestNoTimeToAskAPolicy(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	rules := compiled(t, []string{
+		regoPolicy("evaluationFailure: Deny", "first", "deny contains {\"message\": \"never\"} if false"),
+	})
+	old, object := parsed(t, annotated(clusterService)), parsed(t, annotated(clusterService, "a: b"))
+	in := policies.Input{
+		Operation: policies.Update, Object: object, Old: old, Namespace: policies.Namespace{Name: "edge"},
+		Related: policies.Related{View: policies.ViewCluster}, OldRelated: policies.Related{View: policies.ViewCluster},
+	}
+	decision, err := policies.Decide(ctx, in, rules, policies.Resolve(rules.Policies, object, in.Namespace))
+	isDenied := slices.ContainsFunc(decision.Findings, func(f policies.Finding) bool {
+		return f.Rule == "policy-not-evaluated" && f.Mode == policies.Deny
+	})
+	if !isDenied {
+		t.Errorf("the findings are %v (%v), want policy-not-evaluated in mode deny", decision.Findings, err)
 	}
 }

@@ -19,7 +19,13 @@ func TestNearest(t *testing.T) {
 		"letter case does not count":                      {"gKE", names, []string{"Gke", "bee", "azure"}},
 		"equally similar names are in alphabetical order": {"", []string{"c", "b", "d", "a"}, []string{"a", "b", "c"}},
 		"a name that is listed twice is returned once":    {"crop", names, []string{"corp", "Gke", "bee"}},
-		"there may be fewer than three names":             {"a", []string{"b"}, []string{"b"}},
+		"a name that contains the word is first": {
+			"ate", []string{"eat", "at", "donate"}, []string{"donate", "at", "eat"},
+		},
+		"but not if the word has only two characters": {
+			"at", []string{"bat", "a", "water"}, []string{"a", "bat", "water"},
+		},
+		"there may be fewer than three names": {"a", []string{"b"}, []string{"b"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

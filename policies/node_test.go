@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -24,6 +25,8 @@ func TestEligible(t *testing.T) {
 				spec: {taints: [{key: maintenance, value: soon, effect: NoExecute}]}}`,
 			`{metadata: {name: cordoned, labels: {kubernetes.io/hostname: cordoned, pool: web}},
 				spec: {unschedulable: true, taints: [{key: node.kubernetes.io/unschedulable, effect: NoSchedule}]}}`,
+			`{metadata: {name: tiered, labels: {kubernetes.io/hostname: tiered}},
+				spec: {taints: [{key: tier, value: "3", effect: NoSchedule}]}}`,
 			"{metadata: {name: nameless, labels: {pool: web}}}",
 		} {
 			var node corev1.Node
@@ -63,11 +66,15 @@ func TestEligible(t *testing.T) {
 		},
 		"everything tolerated": {
 			"{tolerations: [{operator: Exists}]}",
-			[]string{"avoided", "control", "cordoned", "leaving", "other", "plain"},
+			[]string{"avoided", "control", "cordoned", "leaving", "other", "plain", "tiered"},
 		},
 		"one effect tolerated": {
 			"{tolerations: [{operator: Exists, effect: NoExecute}]}",
 			[]string{"avoided", "leaving", "other", "plain"},
+		},
+		"a comparison, which tolerates nothing by default": {
+			`{tolerations: [{key: tier, operator: Gt, value: "1"}]}`,
+			[]string{"avoided", "other", "plain"},
 		},
 		"another value tolerated": {
 			"{tolerations: [{key: maintenance, value: later}]}",
@@ -123,6 +130,31 @@ func TestChoosesNodes(t *testing.T) {
 			"spec: {template: {spec: {"+pod+"}}}}")
 		if got := choosesNodes(w.Template.Spec); got != want {
 			t.Errorf("choosesNodes({%s}) = %t, want %t", pod, got, want)
+		}
+	}
+}
+
+func TestReducedNode(t *testing.T) {
+	t.Parallel()
+	cordon := corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
+	dedicated := corev1.Taint{Key: "dedicated", Effect: corev1.TaintEffectNoExecute}
+	soft := corev1.Taint{Key: "soft", Effect: corev1.TaintEffectPreferNoSchedule}
+	tests := map[string]struct {
+		cordoned     bool
+		taints, want []corev1.Taint
+	}{
+		"no taint":                          {false, nil, nil},
+		"a soft one":                        {false, []corev1.Taint{soft, dedicated}, []corev1.Taint{dedicated}},
+		"cordoned":                          {true, nil, []corev1.Taint{cordon}},
+		"cordoned beside another one":       {true, []corev1.Taint{dedicated}, []corev1.Taint{dedicated, cordon}},
+		"cordoned, with the taint for it":   {true, []corev1.Taint{cordon}, []corev1.Taint{cordon}},
+		"only the taint of a cordoned node": {false, []corev1.Taint{cordon}, []corev1.Taint{cordon}},
+	}
+	for name, test := range tests {
+		node := &corev1.Node{Spec: corev1.NodeSpec{Unschedulable: test.cordoned, Taints: test.taints}}
+		got := ReducedNode(node).Spec.Taints
+		if diff := cmp.Diff(test.want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s: taints mismatch (-want +got):\n%s", name, diff)
 		}
 	}
 }

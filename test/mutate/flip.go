@@ -17,10 +17,10 @@ import (
 // flip is one change of the source: one operator or word instead of another. It takes effect in a process in which the
 // variable flipVariable has its number, so that one binary has all flips.
 type flip struct {
-	number   int
-	file     string
-	from, to string
-	line     int
+	number       int
+	file         string
+	from, to     string
+	line, column int
 	// text is the source line as it is.
 	text  string
 	edits []edit
@@ -30,7 +30,7 @@ type flip struct {
 const flipVariable = "SOURCEWARD_FLIP"
 
 func (f flip) String() string {
-	return fmt.Sprintf("%s:%d: %q instead of %q in: %s", f.file, f.line, f.to, f.from, f.text)
+	return fmt.Sprintf("%s:%d:%d: %q instead of %q in: %s", f.file, f.line, f.column, f.to, f.from, f.text)
 }
 
 // edit replaces length bytes at an offset of a file by text.
@@ -94,8 +94,9 @@ func flipsOf(path string, source []byte, first int) (flips []flip, name string, 
 	lines := strings.Split(string(source), "\n")
 	at := func(pos token.Pos) int { return files.Position(pos).Offset }
 	add := func(pos token.Pos, from, to string, edits func(number int) []edit) {
-		line, number := files.Position(pos).Line, first+len(flips)
-		flips = append(flips, flip{number, path, from, to, line, strings.TrimSpace(lines[line-1]), edits(number)})
+		place, number := files.Position(pos), first+len(flips)
+		text := strings.TrimSpace(lines[place.Line-1])
+		flips = append(flips, flip{number, path, from, to, place.Line, place.Column, text, edits(number)})
 	}
 	// around begins and ends an expression.
 	around := func(node ast.Expr, begin, end string) []edit {

@@ -37,15 +37,15 @@ func f(a, b int, is bool) bool {
 		}
 	}
 	want := []string{
-		`p.go:4: "<=" instead of "<" in: for a < 3 {`,
-		`p.go:5: "||" instead of "&&" in: if !is && a == b {`,
-		`p.go:5: "" instead of "!" in: if !is && a == b {`,
-		`p.go:5: "!=" instead of "==" in: if !is && a == b {`,
-		`p.go:6: "break" instead of "continue" in: continue`,
-		`p.go:8: "continue" instead of "break" in: break`,
-		`p.go:10: "&&" instead of "||" in: return a >= b || true`,
-		`p.go:10: ">" instead of ">=" in: return a >= b || true`,
-		`p.go:10: "false" instead of "true" in: return a >= b || true`,
+		`p.go:4:8: "<=" instead of "<" in: for a < 3 {`,
+		`p.go:5:10: "||" instead of "&&" in: if !is && a == b {`,
+		`p.go:5:6: "" instead of "!" in: if !is && a == b {`,
+		`p.go:5:15: "!=" instead of "==" in: if !is && a == b {`,
+		`p.go:6:4: "break" instead of "continue" in: continue`,
+		`p.go:8:3: "continue" instead of "break" in: break`,
+		`p.go:10:16: "&&" instead of "||" in: return a >= b || true`,
+		`p.go:10:11: ">" instead of ">=" in: return a >= b || true`,
+		`p.go:10:19: "false" instead of "true" in: return a >= b || true`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("flipsOf() mismatch (-want +got):\n%s", diff)
