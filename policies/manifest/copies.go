@@ -21,6 +21,7 @@ type definition struct {
 	at       string
 	content  map[string]any
 	file     foundFile
+	order    int // in the order of the files
 
 	// object and identity are zero before the object was decoded.
 	object   policies.Ref
@@ -70,6 +71,21 @@ func (d definition) isNamespaced() bool {
 	apiVersion, kind := d.apiVersion(), d.kind()
 	return policies.Judged(apiVersion, kind) || policies.Autoscales(apiVersion, kind) ||
 		policies.HoldsEndpoints(apiVersion, kind)
+}
+
+// namespace returns the namespace that the object names. needs is true if it names none, and needs one.
+func (d definition) namespace() (name string, needs bool) {
+	metadata, _ := d.content["metadata"].(map[string]any)
+	name, isText := metadata["namespace"].(string)
+	if !d.isNamespaced() || metadata == nil || metadata["namespace"] != nil && !isText {
+		return "", false // if it cannot be read, decoding reports it
+	}
+	return name, name == ""
+}
+
+// setNamespace sets the namespace of an object that needs one.
+func (d definition) setNamespace(name string) {
+	d.content["metadata"].(map[string]any)["namespace"] = name
 }
 
 // ref returns the Ref of the object as far as it can be read.
@@ -169,7 +185,7 @@ func (s *sight) sees(number int) bool {
 	case of.identity == s.m.copies[s.from].identity:
 		return number == s.from
 	case of.generated:
-		return !of.replaced && !s.belongsToAnother(number)
+		return !of.replaced && !s.m.belongsToAnother(s.from, number)
 	}
 	candidates := s.nearest(of.identity)
 	return len(candidates) > 0 && candidates[s.chosen[of.identity]] == number
@@ -186,7 +202,7 @@ func (s *sight) nearest(of identity) []int {
 	nearest := -1
 	for _, number := range s.m.copiesOf[of] {
 		other := s.m.copies[number]
-		if other.replaced || s.belongsToAnother(number) {
+		if other.replaced || s.m.belongsToAnother(s.from, number) {
 			continue
 		}
 		switch nearness := from.nearness(other); {
@@ -199,17 +215,18 @@ func (s *sight) nearest(of identity) []int {
 	// By their text and not by their line, so that the order of the documents in a file does not matter.
 	slices.SortFunc(candidates, func(i, j int) int {
 		a, b := s.m.copies[i], s.m.copies[j]
-		return cmp.Or(strings.Compare(a.file.name, b.file.name), bytes.Compare(a.document.chunk.text, b.document.chunk.text),
+		return cmp.Or(strings.Compare(a.file.name, b.file.name), bytes.Compare(a.document.text(), b.document.text()),
 			cmp.Compare(i, j))
 	})
 	s.candidates[of] = candidates
 	return candidates
 }
 
-// belongsToAnother reports whether another definition of s.from is nearer to a definition than s.from is.
-func (s *sight) belongsToAnother(number int) bool {
-	from := s.m.copies[s.from]
-	return !from.generated && s.m.greatestNearness(from.identity, number) > from.nearness(s.m.copies[number])
+// belongsToAnother reports whether another definition of an object is nearer to a definition than the one with that
+// number.
+func (m *Manifests) belongsToAnother(number, to int) bool {
+	of := m.copies[number]
+	return !of.generated && m.greatestNearness(of.identity, to) > of.nearness(m.copies[to])
 }
 
 // approach is from the definitions of one object to one definition of another.
@@ -224,17 +241,11 @@ func (s *sight) behindOthers(o *Object, related policies.Related) map[int]bool {
 	if o.Workload == nil {
 		return nil
 	}
-	seen := func(of identity) int {
-		numbers := s.m.copiesOf[of]
-		return numbers[max(slices.IndexFunc(numbers, s.sees), 0)]
-	}
 	others := map[int]bool{}
 	for _, workload := range related.Workloads {
-		number := seen(identityOf(workload.Ref))
+		number := s.m.numbers[workload]
 		isBehind := func(service *corev1.Service) bool {
-			of := identity{kind: "Service", namespace: service.Namespace, name: service.Name}
-			return policies.Selects(service, workload) &&
-				s.m.copies[seen(of)].nearness(s.m.copies[number]) >= s.m.greatestNearness(of, number)
+			return policies.Selects(service, workload) && !s.m.belongsToAnother(s.m.numbers[service], number)
 		}
 		if !slices.ContainsFunc(related.Services, isBehind) {
 			others[number] = true

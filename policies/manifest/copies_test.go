@@ -112,11 +112,45 @@ func TestUncheckedPods(t *testing.T) {
 			files: map[string]string{"a.yaml": deployment("web"), "context/a.yaml": deployment("web")},
 		},
 		"no workload": {without: []string{"Service default/web"}},
+		"a workload that does not exist twice, beside one that does": {
+			files: map[string]string{
+				"a.yaml": strings.ReplaceAll(deployment("api"), "app: web", "app: api"),
+				"b.yaml": strings.ReplaceAll(deployment("api"), "app: web", "app: api"),
+			},
+			without: []string{"Service default/web"},
+		},
+		"a copy of the workload that has other labels, nearer to the Service": {
+			files: map[string]string{
+				"s.yaml": service("other"), "c/s.yaml": balanced("Local"),
+				"c/a.yaml": strings.ReplaceAll(deployment("web"), "app: web", "app: api"), "b/a.yaml": deployment("web"),
+			},
+			remarks: []string{"its pods are not checked: the workload in b/a.yaml:1 is nearer to other definitions"},
+		},
+		"a copy of the workload that has other labels": {
+			files: map[string]string{
+				"a/a.yaml": strings.ReplaceAll(deployment("web"), "app: web", "app: api"), "b/a.yaml": deployment("web"),
+			},
+		},
+		"a copy in the context that is replaced by one with other labels": {
+			files: map[string]string{
+				"a.yaml":         strings.ReplaceAll(deployment("web"), "app: web", "app: api"),
+				"context/a.yaml": deployment("web"),
+			},
+			without: []string{"Service default/web"},
+		},
+		"a workload that is nearer to another definition, and a copy with other labels": {
+			files: map[string]string{
+				"aaa/a.yaml":  strings.ReplaceAll(deployment("web"), "app: web", "app: api"),
+				"prod/a.yaml": deployment("web"), "prod/s.yaml": balanced("Cluster"),
+			},
+			remarks: []string{
+				"its pods are not checked: the workload in prod/a.yaml:1 is nearer to other definitions",
+			},
+		},
 		"a workload that is nearer to another definition of the Service": {
 			files: map[string]string{"prod/a.yaml": deployment("web"), "prod/s.yaml": balanced("Cluster")},
 			remarks: []string{
-				"its pods are not checked, since Deployment default/web in prod/a.yaml:1 is nearer to another definition of " +
-					"this Service",
+				"its pods are not checked: the workload in prod/a.yaml:1 is nearer to other definitions",
 			},
 		},
 		"a workload of a kind that is never looked up": {files: map[string]string{"a.yaml": controller}},
@@ -255,6 +289,23 @@ func TestNeighboursAreTheNearestCopies(t *testing.T) {
 			files: map[string]string{
 				"dev/service.yaml": local, "dev/web.yaml": other("dev"),
 				"prod/service.yaml": cluster, "prod/web.yaml": other("prod"),
+			},
+			want: []string{"dev/web.yaml:1 unspread-behind-local"},
+		},
+		"a Service with a generated name beside a repeated object": {
+			files: map[string]string{
+				"all.yaml": strings.Replace(local, "{name: web", "{generateName: web-", 1) + "---\n" + other("a") + "---\n" +
+					other("b") + "---\n" + exempting + "---\n" + exempting,
+			},
+			want: []string{
+				"all.yaml:11 shared-selector", "all.yaml:11 unspread-behind-local exempt",
+				"all.yaml:6 shared-selector", "all.yaml:6 unspread-behind-local exempt",
+			},
+		},
+		"workloads with generated names behind another copy of the Service": {
+			files: map[string]string{
+				"dev/service.yaml": local, "dev/web.yaml": other("dev"), "prod/service.yaml": cluster,
+				"prod/web.yaml": strings.Repeat(strings.Replace(web, "{name: web", "{generateName: w-", 1)+"---\n", 2),
 			},
 			want: []string{"dev/web.yaml:1 unspread-behind-local"},
 		},

@@ -191,33 +191,37 @@ func (m *Manifests) UncheckedPods() (without []policies.Ref, remarks []Remark) {
 		}
 		isChecked := slices.ContainsFunc(others[pairOf(o.Service.Namespace, o.Service.Spec.Selector)],
 			func(w *policies.Workload) bool { return policies.Selects(o.Service, w) })
-		first := 0 // the first definition of a workload behind it
-		for _, workload := range m.sight(o).input(o, policies.Cluster{}, time.Time{}).Related.Workloads {
-			numbers := m.copiesOf[identityOf(workload.Ref)]
-			isJudged := func(number int) bool { return !m.copies[number].file.context }
-			if isChecked = isChecked || slices.ContainsFunc(numbers, isJudged); isChecked {
-				break
-			}
-			if first == 0 || numbers[0] < first {
-				first = numbers[0]
+		var context, others []definition // what it selects that is not checked as behind it
+		for _, workload := range m.index.Related(o.Object).Workloads {
+			number := m.numbers[workload]
+			switch copied := m.copies[number]; {
+			case copied.replaced:
+			case m.belongsToAnother(o.number, number) || m.belongsToAnother(number, o.number):
+				others = append(others, copied)
+			case copied.file.context:
+				context = append(context, copied)
+			default:
+				isChecked = true
 			}
 		}
 		switch {
 		case isChecked:
-		case first == 0:
-			if all := m.index.Related(o.Object).Workloads; m.repeated && len(all) > 0 {
-				remarks = append(remarks, o.remark(fmt.Sprintf(
-					"its pods are not checked, since %s in %s is nearer to another definition of this Service",
-					all[0].Ref, m.copies[m.copiesOf[identityOf(all[0].Ref)][0]].place())))
-				break
-			}
-			without = append(without, o.Ref)
+		case len(context) > 0:
+			remarks = append(remarks, o.remark(fmt.Sprintf(
+				"its pods are not checked, since their workload is only context; check %s, too", firstPlace(context))))
+		case len(others) > 0:
+			remarks = append(remarks, o.remark(fmt.Sprintf(
+				"its pods are not checked: the workload in %s is nearer to other definitions", firstPlace(others))))
 		default:
-			remarks = append(remarks, o.remark(
-				"its pods are not checked, since their workload is only context; check "+m.copies[first].place()+", too"))
+			without = append(without, o.Ref)
 		}
 	}
 	return without, remarks
+}
+
+// firstPlace returns the place that comes first in the order of the files.
+func firstPlace(list []definition) string {
+	return slices.MinFunc(list, func(a, b definition) int { return cmp.Compare(a.order, b.order) }).place()
 }
 
 // otherWorkloads returns the judged workloads that are never looked up as neighbours, by a namespace and the pair of

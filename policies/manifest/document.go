@@ -189,6 +189,11 @@ type outline struct {
 	lines    []Position
 }
 
+// text returns the text of the document without the marker before it.
+func (d *Document) text() []byte {
+	return bytes.TrimSpace(bytes.TrimPrefix(d.chunk.text, []byte("---")))
+}
+
 // line returns the text of a line of the file, or "" if that line is not part of the document.
 func (d *Document) line(number int) string {
 	number -= d.chunk.line
@@ -539,6 +544,10 @@ func (c chunk) read(root *yaml.Node, room *int) (d *Document, err *Error) {
 	if root == nil || root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
 		return nil, nil
 	}
+	if root.Kind == yaml.ScalarNode && isCommented(root) && looksLikeKubernetes(c.text) {
+		reader := converter{chunk: c}
+		return nil, reader.errorf(root, "%v", errComment)
+	}
 	if root.Kind == yaml.SequenceNode && slices.ContainsFunc(root.Content, isJudgedObject) {
 		reader := converter{chunk: c}
 		return nil, reader.errorf(root, "kubectl reads no list of objects; write kind: List, and the objects under items")
@@ -838,6 +847,9 @@ func keyName(n *yaml.Node) (string, error) {
 	if n.Kind != yaml.ScalarNode {
 		return "", errors.New("a key must be a string, not a list or a mapping; quote it")
 	}
+	if isCommented(n) {
+		return "", errComment
+	}
 	v, err := resolve(n)
 	if err != nil {
 		return "", err
@@ -855,6 +867,16 @@ func keyName(n *yaml.Node) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("key %q is not a string; quote it", n.Value)
+}
+
+var errComment = errors.New("JSON has no comments, and for YAML this is text; remove it")
+
+// isCommented reports whether a text begins with a comment of JavaScript, which some readers of JSON allow. For YAML it
+// is a part of the key, or of the document, that follows it.
+func isCommented(n *yaml.Node) bool {
+	isPlain := n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0
+	begins := strings.HasPrefix(n.Value, "//") || strings.HasPrefix(n.Value, "/*")
+	return isPlain && begins && strings.ContainsAny(n.Value, "\"{")
 }
 
 func isMerge(key *yaml.Node) bool { return key.Tag == "!!merge" && key.Value == "<<" }

@@ -337,15 +337,15 @@ func (f *finder) isOfChart(path string, context bool) bool {
 	}
 	for ; ; absolute = filepath.Dir(absolute) {
 		if filepath.Base(absolute) == "templates" && isRegular(filepath.Join(filepath.Dir(absolute), "Chart.yaml")) {
-			remark := Remark{File: shownAs(absolute, path), Text: fmt.Sprintf(
-				"it holds the templates of a Helm chart; check what it renders: helm template %s | sourceward check -",
-				shownAs(filepath.Dir(absolute), path))}
+			shown, chart := shownAs(absolute, path), shownAs(filepath.Dir(absolute), path)
 			switch {
 			case f.seen[absolute]:
 			case context:
-				f.contextSkipped = append(f.contextSkipped, remark)
+				f.contextSkipped = append(f.contextSkipped, Remark{File: shown, Text: fmt.Sprintf(
+					"it holds the templates of a Helm chart; give what helm template %s renders with --context", chart)})
 			default:
-				f.charts = append(f.charts, remark)
+				f.charts = append(f.charts, Remark{File: shown, Text: fmt.Sprintf(
+					"it holds the templates of a Helm chart; check what it renders: helm template %s | sourceward check -", chart)})
 			}
 			f.seen[absolute] = true
 			return true

@@ -48,7 +48,7 @@ const (
 // first time.
 func (f *finder) kustomization(path, file, folder, top string, given given) []*Error {
 	if known := f.kustomizations[file]; known != nil {
-		known.given = max(known.given, given)
+		known.given, known.path = max(known.given, given), min(known.path, path)
 	}
 	key := "kustomization " + file + " in " + top
 	if f.seen[key] {
@@ -125,32 +125,32 @@ func (f *finder) changes() []Remark {
 		}
 		text := "it was not built, and changes what the files hold by " + strings.Join(fields, ", ")
 		if k.given == inContext {
-			context = append(context, Remark{File: k.path, Text: text})
+			context = append(context, Remark{File: k.path, Text: text + "; give what it builds with --context"})
 			continue
 		}
 		notes = append(notes, Remark{File: k.path, Text: fmt.Sprintf(
 			"%s; to check what it builds: kustomize build %s | sourceward check -", text, filepath.Dir(k.path))})
 	}
 	slices.SortFunc(notes, func(a, b Remark) int { return strings.Compare(a.File, b.File) })
-	return append(notes, ofContext(context, "give what it builds with --context", "kustomization")...)
+	return append(notes, ofContext(context, "", "kustomization", "kustomizations")...)
 }
 
-// ofContext returns one note for all remarks about the context: the first by file and line, with more text, and the
-// number of the others, which are of a kind.
-func ofContext(remarks []Remark, more, kind string) []Remark {
+// ofContext returns one note for all remarks about the context: the first by file and line, with a text before it, and
+// the number of the others.
+func ofContext(remarks []Remark, before, one, several string) []Remark {
 	if len(remarks) == 0 {
 		return nil
 	}
 	first := slices.MinFunc(remarks, func(a, b Remark) int {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), strings.Compare(a.Text, b.Text))
 	})
-	first.Text += "; " + more
+	first.Text = before + first.Text
 	switch others := len(remarks) - 1; others {
 	case 0:
 	case 1:
-		first.Text += fmt.Sprintf("; the same holds for 1 other %s of the context", kind)
+		first.Text += fmt.Sprintf("; 1 other %s of the context is not used either", one)
 	default:
-		first.Text += fmt.Sprintf("; the same holds for %d other %ss of the context", others, kind)
+		first.Text += fmt.Sprintf("; %d other %s of the context are not used either", others, several)
 	}
 	return []Remark{first}
 }

@@ -3,13 +3,11 @@ package manifest
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -84,9 +82,12 @@ type Manifests struct {
 	index   *policies.Index
 	texts   map[string][]byte
 	// copies holds each definition of an object; its index is the number in the index. copiesOf holds their numbers by
-	// object, sorted by place.
+	// object. numbers holds those of Services and workloads, by pointers to them.
 	copies   []definition
 	copiesOf map[identity][]int
+	numbers  map[any]int
+	// defined is the number of objects that were defined.
+	defined int
 	// nearnesses caches what greatestNearness returns.
 	nearnesses map[approach]int
 	// repeated is true if there is more than one definition of an object.
@@ -151,6 +152,7 @@ func Load(options Options) (*Manifests, error) {
 		texts:      map[string][]byte{},
 		copies:     make([]definition, 1), // the number 0 is for objects that exist once
 		copiesOf:   map[identity][]int{},
+		numbers:    map[any]int{},
 		nearnesses: map[approach]int{},
 		namespaces: map[int]policies.Namespace{},
 		nodes:      map[string]*corev1.Node{},
@@ -175,8 +177,8 @@ func Load(options Options) (*Manifests, error) {
 	m.noteRepeated()
 	errs, notes := files.withoutObjects()
 	m.Errors, m.Notes = append(m.Errors, errs...), append(m.Notes, notes...)
-	m.Notes = append(m.Notes, ofContext(append(files.contextSkipped, m.contextSkipped...),
-		"so it is not among the neighbours", "object or file")...)
+	m.Notes = append(m.Notes, ofContext(append(m.contextSkipped, files.contextSkipped...),
+		"it is not among the neighbours: ", "object or file", "objects or files")...)
 	if m.Documents == m.kustomizations && len(m.Errors) == 0 && m.patches > 0 {
 		m.Errors = append(m.Errors, &Error{Message: noObjects})
 	}
@@ -232,8 +234,8 @@ func (m *Manifests) FilesRead() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(m.texts)), func(name string) bool { return name == Stdin })
 }
 
-// readFiles reads all files and adds their objects. Those of a file are added, in the order of the files, when all
-// files of its kustomizations were read, since these may name its namespace.
+// readFiles reads all files and adds their objects. An object without a namespace is added when all files of its
+// kustomizations were read, since these may name it.
 func (m *Manifests) readFiles(files *finder, options Options) {
 	last := map[string]int{} // the last file of each kustomization
 	for i, file := range files.found {
@@ -241,51 +243,73 @@ func (m *Manifests) readFiles(files *finder, options Options) {
 			last[kustomization] = i
 		}
 	}
-	var read []*fileObjects
-	namespaces := map[string][]string{} // those that the files of each kustomization name
+	namespaces := map[string]namespaces{} // those that the files of each kustomization name
+	var waiting []*fileObjects
 	complete := 0
 	for i, file := range files.found {
 		if options.Progress != nil {
 			options.Progress(i, len(files.found))
 		}
 		file.kustomizations = files.resourceOf[file.real]
-		objects := &fileObjects{file: file, all: m.read(file, files, options.Stdin)}
-		objects.sortByNamespace()
-		read = append(read, objects)
+		objects := &fileObjects{file: file}
+		for _, d := range m.read(file, files, options.Stdin) {
+			switch namespace, needs := d.namespace(); {
+			case needs && options.Namespace == "":
+				objects.without = append(objects.without, d)
+				continue
+			case needs:
+				d.setNamespace(options.Namespace)
+			case namespace != "":
+				objects.named = objects.named.with(namespace)
+			}
+			m.add(d, files, options)
+		}
 		for _, kustomization := range file.kustomizations {
-			namespaces[kustomization] = append(namespaces[kustomization], objects.namespaces...)
+			namespaces[kustomization] = namespaces[kustomization].with(objects.named...)
 			complete = max(complete, last[kustomization])
+		}
+		if len(objects.without) > 0 {
+			waiting = append(waiting, objects)
 		}
 		if i < complete {
 			continue
 		}
-		for _, objects := range read {
-			var others []string
+		for _, objects := range waiting {
+			ofAll := objects.named
 			for _, kustomization := range objects.file.kustomizations {
-				others = append(others, namespaces[kustomization]...)
+				ofAll = ofAll.with(namespaces[kustomization]...)
 			}
-			m.setNamespace(objects, others, options.Namespace)
-			for _, d := range objects.all {
-				// A kustomization is a list of files, and never applied.
-				isList := strings.HasPrefix(d.apiVersion(), "kustomize.config.k8s.io/")
-				if isList {
-					m.count(&m.kustomizations, d.file)
-				}
-				files.hasObjects[d.file.real] = files.hasObjects[d.file.real] || !isList
-				m.add(d, options)
+			m.setNamespace(objects, ofAll)
+			for _, d := range objects.without {
+				m.add(d, files, options)
 			}
 		}
-		read = nil
+		waiting = nil
+	}
+	for _, objects := range [][]*Object{m.Objects, m.Children} {
+		slices.SortStableFunc(objects, func(a, b *Object) int {
+			return cmp.Compare(m.copies[a.number].order, m.copies[b.number].order)
+		})
 	}
 }
 
-// fileObjects are the objects of one file.
+// fileObjects are the objects of one file that name no namespace, and the namespaces that the others name.
 type fileObjects struct {
-	file foundFile
-	all  []definition
-	// without are the objects without a namespace that need one, and namespaces are those that the others name.
-	without    []definition
-	namespaces []string
+	file    foundFile
+	without []definition
+	named   namespaces
+}
+
+// namespaces are different names, at most two of them: more make no difference.
+type namespaces []string
+
+func (n namespaces) with(names ...string) namespaces {
+	for _, name := range names {
+		if len(n) < 2 && !slices.Contains(n, name) {
+			n = append(slices.Clip(n), name)
+		}
+	}
+	return n
 }
 
 // read returns the objects of one file.
@@ -301,12 +325,6 @@ func (m *Manifests) read(file foundFile, files *finder, stdin io.Reader) []defin
 		m.Files++
 	}
 	m.texts[file.name] = data
-	if wrong := commentedJSON(file.name, data); wrong != nil {
-		m.Errors = append(m.Errors, wrong)
-		m.searched[file.real] = searched{found: true}
-		files.hasObjects[file.real] = true
-		return nil
-	}
 	documents, failures := parse(file.name, data, &m.last)
 	var of searched
 	isStream := slices.ContainsFunc(documents, func(d *Document) bool { return isKubernetes(d.Content) })
@@ -347,35 +365,6 @@ func (m *Manifests) read(file foundFile, files *finder, stdin io.Reader) []defin
 	return objects
 }
 
-// commentedJSON returns an error if a JSON file with Kubernetes objects has comments: read as YAML, they would swallow
-// the key in the next line.
-func commentedJSON(name string, data []byte) *Error {
-	isJSON := strings.EqualFold(filepath.Ext(name), ".json")
-	if !isJSON || !bytes.Contains(data, []byte("/")) || !looksLikeKubernetes(data) {
-		return nil
-	}
-	data = bytes.TrimPrefix(data, byteOrderMark)
-	for decoder := json.NewDecoder(bytes.NewReader(data)); ; {
-		var value json.RawMessage
-		err := decoder.Decode(&value)
-		wrong, isSyntax := errors.AsType[*json.SyntaxError](err)
-		switch {
-		case err == nil:
-			continue
-		case !isSyntax:
-			return nil
-		}
-		before := data[:max(wrong.Offset-1, 0)]
-		if rest := data[len(before):]; !bytes.HasPrefix(rest, []byte("//")) && !bytes.HasPrefix(rest, []byte("/*")) {
-			return nil
-		}
-		return &Error{
-			File: name, Position: Position{Line: bytes.Count(before, []byte("\n")) + 1},
-			Message: "JSON has no comments; remove them",
-		}
-	}
-}
-
 // define appends the object of a document, or the items of a list of objects, to objects.
 func (m *Manifests) define(objects []definition, d definition) []definition {
 	apiVersion, kind := typeOf(d.content)
@@ -402,6 +391,8 @@ func (m *Manifests) define(objects []definition, d definition) []definition {
 		// kubectl applies only the items. An API server that receives the object ignores them.
 	}
 	if isKubernetes(d.content) {
+		m.defined++
+		d.order = m.defined
 		return append(objects, d)
 	}
 	isObject := d.content["metadata"] != nil || d.content["spec"] != nil
@@ -432,48 +423,24 @@ func isListKind(kind string) bool {
 	return isList && (item == "" || slices.Contains(policies.Kinds, item))
 }
 
-// sortByNamespace sets without and namespaces.
-func (o *fileObjects) sortByNamespace() {
-	for _, d := range o.all {
-		if !d.isNamespaced() {
-			continue
-		}
-		metadata, _ := d.content["metadata"].(map[string]any)
-		name, isText := metadata["namespace"].(string)
-		switch {
-		case metadata == nil || metadata["namespace"] != nil && !isText: // decoding reports it
-		case name == "":
-			o.without = append(o.without, d)
-		case !slices.Contains(o.namespaces, name):
-			o.namespaces = append(o.namespaces, name)
-		}
+// setNamespace gives the objects of a file that name no namespace the only one that the objects of the file and of its
+// kustomizations name, which are named.
+func (m *Manifests) setNamespace(objects *fileObjects, named namespaces) {
+	by := "this file names"
+	if len(named) > len(objects.named) {
+		by = "the files of its kustomization name"
 	}
-}
-
-// setNamespace gives the objects of a file that name no namespace the given one or, if that is empty, the only one that
-// the objects of the file and of others name. others are those that the files of its kustomizations name.
-func (m *Manifests) setNamespace(objects *fileObjects, others []string, namespace string) {
-	named, by := objects.namespaces, "this file names"
-	for _, name := range others {
-		if !slices.Contains(named, name) {
-			named, by = append(slices.Clip(named), name), "the files of its kustomization name"
-		}
-	}
-	if len(objects.without) == 0 || namespace == "" && len(named) == 0 {
-		return
-	}
-	note := ""
-	switch {
-	case namespace != "":
-	case len(named) == 1:
+	namespace, note := corev1.NamespaceDefault, ""
+	switch len(named) {
+	case 0:
+	case 1:
 		namespace = named[0]
 		note = fmt.Sprintf("objects without a namespace are taken to be in %s, the only one that %s", namespace, by)
 	default:
-		namespace = corev1.NamespaceDefault
 		note = fmt.Sprintf("objects without a namespace are taken to be in %s, since %s several", namespace, by)
 	}
 	for _, d := range objects.without {
-		d.content["metadata"].(map[string]any)["namespace"] = namespace
+		d.setNamespace(namespace)
 	}
 	if note != "" {
 		m.note(objects.without[0], note+"; -n NAMESPACE sets another")
@@ -481,8 +448,14 @@ func (m *Manifests) setNamespace(objects *fileObjects, others []string, namespac
 }
 
 // add adds one object.
-func (m *Manifests) add(d definition, options Options) {
+func (m *Manifests) add(d definition, files *finder, options Options) {
 	apiVersion, kind := d.apiVersion(), d.kind()
+	// A kustomization is a list of files, and never applied.
+	if strings.HasPrefix(apiVersion, "kustomize.config.k8s.io/") {
+		m.count(&m.kustomizations, d.file)
+	} else {
+		files.hasObjects[d.file.real] = true
+	}
 	reason := otherVersion(apiVersion, kind)
 	switch {
 	case isPlaceholder(kind):
@@ -491,6 +464,9 @@ func (m *Manifests) add(d definition, options Options) {
 		reason = "its apiVersion is a placeholder; check what replaces it"
 	case reason == "":
 		reason = misspelt(apiVersion, kind)
+		if holds := embedded(d); reason != "" && holds != "" {
+			reason += "; " + holds
+		}
 	}
 	if reason != "" {
 		m.skip(d, reason)
@@ -592,16 +568,14 @@ func (m *Manifests) addJudged(d definition, options Options) error {
 	if object.Object, err = read(d.content); err != nil {
 		return err
 	}
-	object.number = m.register(object.Ref, d)
-	m.index.PutCopy(object.Object, object.number)
+	m.put(object, d)
 	for _, v := range possible[min(1, len(possible)):] {
 		other := &Object{InFile: object.InFile, Document: d.document, At: d.at}
 		if other.Object, err = read(v.content); err != nil {
 			return err
 		}
 		d.variantOf, d.placeholders = object.number, v.paths
-		other.number = m.register(other.Ref, d)
-		m.index.PutCopy(other.Object, other.number)
+		m.put(other, d)
 		object.variants = append(object.variants, other)
 	}
 	switch {
@@ -612,6 +586,17 @@ func (m *Manifests) addJudged(d definition, options Options) error {
 		m.Objects = append(m.Objects, object)
 	}
 	return nil
+}
+
+// put registers a judged object and adds it to the index.
+func (m *Manifests) put(o *Object, d definition) {
+	o.number = m.register(o.Ref, d)
+	m.index.PutCopy(o.Object, o.number)
+	if o.Service != nil {
+		m.numbers[o.Service] = o.number
+	} else {
+		m.numbers[o.Workload] = o.number
+	}
 }
 
 // addVariants adds an object that is not judged, and what it may be instead. add decodes an object and, if register is
@@ -851,7 +836,7 @@ var builtInKinds = sync.OnceValue(func() *runtime.Scheme {
 // misspelt returns why an object is not read whose kind does not exist in its apiVersion, or is nearly one that is
 // read; empty for any other object. No group has two kinds with names so similar.
 func misspelt(apiVersion, kind string) string {
-	if slices.Contains(readKinds, kind) {
+	if isRead(apiVersion, kind) {
 		return ""
 	}
 	for _, right := range readKinds {
@@ -867,27 +852,25 @@ func misspelt(apiVersion, kind string) string {
 	if !isKnown || isList || isOfClient || builtInKinds().Recognizes(group.WithKind(kind)) {
 		return ""
 	}
-	return fmt.Sprintf("there is no kind %q in %s; correct it or the apiVersion", kind, apiVersion)
+	return fmt.Sprintf("Kubernetes has no kind %q in %s; correct it or the apiVersion", kind, apiVersion)
 }
 
 // embedded returns a note about the Services and workloads that an object of another kind holds; empty if there are
 // none. A reference, which has no spec, is none.
 func embedded(d definition) string {
-	if key := []byte("apiVersion"); bytes.Count(d.document.chunk.text, key) < 2 {
-		return "" // without a look at each value
-	}
-	var objects, paths []string
+	type found struct{ path, object string }
+	var all []found
 	var walk func(value any, path string)
 	walk = func(value any, path string) {
 		switch value := value.(type) {
 		case map[string]any:
 			spec, _ := value["spec"].(map[string]any)
 			if apiVersion, kind := typeOf(value); path != "" && len(spec) > 0 && policies.Judged(apiVersion, kind) {
-				objects, paths = append(objects, definition{content: value}.ref().String()), append(paths, fieldOf(path))
+				all = append(all, found{fieldOf(path), definition{content: value}.ref().String()})
 				return
 			}
-			for _, key := range slices.Sorted(maps.Keys(value)) {
-				walk(value[key], path+"/"+escape.Replace(key))
+			for key, below := range value {
+				walk(below, path+"/"+escape.Replace(key))
 			}
 		case []any:
 			for i, element := range value {
@@ -897,14 +880,15 @@ func embedded(d definition) string {
 	}
 	walk(d.content, "")
 	const advice = "; check what it puts into a cluster"
-	switch len(objects) {
-	case 0:
+	if len(all) == 0 {
 		return ""
-	case 1:
-		return fmt.Sprintf("it holds %s at %s, which is not checked", objects[0], paths[0]) + advice
+	}
+	first := slices.MinFunc(all, func(a, b found) int { return strings.Compare(a.path, b.path) })
+	if len(all) == 1 {
+		return fmt.Sprintf("it holds %s at %s, which is not checked", first.object, first.path) + advice
 	}
 	return fmt.Sprintf("it holds %d Services or workloads, the first of them %s at %s, which are not checked",
-		len(objects), objects[0], paths[0]) + advice
+		len(all), first.object, first.path) + advice
 }
 
 // isRendered reports whether a controller renders objects from a kind of object, so that those cannot be seen in it.

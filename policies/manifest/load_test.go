@@ -652,14 +652,23 @@ func TestLoadReadsDocuments(t *testing.T) {
 			text: service("c") + "---\napiVersion: v1\nkind: Serivce\nmetadata: {name: a}\n" +
 				"---\napiVersion: apps/v1\nkind: sts\nmetadata: {name: b}\n" +
 				"---\napiVersion: v1\nkind: deployment\nmetadata: {name: d}\n" +
+				"---\napiVersion: v1\nkind: HorizontalPodAutoscaler\nmetadata: {name: e}\n" +
+				"---\napiVersion: apps/v1\nkind: Namespace\nmetadata: {name: f}\n" +
+				"---\napiVersion: v1\nkind: Template\nmetadata: {name: g}\nobjects: [{apiVersion: v1, kind: Service, " +
+				"metadata: {name: h}, spec: {ports: [{port: 80}]}}]\n" +
 				"---\napiVersion: v1\nkind: Config\n---\napiVersion: v1\nkind: ConfigMapList\n" +
 				"---\napiVersion: apps/v1\nkind: ControllerRevision\n---\napiVersion: example.com/v1\nkind: sts\n",
 			want: loaded{
 				Objects: []string{"a.yaml:1 Service default/c"}, Documents: 5,
 				Skipped: []string{
-					`a.yaml:6: Serivce a: there is no kind "Serivce" in v1; correct it or the apiVersion`,
-					`a.yaml:10: sts b: there is no kind "sts" in apps/v1; correct it or the apiVersion`,
-					`a.yaml:14: deployment d: there is no kind "deployment" in v1; correct it or the apiVersion`,
+					`a.yaml:6: Serivce a: Kubernetes has no kind "Serivce" in v1; correct it or the apiVersion`,
+					`a.yaml:10: sts b: Kubernetes has no kind "sts" in apps/v1; correct it or the apiVersion`,
+					`a.yaml:14: deployment d: Kubernetes has no kind "deployment" in v1; correct it or the apiVersion`,
+					`a.yaml:18: HorizontalPodAutoscaler e: Kubernetes has no kind "HorizontalPodAutoscaler" in v1; ` +
+						`correct it or the apiVersion`,
+					`a.yaml:22: Namespace f: Kubernetes has no kind "Namespace" in apps/v1; correct it or the apiVersion`,
+					`a.yaml:26: Template g: Kubernetes has no kind "Template" in v1; correct it or the apiVersion; ` +
+						`it holds Service default/h at objects[0], which is not checked; check what it puts into a cluster`,
 				},
 			},
 		},
@@ -1104,29 +1113,33 @@ func TestWhatLooksLikeKubernetesIsAnError(t *testing.T) {
 	}
 }
 
-// TestJSONWithComments checks that a comment in a JSON file is an error: read as YAML, it would be a part of the key in
-// the next line.
+// TestJSONWithComments checks that a comment of JavaScript is an error: for YAML it is a part of the key that follows.
 func TestJSONWithComments(t *testing.T) {
 	t.Parallel()
-	const object = `{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},` + "\n" +
-		`"spec": {"ports": [{"port": 80}], `
+	const object = `{"apiVersion":"v1","kind":"Service","metadata":{"name":"web"},"spec":{"ports":[{"port":80}]%s}}`
 	web := func(place string) loaded {
 		return loaded{Objects: []string{place + " Service default/web"}, Documents: 1}
 	}
-	wrong := func(place string) loaded {
-		return loaded{Errors: []string{place + ": JSON has no comments; remove them"}}
-	}
+	wrong := func(place string) loaded { return loaded{Errors: []string{place + ": " + errComment.Error()}} }
 	tests := map[string]struct {
 		file, text string
 		want       loaded
 	}{
-		"after a value":  {"a.json", object + "// c\n\"type\": \"LoadBalancer\"}}", wrong("a.json:2")},
-		"at the start":   {"a.json", "/* c */\n" + object + "}}", wrong("a.json:1")},
-		"before a key":   {"a.JSON", strings.Replace(object, `"kind"`, "\n// c\n"+`"kind"`, 1) + "}}", wrong("a.JSON:2")},
-		"in a text":      {"a.json", object + `"type": "http://"}}`, web("a.json:1")},
-		"no Kubernetes":  {"a.json", "{\n// c\n\"a\": 1}", loaded{NotYAML: 1, Errors: []string{".: " + noObjects}}},
-		"YAML, as such":  {"a.yaml", "# c\n" + object + `"type": 'x'}}`, web("a.yaml:2")},
-		"YAML, in .json": {"a.json", object + `type: 'x'}} # http://x`, web("a.json:1")},
+		"a line before a key": {
+			"a.json", fmt.Sprintf(object, ", // c\n\"type\":\"LoadBalancer\""), wrong("a.json:1:94"),
+		},
+		"in the line of a key": {
+			"a.yaml", fmt.Sprintf(object, `, /* c */ "type": "LoadBalancer"`), wrong("a.yaml:1:94"),
+		},
+		"after a trailing comma": {
+			"a.json", fmt.Sprintf(object, `, "x": [1,], /* c */ "type": "x"`), wrong("a.json:1:105"),
+		},
+		"at the start of an object": {"a.json", "{ // c\n" + fmt.Sprintf(object, "")[1:], wrong("a.json:1:3")},
+		"at the start of the file":  {"a.json", "// c\n" + fmt.Sprintf(object, ""), wrong("a.json:1:1")},
+		"in a text":                 {"a.json", fmt.Sprintf(object, `,"x":"// c"`), web("a.json:1")},
+		"in a key that is quoted":   {"a.yaml", fmt.Sprintf(object, `, "// c {": 1`), web("a.yaml:1")},
+		"a path":                    {"a.yaml", fmt.Sprintf(object, `, /*: 1, //x: 2`), web("a.yaml:1")},
+		"no Kubernetes":             {"a.json", "{// c\n\"a\":1}", loaded{NotYAML: 1, Errors: []string{".: " + noObjects}}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -1268,7 +1281,7 @@ func TestKustomizationsThatChangeTheirFilesAreNoted(t *testing.T) {
 // TestWhatTheContextLacksIsNoted checks that there is one note about everything in the context that is not read.
 func TestWhatTheContextLacksIsNoted(t *testing.T) {
 	t.Parallel()
-	const absent = "; so it is not among the neighbours"
+	const absent = "it is not among the neighbours: "
 	const empty = "it is given as context, but no complete Kubernetes object was found there"
 	tests := map[string]struct {
 		files, links map[string]string
@@ -1278,12 +1291,12 @@ func TestWhatTheContextLacksIsNoted(t *testing.T) {
 		"a link that leads out": {
 			files: map[string]string{"s.yaml": service("s"), "c/t.yaml": service("t")},
 			links: map[string]string{"c/s.yaml": "../s.yaml"},
-			want:  []string{"c/s.yaml: it is a symbolic link that leads out of the folder" + absent},
+			want:  []string{"c/s.yaml: " + absent + "it is a symbolic link that leads out of the folder"},
 		},
 		"a chart": {
 			files: map[string]string{"c/Chart.yaml": "name: c\n", "c/templates/s.yaml": service("s"), "c/t.yaml": service("t")},
-			want: []string{"c/templates: it holds the templates of a Helm chart; check what it renders: " +
-				"helm template c | sourceward check -" + absent},
+			want: []string{"c/templates: " + absent + "it holds the templates of a Helm chart; give what helm template c " +
+				"renders with --context"},
 		},
 		"a patch": {
 			files: map[string]string{
@@ -1293,15 +1306,16 @@ func TestWhatTheContextLacksIsNoted(t *testing.T) {
 			want: []string{
 				"c/kustomization.yaml: it was not built, and changes what the files hold by patchesStrategicMerge; " +
 					"give what it builds with --context",
-				"c/s.yaml:1: Service default/s: it is a patch of c/kustomization.yaml" + absent,
+				"c/s.yaml:1: Service default/s: " + absent + "it is a patch of c/kustomization.yaml",
 			},
 		},
-		"two misspelt kinds": {
+		"two misspelt kinds and a chart": {
 			files: map[string]string{
 				"c/s.yaml": "apiVersion: v1\nkind: service\n", "c/t.yaml": service("t") + "---\napiVersion: v1\nkind: Servce\n",
+				"c/u/Chart.yaml": "name: u\n", "c/u/templates/s.yaml": service("s"),
 			},
-			want: []string{"c/s.yaml:1: service : there is no kind \"service\" in v1; write Service" + absent +
-				"; the same holds for 1 other object or file of the context"},
+			want: []string{"c/s.yaml:1: service : " + absent + "there is no kind \"service\" in v1; write Service; " +
+				"2 other objects or files of the context are not used either"},
 		},
 		"three kustomizations": {
 			files: map[string]string{
@@ -1309,7 +1323,7 @@ func TestWhatTheContextLacksIsNoted(t *testing.T) {
 				"c/c/kustomization.yaml": "namespace: c\n", "c/t.yaml": service("t"),
 			},
 			want: []string{"c/a/kustomization.yaml: it was not built, and changes what the files hold by namespace; " +
-				"give what it builds with --context; the same holds for 2 other kustomizations of the context"},
+				"give what it builds with --context; 2 other kustomizations of the context are not used either"},
 		},
 		"an empty folder, and a file without objects": {
 			files:   map[string]string{"c/values.yaml": "a: 1\n", "v.yaml": "a: 1\n", "d/s.yaml": service("s")},
@@ -1320,7 +1334,7 @@ func TestWhatTheContextLacksIsNoted(t *testing.T) {
 			want: []string{
 				"c/kustomization.yaml: it was not built, and changes what the files hold by patches; " +
 					"give what it builds with --context",
-				"c/s.yaml:1: Service default/s: it is a patch of c/kustomization.yaml" + absent,
+				"c/s.yaml:1: Service default/s: " + absent + "it is a patch of c/kustomization.yaml",
 			},
 		},
 	}

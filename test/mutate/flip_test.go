@@ -62,11 +62,15 @@ func TestEachFlipChangesOneResult(t *testing.T) {
 
 const limit = 3 < 4
 
+func either(a, b bool) bool {
+	return a && !b ||
+		b && !(a == b)
+}
+
 func main() {
 	a, b := 1, 1
 	println(a < b, a <= b, a > b, a >= b)
-	println(a == b && b == 1 &&
-		!(a != 2 || limit))
+	println(either(a > 1, b > 1), either(a > 1, limit), either(limit, b > 1), either(limit, limit))
 	for i := 0; i != 3; i++ {
 		if i == 1 {
 			continue
@@ -103,32 +107,39 @@ func main() {
 		}
 		return string(output)
 	}
+	const without = "false true false true\nfalse true true false\n0\n2\n"
+	if got := run(0); got != without {
+		t.Errorf("without a flip, the program writes\n%s", got)
+	}
 	var got []string
 	for _, f := range flips {
-		output := strings.Join(strings.Fields(run(f.number)), " ")
-		got = append(got, fmt.Sprintf("%s:%d: %q: %s", f.file, f.line, f.to, output))
+		output := run(f.number)
+		if output == without {
+			t.Errorf("%s changes nothing", f)
+		}
+		got = append(got, fmt.Sprintf("%s:%d: %q: %s", f.file, f.line, f.to, strings.Join(strings.Fields(output), " ")))
 	}
 	want := []string{
-		`main.go:7: "<=": true true false true false 0 2`,
-		`main.go:7: "<": false false false true false 0 2`,
-		`main.go:7: ">=": false true true true false 0 2`,
-		`main.go:7: ">": false true false false false 0 2`,
-		`main.go:8: "||": false true false true true 0 2`,
-		`main.go:8: "||": false true false true false 0 2`,
-		`main.go:8: "!=": false true false true false 0 2`,
-		`main.go:8: "!=": false true false true false 0 2`,
-		`main.go:9: "": false true false true true 0 2`,
-		`main.go:9: "&&": false true false true false 0 2`,
-		`main.go:9: "==": false true false true false 0 2`,
-		`main.go:10: "==": false true false true false`,
-		`main.go:11: "!=": false true false true false 1`,
-		`main.go:12: "break": false true false true false 0`,
+		`main.go:6: "&&": false true false true false false false false 0 2`,
+		`main.go:6: "||": false true false true true true true true 0 2`,
+		`main.go:6: "": false true false true false true false true 0 2`,
+		`main.go:7: "||": false true false true false true true true 0 2`,
+		`main.go:7: "": false true false true false false true true 0 2`,
+		`main.go:7: "!=": false true false true false false true true 0 2`,
+		`main.go:12: "<=": true true false true false true true false 0 2`,
+		`main.go:12: "<": false false false true false true true false 0 2`,
+		`main.go:12: ">=": false true true true false true true false 0 2`,
+		`main.go:12: ">": false true false false false true true false 0 2`,
+		`main.go:13: ">=": false true false true true true true false 0 2`,
+		`main.go:13: ">=": false true false true true true true false 0 2`,
+		`main.go:13: ">=": false true false true false false true false 0 2`,
+		`main.go:13: ">=": false true false true false true false false 0 2`,
+		`main.go:14: "==": false true false true false true true false`,
+		`main.go:15: "!=": false true false true false true true false 1`,
+		`main.go:16: "break": false true false true false true true false 0`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("results mismatch (-want +got):\n%s", diff)
-	}
-	if got := run(0); got != "false true false true\nfalse\n0\n2\n" {
-		t.Errorf("without a flip, the program writes\n%s", got)
 	}
 }
 

@@ -120,7 +120,9 @@ func (t *trial) build(folder, name string, flips []flip) ([]flip, error) {
 		}
 		var wrong []byte
 		for _, tests := range t.suites {
-			args := []string{"test", "-c", "-overlay", overlay, "-gcflags=-e", "-o", tests.binary, "./" + tests.folder}
+			args := []string{
+				"test", "-c", "-overlay", overlay, "-gcflags=./" + folder + "=-e", "-o", tests.binary, "./" + tests.folder,
+			}
 			if wrong, err = exec.CommandContext(t.ctx, "go", args...).CombinedOutput(); err != nil {
 				break
 			}
