@@ -212,6 +212,22 @@ func TestNewObjectAcceptsLargeNumbersInFieldsOf64Bits(t *testing.T) {
 
 // TestKeysAreCaseSensitive: a key in another case is an unknown field, also where the converter leaves the decoding to
 // the JSON decoder, as for an object with a large number.
+func TestOnlyAKeyThatIsSetTwiceIsSaidToBe(t *testing.T) {
+	t.Parallel()
+	if err := unambiguous([]byte(`{"a": 1, "b": {"a": 2}}`)); err != nil {
+		t.Errorf("unambiguous() of an object without such a key = %v", err)
+	}
+	err := unambiguous([]byte(`{"a": {"b": 1, "b": 2}}`))
+	if want := `key "a.b" is set twice; remove one`; err == nil || err.Error() != want {
+		t.Errorf("unambiguous() of an object with one = %v, want %s", err, want)
+	}
+	for _, raw := range []string{`{"a": 1,}`, `{"a"`, `{"a": 1} x`} {
+		if err := unambiguous([]byte(raw)); err == nil || strings.Contains(err.Error(), "set twice") {
+			t.Errorf("unambiguous(%s) = %v, want a syntax error", raw, err)
+		}
+	}
+}
+
 func TestKeysAreCaseSensitive(t *testing.T) {
 	t.Parallel()
 	content := func() map[string]any {

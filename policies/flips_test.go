@@ -417,3 +417,56 @@ func TestNoTimeToAskAPolicy(t *testing.T) {
 		t.Errorf("the findings are %v (%v), want policy-not-evaluated in mode deny", decision.Findings, err)
 	}
 }
+
+// TestMessageAboutExternalIPs checks when local-on-cluster-ip speaks of externalIPs.
+func TestMessageAboutExternalIPs(t *testing.T) {
+	t.Parallel()
+	const local = `{apiVersion: v1, kind: Service, metadata: {name: web, namespace: edge},
+		spec: {type: ClusterIP, externalTrafficPolicy: Local, %sports: [{port: 80}]}}`
+	const ips = "externalIPs: [192.0.2.1], "
+	for _, test := range []struct{ version, ips, want string }{
+		{"1.29", "", "externalTrafficPolicy Local is invalid on type ClusterIP without externalIPs"},
+		{"1.29", ips, ""},
+		{"1.28", "", "externalTrafficPolicy Local is invalid on type ClusterIP"},
+		{"1.28", ips, "externalTrafficPolicy Local is invalid on type ClusterIP with externalIPs before Kubernetes 1.29"},
+	} {
+		version, err := policies.ParseVersion(test.version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		decision := decidedIn(t, policies.Cluster{Version: version}, fmt.Sprintf(local, test.ips),
+			policies.Related{View: policies.ViewCluster})
+		message := ""
+		for _, f := range decision.Findings {
+			if f.Rule == "local-on-cluster-ip" {
+				message = f.Message
+			}
+		}
+		if message != test.want {
+			t.Errorf("Kubernetes %s, %q: the message is %q, want %q", test.version, test.ips, message, test.want)
+		}
+	}
+}
+
+// TestHostPortsAndAntiAffinityOnOneKey checks which of two things that keep the pods on different nodes is named.
+func TestHostPortsAndAntiAffinityOnOneKey(t *testing.T) {
+	t.Parallel()
+	var nodes []*corev1.Node
+	for _, name := range []string{"a", "b", "c"} {
+		nodes = append(nodes, &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+			Name: name, Labels: map[string]string{corev1.LabelHostname: name, corev1.LabelTopologyZone: name[:1]},
+		}})
+	}
+	const term = "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{" +
+		"topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: web}}}]}}, containers:"
+	const port = `image: "web:1", ports: [{containerPort: 1, hostPort: 1}]`
+	object := strings.NewReplacer("containers:", term, `image: "web:1"`, port).Replace(fmt.Sprintf(deployment, ""))
+	decision := decidedIn(t, policies.Cluster{Known: policies.NewNodes(nodes)}, object,
+		relatedServices(t, []string{fmt.Sprintf(localService, "")}))
+	for _, f := range decision.Findings {
+		if f.Rule == "anti-affinity-deadlock" && strings.Contains(f.Message+f.Fix, "hostPort") {
+			return
+		}
+	}
+	t.Errorf("no finding of anti-affinity-deadlock is about the host port: %v", decision.Findings)
+}

@@ -1,11 +1,13 @@
 package policies
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -156,5 +158,100 @@ func TestReducedNode(t *testing.T) {
 		if diff := cmp.Diff(test.want, got, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%s: taints mismatch (-want +got):\n%s", name, diff)
 		}
+	}
+}
+
+func TestSchedulable(t *testing.T) {
+	t.Parallel()
+	node := func(name string, cordoned bool) *corev1.Node {
+		return &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelHostname: name}},
+			Spec:       corev1.NodeSpec{Unschedulable: cordoned},
+		}
+	}
+	known := NewNodes([]*corev1.Node{
+		ReducedNode(node("a", false)), ReducedNode(node("b", true)),
+	})
+	for _, test := range []struct {
+		cluster Cluster
+		want    int
+	}{
+		{Cluster{}, 0}, {Cluster{Nodes: 9}, 9}, {Cluster{Known: known}, 1}, {Cluster{Known: known, Nodes: 9}, 9},
+	} {
+		if got := test.cluster.schedulable(); got != test.want {
+			t.Errorf("schedulable() of %+v = %d, want %d", test.cluster, got, test.want)
+		}
+	}
+}
+
+// TestDilutedBy has a soft constraint on the hostname among others, on nodes of which all have a zone and none a rack.
+func TestDilutedBy(t *testing.T) {
+	t.Parallel()
+	var list []*corev1.Node
+	for _, name := range []string{"a", "b", "c"} {
+		labels := map[string]string{corev1.LabelHostname: name, corev1.LabelTopologyZone: "z"}
+		if name != "c" {
+			labels["disk"] = "ssd"
+		}
+		list = append(list, ReducedNode(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}))
+	}
+	nodes := Cluster{Known: NewNodes(list)}.topologyOf(&Workload{})
+	for _, test := range []struct {
+		keys    []string
+		by      int
+		carried carriers
+	}{
+		{[]string{corev1.LabelHostname}, -1, allNodes},
+		{[]string{corev1.LabelHostname, corev1.LabelHostname}, -1, allNodes},
+		{[]string{corev1.LabelHostname, corev1.LabelTopologyZone}, 1, allNodes},
+		{[]string{corev1.LabelHostname, corev1.LabelTopologyZone, "disk", "rack"}, 3, noNode},
+		{[]string{"rack", corev1.LabelHostname, "disk", corev1.LabelTopologyZone}, 0, noNode},
+		{[]string{"disk", corev1.LabelHostname, corev1.LabelTopologyZone}, 0, someNodes},
+		{[]string{"rack", "shelf", corev1.LabelHostname}, 0, noNode},
+	} {
+		var constraints []corev1.TopologySpreadConstraint
+		for _, key := range test.keys {
+			constraints = append(constraints, corev1.TopologySpreadConstraint{
+				TopologyKey: key, WhenUnsatisfiable: corev1.ScheduleAnyway,
+			})
+		}
+		by, carried := dilutedBy(constraints, slices.Index(test.keys, corev1.LabelHostname), nodes)
+		if by != test.by || carried != test.carried {
+			t.Errorf("dilutedBy(%q) = %d, %d; want %d, %d", test.keys, by, carried, test.by, test.carried)
+		}
+	}
+}
+
+// TestBackendWithIdleWorkloads checks which labels the pods of all, and of the running ones, have in common.
+func TestBackendWithIdleWorkloads(t *testing.T) {
+	t.Parallel()
+	labelled := func(labels map[string]string) *Workload {
+		return &Workload{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}}}
+	}
+	idle := labelled(map[string]string{"app": "web"})
+	alsoIdle := labelled(map[string]string{"app": "web", "tier": "a"})
+	first := labelled(map[string]string{"app": "web", "tier": "a", "track": "x"})
+	second := labelled(map[string]string{"app": "web", "tier": "a", "track": "y"})
+	isIdle := func(w *Workload) bool { return w == idle || w == alsoIdle }
+	b := newBackend(nil, []*Workload{idle, alsoIdle, first, second}, isIdle)
+	got := []map[string]string{b.common, b.commonRunning}
+	want := []map[string]string{{"app": "web"}, {"app": "web", "tier": "a"}}
+	if diff := cmp.Diff(want, got); diff != "" || !b.idle[idle] || !b.idle[alsoIdle] || len(b.idle) != 2 {
+		t.Errorf("labels in common mismatch (-want +got):\n%s%d idle workloads, want 2", diff, len(b.idle))
+	}
+}
+
+// TestKindsThatSurge lists the kinds that may have more pods than replicas during a rollout.
+func TestKindsThatSurge(t *testing.T) {
+	t.Parallel()
+	var got []string
+	for _, kind := range WorkloadKinds {
+		if kind.surges {
+			got = append(got, kind.Kind)
+		}
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff([]string{"CloneSet", "DaemonSet", "Deployment", "Rollout"}, slices.Compact(got)); diff != "" {
+		t.Errorf("kinds that surge mismatch (-want +got):\n%s", diff)
 	}
 }

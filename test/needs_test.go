@@ -77,3 +77,23 @@ func note(found map[string]string, a, b policies.Decision, in string, key func(s
 		}
 	}
 }
+
+// TestFixableRulesAreRepaired checks that a rule is said to be fixable exactly if it has a repair in a case.
+func TestFixableRulesAreRepaired(t *testing.T) {
+	t.Parallel()
+	repaired := map[string]bool{}
+	for _, folder := range entries(t, casesDir) {
+		for _, name := range entries(t, filepath.Join(casesDir, folder)) {
+			c := readCase(t, filepath.Join(casesDir, folder, name))
+			decision, _ := policies.Decide(t.Context(), c.Input, c.rules, c.settings)
+			for _, patch := range decision.Patches {
+				repaired[patch.Rule] = true
+			}
+		}
+	}
+	for _, rule := range policies.Catalogue() {
+		if repaired[rule.ID] != rule.Fixable {
+			t.Errorf("%s: Fixable is %t; it has a repair in a case: %t", rule.ID, rule.Fixable, repaired[rule.ID])
+		}
+	}
+}

@@ -26,8 +26,8 @@ import (
 )
 
 // aboutRules matches the tests of all rules that need no binary.
-const aboutRules = "^(TestCases|TestRulesNeedWhatTheyRead|TestReadmeListsTheRules|TestGuideListsTheRules|" +
-	"TestSchemaKnowsWhatCanBeRepaired|TestMessagesFitIntoAWarning)$"
+const aboutRules = "^(TestCases|TestRulesNeedWhatTheyRead|TestFixableRulesAreRepaired|TestReadmeListsTheRules|" +
+	"TestGuideListsTheRules|TestSchemaKnowsWhatCanBeRepaired|TestMessagesFitIntoAWarning)$"
 
 // timeout is how long the tests may take with a flip, which may make a loop endless. They take a tenth of it without.
 const timeout = "5m"
