@@ -9,12 +9,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
-	"github.com/open-policy-agent/opa/v1/storage"
-	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -28,7 +27,7 @@ type Set struct {
 	// Policies are the policies of the set, to be passed to policies.Resolve.
 	Policies policies.Policies
 
-	builtin *module
+	builtin func() *module
 	custom  map[string]*module // by the name of the policy
 	// slots are those of the Compiler, since the Sets that it made before may still be in use.
 	slots *slots
@@ -112,38 +111,27 @@ var aboutKinds = map[string][]string{
 
 // A Compiler compiles policies, each independently of the others. It is safe for concurrent use.
 type Compiler struct {
-	embedded
 	trials
-	store   storage.Store
-	builtin *module
+	// builtin compiles the built-in modules when it is first called.
+	builtin func() *module
 	slots   *slots
 	// compiling holds an element while modules are compiled: one policy at a time, since that may take much memory.
 	compiling chan struct{}
 }
 
-// NewCompiler compiles the built-in modules and returns a Compiler that adds them to every Set. It compiles modules of
-// policies only after trial, unless that is nil.
+// NewCompiler returns a Compiler. Its Sets have the built-in modules, which are compiled when the first object needs
+// them. It compiles modules of policies only after trial, unless that is nil.
 func NewCompiler(trial Trial) *Compiler {
-	c := newCompilerOfCustom(trial)
-	builtin, errs := c.compile(c.rules)
-	if errs != nil {
-		panic(errors.Join(asErrors(errs)...))
-	}
-	c.builtin = builtin
-	return c
-}
-
-// newCompilerOfCustom returns a Compiler without the built-in rules, which can make no Set.
-func newCompilerOfCustom(trial Trial) *Compiler {
 	limitBuiltins()
-	e, err := load()
-	if err != nil {
-		panic(err) // The modules are embedded in this package, and its tests load them.
-	}
-	store := inmem.NewFromObjectWithOpts(e.data, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
-	return &Compiler{
-		embedded: e, trials: newTrials(trial), store: store, slots: newSlots(), compiling: make(chan struct{}, 1),
-	}
+	c := &Compiler{trials: newTrials(trial), slots: newSlots(), compiling: make(chan struct{}, 1)}
+	c.builtin = sync.OnceValue(func() *module {
+		builtin, errs := c.compile(embeddedModules().rules)
+		if errs != nil {
+			panic(errors.Join(asErrors(errs)...)) // The tests compile them, too.
+		}
+		return builtin
+	})
+	return c
 }
 
 // Set returns the Set of the given policies, which may be in any order. No two of them may have the same name.
@@ -201,13 +189,7 @@ func asErrors(errs []*Error) []error {
 }
 
 // Providers returns the provider names that spec.loadBalancers accepts, sorted.
-func Providers() []string {
-	e, err := load()
-	if err != nil {
-		panic(err) // As in NewCompiler.
-	}
-	return e.providers()
-}
+func Providers() []string { return slices.Sorted(maps.Keys(providerData().entries("names"))) }
 
 // Try tries the modules of policies together, which takes less time than when Compile tries those of each by itself.
 func (c *Compiler) Try(ctx context.Context, list []v1alpha1.SourceIPPolicy) {
@@ -288,7 +270,7 @@ func (c *Compiler) check(policy v1alpha1.SourceIPPolicy) (*Policy, []*Error) {
 		}
 		problems = append(
 			checkRules(policy.Spec.Rules, compiled.Rules, compiled.module != nil),
-			checkProviders(policy.Spec.LoadBalancers, c.providers())...,
+			checkProviders(policy.Spec.LoadBalancers, Providers())...,
 		)
 	}
 	if problems != nil {
@@ -466,7 +448,7 @@ func nesting(of any) int {
 // compile compiles modules together with the library, and prepares the queries for the rules of the contract that they
 // define.
 func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
-	all := maps.Clone(c.lib)
+	all := maps.Clone(embeddedModules().lib)
 	maps.Copy(all, modules)
 	compiler := newCompiler()
 	if compiler.Compile(all); compiler.Failed() {
@@ -554,7 +536,7 @@ func (c *Compiler) prepare(compiler *ast.Compiler, rules []rule, modules map[str
 	}
 	prepared, err := rego.New(
 		rego.Compiler(compiler),
-		rego.Store(c.store),
+		rego.Store(store()),
 		rego.StrictBuiltinErrors(true),
 		rego.Query(query(rules, modules)),
 	).PrepareForEval(context.Background())

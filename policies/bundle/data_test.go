@@ -724,13 +724,9 @@ func TestAliasesAndPrefixes(t *testing.T) {
 // ids, since some rows cause none.
 func matchingRows(t testing.TB) func(testing.TB, someService) []string {
 	t.Helper()
-	embedded, err := load()
-	if err != nil {
-		t.Fatal(err)
-	}
 	query, err := rego.New(
-		rego.ParsedModule(embedded.lib["sourceward/lib/rows.rego"]),
-		rego.Store(inmem.NewFromObject(embedded.data)),
+		rego.ParsedModule(embeddedModules().lib["sourceward/lib/rows.rego"]),
+		rego.Store(inmem.NewFromObject(providerData())),
 		rego.Query("ids := {m.row.id | some m in data.sourceward.lib.rows.holding}"),
 	).PrepareForEval(t.Context())
 	if err != nil {

@@ -3,13 +3,14 @@ package bundle
 import (
 	"embed"
 	"io/fs"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/loader"
+	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
 )
 
 // files holds the embedded modules, their tests and the data. The path of a module matches its package.
@@ -35,36 +36,53 @@ const (
 	providersKey = "providers"
 )
 
-// embedded holds the parsed contents of files, without the tests.
-type embedded struct {
-	// lib holds the modules that other modules import, and rules those that Sourceward evaluates, by path.
+// modules holds the embedded modules, without the tests, by path.
+type modules struct {
+	// lib holds those that other modules import, and rules those that Sourceward evaluates.
 	lib, rules map[string]*ast.Module
-	// data is the part of the document data that does not come from rules.
-	data map[string]any
 }
 
-// load parses the embedded files. The error is non-nil only if they are invalid, which a test rules out.
-func load() (embedded, error) {
+// embeddedModules parses the embedded modules.
+var embeddedModules = sync.OnceValue(func() modules {
+	m := modules{lib: map[string]*ast.Module{}, rules: map[string]*ast.Module{}}
+	for path, file := range load(func(path string) bool {
+		return strings.HasSuffix(path, ".rego") && !strings.HasSuffix(path, testSuffix)
+	}).Modules {
+		if strings.HasPrefix(path, libPrefix) {
+			m.lib[path] = file.Parsed
+		} else {
+			m.rules[path] = file.Parsed
+		}
+	}
+	return m
+})
+
+// data is the part of the document data that does not come from rules: the provider table.
+type data map[string]any
+
+// providerData parses the provider table.
+var providerData = sync.OnceValue(func() data {
+	return load(func(path string) bool { return !strings.HasSuffix(path, ".rego") }).Documents
+})
+
+// store holds the provider table for evaluations, which only read it.
+var store = sync.OnceValue(func() storage.Store {
+	return inmem.NewFromObjectWithOpts(
+		providerData(), inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
+})
+
+// load parses those of the embedded files for which isWanted returns true.
+func load(isWanted func(path string) bool) *loader.Result {
 	loaded, err := loader.NewFileLoader().
 		WithFS(files).
 		WithRegoVersion(ast.RegoV1).
 		WithCapabilities(capabilities()).
 		WithProcessAnnotation(true).
-		Filtered([]string{"."}, func(path string, _ fs.FileInfo, _ int) bool {
-			return strings.HasSuffix(path, testSuffix)
-		})
+		Filtered([]string{"."}, func(path string, info fs.FileInfo, _ int) bool { return !info.IsDir() && !isWanted(path) })
 	if err != nil {
-		return embedded{}, err
+		panic(err) // The files are part of the program, and its tests load them.
 	}
-	e := embedded{lib: map[string]*ast.Module{}, rules: map[string]*ast.Module{}, data: loaded.Documents}
-	for path, file := range loaded.Modules {
-		if strings.HasPrefix(path, libPrefix) {
-			e.lib[path] = file.Parsed
-		} else {
-			e.rules[path] = file.Parsed
-		}
-	}
-	return e, nil
+	return loaded
 }
 
 // ReadsAnnotation reports whether a built-in rule may read an annotation of that name: one of Sourceward's own, or one
@@ -74,7 +92,7 @@ func ReadsAnnotation(name string) bool {
 		return true
 	}
 	return strings.Contains(texts(), name) ||
-		slices.ContainsFunc(prefixes(), func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+		slices.ContainsFunc(builtinSubjects().prefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
 const ownDomain = "sourceward.dev"
@@ -96,22 +114,10 @@ var texts = sync.OnceValue(func() string {
 	return all.String()
 })
 
-// prefixes returns the prefixes of annotations in the provider table.
-var prefixes = sync.OnceValue(func() []string {
-	e, err := load()
-	if err != nil {
-		panic(err) // As in NewCompiler.
-	}
-	return e.keys("prefixes")
-})
-
-// providers returns the names of load balancers in the provider table, sorted.
-func (e embedded) providers() []string { return e.keys("names") }
-
-// keys returns the keys of a part of the provider table, sorted.
-func (e embedded) keys(part string) []string {
-	sourceward, _ := e.data["sourceward"].(map[string]any)
-	table, _ := sourceward[providersKey].(map[string]any)
-	entries, _ := table[part].(map[string]any)
-	return slices.Sorted(maps.Keys(entries))
+// entries returns a part of the provider table.
+func (d data) entries(part string) map[string]any {
+	sourceward, _ := d["sourceward"].(map[string]any)
+	providers, _ := sourceward[providersKey].(map[string]any)
+	entries, _ := providers[part].(map[string]any)
+	return entries
 }

@@ -105,7 +105,11 @@ func (s *Set) Asks(policy string, document policies.Document) bool {
 func (s *Set) Evaluate(
 	ctx context.Context, document policies.Document, applied []policies.AppliedPolicy,
 ) []policies.Answer {
-	answers := []policies.Answer{s.builtin.evaluateHere(ctx, document)}
+	var builtin policies.Answer
+	if builtinSubjects().in(document) {
+		builtin = s.builtin().evaluateHere(ctx, document)
+	}
+	answers := []policies.Answer{builtin}
 	for _, policy := range applied {
 		if m, ok := s.custom[policy.Name]; ok {
 			answer := m.evaluateInTime(ctx, s.slots, document, policy.Parameters)

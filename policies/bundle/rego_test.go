@@ -56,15 +56,11 @@ func isTest(path string) bool { return strings.HasSuffix(path, testSuffix) }
 // TestRego runs the Rego tests of the modules, compiled like policies. They must evaluate every line.
 func TestRego(t *testing.T) {
 	t.Parallel()
-	embedded, err := load()
-	if err != nil {
-		t.Fatal(err)
-	}
 	modules := parsed(t)
 	coverage := cover.New()
 	results, err := tester.NewRunner().
 		SetCompiler(newCompiler().WithEnablePrintStatements(true)).
-		SetStore(inmem.NewFromObject(embedded.data)).
+		SetStore(inmem.NewFromObject(providerData())).
 		SetModules(modules).
 		SetCoverageQueryTracer(coverage).
 		RaiseBuiltinErrors(true).

@@ -96,7 +96,7 @@ func (s Sources) hash() [sha256.Size]byte {
 // io.EOF, and reports nil for those that came to an end. It stops after the first that did not, with the reason: a
 // panic, or that compiling took longer than CompileTimeout. The error is that of next or report, which ends it as well.
 func Attempt(ctx context.Context, next func() (Sources, error), report func(outcome error) error) error {
-	c := newCompilerOfCustom(nil)
+	c := NewCompiler(nil)
 	for {
 		sources, err := next()
 		if errors.Is(err, io.EOF) {

@@ -256,7 +256,7 @@ func (c *Compiler) further(modules map[string]*ast.Module, reported []*Error) []
 			return found
 		}
 		compiler := newCompiler()
-		all := maps.Clone(c.lib)
+		all := maps.Clone(embeddedModules().lib)
 		maps.Copy(all, left)
 		if compiler.Compile(all); !compiler.Failed() {
 			return found
@@ -358,7 +358,7 @@ func (c *Compiler) unreferred(modules map[string]*ast.Module) []*Error {
 // nil if they do not compile.
 func (c *Compiler) resolve(modules map[string]*ast.Module) *ast.Compiler {
 	compiler := newCompiler().WithStrict(false).WithOnlyStagesUpTo(ast.StageResolveRefs)
-	all := maps.Clone(c.lib)
+	all := maps.Clone(embeddedModules().lib)
 	maps.Copy(all, modules)
 	if compiler.Compile(all); compiler.Failed() {
 		return nil
@@ -586,7 +586,7 @@ func (c *Compiler) absentForTests(all map[string]*ast.Module, tests []v1alpha1.R
 // compileTests compiles tests together with the modules that they test, and returns the errors in the tests.
 func (c *Compiler) compileTests(all map[string]*ast.Module, tests []v1alpha1.RegoModule) []*Error {
 	compiler := newCompiler().WithEnablePrintStatements(true)
-	together := maps.Clone(c.lib)
+	together := maps.Clone(embeddedModules().lib)
 	maps.Copy(together, all)
 	if compiler.Compile(together); !compiler.Failed() {
 		return nil

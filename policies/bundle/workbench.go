@@ -60,7 +60,7 @@ func (c *Compiler) Workbench(
 		}
 	}
 	w.printing = newCompiler().WithEnablePrintStatements(true)
-	all := maps.Clone(c.lib)
+	all := maps.Clone(embeddedModules().lib)
 	maps.Copy(all, w.modules)
 	if w.printing.Compile(all); w.printing.Failed() {
 		return nil, regoErrors(w.printing.Errors)
@@ -205,7 +205,7 @@ const tracedTimeout = 20 * EvaluationTimeout
 // prepare prepares the query for one rule.
 func (w *Workbench) prepare(compiler *ast.Compiler, r rule) (rego.PreparedEvalQuery, error) {
 	return rego.New(
-		rego.Compiler(compiler), rego.Store(w.compiler.store), rego.StrictBuiltinErrors(true),
+		rego.Compiler(compiler), rego.Store(store()), rego.StrictBuiltinErrors(true),
 		rego.Query("reasons := "+w.packageOf(r)+"."+r.word),
 	).PrepareForEval(context.Background())
 }
@@ -264,7 +264,7 @@ type TestResult struct {
 // and the provider table, and can call the same functions as modules. The lines that they evaluate are added to the
 // coverage. The errors are non-nil if the tests do not compile.
 func (w *Workbench) Test(ctx context.Context, run string) ([]TestResult, []*Error) {
-	all := maps.Clone(w.compiler.lib)
+	all := maps.Clone(embeddedModules().lib)
 	maps.Copy(all, w.modules)
 	var problems []*Error
 	for _, source := range w.tests {
@@ -278,7 +278,7 @@ func (w *Workbench) Test(ctx context.Context, run string) ([]TestResult, []*Erro
 	runner := func() *tester.Runner {
 		return tester.NewRunner().
 			SetCompiler(newCompiler().WithEnablePrintStatements(true)).
-			SetStore(w.compiler.store).
+			SetStore(store()).
 			SetModules(all).
 			RaiseBuiltinErrors(true)
 	}
@@ -412,7 +412,7 @@ func (w *Workbench) Costs(ctx context.Context, asks []policies.Document, progres
 		return nil, nil
 	}
 	shipped := newCompiler()
-	all := maps.Clone(w.compiler.lib)
+	all := maps.Clone(embeddedModules().lib)
 	maps.Copy(all, w.modules)
 	if shipped.Compile(all); shipped.Failed() {
 		return nil, shipped.Errors // Compile has ruled this out.
