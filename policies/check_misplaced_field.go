@@ -182,9 +182,14 @@ func misplacement(path, target string) result {
 // meansTrafficPolicy reports whether a key is externalTrafficPolicy in any letter case, with hyphens, underscores or
 // dots between its words, or with one character that is wrong. internalTrafficPolicy differs in two.
 func meansTrafficPolicy(key string) bool {
-	plain := strings.NewReplacer("-", "", "_", "", ".", "").Replace(strings.ToLower(key))
-	return levenshtein.ComputeDistance(plain, "externaltrafficpolicy") <= 1
+	const name = "externaltrafficpolicy"
+	if len(key) < len(name)-1 {
+		return false // the most frequent case, at no cost
+	}
+	return levenshtein.ComputeDistance(betweenWords.Replace(strings.ToLower(key)), name) <= 1
 }
+
+var betweenWords = strings.NewReplacer("-", "", "_", "", ".", "")
 
 // trafficPolicyNamed returns the traffic policy that a text names in any letter case; empty for none.
 func trafficPolicyNamed(text string) string {

@@ -52,13 +52,14 @@ func form(n int, one, several string) string {
 
 // pointer returns the JSON Pointer with these parts.
 func pointer(parts ...string) string {
-	escape := strings.NewReplacer("~", "~0", "/", "~1")
 	var path strings.Builder
 	for _, part := range parts {
-		path.WriteString("/" + escape.Replace(part))
+		path.WriteString("/" + escaped.Replace(part))
 	}
 	return path.String()
 }
+
+var escaped = strings.NewReplacer("~", "~0", "/", "~1")
 
 // maxQuoted is how many characters of a value that is not valid a message quotes.
 const maxQuoted = 20

@@ -463,9 +463,10 @@ func (m *Manifests) add(d definition, files *finder, options Options) {
 	case isPlaceholder(apiVersion) && slices.Contains(policies.Kinds, kind):
 		reason = "its apiVersion is a placeholder; check what replaces it"
 	case reason == "":
-		reason = misspelt(apiVersion, kind)
-		if holds := embedded(d); reason != "" && holds != "" {
-			reason += "; " + holds
+		if reason = misspelt(apiVersion, kind); reason != "" {
+			if holds := embedded(d); holds != "" {
+				reason += "; " + holds
+			}
 		}
 	}
 	if reason != "" {
