@@ -9,8 +9,8 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// subjects are what the rows of the provider table match. All built-in modules find what they say in these rows, so they
-// say nothing about a Service that has none of them.
+// subjects are what the rows of the provider table match. All built-in modules find what they say in these rows, so
+// they say nothing about a Service that has none of them.
 type subjects struct {
 	annotations, labels, classes, providers map[string]bool
 	prefixes                                []string

@@ -22,7 +22,9 @@ func TestBuiltinModulesAreSilentWithoutASubject(t *testing.T) {
 	near := nearKeys(random)
 	annotations := append(near("annotations"), append(near("aliases"), near("prefixes")...)...)
 	labels, classes, names := near("labels"), near("classes"), near("names")
-	values := []string{"", "true", "false", "1", "TRUE", "Local", "OnlyLocal", "pods-per-node", "preserve", "ip", "nlb", "*"}
+	values := []string{
+		"", "true", "false", "1", "TRUE", "Local", "OnlyLocal", "pods-per-node", "preserve", "ip", "nlb", "*",
+	}
 	builtin := NewCompiler(nil).builtin()
 	skipped, answered := 0, 0
 	for range services {
@@ -65,7 +67,8 @@ func TestBuiltinModulesAreSilentWithoutASubject(t *testing.T) {
 		case !isAsked:
 			skipped++
 			if !isSilent {
-				t.Fatalf("%v %v, provider %q, has no subject, but the answer is %+v", metadata, spec, document.Facts.Provider, answer)
+				t.Fatalf("%v %v, provider %q, has no subject, but the answer is %+v",
+					metadata, spec, document.Facts.Provider, answer)
 			}
 		case !isSilent:
 			answered++

@@ -88,7 +88,7 @@ type lastAsked struct{ atomic.Pointer[outline] }
 // that cannot be read it returns one Error, and reads the others. For a document that holds only comments it returns
 // nothing. The documents refer to data, which must not change while they are in use.
 func Parse(file string, data []byte) ([]*Document, []*Error) {
-	documents, failures := parse(file, data, new(lastAsked))
+	documents, failures := parse(file, data, new(lastAsked), nil)
 	var errs []*Error
 	for _, failed := range failures {
 		errs = append(errs, failed.Error)
@@ -104,7 +104,11 @@ type failure struct {
 	isObject bool
 }
 
-func parse(file string, data []byte, last *lastAsked) ([]*Document, []failure) {
+// parse is like Parse. It does not parse documents of which nothing but the apiVersion and the kind matters, by
+// isUnread; nil stands for none.
+func parse(
+	file string, data []byte, last *lastAsked, isUnread func(apiVersion, kind string) bool,
+) ([]*Document, []failure) {
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
 		return nil, []failure{{Error: &Error{File: file, Message: "this file is not in UTF-8; save it in UTF-8"}}}
 	}
@@ -112,7 +116,7 @@ func parse(file string, data []byte, last *lastAsked) ([]*Document, []failure) {
 	var failures []failure
 	room := roomForAliases(len(data)) // for all documents together
 	for i, chunk := range split(data) {
-		document, err := chunk.document(&room)
+		document, err := chunk.document(&room, isUnread)
 		switch {
 		case err != nil:
 			err.File = file
@@ -528,7 +532,12 @@ func lineOffsets(text []byte) []int {
 
 // document parses and reads the chunk. If the chunk is empty, it returns neither a document nor an error. room is how
 // many bytes aliases may still add to the values of the file; document reduces it by what they add.
-func (c chunk) document(room *int) (*Document, *Error) {
+func (c chunk) document(room *int, isUnread func(apiVersion, kind string) bool) (*Document, *Error) {
+	if isUnread != nil {
+		if content := c.skim(isUnread); content != nil {
+			return &Document{chunk: c, Content: content}, nil
+		}
+	}
 	if content := c.json(); content != nil {
 		return &Document{chunk: c, Content: content}, nil
 	}

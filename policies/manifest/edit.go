@@ -161,7 +161,7 @@ func (c chunk) becomes(text []byte, want map[string]any) bool {
 	}
 	c.text = text
 	room := roomForAliases(c.size)
-	document, err := c.document(&room)
+	document, err := c.document(&room, nil)
 	return err == nil && document != nil && reflect.DeepEqual(document.Content, want)
 }
 

@@ -88,6 +88,8 @@ type Manifests struct {
 	numbers  map[any]int
 	// defined is the number of objects that were defined.
 	defined int
+	// unread caches what isUnread returns, by apiVersion and kind.
+	unread map[[2]string]bool
 	// nearnesses caches what greatestNearness returns.
 	nearnesses map[approach]int
 	// repeated is true if there is more than one definition of an object.
@@ -153,6 +155,7 @@ func Load(options Options) (*Manifests, error) {
 		copies:     make([]definition, 1), // the number 0 is for objects that exist once
 		copiesOf:   map[identity][]int{},
 		numbers:    map[any]int{},
+		unread:     map[[2]string]bool{},
 		nearnesses: map[approach]int{},
 		namespaces: map[int]policies.Namespace{},
 		nodes:      map[string]*corev1.Node{},
@@ -325,7 +328,13 @@ func (m *Manifests) read(file foundFile, files *finder, stdin io.Reader) []defin
 		m.Files++
 	}
 	m.texts[file.name] = data
-	documents, failures := parse(file.name, data, &m.last)
+	patchOf, isPatch := files.patchOf[file.real]
+	isPatch = isPatch && len(file.kustomizations) == 0 // a resource is complete
+	skims := m.isUnread
+	if isPatch || isKustomization(file.name) {
+		skims = nil
+	}
+	documents, failures := parse(file.name, data, &m.last, skims)
 	var of searched
 	isStream := slices.ContainsFunc(documents, func(d *Document) bool { return isKubernetes(d.Content) })
 	for _, failed := range failures {
@@ -342,8 +351,6 @@ func (m *Manifests) read(file foundFile, files *finder, stdin io.Reader) []defin
 		files.hasObjects[file.real] = true
 	}
 	before := len(m.policies)
-	patchOf, isPatch := files.patchOf[file.real]
-	isPatch = isPatch && len(file.kustomizations) == 0 // a resource is complete
 	var objects []definition
 	for _, document := range documents {
 		if isKustomization(file.name) {
@@ -363,6 +370,17 @@ func (m *Manifests) read(file foundFile, files *finder, stdin io.Reader) []defin
 		m.searched[file.real] = of
 	}
 	return objects
+}
+
+// isUnread returns what the function of that name returns, which it asks only once for each kind.
+func (m *Manifests) isUnread(apiVersion, kind string) bool {
+	of := [2]string{apiVersion, kind}
+	unread, isKnown := m.unread[of]
+	if !isKnown {
+		unread = isUnread(apiVersion, kind)
+		m.unread[of] = unread
+	}
+	return unread
 }
 
 // define appends the object of a document, or the items of a list of objects, to objects.
@@ -906,9 +924,15 @@ func isRendered(apiVersion, kind string) bool {
 	return false
 }
 
-// namesKubernetes matches what a Kubernetes object begins with: a key apiVersion, or a judged kind.
-var namesKubernetes = regexp.MustCompile(
-	`\bapiVersion["']?\s*:|\bkind["']?\s*:\s*(![\w!]*\s+|&\S+\s+)?["']?(` + strings.Join(policies.Kinds, "|") + `)\b`)
+// judgedKind matches a key with a judged kind.
+const judgedKind = `\bkind["']?\s*:\s*(![\w!]*\s+|&\S+\s+)?["']?(%s)\b`
+
+// namesKubernetes matches what a Kubernetes object begins with: a key apiVersion, or a judged kind. namesJudged matches
+// only the latter.
+var (
+	namesKubernetes = regexp.MustCompile(`\bapiVersion["']?\s*:|` + namesJudged.String())
+	namesJudged     = regexp.MustCompile(fmt.Sprintf(judgedKind, strings.Join(policies.Kinds, "|")))
+)
 
 // looksLikeKubernetes reports whether a text that cannot be read is likely to be a Kubernetes object. In UTF-16, each
 // second byte is zero.
