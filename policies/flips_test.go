@@ -470,3 +470,32 @@ func TestHostPortsAndAntiAffinityOnOneKey(t *testing.T) {
 	}
 	t.Errorf("no finding of anti-affinity-deadlock is about the host port: %v", decision.Findings)
 }
+
+// TestOnlyJudgedKindsAreObjects checks that neither the apiVersion nor the kind of a Service alone makes one.
+func TestOnlyJudgedKindsAreObjects(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[[2]string]bool{
+		{"v1", "Service"}: true, {"v1", "ConfigMap"}: false, {"serving.knative.dev/v1", "Service"}: false,
+	} {
+		_, err := policies.NewObject(map[string]any{
+			"apiVersion": kind[0], "kind": kind[1], "metadata": map[string]any{"name": "web"}, "spec": map[string]any{},
+		})
+		if got := err == nil; got != want {
+			t.Errorf("%s is an object: %t, want %t (%v)", kind, got, want, err)
+		}
+	}
+}
+
+// TestEachTermMayCauseADeadlock has three pods on three nodes, and a term that keeps them apart after one that does not.
+func TestEachTermMayCauseADeadlock(t *testing.T) {
+	t.Parallel()
+	const terms = "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [" +
+		"{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: api}}}, " +
+		"{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: web}}}]}}, containers:"
+	object := strings.Replace(fmt.Sprintf(deployment, ""), "containers:", terms, 1)
+	related := relatedServices(t, []string{fmt.Sprintf(localService, "")})
+	decision := decidedIn(t, policies.Cluster{Nodes: 3}, object, related)
+	if !hasFinding(decision, "anti-affinity-deadlock") {
+		t.Errorf("the second term is not found: %v", decision.Findings)
+	}
+}
