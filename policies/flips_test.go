@@ -486,7 +486,7 @@ func TestOnlyJudgedKindsAreObjects(t *testing.T) {
 	}
 }
 
-// TestEachTermMayCauseADeadlock has three pods on three nodes, and a term that keeps them apart after one that does not.
+// TestEachTermMayCauseADeadlock has three pods on three nodes, and two terms, of which the second keeps them apart.
 func TestEachTermMayCauseADeadlock(t *testing.T) {
 	t.Parallel()
 	const terms = "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [" +
@@ -497,5 +497,46 @@ func TestEachTermMayCauseADeadlock(t *testing.T) {
 	decision := decidedIn(t, policies.Cluster{Nodes: 3}, object, related)
 	if !hasFinding(decision, "anti-affinity-deadlock") {
 		t.Errorf("the second term is not found: %v", decision.Findings)
+	}
+}
+
+// TestSpreadDecaysWithTwoPods checks the smallest number of pods, and which of two constraints is repaired.
+func TestSpreadDecaysWithTwoPods(t *testing.T) {
+	t.Parallel()
+	const one = "labelSelector: {matchLabels: {app: web}}"
+	const two = one + "}, {topologyKey: kubernetes.io/hostname, maxSkew: 1, whenUnsatisfiable: DoNotSchedule, " + one
+	for replicas, want := range map[string]bool{"1": false, "2": true} {
+		object := strings.Replace(fmt.Sprintf(withConstraint, two), "replicas: 3", "replicas: "+replicas, 1)
+		decision := decidedIn(t, policies.Cluster{Version: policies.Newest}, object,
+			relatedServices(t, []string{fmt.Sprintf(localService, "")}))
+		if got := hasFinding(decision, "spread-decays-on-rollout"); got != want {
+			t.Errorf("%s pods: spread-decays-on-rollout: %t, want %t; %v", replicas, got, want, decision.Findings)
+		}
+		for _, f := range decision.Findings {
+			if f.Rule == "spread-decays-on-rollout" && !strings.Contains(f.Path, "topologySpreadConstraints/0") {
+				t.Errorf("the finding is about %s, want the first constraint", f.Path)
+			}
+		}
+	}
+}
+
+// TestDeleteEndpoints deletes the Endpoints that have the name of their Service.
+func TestDeleteEndpoints(t *testing.T) {
+	t.Parallel()
+	endpoints, err := policies.NewEndpoints(map[string]any{
+		"apiVersion": "v1", "kind": "Endpoints", "metadata": map[string]any{"namespace": "edge", "name": "web"},
+		"subsets": []any{map[string]any{"addresses": []any{map[string]any{"ip": "192.0.2.1"}}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := parsed(t, strings.Replace(fmt.Sprintf(localService, ""), "selector: {app: web}, ", "", 1))
+	index := policies.NewIndex(policies.ViewCluster)
+	index.Put(service)
+	index.PutEndpointsCopy(endpoints, 0)
+	before := len(index.Related(service).Endpoints)
+	index.Delete(endpoints.Ref)
+	if after := len(index.Related(service).Endpoints); before != 1 || after != 0 {
+		t.Errorf("%d Endpoints before they are deleted, %d after; want 1 and 0", before, after)
 	}
 }

@@ -125,6 +125,30 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestPartitioned checks of which workloads a rollout leaves some pods as they are.
+func TestPartitioned(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		apiVersion, kind, spec string
+		want                   bool
+	}{
+		{"apps.kruise.io/v1alpha1", "CloneSet", "", false},
+		{"apps.kruise.io/v1alpha1", "CloneSet", "updateStrategy: {partition: 0}", false},
+		{"apps.kruise.io/v1alpha1", "CloneSet", "updateStrategy: {partition: 0%}", false},
+		{"apps.kruise.io/v1alpha1", "CloneSet", "updateStrategy: {partition: 1}", true},
+		{"apps.kruise.io/v1alpha1", "CloneSet", "updateStrategy: {partition: 50%}", true},
+		{"apps/v1", "StatefulSet", "", false},
+		{"apps/v1", "StatefulSet", "updateStrategy: {rollingUpdate: {partition: 0}}", false},
+		{"apps/v1", "StatefulSet", "updateStrategy: {rollingUpdate: {partition: 1}}", true},
+	} {
+		w := workloadOf(t, fmt.Sprintf("{apiVersion: %s, kind: %s, metadata: {name: web}, spec: {%s}}",
+			test.apiVersion, test.kind, test.spec))
+		if w.Update.partitioned != test.want {
+			t.Errorf("%s {%s}: partitioned is %t, want %t", test.kind, test.spec, w.Update.partitioned, test.want)
+		}
+	}
+}
+
 // TestWaits checks which workloads remove no pod before an additional one is ready.
 func TestWaits(t *testing.T) {
 	t.Parallel()
