@@ -540,3 +540,29 @@ func TestDeleteEndpoints(t *testing.T) {
 		t.Errorf("%d Endpoints before they are deleted, %d after; want 1 and 0", before, after)
 	}
 }
+
+// TestAntiAffinityAmongTwoWorkloads has two workloads behind one Service, and a term of one of them that counts the pods
+// of both. It spreads them over nodes only by hostname, and only if it counts the pods of all revisions.
+func TestAntiAffinityAmongTwoWorkloads(t *testing.T) {
+	t.Parallel()
+	const own = "labelSelector: {matchLabels: {app: web, tier: %s}}"
+	const term = "affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, " +
+		"podAffinityTerm: {%s, labelSelector: {matchLabels: {app: web}}}}]}}, containers:"
+	workload := func(name string) string {
+		text := strings.Replace(fmt.Sprintf(withConstraint, fmt.Sprintf(own, name)), "name: web", "name: "+name, 1)
+		return strings.ReplaceAll(text, "labels: {app: web}", "labels: {app: web, tier: "+name+"}")
+	}
+	for fields, want := range map[string]bool{
+		"topologyKey: kubernetes.io/hostname":                                      false,
+		"topologyKey: topology.kubernetes.io/zone":                                 true,
+		"topologyKey: kubernetes.io/hostname, matchLabelKeys: [pod-template-hash]": true,
+	} {
+		related := relatedServices(t, []string{fmt.Sprintf(localService, "")})
+		related.Workloads = append(related.Workloads, parsed(t, workload("b")).Workload)
+		object := strings.Replace(workload("a"), "containers:", fmt.Sprintf(term, fields), 1)
+		decision := decidedIn(t, policies.Cluster{Version: policies.Newest}, object, related)
+		if got := hasFinding(decision, "shared-selector"); got != want {
+			t.Errorf("a term with %s: shared-selector: %t, want %t; %v", fields, got, want, decision.Findings)
+		}
+	}
+}

@@ -255,3 +255,23 @@ func TestKindsThatSurge(t *testing.T) {
 		t.Errorf("kinds that surge mismatch (-want +got):\n%s", diff)
 	}
 }
+
+func TestToleratesAll(t *testing.T) {
+	t.Parallel()
+	for toleration, want := range map[string]bool{
+		"{operator: Exists}":                           true,
+		"{operator: Exists, effect: NoSchedule}":       true,
+		"{operator: Exists, effect: NoExecute}":        false,
+		"{operator: Exists, key: dedicated}":           false,
+		"{key: dedicated, value: web}":                 false,
+		"{operator: Exists, effect: PreferNoSchedule}": false,
+	} {
+		var parsed corev1.Toleration
+		if err := yaml.UnmarshalStrict([]byte(toleration), &parsed); err != nil {
+			t.Fatal(err)
+		}
+		if got := toleratesAll(corev1.PodSpec{Tolerations: []corev1.Toleration{parsed}}); got != want {
+			t.Errorf("toleratesAll(%s) = %t, want %t", toleration, got, want)
+		}
+	}
+}
