@@ -69,7 +69,7 @@ func checkMisplacedField(r *run) []result {
 				continue
 			}
 			misplaced := misplacement(path, target)
-			if valueIn(content, target) == nil && (key == "affinity" || isList && len(list) > 0) {
+			if valueIn(content, target) == nil && (key == "affinity" || len(list) > 0) {
 				misplaced.repair = []PatchOperation{
 					{Op: "remove", Path: path}, {Op: "add", Path: target, Value: parent[key]},
 				}

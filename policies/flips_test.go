@@ -541,7 +541,7 @@ func TestDeleteEndpoints(t *testing.T) {
 	}
 }
 
-// TestAntiAffinityAmongTwoWorkloads has two workloads behind one Service, and a term of one of them that counts the pods
+// TestAntiAffinityAmongTwoWorkloads has two workloads behind one Service, and a term of one of them that counts pods
 // of both. It spreads them over nodes only by hostname, and only if it counts the pods of all revisions.
 func TestAntiAffinityAmongTwoWorkloads(t *testing.T) {
 	t.Parallel()
@@ -564,5 +564,54 @@ func TestAntiAffinityAmongTwoWorkloads(t *testing.T) {
 		if got := hasFinding(decision, "shared-selector"); got != want {
 			t.Errorf("a term with %s: shared-selector: %t, want %t; %v", fields, got, want, decision.Findings)
 		}
+	}
+}
+
+// TestMaxUnavailableOfOldVersions checks which workloads may lose all pods at once before StatefulSets had the field.
+func TestMaxUnavailableOfOldVersions(t *testing.T) {
+	t.Parallel()
+	old, err := policies.ParseVersion("1.28")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const strategy, updates = "strategy: {rollingUpdate: {maxUnavailable: 100%}}, ",
+		"podManagementPolicy: Parallel, updateStrategy: {rollingUpdate: {maxUnavailable: 100%}}, "
+	for _, test := range []struct {
+		kind, strategy string
+		version        policies.Version
+		want           bool
+	}{
+		{"apiVersion: apps/v1, kind: Deployment", strategy, old, true},
+		{"apiVersion: apps/v1, kind: StatefulSet", updates, old, false},
+		{"apiVersion: apps/v1, kind: StatefulSet", updates, policies.Newest, true},
+		{"apiVersion: apps.kruise.io/v1beta1, kind: StatefulSet", updates, old, true},
+	} {
+		object := strings.NewReplacer("apiVersion: apps/v1, kind: Deployment", test.kind, "replicas: 3, ",
+			"replicas: 3, "+test.strategy).Replace(fmt.Sprintf(deployment, ""))
+		decision := decidedIn(t, policies.Cluster{Version: test.version}, object,
+			relatedServices(t, []string{fmt.Sprintf(localService, "")}))
+		if got := hasFinding(decision, "recreate-behind-local"); got != test.want {
+			t.Errorf("%s, Kubernetes %s: recreate-behind-local: %t, want %t; %v",
+				test.kind, test.version, got, test.want, decision.Findings)
+		}
+	}
+}
+
+// TestRepairWithASelectorOfExpressions checks that a repair holds the workload's selector and nothing else.
+func TestRepairWithASelectorOfExpressions(t *testing.T) {
+	t.Parallel()
+	object := strings.Replace(fmt.Sprintf(deployment, ""), "selector: {matchLabels: {app: web}}",
+		"selector: {matchExpressions: [{key: app, operator: In, values: [web]}]}", 1)
+	decision := decided(t, object, relatedServices(t, []string{fmt.Sprintf(localService, "")}))
+	found := false
+	for _, patch := range decision.Patches {
+		text := fmt.Sprint(patch.Operations)
+		found = found || patch.Rule == "unspread-behind-local" && strings.Contains(text, "matchExpressions")
+		if strings.Contains(text, "matchLabels:") {
+			t.Errorf("the repair has matchLabels: %s", text)
+		}
+	}
+	if !found {
+		t.Errorf("no repair has the selector: %v", decision.Patches)
 	}
 }

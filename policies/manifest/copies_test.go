@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/bundle"
 )
 
@@ -198,6 +199,10 @@ func TestNeighboursAreTheNearestCopies(t *testing.T) {
 	other := func(name string) string {
 		return strings.Replace(web, "metadata: {name: web", "metadata: {name: "+name, 1)
 	}
+	tier := strings.NewReplacer("name: web", "name: tier", "{app: web}", "{tier: a}").Replace(local)
+	ofBoth := strings.Replace(web, "labels: {app: web}", "labels: {app: web, tier: a}", 1)
+	ofTier := strings.Replace(other("z"), "labels: {app: web}", "labels: {app: api, tier: a}", 1)
+	idle := func(workload string) string { return strings.Replace(workload, "replicas: 2", "replicas: 0", 1) }
 	tests := map[string]struct {
 		files   map[string]string
 		options Options
@@ -291,6 +296,19 @@ func TestNeighboursAreTheNearestCopies(t *testing.T) {
 				"prod/service.yaml": cluster, "prod/web.yaml": other("prod"),
 			},
 			want: []string{"dev/web.yaml:1 unspread-behind-local"},
+		},
+		"two Services in front of a workload, and others behind each that have pods in one environment": {
+			files: map[string]string{
+				"dev/all.yaml":  local + "---\n" + tier + "---\n" + ofBoth + "---\n" + other("x") + "---\n" + ofTier,
+				"prod/all.yaml": local + "---\n" + tier + "---\n" + ofBoth + "---\n" + idle(other("x")) + "---\n" + idle(ofTier),
+			},
+			want: []string{
+				"dev/all.yaml:11 shared-selector", "dev/all.yaml:11 unspread-behind-local",
+				"dev/all.yaml:16 shared-selector", "dev/all.yaml:16 unspread-behind-local",
+				"dev/all.yaml:21 shared-selector", "dev/all.yaml:21 unspread-behind-local",
+				"prod/all.yaml:11 unspread-behind-local", "prod/all.yaml:16 unspread-behind-local",
+				"prod/all.yaml:21 unspread-behind-local",
+			},
 		},
 		"a Service with a generated name beside a repeated object": {
 			files: map[string]string{
@@ -612,5 +630,36 @@ func TestFilesOfAKustomizationHaveOneNamespace(t *testing.T) {
 				t.Errorf("Load() mismatch (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestRelatedWorkloadsAreThoseOfTheEnvironment has two environments, each with two Services in front of a workload and
+// one more workload behind each Service.
+func TestRelatedWorkloadsAreThoseOfTheEnvironment(t *testing.T) {
+	t.Parallel()
+	local, web := balanced("Local"), deployment("web")
+	text := strings.Join([]string{
+		local, strings.NewReplacer("name: web", "name: tier", "{app: web}", "{tier: a}").Replace(local),
+		strings.Replace(web, "labels: {app: web}", "labels: {app: web, tier: a}", 1), deployment("x"),
+		strings.Replace(deployment("z"), "labels: {app: web}", "labels: {app: api, tier: a}", 1),
+	}, "---\n")
+	m, _ := load(t, tree{files: map[string]string{
+		"dev/all.yaml": text, "prod/all.yaml": strings.ReplaceAll(text, "replicas: 2", "replicas: 5"),
+	}}.make(t), Options{})
+	checked := 0
+	for _, o := range m.Objects {
+		if o.Workload == nil || o.Name != "web" {
+			continue
+		}
+		for _, workload := range m.Input(o, policies.Cluster{}, time.Time{}).Related.Workloads {
+			checked++
+			if *workload.Replicas != *o.Workload.Replicas {
+				t.Errorf("%s has %d replicas, and its neighbour %s %d",
+					o.place(), *o.Workload.Replicas, workload.Name, *workload.Replicas)
+			}
+		}
+	}
+	if checked != 4 {
+		t.Errorf("%d neighbours, want 4", checked)
 	}
 }
