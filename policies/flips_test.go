@@ -232,16 +232,18 @@ func TestLacksLocalService(t *testing.T) {
 	}
 }
 
-// TestModulesSeeNeighboursWithoutAName checks what a module sees of a Service whose name the API server will generate.
-func TestModulesSeeNeighboursWithoutAName(t *testing.T) {
+// TestModulesSeeWhichNeighboursHaveAName asks a module about a Service in front of a workload. It says that Local has
+// no effect if the API server will generate the name of the Service.
+func TestModulesSeeWhichNeighboursHaveAName(t *testing.T) {
 	t.Parallel()
-	const module = "warn contains {\"message\": s.metadata.generateName} if some s in input.related.services"
+	const module = "keeps_source_ip contains {\"verdict\": \"useless\", \"message\": \"a test\"} if " +
+		"input.object.metadata.generateName"
 	service := strings.Replace(fmt.Sprintf(localService, ""), "name: web", "generateName: web-", 1)
-	for text, want := range map[string]bool{service: true, fmt.Sprintf(localService, ""): false} {
+	for text, want := range map[string]bool{service: false, fmt.Sprintf(localService, ""): true} {
 		related := relatedServices(t, []string{text})
 		decision := decided(t, fmt.Sprintf(deployment, ""), related, regoPolicy("", "first", module))
-		if got := hasFinding(decision, "first"); got != want {
-			t.Errorf("%s: it has a generateName: %t, want %t; %v", text, got, want, decision.Findings)
+		if got := hasFinding(decision, "unspread-behind-local"); got != want {
+			t.Errorf("%s: unspread-behind-local: %t, want %t; %v", text, got, want, decision.Findings)
 		}
 	}
 }
@@ -287,11 +289,13 @@ func TestUnseenServicesThatShareAnAddress(t *testing.T) {
 	}
 }
 
-// TestDaemonSetBesideOthers has a DaemonSet, whose pods are always on different nodes, and another workload behind the
-// same Local Service: whether the pods are spread together depends on the other one.
+// TestDaemonSetBesideOthers has a DaemonSet, whose pods are always on different nodes, and behind the same Local
+// Service a workload without pods and another one: whether the pods are spread together depends on that one.
 func TestDaemonSetBesideOthers(t *testing.T) {
 	t.Parallel()
 	other := strings.Replace(fmt.Sprintf(deployment, ""), "name: web", "name: other", 1)
+	idle := strings.NewReplacer("name: web", "name: idle", "replicas: 3", "replicas: 0").
+		Replace(fmt.Sprintf(deployment, ""))
 	daemons := strings.NewReplacer("kind: Deployment", "kind: DaemonSet", "replicas: 3, ", "").Replace
 	spread := func(selector string) string {
 		return strings.Replace(fmt.Sprintf(withConstraint, "labelSelector: "+selector), "name: web", "name: other", 1)
@@ -308,7 +312,7 @@ func TestDaemonSetBesideOthers(t *testing.T) {
 		"the object itself":                {daemons(strings.Replace(other, "name: other", "name: web", 1)), false},
 	} {
 		related := relatedServices(t, []string{fmt.Sprintf(localService, "")})
-		related.Workloads = append(related.Workloads, parsed(t, test.other).Workload)
+		related.Workloads = append(related.Workloads, parsed(t, test.other).Workload, parsed(t, idle).Workload)
 		decision := decided(t, daemons(fmt.Sprintf(deployment, "")), related)
 		if got := hasFinding(decision, "shared-selector"); got != test.want {
 			t.Errorf("%s: shared-selector: %t, want %t; %v", name, got, test.want, decision.Findings)
