@@ -14,7 +14,7 @@ import (
 func decision(rules ...string) policies.Decision {
 	var d policies.Decision
 	for _, rule := range rules {
-		d.Findings = append(d.Findings, policies.Finding{Rule: rule, Mode: policies.Warn, Path: "/spec", Fix: "mend it"})
+		d.Findings = append(d.Findings, policies.Finding{Rule: rule, Mode: policies.Warn, Path: "/spec", Fix: "repair it"})
 		d.Patches = append(d.Patches, policies.Patch{Rule: rule, Mode: policies.Warn})
 	}
 	return d
@@ -40,7 +40,7 @@ func TestAgrees(t *testing.T) {
 		"a finding more":  func(d *policies.Decision) { d.Findings = append(d.Findings, d.Findings[0]) },
 		"a patch less":    func(d *policies.Decision) { d.Patches = d.Patches[:1] },
 		"a patch more":    func(d *policies.Decision) { d.Patches = append(d.Patches, d.Patches[0]) },
-		"another patch":   func(d *policies.Decision) { d.Patches[0].Done = "mended" },
+		"another patch":   func(d *policies.Decision) { d.Patches[0].Done = "repaired" },
 		"another rule":    func(d *policies.Decision) { d.Findings[0].Rule = "no-drain-window" },
 		"another mode":    func(d *policies.Decision) { d.Findings[0].Mode = policies.Deny },
 		"another fix":     func(d *policies.Decision) { d.Findings[0].Fix = "leave it" },
