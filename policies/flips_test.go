@@ -287,6 +287,11 @@ func TestUnseenServicesThatShareAnAddress(t *testing.T) {
 			t.Errorf("view %v: neighbours-unknown: %t, want %t; %s", test.view, got, test.want, test.object)
 		}
 	}
+	decision := decided(t, annotated(clusterService, weighted, shared), policies.Related{},
+		`{rules: [{id: local-forbidden, mode: "Off"}, {id: source-ip-needs-local, mode: "Off"}]}`)
+	if hasFinding(decision, "neighbours-unknown") {
+		t.Errorf("no rule that is on reads such Services, but the findings are %v", decision.Findings)
+	}
 }
 
 // TestDaemonSetBesideOthers has a DaemonSet, whose pods are always on different nodes, and behind the same Local
@@ -617,5 +622,70 @@ func TestRepairWithASelectorOfExpressions(t *testing.T) {
 	}
 	if !found {
 		t.Errorf("no repair has the selector: %v", decision.Patches)
+	}
+}
+
+// TestChangedAutoscalersCount replaces an autoscaler among related objects that an index has found, as the webhook does
+// for a request that changes one: what was found for the former one must not be used.
+func TestChangedAutoscalersCount(t *testing.T) {
+	t.Parallel()
+	scaledTo := func(pods int) policies.Autoscaler {
+		autoscaler, err := policies.NewAutoscaler(map[string]any{
+			"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+			"metadata": map[string]any{"namespace": "edge", "name": "web"},
+			"spec": map[string]any{
+				"minReplicas": int64(pods), "maxReplicas": int64(pods),
+				"scaleTargetRef": map[string]any{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return autoscaler
+	}
+	index := policies.NewIndex(policies.ViewCluster)
+	index.Put(parsed(t, fmt.Sprintf(localService, "")))
+	object := parsed(t, fmt.Sprintf(deployment, ""))
+	index.Put(object)
+	index.PutAutoscaler(scaledTo(1))
+	rules := compiled(t, nil)
+	for pods, want := range map[int]bool{1: false, 5: true} {
+		in := policies.Input{
+			Operation: policies.Create, Object: object, Namespace: policies.Namespace{Name: "edge"},
+			Related: index.Related(object),
+		}
+		if pods != 1 {
+			in.Related.Autoscalers = []policies.Autoscaler{scaledTo(pods)}
+		}
+		decision, err := policies.Decide(t.Context(), in, rules, policies.Resolve(rules.Policies, object, in.Namespace))
+		if got := hasFinding(decision, "unspread-behind-local"); got != want || err != nil {
+			t.Errorf("%d pods: unspread-behind-local: %t, want %t; %v (%v)", pods, got, want, decision.Findings, err)
+		}
+	}
+}
+
+// TestLoadOverNodesIsShownIfItIsLess checks when the fix of unspread-behind-local names the load after it: if it is
+// more than the share of each pod, but less than without the fix.
+func TestLoadOverNodesIsShownIfItIsLess(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		pods, nodes int
+		want        string
+	}{
+		{3, 2, ""}, {3, 3, ""}, {3, 4, ""}, {6, 4, "(1.5x over 4 nodes)"},
+	} {
+		object := strings.Replace(fmt.Sprintf(deployment, ""), "replicas: 3", fmt.Sprintf("replicas: %d", test.pods), 1)
+		decision := decidedIn(t, policies.Cluster{Nodes: test.nodes}, object,
+			relatedServices(t, []string{fmt.Sprintf(localService, "")}))
+		isUnspread := func(f policies.Finding) bool { return f.Rule == "unspread-behind-local" }
+		i := slices.IndexFunc(decision.Findings, isUnspread)
+		if i < 0 {
+			t.Errorf("%d pods on %d nodes: unspread-behind-local finds nothing", test.pods, test.nodes)
+			continue
+		}
+		fix := decision.Findings[i].Fix
+		if !strings.Contains(fix, test.want) || test.want == "" && strings.Contains(fix, " nodes)") {
+			t.Errorf("%d pods on %d nodes: the fix is %q, want the load %q", test.pods, test.nodes, fix, test.want)
+		}
 	}
 }
