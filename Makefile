@@ -3,6 +3,9 @@ SOURCEWARD_CACHE ?= $(HOME)/.cache/sourceward
 FUZZTIME         ?= 2m
 FLIPS            ?= 300
 SEED             ?= 1
+COUNT            ?= 10
+BENCHTIME        ?= 200ms
+BENCH            ?= ^Benchmark(Decide|Evaluate|Index|Load|Handler)$$
 IMAGE            ?= sourceward:$(VERSION)
 
 # One way to compile for lint, tests and builds, so that what one of them has compiled the next finds in Go's cache.
@@ -11,10 +14,10 @@ export GOFLAGS     := $(strip $(shell go env GOFLAGS) -trimpath)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build test lint fuzz demo run bench charts mutate cluster generate rule verify image clean
+.PHONY: help build test lint fuzz demo run bench bench-compare charts mutate cluster generate rule verify image clean
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 GO_BUILD := go build -ldflags '-X main.version=$(VERSION)'
 
@@ -35,12 +38,16 @@ test: build cluster ## Vet, then run every test: Go, Rego, the cases, both binar
 tool = $(abspath $(SOURCEWARD_CACHE))/$(1)-$(shell awk '$$1 == "$(2)" {print $$2}' test/tools/go.mod)-$(shell go env GOVERSION)/$(1)
 LINT           := $(call tool,golangci-lint,github.com/golangci/golangci-lint/v2)
 CONTROLLER_GEN := $(call tool,controller-gen,sigs.k8s.io/controller-tools)
+BENCHSTAT      := $(call tool,benchstat,golang.org/x/perf)
 
 $(LINT):
 	go build -C test/tools -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 $(CONTROLLER_GEN):
 	go build -C test/tools -o $@ sigs.k8s.io/controller-tools/cmd/controller-gen
+
+$(BENCHSTAT):
+	go build -C test/tools -o $@ golang.org/x/perf/cmd/benchstat
 
 lint: $(LINT) ## Lint; .golangci.yml says what and why.
 	$(LINT) run
@@ -67,6 +74,35 @@ run: build ## Leave a control plane with Sourceward running, until Ctrl-C.
 
 bench: cluster ## Run the benchmarks.
 	go test ./test/bench -timeout 40m -run '^$$' -bench .
+
+# The packages with micro-benchmarks, which are in bench_test.go.
+BENCHED := policies policies/bundle policies/manifest webhook
+
+# Both sides run the benchmarks of the tree, so that the base may be older than these. They are built once and run in
+# turns, so that other load on the machine slows both alike. benchstat needs 6 runs to call a change significant; more,
+# shorter runs even out the load better than longer ones.
+bench-compare: $(BENCHSTAT) ## Compare the micro-benchmarks of the tree with those of the commit BASE.
+	$(if $(BASE),,$(error BASE is not set: name the commit to compare with, as in make bench-compare BASE=HEAD~3))
+	@set -e; work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; trap 'exit 1' HUP INT TERM; \
+	fail() { echo "bench-compare: $$*" >&2; exit 1; }; \
+	git archive --output="$$work/base.tar" '$(BASE)' || fail '$(BASE) is not a commit of this repository'; \
+	mkdir "$$work/base"; tar -xf "$$work/base.tar" -C "$$work/base"; ln -s '$(CURDIR)' "$$work/tree"; \
+	for package in $(BENCHED); do \
+		cp "$$package/bench_test.go" "$$work/base/$$package/" || fail "$(BASE) is too old: it has no $$package"; \
+	done; \
+	for side in base tree; do for package in $(BENCHED); do \
+		go test -C "$$work/$$side" -c -o "$$work/$$side-$${package##*/}" "./$$package" || \
+			fail "$$package/bench_test.go of the tree does not compile in the $$side; is $(BASE) too old?"; \
+	done; done; \
+	for run in $$(seq $(COUNT)); do \
+		echo "run $$run of $(COUNT)" >&2; \
+		for package in $(BENCHED); do for side in base tree; do \
+			(cd "$$work/$$side/$$package" && "$$work/$$side-$${package##*/}" -test.run '^$$' \
+				-test.bench '$(BENCH)' -test.benchtime '$(BENCHTIME)') >> "$$work/$$side.txt" || \
+				{ tail -n 20 "$$work/$$side.txt" >&2; fail "a benchmark of $$package fails in the $$side"; }; \
+		done; done; \
+	done; \
+	$(BENCHSTAT) '$(BASE)'="$$work/base.txt" tree="$$work/tree.txt"
 
 # Not part of make test: the modules are 283 MB. The tests beside the command need none of them.
 charts: ## Judge the manifests and charts of well-known modules, and hold the findings against test/charts/judgements.yaml.
