@@ -35,7 +35,7 @@ const maxID = 50
 
 func checkUnknownExemption(r *run) []result {
 	var found []result
-	for _, key := range slices.Sorted(maps.Keys(r.Object.annotations())) {
+	for _, key := range slices.Sorted(maps.Keys(r.Object.Annotations())) {
 		id, isExemption := strings.CutPrefix(key, v1alpha1.AnnotationExemptPrefix)
 		if !isExemption || slices.Contains(r.known, id) || slices.Contains(r.settings.of.Declared, id) {
 			continue

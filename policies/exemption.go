@@ -16,7 +16,7 @@ func exemption(in Input, scope v1alpha1.Exemptions, rule Rule) (exempt *Exemptio
 		return nil, ""
 	}
 	key := v1alpha1.AnnotationExemptPrefix + rule.ID
-	on := []map[string]string{in.Object.annotations(), in.Namespace.Annotations}
+	on := []map[string]string{in.Object.Annotations(), in.Namespace.Annotations}
 	if rule.RefusedByServer {
 		isAsked := func(annotations map[string]string) bool { _, ok := annotations[key]; return ok }
 		if slices.ContainsFunc(on, isAsked) {
@@ -29,7 +29,7 @@ func exemption(in Input, scope v1alpha1.Exemptions, rule Rule) (exempt *Exemptio
 	if scope == v1alpha1.ExemptionsNamespaces || notOnObject {
 		on = on[1:]
 	}
-	if _, ok := in.Object.annotations()[key]; ok && notOnObject {
+	if _, ok := in.Object.Annotations()[key]; ok && notOnObject {
 		problem = "not exempt: only an annotation on the Namespace exempts from this rule"
 	}
 	for _, annotations := range on {

@@ -129,6 +129,7 @@ func NewCompiler(trial Trial) *Compiler {
 		if errs != nil {
 			panic(errors.Join(asErrors(errs)...)) // The tests compile them, too.
 		}
+		builtin.remembered = newRemembered()
 		return builtin
 	})
 	return c
@@ -462,6 +463,7 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 		questions: map[string]question{}, verdicts: map[string]question{}, alone: map[rule]question{},
 	}
 	kinds := map[string][]string{} // by module
+	needs := map[rule][]need{}
 	inPackage := func(name, message string) []*Error {
 		at := modules[name].Package.Location
 		return []*Error{{Module: name, Row: at.Row, Column: at.Col, Message: message}}
@@ -487,6 +489,7 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 			// Modules that share a package define one set together.
 			if defined && !slices.Contains(compiled.rules, r) {
 				compiled.rules = append(compiled.rules, r)
+				needs[r] = needsOf(compiler, modules, r)
 			}
 		}
 	}
@@ -522,6 +525,8 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 		var err1, err2 error
 		compiled.questions[kind], err1 = c.prepare(compiler, all, modules)
 		compiled.verdicts[kind], err2 = c.prepare(compiler, verdicts, modules)
+		compiled.questions[kind] = compiled.questions[kind].needing(needs)
+		compiled.verdicts[kind] = compiled.verdicts[kind].needing(needs)
 		if err := cmp.Or(err1, err2); err != nil {
 			return nil, regoErrors(err)
 		}
@@ -540,7 +545,7 @@ func (c *Compiler) prepare(compiler *ast.Compiler, rules []rule, modules map[str
 		rego.StrictBuiltinErrors(true),
 		rego.Query(query(rules, modules)),
 	).PrepareForEval(context.Background())
-	return question{rules, prepared}, err
+	return question{rules: rules, prepared: prepared}, err
 }
 
 // unreadSets returns an Error for each set that neither Sourceward nor another rule reads. A misspelled name of the

@@ -49,6 +49,8 @@ type module struct {
 	questions, verdicts map[string]question
 	// alone holds a question for each rule of a module that has several, to be asked when asking them together fails.
 	alone map[rule]question
+	// remembered holds the answers of the built-in modules; nil for the modules of a user.
+	remembered *remembered
 	// stuck is how many evaluations were stopped and do not end. They no longer have a slot.
 	stuck atomic.Int32
 }
@@ -58,6 +60,17 @@ type module struct {
 type question struct {
 	rules    []rule
 	prepared rego.PreparedEvalQuery
+	// needs is what objects need so that one of the rules can have a member. An object that has none of it is not asked
+	// about.
+	needs []need
+}
+
+// needing returns the question with the needs of its rules.
+func (q question) needing(needs map[rule][]need) question {
+	for _, r := range q.rules {
+		q.needs = append(q.needs, needs[r]...)
+	}
+	return q
 }
 
 // rule is one partial set of the contract in one module.
@@ -98,7 +111,7 @@ func query(rules []rule, modules map[string]*ast.Module) string {
 // Asks reports whether a policy has a rule for the object of a document, so that Evaluate evaluates its modules.
 func (s *Set) Asks(policy string, document policies.Document) bool {
 	m := s.custom[policy]
-	return m != nil && len(m.asked(document).rules) > 0
+	return m != nil && m.isAskedAbout(document)
 }
 
 // Evaluate implements policies.Rules.
@@ -109,14 +122,27 @@ func (s *Set) Evaluate(
 	if builtinSubjects().in(document) {
 		builtin = s.builtin().evaluateHere(ctx, document)
 	}
-	answers := []policies.Answer{builtin}
+	var asked []policies.AppliedPolicy
 	for _, policy := range applied {
-		if m, ok := s.custom[policy.Name]; ok {
-			answer := m.evaluateInTime(ctx, s.slots, document, policy.Parameters)
-			answer.Policy = policy.Name
-			answers = append(answers, answer)
+		if s.custom[policy.Name] != nil {
+			asked = append(asked, policy)
 		}
 	}
+	answers := make([]policies.Answer, 1+len(asked))
+	answers[0] = builtin
+	var evaluations sync.WaitGroup
+	for i, policy := range asked {
+		m, answer := s.custom[policy.Name], &answers[1+i]
+		answer.Policy = policy.Name
+		if !m.isAskedAbout(document) {
+			continue
+		}
+		evaluations.Go(func() { // the slots bound how many run at the same time
+			*answer = m.evaluateInTime(ctx, s.slots, document, policy.Parameters)
+			answer.Policy = policy.Name
+		})
+	}
+	evaluations.Wait()
 	return answers
 }
 
@@ -127,10 +153,12 @@ func (m *module) evaluateHere(ctx context.Context, document policies.Document) p
 	if len(asked.rules) == 0 {
 		return policies.Answer{}
 	}
-	return asked.evaluate(context.WithoutCancel(ctx), inputOf(document, document.Parameters))
+	return m.remembered.answer(document, func() policies.Answer {
+		return asked.evaluate(context.WithoutCancel(ctx), inputOf(document, document.Parameters))
+	})
 }
 
-// asked returns the question for the object of a document.
+// asked returns the question for objects of the kind of a document's object.
 func (m *module) asked(document policies.Document) question {
 	questions := m.questions
 	if document.Neighbour {
@@ -140,6 +168,11 @@ func (m *module) asked(document policies.Document) question {
 		return asked
 	}
 	return questions[""]
+}
+
+// isAskedAbout reports whether a rule can be true of the object of a document.
+func (m *module) isAskedAbout(document policies.Document) bool {
+	return slices.ContainsFunc(m.asked(document).needs, func(n need) bool { return n.isMetBy(document) })
 }
 
 // evaluateInTime evaluates the modules of a user, which may fail or not terminate. It waits for a slot first, which
@@ -408,7 +441,10 @@ func (r rule) read(member any, answer *policies.Answer) error {
 	switch r.word {
 	case "require_local":
 		reason := policies.RequireLocal{Module: r.module}
-		if err := decode(member, &reason, memberKeys[r.word]); err != nil {
+		if err := decode(member, &reason, memberKeys[r.word], map[string]*string{
+			"message": &reason.Message, "annotation": &reason.Annotation, "value": &reason.Value,
+			"strength": (*string)(&reason.Strength),
+		}); err != nil {
 			return err
 		}
 		strengths := []policies.Strength{policies.StrengthHard, policies.StrengthSoft}
@@ -419,7 +455,10 @@ func (r rule) read(member any, answer *policies.Answer) error {
 		return needMessage(&answer.RequireLocal[len(answer.RequireLocal)-1].Message)
 	case "keeps_source_ip":
 		reason := policies.KeepsSourceIP{Module: r.module}
-		if err := decode(member, &reason, memberKeys[r.word]); err != nil {
+		if err := decode(member, &reason, memberKeys[r.word], map[string]*string{
+			"message": &reason.Message, "annotation": &reason.Annotation, "value": &reason.Value,
+			"verdict": (*string)(&reason.Verdict),
+		}); err != nil {
 			return err
 		}
 		if err := oneOf("verdict", reason.Verdict, policies.Verdicts); err != nil {
@@ -429,7 +468,7 @@ func (r rule) read(member any, answer *policies.Answer) error {
 		return needMessage(&answer.KeepsSourceIP[len(answer.KeepsSourceIP)-1].Message)
 	case "spread":
 		wish := policies.SpreadWish{Module: r.module}
-		if err := decode(member, &wish, memberKeys[r.word]); err != nil {
+		if err := decode(member, &wish, memberKeys[r.word], map[string]*string{"message": &wish.Message}); err != nil {
 			return err
 		}
 		strategies := append([]policies.Strategy{""}, v1alpha1.SpreadStrategies...)
@@ -452,7 +491,9 @@ func (r rule) read(member any, answer *policies.Answer) error {
 		if r.builtin {
 			allowed += ", want, unwanted, because"
 		}
-		if err := decode(member, &finding, allowed); err != nil {
+		if err := decode(member, &finding, allowed, map[string]*string{
+			"message": &finding.Message, "path": &finding.Path, "fix": &finding.Fix,
+		}); err != nil {
 			return err
 		}
 		err := needMessage(&finding.Message)
@@ -473,9 +514,20 @@ func (r rule) read(member any, answer *policies.Answer) error {
 	}
 }
 
-// decode decodes a member into a struct. allowed is an entry of memberKeys.
-func decode(member, into any, allowed string) error {
+// decode decodes a member into a struct. allowed is an entry of memberKeys. texts holds the fields of the struct that
+// are strings, by key: a member that has no others is decoded without encoding it as JSON first, which is slow.
+func decode(member, into any, allowed string, texts map[string]*string) error {
 	object, ok := member.(map[string]any)
+	isText := func(key string) bool {
+		_, isText := object[key].(string)
+		return isText && texts[key] != nil
+	}
+	if ok && !slices.ContainsFunc(slices.Collect(maps.Keys(object)), func(key string) bool { return !isText(key) }) {
+		for key, value := range object {
+			*texts[key] = policies.Shorten(value.(string), MaxText)
+		}
+		return nil
+	}
 	text := jsonText(shortened(member))
 	gave := fmt.Sprintf("gave %s; want an object with %s", policies.Shorten(text, maxShown), allowed)
 	for _, key := range slices.Sorted(maps.Keys(object)) {

@@ -1,0 +1,56 @@
+package bundle
+
+import (
+	"encoding/json"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/lru"
+
+	"github.com/sourceward/sourceward/policies"
+)
+
+const (
+	// maxRemembered bounds the number of answers that are remembered, and maxRememberedKey the text by which each is
+	// found, in bytes: 8 MiB at most, and usually less than one.
+	maxRemembered    = 1024
+	maxRememberedKey = 8 << 10
+)
+
+// remembered holds the last answers of the built-in modules. A webhook asks them about the same Service for each
+// workload behind it, and about each Service twice. It is safe for concurrent use.
+type remembered struct{ answers *lru.Cache }
+
+func newRemembered() *remembered { return &remembered{lru.New(maxRemembered)} }
+
+// read is what the built-in modules read of a document about a Service that shares its address with no other.
+// TestBuiltinModulesReadOnlyWhatIsRemembered compares it with the modules.
+type read struct {
+	Neighbour           bool
+	Namespace           string
+	Labels, Annotations map[string]string
+	Spec                corev1.ServiceSpec
+	Facts               policies.Facts
+}
+
+// answer returns the answer for a document. It calls evaluate if the modules were not asked for an equal one lately.
+// Callers share the answer, and must not change it.
+func (r *remembered) answer(document policies.Document, evaluate func() policies.Answer) policies.Answer {
+	service := document.Object.Service
+	if len(document.Related.Services) > 0 || service == nil {
+		return evaluate()
+	}
+	key, err := json.Marshal(read{
+		document.Neighbour, service.Namespace, service.Labels, service.Annotations, service.Spec, document.Facts,
+	})
+	if err != nil || len(key) > maxRememberedKey {
+		return evaluate()
+	}
+	if answer, ok := r.answers.Get(string(key)); ok {
+		return answer.(policies.Answer)
+	}
+	answer := evaluate()
+	if answer.Err == nil {
+		r.answers.Add(string(key), answer)
+	}
+	return answer
+}
