@@ -45,14 +45,12 @@ func checkMisplacedField(r *run) []result {
 	if r.Object.Service != nil {
 		return r.misplacedPolicy()
 	}
-	if r.Related.View != ViewFiles {
+	if r.Related.View != ViewFiles || r.Object.wellPlaced {
 		return nil
 	}
 	w, content := r.Object.Workload, r.Object.Content()
 	var found []result
-	places := []string{"", "/metadata", "/spec", "/spec/template", "/spec/template/metadata", w.podPath()}
-	slices.Sort(places)
-	for _, place := range slices.Compact(places) {
+	for _, place := range placesOf(r.Object, content) {
 		parent, _ := valueIn(content, place).(map[string]any)
 		for _, key := range slices.Sorted(maps.Keys(parent)) {
 			target, isMisplaced := w.podPath()+"/topologySpreadConstraints", false
@@ -61,7 +59,7 @@ func checkMisplacedField(r *run) []result {
 			case key == "affinity":
 				terms, _ := anti["podAntiAffinity"].(map[string]any) // charts write empty maps by habit
 				target, isMisplaced = w.podPath()+"/affinity", len(terms) > 0
-			case strings.TrimSuffix(strings.ToLower(key), "s") == "topologyspreadconstraint":
+			case meansConstraints(key):
 				isMisplaced = parent[key] != nil && (!isList || len(list) > 0) // charts write empty lists by habit
 			}
 			path := place + "/" + key
@@ -78,6 +76,51 @@ func checkMisplacedField(r *run) []result {
 		}
 	}
 	return onlyCertain(found)
+}
+
+// placesOf returns the places in a document, as JSON Pointers, at which the fields may be that the rule looks for.
+func placesOf(object *Object, content map[string]any) []string {
+	places := []string{"", "/metadata", "/spec"}
+	if object.Workload != nil {
+		places = append(places, "/spec/template", "/spec/template/metadata")
+		if pod := object.Workload.podPath(); !slices.Contains(places, pod) {
+			places = append(places, pod)
+		}
+		return places
+	}
+	ports, _ := valueIn(content, "/spec/ports").([]any)
+	for i := range ports {
+		places = append(places, "/spec/ports/"+strconv.Itoa(i))
+	}
+	return places
+}
+
+// hasMisplaced reports whether a document has a key, anywhere but in its right place, with the name of a field that the
+// rule looks for. It takes a fraction of the time that the rule takes, and most documents have none.
+func hasMisplaced(object *Object, content map[string]any) bool {
+	for _, place := range placesOf(object, content) {
+		parent, _ := valueIn(content, place).(map[string]any)
+		isPod := object.Workload != nil && place == object.Workload.podPath()
+		for key := range parent {
+			switch {
+			case object.Service != nil:
+				isRight := place == "/spec" && key == "externalTrafficPolicy"
+				if !isRight && (meansTrafficPolicy(key) || strings.EqualFold(key, "trafficPolicy")) {
+					return true
+				}
+			case isPod && (key == "affinity" || key == "topologySpreadConstraints"):
+			case key == "affinity" || meansConstraints(key):
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// meansConstraints reports whether a key is topologySpreadConstraints in any letter case, or the singular.
+func meansConstraints(key string) bool {
+	const name = "topologyspreadconstraint"
+	return strings.EqualFold(key, name) || strings.EqualFold(key, name+"s")
 }
 
 // onlyCertain returns the results without their repairs if these would set one field to different values. If several
@@ -133,16 +176,11 @@ func (r *run) misplacedPolicy() []result {
 			found = append(found, misplaced)
 		}
 	}
-	if r.Related.View != ViewFiles {
+	if r.Related.View != ViewFiles || r.Object.wellPlaced {
 		return onlyCertain(found)
 	}
 	content := r.Object.Content()
-	places := []string{"", "/metadata", "/spec"}
-	ports, _ := valueIn(content, "/spec/ports").([]any)
-	for i := range ports {
-		places = append(places, fmt.Sprintf("/spec/ports/%d", i))
-	}
-	for _, place := range places {
+	for _, place := range placesOf(r.Object, content) {
 		parent, _ := valueIn(content, place).(map[string]any)
 		for _, key := range slices.Sorted(maps.Keys(parent)) {
 			value, _ := parent[key].(string)

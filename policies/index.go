@@ -39,29 +39,36 @@ func NewIndex(view View) *Index {
 
 type namespaceIndex struct {
 	// services holds the Services that select pods or ask to share an address.
-	services map[indexKey]*indexedService
+	services map[indexKey]indexedService
 	// servicesBy holds each Service under one pair of its selector. That is enough: the Service does not select a pod
 	// without that pair.
-	servicesBy map[labelPair]map[indexKey]*corev1.Service
-	workloads  map[indexKey]*Workload
+	servicesBy map[labelPair][]*entry[*corev1.Service]
+	workloads  map[indexKey]*entry[*Workload]
 	// workloadsBy holds each workload under every label of its pods.
-	workloadsBy map[labelPair]map[indexKey]*Workload
+	workloadsBy map[labelPair][]*entry[*Workload]
 	// backends holds the backends of the selectors, and of sets of selectors, that were looked up since the workloads and
 	// autoscalers last changed, by the text of the selectors. Readers add to it, so it has a mutex of its own.
 	backendsMu sync.Mutex
 	backends   map[string]*backend
 	// autoscalersOf holds the autoscalers also by the workload that they scale.
-	autoscalers   map[indexKey]Autoscaler
-	autoscalersOf map[WorkloadRef]map[indexKey]Autoscaler
+	autoscalers   map[indexKey]*entry[Autoscaler]
+	autoscalersOf map[WorkloadRef][]*entry[Autoscaler]
 	// usersOf holds the workloads that use the template of another workload, by that other workload.
-	usersOf map[WorkloadRef]map[indexKey]*Workload
+	usersOf map[WorkloadRef][]*entry[*Workload]
 	// endpointsOf holds the objects with endpoints also by their Service.
-	endpoints   map[indexKey]Endpoints
-	endpointsOf map[string]map[indexKey]Endpoints
+	endpoints   map[indexKey]*entry[Endpoints]
+	endpointsOf map[string][]*entry[Endpoints]
+}
+
+// entry is an object in the index. The lists that hold it are told apart by the pointer to it: a cluster has many
+// objects, each under several keys, so that a key for each place would take more memory than the objects do.
+type entry[V any] struct {
+	copy  int // tells the copies of one object apart
+	value V
 }
 
 type indexedService struct {
-	service *corev1.Service
+	*entry[*corev1.Service]
 	// under is the key of the Service in servicesBy; zero if it selects no pods.
 	under labelPair
 }
@@ -103,12 +110,17 @@ func (x *Index) putService(service *corev1.Service, number int) {
 	key := n.key(serviceRef(service), number)
 	x.deleteService(n, key)
 	pairs := sharingPairs(service)
-	under, selects := n.putService(key, service)
+	indexed := indexedService{entry: &entry[*corev1.Service]{number, service}}
+	var selects bool
+	indexed.under, selects = n.putService(indexed.entry)
 	for _, pair := range pairs {
-		put(x.sharers, pair, sharerKey{service.Namespace, key}, service)
+		if x.sharers[pair] == nil {
+			x.sharers[pair] = map[sharerKey]*corev1.Service{}
+		}
+		x.sharers[pair][sharerKey{service.Namespace, key}] = service
 	}
 	if selects || len(pairs) > 0 {
-		n.services[key] = &indexedService{service: service, under: under}
+		n.services[key] = indexed
 	}
 }
 
@@ -118,9 +130,12 @@ func (x *Index) deleteService(n *namespaceIndex, key indexKey) {
 	if !ok {
 		return
 	}
-	remove(n.servicesBy, former.under, key)
-	for _, pair := range sharingPairs(former.service) {
-		remove(x.sharers, pair, sharerKey{former.service.Namespace, key})
+	remove(n.servicesBy, former.under, former.entry)
+	for _, pair := range sharingPairs(former.value) {
+		delete(x.sharers[pair], sharerKey{former.value.Namespace, key})
+		if len(x.sharers[pair]) == 0 {
+			delete(x.sharers, pair)
+		}
 	}
 	delete(n.services, key)
 }
@@ -136,7 +151,7 @@ func (x *Index) putWorkload(workload *Workload, number int) {
 	key := n.key(workload.Ref, number)
 	n.deleteWorkload(key)
 	if workload.isNeighbour() {
-		n.putWorkload(key, workload)
+		n.putWorkload(key, &entry[*Workload]{number, workload})
 	}
 	x.deleteEmpty(workload.Namespace)
 }
@@ -152,8 +167,8 @@ func (x *Index) PutAutoscalerCopy(autoscaler Autoscaler, number int) {
 	key := keyOf(autoscaler.Ref, number)
 	n.deleteAutoscaler(key)
 	n.backends = nil
-	n.autoscalers[key] = autoscaler
-	put(n.autoscalersOf, autoscaler.Target, key, autoscaler)
+	n.autoscalers[key] = &entry[Autoscaler]{number, autoscaler}
+	put(n.autoscalersOf, autoscaler.Target, n.autoscalers[key])
 }
 
 // PutEndpointsCopy adds a copy of the endpoints of a Service, or replaces those of the object with the same kind, name
@@ -164,8 +179,8 @@ func (x *Index) PutEndpointsCopy(endpoints Endpoints, number int) {
 	n := x.namespace(endpoints.Ref.Namespace)
 	key := n.key(endpoints.Ref, number)
 	n.deleteEndpoints(key)
-	n.endpoints[key] = endpoints
-	put(n.endpointsOf, endpoints.Service, key, endpoints)
+	n.endpoints[key] = &entry[Endpoints]{number, endpoints}
+	put(n.endpointsOf, endpoints.Service, n.endpoints[key])
 }
 
 // Delete removes the Service, workload, autoscaler or endpoints object that ref names, if the index has it under the
@@ -214,10 +229,10 @@ func (x *Index) refs() []Ref {
 	var refs []Ref
 	for _, n := range x.namespaces {
 		for _, workload := range n.workloads {
-			refs = append(refs, workload.Ref)
+			refs = append(refs, workload.value.Ref)
 		}
 		for _, autoscaler := range n.autoscalers {
-			refs = append(refs, autoscaler.Ref)
+			refs = append(refs, autoscaler.value.Ref)
 		}
 	}
 	return refs
@@ -228,7 +243,9 @@ func (x *Index) Workload(ref Ref) *Workload {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	if n, ok := x.namespaces[ref.Namespace]; ok {
-		return n.workloads[keyOf(ref, 0)]
+		if workload, ok := n.workloads[keyOf(ref, 0)]; ok {
+			return workload.value
+		}
 	}
 	return nil
 }
@@ -294,14 +311,14 @@ func (x *Index) RelatedCopies(object *Object, sees func(number int) bool) Relate
 // zero.
 func (n *namespaceIndex) ownerOf(template WorkloadRef, sees func(number int) bool) *Workload {
 	if owner, isKnown := n.workloads[indexKey{template.Group, template.Kind, template.Name, 0}]; isKnown {
-		return owner
+		return owner.value
 	}
 	if template == (WorkloadRef{}) {
 		return nil
 	}
-	for key, workload := range n.workloads {
-		if workload.asTarget() == template && (sees == nil || sees(key.copy)) {
-			return workload
+	for _, workload := range n.workloads {
+		if workload.value.asTarget() == template && (sees == nil || sees(workload.copy)) {
+			return workload.value
 		}
 	}
 	return nil
@@ -339,15 +356,15 @@ func (x *Index) namespace(name string) *namespaceIndex {
 	n, ok := x.namespaces[name]
 	if !ok {
 		n = &namespaceIndex{
-			services:      map[indexKey]*indexedService{},
-			servicesBy:    map[labelPair]map[indexKey]*corev1.Service{},
-			workloads:     map[indexKey]*Workload{},
-			workloadsBy:   map[labelPair]map[indexKey]*Workload{},
-			autoscalers:   map[indexKey]Autoscaler{},
-			autoscalersOf: map[WorkloadRef]map[indexKey]Autoscaler{},
-			usersOf:       map[WorkloadRef]map[indexKey]*Workload{},
-			endpoints:     map[indexKey]Endpoints{},
-			endpointsOf:   map[string]map[indexKey]Endpoints{},
+			services:      map[indexKey]indexedService{},
+			servicesBy:    map[labelPair][]*entry[*corev1.Service]{},
+			workloads:     map[indexKey]*entry[*Workload]{},
+			workloadsBy:   map[labelPair][]*entry[*Workload]{},
+			autoscalers:   map[indexKey]*entry[Autoscaler]{},
+			autoscalersOf: map[WorkloadRef][]*entry[Autoscaler]{},
+			usersOf:       map[WorkloadRef][]*entry[*Workload]{},
+			endpoints:     map[indexKey]*entry[Endpoints]{},
+			endpointsOf:   map[string][]*entry[Endpoints]{},
 		}
 		x.namespaces[name] = n
 	}
@@ -365,13 +382,13 @@ func (n *namespaceIndex) key(ref Ref, number int) indexKey {
 func keyOf(ref Ref, number int) indexKey { return indexKey{ref.group(), ref.Kind, ref.Name, number} }
 
 // putService adds a Service to servicesBy under one pair of its selector, if it selects pods.
-func (n *namespaceIndex) putService(key indexKey, service *corev1.Service) (under labelPair, selects bool) {
-	selector := podSelector(service)
+func (n *namespaceIndex) putService(service *entry[*corev1.Service]) (under labelPair, selects bool) {
+	selector := podSelector(service.value)
 	if selector == nil {
 		return labelPair{}, false
 	}
 	under = n.rarestServicePair(selector)
-	put(n.servicesBy, under, key, service)
+	put(n.servicesBy, under, service)
 	return under, true
 }
 
@@ -381,24 +398,24 @@ func (n *namespaceIndex) rarestServicePair(selector map[string]string) labelPair
 	return rarest(selector, func(pair labelPair) int { return len(n.servicesBy[pair]) })
 }
 
-func (n *namespaceIndex) putWorkload(key indexKey, workload *Workload) {
+func (n *namespaceIndex) putWorkload(key indexKey, workload *entry[*Workload]) {
 	n.backends = nil
 	n.workloads[key] = workload
-	for k, v := range workload.Template.Labels {
-		put(n.workloadsBy, labelPair{k, v}, key, workload)
+	for k, v := range workload.value.Template.Labels {
+		put(n.workloadsBy, labelPair{k, v}, workload)
 	}
-	if workload.TemplateOf != (WorkloadRef{}) {
-		put(n.usersOf, workload.TemplateOf, key, workload)
+	if template := workload.value.TemplateOf; template != (WorkloadRef{}) {
+		put(n.usersOf, template, workload)
 	}
 }
 
 func (n *namespaceIndex) deleteWorkload(key indexKey) {
 	if former, ok := n.workloads[key]; ok {
 		n.backends = nil
-		for k, v := range former.Template.Labels {
-			remove(n.workloadsBy, labelPair{k, v}, key)
+		for k, v := range former.value.Template.Labels {
+			remove(n.workloadsBy, labelPair{k, v}, former)
 		}
-		remove(n.usersOf, former.TemplateOf, key)
+		remove(n.usersOf, former.value.TemplateOf, former)
 		delete(n.workloads, key)
 	}
 }
@@ -406,14 +423,14 @@ func (n *namespaceIndex) deleteWorkload(key indexKey) {
 func (n *namespaceIndex) deleteAutoscaler(key indexKey) {
 	if former, ok := n.autoscalers[key]; ok {
 		n.backends = nil
-		remove(n.autoscalersOf, former.Target, key)
+		remove(n.autoscalersOf, former.value.Target, former)
 		delete(n.autoscalers, key)
 	}
 }
 
 func (n *namespaceIndex) deleteEndpoints(key indexKey) {
 	if former, ok := n.endpoints[key]; ok {
-		remove(n.endpointsOf, former.Service, key)
+		remove(n.endpointsOf, former.value.Service, former)
 		delete(n.endpoints, key)
 	}
 }
@@ -501,26 +518,29 @@ func rarest(selector map[string]string, count func(labelPair) int) labelPair {
 	return best
 }
 
-func put[U, K comparable, V any](m map[U]map[K]V, under U, key K, value V) {
-	if m[under] == nil {
-		m[under] = map[K]V{}
-	}
-	m[under][key] = value
+func put[U comparable, V any](m map[U][]*entry[V], under U, e *entry[V]) {
+	m[under] = append(m[under], e)
 }
 
-// remove deletes what put added.
-func remove[U, K comparable, V any](m map[U]map[K]V, under U, key K) {
-	delete(m[under], key)
-	if len(m[under]) == 0 {
+// remove undoes put. It looks at each entry under the key, which for thousands takes microseconds.
+func remove[U comparable, V any](m map[U][]*entry[V], under U, e *entry[V]) {
+	list := m[under]
+	i := slices.Index(list, e)
+	if i < 0 {
+		return
+	}
+	last := len(list) - 1
+	list[i], list[last] = list[last], nil
+	if m[under] = list[:last]; last == 0 {
 		delete(m, under)
 	}
 }
 
 // seen returns the objects for whose numbers sees returns true, in any order. A nil sees stands for all.
-func seen[V any](objects map[indexKey]V, sees func(number int) bool) iter.Seq[V] {
+func seen[V any](entries []*entry[V], sees func(number int) bool) iter.Seq[V] {
 	return func(yield func(V) bool) {
-		for key, object := range objects {
-			if (sees == nil || sees(key.copy)) && !yield(object) {
+		for _, e := range entries {
+			if (sees == nil || sees(e.copy)) && !yield(e.value) {
 				return
 			}
 		}

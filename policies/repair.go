@@ -350,7 +350,7 @@ func (r *run) undoes(found, repaired result) bool {
 
 // wishesLocal reports whether our own annotation on the Service asks for Local.
 func (r *run) wishesLocal() bool {
-	return r.Object.annotations()[v1alpha1.AnnotationSourceIP] == v1alpha1.SourceIPPreserve
+	return r.Object.Annotations()[v1alpha1.AnnotationSourceIP] == v1alpha1.SourceIPPreserve
 }
 
 // repairsToLocal reports whether applying all repairs of this decision would make the Service Local.

@@ -36,8 +36,8 @@ const (
 // contains every field.
 func explicit(object *Object, inFile InFile) Explicit {
 	const field = "externalTrafficPolicy"
-	value, applied := lastAppliedField(object.meta, field)
-	owned := ownedField(object.meta, field, metav1.ManagedFieldsOperationApply)
+	value, applied := lastAppliedField(object.metadata(), field)
+	owned := ownedField(object.metadata(), field, metav1.ManagedFieldsOperationApply)
 	switch {
 	case applied == ExplicitWritten && value == string(object.Service.Spec.ExternalTrafficPolicy):
 		return ExplicitWritten
@@ -47,7 +47,7 @@ func explicit(object *Object, inFile InFile) Explicit {
 		return ExplicitUnknown // Something has changed the value since.
 	case applied == ExplicitDefaulted, owned == ExplicitDefaulted:
 		return ExplicitDefaulted
-	case inFile == InFileUnknown, object.meta.UID != "":
+	case inFile == InFileUnknown, object.metadata().UID != "":
 		return ExplicitUnknown
 	default:
 		return writtenIf(inFile == InFileWritten)
@@ -56,7 +56,7 @@ func explicit(object *Object, inFile InFile) Explicit {
 
 // lastAppliedField returns the value of a field of spec in kubectl's last-applied annotation, if it is a string, and
 // whether the annotation sets the field. It returns ExplicitUnknown if there is no such annotation.
-func lastAppliedField(meta metav1.ObjectMeta, field string) (value string, found Explicit) {
+func lastAppliedField(meta *metav1.ObjectMeta, field string) (value string, found Explicit) {
 	var applied struct {
 		Spec map[string]json.RawMessage `json:"spec"`
 	}
@@ -70,7 +70,7 @@ func lastAppliedField(meta metav1.ObjectMeta, field string) (value string, found
 
 // ownedField returns how a field of spec was set, judging from the entries of managedFields with one of these
 // operations.
-func ownedField(meta metav1.ObjectMeta, field string, operations ...metav1.ManagedFieldsOperationType) Explicit {
+func ownedField(meta *metav1.ObjectMeta, field string, operations ...metav1.ManagedFieldsOperationType) Explicit {
 	applied := false
 	for _, entry := range meta.ManagedFields {
 		if !slices.Contains(operations, entry.Operation) || entry.Subresource != "" || entry.FieldsV1 == nil {
@@ -103,14 +103,14 @@ func ownedField(meta metav1.ObjectMeta, field string, operations ...metav1.Manag
 // unlike the traffic policy, the port is not set by defaulting.
 func writesHealthCheckNodePort(object *Object, inFile InFile) bool {
 	const field = "healthCheckNodePort"
-	_, found := lastAppliedField(object.meta, field)
+	_, found := lastAppliedField(object.metadata(), field)
 	if found == ExplicitUnknown {
-		found = ownedField(object.meta, field,
+		found = ownedField(object.metadata(), field,
 			metav1.ManagedFieldsOperationApply, metav1.ManagedFieldsOperationUpdate)
 	}
 	if found == ExplicitUnknown {
 		// A file with a UID was exported from a cluster: it contains the allocated port.
-		return inFile != InFileUnknown && object.meta.UID == ""
+		return inFile != InFileUnknown && object.metadata().UID == ""
 	}
 	return found == ExplicitWritten
 }

@@ -95,7 +95,7 @@ func TestExplicit(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			object := &Object{meta: test.meta, Service: &corev1.Service{Spec: corev1.ServiceSpec{
+			object := &Object{meta: &test.meta, Service: &corev1.Service{Spec: corev1.ServiceSpec{
 				ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyCluster,
 			}}}
 			if got := explicit(object, test.inFile); got != test.want {

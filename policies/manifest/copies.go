@@ -20,7 +20,7 @@ type definition struct {
 	document *Document
 	at       string
 	content  map[string]any
-	file     foundFile
+	file     *foundFile
 	order    int // in the order of the files
 
 	// object and identity are zero before the object was decoded.
@@ -132,10 +132,7 @@ func folderOf(file string) []string {
 
 // register keeps a definition of an object, and returns its number.
 func (m *Manifests) register(ref policies.Ref, d definition) int {
-	// Only its place matters from now on.
-	bare := *d.document
-	bare.Content, d.content = nil, nil
-	d.document = &bare
+	d.content = nil // only its place matters from now on
 	d.object, d.identity, d.generated = ref, identityOf(ref), strings.HasSuffix(ref.Name, "*")
 	number := len(m.copies)
 	m.copies = append(m.copies, d)
@@ -147,7 +144,7 @@ func (m *Manifests) register(ref policies.Ref, d definition) int {
 // replaceContext lets each object in Options.Paths that does not lie in one of the roots of the context stand in for
 // all its definitions there: it is what the cluster will have instead. One that lies there is one more definition.
 func (m *Manifests) replaceContext(roots []string) {
-	isInContext := func(file foundFile) bool {
+	isInContext := func(file *foundFile) bool {
 		return slices.ContainsFunc(roots, func(root string) bool { return isBelow(root, file.real) })
 	}
 	for _, of := range m.copies[1:] {

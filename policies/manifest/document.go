@@ -400,27 +400,41 @@ func yamlString(text []byte) []byte {
 }
 
 func (c chunk) parseYAML() (*yaml.Node, *Error) {
+	text := c.text
 	// As for kubectl, one carriage return before a line feed does not count, and the last line has a line feed.
-	reader := &lineReader{text: bytes.ReplaceAll(c.text, []byte("\r\r\n"), []byte("\r\n"))}
-	if !bytes.HasSuffix(reader.text, []byte("\n")) {
-		reader.text = append(reader.text, '\n')
+	if bytes.Contains(text, []byte("\r\r\n")) {
+		text = bytes.ReplaceAll(text, []byte("\r\r\n"), []byte("\r\n"))
 	}
+	if !bytes.HasSuffix(text, []byte("\n")) {
+		text = append(slices.Clip(text), '\n')
+	}
+	root, err := c.parseFrom(bytes.NewReader(text), func() int { return 0 })
+	if err != nil { // few texts are read again, line by line, to find out where
+		lines := &lineReader{text: text}
+		root, err = c.parseFrom(lines, lines.line)
+	}
+	if root != nil {
+		c.tagTexts(root)
+	}
+	return root, err
+}
+
+// parseFrom parses the text that a reader returns. line returns the number of the line that was read last.
+func (c chunk) parseFrom(reader io.Reader, line func() int) (*yaml.Node, *Error) {
 	decoder := yaml.NewDecoder(reader)
 	var document, more yaml.Node
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
 		return nil, nil
 	} else if err != nil {
-		return nil, c.syntaxError(err, reader.line())
+		return nil, c.syntaxError(err, line())
 	}
 	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
 		return nil, &Error{
-			Position: Position{Line: c.line + reader.line()},
+			Position: Position{Line: c.line + line()},
 			Message:  "text after the end of the document; put a line with --- between documents",
 		}
 	}
-	root := document.Content[0]
-	c.tagTexts(root)
-	return root, nil
+	return document.Content[0], nil
 }
 
 // textTag matches the tag !, and an anchor before it. The parser drops that tag. For kubectl, it makes a scalar a text.
@@ -523,7 +537,15 @@ var lineBreak = regexp.MustCompile("\r?\r\n|[\r\n\u0085\u2028\u2029]")
 // lineOffsets returns the offsets of the lines as the parser counts lines: it accepts more characters as line breaks
 // than editors do.
 func lineOffsets(text []byte) []int {
-	offsets := []int{0}
+	offsets := make([]int, 1, 1+bytes.Count(text, []byte("\n")))
+	if !bytes.ContainsRune(text, '\r') && !hasOtherBreaks(text) { // nearly all texts, and faster
+		for i, c := range text {
+			if c == '\n' {
+				offsets = append(offsets, i+1)
+			}
+		}
+		return offsets
+	}
 	for _, match := range lineBreak.FindAllIndex(text, -1) {
 		offsets = append(offsets, match[1])
 	}

@@ -34,7 +34,7 @@ type foundFile struct {
 }
 
 // read returns the content of the file. The error is errTooLarge if that is more than maxFile.
-func (f foundFile) read(stdin io.Reader) ([]byte, error) {
+func (f *foundFile) read(stdin io.Reader) ([]byte, error) {
 	if f.name == Stdin {
 		return readAll(stdin, 0)
 	}
@@ -68,7 +68,7 @@ func readAll(r io.Reader, size int64) ([]byte, error) {
 // finder finds the files in and below paths, each once.
 type finder struct {
 	exclude []pattern
-	found   []foundFile
+	found   []*foundFile
 	errs    []*Error
 	// skipped are the links and devices that are not read, and charts the folders with the templates of Helm charts.
 	// contextSkipped are both of them in the context.
@@ -110,7 +110,7 @@ func (f *finder) find(paths []string, context bool) {
 	for _, path := range paths {
 		at := &root{path: path, context: context}
 		if path == Stdin {
-			f.add(foundFile{name: Stdin, real: Stdin, context: context}, at)
+			f.add(&foundFile{name: Stdin, real: Stdin, context: context}, at)
 			f.roots = append(f.roots, at)
 			continue
 		}
@@ -128,7 +128,7 @@ func (f *finder) find(paths []string, context bool) {
 				f.roots = append(f.roots, at)
 			}
 		default: // a pipe, such as /dev/fd/3: resolving its symbolic links gives no usable path
-			f.add(foundFile{name: path, real: path, context: context}, at)
+			f.add(&foundFile{name: path, real: path, context: context}, at)
 			f.roots = append(f.roots, at)
 		}
 	}
@@ -152,7 +152,7 @@ func (f *finder) named(path string, context bool, at *root) {
 	if f.isOfChart(path, context) {
 		return
 	}
-	f.add(foundFile{name: path, real: target, folder: folderOf(target), context: context}, at)
+	f.add(&foundFile{name: path, real: target, folder: folderOf(target), context: context}, at)
 }
 
 // above reads the kustomizations in the folder of a file and in those above it, up to the working directory. The path
@@ -255,7 +255,7 @@ func (f *finder) file(path, begin, top string, context bool, at *root) {
 		}
 	}
 	if isManifest(path) {
-		f.add(foundFile{name: path, real: target, folder: folderOf(target), context: context}, at)
+		f.add(&foundFile{name: path, real: target, folder: folderOf(target), context: context}, at)
 	}
 }
 
@@ -383,7 +383,7 @@ func realPath(path string) (string, error) {
 	return filepath.EvalSymlinks(absolute)
 }
 
-func (f *finder) add(file foundFile, at *root) {
+func (f *finder) add(file *foundFile, at *root) {
 	at.files = append(at.files, file.real)
 	if !f.seen[file.real] {
 		f.seen[file.real] = true

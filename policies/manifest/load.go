@@ -152,7 +152,7 @@ func Load(options Options) (*Manifests, error) {
 		version:    options.Version,
 		index:      policies.NewIndex(policies.ViewFiles),
 		texts:      map[string][]byte{},
-		copies:     make([]definition, 1), // the number 0 is for objects that exist once
+		copies:     []definition{{file: &foundFile{}}}, // the number 0 is for objects that exist once
 		copiesOf:   map[identity][]int{},
 		numbers:    map[any]int{},
 		unread:     map[[2]string]bool{},
@@ -168,7 +168,7 @@ func Load(options Options) (*Manifests, error) {
 	files := newFinder(exclude)
 	files.find(options.Paths, false)
 	files.find(options.Context, true)
-	slices.SortStableFunc(files.found, func(a, b foundFile) int { return strings.Compare(a.name, b.name) })
+	slices.SortStableFunc(files.found, func(a, b *foundFile) int { return strings.Compare(a.name, b.name) })
 	m.Errors, m.Skipped = files.errs, slices.Concat(files.skipped, files.charts)
 	m.Notes = slices.Concat(files.unmatched(options.Exclude), files.changes())
 	m.readFiles(files, options)
@@ -298,7 +298,7 @@ func (m *Manifests) readFiles(files *finder, options Options) {
 
 // fileObjects are the objects of one file that name no namespace, and the namespaces that the others name.
 type fileObjects struct {
-	file    foundFile
+	file    *foundFile
 	without []definition
 	named   namespaces
 }
@@ -316,7 +316,7 @@ func (n namespaces) with(names ...string) namespaces {
 }
 
 // read returns the objects of one file.
-func (m *Manifests) read(file foundFile, files *finder, stdin io.Reader) []definition {
+func (m *Manifests) read(file *foundFile, files *finder, stdin io.Reader) []definition {
 	data, err := file.read(stdin)
 	if err != nil {
 		m.Errors = append(m.Errors, fileError(file.name, err))
@@ -363,7 +363,11 @@ func (m *Manifests) read(file foundFile, files *finder, stdin io.Reader) []defin
 			continue
 		}
 		objects = m.define(objects, definition{document: document, content: document.Content, file: file})
-		m.policies = append(m.policies, policyContents(document)...)
+		policies := policyContents(document)
+		m.policies = append(m.policies, policies...)
+		if policies == nil {
+			document.Content = nil // so that it can be freed when its objects were added
+		}
 	}
 	if !isPatch {
 		of.found = of.found || len(of.unreported) > 0 || len(m.policies) > before
@@ -691,7 +695,7 @@ func (m *Manifests) knownNodes() *policies.Nodes {
 }
 
 // count adds one to a counter, unless the file is context.
-func (m *Manifests) count(counter *int, file foundFile) {
+func (m *Manifests) count(counter *int, file *foundFile) {
 	if !file.context {
 		*counter++
 	}

@@ -20,7 +20,13 @@ var placeholder = regexp.MustCompile(`\$\{[^{}]*\}|\$[A-Z_][A-Z0-9_]*|\$\([^()]*
 // isPlaceholder reports whether a value is, or contains, a placeholder. REGIONAL_NETWORK is a value that rules know.
 func isPlaceholder(value any) bool {
 	text, isText := value.(string)
-	return isText && placeholder.MatchString(text) && text != "REGIONAL_NETWORK"
+	return isText && mayHoldPlaceholder(text) && placeholder.MatchString(text) && text != "REGIONAL_NETWORK"
+}
+
+// mayHoldPlaceholder reports whether a text has a character without which placeholder does not match. Few texts do, and
+// the expression is slow.
+func mayHoldPlaceholder(text string) bool {
+	return text != "" && (text[0] >= 'A' && text[0] <= 'Z' || text[0] == '_' || strings.ContainsAny(text, "$<{%@"))
 }
 
 // The values that a placeholder may stand for, as far as rules distinguish them. One that a field cannot have is not
@@ -147,6 +153,9 @@ var name = regexp.MustCompile(`^/metadata/(name|generateName|namespace)$`)
 // Among the others are those at which a placeholder is a text like any other, but not names. In a pod template, a
 // placeholder in a label or in a label selector may be read if the other one has another text.
 func placeholders(content map[string]any, reads func(annotation string) bool) (read, others []string) {
+	if !holdsPlaceholder(content) {
+		return nil, nil
+	}
 	var walk func(path string, value any)
 	walk = func(path string, value any) {
 		switch value := value.(type) {
@@ -159,6 +168,9 @@ func placeholders(content map[string]any, reads func(annotation string) bool) (r
 				walk(path+"/"+strconv.Itoa(i), element)
 			}
 		case string:
+			if !isPlaceholder(value) {
+				return
+			}
 			annotation, isAnnotation := strings.CutPrefix(path, annotations)
 			matters := !opaque.MatchString(path) && !unread.MatchString(path)
 			if isAnnotation {
@@ -169,7 +181,7 @@ func placeholders(content map[string]any, reads func(annotation string) bool) (r
 				matters = len(others) > 0 && !slices.Contains(others, any(value))
 			}
 			switch {
-			case !isPlaceholder(value), name.MatchString(path):
+			case name.MatchString(path):
 			case matters:
 				read = append(read, path)
 			default:
@@ -181,6 +193,21 @@ func placeholders(content map[string]any, reads func(annotation string) bool) (r
 		walk("/"+part, content[part])
 	}
 	return read, others
+}
+
+// holdsPlaceholder reports whether a value is a placeholder, or has one somewhere below.
+func holdsPlaceholder(value any) bool {
+	switch value := value.(type) {
+	case map[string]any:
+		for _, below := range value {
+			if holdsPlaceholder(below) {
+				return true
+			}
+		}
+	case []any:
+		return slices.ContainsFunc(value, holdsPlaceholder)
+	}
+	return isPlaceholder(value)
 }
 
 var escape = strings.NewReplacer("~", "~0", "/", "~1")

@@ -78,7 +78,7 @@ func loadFurtherPolicies(paths []string, read map[string]searched) ([]*Policy, [
 	return loaded, errs
 }
 
-func readPolicies(file foundFile) ([]*Policy, []*Error) {
+func readPolicies(file *foundFile) ([]*Policy, []*Error) {
 	data, err := file.read(nil)
 	if err != nil {
 		return nil, []*Error{fileError(file.name, err)}
