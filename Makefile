@@ -14,7 +14,7 @@ export GOFLAGS     := $(strip $(shell go env GOFLAGS) -trimpath)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build test lint fuzz demo run bench bench-compare charts mutate cluster generate rule verify image clean
+.PHONY: help build test lint fuzz demo run bench bench-quick bench-compare charts mutate cluster generate rule verify image clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,8 +72,15 @@ run: build ## Leave a control plane with Sourceward running, until Ctrl-C.
 	go build -o $(DEMO) ./test/demo
 	@$(DEMO) run
 
-bench: cluster ## Run the benchmarks.
-	go test ./test/bench -timeout 40m -run '^$$' -bench .
+# Takes about an hour, and the first run builds the programs beside which Sourceward is measured. It is a module of its
+# own, and not part of make test, because of its libraries.
+bench: cluster ## Run all benchmarks, and write test/bench/RESULTS.md and its plot.
+	go -C test/bench/peers test ./...
+	@go -C test/bench/peers run .
+
+# Without a control plane.
+bench-quick: ## Measure sourceward check beside other programs in a few minutes, and write no files.
+	@go -C test/bench/peers run . -quick
 
 # The packages with micro-benchmarks, which are in bench_test.go.
 BENCHED := policies policies/bundle policies/manifest webhook
