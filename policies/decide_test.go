@@ -188,7 +188,7 @@ func TestRepairThatDoesNotApplyIsAFault(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			object.raw = []byte(test.content)
+			object.Release(func() map[string]any { return decoded([]byte(test.content)) })
 			in := Input{
 				Operation: Create,
 				Object:    object,

@@ -29,12 +29,12 @@ type Object struct {
 	revision Revision
 	// meta is the whole metadata of a Service. It records which client set which field. It is nil for a reduced object.
 	meta *metav1.ObjectMeta
-	// content is the document, unless raw is. Both are nil for a reduced object.
+	// content is the document, unless read returns it. Both are nil for a reduced object.
 	content map[string]any
-	raw     []byte
-	// decoded is what was last decoded from raw. It keeps nothing in memory that no rule is reading.
-	decoded   weak.Pointer[map[string]any]
-	decodedMu sync.Mutex
+	read    func() map[string]any
+	// last is what read has last returned. It keeps nothing in memory that no rule is reading.
+	last   weak.Pointer[map[string]any]
+	lastMu sync.Mutex
 	// wellPlaced is true if the document is known to have no key that hasMisplaced looks for.
 	wellPlaced bool
 }
@@ -59,22 +59,24 @@ func (o *Object) Revision() Revision { return o.revision }
 // Content returns the whole document in JSON types, with the API server's defaults. Rego reads it as input.object.
 // The caller must not change it.
 func (o *Object) Content() map[string]any {
-	if o.raw == nil {
+	if o.read == nil {
 		return o.content
 	}
-	o.decodedMu.Lock()
-	defer o.decodedMu.Unlock()
-	if decoded := o.decoded.Value(); decoded != nil {
-		return *decoded
+	o.lastMu.Lock()
+	defer o.lastMu.Unlock()
+	if last := o.last.Value(); last != nil {
+		return *last
 	}
-	var content map[string]any
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(o.raw, &content); err != nil || content == nil {
-		content = map[string]any{} // raw was decoded before, so it is an object. No repair applies to this one.
-	}
+	content := o.read()
 	complete(content, o.Ref)
-	o.decoded = weak.Make(&content)
+	o.last = weak.Make(&content)
 	return content
 }
+
+// Release frees the document, which may take more memory than the object itself. Content calls read for a document
+// equal to the one that NewObject was given, each time that a rule reads it. It owns what read returns, which must not
+// be nil.
+func (o *Object) Release(read func() map[string]any) { o.content, o.read = nil, read }
 
 // Patched returns a copy of the object with the operations applied. The copy shares with the object what they do not
 // change. The error is non-nil when an operation does not apply, or in the same cases as that of NewObject.
@@ -125,10 +127,7 @@ func NewObject(content map[string]any) (*Object, error) {
 	}
 	complete(content, object.Ref)
 	object.wellPlaced = !hasMisplaced(object, content)
-	// As text, a document takes a sixth of the memory, and most are not read again.
-	if object.raw, err = json.Marshal(content); err != nil {
-		object.content = content
-	}
+	object.content = content
 	return object, nil
 }
 
@@ -143,8 +142,16 @@ func ReadObject(apiVersion, kind, namespace string, raw []byte) (*Object, error)
 	if err != nil {
 		return nil, err
 	}
-	object.raw = raw
+	object.Release(func() map[string]any { return decoded(raw) })
 	return object, nil
+}
+
+// decoded returns a document that was decoded into a typed object before.
+func decoded(raw []byte) (content map[string]any) {
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &content); err != nil || content == nil {
+		return map[string]any{} // never: a typed object was decoded from it
+	}
+	return content
 }
 
 func newObject(apiVersion, kind, namespace string, decode func(into any) error) (*Object, error) {

@@ -279,6 +279,10 @@ func (r *run) trial(operations []PatchOperation) *run {
 // harmless returns a result without its repair if the repair does not apply, if the object would then be denied, or if
 // it would have a finding whose remedy is to undo the repair.
 func (r *run) harmless(found result) result {
+	if r.MutationsOnly && found.Mode != Mutate {
+		found.repair = nil
+		return found
+	}
 	if exempt, _ := exemption(r.Input, r.settings.Exemptions, ruleOf(found.Rule)); found.repair == nil || exempt != nil {
 		return found
 	}

@@ -108,7 +108,7 @@ func (w *Workload) Object() (*Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Object{Ref: w.Ref, Workload: w, raw: raw}, nil
+	return &Object{Ref: w.Ref, Workload: w, read: func() map[string]any { return decoded(raw) }}, nil
 }
 
 // Scaled returns what Object returns for the workload with another number of replicas.

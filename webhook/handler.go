@@ -433,6 +433,7 @@ func (h *Handler) input(ctx context.Context, res *result) (in policies.Input, kn
 		in.OldRelated = h.Neighbours.Related(ctx, old, res.admission)
 	}
 	in.Final = h.Endpoint == review.Validate
+	in.MutationsOnly = true
 	in.Now = h.Clock.Now()
 	return in, true, nil
 }

@@ -186,6 +186,23 @@ func (d *Document) outline() *outline {
 	return o
 }
 
+// objectAt returns the object at a JSON Pointer into a document that was not read as JSON, as Content had it. It reads
+// the text again, unless the outline is the cached one.
+func (d *Document) objectAt(pointer string) map[string]any {
+	outline := d.outline()
+	node := outline.root
+	for _, token := range tokens(pointer) {
+		node = child(node, token).value()
+	}
+	room := roomForAliases(d.chunk.size)
+	reader := converter{chunk: d.chunk, open: map[*yaml.Node]bool{}, room: &room}
+	content, err := reader.mapping(written(node), 0)
+	if err != nil {
+		return map[string]any{} // never: it was read before
+	}
+	return content
+}
+
 // An outline holds the places of the values of one document.
 type outline struct {
 	document *Document

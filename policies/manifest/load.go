@@ -591,6 +591,16 @@ func (m *Manifests) addJudged(d definition, options Options) error {
 	if object.Object, err = read(d.content); err != nil {
 		return err
 	}
+	// JSON is read as a whole, which for one object of a large list would take too long.
+	if len(paths)+len(others) == 0 && !d.document.chunk.isJSON {
+		document, at, ref, version := d.document, d.at, object.Ref, options.Version
+		object.Release(func() map[string]any {
+			content := document.objectAt(at)
+			content["apiVersion"], content["kind"] = ref.APIVersion, ref.Kind
+			setDefaults(content, version)
+			return content
+		})
+	}
 	m.put(object, d)
 	for _, v := range possible[min(1, len(possible)):] {
 		other := &Object{InFile: object.InFile, Document: d.document, At: d.at}

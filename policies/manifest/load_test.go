@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -1773,4 +1774,57 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestContentIsReadAgain compares the content of objects, which is read again when it is asked for, with what the files
+// hold.
+func TestContentIsReadAgain(t *testing.T) {
+	t.Parallel()
+	text := `
+apiVersion: v1
+kind: ServiceList
+items:
+- metadata: {name: in-list, labels: &labels {app: web, "on": null}}
+  spec: {ports: [{port: 80}], selector: *labels}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: edge}
+spec:
+  selector: {matchLabels: &pods {app: web}}
+  template:
+    metadata:
+      labels:
+        <<: *pods
+        tier: front
+    spec:
+      containers: [{name: web, image: web, resources: {limits: {cpu: 0.5}}}]
+`
+	path := filepath.Join(t.TempDir(), "all.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m, err := Load(Options{Paths: []string{path}, Version: policies.Newest})
+	if err != nil || len(m.Objects) != 2 || len(m.Errors) > 0 {
+		t.Fatalf("%d objects, errors %v, %v", len(m.Objects), m.Errors, err)
+	}
+	documents, _ := Parse(path, []byte(text))
+	inList := valueAt(documents[0].Content, "/items/0").(map[string]any)
+	inList["apiVersion"], inList["kind"] = "v1", "Service"
+	for i, content := range []map[string]any{inList, documents[1].Content} {
+		setDefaults(content, policies.Newest)
+		if i == 0 {
+			content["metadata"].(map[string]any)["namespace"] = "edge"
+		}
+		want, err := policies.NewObject(content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if diff := cmp.Diff(want.Content(), m.Objects[i].Content()); diff != "" {
+				t.Errorf("object %d (-want +got):\n%s", i, diff)
+			}
+			runtime.GC()
+		}
+	}
 }
