@@ -1,6 +1,9 @@
 package policies
 
-import "slices"
+import (
+	"slices"
+	"sync"
+)
 
 // catalogue lists all rules. Its order is that of the patches in a decision, and a rule may only yield to one before
 // it.
@@ -38,6 +41,15 @@ var catalogue = slices.Concat(
 		policyNotEvaluated, // last: it reports the faults of all others
 	},
 )
+
+// ruleIDs returns the ids of all rules, which the caller must not change.
+var ruleIDs = sync.OnceValue(func() []string {
+	ids := make([]string, len(catalogue))
+	for i, rule := range catalogue {
+		ids[i] = rule.ID
+	}
+	return ids
+})
 
 // Catalogue returns all rules, in the order of their patches. The caller may change the result.
 func Catalogue() []Rule { return slices.Clone(catalogue) }

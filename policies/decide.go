@@ -65,11 +65,9 @@ func (r *run) decide() Decision {
 func (r *run) results() []result {
 	if !r.foundKnown {
 		r.foundKnown = true
-		for _, rule := range catalogue {
-			r.known = append(r.known, rule.ID)
-		}
-		for _, rule := range catalogue {
-			if rule.ID != policyNotEvaluated.ID {
+		r.known = ruleIDs()
+		for i := range catalogue {
+			if rule := &catalogue[i]; rule.ID != policyNotEvaluated.ID {
 				r.found = append(r.found, r.resultsOf(rule)...)
 			}
 		}
@@ -79,10 +77,10 @@ func (r *run) results() []result {
 }
 
 // faultResults returns the findings about rules that could not be evaluated, and repairs that do not apply, until now.
-func (r *run) faultResults() []result { return r.resultsOf(policyNotEvaluated) }
+func (r *run) faultResults() []result { return r.resultsOf(&policyNotEvaluated) }
 
 // resultsOf returns what one rule of the catalogue finds.
-func (r *run) resultsOf(rule Rule) []result {
+func (r *run) resultsOf(rule *Rule) []result {
 	if r.settings.Modes[rule.ID] == off {
 		return nil
 	}

@@ -24,7 +24,7 @@ type Doubt struct {
 // neighbours-unknown reports the neighbour, in mode Warn unless a policy sets its mode. If a policy turns that rule
 // off, the decision stays as it is.
 func (d Decision) Certain(in Input, settings Settings, doubts []Doubt) Decision {
-	mode := settings.modeOf(neighboursUnknown, Warn)
+	mode := settings.modeOf(&neighboursUnknown, Warn)
 	if mode == off {
 		return d
 	}

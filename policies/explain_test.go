@@ -260,7 +260,7 @@ func resolved(s Settings) map[string][]string {
 		"loadBalancers.default":    {s.provider(nil)},
 	}
 	for _, rule := range catalogue {
-		values["rules["+rule.ID+"]"] = []string{modeWord(s.modeOf(rule, rule.DefaultMode))}
+		values["rules["+rule.ID+"]"] = []string{modeWord(s.modeOf(&rule, rule.DefaultMode))}
 	}
 	for _, applied := range s.Applied {
 		for rule, mode := range applied.Modes {

@@ -5,6 +5,8 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -454,7 +456,7 @@ func (n *namespaceIndex) backend(selector map[string]string, sees func(number in
 	if selector == nil || sees != nil {
 		return n.newBackend(selector, sees)
 	}
-	return n.once(fmt.Sprintf("%q", selector), func() *backend { return n.newBackend(selector, nil) })
+	return n.once(textOf(selector), func() *backend { return n.newBackend(selector, nil) })
 }
 
 // union returns what the function of that name does.
@@ -465,11 +467,20 @@ func (n *namespaceIndex) union(of []*backend, sees func(number int) bool) *backe
 	if sees != nil {
 		return union(of)
 	}
-	var selectors []map[string]string
+	var selectors strings.Builder
 	for _, b := range of {
-		selectors = append(selectors, b.selector)
+		selectors.WriteString(textOf(b.selector) + "\n")
 	}
-	return n.once(fmt.Sprintf("%q", selectors), func() *backend { return union(of) })
+	return n.once(selectors.String(), func() *backend { return union(of) })
+}
+
+// textOf returns a text for a selector, which no other selector has.
+func textOf(selector map[string]string) string {
+	var text []byte
+	for _, key := range slices.Sorted(maps.Keys(selector)) {
+		text = strconv.AppendQuote(strconv.AppendQuote(text, key), selector[key])
+	}
+	return string(text)
 }
 
 // once returns the backend with that text in backends. It creates it if there is none.

@@ -239,7 +239,7 @@ func failureMode(failure v1alpha1.EvaluationFailure) Mode {
 
 // modeOf returns the mode for findings of a rule in the catalogue: the mode that a policy sets for the rule, else the
 // mode that a policy sets for the rule that it follows, else byDefault.
-func (s Settings) modeOf(rule Rule, byDefault Mode) Mode {
+func (s Settings) modeOf(rule *Rule, byDefault Mode) Mode {
 	return s.mode(rule.ID, s.mode(rule.follows, byDefault))
 }
 

@@ -140,6 +140,8 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 		manifests: manifests,
 		cluster:   cluster,
 		now:       time.Now(),
+
+		mutationsOnly: !slices.ContainsFunc(outputs, func(o output) bool { return o.format == "json" }),
 	}
 	report, err := run.report(ctx, progress)
 	progress.done()

@@ -18,6 +18,8 @@ type checkRun struct {
 	manifests *manifest.Manifests
 	cluster   policies.Cluster
 	now       time.Time
+	// mutationsOnly is true if the report shows no repairs but those of mode mutate.
+	mutationsOnly bool
 }
 
 // report judges all objects and returns the findings. Services come first, so that each workload is judged behind
@@ -56,6 +58,7 @@ func (c *checkRun) report(ctx context.Context, progress *progress) (*report, err
 func (c *checkRun) judge(ctx context.Context, object *manifest.Object, report *report) error {
 	decision, notes, err := c.manifests.Decide(ctx, object, manifest.Bench{
 		Rules: c.rules, Policies: c.rules.Policies, Cluster: c.cluster, Now: c.now,
+		MutationsOnly: c.mutationsOnly,
 	})
 	c.rules.judged()
 	report.add(object, decision)

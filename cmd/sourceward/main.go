@@ -9,7 +9,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 
 	"github.com/spf13/cobra"
 
@@ -29,14 +31,31 @@ func main() {
 		os.Exit(code)
 	}
 	if os.Getenv("GOGC") == "" {
-		// A run holds nearly everything that it reads until it ends. With 50 instead of Go's default of 100, a run
-		// with many objects takes a fifth less memory and a tenth more time.
-		debug.SetGCPercent(50)
+		collectSeldom()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	code := run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})
 	stop()
 	os.Exit(code)
+}
+
+// collectSeldom makes Go collect garbage each time that the heap has grown by some headroom, or by half if that is more.
+// A run holds nearly everything that it reads until it ends. Go's default, to let the heap double, collects too often
+// while it is small, where memory does not matter, and too seldom while it is large.
+func collectSeldom() {
+	const headroom, least = 48 << 20, 50
+	// GOGC is a percentage of all of these.
+	of := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/globals:bytes"}, {Name: "/gc/scan/stack:bytes"},
+	}
+	metrics.Read(of)
+	var scanned uint64
+	for _, sample := range of {
+		scanned += sample.Value.Uint64()
+	}
+	grow := headroom * 100 / max(scanned, 4<<20) // Go takes at least 4 MiB
+	debug.SetGCPercent(int(max(grow, least)))
+	runtime.AddCleanup(new([16]byte), func(struct{}) { collectSeldom() }, struct{}{}) // after the next collection
 }
 
 // streams holds the standard streams of a command. Only the report goes to out; errors, notes and progress go to err.

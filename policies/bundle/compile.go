@@ -125,7 +125,8 @@ func NewCompiler(trial Trial) *Compiler {
 	limitBuiltins()
 	c := &Compiler{trials: newTrials(trial), slots: newSlots(), compiling: make(chan struct{}, 1)}
 	c.builtin = sync.OnceValue(func() *module {
-		builtin, errs := c.compile(embeddedModules().rules)
+		// Their types are checked by the tests, and they are never asked one by one.
+		builtin, errs := c.compile(embeddedModules().rules, false)
 		if errs != nil {
 			panic(errors.Join(asErrors(errs)...)) // The tests compile them, too.
 		}
@@ -382,7 +383,7 @@ func (c *Compiler) modules(sources []v1alpha1.RegoModule) (*module, []*Error) {
 	}
 	var compiled *module
 	if problems == nil {
-		compiled, problems = c.compile(parsed)
+		compiled, problems = c.compile(parsed, true)
 	}
 	if problems == nil && len(compiled.rules) == 0 {
 		problems = append(problems, &Error{Module: sources[0].Name, Row: 1, Column: 1,
@@ -447,17 +448,23 @@ func nesting(of any) int {
 }
 
 // compile compiles modules together with the library, and prepares the queries for the rules of the contract that they
-// define.
-func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
+// define. Modules of a user are checked for what would make a rule silently have no effect, and may fail, so that their
+// rules have queries of their own.
+func (c *Compiler) compile(modules map[string]*ast.Module, ofUser bool) (*module, []*Error) {
 	all := maps.Clone(embeddedModules().lib)
 	maps.Copy(all, modules)
-	compiler := newCompiler()
+	compiler := untypedCompiler()
+	if ofUser {
+		compiler = newCompiler()
+	}
 	if compiler.Compile(all); compiler.Failed() {
 		return nil, regoErrors(compiler.Errors)
 	}
 
-	if unread := unreadSets(compiler.Modules, modules); unread != nil {
-		return nil, unread
+	if ofUser {
+		if unread := unreadSets(compiler.Modules, modules); unread != nil {
+			return nil, unread
+		}
 	}
 	compiled := &module{
 		questions: map[string]question{}, verdicts: map[string]question{}, alone: map[rule]question{},
@@ -493,13 +500,16 @@ func (c *Compiler) compile(modules map[string]*ast.Module) (*module, []*Error) {
 			}
 		}
 	}
-	if undefined := undefinedFields(compiler, modules, kinds); undefined != nil {
-		return nil, undefined
+	if ofUser {
+		undefined := undefinedFields(compiler, modules, kinds)
+		if undefined == nil {
+			undefined = c.absentIn(modules)
+		}
+		if undefined != nil {
+			return nil, undefined
+		}
 	}
-	if absent := c.absentIn(modules); absent != nil {
-		return nil, absent
-	}
-	if len(compiled.rules) > 1 {
+	if ofUser && len(compiled.rules) > 1 {
 		for _, r := range compiled.rules {
 			alone, err := c.prepare(compiler, []rule{r}, modules)
 			if err != nil {
@@ -580,12 +590,12 @@ func unreadSets(all, modules map[string]*ast.Module) []*Error {
 
 // newCompiler returns the compiler for all modules: strict, hermetic, and with the schema of input.
 func newCompiler() *ast.Compiler {
-	return ast.NewCompiler().
-		WithCapabilities(capabilities()).
-		WithDefaultRegoVersion(ast.RegoV1).
-		WithStrict(true).
-		WithSchemas(schemaSet(parseSchema(schema))).
-		WithUseTypeCheckAnnotations(true)
+	return untypedCompiler().WithSchemas(schemaSet(parseSchema(schema))).WithUseTypeCheckAnnotations(true)
+}
+
+// untypedCompiler returns a compiler that does not know the schema of input, which takes most of the time to compile.
+func untypedCompiler() *ast.Compiler {
+	return ast.NewCompiler().WithCapabilities(capabilities()).WithDefaultRegoVersion(ast.RegoV1).WithStrict(true)
 }
 
 func packageName(p *ast.Package) string { return strings.TrimPrefix(p.Path.String(), "data.") }

@@ -11,6 +11,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/loader"
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
+	"github.com/open-policy-agent/opa/v1/util"
 )
 
 // files holds the embedded modules, their tests and the data. The path of a module matches its package.
@@ -28,6 +29,12 @@ var schema []byte
 //
 //go:embed schema/kinds.json
 var kindsSchema []byte
+
+// providersJSON is the provider table, generated from the files below sourceward/providers. It takes a tenth of the
+// time to read.
+//
+//go:embed providers.json
+var providersJSON []byte
 
 const (
 	libPrefix    = "sourceward/lib/"
@@ -62,7 +69,11 @@ type data map[string]any
 
 // providerData parses the provider table.
 var providerData = sync.OnceValue(func() data {
-	return load(func(path string) bool { return !strings.HasSuffix(path, ".rego") }).Documents
+	var table data
+	if err := util.UnmarshalJSON(providersJSON, &table); err != nil {
+		panic(err) // The file is part of the program, and its tests read it.
+	}
+	return table
 })
 
 // store holds the provider table for evaluations, which only read it.

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 // compiledFiles returns the text of each file that -update may rewrite and that is compiled into the tests.
 func compiledFiles() map[string]string {
 	texts := map[string]string{}
-	for _, root := range []string{"schema", "sourceward", "../rego_rules.go"} {
+	for _, root := range []string{"providers.json", "schema", "sourceward", "../rego_rules.go"} {
 		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
 				return err

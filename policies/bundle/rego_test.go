@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"errors"
 	"io/fs"
 	"maps"
 	"os"
@@ -147,5 +148,15 @@ func TestRegoIsDocumented(t *testing.T) {
 				t.Errorf("%s: %s has no METADATA with description; write it, or name it _%s", rule.Location, name, name)
 			}
 		}
+	}
+}
+
+// TestBuiltinModulesAreChecked compiles the built-in modules like those of a user: a process does not check their types
+// again each time that it starts.
+func TestBuiltinModulesAreChecked(t *testing.T) {
+	t.Parallel()
+	c := NewCompiler(nil)
+	if _, errs := c.compile(embeddedModules().rules, true); errs != nil {
+		t.Error(errors.Join(asErrors(errs)...))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -84,8 +85,14 @@ func TestSchemaOfKindsMatchesTheGoTypes(t *testing.T) {
 	}
 }
 
-// matches compares a generated schema with the embedded one. With -update it writes the schema.
-func matches(t *testing.T, path string, generated *jsonschema.Schema, have []byte) {
+// TestProvidersMatchTheirFiles compares the provider table in JSON with the files that it is generated from.
+func TestProvidersMatchTheirFiles(t *testing.T) {
+	table := load(func(path string) bool { return !strings.HasSuffix(path, ".rego") }).Documents
+	matches(t, "providers.json", table, providersJSON)
+}
+
+// matches compares a generated file with the embedded one. With -update it writes the file.
+func matches(t *testing.T, path string, generated any, have []byte) {
 	t.Helper()
 	want, err := json.MarshalIndent(generated, "", "  ")
 	if err != nil {
@@ -99,7 +106,7 @@ func matches(t *testing.T, path string, generated *jsonschema.Schema, have []byt
 		return
 	}
 	if !bytes.Equal(have, want) {
-		t.Errorf("%s does not match the Go types; run make generate (-want +got):\n%s",
+		t.Errorf("%s does not match what it is generated from; run make generate (-want +got):\n%s",
 			path, cmp.Diff(string(want), string(have)))
 	}
 }

@@ -21,6 +21,8 @@ type Bench struct {
 	Policies policies.Policies
 	Cluster  policies.Cluster
 	Now      time.Time
+	// MutationsOnly is that of policies.Input.
+	MutationsOnly bool
 }
 
 // Decide decides about the creation of an object with the Input of Input. If the object or a neighbour has placeholders
@@ -109,6 +111,8 @@ func (j *judgement) sight(o *Object, in world, n int) *sight {
 
 func (j *judgement) decide(o *Object, s *sight) (policies.Decision, policies.Input, policies.Settings, error) {
 	in := s.input(o, j.on.Cluster, j.on.Now)
+	// Whether several definitions come to the same result depends on all of its repairs.
+	in.MutationsOnly = j.on.MutationsOnly && len(s.ambiguous()) == 0 && len(j.o.variants) == 0
 	settings := policies.Resolve(j.on.Policies, o.Object, in.Namespace)
 	decision, err := policies.Decide(j.ctx, in, j.on.Rules, settings)
 	return decision, in, settings, err

@@ -887,7 +887,12 @@ func resolve(n *yaml.Node) (any, error) {
 var signedOctal = regexp.MustCompile(`^0_*o_*[-+]`)
 
 // validUTF8 replaces each byte that is not valid in JSON. Only !!binary can produce such bytes.
-func validUTF8(s string) string { return string([]rune(s)) }
+func validUTF8(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return string([]rune(s))
+}
 
 // keyName returns a key as a string, which is what JSON needs.
 func keyName(n *yaml.Node) (string, error) {
