@@ -22,8 +22,8 @@ type PatchOperation struct {
 }
 
 // apply returns a copy of content with the operation applied, which shares with content what the operation does not
-// change. It is the meaning of the operation by RFC 6902, for the operations that repairs consist of. An
-// implementation that reads and writes JSON takes several times as long, and each repair is tried before it is proposed.
+// change. It is the meaning of the operation by RFC 6902, for the operations that repairs consist of. A library that
+// reads and writes JSON takes several times as long, and each repair is tried before it is proposed.
 func (o PatchOperation) apply(content map[string]any) (map[string]any, error) {
 	path, ok := strings.CutPrefix(o.Path, "/")
 	if !ok || o.Op != "add" && o.Op != "remove" {

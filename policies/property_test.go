@@ -305,7 +305,7 @@ func checkProperties(t testing.TB, seed uint64) int {
 		t.Fatalf("Decide() error, seed %d: %v", seed, err)
 	}
 	isCache := cmp.Options{
-		cmp.Comparer(func(a, b weak.Pointer[map[string]any]) bool { return true }),
+		cmp.Comparer(func(_, _ weak.Pointer[map[string]any]) bool { return true }),
 		cmp.Comparer(func(a, b func() map[string]any) bool { return (a == nil) == (b == nil) }),
 	}
 	if diff := cmp.Diff(before, in, cmp.Exporter(func(reflect.Type) bool { return true }), isCache); diff != "" {

@@ -344,7 +344,10 @@ func (q question) within(ctx context.Context, limit time.Duration, e *evaluation
 		return q.failed(fmt.Errorf("the evaluation was not started: %w", context.Cause(ctx)))
 	}
 	answered := make(chan policies.Answer, 1)
-	e.running.Go(func() { answered <- q.evaluate(ctx, value) })
+	e.running.Go(func() {
+		growStack(len(q.rules))
+		answered <- q.evaluate(ctx, value)
+	})
 	select {
 	case answer := <-answered:
 		return answer
@@ -357,6 +360,15 @@ func (q question) within(ctx context.Context, limit time.Duration, e *evaluation
 		e.stopped = true
 		return q.failed(fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx)))
 	}
+}
+
+// growStack makes the stack of a new goroutine as large as most evaluations need, at once. To double it several times
+// on the way takes a quarter of the time of an evaluation.
+//
+//go:noinline
+func growStack(n int) byte {
+	var frame [60 << 10]byte
+	return frame[n]
 }
 
 // failed returns the answer for a question that could not be evaluated. It names the set if the question has only one.

@@ -49,8 +49,8 @@ var annotationsRef = ast.MustParseRef("input.object.metadata.annotations")
 // needOf returns what an object needs so that a compiled body can be true.
 //
 // OPA evaluates a body from its first expression to the first that is not true. As far as these only compare parts of
-// input and variables, none of them can fail, so a rule that is not evaluated is one that would have been false. What comes after
-// any other expression does not count: that one may fail, and a failure must be reported.
+// input and variables, none of them can fail, so a rule that is not evaluated is one that would have been false. What
+// comes after any other expression does not count: that one may fail, and a failure must be reported.
 func needOf(body ast.Body) need {
 	var n need
 	for _, expr := range body {
@@ -112,7 +112,8 @@ func isPart(t *ast.Term) bool {
 			return isVariable || ast.IsConstant(e.Value)
 		}
 		// What begins with data may be a rule. What begins with a variable is a part of what that holds.
-		return !value.HasPrefix(ast.DefaultRootRef) && !slices.ContainsFunc(value, func(e *ast.Term) bool { return !isElement(e) })
+		isOther := func(e *ast.Term) bool { return !isElement(e) }
+		return !value.HasPrefix(ast.DefaultRootRef) && !slices.ContainsFunc(value, isOther)
 	default:
 		return false
 	}

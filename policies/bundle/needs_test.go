@@ -31,7 +31,8 @@ func TestAPolicyThatIsNotAskedWouldBeSilent(t *testing.T) {
 			`some key, value in input.object.metadata.annotations; key == "`+key+`"; value == "1"`,
 			`to_number(input.object.metadata.annotations["`+key+`"]) > 0`, `to_number(input.object.metadata.name) > 0`,
 			`annotated("`+key+`")`, `fails`, `input.object.metadata.labels.app == "1"`,
-			`input.object.metadata.annotations["`+key+`"] == "1" with input as {"object": {"metadata": {"annotations": {"`+key+`": "1"}}}}`,
+			`input.object.metadata.annotations["`+key+`"] == "1" `+
+				`with input as {"object": {"metadata": {"annotations": {"`+key+`": "1"}}}}`,
 			`every v in input.object.metadata.annotations { v == "1" }`, `input.object.spec.ports[_].port == 80`,
 		)
 	}
@@ -106,9 +107,8 @@ func TestNeeds(t *testing.T) {
 	} {
 		policy := v1alpha1.SourceIPPolicy{}
 		policy.Name = "corp"
-		policy.Spec.Rego = []v1alpha1.RegoModule{{
-			Name: "corp.rego", Module: "package sourceward.custom.corp\n\ndeny contains {\"message\": \"m\"} if {\n" + body + "\n}\n",
-		}}
+		module := "package sourceward.custom.corp\n\ndeny contains {\"message\": \"m\"} if {\n" + body + "\n}\n"
+		policy.Spec.Rego = []v1alpha1.RegoModule{{Name: "corp.rego", Module: module}}
 		got := compiled(t, policy).custom["corp"].asked(service(t)).needs
 		if !reflect.DeepEqual(got, []need{want}) {
 			t.Errorf("the needs of a rule with the body %s are %+v, want %+v", body, got, want)
