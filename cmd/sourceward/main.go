@@ -40,8 +40,8 @@ func main() {
 }
 
 // collectSeldom makes Go collect garbage each time that the heap has grown by some headroom, or by half of its size if
-// that is more. A run holds nearly everything that it reads until it ends. Go's default, to let the heap double, collects too often
-// while it is small, where memory does not matter, and too seldom while it is large.
+// that is more. A run holds nearly everything that it reads until it ends. Go's default, to let the heap double,
+// collects too often while it is small, where memory does not matter, and too seldom while it is large.
 func collectSeldom() {
 	const headroom, least = 48 << 20, 50
 	// GOGC is a percentage of all of these.
