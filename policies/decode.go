@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -107,11 +108,19 @@ const maxNumber = 40
 // maxField is how many bytes of a field, with the path that leads to it, a message has.
 const maxField = 100
 
+// keyDecoders holds decoders of unambiguous, which keep their memory for the keys of an object.
+var keyDecoders = sync.Pool{New: func() any { return jsontext.NewDecoder(bytes.NewBuffer(nil)) }}
+
 // unambiguous returns an error if raw is not JSON, has a number that is too large, or has an object with a key twice.
 // It keeps nothing of raw in memory but the keys of the objects that contain the current one.
 func unambiguous(raw []byte) error {
+	decoder := keyDecoders.Get().(*jsontext.Decoder) //nolint:forcetypeassert // it holds nothing else
+	defer func() {
+		decoder.Reset(bytes.NewBuffer(nil)) // so that raw can be freed
+		keyDecoders.Put(decoder)
+	}()
 	// Invalid UTF-8 is read by all decoders alike.
-	decoder := jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowInvalidUTF8(true))
+	decoder.Reset(bytes.NewBuffer(raw), jsontext.AllowInvalidUTF8(true))
 	for {
 		token, err := decoder.ReadToken()
 		if errors.Is(err, io.EOF) {

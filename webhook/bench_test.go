@@ -22,6 +22,47 @@ import (
 // BenchmarkHandler measures answers to AdmissionReviews about objects that a rule repairs, in process and without a
 // network. Each of them goes to both endpoints as if the repair were not applied, so that /validate reports it.
 func BenchmarkHandler(b *testing.B) {
+	for _, bench := range handlerBenches(b) {
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				bench.answer()
+			}
+		})
+	}
+}
+
+// TestAllocationBudget keeps what a request allocates from growing unnoticed. A budget is about a tenth more than what
+// was measured; lower it when that falls.
+func TestAllocationBudget(t *testing.T) { //nolint:paralleltest // allocations are counted for the whole process
+	budgets := map[string]float64{
+		"deployment-create/mutate": 1300, "deployment-create/validate": 1250,
+		"deployment-update/mutate": 1790, "deployment-update/validate": 1740,
+		"service-create/mutate": 900, "service-create/validate": 900,
+		"service-update/mutate": 1040, "service-update/validate": 1040,
+	}
+	benches := handlerBenches(t)
+	for _, bench := range benches {
+		allocated := testing.AllocsPerRun(200, bench.answer)
+		t.Logf("%s: %.0f allocations", bench.name, allocated)
+		if allocated > budgets[bench.name] {
+			t.Errorf("%s: %.0f allocations, want at most %.0f", bench.name, allocated, budgets[bench.name])
+		}
+	}
+	if len(benches) != len(budgets) {
+		t.Errorf("%d requests have budgets, want %d", len(budgets), len(benches))
+	}
+}
+
+// handlerBench is a request to one endpoint, which answer sends.
+type handlerBench struct {
+	name   string
+	answer func()
+}
+
+// handlerBenches returns the requests of BenchmarkHandler. It checks the answers to them.
+func handlerBenches(b testing.TB) []handlerBench {
+	b.Helper()
 	policy := v1alpha1.SourceIPPolicy{ObjectMeta: metav1.ObjectMeta{Name: "spread"}}
 	policy.Spec.Rules = []v1alpha1.RuleMode{{ID: "unspread-behind-local", Mode: v1alpha1.ModeMutate}}
 	set, problems := bundle.Compile(b.Context(), nil, []v1alpha1.SourceIPPolicy{policy})
@@ -37,6 +78,7 @@ func BenchmarkHandler(b *testing.B) {
 		unspread = benchJSON(b, fmt.Sprintf(benchDeployment, "1.2.4"))
 		former   = benchJSON(b, fmt.Sprintf(benchDeployment, "1.2.3"))
 	)
+	var benches []handlerBench
 	index := policies.NewIndex(policies.ViewCluster)
 	for _, object := range []struct{ apiVersion, kind, text string }{
 		{"v1", "Service", local}, {"apps/v1", "Deployment", former},
@@ -82,27 +124,25 @@ func BenchmarkHandler(b *testing.B) {
 			b.Fatal(err)
 		}
 		for _, endpoint := range review.ObjectEndpoints {
-			b.Run(fmt.Sprintf("%s/%s", bench.name, endpoint), func(b *testing.B) {
-				handler, _ := newHandler(b, endpoint, &fakeNeighbours{related: index.Related(object)})
-				handler.Policies = fakePolicies{set}
-				response := post(b, handler, body)
-				isPatched := strings.Contains(string(response.Patch), bench.patched)
-				isWarned := strings.Contains(strings.Join(response.Warnings, "\n"), bench.warned)
-				if !response.Allowed || isPatched != (endpoint == review.Mutate) || endpoint == review.Validate && !isWarned {
-					b.Fatalf("allowed: %t, patch %s, warnings %q", response.Allowed, response.Patch, response.Warnings)
-				}
-				b.ReportAllocs()
-				for b.Loop() {
-					request := httptest.NewRequestWithContext(b.Context(), http.MethodPost, "/", strings.NewReader(body))
-					request.Header.Set("Content-Type", "application/json")
-					handler.ServeHTTP(httptest.NewRecorder(), request)
-				}
-			})
+			handler, _ := newHandler(b, endpoint, &fakeNeighbours{related: index.Related(object)})
+			handler.Policies = fakePolicies{set}
+			response := post(b, handler, body)
+			isPatched := strings.Contains(string(response.Patch), bench.patched)
+			isWarned := strings.Contains(strings.Join(response.Warnings, "\n"), bench.warned)
+			if !response.Allowed || isPatched != (endpoint == review.Mutate) || endpoint == review.Validate && !isWarned {
+				b.Fatalf("allowed: %t, patch %s, warnings %q", response.Allowed, response.Patch, response.Warnings)
+			}
+			benches = append(benches, handlerBench{fmt.Sprintf("%s/%s", bench.name, endpoint), func() {
+				request := httptest.NewRequestWithContext(b.Context(), http.MethodPost, "/", strings.NewReader(body))
+				request.Header.Set("Content-Type", "application/json")
+				handler.ServeHTTP(httptest.NewRecorder(), request)
+			}})
 		}
 	}
+	return benches
 }
 
-func benchJSON(b *testing.B, text string) string {
+func benchJSON(b testing.TB, text string) string {
 	b.Helper()
 	encoded, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {
