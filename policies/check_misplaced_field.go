@@ -119,8 +119,7 @@ func hasMisplaced(object *Object, content map[string]any) bool {
 
 // meansConstraints reports whether a key is topologySpreadConstraints in any letter case, or the singular.
 func meansConstraints(key string) bool {
-	const name = "topologyspreadconstraint"
-	return strings.EqualFold(key, name) || strings.EqualFold(key, name+"s")
+	return strings.TrimSuffix(strings.ToLower(key), "s") == "topologyspreadconstraint"
 }
 
 // onlyCertain returns the results without their repairs if these would set one field to different values. If several
@@ -184,7 +183,7 @@ func (r *run) misplacedPolicy() []result {
 		parent, _ := valueIn(content, place).(map[string]any)
 		for _, key := range slices.Sorted(maps.Keys(parent)) {
 			value, _ := parent[key].(string)
-			policy, path := trafficPolicyNamed(value), place+"/"+key
+			policy, path := trafficPolicyNamed(value), place+pointer(key)
 			isName := meansTrafficPolicy(key) && parent[key] != nil
 			if path == trafficPolicyPath || !isName && (!strings.EqualFold(key, "trafficPolicy") || policy == "") {
 				continue

@@ -228,3 +228,25 @@ func TestRepairThatDoesNotApplyIsAFault(t *testing.T) {
 type answering []Answer
 
 func (a answering) Evaluate(context.Context, Document, []AppliedPolicy) []Answer { return a }
+
+// TestMisplacedKeyIsEscaped: a slash in a key must not look like the end of a part of the path.
+func TestMisplacedKeyIsEscaped(t *testing.T) {
+	t.Parallel()
+	object, err := NewObject(map[string]any{
+		"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "web"},
+		"spec": map[string]any{
+			"type": "LoadBalancer", "ports": []any{map[string]any{"port": int64(80)}}, "external/TrafficPolicy": "Local",
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := Input{Operation: Create, Object: object, Related: Related{View: ViewFiles}, InFile: InFileAbsent}
+	decision, err := Decide(t.Context(), in, answering(nil), Settings{})
+	isMisplaced := func(p Patch) bool {
+		return p.Rule == misplacedField.ID && p.Operations[0].Path == "/spec/external~1TrafficPolicy"
+	}
+	if err != nil || !slices.ContainsFunc(decision.Patches, isMisplaced) {
+		t.Errorf("Decide() = %+v, %v; want a repair of the misplaced field", decision, err)
+	}
+}

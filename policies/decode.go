@@ -86,11 +86,6 @@ func DecodeJSON(raw []byte, into any) error {
 	if err := unambiguous(raw); err != nil {
 		return err
 	}
-	return decodeJSON(raw, into)
-}
-
-// decodeJSON does what DecodeJSON does, for JSON that has no key twice.
-func decodeJSON(raw []byte, into any) error {
 	err := kjson.UnmarshalCaseSensitivePreserveInts(raw, into)
 	if err == nil {
 		return nil

@@ -35,8 +35,8 @@ type Input struct {
 	// Final is true if no repair will be applied to Object after this decision. Decide then judges Object as it is,
 	// not as its repairs would leave it.
 	Final bool
-	// MutationsOnly is true if only the repairs of mode Mutate are wanted, which are those that a webhook applies. Others
-	// are then neither tried nor part of the Decision. Its findings are the same.
+	// MutationsOnly is true if only the repairs of findings of mode Mutate are wanted. Others are then not tried, which
+	// takes most of the time of a decision. The findings are the same.
 	MutationsOnly bool
 	// Now is the time at which exemptions are checked for expiry.
 	Now time.Time

@@ -32,7 +32,7 @@ type Object struct {
 	// content is the document, unless read returns it. Both are nil for a reduced object.
 	content map[string]any
 	read    func() map[string]any
-	// last is what read has last returned. It keeps nothing in memory that no rule is reading.
+	// last is what read has last returned, until the next garbage collection.
 	last   weak.Pointer[map[string]any]
 	lastMu sync.Mutex
 	// wellPlaced is true if the document is known to have no key that hasMisplaced looks for.

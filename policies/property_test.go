@@ -304,6 +304,18 @@ func checkProperties(t testing.TB, seed uint64) int {
 	if err != nil {
 		t.Fatalf("Decide() error, seed %d: %v", seed, err)
 	}
+	only := in
+	only.MutationsOnly = true
+	fewer, err := policies.Decide(t.Context(), only, rules(), settings)
+	if err != nil {
+		t.Fatalf("Decide() of mutations only error, seed %d: %v", seed, err)
+	}
+	if diff := cmp.Diff(decision.Findings, fewer.Findings); diff != "" {
+		t.Fatalf("Decide() finds something else without other repairs, seed %d (-all +mutations only):\n%s", seed, diff)
+	}
+	if diff := cmp.Diff(decision.Mutations(), fewer.Mutations()); diff != "" {
+		t.Fatalf("Decide() changes something else without other repairs, seed %d (-all +mutations only):\n%s", seed, diff)
+	}
 	isCache := cmp.Options{
 		cmp.Comparer(func(_, _ weak.Pointer[map[string]any]) bool { return true }),
 		cmp.Comparer(func(a, b func() map[string]any) bool { return (a == nil) == (b == nil) }),

@@ -12,10 +12,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
@@ -130,19 +132,26 @@ func (s *Set) Evaluate(
 	}
 	answers := make([]policies.Answer, 1+len(asked))
 	answers[0] = builtin
-	var evaluations sync.WaitGroup
+	var evaluations errgroup.Group
+	evaluations.SetLimit(s.slots.all) // more would only wait for a slot
 	for i, policy := range asked {
 		m, answer := s.custom[policy.Name], &answers[1+i]
 		answer.Policy = policy.Name
 		if !m.isAskedAbout(document) {
 			continue
 		}
-		evaluations.Go(func() { // the slots bound how many run at the same time
+		evaluations.Go(func() error {
+			defer func() {
+				if p := recover(); p != nil { // in this goroutine it would end the process
+					answer.Err = fmt.Errorf("the evaluation panicked: %s", panicText(p))
+				}
+			}()
 			*answer = m.evaluateInTime(ctx, s.slots, document, policy.Parameters)
 			answer.Policy = policy.Name
+			return nil
 		})
 	}
-	evaluations.Wait()
+	_ = evaluations.Wait() // faults are in the answers
 	return answers
 }
 
@@ -531,8 +540,8 @@ func (r rule) read(member any, answer *policies.Answer) error {
 func decode(member, into any, allowed string, texts map[string]*string) error {
 	object, ok := member.(map[string]any)
 	isText := func(key string) bool {
-		_, isText := object[key].(string)
-		return isText && texts[key] != nil
+		text, isText := object[key].(string)
+		return isText && texts[key] != nil && utf8.ValidString(text) // JSON replaces what is not valid
 	}
 	if ok && !slices.ContainsFunc(slices.Collect(maps.Keys(object)), func(key string) bool { return !isText(key) }) {
 		for key, value := range object {

@@ -50,7 +50,8 @@ var annotationsRef = ast.MustParseRef("input.object.metadata.annotations")
 //
 // OPA evaluates a body from its first expression to the first that is not true. As far as these only compare parts of
 // input and variables, none of them can fail, so a rule that is not evaluated is one that would have been false. What
-// comes after any other expression does not count: that one may fail, and a failure must be reported.
+// comes after any other expression does not count: that one may fail, and a failure must be reported. Only a comparison
+// that takes too long, for that of many parts with each other, is not reported either.
 func needOf(body ast.Body) need {
 	var n need
 	for _, expr := range body {

@@ -3,7 +3,6 @@ package bundle
 import (
 	"encoding/json"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/lru"
 
 	"github.com/sourceward/sourceward/policies"
@@ -11,7 +10,7 @@ import (
 
 const (
 	// maxRemembered bounds the number of answers that are remembered, and maxRememberedKey the text by which each is
-	// found, in bytes: 8 MiB at most, and usually less than one.
+	// found, in bytes. All texts take 8 MiB at most, and usually less than one.
 	maxRemembered    = 1024
 	maxRememberedKey = 8 << 10
 )
@@ -28,8 +27,9 @@ type read struct {
 	Neighbour           bool
 	Namespace           string
 	Labels, Annotations map[string]string
-	Spec                corev1.ServiceSpec
-	Facts               policies.Facts
+	// Spec is that of the document. In the typed object, null is the same as nothing.
+	Spec  any
+	Facts policies.Facts
 }
 
 // answer returns the answer for a document. It calls evaluate if the modules were not asked for an equal one lately.
@@ -40,7 +40,8 @@ func (r *remembered) answer(document policies.Document, evaluate func() policies
 		return evaluate()
 	}
 	key, err := json.Marshal(read{
-		document.Neighbour, service.Namespace, service.Labels, service.Annotations, service.Spec, document.Facts,
+		document.Neighbour, service.Namespace, service.Labels, service.Annotations, document.Object.Content()["spec"],
+		document.Facts,
 	})
 	if err != nil || len(key) > maxRememberedKey {
 		return evaluate()

@@ -67,9 +67,14 @@ func TestAnAnswerIsRemembered(t *testing.T) {
 		"annotation": func(d *policies.Document) { d.Object.Service.Annotations["a"] = "b" },
 		"label":      func(d *policies.Document) { d.Object.Service.Labels = map[string]string{"a": "b"} },
 		"namespace":  func(d *policies.Document) { d.Object.Service.Namespace = "other" },
-		"spec":       func(d *policies.Document) { d.Object.Service.Spec.LoadBalancerIP = "192.0.2.1" },
-		"facts":      func(d *policies.Document) { d.Facts.Local = !d.Facts.Local },
-		"neighbour":  func(d *policies.Document) { d.Neighbour = true },
+		"spec": func(d *policies.Document) {
+			d.Object.Content()["spec"].(map[string]any)["loadBalancerIP"] = "192.0.2.1"
+		},
+		"null in spec": func(d *policies.Document) {
+			d.Object.Content()["spec"].(map[string]any)["healthCheckNodePort"] = nil
+		},
+		"facts":     func(d *policies.Document) { d.Facts.Local = !d.Facts.Local },
+		"neighbour": func(d *policies.Document) { d.Neighbour = true },
 	} {
 		document, before := base(), asked
 		change(&document)

@@ -190,15 +190,22 @@ func (d *Document) outline() *outline {
 // the text again, unless the outline is the cached one.
 func (d *Document) objectAt(pointer string) map[string]any {
 	outline := d.outline()
+	if outline == nil {
+		return map[string]any{} // never: it was read before
+	}
 	node := outline.root
 	for _, token := range tokens(pointer) {
-		node = child(node, token).value()
+		s := child(node, token)
+		if s.container == nil {
+			return map[string]any{} // never, likewise
+		}
+		node = s.value()
 	}
 	room := roomForAliases(d.chunk.size)
 	reader := converter{chunk: d.chunk, open: map[*yaml.Node]bool{}, room: &room}
 	content, err := reader.mapping(written(node), 0)
 	if err != nil {
-		return map[string]any{} // never: it was read before
+		return map[string]any{} // never, likewise
 	}
 	return content
 }

@@ -8,7 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
+	"reflect"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/sourceward/sourceward/policies"
 )
@@ -1780,16 +1782,20 @@ func FuzzLoad(f *testing.F) {
 // hold.
 func TestContentIsReadAgain(t *testing.T) {
 	t.Parallel()
+	dir := t.TempDir()
 	text := `
 apiVersion: v1
 kind: ServiceList
 items:
 - metadata: {name: in-list, labels: &labels {app: web, "on": null}}
   spec: {ports: [{port: 80}], selector: *labels}
+- apiVersion: v1
+  kind: List
+  items: [{apiVersion: v1, kind: Pod, metadata: {name: nested}, spec: {containers: [{name: web, image: ! 1}]}}]
 ---
 apiVersion: apps/v1
 kind: Deployment
-metadata: {name: web, namespace: edge}
+metadata: {generateName: web-, namespace: edge}
 spec:
   selector: {matchLabels: &pods {app: web}}
   template:
@@ -1799,32 +1805,59 @@ spec:
         tier: front
     spec:
       containers: [{name: web, image: web, resources: {limits: {cpu: 0.5}}}]
+---
+{"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "web"},
+ "template": {"spec": {"containers": [{"name": "a\/b"}]}}}
+---
+apiVersion: v1
+kind: ReplicationController
+metadata: {name: old}
+spec: {template: {metadata: {labels: {app: old}}, spec: {containers: [{name: web, image: web}]}}}
+---
+<<: {apiVersion: v1, kind: Service}
+metadata: {name: merged}
+spec: {ports: [{port: 80, nodePort: null}]}
 `
-	path := filepath.Join(t.TempDir(), "all.yaml")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "all.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m, err := Load(Options{Paths: []string{path}, Version: policies.Newest})
-	if err != nil || len(m.Objects) != 2 || len(m.Errors) > 0 {
-		t.Fatalf("%d objects, errors %v, %v", len(m.Objects), m.Errors, err)
+	m, err := Load(Options{Paths: []string{dir, "../../test/cases", "../../config/samples"}, Version: policies.Newest})
+	if err != nil {
+		t.Fatal(err)
 	}
-	documents, _ := Parse(path, []byte(text))
-	inList := valueAt(documents[0].Content, "/items/0").(map[string]any)
-	inList["apiVersion"], inList["kind"] = "v1", "Service"
-	for i, content := range []map[string]any{inList, documents[1].Content} {
-		setDefaults(content, policies.Newest)
-		if i == 0 {
-			content["metadata"].(map[string]any)["namespace"] = "edge"
+	documents := map[string][]*Document{}
+	compared := 0
+	for _, o := range m.Objects {
+		if len(o.placeholders) > 0 || len(o.variants) > 0 {
+			continue
 		}
+		file := o.Document.File
+		if documents[file] == nil {
+			documents[file], _ = Parse(file, m.Text(file))
+		}
+		i := slices.IndexFunc(documents[file], func(d *Document) bool { return d.Index == o.Document.Index })
+		content := runtime.DeepCopyJSON(valueAt(documents[file][i].Content, o.At).(map[string]any))
+		content["apiVersion"], content["kind"] = o.APIVersion, o.Kind
+		content["metadata"].(map[string]any)["namespace"] = o.Namespace
+		setDefaults(content, policies.Newest)
 		want, err := policies.NewObject(content)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 2 {
-			if diff := cmp.Diff(want.Content(), m.Objects[i].Content()); diff != "" {
-				t.Errorf("object %d (-want +got):\n%s", i, diff)
-			}
-			runtime.GC()
+		first := o.Content()
+		if diff := cmp.Diff(want.Content(), first); diff != "" {
+			t.Errorf("%s: %s (-want +got):\n%s", file, o.Ref, diff)
 		}
+		compared++
+	}
+	if t.Logf("%d objects", compared); compared < 500 {
+		t.Error("too few objects were compared")
+	}
+	o := m.Objects[len(m.Objects)-1]
+	first := o.Content()
+	goruntime.GC()
+	goruntime.GC()
+	if reflect.ValueOf(o.Content()).Pointer() == reflect.ValueOf(first).Pointer() {
+		t.Errorf("%s: the content was kept", o.Ref)
 	}
 }
