@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"net/http"
@@ -37,7 +38,11 @@ func serve() error {
 	allow := admission.HandlerFunc(func(context.Context, admission.Request) admission.Response {
 		return admission.Allowed("")
 	})
-	server := webhook.NewServer(webhook.Options{Host: "127.0.0.1", Port: *port, CertDir: *certDir})
+	server := webhook.NewServer(webhook.Options{
+		Host: "127.0.0.1", Port: *port, CertDir: *certDir,
+		// As in Sourceward, and as API servers do except on the loopback address, where they would use HTTP/2.
+		TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }},
+	})
 	server.Register("/mutate", &admission.Webhook{Handler: allow})
 	server.Register("/validate", &admission.Webhook{Handler: allow})
 
