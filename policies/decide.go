@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Decide finds what is wrong with in.Object and how to repair it.
@@ -53,7 +54,7 @@ func (r *run) decide() Decision {
 	}
 	results = append(results, r.faultResults()...)
 	var decision Decision
-	now := r.counted(results)
+	now := sync.OnceValue(func() map[kind]count { return r.counted(results) })
 	for _, found := range results {
 		r.settle(&decision, found, now)
 	}
@@ -133,8 +134,8 @@ func (d Decision) then(after Decision) Decision {
 }
 
 // settle turns a mode that cannot be carried out into one that can, looks for an exemption, and adds the result to the
-// decision. all counts the results of the run.
-func (r *run) settle(decision *Decision, found result, all map[kind]count) {
+// decision. all returns the counts of the results of the run.
+func (r *run) settle(decision *Decision, found result, all func() map[kind]count) {
 	found = r.possible(found, all)
 	finding := found.Finding
 	finding.Object = r.Object.Ref
@@ -160,8 +161,8 @@ func (r *run) settle(decision *Decision, found result, all map[kind]count) {
 	}
 }
 
-// possible returns a result with a mode that can be carried out. all counts the results of the run.
-func (r *run) possible(found result, all map[kind]count) result {
+// possible returns a result with a mode that can be carried out. all returns the counts of the results of the run.
+func (r *run) possible(found result, all func() map[kind]count) result {
 	controller := r.Object.controller()
 	switch {
 	case found.Mode != Mutate:

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 
+	json2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -82,6 +83,9 @@ func Decode(content map[string]any, into any) error {
 // The error is non-nil in the same cases as that of Decode, and when raw is not JSON, or has a key twice in one object,
 // wherever that is: readers that differ in which one counts would see different objects.
 func DecodeJSON(raw []byte, into any) error {
+	if decodedAtOnce(raw, into) {
+		return nil
+	}
 	// A key that is set twice comes first: it makes any other error doubtful.
 	if err := unambiguous(raw); err != nil {
 		return err
@@ -95,6 +99,47 @@ func DecodeJSON(raw []byte, into any) error {
 		return wrong
 	}
 	return cmp.Or(fieldError(content, into), err)
+}
+
+// decodedAtOnce decodes JSON in one pass, which takes half the time of the decoder of API servers and of the search for
+// keys that are set twice. It returns false, and leaves into empty, if that fails or if there is a doubt: only they say
+// what is wrong.
+func decodedAtOnce(raw []byte, into any) bool {
+	if _, isUntyped := into.(*map[string]any); isUntyped || hasLongNumber(raw) {
+		return false // whole numbers would become floats; a number may be too large for any field
+	}
+	// Invalid UTF-8 is read by all decoders alike.
+	if json2.Unmarshal(raw, into, jsontext.AllowInvalidUTF8(true)) == nil {
+		return true
+	}
+	reflect.ValueOf(into).Elem().SetZero() // it holds what came before the error
+	return false
+}
+
+// hasLongNumber reports whether a number in JSON has an exponent, or so many digits that it may not fit into 64 bits. A
+// float has up to 309 digits before its point.
+func hasLongNumber(raw []byte) bool {
+	digits := 0
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case c == '"':
+			for i++; i < len(raw) && raw[i] != '"'; i++ {
+				if raw[i] == '\\' {
+					i++
+				}
+			}
+			digits = 0
+		case c >= '0' && c <= '9', c == '.':
+			if digits++; digits > 300 {
+				return true
+			}
+		case digits > 0 && (c == 'e' || c == 'E'):
+			return true
+		default:
+			digits = 0
+		}
+	}
+	return false
 }
 
 // maxNumber is how many digits of a number a message has.

@@ -1,12 +1,23 @@
 package policies
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
+	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admission/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	kjson "sigs.k8s.io/json"
+
+	"github.com/sourceward/sourceward/api/v1alpha1"
 )
 
 func TestNewObjectRejectsWhatTheAPIServerCannotDecode(t *testing.T) {
@@ -162,7 +173,7 @@ func TestNewObjectRejectsWhatTheAPIServerCannotDecode(t *testing.T) {
 			if !ok {
 				t.Fatalf("NewObject() error = %v, want a *FieldError", err)
 			}
-			if diff := cmp.Diff(test.want, *got); diff != "" {
+			if diff := gocmp.Diff(test.want, *got); diff != "" {
 				t.Errorf("NewObject() error mismatch (-want +got):\n%s", diff)
 			}
 			raw, err := json.Marshal(test.content)
@@ -174,7 +185,7 @@ func TestNewObjectRejectsWhatTheAPIServerCannotDecode(t *testing.T) {
 			if !ok {
 				t.Fatalf("ReadObject() error = %v, want a *FieldError", err)
 			}
-			if diff := cmp.Diff(test.want, *got); diff != "" {
+			if diff := gocmp.Diff(test.want, *got); diff != "" {
 				t.Errorf("ReadObject() error mismatch (-want +got):\n%s", diff)
 			}
 		})
@@ -210,8 +221,6 @@ func TestNewObjectAcceptsLargeNumbersInFieldsOf64Bits(t *testing.T) {
 	}
 }
 
-// TestKeysAreCaseSensitive: a key in another case is an unknown field, also where the converter leaves the decoding to
-// the JSON decoder, as for an object with a large number.
 func TestOnlyAKeyThatIsSetTwiceIsSaidToBe(t *testing.T) {
 	t.Parallel()
 	if err := unambiguous([]byte(`{"a": 1, "b": {"a": 2}}`)); err != nil {
@@ -228,6 +237,8 @@ func TestOnlyAKeyThatIsSetTwiceIsSaidToBe(t *testing.T) {
 	}
 }
 
+// TestKeysAreCaseSensitive: a key in another case is an unknown field, also where the converter leaves the decoding to
+// the JSON decoder, as for an object with a large number.
 func TestKeysAreCaseSensitive(t *testing.T) {
 	t.Parallel()
 	content := func() map[string]any {
@@ -255,3 +266,103 @@ func TestKeysAreCaseSensitive(t *testing.T) {
 		}
 	}
 }
+
+// TestDecodedAtOnceIsDecodedAlike changes values, keys and bytes of objects. Whatever is decoded at once must be what
+// the decoder of API servers makes of it, without a key that is set twice.
+func TestDecodedAtOnceIsDecodedAlike(t *testing.T) {
+	t.Parallel()
+	const metadata = `"metadata":{"name":"web","labels":{"app":"web"},"annotations":{"a/b":"1"},"generation":3,` +
+		`"creationTimestamp":"2026-11-21T10:00:00Z",` +
+		`"ownerReferences":[{"kind":"Rollout","name":"web","controller":true}],` +
+		`"managedFields":[{"manager":"kubectl","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:replicas":{}}}}]}`
+	const template = `"template":{"metadata":{"labels":{"app":"web"}},"spec":{"hostNetwork":false,` +
+		`"nodeSelector":{"a":"b"},"terminationGracePeriodSeconds":30,"tolerations":[{"key":"a","tolerationSeconds":5}],` +
+		`"topologySpreadConstraints":[{"maxSkew":1,"topologyKey":"a","whenUnsatisfiable":"DoNotSchedule",` +
+		`"labelSelector":{"matchExpressions":[{"key":"app","operator":"In","values":["web"]}]}}],` +
+		`"containers":[{"name":"web","ports":[{"containerPort":80}],"resources":{"requests":{"cpu":"100m","memory":1024}},` +
+		`"readinessProbe":{"httpGet":{"port":"http"}},"lifecycle":{"preStop":{"sleep":{"seconds":5}}}}]}}`
+	seeds := []struct {
+		raw  string
+		into func() any
+	}{
+		{
+			`{"apiVersion":"v1","kind":"Service",` + metadata + `,"spec":{"type":"LoadBalancer","selector":{"app":"web"},` +
+				`"ports":[{"port":80,"targetPort":"http","nodePort":30080},{"port":443,"targetPort":8443}],` +
+				`"sessionAffinityConfig":{"clientIP":{"timeoutSeconds":10}},"externalTrafficPolicy":"Local"},` +
+				`"status":{"conditions":[{"lastTransitionTime":null}]}}`,
+			func() any { return new(corev1.Service) },
+		},
+		{
+			`{` + metadata + `,"spec":{"replicas":3,"selector":{"matchLabels":{"app":"web"}},` + template + `,` +
+				`"strategy":{"rollingUpdate":{"maxSurge":"25%","maxUnavailable":1}}}}`,
+			func() any { return new(appsv1.Deployment) },
+		},
+		{
+			`{` + metadata + `,"spec":{"replicas":3,"workloadRef":{"name":"web"},` + template + `,` +
+				`"strategy":{"canary":{"maxSurge":"25%","trafficRouting":{}}}}}`,
+			func() any { return new(rollout) },
+		},
+		{
+			`{` + metadata + `,"spec":{"match":{"namespaceSelector":{}},"parameters":{"a":[1,null,{"b":1.5}]},` +
+				`"rules":[{"id":"unspread-behind-local","mode":"Mutate"}]}}`,
+			func() any { return new(v1alpha1.SourceIPPolicy) },
+		},
+		{
+			`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","dryRun":false,` +
+				`"operation":"UPDATE","object":{` + metadata + `},"oldObject":null,"options":{"fieldManager":"kubectl"}}}`,
+			func() any { return new(admissionv1.AdmissionReview) },
+		},
+	}
+	const seed, changes = 18, 20_000
+	random := rand.New(rand.NewPCG(seed, 0))
+	values := []string{
+		`"x"`, `""`, `null`, `true`, `0`, `-1`, `1.0`, `1.5`, `1e3`, `1E400`, `-0`, `4294967297`, `9223372036854775808`,
+		strings.Repeat("9", 301), `{}`, `[]`, `[null]`, `{"a":null}`, `{"a":1,"a":2}`, `"2026-11-21T10:00:00Z"`, `"1e400"`,
+		`"\ud800"`, "\"\xff\"", `"Ki"`, `"100m"`,
+	}
+	for _, s := range seeds {
+		tokens := jsonToken.FindAllString(s.raw, -1)
+		if strings.Join(tokens, "") != s.raw || !decodedAtOnce([]byte(s.raw), s.into()) {
+			t.Fatalf("%s is not decoded at once", s.raw)
+		}
+		same := 0
+		for range changes {
+			changed := slices.Clone(tokens)
+			for range 1 + random.IntN(2) {
+				i := random.IntN(len(changed))
+				switch random.IntN(5) {
+				case 0:
+					changed[i] = ""
+				case 1:
+					changed[i] += changed[i]
+				case 2:
+					changed[i] = strings.ToUpper(changed[i])
+				case 3:
+					changed[i] = tokens[random.IntN(len(tokens))]
+				default:
+					changed[i] = values[random.IntN(len(values))]
+				}
+			}
+			raw := []byte(strings.Join(changed, ""))
+			got, want := s.into(), s.into()
+			if !decodedAtOnce(raw, got) {
+				if !reflect.ValueOf(got).Elem().IsZero() {
+					t.Fatalf("%s: something of it is decoded", raw)
+				}
+				continue
+			}
+			same++
+			err := cmp.Or(unambiguous(raw), kjson.UnmarshalCaseSensitivePreserveInts(raw, want))
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Fatalf("%s: decoded at once, but otherwise: %v\n%s", raw, err, gocmp.Diff(want, got))
+			}
+		}
+		t.Logf("seed %d: %d of %d are decoded at once", seed, same, changes)
+		if same < changes/20 {
+			t.Errorf("%.40s…: only %d of %d are decoded at once", s.raw, same, changes)
+		}
+	}
+}
+
+// jsonToken matches a token of compact JSON.
+var jsonToken = regexp.MustCompile(`"[^"]*"|[0-9.]+|[a-z]+|[][{}:,]`)

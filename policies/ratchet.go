@@ -102,8 +102,8 @@ func (r *run) counted(results []result) map[kind]count {
 }
 
 // brings reports whether the request brings a finding: the object has more findings of its kind and weight than the
-// stored object. now counts the findings of the object.
-func (r *run) brings(found result, now map[kind]count) bool {
+// stored object. now returns the counts of the findings of the object; counting them may need the whole document.
+func (r *run) brings(found result, now func() map[kind]count) bool {
 	if r.Operation != Update || r.Old == nil || r.settings.deniesExisting(found) {
 		return true
 	}
@@ -121,7 +121,7 @@ func (r *run) brings(found result, now map[kind]count) bool {
 		return false
 	}
 	of := r.kind(found)
-	more := now[of]
+	more := now()[of]
 	for w := weightSoft; w <= found.weight; w++ {
 		if more.atLeast(w) > r.stored()[of].atLeast(w) {
 			return true

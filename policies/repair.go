@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -303,12 +304,12 @@ func (r *run) harmless(found result) result {
 // harm returns what speaks against a repair, after which the object is that of another run; empty for nothing.
 func (r *run) harm(found result, repaired *run) string {
 	results := slices.Concat(repaired.results(), repaired.faultResults())
-	before := r.counted(slices.Concat(r.results(), r.faultResults()))
-	after := repaired.counted(results)
+	before := sync.OnceValue(func() map[kind]count { return r.counted(slices.Concat(r.results(), r.faultResults())) })
+	after := sync.OnceValue(func() map[kind]count { return repaired.counted(results) })
 	for _, brought := range results {
 		exempt, _ := exemption(r.Input, r.settings.Exemptions, ruleOf(brought.Rule))
 		of := repaired.kind(brought)
-		isNew := after[of].atLeast(weightSoft) > before[of].atLeast(weightSoft)
+		isNew := after()[of].atLeast(weightSoft) > before()[of].atLeast(weightSoft)
 		if brought.Rule == policyNotEvaluated.ID {
 			// A fault is denied if spec changes, so a repair can turn a warning about it into a denial.
 			isNew = isNew || r.possible(brought, before).Mode != Deny

@@ -37,10 +37,10 @@ func BenchmarkHandler(b *testing.B) {
 // was measured; lower it when that falls.
 func TestAllocationBudget(t *testing.T) { //nolint:paralleltest // allocations are counted for the whole process
 	budgets := map[string]float64{
-		"deployment-create/mutate": 1250, "deployment-create/validate": 1200,
-		"deployment-update/mutate": 1740, "deployment-update/validate": 1690,
-		"service-create/mutate": 940, "service-create/validate": 940,
-		"service-update/mutate": 1080, "service-update/validate": 1080,
+		"deployment-create/mutate": 1130, "deployment-create/validate": 1100,
+		"deployment-update/mutate": 1570, "deployment-update/validate": 1550,
+		"service-create/mutate": 870, "service-create/validate": 870,
+		"service-update/mutate": 980, "service-update/validate": 980,
 	}
 	benches := handlerBenches(t)
 	for _, bench := range benches {

@@ -133,11 +133,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	taken.end() // before the answer is sent: a caller that does not receive it holds nothing
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxTransfer))
 	duration := h.Clock.Since(start)
-	log := h.Log.WithValues(
-		"endpoint", h.Endpoint, "uid", short(string(res.request.UID)), "user", short(res.request.UserInfo.Username),
-		"operation", short(string(res.request.Operation)), "object", res.object,
-		"dryRun", isDryRun(res.request), "duration", duration,
-	)
 	gone := r.Context().Err() != nil
 	if err == nil && gone {
 		err = errGone
@@ -147,11 +142,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		res.admission.Withdraw()
-		h.fail(w, r, log, err)
+		h.fail(w, r, h.logOf(res, duration), err)
 		return
 	}
 	h.Metrics.answered(h.Endpoint, res, duration)
-	h.logAnswer(log, res)
+	h.logAnswer(res, duration)
 	w.Header().Set("Content-Type", "application/json")
 	if _, err := w.Write(res.body); err != nil || res.outcome == review.Denied {
 		res.admission.Withdraw()
@@ -187,13 +182,22 @@ func drain(w http.ResponseWriter, r *http.Request) {
 // maxLogged is how many findings of an answer are logged.
 const maxLogged = 20
 
+// logOf returns a logger with what identifies a request.
+func (h *Handler) logOf(res *result, duration time.Duration) logr.Logger {
+	return h.Log.WithValues(
+		"endpoint", h.Endpoint, "uid", short(string(res.request.UID)), "user", short(res.request.UserInfo.Username),
+		"operation", short(string(res.request.Operation)), "object", res.object,
+		"dryRun", isDryRun(res.request), "duration", duration,
+	)
+}
+
 // logAnswer logs an answer, at level 2 if it says nothing.
-func (h *Handler) logAnswer(log logr.Logger, res *result) {
+func (h *Handler) logAnswer(res *result, duration time.Duration) {
 	level := 1
 	if res.outcome == review.Allowed {
 		level = 2
 	}
-	if log = log.V(level); !log.Enabled() {
+	if !h.Log.V(level).Enabled() {
 		return
 	}
 	var findings []string
@@ -204,7 +208,7 @@ func (h *Handler) logAnswer(log logr.Logger, res *result) {
 		}
 		findings = append(findings, fmt.Sprintf("%s: %s: %s", f.Mode, f.Rule, f.Message))
 	}
-	log.Info("request answered", "outcome", res.outcome, "findings", findings)
+	h.logOf(res, duration).V(level).Info("request answered", "outcome", res.outcome, "findings", findings)
 }
 
 // result is an answer, and what is logged and counted about it.

@@ -133,6 +133,9 @@ func command(log logr.Logger, level zap.AtomicLevel) *cobra.Command {
 		// The API server limits our requests by priority and fairness. A second limit would only delay look-ups until they
 		// are of no more use.
 		config.QPS = -1
+		// To compress what goes over the cluster's own network costs both sides more time than it saves. API servers would
+		// even compress each event of a watch (k8s.io/apiserver v0.37.0, feature WatchListCompression).
+		config.DisableCompression = true
 		options.Config = config
 
 		options.Log.Info("starting", "version", version)

@@ -218,7 +218,6 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// FuzzRead feeds a review of anything to the whole way from bytes to a response.
 // TestReadPolicyAndScale checks that both are read as the objects under review are.
 func TestReadPolicyAndScale(t *testing.T) {
 	t.Parallel()
