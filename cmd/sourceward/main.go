@@ -27,7 +27,7 @@ const (
 )
 
 func main() {
-	if code, isChild := child.Main(os.Stdin, os.Stdout); isChild {
+	if code, isChild := child.Main(os.Stdin, os.Stdout, child.Compile); isChild {
 		os.Exit(code)
 	}
 	if os.Getenv("GOGC") == "" {

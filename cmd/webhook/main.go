@@ -31,7 +31,7 @@ import (
 var version = "devel"
 
 func main() {
-	if code, isChild := child.Main(os.Stdin, os.Stdout); isChild {
+	if code, isChild := child.Main(os.Stdin, os.Stdout, child.Compile); isChild {
 		os.Exit(code)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -1,9 +1,8 @@
-// Package child compiles policies in a child process of the same binary. OPA's compiler cannot be stopped, and a module
-// that exhausts the stack or the memory ends the process that compiles it: this way it ends only the child.
+// Package child does work in child processes of the same binary. A library that cannot be stopped, or that exhausts the
+// stack or the memory, then ends only the child, which says why.
 package child
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -12,97 +11,101 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/sourceward/sourceward/policies"
-	"github.com/sourceward/sourceward/policies/bundle"
 )
 
 const (
-	// marker is the environment variable that makes a process a child.
-	marker = "SOURCEWARD_COMPILE"
-	// maxTime bounds the time for the modules of one policy. It is more than bundle.CompileTimeout, because it includes
-	// the start of the child, and the further steps of vet.
-	maxTime = bundle.CompileTimeout + 1500*time.Millisecond
+	// marker is the environment variable that makes a process a child. Its value is the name of a Job.
+	marker = "SOURCEWARD_CHILD"
 	// maxErrors is how many bytes of the child's standard error are kept. A fatal error of Go begins with its reason.
 	maxErrors = 16 << 10
 )
 
-// Main returns the exit code of a child, and whether this process is one. Every program that uses Try calls it first.
-//
-// A child reads one JSON value after the other, each with sources, and writes what bundle.Attempt reports: one JSON
-// string for each, which is empty for nil.
-func Main(in io.Reader, out io.Writer) (code int, isChild bool) {
-	if os.Getenv(marker) == "" {
+// Job is a kind of work for children, and what it may take. All fields are required.
+type Job struct {
+	// Name is different for each Job of a program.
+	Name string
+	// Doing is what a child does, for messages, such as "compiling the modules". Advice is how to make that take less.
+	Doing, Advice string
+	// Time bounds the time for one request, and Memory the data of the child, in bytes. A child without work takes about
+	// 100 MiB, most of it unused.
+	Time   time.Duration
+	Memory uint64
+	// Serve answers requests, each with one JSON value, until it finds io.EOF instead of a request.
+	Serve func(requests *json.Decoder, answers *json.Encoder) error
+}
+
+// Main returns the exit code of a child, and whether this process is one. Every program that uses Ask calls it first,
+// with each Job that it uses.
+func Main(in io.Reader, out io.Writer, jobs ...Job) (code int, isChild bool) {
+	name := os.Getenv(marker)
+	if name == "" {
 		return 0, false
 	}
-	if err := attempt(in, out); err != nil {
+	i := slices.IndexFunc(jobs, func(job Job) bool { return job.Name == name })
+	if i < 0 {
+		fmt.Fprintf(os.Stderr, "%s=%s: no such job\n", marker, name)
+		return 1, true
+	}
+	if err := serve(in, out, jobs[i]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1, true
 	}
 	return 0, true
 }
 
-func attempt(in io.Reader, out io.Writer) error {
-	if err := setLimits(); err != nil {
+func serve(in io.Reader, out io.Writer, job Job) error {
+	if err := setLimits(job.Memory); err != nil {
 		return fmt.Errorf(limitsFailed+"%w", err)
 	}
-	sources, lines := json.NewDecoder(in), json.NewEncoder(out)
-	return bundle.Attempt(context.Background(), func() (next bundle.Sources, err error) {
-		err = sources.Decode(&next)
-		return next, err
-	}, func(outcome error) error {
-		if outcome != nil {
-			return lines.Encode(outcome.Error())
-		}
-		return lines.Encode("")
-	})
+	return job.Serve(json.NewDecoder(in), json.NewEncoder(out))
 }
 
-// Try is a bundle.Trial. It tries all sources in one child. If that ends before it has tried all of them, another child
-// goes on with the one that it was trying, which is at fault if the new child does not even finish that one.
-func Try(ctx context.Context, list []bundle.Sources) []error { return tryAll(ctx, list, maxTime) }
-
-// tryAll is Try with another bound of the time for each.
-func tryAll(ctx context.Context, list []bundle.Sources, most time.Duration) []error {
-	outcomes := make([]error, 0, len(list))
-	for len(outcomes) < len(list) {
-		tried, err := try(ctx, list[len(outcomes):], most)
-		if len(tried) == 0 {
-			tried = []error{err}
+// Ask lets a child answer all requests, and returns an answer or an error for each. If a child ends before it has
+// answered all of them, another one goes on with the request that it was answering, which is at fault if the new child
+// does not even answer that one.
+func Ask[Request, Answer any](ctx context.Context, job Job, requests []Request) ([]Answer, []error) {
+	answers, errs := make([]Answer, 0, len(requests)), make([]error, 0, len(requests))
+	for len(answers) < len(requests) {
+		answered, err := ask[Request, Answer](ctx, job, requests[len(answers):])
+		answers = append(answers, answered...)
+		errs = append(errs, make([]error, len(answered))...)
+		if len(answered) == 0 {
+			answers, errs = append(answers, *new(Answer)), append(errs, err)
 		}
-		outcomes = append(outcomes, tried...)
 	}
-	return outcomes
+	return answers, errs
 }
 
-// try tries sources in one child, and returns the outcomes of those that it has finished. The error says why the child
-// ended before it had finished them all; nil if it did.
-func try(ctx context.Context, list []bundle.Sources, most time.Duration) (outcomes []error, err error) {
+// ask lets one child answer requests. The error says why it ended before it had answered all of them; nil if it did.
+func ask[Request, Answer any](ctx context.Context, job Job, requests []Request) (answers []Answer, err error) {
 	if os.Getenv(marker) != "" {
-		return nil, errors.New("the modules were not compiled: the program does not call child.Main")
+		return nil, fmt.Errorf("%s needs a program that calls child.Main", job.Doing)
 	}
 	if ctx.Err() != nil {
-		return nil, errInterrupted
+		return nil, job.interrupted()
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	timer := time.AfterFunc(most, func() { cancel(errTooLong) })
+	timer := time.AfterFunc(job.Time, func() { cancel(errTooLong) })
 	defer timer.Stop()
 	path, err := executable()
 	if err != nil {
-		return nil, fmt.Errorf("the modules were not compiled: %w", err)
+		return nil, fmt.Errorf("%s failed: %w", job.Doing, err)
 	}
 	var stderr head
 	cmd := exec.CommandContext(ctx, path)
-	cmd.Env = []string{marker + "=1"}
+	cmd.Env = []string{marker + "=" + job.Name}
 	input, write := io.Pipe()
 	defer input.Close() //nolint:errcheck // ends the goroutine below if the child does not read everything
 	go func() {
 		values := json.NewEncoder(write)
-		for _, sources := range list {
-			if values.Encode(sources) != nil {
+		for _, request := range requests {
+			if values.Encode(request) != nil {
 				return // The child has ended, which is reported below.
 			}
 		}
@@ -116,51 +119,41 @@ func try(ctx context.Context, list []bundle.Sources, most time.Duration) (outcom
 		err = cmd.Start()
 	}
 	if err != nil {
-		return nil, fmt.Errorf(
-			"the modules were not compiled, since no process can be started that compiles them (%w); %s", err, more)
+		return nil, fmt.Errorf("%s failed, since no process can be started for it (%w); %s", job.Doing, err, more)
 	}
-	lines := bufio.NewScanner(stdout)
-	for lines.Scan() {
-		var reason string
-		if err := json.Unmarshal(lines.Bytes(), &reason); err != nil {
-			break // the child died while it wrote
+	for values := json.NewDecoder(stdout); len(answers) < len(requests); {
+		var answer Answer
+		if values.Decode(&answer) != nil {
+			break // the child has ended, perhaps while it wrote
 		}
-		timer.Reset(most)
-		var outcome error
-		if reason != "" {
-			outcome = errors.New(reason)
-		}
-		outcomes = append(outcomes, outcome)
+		timer.Reset(job.Time)
+		answers = append(answers, answer)
 	}
 	err = cmd.Wait()
-	if len(outcomes) == len(list) {
-		return outcomes, nil
+	if len(answers) == len(requests) {
+		return answers, nil
 	}
-	return outcomes, death(ctx, err, stderr.String())
+	return answers, job.death(ctx, err, stderr.String())
 }
 
-var (
-	errTooLong     = fmt.Errorf("compiling the modules takes longer than %s; %s", maxTime, advice)
-	errInterrupted = errors.New("the modules were not compiled in time; try again")
-)
+var errTooLong = errors.New("too long")
 
-const (
-	advice = "make them shorter, or nest less deeply"
-	more   = "allow it more memory, processes or open files"
-)
+const more = "allow it more memory, processes or open files"
 
-// death returns why a child ended before it had finished. The exit code is the same for each kind of fatal error in Go,
-// so stderr has to tell.
-func death(ctx context.Context, err error, stderr string) error {
+func (j Job) interrupted() error { return fmt.Errorf("%s did not end in time; try again", j.Doing) }
+
+// death returns why a child ended before it had answered all requests. The exit code is the same for each kind of fatal
+// error in Go, so stderr has to tell.
+func (j Job) death(ctx context.Context, err error, stderr string) error {
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, errTooLong):
-		return errTooLong
+		return fmt.Errorf("%s takes longer than %s; %s", j.Doing, j.Time, j.Advice)
 	case cause != nil:
-		return errInterrupted
+		return j.interrupted()
 	case strings.Contains(stderr, "fatal error: stack overflow"):
-		return errors.New("compiling or evaluating the modules exhausts the stack; " + advice)
+		return fmt.Errorf("%s exhausts the stack; %s", j.Doing, j.Advice)
 	case strings.Contains(stderr, "out of memory"), strings.Contains(stderr, "cannot allocate"):
-		return fmt.Errorf("compiling the modules takes more than %d MiB of memory; %s", maxMemory>>20, advice)
+		return fmt.Errorf("%s takes more than %d MiB of memory; %s", j.Doing, j.Memory>>20, j.Advice)
 	}
 	if err == nil {
 		err = errors.New("without a result")
@@ -168,13 +161,13 @@ func death(ctx context.Context, err error, stderr string) error {
 	const longest = 160
 	first, _, _ := strings.Cut(stderr, "\n")
 	reason := policies.Shorten(strings.TrimSuffix(fmt.Sprintf("%v: %s", err, first), ": "), longest)
-	// By a signal of the system, or without what a process needs: that is not the fault of the modules.
+	// By a signal of the system, or without what a process needs: that is not the fault of the request.
 	exit, _ := errors.AsType[*exec.ExitError](err)
 	if exit == nil || exit.ExitCode() < 0 || strings.Contains(stderr, "failed to create new OS thread") ||
 		strings.HasPrefix(stderr, limitsFailed) {
-		return fmt.Errorf("the process that compiled the modules was ended (%s); %s", reason, more)
+		return fmt.Errorf("%s was ended (%s); %s", j.Doing, reason, more)
 	}
-	return fmt.Errorf("the process that compiled the modules ended (%s); write them in another way", reason)
+	return fmt.Errorf("%s ended (%s); %s", j.Doing, reason, j.Advice)
 }
 
 const limitsFailed = "set limits: "

@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 		if !isHarmful {
 			continue
 		}
-		if err := setLimits(); err != nil {
+		if err := setLimits(Compile.Memory); err != nil {
 			panic(err)
 		}
 		for range i { // those before it have come to an end
@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 		}
 		harm()
 	}
-	code, _ := Main(bytes.NewReader(input), os.Stdout)
+	code, _ := Main(bytes.NewReader(input), os.Stdout, Compile)
 	os.Exit(code) //nolint:forbidigo // this is what main does
 }
 
@@ -117,30 +117,30 @@ func TestModulesThatComeToAnEndPass(t *testing.T) {
 func TestAChildThatDiesSaysWhy(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
-		"recursion": "compiling or evaluating the modules exhausts the stack; make them shorter, or nest less deeply",
+		"recursion": "compiling the modules exhausts the stack; make them shorter, or nest less deeply",
 		"memory":    "compiling the modules takes more than 256 MiB of memory; make them shorter, or nest less deeply",
 		"block":     "compiling the modules takes more than 256 MiB of memory; make them shorter, or nest less deeply",
-		"panic": "the process that compiled the modules ended (exit status 2: panic: a fault); " +
-			"write them in another way",
-		"exit": "the process that compiled the modules ended (exit status 3); write them in another way",
-		"killed": "the process that compiled the modules was ended (signal: killed); " +
+		"panic": "compiling the modules ended (exit status 2: panic: a fault); " +
+			"make them shorter, or nest less deeply",
+		"exit": "compiling the modules ended (exit status 3); make them shorter, or nest less deeply",
+		"killed": "compiling the modules was ended (signal: killed); " +
 			"allow it more memory, processes or open files",
-		"silent": "the process that compiled the modules was ended (without a result); " +
+		"silent": "compiling the modules was ended (without a result); " +
 			"allow it more memory, processes or open files",
 		"forever": "compiling the modules takes longer than 4.5s; make them shorter, or nest less deeply",
-		"open": "the process that compiled the modules ended (exit status 1: open /etc/hostname: too many open files); " +
-			"write them in another way",
+		"open": "compiling the modules ended (exit status 1: open /etc/hostname: too many open files); " +
+			"make them shorter, or nest less deeply",
 	}
 	for name, want := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			most := time.Minute // so that none of the others takes too long on a busy machine
-			if name == "forever" {
-				most = maxTime
+			job := Compile
+			if name != "forever" {
+				job.Time = time.Minute // so that none of the others takes too long on a busy machine
 			}
-			got := texts(tryAll(t.Context(), []bundle.Sources{harmful(name)}, most))
+			got := texts(try(t.Context(), job, []bundle.Sources{harmful(name)}))
 			if diff := cmp.Diff([]string{want}, got); diff != "" {
-				t.Errorf("tryAll() mismatch (-want +got):\n%s", diff)
+				t.Errorf("try() mismatch (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -187,7 +187,7 @@ func TestAnEvaluationThatExhaustsTheStack(t *testing.T) {
 		}
 	}
 	rule += fmt.Sprintf("\ta%d == b%[1]d\n}", levels)
-	want := []string{"compiling or evaluating the modules exhausts the stack; make them shorter, or nest less deeply"}
+	want := []string{"compiling the modules exhausts the stack; make them shorter, or nest less deeply"}
 	var got []string
 	for range 5 { // on a busy machine the time may be over first
 		got = texts(Try(t.Context(), []bundle.Sources{sources(rule)}))
@@ -203,7 +203,7 @@ func TestAnEvaluationThatExhaustsTheStack(t *testing.T) {
 func TestOneThatDiesDoesNotHarmTheOthers(t *testing.T) {
 	t.Parallel()
 	got := texts(Try(t.Context(), []bundle.Sources{plain, harmful("panic"), plain}))
-	const want = "the process that compiled the modules ended (exit status 2: panic: a fault); write them in another way"
+	const want = "compiling the modules ended (exit status 2: panic: a fault); make them shorter, or nest less deeply"
 	if diff := cmp.Diff([]string{"", want, ""}, got); diff != "" {
 		t.Errorf("Try() mismatch (-want +got):\n%s", diff)
 	}
@@ -213,9 +213,9 @@ func TestACallerThatGivesUpEndsTheChild(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	alive, stop := context.WithTimeout(t.Context(), maxTime)
+	alive, stop := context.WithTimeout(t.Context(), Compile.Time)
 	defer stop()
-	want := []string{errInterrupted.Error(), errInterrupted.Error()}
+	want := []string{Compile.interrupted().Error(), Compile.interrupted().Error()}
 	if diff := cmp.Diff(want, texts(Try(ctx, []bundle.Sources{harmful("forever"), plain}))); diff != "" {
 		t.Errorf("Try() mismatch (-want +got):\n%s", diff)
 	}
@@ -225,9 +225,9 @@ func TestACallerThatGivesUpEndsTheChild(t *testing.T) {
 }
 
 func TestAProgramThatDoesNotCallMainStartsOnlyOneChild(t *testing.T) {
-	t.Setenv(marker, "1")
+	t.Setenv(marker, Compile.Name)
 	got := texts(Try(t.Context(), []bundle.Sources{plain}))
-	if diff := cmp.Diff([]string{"the modules were not compiled: the program does not call child.Main"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"compiling the modules needs a program that calls child.Main"}, got); diff != "" {
 		t.Errorf("Try() mismatch (-want +got):\n%s", diff)
 	}
 }

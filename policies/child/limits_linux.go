@@ -8,16 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// maxMemory bounds the data of a child, in bytes. Without modules it has about 100 MiB, most of them unused.
-	maxMemory = 256 << 20
-	// maxStack bounds the stack of a goroutine in a child, in bytes. It is less than that of the parent (1 GB), which
-	// therefore survives what the child has survived.
-	maxStack = 64 << 20
-)
+// maxStack bounds the stack of a goroutine in a child, in bytes. It is less than that of the parent (1 GB), which
+// therefore survives what the child has survived.
+const maxStack = 64 << 20
 
-// setLimits limits what this process can use. It can open nothing from then on: no file and no connection.
-func setLimits() error {
+// setLimits limits what this process can use: its data to memory bytes. It can open nothing from then on: no file and no connection.
+func setLimits(memory uint64) error {
 	debug.SetMaxStack(maxStack)
 	limit := func(resource int, most uint64) error {
 		var present unix.Rlimit
@@ -28,7 +24,7 @@ func setLimits() error {
 		return unix.Setrlimit(resource, &unix.Rlimit{Cur: most, Max: most})
 	}
 	return errors.Join(
-		limit(unix.RLIMIT_DATA, maxMemory), // not RLIMIT_AS: Go maps more than 1 GiB at its start
+		limit(unix.RLIMIT_DATA, memory), // not RLIMIT_AS: Go maps more than 1 GiB at its start
 		limit(unix.RLIMIT_NOFILE, 0),
 		limit(unix.RLIMIT_CORE, 0),
 	)

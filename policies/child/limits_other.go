@@ -8,16 +8,13 @@ import (
 	"syscall"
 )
 
-const (
-	maxMemory = 256 << 20
-	maxStack  = 64 << 20
-)
+const maxStack = 64 << 20
 
-// setLimits limits what this process can use. Memory is only limited softly where the system is not Linux, on which the
+// setLimits limits what this process can use: its data to memory bytes. Memory is only limited softly where the system is not Linux, on which the
 // webhook runs.
-func setLimits() error {
+func setLimits(memory uint64) error {
 	debug.SetMaxStack(maxStack)
-	debug.SetMemoryLimit(maxMemory)
+	debug.SetMemoryLimit(int64(memory))
 	return nil
 }
 
