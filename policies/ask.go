@@ -213,7 +213,11 @@ func (r *run) spreadWishes() []SpreadWish {
 
 // houseFindings returns the findings of the rules that policies bring in their own Rego.
 func (r *run) houseFindings() []result {
-	var results []result
+	n := 0
+	for _, answer := range r.answers {
+		n += len(answer.Deny) + len(answer.Warn)
+	}
+	results := make([]result, 0, n) // to grow it would copy the results of many policies several times
 	add := func(policy string, findings []HouseFinding, mode Mode, severity Severity) {
 		for _, f := range findings {
 			if f.Severity == "" {

@@ -205,13 +205,21 @@ func limited(name string, original topdown.BuiltinFunc, of estimate) topdown.Bui
 	}
 }
 
-// toJSON converts the answer of an evaluation to Go values, as OPA does, unless it is too large. A value that occurs
-// many times in itself, [x, x] of [y, y] and so on, takes little memory only before that.
+// toJSON converts the answer of an evaluation to Go values, as OPA does, unless it is too large.
 func toJSON(answer *ast.Term, _ *rego.EvalContext) (any, error) {
-	if size(answer.Value, maxBuilt) >= maxBuilt {
-		return nil, fmt.Errorf("the answer is larger than %d MiB; give fewer or shorter members", maxBuilt>>20)
+	if err := checkSize(answer); err != nil {
+		return nil, err
 	}
 	return ast.JSONWithOpt(answer.Value, ast.JSONOpt{SortSets: true})
+}
+
+// checkSize returns an error if the answer of an evaluation is too large. A value that occurs many times in itself,
+// [x, x] of [y, y] and so on, takes little memory only before it is converted or visited.
+func checkSize(answer *ast.Term) error {
+	if size(answer.Value, maxBuilt) >= maxBuilt {
+		return fmt.Errorf("the answer is larger than %d MiB; give fewer or shorter members", maxBuilt>>20)
+	}
+	return nil
 }
 
 // size returns what a value takes in memory, with all that is below it, or more than enough if that is not less than

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -549,13 +549,13 @@ func (c *Compiler) prepare(compiler *ast.Compiler, rules []rule, modules map[str
 	if len(rules) == 0 {
 		return question{}, nil
 	}
-	prepared, err := rego.New(
-		rego.Compiler(compiler),
-		rego.Store(store()),
-		rego.StrictBuiltinErrors(true),
-		rego.Query(query(rules, modules)),
-	).PrepareForEval(context.Background())
-	return question{rules: rules, prepared: prepared}, err
+	body, err := ast.ParseBody(query(rules, modules))
+	if err != nil {
+		return question{}, err
+	}
+	of := compiler.QueryCompiler()
+	compiled, err := of.Compile(body)
+	return question{rules: rules, query: compiled, compiler: of, modules: compiler}, err
 }
 
 // unreadSets returns an Error for each set that neither Sourceward nor another rule reads. A misspelled name of the
@@ -782,8 +782,18 @@ func unquoted(value ast.Value) string { return strings.Trim(value.String(), `"`)
 // panicText returns the value of a panic in one line of at most 160 bytes.
 func panicText(value any) string { return policies.Shorten(oneLine(fmt.Sprint(value)), 160) }
 
-// oneLine joins the lines of a text.
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+// oneLine joins the lines of a text. Most texts are one line already.
+func oneLine(text string) string {
+	afterSpace := true
+	for _, r := range text {
+		isSpace := unicode.IsSpace(r)
+		if isSpace && (afterSpace || r != ' ') {
+			return strings.Join(strings.Fields(text), " ")
+		}
+		afterSpace = isSpace
+	}
+	return strings.TrimSuffix(text, " ")
+}
 
 func joined[T ~string](values []T) string { return strings.Join(words(values), ", ") }
 

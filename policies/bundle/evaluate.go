@@ -15,9 +15,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/metrics"
 	"github.com/open-policy-agent/opa/v1/topdown"
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
@@ -60,8 +59,11 @@ type module struct {
 // question is a prepared query that evaluates several rules at once, into one array in the order of the rules.
 // A question without rules evaluates nothing.
 type question struct {
-	rules    []rule
-	prepared rego.PreparedEvalQuery
+	rules []rule
+	// query is the compiled query, by a compiler of its own, and modules the compiler of what it refers to.
+	query    ast.Body
+	compiler ast.QueryCompiler
+	modules  *ast.Compiler
 	// needs is what objects need so that one of the rules can have a member. An object that has none of it is not asked
 	// about.
 	needs []need
@@ -107,7 +109,7 @@ func query(rules []rule, modules map[string]*ast.Module) string {
 	for i, r := range rules {
 		refs[i] = packages[r.module] + "." + r.word
 	}
-	return "reasons := [" + strings.Join(refs, ", ") + "]"
+	return "reasons = [" + strings.Join(refs, ", ") + "]"
 }
 
 // Asks reports whether a policy has a rule for the object of a document, so that Evaluate evaluates its modules.
@@ -124,34 +126,38 @@ func (s *Set) Evaluate(
 	if builtinSubjects().in(document) {
 		builtin = s.builtin().evaluateHere(ctx, document)
 	}
+	answers := []policies.Answer{builtin}
 	var asked []policies.AppliedPolicy
+	var positions []int // of the answers of asked
 	for _, policy := range applied {
-		if s.custom[policy.Name] != nil {
-			asked = append(asked, policy)
-		}
-	}
-	answers := make([]policies.Answer, 1+len(asked))
-	answers[0] = builtin
-	var evaluations errgroup.Group
-	evaluations.SetLimit(s.slots.all) // more would only wait for a slot
-	for i, policy := range asked {
-		m, answer := s.custom[policy.Name], &answers[1+i]
-		answer.Policy = policy.Name
-		if !m.isAskedAbout(document) {
+		m := s.custom[policy.Name]
+		if m == nil {
 			continue
 		}
-		evaluations.Go(func() error {
-			defer func() {
-				if p := recover(); p != nil { // in this goroutine it would end the process
-					answer.Err = fmt.Errorf("the evaluation panicked: %s", panicText(p))
-				}
-			}()
-			*answer = m.evaluateInTime(ctx, s.slots, document, policy.Parameters)
-			answer.Policy = policy.Name
-			return nil
-		})
+		if m.isAskedAbout(document) {
+			asked, positions = append(asked, policy), append(positions, len(answers))
+		}
+		answers = append(answers, policies.Answer{Policy: policy.Name})
 	}
-	_ = evaluations.Wait() // faults are in the answers
+	if len(asked) == 0 {
+		return answers
+	}
+	var next atomic.Int64
+	work := func() {
+		w := &worker{document: document}
+		defer w.end()
+		for i := next.Add(1) - 1; i < int64(len(asked)); i = next.Add(1) - 1 {
+			answer := &answers[positions[i]]
+			*answer = w.evaluate(ctx, s, asked[i])
+			answer.Policy = asked[i].Name
+		}
+	}
+	var others sync.WaitGroup
+	for range min(s.slots.all, len(asked)) - 1 { // more would only wait for a slot
+		others.Go(work)
+	}
+	work()
+	others.Wait()
 	return answers
 }
 
@@ -187,16 +193,16 @@ func (m *module) isAskedAbout(document policies.Document) bool {
 // evaluateInTime evaluates the modules of a user, which may fail or not terminate. It waits for a slot first, which
 // takes nothing from the time of the evaluation.
 func (m *module) evaluateInTime(
-	ctx context.Context, slots *slots, document policies.Document, parameters map[string]any,
+	ctx context.Context, w *worker, slots *slots, parameters map[string]any,
 ) policies.Answer {
-	asked := m.asked(document)
+	asked := m.asked(w.document)
 	if len(asked.rules) == 0 {
 		return policies.Answer{}
 	}
 	notStarted := func(why string) policies.Answer {
 		return policies.Answer{Err: errors.New("the evaluation was not started: " + why)}
 	}
-	namespace := document.Namespace.Name
+	namespace := w.document.Namespace.Name
 	switch {
 	case m.stuck.Load() >= maxStuck:
 		return notStarted(fmt.Sprintf("%d former evaluations of this policy do not end", maxStuck))
@@ -215,7 +221,7 @@ func (m *module) evaluateInTime(
 		slots.release(namespace, EvaluationTimeout)
 		return notStarted(errNoTime.Error())
 	}
-	e := &evaluation{cause: fmt.Errorf("%w than %s", ErrTooSlow, limit.Round(time.Millisecond))}
+	e := &evaluation{worker: w, cause: fmt.Errorf("%w than %s", ErrTooSlow, limit.Round(time.Millisecond))}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, e.cause)
 	defer cancel()
 	end, _ := ctx.Deadline()
@@ -227,8 +233,7 @@ func (m *module) evaluateInTime(
 		}
 		go m.await(ctx, e, func() { slots.release(namespace, unused()) })
 	}()
-	// Each question has an input of its own: OPA adds to it what it converts, also if it is stopped on the way.
-	return m.answer(ctx, e, asked, func() ast.Value { return inputOf(document, parameters) })
+	return m.answer(ctx, e, asked, parameters)
 }
 
 // await waits for an evaluation that was stopped, which ends after the step that it is in. The evaluation keeps its
@@ -253,6 +258,7 @@ var errNoTime = errors.New("no time is left for this object, since other evaluat
 
 // evaluation is one evaluation of a policy's modules, which may ask several questions.
 type evaluation struct {
+	worker *worker
 	// cause is the error of a question that is stopped.
 	cause error
 	// running counts the questions that OPA evaluates now. stopped is true if one of them was stopped.
@@ -263,12 +269,14 @@ type evaluation struct {
 // answer asks all sets of the modules together, which is the fastest way. If that fails or uses up half of the time, it
 // asks each set by itself in the other half, deny first: an object that makes one set fail must not switch off the
 // others.
-func (m *module) answer(ctx context.Context, e *evaluation, asked question, input func() ast.Value) policies.Answer {
+func (m *module) answer(
+	ctx context.Context, e *evaluation, asked question, parameters map[string]any,
+) policies.Answer {
 	end, _ := ctx.Deadline()
 	if len(asked.rules) == 1 {
-		return asked.within(ctx, time.Until(end), e, input())
+		return asked.within(ctx, time.Until(end), e, parameters)
 	}
-	together := asked.within(ctx, time.Until(end)/2, e, input())
+	together := asked.within(ctx, time.Until(end)/2, e, parameters)
 	if together.Err == nil {
 		return together
 	}
@@ -283,7 +291,7 @@ func (m *module) answer(ctx context.Context, e *evaluation, asked question, inpu
 			merge(&answer, m.alone[r].failed(errors.New("not started: a former evaluation of this policy does not stop")))
 			break
 		}
-		merge(&answer, m.alone[r].within(ctx, time.Until(end)/time.Duration(left), e, input()))
+		merge(&answer, m.alone[r].within(ctx, time.Until(end)/time.Duration(left), e, parameters))
 		left--
 	}
 	// What the joint query has denied counts, even if the set was not evaluated to its end alone.
@@ -344,17 +352,21 @@ func denyFirst(rules []rule) (denying, others []rule) {
 	return denying, others
 }
 
-// within evaluates the question for an input, and returns in time even if the evaluation does not end: OPA checks the
-// context between its steps, but not within a step, so the evaluation runs in a goroutine of its own.
-func (q question) within(ctx context.Context, limit time.Duration, e *evaluation, value ast.Value) policies.Answer {
+// within evaluates the question for the document of the worker, and returns in time even if the evaluation does not
+// end: OPA checks the context between its steps, but not within a step, so another goroutine evaluates.
+func (q question) within(
+	ctx context.Context, limit time.Duration, e *evaluation, parameters map[string]any,
+) policies.Answer {
+	value := e.worker.inputWith(parameters)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, e.cause)
 	defer cancel()
 	if ctx.Err() != nil {
 		return q.failed(fmt.Errorf("the evaluation was not started: %w", context.Cause(ctx)))
 	}
 	answered := make(chan policies.Answer, 1)
-	e.running.Go(func() {
-		growStack(len(q.rules))
+	e.running.Add(1)
+	e.worker.run(func() {
+		defer e.running.Done()
 		answered <- q.evaluate(ctx, value)
 	})
 	select {
@@ -367,17 +379,9 @@ func (q question) within(ctx context.Context, limit time.Duration, e *evaluation
 		return answer
 	default:
 		e.stopped = true
+		e.worker.end()
 		return q.failed(fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx)))
 	}
-}
-
-// growStack makes the stack of a new goroutine as large as most evaluations need, at once. To double it several times
-// on the way takes a quarter of the time of an evaluation.
-//
-//go:noinline
-func growStack(n int) byte {
-	var frame [60 << 10]byte
-	return frame[n]
 }
 
 // failed returns the answer for a question that could not be evaluated. It names the set if the question has only one.
@@ -413,17 +417,13 @@ func (q question) answer(ctx context.Context, value ast.Value) (answer policies.
 		// OPA would notice this only after evaluating for a while.
 		return answer, fmt.Errorf("the evaluation was not started: %w", context.Cause(ctx))
 	}
-	results, err := q.prepared.Eval(withBudget(ctx), rego.EvalParsedInput(value), rego.EvalGenerateJSON(toJSON))
+	reasons, err := q.ask(ctx, value)
 	if err != nil {
 		if topdown.IsCancel(err) {
 			return answer, fmt.Errorf("the evaluation was stopped: %w", context.Cause(ctx))
 		}
 		return answer, errors.New(oneLine(err.Error()))
 	}
-	if len(results) != 1 {
-		return answer, fmt.Errorf("the evaluation gave %d results; want 1", len(results))
-	}
-	reasons, _ := results[0].Bindings["reasons"].([]any)
 	var first error
 	fail := func(r rule, err error) {
 		switch {
@@ -435,16 +435,49 @@ func (q question) answer(ctx context.Context, value ast.Value) (answer policies.
 		}
 	}
 	for i, r := range q.rules {
-		members, _ := reasons[i].([]any)
+		set, _ := reasons.Elem(i).Value.(ast.Set)
+		members := set.Slice() // sorted
 		if len(members) > MaxReasons {
 			fail(r, fmt.Errorf("the set has %d members; want at most %d", len(members), MaxReasons))
 			members = members[:MaxReasons]
 		}
 		for _, member := range members {
-			fail(r, r.read(member, &answer))
+			fail(r, r.read(member.Value, &answer))
 		}
 	}
 	return answer, first
+}
+
+// ask returns the sets of the rules, in their order. It does what package rego does for a prepared query, but without
+// metrics, without another goroutine that waits for the end of ctx, and without converting the sets to Go values, which
+// together take longer than most modules.
+func (q question) ask(ctx context.Context, input ast.Value) (*ast.Array, error) {
+	transaction, err := store().NewTransaction(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer store().Abort(ctx, transaction)
+	stop := topdown.NewCancel()
+	defer context.AfterFunc(ctx, stop.Cancel)()
+	var reasons *ast.Array
+	err = topdown.NewQuery(q.query).
+		WithQueryCompiler(q.compiler).
+		WithCompiler(q.modules).
+		WithStore(store()).
+		WithTransaction(transaction).
+		WithMetrics(metrics.NoOp()).
+		WithStrictBuiltinErrors(true).
+		WithInput(ast.NewTerm(input)).
+		WithCancel(stop).
+		Iter(withBudget(ctx), func(result topdown.QueryResult) error {
+			answer := result["reasons"]
+			reasons = answer.Value.(*ast.Array)
+			return checkSize(answer)
+		})
+	if err == nil && reasons == nil {
+		err = errors.New("the evaluation gave no result")
+	}
+	return reasons, err
 }
 
 // memberKeys holds the keys that a member of each set may have, in the form in which messages list them.
@@ -458,14 +491,14 @@ var memberKeys = map[string]string{
 
 // read decodes one member of a rule's set into the answer. It is strict: anything that the contract does not allow is
 // an error, and is never ignored.
-func (r rule) read(member any, answer *policies.Answer) error {
+func (r rule) read(member ast.Value, answer *policies.Answer) error {
 	switch r.word {
 	case "require_local":
 		reason := policies.RequireLocal{Module: r.module}
-		if err := decode(member, &reason, memberKeys[r.word], map[string]*string{
-			"message": &reason.Message, "annotation": &reason.Annotation, "value": &reason.Value,
-			"strength": (*string)(&reason.Strength),
-		}); err != nil {
+		if err := decode(member, &reason, memberKeys[r.word],
+			text{messageTerm, &reason.Message}, text{annotationTerm, &reason.Annotation}, text{valueTerm, &reason.Value},
+			text{strengthTerm, (*string)(&reason.Strength)},
+		); err != nil {
 			return err
 		}
 		strengths := []policies.Strength{policies.StrengthHard, policies.StrengthSoft}
@@ -476,10 +509,10 @@ func (r rule) read(member any, answer *policies.Answer) error {
 		return needMessage(&answer.RequireLocal[len(answer.RequireLocal)-1].Message)
 	case "keeps_source_ip":
 		reason := policies.KeepsSourceIP{Module: r.module}
-		if err := decode(member, &reason, memberKeys[r.word], map[string]*string{
-			"message": &reason.Message, "annotation": &reason.Annotation, "value": &reason.Value,
-			"verdict": (*string)(&reason.Verdict),
-		}); err != nil {
+		if err := decode(member, &reason, memberKeys[r.word],
+			text{messageTerm, &reason.Message}, text{annotationTerm, &reason.Annotation}, text{valueTerm, &reason.Value},
+			text{verdictTerm, (*string)(&reason.Verdict)},
+		); err != nil {
 			return err
 		}
 		if err := oneOf("verdict", reason.Verdict, policies.Verdicts); err != nil {
@@ -489,7 +522,7 @@ func (r rule) read(member any, answer *policies.Answer) error {
 		return needMessage(&answer.KeepsSourceIP[len(answer.KeepsSourceIP)-1].Message)
 	case "spread":
 		wish := policies.SpreadWish{Module: r.module}
-		if err := decode(member, &wish, memberKeys[r.word], map[string]*string{"message": &wish.Message}); err != nil {
+		if err := decode(member, &wish, memberKeys[r.word], text{messageTerm, &wish.Message}); err != nil {
 			return err
 		}
 		strategies := append([]policies.Strategy{""}, v1alpha1.SpreadStrategies...)
@@ -501,7 +534,7 @@ func (r rule) read(member any, answer *policies.Answer) error {
 			return err
 		}
 		// An absent maxSkew is decoded as 0 and leaves the choice to the settings. One that is written must be valid.
-		if object, _ := member.(map[string]any); wish.MaxSkew < 1 && object["maxSkew"] != nil {
+		if wish.MaxSkew < 1 && isSet(member, maxSkewTerm) {
 			return fmt.Errorf("maxSkew %d must be at least 1", wish.MaxSkew)
 		}
 		answer.Spread = append(answer.Spread, wish)
@@ -512,9 +545,9 @@ func (r rule) read(member any, answer *policies.Answer) error {
 		if r.builtin {
 			allowed += ", want, unwanted, because"
 		}
-		if err := decode(member, &finding, allowed, map[string]*string{
-			"message": &finding.Message, "path": &finding.Path, "fix": &finding.Fix,
-		}); err != nil {
+		if err := decode(member, &finding, allowed,
+			text{messageTerm, &finding.Message}, text{pathTerm, &finding.Path}, text{fixTerm, &finding.Fix},
+		); err != nil {
 			return err
 		}
 		err := needMessage(&finding.Message)
@@ -535,21 +568,41 @@ func (r rule) read(member any, answer *policies.Answer) error {
 	}
 }
 
+// Keys of members.
+var (
+	messageTerm    = ast.StringTerm("message")
+	annotationTerm = ast.StringTerm("annotation")
+	valueTerm      = ast.StringTerm("value")
+	strengthTerm   = ast.StringTerm("strength")
+	verdictTerm    = ast.StringTerm("verdict")
+	pathTerm       = ast.StringTerm("path")
+	fixTerm        = ast.StringTerm("fix")
+	maxSkewTerm    = ast.StringTerm("maxSkew")
+)
+
+// text is a field of a struct that is a string, and its key in a member.
+type text struct {
+	key   *ast.Term
+	field *string
+}
+
 // decode decodes a member into a struct. allowed is an entry of memberKeys. texts holds the fields of the struct that
-// are strings, by key: a member that has no others is decoded without encoding it as JSON first, which is slow.
-func decode(member, into any, allowed string, texts map[string]*string) error {
-	object, ok := member.(map[string]any)
-	isText := func(key string) bool {
-		text, isText := object[key].(string)
-		return isText && texts[key] != nil && utf8.ValidString(text) // JSON replaces what is not valid
-	}
-	if ok && !slices.ContainsFunc(slices.Collect(maps.Keys(object)), func(key string) bool { return !isText(key) }) {
-		for key, value := range object {
-			*texts[key] = policies.Shorten(value.(string), MaxText)
+// are strings: a member that has no others is decoded without encoding it as JSON first, which is slow.
+func decode(member ast.Value, into any, allowed string, texts ...text) error {
+	if object, ok := member.(ast.Object); ok && hasOnly(object, texts) {
+		for _, t := range texts {
+			if value := object.Get(t.key); value != nil {
+				*t.field = policies.Shorten(string(value.Value.(ast.String)), MaxText)
+			}
 		}
 		return nil
 	}
-	text := jsonText(shortened(member))
+	converted, err := ast.JSONWithOpt(member, ast.JSONOpt{SortSets: true})
+	if err != nil {
+		return err
+	}
+	object, ok := converted.(map[string]any)
+	text := jsonText(shortened(converted))
 	gave := fmt.Sprintf("gave %s; want an object with %s", policies.Shorten(text, maxShown), allowed)
 	for _, key := range slices.Sorted(maps.Keys(object)) {
 		// encoding/json would accept Message for message.
@@ -557,7 +610,7 @@ func decode(member, into any, allowed string, texts map[string]*string) error {
 			return fmt.Errorf("unknown key %s: %s", policies.Shorten(oneLine(key), maxShown), gave)
 		}
 	}
-	err := json.Unmarshal([]byte(text), into)
+	err = json.Unmarshal([]byte(text), into)
 	if wrong, is := errors.AsType[*json.UnmarshalTypeError](err); ok && is {
 		value := policies.Shorten(jsonText(object[wrong.Field]), maxShown)
 		return fmt.Errorf("%s %s must be %s", wrong.Field, value, wantedOf(wrong.Field))
@@ -566,6 +619,33 @@ func decode(member, into any, allowed string, texts map[string]*string) error {
 		return errors.New(gave)
 	}
 	return nil
+}
+
+// hasOnly reports whether an object has no keys but those of some texts, and all its values are strings.
+func hasOnly(object ast.Object, texts []text) bool {
+	found := 0
+	for _, t := range texts {
+		value := object.Get(t.key)
+		if value == nil {
+			continue
+		}
+		// JSON replaces what is not valid.
+		if s, isString := value.Value.(ast.String); !isString || !utf8.ValidString(string(s)) {
+			return false
+		}
+		found++
+	}
+	return found == object.Len()
+}
+
+// isSet reports whether a member has a key with a value other than null.
+func isSet(member ast.Value, key *ast.Term) bool {
+	object, ok := member.(ast.Object)
+	if !ok {
+		return false
+	}
+	value := object.Get(key)
+	return value != nil && value.Value.Compare(ast.NullValue) != 0
 }
 
 // wantedOf describes the values that a key of a member accepts.
@@ -583,13 +663,17 @@ func wantedOf(key string) string {
 // shortened shortens the texts of a member to MaxText. A long text, which may come from the object under review, must
 // not make the denial invalid.
 func shortened(member any) any {
-	object, _ := member.(map[string]any)
+	object, ok := member.(map[string]any)
+	if !ok {
+		return member
+	}
+	object = maps.Clone(object) // It may be a part of the object under review, which a module gave as it is.
 	for key, value := range object {
 		if text, ok := value.(string); ok && len(text) > MaxText {
 			object[key] = policies.Shorten(text, MaxText)
 		}
 	}
-	return member
+	return object
 }
 
 func jsonText(value any) string {

@@ -372,6 +372,69 @@ func TestSlowPoliciesLeaveTimeToOthers(t *testing.T) {
 	}
 }
 
+// TestEvaluateDoesNotChangeTheObject gives a part of the object as a member. Its long text is shortened in the answer.
+func TestEvaluateDoesNotChangeTheObject(t *testing.T) {
+	t.Parallel()
+	set := compiled(t, policyWith("corp", "deny contains input.object.metadata.annotations"))
+	document := annotated(t, strings.Repeat("a", 2*MaxText))
+	answers := set.Evaluate(t.Context(), document, applied("corp"))
+	if answers[1].Err == nil || !strings.Contains(answers[1].Err.Error(), "unknown key text") {
+		t.Errorf("Err is %v", answers[1].Err)
+	}
+	if got := len(document.Object.Annotations()["text"]); got != 2*MaxText {
+		t.Errorf("the annotation has %d bytes after Evaluate, want %d", got, 2*MaxText)
+	}
+	metadata, _ := document.Object.Content()["metadata"].(map[string]any)
+	annotations, _ := metadata["annotations"].(map[string]any)
+	if text, _ := annotations["text"].(string); len(text) != 2*MaxText {
+		t.Errorf("the annotation in the content has %d bytes after Evaluate, want %d", len(text), 2*MaxText)
+	}
+}
+
+// TestAnInputIsNotShared evaluates policies of which some have parameters, and one is stopped, in one call: each must
+// see its own parameters, and the object as it is.
+func TestAnInputIsNotShared(t *testing.T) {
+	t.Parallel()
+	const rule = `deny contains {"message": object.get(input.parameters, "text", "none")} if input.object.spec`
+	const slow = `deny contains {"message": "no"} if {
+	some i in numbers.range(1, 1000)
+	some j in numbers.range(1, 1000)
+	i * j < 0
+}`
+	var list []v1alpha1.SourceIPPolicy
+	var asked []policies.AppliedPolicy
+	for i := range 12 {
+		one := policyWith(fmt.Sprintf("corp%d", i), rule)
+		a := applied(one.Name)[0]
+		switch i % 4 {
+		case 1:
+			a.Parameters = map[string]any{"text": one.Name}
+		case 2:
+			one = policyWith(one.Name, slow)
+		}
+		list, asked = append(list, one), append(asked, a)
+	}
+	answers := compiled(t, list...).Evaluate(t.Context(), service(t), asked)[1:]
+	for i, answer := range answers {
+		want := "none"
+		switch i % 4 {
+		case 1:
+			want = list[i].Name
+		case 2:
+			if answer.Err == nil || answer.Deny != nil {
+				t.Errorf("%s answers %v, %v; want an error", answer.Policy, answer.Deny, answer.Err)
+			}
+			continue
+		}
+		if errors.Is(answer.Err, ErrTooSlow) {
+			continue // the machine is busy
+		}
+		if answer.Err != nil || len(answer.Deny) != 1 || answer.Deny[0].Message != want || answer.Policy != list[i].Name {
+			t.Errorf("answer %d is %+v, want %s of %s", i, answer, want, list[i].Name)
+		}
+	}
+}
+
 func TestAPanicIsAFault(t *testing.T) {
 	t.Parallel()
 	broken := question{rules: []rule{{module: "corp", word: "deny"}}} // nothing is prepared

@@ -194,7 +194,11 @@ func (w *Workbench) evaluate(ctx context.Context, r rule, ask policies.Document,
 		outcome.Fault = fmt.Errorf("the set has %d members; want at most %d", len(outcome.Reasons), MaxReasons)
 	}
 	for _, member := range outcome.Reasons {
-		outcome.Fault = cmp.Or(outcome.Fault, r.read(member, &policies.Answer{}))
+		value, err := ast.InterfaceToValue(member)
+		if err == nil {
+			err = r.read(value, &policies.Answer{})
+		}
+		outcome.Fault = cmp.Or(outcome.Fault, err)
 	}
 	return nil
 }
@@ -453,7 +457,9 @@ func (w *Workbench) Costs(ctx context.Context, asks []policies.Document, progres
 	progress(len(m.rules), len(m.rules)+1)
 	whole, err := measure(ctx, func(n int) error {
 		document := asks[n%len(asks)]
-		return m.evaluateInTime(ctx, w.set.slots, document, document.Parameters).Err
+		worker := &worker{document: document}
+		defer worker.end()
+		return m.evaluateInTime(ctx, worker, w.set.slots, document.Parameters).Err
 	})
 	if err != nil {
 		return nil, err
