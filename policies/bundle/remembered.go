@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 
 	"k8s.io/utils/lru"
@@ -9,10 +10,12 @@ import (
 )
 
 const (
-	// maxRemembered bounds the number of answers that are remembered, and maxRememberedKey the text by which each is
-	// found, in bytes. All texts take 8 MiB at most, and usually less than one.
-	maxRemembered    = 1024
-	maxRememberedKey = 8 << 10
+	// maxRemembered bounds the number of answers that are remembered. With fewer, the Services of a cluster that has more
+	// of them would each be forgotten before it is asked about again.
+	maxRemembered = 8192
+	// maxRememberedKey bounds the text for which an answer is remembered, in bytes. An answer is hardly larger than that,
+	// since its texts come from there, so that all answers take less than 32 MiB. Most take a few hundred bytes.
+	maxRememberedKey = 4 << 10
 )
 
 // remembered holds the last answers of the built-in modules. A webhook asks them about the same Service for each
@@ -46,12 +49,13 @@ func (r *remembered) answer(document policies.Document, evaluate func() policies
 	if err != nil || len(key) > maxRememberedKey {
 		return evaluate()
 	}
-	if answer, ok := r.answers.Get(string(key)); ok {
+	hash := sha256.Sum256(key)
+	if answer, ok := r.answers.Get(hash); ok {
 		return answer.(policies.Answer)
 	}
 	answer := evaluate()
 	if answer.Err == nil {
-		r.answers.Add(string(key), answer)
+		r.answers.Add(hash, answer)
 	}
 	return answer
 }
