@@ -149,24 +149,38 @@ func (c chunk) isObject() bool {
 // For a path that does not exist, it returns the place of the nearest ancestor that does. For "" it returns the start
 // of the document, which is its first key.
 func (d *Document) Position(pointer string) Position {
+	if d.isShort() {
+		if place, ok := d.chunk.plainPlace(tokens(pointer)); ok {
+			return place
+		}
+	}
 	outline := d.outline()
 	if outline == nil {
 		return d.chunk.begin()
 	}
-	node := outline.root
+	return outline.place(tokens(pointer))
+}
+
+// place returns the place of the value at a path.
+func (o *outline) place(path []string) Position {
+	node := o.root
 	place := node
 	if len(node.Content) > 0 {
 		place = node.Content[0]
 	}
-	for _, token := range tokens(pointer) {
+	for _, token := range path {
 		s := child(node, token)
 		if s.container == nil {
 			break
 		}
 		place, node = s.place(), s.value()
 	}
-	return position(outline.lines, place)
+	return position(o.lines, place)
 }
+
+// isShort reports whether it is cheap to read the document again for one of its values. A long one may be a list of
+// thousands of objects.
+func (d *Document) isShort() bool { return len(d.chunk.text) <= 4<<10 }
 
 // outline returns the outline of the document. It parses the document again, unless its outline is the cached one. It
 // returns nil for a Document that Parse did not create, and for JSON that is no YAML.
@@ -189,6 +203,12 @@ func (d *Document) outline() *outline {
 // objectAt returns the object at a JSON Pointer into a document that was not read as JSON, as Content had it. It reads
 // the text again, unless the outline is the cached one.
 func (d *Document) objectAt(pointer string) map[string]any {
+	if d.isShort() {
+		if content := d.chunk.plain(); content != nil {
+			object, _ := valueAt(content, pointer).(map[string]any)
+			return object
+		}
+	}
 	outline := d.outline()
 	if outline == nil {
 		return map[string]any{} // never: it was read before
@@ -577,7 +597,8 @@ func lineOffsets(text []byte) []int {
 }
 
 // document parses and reads the chunk. If the chunk is empty, it returns neither a document nor an error. room is how
-// many bytes aliases may still add to the values of the file; document reduces it by what they add.
+// many bytes aliases may still add to the values of the file; document reduces it by what they add. document does not
+// parse a chunk of which nothing but the apiVersion and the kind matters, by isUnread; nil stands for none.
 func (c chunk) document(room *int, isUnread func(apiVersion, kind string) bool) (*Document, *Error) {
 	if isUnread != nil {
 		if content := c.skim(isUnread); content != nil {
@@ -585,6 +606,9 @@ func (c chunk) document(room *int, isUnread func(apiVersion, kind string) bool) 
 		}
 	}
 	if content := c.json(); content != nil {
+		return &Document{chunk: c, Content: content}, nil
+	}
+	if content := c.plain(); content != nil {
 		return &Document{chunk: c, Content: content}, nil
 	}
 	root, err := c.parse()

@@ -26,7 +26,11 @@ func isPlaceholder(value any) bool {
 // mayHoldPlaceholder reports whether a text has a character without which placeholder does not match. Few texts do, and
 // the expression is slow.
 func mayHoldPlaceholder(text string) bool {
-	return text != "" && (text[0] >= 'A' && text[0] <= 'Z' || text[0] == '_' || strings.ContainsAny(text, "$<{%@"))
+	if strings.ContainsAny(text, "$<{%@") {
+		return true
+	}
+	// All others begin with two characters that are no small letters.
+	return len(text) > 1 && (text[0] >= 'A' && text[0] <= 'Z' || text[0] == '_') && (text[1] < 'a' || text[1] > 'z')
 }
 
 // The values that a placeholder may stand for, as far as rules distinguish them. One that a field cannot have is not

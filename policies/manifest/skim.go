@@ -84,10 +84,12 @@ func (c chunk) skim(isUnread func(apiVersion, kind string) bool) map[string]any 
 				return nil
 			}
 			found[name] = string(value[1])
+			if len(found) == 2 && !isUnread(typeOf(found)) {
+				return nil
+			}
 		}
 	}
-	apiVersion, kind := typeOf(found)
-	if len(found) < 2 || !isUnread(apiVersion, kind) || mentionsJudged(c.text) || hasOtherBreaks(c.text) {
+	if len(found) < 2 || mentionsJudged(c.text) || hasOtherBreaks(c.text) {
 		return nil
 	}
 	return found
