@@ -22,6 +22,8 @@ type definition struct {
 	content  map[string]any
 	file     *foundFile
 	order    int // in the order of the files
+	// judged is the object as it was read already; nil if it was not.
+	judged *judged
 
 	// object and identity are zero before the object was decoded.
 	object   policies.Ref
@@ -132,7 +134,7 @@ func folderOf(file string) []string {
 
 // register keeps a definition of an object, and returns its number.
 func (m *Manifests) register(ref policies.Ref, d definition) int {
-	d.content = nil // only its place matters from now on
+	d.content, d.judged = nil, nil // only its place matters from now on
 	d.object, d.identity, d.generated = ref, identityOf(ref), strings.HasSuffix(ref.Name, "*")
 	number := len(m.copies)
 	m.copies = append(m.copies, d)

@@ -88,45 +88,34 @@ type lastAsked struct{ atomic.Pointer[outline] }
 // that cannot be read it returns one Error, and reads the others. For a document that holds only comments it returns
 // nothing. The documents refer to data, which must not change while they are in use.
 func Parse(file string, data []byte) ([]*Document, []*Error) {
-	documents, failures := parse(file, data, new(lastAsked), nil)
-	var errs []*Error
-	for _, failed := range failures {
-		errs = append(errs, failed.Error)
-	}
-	return documents, errs
-}
-
-// failure is a document that cannot be read. text is nil if it is not known, since the whole file cannot be read.
-type failure struct {
-	*Error
-	text []byte
-	// isObject is true if the text was parsed, and is an object with an apiVersion or a merge key.
-	isObject bool
-}
-
-// parse is like Parse. It does not parse documents of which nothing but the apiVersion and the kind matters, by
-// isUnread; nil stands for none.
-func parse(
-	file string, data []byte, last *lastAsked, isUnread func(apiVersion, kind string) bool,
-) ([]*Document, []failure) {
-	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
-		return nil, []failure{{Error: &Error{File: file, Message: "this file is not in UTF-8; save it in UTF-8"}}}
+	chunks, failed := chunksOf(file, data)
+	if failed != nil {
+		return nil, []*Error{failed}
 	}
 	var documents []*Document
-	var failures []failure
+	var errs []*Error
+	last := new(lastAsked)
 	room := roomForAliases(len(data)) // for all documents together
-	for i, chunk := range split(data) {
-		document, err := chunk.document(&room, isUnread)
+	for i, chunk := range chunks {
+		document, err := chunk.document(&room, nil)
 		switch {
 		case err != nil:
 			err.File = file
-			failures = append(failures, failure{err, chunk.text, chunk.isObject()})
+			errs = append(errs, err)
 		case document != nil:
 			document.File, document.Index, document.last = file, i, last
 			documents = append(documents, document)
 		}
 	}
-	return documents, failures
+	return documents, errs
+}
+
+// chunksOf splits the content of a file. It returns an error if the file is not in UTF-8.
+func chunksOf(file string, data []byte) ([]chunk, *Error) {
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		return nil, &Error{File: file, Message: "this file is not in UTF-8; save it in UTF-8"}
+	}
+	return split(data), nil
 }
 
 // isObject reports whether the chunk can be parsed, and is an object with an apiVersion or a merge key, which may hold

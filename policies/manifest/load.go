@@ -47,8 +47,8 @@ type Options struct {
 	// Reads reports whether a rule reads an annotation of that name, so that a placeholder in it matters; nil means that
 	// any may be read.
 	Reads func(annotation string) bool
-	// Progress, if not nil, is called before each file is read, with the number of files read so far and the number of
-	// all files.
+	// Progress, if not nil, is called before the objects of each file are added, with the number of files that are done
+	// and the number of all files.
 	Progress func(read, all int)
 }
 
@@ -89,7 +89,8 @@ type Manifests struct {
 	// defined is the number of objects that were defined.
 	defined int
 	// unread caches what isUnread returns, by apiVersion and kind.
-	unread map[[2]string]bool
+	unread   map[[2]string]bool
+	unreadMu sync.Mutex
 	// nearnesses caches what greatestNearness returns.
 	nearnesses map[approach]int
 	// repeated is true if there is more than one definition of an object.
@@ -242,31 +243,32 @@ func (m *Manifests) FilesRead() []string {
 func (m *Manifests) readFiles(files *finder, options Options) {
 	last := map[string]int{} // the last file of each kustomization
 	for i, file := range files.found {
-		for _, kustomization := range files.resourceOf[file.real] {
+		file.kustomizations = files.resourceOf[file.real]
+		for _, kustomization := range file.kustomizations {
 			last[kustomization] = i
 		}
 	}
 	namespaces := map[string]namespaces{} // those that the files of each kustomization name
 	var waiting []*fileObjects
 	complete := 0
+	next := m.readAhead(files, options)
 	for i, file := range files.found {
 		if options.Progress != nil {
 			options.Progress(i, len(files.found))
 		}
-		file.kustomizations = files.resourceOf[file.real]
 		objects := &fileObjects{file: file}
-		for _, d := range m.read(file, files, options.Stdin) {
+		m.read(file, next, files, func(d definition) {
 			switch namespace, needs := d.namespace(); {
 			case needs && options.Namespace == "":
 				objects.without = append(objects.without, d)
-				continue
+				return
 			case needs:
 				d.setNamespace(options.Namespace)
 			case namespace != "":
 				objects.named = objects.named.with(namespace)
 			}
 			m.add(d, files, options)
-		}
+		})
 		for _, kustomization := range file.kustomizations {
 			namespaces[kustomization] = namespaces[kustomization].with(objects.named...)
 			complete = max(complete, last[kustomization])
@@ -315,70 +317,89 @@ func (n namespaces) with(names ...string) namespaces {
 	return n
 }
 
-// read returns the objects of one file.
-func (m *Manifests) read(file *foundFile, files *finder, stdin io.Reader) []definition {
-	data, err := file.read(stdin)
-	if err != nil {
-		m.Errors = append(m.Errors, fileError(file.name, err))
+// failure is a document that cannot be read. text is nil if it is not known, since the whole file cannot be read.
+type failure struct {
+	*Error
+	text []byte
+	// isObject is true if the text was parsed, and is an object with an apiVersion or a merge key.
+	isObject bool
+}
+
+// read takes the next file, and calls add with each of its objects.
+func (m *Manifests) read(file *foundFile, next *ahead, files *finder, add func(definition)) {
+	of := <-next.files
+	if of.err != nil {
+		m.Errors = append(m.Errors, fileError(file.name, of.err))
 		m.searched[file.real] = searched{found: true} // so that Policies does not read and report the file again
 		files.hasObjects[file.real] = true
-		return nil
+		return
 	}
 	if !file.context {
 		m.Files++
 	}
-	m.texts[file.name] = data
-	patchOf, isPatch := files.patchOf[file.real]
-	isPatch = isPatch && len(file.kustomizations) == 0 // a resource is complete
-	skims := m.isUnread
-	if isPatch || isKustomization(file.name) {
-		skims = nil
+	m.texts[file.name] = of.data
+	var failures []failure
+	if of.failed != nil {
+		failures = append(failures, failure{Error: of.failed})
 	}
-	documents, failures := parse(file.name, data, &m.last, skims)
-	var of searched
-	isStream := slices.ContainsFunc(documents, func(d *Document) bool { return isKubernetes(d.Content) })
+	isStream := false
+	before := len(m.policies)
+	for i, d := range next.documentsOf(of) {
+		if d.err != nil {
+			d.err.File = file.name
+			failures = append(failures, failure{d.err, d.chunk.text, d.chunk.isObject()})
+			continue
+		}
+		document := d.document
+		if document == nil {
+			continue
+		}
+		document.File, document.Index, document.last = file.name, i, &m.last
+		isStream = isStream || isKubernetes(document.Content)
+		if isKustomization(file.name) {
+			setKustomizationType(document.Content)
+		}
+		if of.patchOf != "" {
+			m.skip(definition{document: document, content: document.Content, file: file}, "it is a patch of "+of.patchOf)
+			m.count(&m.patches, file)
+			files.hasObjects[file.real] = true
+			continue
+		}
+		objects := m.define(nil, definition{document: document, content: document.Content, file: file, judged: d.judged})
+		policies := policyContents(document)
+		m.policies = append(m.policies, policies...)
+		if policies == nil {
+			document.Content = nil // so that it can be freed when its objects were added
+		}
+		for _, d := range objects {
+			add(d)
+		}
+	}
+	var found searched
 	for _, failed := range failures {
 		if !isStream && !isKustomization(file.name) && !failed.isObject && !looksLikeKubernetes(failed.text) {
 			m.count(&m.NotYAML, file)
-			of.unreported = append(of.unreported, failed.Error)
+			found.unreported = append(found.unreported, failed.Error)
 			continue
 		}
-		of.found = true
+		found.found = true
 		if bytes.Contains(failed.text, []byte("{{")) {
 			failed.Message += "; if this is a template, render it first or leave it out with --exclude"
 		}
 		m.Errors = append(m.Errors, failed.Error)
 		files.hasObjects[file.real] = true
 	}
-	before := len(m.policies)
-	var objects []definition
-	for _, document := range documents {
-		if isKustomization(file.name) {
-			setKustomizationType(document.Content)
-		}
-		if isPatch {
-			m.skip(definition{document: document, content: document.Content, file: file}, "it is a patch of "+patchOf)
-			m.count(&m.patches, file)
-			files.hasObjects[file.real] = true
-			continue
-		}
-		objects = m.define(objects, definition{document: document, content: document.Content, file: file})
-		policies := policyContents(document)
-		m.policies = append(m.policies, policies...)
-		if policies == nil {
-			document.Content = nil // so that it can be freed when its objects were added
-		}
+	if of.patchOf == "" {
+		found.found = found.found || len(found.unreported) > 0 || len(m.policies) > before
+		m.searched[file.real] = found
 	}
-	if !isPatch {
-		of.found = of.found || len(of.unreported) > 0 || len(m.policies) > before
-		m.searched[file.real] = of
-	}
-	return objects
 }
 
 // isUnread returns what the function of that name returns, which it asks only once for each kind.
 func (m *Manifests) isUnread(apiVersion, kind string) bool {
 	of := [2]string{apiVersion, kind}
+	m.unreadMu.Lock()
+	defer m.unreadMu.Unlock()
 	unread, isKnown := m.unread[of]
 	if !isKnown {
 		unread = isUnread(apiVersion, kind)
@@ -537,60 +558,75 @@ func (m *Manifests) add(d definition, files *finder, options Options) {
 	}
 }
 
+// judged is an object of a judged kind as it was read.
+type judged struct {
+	// object is nil if err is not nil, or if isJudged is false. isJudged, missing and isError are what lacks returns.
+	object            *policies.Object
+	err               error
+	inFile            policies.InFile
+	isJudged, isError bool
+	missing           string
+}
+
+// readJudged reads an object of a judged kind. It takes ownership of content.
+func readJudged(content map[string]any, version policies.Version) *judged {
+	read := &judged{inFile: policies.InFileAbsent}
+	_, kind := typeOf(content)
+	if read.isJudged, read.missing, read.isError = lacks(kind, content); !read.isJudged {
+		return read
+	}
+	spec, _ := content["spec"].(map[string]any)
+	if spec["externalTrafficPolicy"] != nil && spec["externalTrafficPolicy"] != "" {
+		read.inFile = policies.InFileWritten
+	}
+	setDefaults(content, version)
+	read.object, read.err = policies.NewObject(content)
+	return read
+}
+
 func (m *Manifests) addJudged(d definition, options Options) error {
-	paths, others := placeholders(d.content, options.Reads)
-	if len(paths) > maxPlaceholders {
-		m.skip(d, fmt.Sprintf("rules may read more than %d placeholders in it; check what replaces them", maxPlaceholders))
-		return nil
-	}
-	read := func(content map[string]any) (*policies.Object, error) {
-		setDefaults(content, options.Version)
-		return policies.NewObject(content)
-	}
-	possible := variants(d.content, paths, others, func(content map[string]any) bool {
-		if len(paths)+len(others) == 0 {
-			return true
+	of := d.judged
+	var paths, others []string
+	var possible []variant
+	if of == nil {
+		paths, others = placeholders(d.content, options.Reads)
+		if len(paths) > maxPlaceholders {
+			m.skip(d, fmt.Sprintf("rules may read more than %d placeholders in it; check what replaces them", maxPlaceholders))
+			return nil
 		}
-		isJudged, _, _ := lacks(d.kind(), content)
-		if !isJudged {
-			return false
+		possible = variants(d.content, paths, others, func(content map[string]any) bool {
+			if len(paths)+len(others) == 0 {
+				return true
+			}
+			of := readJudged(runtime.DeepCopyJSON(content), options.Version)
+			return of.isJudged && of.err == nil
+		})
+		_, lacked, isUseless := lacks(d.kind(), without(d.content, paths))
+		i := slices.IndexFunc(paths, func(path string) bool {
+			return isUseless && path == lacked || containerPath.MatchString(path)
+		})
+		switch {
+		case i >= 0:
+			m.skip(d, fieldOf(paths[i])+" is a placeholder; check what replaces it")
+			return nil
+		case len(possible) > 0:
+			d.content = possible[0].content
 		}
-		_, err := read(runtime.DeepCopyJSON(content))
-		return err == nil
-	})
-	_, lacked, isUseless := lacks(d.kind(), without(d.content, paths))
-	i := slices.IndexFunc(paths, func(path string) bool {
-		return isUseless && path == lacked || containerPath.MatchString(path)
-	})
-	switch {
-	case i >= 0:
-		m.skip(d, fieldOf(paths[i])+" is a placeholder; check what replaces it")
-		return nil
-	case len(possible) > 0:
-		d.content = possible[0].content
+		of = readJudged(d.content, options.Version)
 	}
-	isJudged, missing, isError := lacks(d.kind(), d.content)
 	switch {
-	case isError:
+	case of.isError:
 		m.Errors = append(m.Errors, decodeError(d.document, d.at, d.kind(), &policies.FieldError{
-			Path:    missing,
+			Path:    of.missing,
 			Problem: "it is missing; add it or, if this is a patch, leave it out with --exclude",
 		}))
-	case missing != "" && !slices.Contains(paths, missing):
-		m.note(d, withoutPart(d.kind(), missing))
+	case of.missing != "" && !slices.Contains(paths, of.missing):
+		m.note(d, withoutPart(d.kind(), of.missing))
 	}
-	if !isJudged {
-		return nil
+	if !of.isJudged || of.err != nil {
+		return of.err
 	}
-	object := &Object{InFile: policies.InFileAbsent, Document: d.document, At: d.at, placeholders: paths}
-	spec, _ := d.content["spec"].(map[string]any)
-	if spec["externalTrafficPolicy"] != nil && spec["externalTrafficPolicy"] != "" {
-		object.InFile = policies.InFileWritten
-	}
-	var err error
-	if object.Object, err = read(d.content); err != nil {
-		return err
-	}
+	object := &Object{Object: of.object, InFile: of.inFile, Document: d.document, At: d.at, placeholders: paths}
 	// JSON is read as a whole, which for one object of a large list would take too long.
 	if len(paths)+len(others) == 0 && !d.document.chunk.isJSON {
 		document, at, ref, version := d.document, d.at, object.Ref, options.Version
@@ -604,8 +640,9 @@ func (m *Manifests) addJudged(d definition, options Options) error {
 	m.put(object, d)
 	for _, v := range possible[min(1, len(possible)):] {
 		other := &Object{InFile: object.InFile, Document: d.document, At: d.at}
-		if other.Object, err = read(v.content); err != nil {
-			return err
+		read := readJudged(v.content, options.Version)
+		if other.Object = read.object; read.err != nil {
+			return read.err
 		}
 		d.variantOf, d.placeholders = object.number, v.paths
 		m.put(other, d)
