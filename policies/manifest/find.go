@@ -418,6 +418,9 @@ const noObjects = "no complete Kubernetes object found; name files or directorie
 type pattern struct {
 	*glob.Pattern
 	wholePath bool
+	// from is the directory from which a whole path is matched, and working the one from which it is shown, both absolute
+	// and without symbolic links. If they are empty, a path is matched as it is shown.
+	from, working string
 	// matched is true once it has matched a path.
 	matched *bool
 }
@@ -430,19 +433,56 @@ func compileGlobs(texts []string) ([]pattern, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%q is not a valid glob: %w", text, err)
 		}
-		patterns = append(patterns, pattern{compiled, strings.Contains(text, "/"), new(bool)})
+		patterns = append(patterns, pattern{
+			Pattern: compiled, wholePath: strings.Contains(text, "/"), matched: new(bool),
+		})
 	}
 	return patterns, nil
 }
 
+// ValidGlobs returns an error if a text is not valid in Options.Exclude.
+func ValidGlobs(texts []string) error {
+	_, err := compileGlobs(texts)
+	return err
+}
+
+// compileExclude compiles the globs of options. The error is non-nil when one is not valid, or when a directory to
+// match them from is given and there is no working directory.
+func compileExclude(options Options) ([]pattern, error) {
+	patterns, err := compileGlobs(options.Exclude)
+	if err != nil || options.ExcludeFrom == "" {
+		return patterns, err
+	}
+	working, err := realPath(".")
+	for i := range patterns {
+		patterns[i].from, patterns[i].working = options.ExcludeFrom, working
+	}
+	return patterns, err
+}
+
+// whole returns the path that a pattern with a slash matches.
+func (p pattern) whole(path string) string {
+	if p.from == "" {
+		return filepath.ToSlash(path)
+	}
+	absolute := path
+	if !filepath.IsAbs(path) {
+		absolute = filepath.Join(p.working, path)
+	}
+	relative, err := filepath.Rel(p.from, absolute)
+	if err != nil {
+		return filepath.ToSlash(path)
+	}
+	return filepath.ToSlash(relative)
+}
+
 // excluded reports whether a pattern matches a path, and records which ones do.
 func excluded(patterns []pattern, path string) bool {
-	path = filepath.ToSlash(path)
 	found := false
 	for _, p := range patterns {
-		name := path
-		if !p.wholePath {
-			name = filepath.Base(path)
+		name := filepath.Base(path)
+		if p.wholePath {
+			name = p.whole(path)
 		}
 		if p.Match(name) {
 			*p.matched, found = true, true
@@ -451,11 +491,12 @@ func excluded(patterns []pattern, path string) bool {
 	return found
 }
 
-// unmatched returns a note for each glob that matched nothing. texts are the globs as they were given.
+// unmatched returns a note for each glob that matched nothing, unless it is matched from a directory of its own and so
+// meant for other paths as well. texts are the globs as they were given.
 func (f *finder) unmatched(texts []string) []Remark {
 	var notes []Remark
 	for i, p := range f.exclude {
-		if !*p.matched {
+		if !*p.matched && p.from == "" {
 			notes = append(notes, Remark{Text: fmt.Sprintf("--exclude %s matches no file or directory", texts[i])})
 		}
 	}

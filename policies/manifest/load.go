@@ -36,6 +36,9 @@ type Options struct {
 	// it has a slash other than at its end, the whole path as it is shown. ** also matches slashes. Files in Paths and
 	// Context can be excluded too, but directories in them cannot.
 	Exclude []string
+	// ExcludeFrom is the directory from which globs with a slash match, absolute and without symbolic links. If it is
+	// empty, they match paths as they are shown, and a note names each glob that matches nothing.
+	ExcludeFrom string
 	// Stdin is the reader for the path Stdin.
 	Stdin io.Reader
 	// Namespace is the namespace of objects that name none. If it is empty, it is the only namespace that the objects of
@@ -147,7 +150,8 @@ type Object struct {
 func (o *Object) Position(pointer string) Position { return o.Document.Position(o.At + pointer) }
 
 // Load reads manifests. If a file or document cannot be read, Load adds to Errors and reads the others. The order of
-// Paths and Context does not matter. The error is non-nil when a glob in options.Exclude is not valid.
+// Paths and Context does not matter. The error is non-nil when a glob in options.Exclude is not valid, or when there is
+// no working directory and options.ExcludeFrom is set.
 func Load(options Options) (*Manifests, error) {
 	m := &Manifests{
 		version:    options.Version,
@@ -162,7 +166,7 @@ func Load(options Options) (*Manifests, error) {
 		nodes:      map[string]*corev1.Node{},
 		searched:   map[string]searched{},
 	}
-	exclude, err := compileGlobs(options.Exclude)
+	exclude, err := compileExclude(options)
 	if err != nil {
 		return nil, err
 	}

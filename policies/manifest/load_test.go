@@ -93,6 +93,9 @@ func load(t testing.TB, dir string, options Options) (*Manifests, loaded) {
 		options.Paths = []string{"."}
 	}
 	options.Paths, options.Context = under(options.Paths), under(options.Context)
+	if options.ExcludeFrom != "" {
+		options.ExcludeFrom = filepath.Join(dir, options.ExcludeFrom)
+	}
 	m, err := Load(options)
 	if err != nil {
 		t.Fatal(err)
@@ -298,6 +301,15 @@ func TestLoadFindsFiles(t *testing.T) {
 				Files:     2,
 				Documents: 2,
 				Notes:     []string{"--exclude old matches no file or directory"},
+			},
+		},
+		"a glob with a slash matches from a directory of its own, and one that matches nothing is not noted": {
+			tree: tree{files: map[string]string{
+				"a.yaml": service("a"), "b/old/x.yaml": service("b"), "c/b/old/x.yaml": service("c"), "d/values.yaml": "{{",
+			}},
+			options: Options{Exclude: []string{"b/old", "values.yaml", "none"}, ExcludeFrom: "."},
+			want: loaded{
+				Objects: []string{"a.yaml:1 Service default/a", "c/b/old/x.yaml:1 Service default/c"}, Files: 2, Documents: 2,
 			},
 		},
 		"a glob that ends in a slash matches directories": {
