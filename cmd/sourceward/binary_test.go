@@ -184,24 +184,31 @@ type report struct {
 			Reason string `json:"reason"`
 			Until  string `json:"until,omitempty"`
 		} `json:"exempt,omitempty"`
+		Environment string `json:"environment,omitempty"`
 	} `json:"findings"`
 	Errors []struct {
 		File    string `json:"file"`
 		Line    int    `json:"line"`
 		Column  int    `json:"column"`
 		Message string `json:"message"`
+
+		Environment string `json:"environment,omitempty"`
 	} `json:"errors"`
 	Skipped []struct {
 		File   string `json:"file"`
 		Line   int    `json:"line"`
 		Object *ref   `json:"object,omitempty"`
 		Reason string `json:"reason"`
+
+		Environment string `json:"environment,omitempty"`
 	} `json:"skipped"`
 	Notes []struct {
 		File    string `json:"file"`
 		Line    int    `json:"line"`
 		Object  *ref   `json:"object,omitempty"`
 		Message string `json:"message"`
+
+		Environment string `json:"environment,omitempty"`
 	} `json:"notes"`
 	Patches []struct {
 		Object     ref    `json:"object"`
@@ -213,6 +220,7 @@ type report struct {
 			Path  string          `json:"path"`
 			Value json.RawMessage `json:"value,omitempty"`
 		} `json:"operations"`
+		Environment string `json:"environment,omitempty"`
 	} `json:"patches"`
 }
 
@@ -229,7 +237,7 @@ func TestJSONReportSaysWhatTheTextSays(t *testing.T) {
 	for _, dir := range cases(t) {
 		args := strings.Fields(content(t, dir, "args"))
 		if !slices.Contains(args, "check") || slices.Contains(args, "-o") || slices.Contains(args, "--diff") ||
-			slices.Contains(args, "--help") {
+			slices.Contains(args, "--help") || slices.Contains(args, "--show-config") {
 			continue
 		}
 		t.Run(filepath.Base(dir), func(t *testing.T) {
@@ -249,7 +257,11 @@ func TestJSONReportSaysWhatTheTextSays(t *testing.T) {
 			var written string
 			for _, e := range decodeReport(t, got.Stdout).Errors {
 				position := manifest.Position{Line: e.Line, Column: e.Column}
-				written += fmt.Sprintf("error: %s\n", &manifest.Error{File: e.File, Position: position, Message: e.Message})
+				text := (&manifest.Error{File: e.File, Position: position, Message: e.Message}).Error()
+				if e.Environment != "" {
+					text += " (environment " + e.Environment + ")"
+				}
+				written += fmt.Sprintf("error: %s\n", text)
 			}
 			errs, _, _ := strings.Cut(got.Stderr, "note: ")
 			if diff := cmp.Diff(errs, written); diff != "" {
@@ -322,7 +334,9 @@ func write(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+		path := filepath.Join(dir, name)
+		err := os.MkdirAll(filepath.Dir(path), 0o700)
+		if err := errors.Join(err, os.WriteFile(path, []byte(text), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}

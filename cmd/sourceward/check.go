@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/bundle"
@@ -37,7 +38,7 @@ type checkFlags struct {
 }
 
 func checkCommand(s streams) *cobra.Command {
-	var flags checkFlags
+	var showConfig bool
 	cmd := &cobra.Command{
 		Use:   "check [PATH|-]...",
 		Short: "Check the Services and workloads in manifests",
@@ -50,6 +51,11 @@ func checkCommand(s streams) *cobra.Command {
 			"the nearest definition is the neighbour of an object.\n\n" +
 			"\"skipped\" in the report lists what was not checked and may reach a cluster, such\n" +
 			"as kustomize patches and the templates of Helm charts.\n\n" +
+			"A file .sourceward.yaml, in the current directory or above it up to the root of\n" +
+			"the repository, sets flags by their names. Flags on the command line override it.\n" +
+			"It can also list environments, each with paths and settings of its own. Without\n" +
+			"a PATH, check then checks all of them, each apart from the others. A PATH in the\n" +
+			"paths of an environment is checked in that environment.\n\n" +
 			"Exit codes:\n" +
 			"  0  no findings at or above --fail-on\n" +
 			"  1  findings at or above --fail-on\n" +
@@ -59,17 +65,35 @@ func checkCommand(s streams) *cobra.Command {
 			"  helm template . | sourceward check -\n" +
 			"  sourceward check --policy policies/ --context cluster-wide/ -o text -o json=report.json apps/",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				args = []string{"."}
-				if isPipe(s.in) && !flags.quiet {
-					fmt.Fprintln(s.err, "note: checking the current directory; standard input is a pipe that was not read, "+
-						"write - to check it")
-				}
+			config, err := readConfig(s)
+			if err != nil {
+				return err
 			}
-			return check(cmd.Context(), s, flags, args)
+			if showConfig {
+				return config.show(s.out, cmd.Flags())
+			}
+			flags, worlds := config.worlds(cmd.Flags(), args)
+			if len(args) == 0 && isPipe(s.in) && !flags.quiet {
+				fmt.Fprintf(s.err, "note: checking %s; standard input is a pipe that was not read, write - to check it\n",
+					config.scope())
+			}
+			return check(cmd.Context(), s, flags, config.file, worlds)
 		},
 	}
-	f := cmd.Flags()
+	addCheckFlags(cmd.Flags(), &checkFlags{}) // config.worlds reads their values
+	cmd.Flags().BoolVar(&showConfig, "show-config", false,
+		"print the settings in force and where each comes from, and check nothing")
+	complete(cmd, "output", "text", "json")
+	complete(cmd, "provider", bundle.Providers()...)
+	complete(cmd, "fail-on", append(modeNames(), never)...)
+	complete(cmd, "show", string(policies.Audit))
+	complete(cmd, "color", colorAuto, colorAlways, colorNever)
+	return cmd
+}
+
+// addCheckFlags adds the flags that a configuration file can set, too. In the file, the value of a flag that the help
+// calls PATH, FILE or FORMAT[=FILE] is relative to the file.
+func addCheckFlags(f *pflag.FlagSet, flags *checkFlags) {
 	f.StringArrayVarP(&flags.outputs, "output", "o", []string{"text"},
 		"write the report as `FORMAT[=FILE]`, where FORMAT is text or json; repeatable")
 	f.StringArrayVar(&flags.policies, "policy", nil,
@@ -91,16 +115,11 @@ func checkCommand(s streams) *cobra.Command {
 	f.StringVar(&flags.color, "color", colorAuto, "color the text: `WHEN` is auto, always or never")
 	f.BoolVarP(&flags.quiet, "quiet", "q", false,
 		"print only findings, errors, and that nothing was judged: no notes, nothing that was skipped")
-	complete(cmd, "output", "text", "json")
-	complete(cmd, "provider", bundle.Providers()...)
-	complete(cmd, "fail-on", append(modeNames(), never)...)
-	complete(cmd, "show", string(policies.Audit))
-	complete(cmd, "color", colorAuto, colorAlways, colorNever)
-	return cmd
 }
 
-// check runs the command. The error is errFindings, errReported, or describes a mistake in the command line.
-func check(ctx context.Context, s streams, flags checkFlags, paths []string) error {
+// check runs the command, with flags for all worlds together. config is the name of the configuration file, if any. The
+// error is errFindings, errReported, or describes a mistake in the command line.
+func check(ctx context.Context, s streams, flags checkFlags, config string, worlds []world) error {
 	outputs, err := parseOutputs(flags.outputs, "text", "json")
 	if err != nil {
 		return err
@@ -108,17 +127,29 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 	if flags.diff && !slices.ContainsFunc(outputs, func(o output) bool { return o.format == "text" }) {
 		return errors.New("--diff needs --output text; the JSON report lists the patches")
 	}
-	cluster, err := flags.cluster()
-	if err != nil {
-		return err
-	}
 	if err := flags.validate(); err != nil {
 		return err
 	}
-	progress := newProgress(s.err)
+	if err := notInputs(outputs, []string{config}); err != nil {
+		return err
+	}
+	report, err := judgeAll(ctx, s, outputs, worlds)
+	if err != nil {
+		return err
+	}
+	return conclude(s, flags, outputs, report)
+}
+
+// judge judges one world. The error is errReported, or describes a mistake in the command line.
+func (w world) judge(ctx context.Context, s streams, outputs []output, progress *progress) (*report, error) {
+	flags := w.flags
+	cluster, err := flags.cluster()
+	if err != nil {
+		return nil, err
+	}
 	loaded, rules, problems := loadPolicies(ctx, flags.policies, flags.provider)
 	manifests, err := manifest.Load(manifest.Options{
-		Paths:     paths,
+		Paths:     w.paths,
 		Context:   flags.context,
 		Exclude:   flags.exclude,
 		Stdin:     s.in,
@@ -126,13 +157,15 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 		Version:   cluster.Version,
 		Reads:     bundle.ReadsAnnotation,
 		Progress:  progress.read,
+
+		ExcludeFrom: w.excludeFrom,
 	})
 	if err != nil {
-		return fmt.Errorf("--exclude: %w", err)
+		return nil, fmt.Errorf("--exclude: %w", err)
 	}
 
 	if err := notInputs(outputs, append(manifests.FilesRead(), policyFiles(loaded)...)); err != nil {
-		return err
+		return nil, err
 	}
 
 	run := &checkRun{
@@ -147,7 +180,7 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 	progress.done()
 	if err != nil {
 		fmt.Fprintln(s.err, "error: interrupted; no report was written")
-		return err
+		return nil, err
 	}
 	report.addErrors(problems)
 	report.addErrors(manifests.Errors)
@@ -157,7 +190,11 @@ func check(ctx context.Context, s streams, flags checkFlags, paths []string) err
 	if flags.diff {
 		run.diff(report)
 	}
+	return report, nil
+}
 
+// conclude writes the report. The error is errFindings or errReported, or says why a report could not be written.
+func conclude(s streams, flags checkFlags, outputs []output, report *report) error {
 	for _, e := range report.Errors {
 		fmt.Fprintf(s.err, "error: %s\n", policies.Printable(e.String()))
 	}
@@ -196,7 +233,18 @@ func (f checkFlags) cluster() (policies.Cluster, error) {
 	return policies.Cluster{Nodes: f.nodes, Version: version}, nil
 }
 
+// validate returns an error if the value of a flag is not valid, whatever the other flags are: a configuration file is
+// validated flag by flag. The error begins with the name of the flag.
 func (f checkFlags) validate() error {
+	if _, err := parseOutputs(f.outputs, "text", "json"); err != nil {
+		return err
+	}
+	if _, err := f.cluster(); err != nil {
+		return err
+	}
+	if err := manifest.ValidGlobs(f.exclude); err != nil {
+		return fmt.Errorf("--exclude: %w", err)
+	}
 	for _, flag := range []struct {
 		name, value string
 		allowed     []string

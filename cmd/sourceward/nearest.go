@@ -80,11 +80,8 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 // another flag wants. It returns any other error as it is.
 func flagError(cmd *cobra.Command, err error) error {
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-		want := "a whole number"
-		if invalid.GetFlag().Value.Type() == "bool" {
-			want = "true or false"
-		}
-		return fmt.Errorf("--%s %q is not valid; want %s", invalid.GetFlag().Name, invalid.GetValue(), want)
+		return fmt.Errorf("--%s %q is not valid; want %s",
+			invalid.GetFlag().Name, invalid.GetValue(), wanted(invalid.GetFlag().Value))
 	}
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok {
@@ -101,4 +98,22 @@ func flagError(cmd *cobra.Command, err error) error {
 		}
 	})
 	return fmt.Errorf("%w; the nearest are %s", err, nearest("--"+word, names))
+}
+
+// aText is what wanted says of a flag that takes any text.
+const aText = "a text"
+
+// wanted says what value a flag takes, for a message.
+func wanted(value pflag.Value) string {
+	if _, isList := value.(pflag.SliceValue); isList {
+		return "a list of texts"
+	}
+	switch value.Type() {
+	case "bool":
+		return "true or false"
+	case "int":
+		return "a whole number"
+	default:
+		return aText
+	}
 }

@@ -21,6 +21,9 @@ type output struct {
 
 // parseOutputs parses the values of --output, each FORMAT or FORMAT=FILE.
 func parseOutputs(values []string, formats ...string) ([]output, error) {
+	if len(values) == 0 {
+		return nil, fmt.Errorf("--output names no format; want one of %s", strings.Join(formats, ", "))
+	}
 	var outputs []output
 	for _, value := range values {
 		format, file, named := strings.Cut(value, "=")

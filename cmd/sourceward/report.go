@@ -19,7 +19,9 @@ type report struct {
 	Kind       string `json:"kind"`
 	// Summary counts the files, objects and findings.
 	Summary summary `json:"summary"`
-	// Findings are sorted by file, line, column, rule and message.
+	// Findings are sorted by file, line, column, rule and message. If the configuration file lists environments, those
+	// outside of all environments come first, and then those of each environment, in the order of the file; so do the
+	// other lists.
 	Findings []finding `json:"findings"`
 	// Errors lists everything that could not be read, compiled or evaluated. If it is not empty, the exit code is 2.
 	Errors []reportError `json:"errors"`
@@ -34,7 +36,12 @@ type report struct {
 
 	// diff is the output of --diff. It is part of the text only.
 	diff string
+	// sections are the parts of the text of a report of several worlds, in order.
+	sections []section
 }
+
+// section is the part of the text for one environment. The name is empty for what is in none.
+type section struct{ environment, diff string }
 
 // summary counts documents and findings.
 type summary struct {
@@ -86,6 +93,8 @@ type finding struct {
 	BecauseOmitted int            `json:"becauseOmitted,omitempty"`
 	// Exempt is set if an annotation exempts the object from the rule. The finding then never fails the run.
 	Exempt *policies.Exemption `json:"exempt,omitempty"`
+	// Environment is the name of the environment in the configuration file; missing if there is none.
+	Environment string `json:"environment,omitempty"`
 }
 
 // reportError is something that could not be read, compiled or evaluated.
@@ -96,11 +105,17 @@ type reportError struct {
 	Line    int    `json:"line"`
 	Column  int    `json:"column"`
 	Message string `json:"message"`
+	// Environment is that of a finding.
+	Environment string `json:"environment,omitempty"`
 }
 
 func (e reportError) String() string {
 	position := manifest.Position{Line: e.Line, Column: e.Column}
-	return (&manifest.Error{File: e.File, Position: position, Message: e.Message}).Error()
+	text := (&manifest.Error{File: e.File, Position: position, Message: e.Message}).Error()
+	if e.Environment != "" {
+		text += " (environment " + e.Environment + ")"
+	}
+	return text
 }
 
 // skipped is an object or a file that was not checked.
@@ -111,6 +126,8 @@ type skipped struct {
 	// Object is missing if the entry does not concern a single object.
 	Object *policies.Ref `json:"object,omitempty"`
 	Reason string        `json:"reason"`
+	// Environment is that of a finding.
+	Environment string `json:"environment,omitempty"`
 }
 
 // note says something about what was read.
@@ -121,6 +138,8 @@ type note struct {
 	// Object is missing if the note does not concern a single object.
 	Object  *policies.Ref `json:"object,omitempty"`
 	Message string        `json:"message"`
+	// Environment is that of a finding.
+	Environment string `json:"environment,omitempty"`
 }
 
 // patch is the repair of one finding.
@@ -133,26 +152,32 @@ type patch struct {
 	Mode policies.Mode `json:"mode"`
 	// Operations is a JSON Patch. The patches of one object are in the order in which to apply them.
 	Operations []policies.PatchOperation `json:"operations"`
+	// Environment is that of the finding.
+	Environment string `json:"environment,omitempty"`
 
 	source *manifest.Object
 }
 
-func newReport(m *manifest.Manifests) *report {
-	r := &report{
+func emptyReport() *report {
+	return &report{
 		APIVersion: "report.sourceward.dev/v1",
 		Kind:       "Report",
-		Summary: summary{
-			Files: m.Files, Objects: m.Documents, NotKubernetes: m.NotKubernetes, NotYAML: m.NotYAML,
-			Skipped: len(m.Skipped) + m.NotKubernetes + m.NotYAML,
-		},
-		Findings: []finding{},
-		Errors:   []reportError{},
-		Skipped:  []skipped{},
-		Notes:    []note{},
-		Patches:  []patch{},
+		Findings:   []finding{},
+		Errors:     []reportError{},
+		Skipped:    []skipped{},
+		Notes:      []note{},
+		Patches:    []patch{},
+	}
+}
+
+func newReport(m *manifest.Manifests) *report {
+	r := emptyReport()
+	r.Summary = summary{
+		Files: m.Files, Objects: m.Documents, NotKubernetes: m.NotKubernetes, NotYAML: m.NotYAML,
+		Skipped: len(m.Skipped) + m.NotKubernetes + m.NotYAML,
 	}
 	for _, s := range m.Skipped {
-		r.Skipped = append(r.Skipped, skipped{s.File, s.Line, objectOf(s), s.Text})
+		r.Skipped = append(r.Skipped, skipped{File: s.File, Line: s.Line, Object: objectOf(s), Reason: s.Text})
 	}
 	r.skipChildren(m.Children)
 	r.addNotes(m.Notes)
@@ -177,7 +202,9 @@ func (r *report) skipChildren(children []*manifest.Object) {
 		reason += ", likewise for " + count(more, "other object")
 	}
 	r.Summary.Skipped++
-	r.Skipped = append(r.Skipped, skipped{first.Document.File, first.Position("").Line, &first.Ref, reason})
+	r.Skipped = append(r.Skipped, skipped{
+		File: first.Document.File, Line: first.Position("").Line, Object: &first.Ref, Reason: reason,
+	})
 	slices.SortStableFunc(r.Skipped, func(a, b skipped) int {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
@@ -185,7 +212,7 @@ func (r *report) skipChildren(children []*manifest.Object) {
 
 func (r *report) addNotes(remarks []manifest.Remark) {
 	for _, n := range remarks {
-		r.Notes = append(r.Notes, note{n.File, n.Line, objectOf(n), n.Text})
+		r.Notes = append(r.Notes, note{File: n.File, Line: n.Line, Object: objectOf(n), Message: n.Text})
 	}
 }
 

@@ -20,12 +20,37 @@ type textOptions struct {
 	showAudit bool
 }
 
-// writeText writes the report for people. Findings are grouped by file. Each has a line with its place, mode, rule and
-// object, and below it the message, the other objects that cause it, and the fix. Then come what was skipped and the
-// notes.
+// writeText writes the report for people: what there is to say about each environment, below its name, and a summary.
 func (r *report) writeText(w io.Writer, options textOptions) error {
 	out := bufio.NewWriter(w)
 	p := newPalette(options.colored)
+	above := false // true if there is something above the next part
+	for _, s := range r.sections {
+		heading := s.environment
+		r.only(s).writeSection(out, p, options, func() {
+			if above {
+				fmt.Fprintln(out)
+			}
+			above = true
+			if heading != "" {
+				fmt.Fprintf(out, "%s\n\n", p.heading.Sprint("environment "+policies.Printable(heading)))
+				heading = ""
+			}
+		})
+	}
+	if !options.quiet || r.Summary.judgedNothing() {
+		if above {
+			fmt.Fprintln(out)
+		}
+		fmt.Fprintln(out, r.Summary.line(p, len(r.Errors)))
+	}
+	return out.Flush()
+}
+
+// writeSection writes the part of one environment. Findings are grouped by file. Each has a line with its place, mode,
+// rule and object, and below it the message, the other objects that cause it, and the fix. Then come what was skipped
+// and the notes. It calls part before each of these.
+func (r *report) writeSection(out io.Writer, p palette, options textOptions, part func()) {
 	shown, audited := r.Findings, map[string]int{}
 	if !options.showAudit {
 		isFolded := func(f finding) bool { return f.Mode == policies.Audit && f.Exempt == nil }
@@ -39,9 +64,7 @@ func (r *report) writeText(w io.Writer, options textOptions) error {
 	file := ""
 	for i, f := range shown {
 		if i == 0 || f.File != file {
-			if i > 0 {
-				fmt.Fprintln(out)
-			}
+			part()
 			file = f.File
 			fmt.Fprintln(out, p.heading.Sprint(policies.Printable(file)))
 		}
@@ -63,14 +86,6 @@ func (r *report) writeText(w io.Writer, options textOptions) error {
 		case f.Fix != "":
 			fmt.Fprintf(out, "      fix: %s\n", policies.Printable(f.Fix))
 		}
-	}
-	// above is true if there is something above the next part.
-	above := len(shown) > 0
-	part := func() {
-		if above {
-			fmt.Fprintln(out)
-		}
-		above = true
 	}
 	if len(audited) > 0 {
 		part()
@@ -108,11 +123,6 @@ func (r *report) writeText(w io.Writer, options textOptions) error {
 			})
 		}
 	}
-	if !options.quiet || r.Summary.judgedNothing() {
-		part()
-		fmt.Fprintln(out, r.Summary.line(p, len(r.Errors)))
-	}
-	return out.Flush()
 }
 
 // list writes the first ten of n lines below a heading, and how many more there are.
