@@ -112,7 +112,7 @@ bench-compare: $(BENCHSTAT) ## Compare the micro-benchmarks of the tree with tho
 	$(BENCHSTAT) '$(BASE)'="$$work/base.txt" tree="$$work/tree.txt"
 
 # Not part of make test: the modules are 283 MB. The tests beside the command need none of them.
-charts: ## Judge the manifests and charts of well-known modules, and hold the findings against test/charts/judgements.yaml.
+charts: cluster ## Judge and render what well-known modules ship, against test/charts/judgements.yaml, helm and kubectl.
 	go -C test/charts test ./...
 	@go -C test/charts run .
 

@@ -180,6 +180,7 @@ type report struct {
 		Column         int    `json:"column"`
 		Because        []ref  `json:"because"`
 		BecauseOmitted int    `json:"becauseOmitted,omitempty"`
+		RenderedBy     string `json:"renderedBy,omitempty"`
 		Exempt         *struct {
 			Reason string `json:"reason"`
 			Until  string `json:"until,omitempty"`

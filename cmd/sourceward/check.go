@@ -35,6 +35,7 @@ type checkFlags struct {
 	diff        bool
 	color       string
 	quiet       bool
+	render      renderFlags
 }
 
 func checkCommand(s streams) *cobra.Command {
@@ -49,8 +50,10 @@ func checkCommand(s streams) *cobra.Command {
 			"is the current directory. In a directory, check reads all .yaml, .yml and .json\n" +
 			"files at any depth, except hidden ones. If files define an object several times,\n" +
 			"the nearest definition is the neighbour of an object.\n\n" +
+			"Kustomizations in a directory are built, and Helm charts are rendered. A finding\n" +
+			"names the file and line to change. Nothing is fetched, and no plugin is run.\n\n" +
 			"\"skipped\" in the report lists what was not checked and may reach a cluster, such\n" +
-			"as kustomize patches and the templates of Helm charts.\n\n" +
+			"as a kustomization that cannot be built.\n\n" +
 			"A file .sourceward.yaml, in the current directory or above it up to the root of\n" +
 			"the repository, sets flags by their names. Flags on the command line override it.\n" +
 			"It can also list environments, each with paths and settings of its own. Without\n" +
@@ -84,6 +87,7 @@ func checkCommand(s streams) *cobra.Command {
 	cmd.Flags().BoolVar(&showConfig, "show-config", false,
 		"print the settings in force and where each comes from, and check nothing")
 	complete(cmd, "output", "text", "json")
+	complete(cmd, "kustomize", kustomizeModes...)
 	complete(cmd, "provider", bundle.Providers()...)
 	complete(cmd, "fail-on", append(modeNames(), never)...)
 	complete(cmd, "show", string(policies.Audit))
@@ -102,6 +106,7 @@ func addCheckFlags(f *pflag.FlagSet, flags *checkFlags) {
 		"read related objects from `PATH`, a file or directory, without checking them; repeatable")
 	f.StringArrayVar(&flags.exclude, "exclude", nil, "skip files and directories that match `GLOB`; repeatable")
 	addNamespace(f, &flags.namespace)
+	flags.render.add(f)
 	f.IntVar(&flags.nodes, "nodes", 0,
 		"`NUMBER` of nodes that can run the pods; 0 means the Nodes in --context, if any")
 	f.StringVar(&flags.kubeVersion, "kube-version", policies.Newest.String(), "check for an API server of this `VERSION`")
@@ -147,6 +152,10 @@ func (w world) judge(ctx context.Context, s streams, outputs []output, progress 
 	if err != nil {
 		return nil, err
 	}
+	rendering, err := flags.render.rendering(ctx, progress)
+	if err != nil {
+		return nil, err
+	}
 	loaded, rules, problems := loadPolicies(ctx, flags.policies, flags.provider)
 	manifests, err := manifest.Load(manifest.Options{
 		Paths:     w.paths,
@@ -156,6 +165,7 @@ func (w world) judge(ctx context.Context, s streams, outputs []output, progress 
 		Namespace: flags.namespace,
 		Version:   cluster.Version,
 		Reads:     bundle.ReadsAnnotation,
+		Rendering: rendering,
 		Progress:  progress.read,
 
 		ExcludeFrom: w.excludeFrom,
@@ -250,6 +260,7 @@ func (f checkFlags) validate() error {
 		allowed     []string
 	}{
 		{"--fail-on", f.failOn, append(modeNames(), never)},
+		{"--kustomize", f.render.kustomize, kustomizeModes},
 		{"--color", f.color, []string{colorAuto, colorAlways, colorNever}},
 	} {
 		if !slices.Contains(flag.allowed, flag.value) {

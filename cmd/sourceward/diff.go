@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/aymanbagabas/go-udiff"
@@ -14,30 +16,33 @@ import (
 // made in the text of its file becomes an error of the report.
 func (c *checkRun) diff(r *report) {
 	var diffs strings.Builder
-	for start := 0; start < len(r.Patches); {
-		file := r.Patches[start].File
-		var patches []patch
+	of := map[string][]patch{} // by the text that they change: that of a file, or what is rendered
+	for _, p := range r.Patches {
+		if p.Mode == policies.Mutate {
+			of[p.source.Document.File] = append(of[p.source.Document.File], p)
+		}
+	}
+	for _, file := range slices.Sorted(maps.Keys(of)) {
+		patches := of[file]
 		var changes []*manifest.Change
-		for ; start < len(r.Patches) && r.Patches[start].File == file; start++ {
-			if p := r.Patches[start]; p.Mode == policies.Mutate {
-				patches = append(patches, p)
-				changes = append(changes, &manifest.Change{
-					Index: p.source.Document.Index, At: p.source.At, Operations: p.Operations,
-				})
-			}
+		for _, p := range patches {
+			changes = append(changes, &manifest.Change{
+				Index: p.source.Document.Index, At: p.source.At, Operations: p.Operations,
+			})
 		}
 		before := c.manifests.Text(file)
 		after := manifest.PatchAll(before, changes)
 		for i, change := range changes {
 			if p := patches[i]; change.Err != nil {
-				r.addErrors([]*manifest.Error{{
-					File:     file,
-					Position: p.source.Position(p.Operations[0].Path),
-					Message:  fmt.Sprintf("the change to %s cannot be shown: %s", p.Object, change.Err),
-				}})
+				r.addErrors([]*manifest.Error{p.source.Place(p.Operations[0].Path).Error(
+					fmt.Sprintf("the change to %s cannot be shown: %s", p.Object, change.Err))})
 			}
 		}
-		diffs.WriteString(udiff.Unified(file, file, string(before), string(after)))
+		shown := file
+		if patches[0].source.Document.RenderedBy() != "" {
+			shown += " (rendered)"
+		}
+		diffs.WriteString(udiff.Unified(shown, shown, string(before), string(after)))
 	}
 	r.diff = diffs.String()
 }

@@ -73,6 +73,7 @@ func policyEval(ctx context.Context, s streams, flags evalFlags, paths []string)
 	list, problems, ok := loadSuites(s, paths)
 	manifests, err := manifest.Load(manifest.Options{
 		Paths: flags.files, Stdin: s.in, Namespace: flags.namespace, Reads: bundle.ReadsAnnotation,
+		Version: policies.Newest, Rendering: defaultRendering(ctx),
 	})
 	if err != nil {
 		return err
@@ -106,11 +107,7 @@ func policyEval(ctx context.Context, s streams, flags evalFlags, paths []string)
 			report = append(report, newEvaluation(of))
 			if of.Fault != nil {
 				faulty = true
-				fault := &manifest.Error{
-					File:     of.Object.Document.File,
-					Position: of.Object.Position(""),
-					Message:  fmt.Sprintf("%s: %s; fix the policy", of.Object.Ref, faultText(of.Fault)),
-				}
+				fault := of.Object.Place("").Error(fmt.Sprintf("%s: %s; fix the policy", of.Object.Ref, faultText(of.Fault)))
 				fmt.Fprintf(s.err, "error: %s\n", policies.Printable(fault.Error()))
 			}
 		}

@@ -61,8 +61,9 @@ type evaluatedFound struct {
 }
 
 func newEvaluation(of suite.Evaluated) evaluation {
+	place := of.Object.Place("")
 	e := evaluation{
-		Policy: of.Policy, Object: of.Object.Ref, File: of.Object.Document.File, Line: of.Object.Position("").Line,
+		Policy: of.Policy, Object: of.Object.Ref, File: place.File, Line: place.Line,
 		Matches: of.Matches, Why: of.Why, Input: of.Input, Rules: []evaluatedRule{}, Found: []evaluatedFound{},
 		Fault: faultText(of.Fault),
 	}
@@ -77,7 +78,7 @@ func newEvaluation(of suite.Evaluated) evaluation {
 		e.Rules = append(e.Rules, rule)
 	}
 	for _, f := range of.Decision.Findings {
-		position := of.Object.Position(f.Path)
+		position := of.Object.Place(f.Path)
 		e.Found = append(e.Found, evaluatedFound{f, position.Line, position.Column})
 	}
 	return e

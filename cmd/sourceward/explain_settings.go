@@ -107,6 +107,7 @@ func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
 func subjectInFiles(ctx context.Context, s streams, flags explainFlags, ref policies.Ref) (*subject, error) {
 	manifests, err := manifest.Load(manifest.Options{
 		Paths: flags.files, Exclude: flags.exclude, Stdin: s.in, Namespace: flags.namespace,
+		Version: policies.Newest, Rendering: defaultRendering(ctx),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("--exclude: %w", err)
@@ -122,7 +123,7 @@ func subjectInFiles(ctx context.Context, s streams, flags explainFlags, ref poli
 	for _, object := range manifests.Objects {
 		if object.Kind == ref.Kind && object.Namespace == ref.Namespace && object.Name == ref.Name {
 			found.object, found.namespace = object.Object, manifests.Namespace(object)
-			places = append(places, fmt.Sprintf("%s:%d", object.Document.File, object.Position("").Line))
+			places = append(places, object.Place("").String())
 		}
 	}
 	switch {

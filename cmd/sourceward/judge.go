@@ -39,11 +39,9 @@ func (c *checkRun) report(ctx context.Context, progress *progress) (*report, err
 				return nil, errReported
 			}
 			if err := c.judge(ctx, object, report); err != nil {
-				report.addErrors([]*manifest.Error{{
-					File:     object.Document.File,
-					Position: object.Position(""),
-					Message:  fmt.Sprintf("%s: %s; fix the policy", object.Ref, faultText(err)),
-				}})
+				report.addErrors([]*manifest.Error{
+					object.Place("").Error(fmt.Sprintf("%s: %s; fix the policy", object.Ref, faultText(err))),
+				})
 			}
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/child"
+	"github.com/sourceward/sourceward/policies/render"
 )
 
 // The exit codes are part of the interface: they never change.
@@ -27,7 +28,7 @@ const (
 )
 
 func main() {
-	if code, isChild := child.Main(os.Stdin, os.Stdout, child.Compile); isChild {
+	if code, isChild := child.Main(os.Stdin, os.Stdout, child.Compile, render.Job); isChild {
 		os.Exit(code)
 	}
 	if os.Getenv("GOGC") == "" {

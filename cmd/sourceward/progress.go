@@ -24,7 +24,10 @@ func newProgress(w io.Writer) *progress {
 	return &progress{w: w, next: time.Now().Add(progressInterval)}
 }
 
-func (p *progress) read(done, all int)   { p.show("reading", done, all, "files") }
+func (p *progress) read(done, all int) { p.show("reading", done, all, "files") }
+func (p *progress) rendered(done, all int) {
+	p.show("rendering", done, all, "kustomizations and charts")
+}
 func (p *progress) judged(done, all int) { p.show("checking", done, all, "objects") }
 
 func (p *progress) measured(done, all int) { p.show("measuring", done, all, "rules") }

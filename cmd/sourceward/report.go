@@ -36,6 +36,8 @@ type report struct {
 
 	// diff is the output of --diff. It is part of the text only.
 	diff string
+	// found are the findings by what distinguishes them. A chart that is rendered several times has equal ones.
+	found map[findingKey]bool
 	// sections are the parts of the text of a report of several worlds, in order.
 	sections []section
 }
@@ -83,7 +85,8 @@ type finding struct {
 	// Path is the JSON Pointer of the field that is wrong or missing.
 	Path string `json:"path"`
 	// File, Line and Column are the place of the field or, if the field is missing, of its nearest existing parent. Line
-	// and Column start at 1.
+	// and Column start at 1. For an object that a kustomization or a chart renders, they are the place from which the
+	// field comes, or the kustomization if that changes the field; 0 stands for a line or column that is not known.
 	File   string `json:"file"`
 	Line   int    `json:"line"`
 	Column int    `json:"column"`
@@ -91,6 +94,9 @@ type finding struct {
 	// BecauseOmitted is the number of the others.
 	Because        []policies.Ref `json:"because"`
 	BecauseOmitted int            `json:"becauseOmitted,omitempty"`
+	// RenderedBy is the kustomization or the chart that renders the object, if one does, with the values in its folder ci
+	// that it is rendered with. Of equal findings that several of them have, there is only the first.
+	RenderedBy string `json:"renderedBy,omitempty"`
 	// Exempt is set if an annotation exempts the object from the rule. The finding then never fails the run.
 	Exempt *policies.Exemption `json:"exempt,omitempty"`
 	// Environment is the name of the environment in the configuration file; missing if there is none.
@@ -158,6 +164,15 @@ type patch struct {
 	source *manifest.Object
 }
 
+// findingKey is what distinguishes findings.
+type findingKey struct {
+	rule, message, fix, path string
+	mode                     policies.Mode
+	object                   policies.Ref
+	place                    manifest.Place
+	exempt                   policies.Exemption
+}
+
 func emptyReport() *report {
 	return &report{
 		APIVersion: "report.sourceward.dev/v1",
@@ -167,6 +182,7 @@ func emptyReport() *report {
 		Skipped:    []skipped{},
 		Notes:      []note{},
 		Patches:    []patch{},
+		found:      map[findingKey]bool{},
 	}
 }
 
@@ -202,9 +218,8 @@ func (r *report) skipChildren(children []*manifest.Object) {
 		reason += ", likewise for " + count(more, "other object")
 	}
 	r.Summary.Skipped++
-	r.Skipped = append(r.Skipped, skipped{
-		File: first.Document.File, Line: first.Position("").Line, Object: &first.Ref, Reason: reason,
-	})
+	place := first.Place("")
+	r.Skipped = append(r.Skipped, skipped{File: place.File, Line: place.Line, Object: &first.Ref, Reason: reason})
 	slices.SortStableFunc(r.Skipped, func(a, b skipped) int {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
@@ -237,19 +252,27 @@ func aboutObject(object *policies.Ref, text string) string {
 // add adds the decision about an object to the report.
 func (r *report) add(object *manifest.Object, decision policies.Decision) {
 	for _, f := range decision.Findings {
-		position := object.Position(f.Path)
+		place := object.Place(f.Path)
+		key := findingKey{
+			f.Rule, f.Message, f.Fix, f.Path, f.Mode, f.Object, place, *cmp.Or(f.Exempt, &policies.Exemption{}),
+		}
+		by := object.Document.RenderedBy()
+		if by != "" && r.found[key] {
+			continue
+		}
+		r.found[key] = true
 		r.Findings = append(r.Findings, finding{
 			Rule: f.Rule, Mode: f.Mode, Severity: f.Severity,
 			Message: f.Message, Fix: f.Fix, Object: f.Object, Path: f.Path,
-			File: object.Document.File, Line: position.Line, Column: position.Column,
+			File: place.File, Line: place.Line, Column: place.Column,
 			Because: append([]policies.Ref{}, f.Because...), BecauseOmitted: f.BecauseOmitted,
-			Exempt: f.Exempt,
+			Exempt: f.Exempt, RenderedBy: by,
 		})
 		*r.count(f)++
 	}
 	for _, p := range decision.Patches {
 		r.Patches = append(r.Patches, patch{
-			Object: object.Ref, File: object.Document.File,
+			Object: object.Ref, File: object.Place("").File,
 			Rule: p.Rule, Mode: p.Mode, Operations: p.Operations, source: object,
 		})
 	}

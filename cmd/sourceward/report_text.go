@@ -72,8 +72,8 @@ func (r *report) writeSection(out io.Writer, p palette, options textOptions, par
 		if f.Exempt != nil {
 			mode = p.exempt.Sprint("exempt")
 		}
-		fmt.Fprintf(out, "  %s  %s  %s  %s\n",
-			p.dim.Sprintf("%d:%d", f.Line, f.Column), mode, p.bold.Sprint(f.Rule), policies.Printable(f.Object.String()))
+		fmt.Fprintf(out, "  %s%s  %s  %s\n",
+			p.dim.Sprint(within(f.Line, f.Column)), mode, p.bold.Sprint(f.Rule), policies.Printable(f.Object.String()))
 		fmt.Fprintf(out, "      %s\n", policies.Printable(f.Message))
 		if len(f.Because) > 0 {
 			fmt.Fprintf(out, "      because of %s\n", policies.Printable(refs(f.Because, f.BecauseOmitted)))
@@ -135,6 +135,17 @@ func list(out io.Writer, heading string, n int, line func(int) string) {
 	if n > most {
 		fmt.Fprintf(out, "  and %d more; -o json lists all\n", n-most)
 	}
+}
+
+// within returns a place in a file as the beginning of a line, as far as it is known.
+func within(line, column int) string {
+	switch {
+	case line == 0:
+		return ""
+	case column == 0:
+		return fmt.Sprintf("%d  ", line)
+	}
+	return fmt.Sprintf("%d:%d  ", line, column)
 }
 
 // at returns a place as the beginning of a line: nothing if there is none.

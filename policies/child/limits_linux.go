@@ -12,7 +12,8 @@ import (
 // therefore survives what the child has survived.
 const maxStack = 64 << 20
 
-// setLimits limits what this process can use: its data to memory bytes. It can open nothing from then on: no file and no connection.
+// setLimits limits what this process can use: its data to memory bytes. It can open nothing from then on: no file and
+// no connection.
 func setLimits(memory uint64) error {
 	debug.SetMaxStack(maxStack)
 	limit := func(resource int, most uint64) error {

@@ -74,7 +74,7 @@ func (m *Manifests) readAhead(files *finder, options Options) *ahead {
 			if len(found.kustomizations) == 0 { // a resource is complete
 				file.patchOf = files.patchOf[found.real]
 			}
-			file.isPart = file.patchOf != "" || isKustomization(found.name)
+			file.isPart = file.patchOf != "" || found.isKustomization()
 			a.files <- file
 			for begun := 0; begun < len(file.chunks); {
 				begun += a.begin(file, begun)

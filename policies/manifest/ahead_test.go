@@ -82,7 +82,7 @@ func everythingIn(t *testing.T, directory string) []string {
 	for _, objects := range [][]*Object{m.Objects, m.Children} {
 		for _, o := range objects {
 			all = append(all, fmt.Sprintf("object %v %d %v %s%d%s %v %v", o.Ref, o.number, o.InFile, o.Document.File,
-				o.Document.Index, o.At, o.Position("/spec/type"), o.Content()))
+				o.Document.Index, o.At, o.Place("/spec/type"), o.Content()))
 		}
 	}
 	for _, c := range m.policies {

@@ -3,7 +3,6 @@ package manifest
 import (
 	"bytes"
 	"cmp"
-	"fmt"
 	"math"
 	"path/filepath"
 	"slices"
@@ -103,11 +102,11 @@ func (d definition) ref() policies.Ref {
 }
 
 func (d definition) remark(text string) Remark {
-	return Remark{File: d.file.name, Position: d.document.Position(d.at), Object: d.ref(), Text: text}
+	return Remark{Place: d.document.Place(d.at), Object: d.ref(), Text: text}
 }
 
 func (d definition) place() string {
-	return fmt.Sprintf("%s:%d", d.file.name, d.document.Position(d.at).Line)
+	return d.document.Place(d.at).String()
 }
 
 // nearness says how near a definition is to another one: the same file is nearest, then come files that one

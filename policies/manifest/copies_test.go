@@ -55,7 +55,7 @@ func findings(t testing.TB, dir string, options Options) []string {
 			if !slices.Contains([]string{"unspread-behind-local", "neighbours-unknown", "shared-selector"}, f.Rule) {
 				continue
 			}
-			line := strings.TrimPrefix(o.place(), dir+string(filepath.Separator)) + " " + f.Rule
+			line := strings.TrimPrefix(o.Place("").String(), dir+string(filepath.Separator)) + " " + f.Rule
 			if f.Exempt != nil {
 				line += " exempt"
 			}
@@ -655,7 +655,7 @@ func TestRelatedWorkloadsAreThoseOfTheEnvironment(t *testing.T) {
 			checked++
 			if *workload.Replicas != *o.Workload.Replicas {
 				t.Errorf("%s has %d replicas, and its neighbour %s %d",
-					o.place(), *o.Workload.Replicas, workload.Name, *workload.Replicas)
+					o.Place("").String(), *o.Workload.Replicas, workload.Name, *workload.Replicas)
 			}
 		}
 	}

@@ -250,7 +250,7 @@ func pairOf(namespace string, selector map[string]string) string {
 }
 
 func (o *Object) remark(text string) Remark {
-	return Remark{File: o.Document.File, Position: o.Position(""), Object: o.Ref, Text: text}
+	return Remark{Place: o.Place(""), Object: o.Ref, Text: text}
 }
 
 // fieldOf returns a path as it is written in messages.

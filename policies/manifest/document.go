@@ -77,6 +77,9 @@ type Document struct {
 
 	chunk chunk
 	last  *lastAsked
+	// origin knows where a rendered document comes from; nil for one that a file holds. renderedBy is what renders it.
+	origin     origin
+	renderedBy string
 }
 
 // lastAsked caches the outline of the document whose Position was called last. Callers look up many positions of one

@@ -31,10 +31,18 @@ type foundFile struct {
 	kustomizations []string
 	// inContext is true if the file is also given as context.
 	inContext bool
+	// rendered is what a kustomization or a chart renders to, if the file stands for that; else nil.
+	rendered *rendered
 }
+
+// isKustomization reports whether the file is a kustomization, and not what it builds.
+func (f *foundFile) isKustomization() bool { return f.rendered == nil && isKustomization(f.name) }
 
 // read returns the content of the file. The error is errTooLarge if that is more than maxFile.
 func (f *foundFile) read(stdin io.Reader) ([]byte, error) {
+	if f.rendered != nil {
+		return f.rendered.text(), nil
+	}
 	if f.name == Stdin {
 		return readAll(stdin, 0)
 	}
@@ -70,10 +78,11 @@ type finder struct {
 	exclude []pattern
 	found   []*foundFile
 	errs    []*Error
-	// skipped are the links and devices that are not read, and charts the folders with the templates of Helm charts.
-	// contextSkipped are both of them in the context.
-	skipped, charts, contextSkipped []Remark
-	seen                            map[string]bool
+	// skipped are the links, devices, kustomizations and charts that are not read, and contextSkipped those in the
+	// context. templates are the templates of charts that were found.
+	skipped, contextSkipped []Remark
+	templates               []chartTemplate
+	seen                    map[string]bool
 	// kustomizations are those that were found, by their real paths. walked holds the real paths of all directories that
 	// were found.
 	kustomizations map[string]*kustomization
@@ -89,11 +98,28 @@ type finder struct {
 	// hasObjects holds the files with Kubernetes objects, and those in which there may be some that cannot be read. It is
 	// filled in while the files are read.
 	hasObjects map[string]bool
+
+	// buildsKustomizations and rendersCharts are true if kustomizations are built and charts rendered.
+	buildsKustomizations, rendersCharts bool
+	// foundCharts are the charts that were found, by their real folders. tried holds the kustomizations that are rendered,
+	// by their real paths.
+	foundCharts map[string]*foundChart
+	tried       map[string]bool
+	// tops are the real paths of the directories that were given, and judgedTops those that are no context. isNamed has
+	// the real paths of everything that the user named.
+	tops, judgedTops []string
+	isNamed          map[string]bool
+	// readBy holds the real paths of the files that were rendered, and by what. sources has their texts.
+	readBy  map[string]*source
+	sources *sources
+	// names are the names of the files that were found, by their real paths.
+	names map[string]string
 }
 
 // root is a directory, standard input or a path of the context, in which there should be objects.
 type root struct {
 	path    string
+	top     string // path without symbolic links, if it is a directory or a file
 	context bool
 	// files are the real paths of what was found in it.
 	files []string
@@ -103,6 +129,9 @@ func newFinder(exclude []pattern) *finder {
 	return &finder{
 		exclude: exclude, seen: map[string]bool{}, patchOf: map[string]string{}, resourceOf: map[string][]string{},
 		hasObjects: map[string]bool{}, kustomizations: map[string]*kustomization{}, walked: map[string]bool{},
+		names: map[string]string{}, foundCharts: map[string]*foundChart{}, tried: map[string]bool{},
+		isNamed: map[string]bool{}, readBy: map[string]*source{},
+		sources: &sources{texts: map[string][]byte{}, documents: map[string][]*Document{}},
 	}
 }
 
@@ -149,6 +178,10 @@ func (f *finder) named(path string, context bool, at *root) {
 		f.errs = append(f.errs, fileError(path, err))
 		return
 	}
+	at.top, f.isNamed[target] = target, true
+	if isKustomization(path) { // it stands for its folder
+		f.addTop(folder, context)
+	}
 	if f.isOfChart(path, context) {
 		return
 	}
@@ -189,6 +222,8 @@ func (f *finder) walk(at *root, context bool) {
 	if context {
 		f.contextRoots = append(f.contextRoots, top)
 	}
+	at.top, f.isNamed[top] = top, true
+	f.addTop(top, context)
 	begin := at.path + string(filepath.Separator) // without it, WalkDir does not enter one that is a symbolic link
 	// WalkDir always returns nil here: the function below collects the errors.
 	_ = filepath.WalkDir(begin, func(path string, entry fs.DirEntry, err error) error {
@@ -203,13 +238,26 @@ func (f *finder) walk(at *root, context bool) {
 			}
 		case entry.IsDir():
 			if below, err := filepath.Rel(begin, path); err == nil {
-				f.walked[filepath.Join(top, below)] = true
+				folder := filepath.Join(top, below)
+				if f.foundCharts[filepath.Dir(folder)] != nil && entry.Name() == "charts" {
+					return filepath.SkipDir // they are rendered with the chart
+				}
+				f.walked[folder] = true
+				f.chart(path, folder, top, context)
 			}
 		default:
 			f.file(path, begin, top, context, at)
 		}
 		return nil
 	})
+}
+
+// addTop records the real path of a directory that was given.
+func (f *finder) addTop(directory string, context bool) {
+	f.tops = append(f.tops, directory)
+	if !context {
+		f.judgedTops = append(f.judgedTops, directory)
+	}
 }
 
 func isManifest(path string) bool {
@@ -275,9 +323,9 @@ func (f *finder) isLeftOut(begin, top, directory string) bool {
 // skip records a file that is not read.
 func (f *finder) skip(path, reason string, context bool) {
 	if context {
-		f.contextSkipped = append(f.contextSkipped, Remark{File: path, Text: reason})
+		f.contextSkipped = append(f.contextSkipped, Remark{Place: Place{File: path}, Text: reason})
 	} else {
-		f.skipped = append(f.skipped, Remark{File: path, Text: reason})
+		f.skipped = append(f.skipped, Remark{Place: Place{File: path}, Text: reason})
 	}
 }
 
@@ -338,16 +386,13 @@ func (f *finder) isOfChart(path string, context bool) bool {
 	for ; ; absolute = filepath.Dir(absolute) {
 		if filepath.Base(absolute) == "templates" && isRegular(filepath.Join(filepath.Dir(absolute), "Chart.yaml")) {
 			shown, chart := shownAs(absolute, path), shownAs(filepath.Dir(absolute), path)
-			switch {
-			case f.seen[absolute]:
-			case context:
-				f.contextSkipped = append(f.contextSkipped, Remark{File: shown, Text: fmt.Sprintf(
-					"it holds the templates of a Helm chart; give what helm template %s renders with --context", chart)})
-			default:
-				f.charts = append(f.charts, Remark{File: shown, Text: fmt.Sprintf(
-					"it holds the templates of a Helm chart; check what it renders: helm template %s | sourceward check -", chart)})
+			reason := fmt.Sprintf("it holds the templates of a Helm chart; check what it renders: sourceward check %s", chart)
+			if context {
+				reason = fmt.Sprintf("it holds the templates of a Helm chart; give %s with --context", chart)
 			}
-			f.seen[absolute] = true
+			folder, _ := realPath(filepath.Dir(absolute)) // the chart is a regular file in it
+			template, _ := realPath(path)
+			f.templates = append(f.templates, chartTemplate{folder, template, shown, reason, context})
 			return true
 		}
 		if filepath.Dir(absolute) == absolute {
@@ -386,7 +431,7 @@ func realPath(path string) (string, error) {
 func (f *finder) add(file *foundFile, at *root) {
 	at.files = append(at.files, file.real)
 	if !f.seen[file.real] {
-		f.seen[file.real] = true
+		f.seen[file.real], f.names[file.real] = true, file.name
 		f.found = append(f.found, file)
 		return
 	}
@@ -402,8 +447,9 @@ func (f *finder) withoutObjects() (errs []*Error, notes []Remark) {
 		switch {
 		case slices.ContainsFunc(at.files, func(file string) bool { return f.hasObjects[file] }):
 		case at.context:
-			notes = append(notes, Remark{File: at.path, Text: "it is given as context, but no complete Kubernetes object was " +
-				"found there"})
+			notes = append(notes, Remark{
+				Place: Place{File: at.path}, Text: "it is given as context, but no complete Kubernetes object was found there",
+			})
 		default:
 			errs = append(errs, &Error{File: at.path, Message: noObjects})
 		}

@@ -120,16 +120,16 @@ func (f *finder) changes() []Remark {
 		if slices.ContainsFunc(resources, func(entry any) bool { return !f.reads(k.folder, fileIn(entry)) }) {
 			fields = append(fields, "resources that are not read here")
 		}
-		if fields == nil || k.given == notGiven {
+		if fields == nil || k.given == notGiven || f.builds(k) {
 			continue
 		}
 		text := "it was not built, and changes what the files hold by " + strings.Join(fields, ", ")
 		if k.given == inContext {
-			context = append(context, Remark{File: k.path, Text: text + "; give what it builds with --context"})
+			context = append(context, Remark{Place: Place{File: k.path}, Text: text + "; give its folder with --context"})
 			continue
 		}
-		notes = append(notes, Remark{File: k.path, Text: fmt.Sprintf(
-			"%s; to check what it builds: kustomize build %s | sourceward check -", text, filepath.Dir(k.path))})
+		notes = append(notes, Remark{Place: Place{File: k.path}, Text: fmt.Sprintf(
+			"%s; to check what it builds: sourceward check %s", text, filepath.Dir(k.path))})
 	}
 	slices.SortFunc(notes, func(a, b Remark) int { return strings.Compare(a.File, b.File) })
 	return append(notes, ofContext(context, "", "kustomization", "kustomizations")...)

@@ -50,6 +50,8 @@ type Options struct {
 	// Reads reports whether a rule reads an annotation of that name, so that a placeholder in it matters; nil means that
 	// any may be read.
 	Reads func(annotation string) bool
+	// Rendering says how kustomizations are built and charts rendered; nil stands for neither.
+	Rendering *Rendering
 	// Progress, if not nil, is called before the objects of each file are added, with the number of files that are done
 	// and the number of all files.
 	Progress func(read, all int)
@@ -84,6 +86,8 @@ type Manifests struct {
 	last    lastAsked
 	index   *policies.Index
 	texts   map[string][]byte
+	// rendered are the files that kustomizations and charts were rendered from.
+	rendered []*foundFile
 	// copies holds each definition of an object; its index is the number in the index. copiesOf holds their numbers by
 	// object. numbers holds those of Services and workloads, by pointers to them.
 	copies   []definition
@@ -120,9 +124,8 @@ type searched struct {
 
 // Remark says something about a place in a file, or about an object there.
 type Remark struct {
-	// File is the name as it is shown; empty if the remark is not about a file.
-	File string
-	Position
+	// Place has an empty File if the remark is not about a file.
+	Place
 	// Object is zero if the remark is not about an object.
 	Object policies.Ref
 	// Text is one line.
@@ -146,8 +149,8 @@ type Object struct {
 	variants     []*Object
 }
 
-// Position returns the place of the value at a JSON Pointer into the object. See Document.Position.
-func (o *Object) Position(pointer string) Position { return o.Document.Position(o.At + pointer) }
+// Place returns the place of the value at a JSON Pointer into the object. See Document.Place.
+func (o *Object) Place(pointer string) Place { return o.Document.Place(o.At + pointer) }
 
 // Load reads manifests. If a file or document cannot be read, Load adds to Errors and reads the others. The order of
 // Paths and Context does not matter. The error is non-nil when a glob in options.Exclude is not valid, or when there is
@@ -171,11 +174,21 @@ func Load(options Options) (*Manifests, error) {
 		return nil, err
 	}
 	files := newFinder(exclude)
+	files.rendersCharts = options.Rendering != nil
+	files.buildsKustomizations = files.rendersCharts && options.Rendering.Kustomize
 	files.find(options.Paths, false)
 	files.find(options.Context, true)
+	if options.Rendering != nil {
+		files.render(options)
+	}
+	files.skipTemplates()
 	slices.SortStableFunc(files.found, func(a, b *foundFile) int { return strings.Compare(a.name, b.name) })
-	m.Errors, m.Skipped = files.errs, slices.Concat(files.skipped, files.charts)
+	m.Errors, m.Skipped = files.errs, files.skipped
 	m.Notes = slices.Concat(files.unmatched(options.Exclude), files.changes())
+	m.rendered = files.renderedFiles()
+	for _, file := range m.rendered {
+		m.count(&m.Files, file)
+	}
 	m.readFiles(files, options)
 	if m.ignoredNode != nil && len(m.nodes) == 0 {
 		m.note(*m.ignoredNode, "Nodes are not counted here, as files hardly ever hold all of them; "+
@@ -211,6 +224,9 @@ func (m *Manifests) noteRepeated() {
 			continue
 		}
 		key := fmt.Sprintf("%v in %s", of.identity, strings.Join(of.file.folder, "/"))
+		if of.file.rendered != nil { // another one may be for another cluster
+			key = fmt.Sprintf("%v of %s", of.identity, of.file.real)
+		}
 		if former, ok := first[key]; ok && former != nil {
 			repeated = append(repeated, former, object)
 			first[key] = nil
@@ -221,7 +237,7 @@ func (m *Manifests) noteRepeated() {
 	if repeated == nil {
 		return
 	}
-	note := fmt.Sprintf("it is defined more than once, in %s and %s", repeated[0].place(), repeated[1].place())
+	note := fmt.Sprintf("it is defined more than once, in %s and %s", repeated[0].Place(""), repeated[1].Place(""))
 	switch more := len(repeated)/2 - 1; {
 	case more == 1:
 		note += ", and 1 other object is too"
@@ -229,7 +245,7 @@ func (m *Manifests) noteRepeated() {
 		note += fmt.Sprintf(", and %d other objects are too", more)
 	}
 	m.Notes = append(m.Notes, Remark{
-		File: repeated[1].Document.File, Position: repeated[1].Position(""), Object: repeated[1].Ref,
+		Place: repeated[1].Place(""), Object: repeated[1].Ref,
 		Text: note + "; each definition is checked, but a cluster keeps only one",
 	})
 }
@@ -239,7 +255,12 @@ func (m *Manifests) Text(file string) []byte { return m.texts[file] }
 
 // FilesRead returns the names of the files that were read, sorted.
 func (m *Manifests) FilesRead() []string {
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(m.texts)), func(name string) bool { return name == Stdin })
+	names := slices.Collect(maps.Keys(m.texts))
+	for _, file := range m.rendered {
+		names = append(names, file.name)
+	}
+	slices.Sort(names)
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == Stdin })
 }
 
 // readFiles reads all files and adds their objects. An object without a namespace is added when all files of its
@@ -338,8 +359,8 @@ func (m *Manifests) read(file *foundFile, next *ahead, files *finder, add func(d
 		files.hasObjects[file.real] = true
 		return
 	}
-	if !file.context {
-		m.Files++
+	if file.rendered == nil {
+		m.count(&m.Files, file)
 	}
 	m.texts[file.name] = of.data
 	var failures []failure
@@ -351,6 +372,10 @@ func (m *Manifests) read(file *foundFile, next *ahead, files *finder, add func(d
 	for i, d := range next.documentsOf(of) {
 		if d.err != nil {
 			d.err.File = file.name
+			if file.rendered != nil {
+				place := file.rendered.place(d.err.Line)
+				d.err.File, d.err.Position = place.File, place.Position
+			}
 			failures = append(failures, failure{d.err, d.chunk.text, d.chunk.isObject()})
 			continue
 		}
@@ -359,8 +384,13 @@ func (m *Manifests) read(file *foundFile, next *ahead, files *finder, add func(d
 			continue
 		}
 		document.File, document.Index, document.last = file.name, i, &m.last
+		if file.rendered != nil {
+			document.origin, document.renderedBy = file.rendered.origin(i), file.rendered.source.label()
+		} else if file.name == Stdin {
+			document.origin = sourceComment(d.chunk.text)
+		}
 		isStream = isStream || isKubernetes(document.Content)
-		if isKustomization(file.name) {
+		if file.isKustomization() {
 			setKustomizationType(document.Content)
 		}
 		if of.patchOf != "" {
@@ -381,7 +411,7 @@ func (m *Manifests) read(file *foundFile, next *ahead, files *finder, add func(d
 	}
 	var found searched
 	for _, failed := range failures {
-		if !isStream && !isKustomization(file.name) && !failed.isObject && !looksLikeKubernetes(failed.text) {
+		if !isStream && !file.isKustomization() && !failed.isObject && !looksLikeKubernetes(failed.text) {
 			m.count(&m.NotYAML, file)
 			found.unreported = append(found.unreported, failed.Error)
 			continue
@@ -550,10 +580,12 @@ func (m *Manifests) add(d definition, files *finder, options Options) {
 		err = m.addNode(d.content)
 	case apiVersion == "v1" && kind == "Node" && m.ignoredNode == nil:
 		m.ignoredNode = &d
-	case isRendered(apiVersion, kind):
-		m.note(d, "what it puts into the cluster was not seen; render it, and check the result")
 	default:
-		if holds := embedded(d); holds != "" {
+		if by := renderedBy(apiVersion, kind); by != nil {
+			if unseen := files.unseen(d, by); unseen != "" {
+				m.note(d, unseen)
+			}
+		} else if holds := embedded(d); holds != "" {
 			m.note(d, holds)
 		}
 	}
@@ -709,10 +741,6 @@ func (m *Manifests) addVariants(
 func withoutPart(kind, pointer string) string {
 	return fmt.Sprintf("the API server rejects a %s without %s; if this is a patch, leave it out with --exclude",
 		kind, fieldOf(pointer))
-}
-
-func (o *Object) place() string {
-	return fmt.Sprintf("%s:%d", o.Document.File, o.Position("").Line)
 }
 
 func (m *Manifests) addNamespace(d definition) error {
@@ -965,20 +993,6 @@ func embedded(d definition) string {
 		len(all), first.object, first.path) + advice
 }
 
-// isRendered reports whether a controller renders objects from a kind of object, so that those cannot be seen in it.
-func isRendered(apiVersion, kind string) bool {
-	group, _, _ := strings.Cut(apiVersion, "/")
-	switch group {
-	case "helm.toolkit.fluxcd.io", "helm.cattle.io":
-		return kind == "HelmRelease" || kind == "HelmChart"
-	case "kustomize.toolkit.fluxcd.io":
-		return kind == "Kustomization"
-	case "argoproj.io":
-		return kind == "Application" || kind == "ApplicationSet"
-	}
-	return false
-}
-
 // judgedKind matches a key with a judged kind.
 const judgedKind = `\bkind["']?\s*:\s*(![\w!]*\s+|&\S+\s+)?["']?(%s)\b`
 
@@ -998,17 +1012,9 @@ func looksLikeKubernetes(text []byte) bool {
 func decodeError(document *Document, at, kind string, err error) *Error {
 	wrong, ok := errors.AsType[*policies.FieldError](err)
 	if !ok {
-		return &Error{
-			File:     document.File,
-			Position: document.Position(at),
-			Message:  fmt.Sprintf("this %s cannot be read: %s", kind, err),
-		}
+		return document.Place(at).Error(fmt.Sprintf("this %s cannot be read: %s", kind, err))
 	}
-	return &Error{
-		File:     document.File,
-		Position: document.Position(at + wrong.Path),
-		Message:  fmt.Sprintf("%s of this %s: %s", wrong.Field(), kind, wrong.Problem),
-	}
+	return document.Place(at + wrong.Path).Error(fmt.Sprintf("%s of this %s: %s", wrong.Field(), kind, wrong.Problem))
 }
 
 func fileError(name string, err error) *Error {

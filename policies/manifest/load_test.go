@@ -105,7 +105,7 @@ func load(t testing.TB, dir string, options Options) (*Manifests, loaded) {
 	}
 	got := loaded{Files: m.Files, Documents: m.Documents, NotKubernetes: m.NotKubernetes, NotYAML: m.NotYAML}
 	for _, o := range m.Objects {
-		got.Objects = append(got.Objects, relative(o.place())+" "+o.Ref.String())
+		got.Objects = append(got.Objects, relative(o.Place("").String())+" "+o.Ref.String())
 	}
 	for _, e := range m.Errors {
 		got.Errors = append(got.Errors, relative(e.Error()))
@@ -367,7 +367,7 @@ func TestAbsoluteLinkInsideARelativePathIsRead(t *testing.T) {
 	}
 	var got []string
 	for _, o := range m.Objects {
-		got = append(got, o.place())
+		got = append(got, o.Place("").String())
 	}
 	if diff := cmp.Diff([]string{"a.yaml:1"}, got); diff != "" {
 		t.Errorf("Load() mismatch (-want +got):\n%s", diff)
@@ -559,7 +559,7 @@ func TestPipeIsReadAsAPathAndSkippedInADirectory(t *testing.T) {
 	}
 	path := fmt.Sprintf("/dev/fd/%d", read.Fd())
 	m, err := Load(Options{Paths: []string{path}})
-	if err != nil || len(m.Errors) > 0 || len(m.Objects) != 1 || m.Objects[0].place() != path+":1" {
+	if err != nil || len(m.Errors) > 0 || len(m.Objects) != 1 || m.Objects[0].Place("").String() != path+":1" {
 		t.Errorf("Load(%s) = %+v, %v, want one object", path, m, err)
 	}
 }
@@ -1188,7 +1188,7 @@ func TestErrorOfATemplateHintsToRenderIt(t *testing.T) {
 // notBuilt returns the note about a kustomization.
 func notBuilt(file, fields, folder string) string {
 	return fmt.Sprintf("%s: it was not built, and changes what the files hold by %s; to check what it builds: "+
-		"kustomize build %s | sourceward check -", file, fields, folder)
+		"sourceward check %s", file, fields, folder)
 }
 
 // TestOrderOfPathsDoesNotMatterForKustomizations loads a folder and a file in it in both orders.
@@ -1283,7 +1283,7 @@ func TestKustomizationsThatChangeTheirFilesAreNoted(t *testing.T) {
 			}
 			if test.fields != "" {
 				want = []string{"prod/kustomization.yaml: it was not built, and changes what the files hold by " + test.fields +
-					"; give what it builds with --context"}
+					"; give its folder with --context"}
 			}
 			_, asContext := load(t, dir, Options{Paths: []string{"web.yaml"}, Context: []string{"prod"}})
 			if diff := cmp.Diff(want, asContext.Notes); diff != "" {
@@ -1310,8 +1310,7 @@ func TestWhatTheContextLacksIsNoted(t *testing.T) {
 		},
 		"a chart": {
 			files: map[string]string{"c/Chart.yaml": "name: c\n", "c/templates/s.yaml": service("s"), "c/t.yaml": service("t")},
-			want: []string{"c/templates: " + absent + "it holds the templates of a Helm chart; give what helm template c " +
-				"renders with --context"},
+			want:  []string{"c/templates: " + absent + "it holds the templates of a Helm chart; give c with --context"},
 		},
 		"a patch": {
 			files: map[string]string{
@@ -1320,7 +1319,7 @@ func TestWhatTheContextLacksIsNoted(t *testing.T) {
 			},
 			want: []string{
 				"c/kustomization.yaml: it was not built, and changes what the files hold by patchesStrategicMerge; " +
-					"give what it builds with --context",
+					"give its folder with --context",
 				"c/s.yaml:1: Service default/s: " + absent + "it is a patch of c/kustomization.yaml",
 			},
 		},
@@ -1338,7 +1337,7 @@ func TestWhatTheContextLacksIsNoted(t *testing.T) {
 				"c/c/kustomization.yaml": "namespace: c\n", "c/t.yaml": service("t"),
 			},
 			want: []string{"c/a/kustomization.yaml: it was not built, and changes what the files hold by namespace; " +
-				"give what it builds with --context; 2 other kustomizations of the context are not used either"},
+				"give its folder with --context; 2 other kustomizations of the context are not used either"},
 		},
 		"an empty folder, and a file without objects": {
 			files:   map[string]string{"c/values.yaml": "a: 1\n", "v.yaml": "a: 1\n", "d/s.yaml": service("s")},
@@ -1348,7 +1347,7 @@ func TestWhatTheContextLacksIsNoted(t *testing.T) {
 			files: map[string]string{"c/kustomization.yaml": "patches: [{path: s.yaml}]\n", "c/s.yaml": service("s")},
 			want: []string{
 				"c/kustomization.yaml: it was not built, and changes what the files hold by patches; " +
-					"give what it builds with --context",
+					"give its folder with --context",
 				"c/s.yaml:1: Service default/s: " + absent + "it is a patch of c/kustomization.yaml",
 			},
 		},
@@ -1747,7 +1746,7 @@ func TestNodesOfOnlyOneDocumentAreKept(t *testing.T) {
 	t.Parallel()
 	m, _ := load(t, tree{files: map[string]string{"a.yaml": service("a"), "b.yaml": service("b")}}.make(t), Options{})
 	for _, o := range m.Objects {
-		o.Position("")
+		o.Place("")
 		if kept := m.last.Load(); kept == nil || kept.document != o.Document {
 			t.Errorf("the nodes of %s are not kept", o.Ref)
 		}
@@ -1778,7 +1777,7 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("%d of %d documents are judged, in %d files", len(got.Objects), got.Documents, got.Files)
 		}
 		for _, o := range m.Objects {
-			if o.Position("").Line < 1 || m.Input(o, policies.Cluster{}, time.Time{}).InFile == policies.InFileUnknown {
+			if o.Place("").Line < 1 || m.Input(o, policies.Cluster{}, time.Time{}).InFile == policies.InFileUnknown {
 				t.Errorf("%s has no place: %+v", o.Ref, o)
 			}
 		}

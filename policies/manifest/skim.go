@@ -14,7 +14,7 @@ import (
 // no policy and no kustomization is of this kind.
 func isUnread(apiVersion, kind string) bool {
 	group, _, _ := strings.Cut(apiVersion, "/")
-	return !slices.Contains(policies.Kinds, kind) && !isRead(apiVersion, kind) && !isRendered(apiVersion, kind) &&
+	return !slices.Contains(policies.Kinds, kind) && !isRead(apiVersion, kind) && renderedBy(apiVersion, kind) == nil &&
 		!isListKind(kind) && group != "kustomize.config.k8s.io" && group != v1alpha1.GroupVersion.Group &&
 		!strings.EqualFold(kind, v1alpha1.Kind) && !isPlaceholder(apiVersion) && !isPlaceholder(kind) &&
 		misspelt(apiVersion, kind) == ""

@@ -95,7 +95,7 @@ func judge(ctx context.Context, b bundle, rendered string, rules *rego.Set) (res
 	var texts map[string]string
 	var err error
 	if b.chart != nil {
-		texts, err = render(*b.chart, b.values, filepath.Join(b.root, b.name))
+		texts, err = renderChart(*b.chart, b.values, filepath.Join(b.root, b.name))
 		if err != nil {
 			found := b.finding("chart", unrenderable)
 			found.message = strings.ReplaceAll(err.Error(), b.root+string(filepath.Separator), "")

@@ -19,9 +19,9 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// render renders a chart. It returns the text of each template by its name. It leaves out subcharts that the module
-// does not contain.
-func render(c chart, set values, dir string) (map[string]string, error) {
+// renderChart renders a chart. It returns the text of each template by its name. It leaves out subcharts that the
+// module does not contain.
+func renderChart(c chart, set values, dir string) (map[string]string, error) {
 	loaded, err := loader.LoadDir(dir)
 	if err != nil {
 		return nil, err

@@ -188,9 +188,26 @@ func Build(ctx context.Context, v Version, progress io.Writer) error {
 	return os.Rename(unfinished, r.dir)
 }
 
+// Binary returns the path of a binary of a version that Build has built, such as "kubectl". The error is non-nil when
+// `make cluster` has not been run.
+func Binary(ctx context.Context, v Version, name string) (string, error) {
+	r, err := find(ctx, v)
+	if err != nil {
+		return "", err
+	}
+	if !built(r) {
+		return "", r.missing()
+	}
+	return filepath.Join(r.dir, name), nil
+}
+
 func built(r release) bool {
 	_, err := os.Stat(r.dir)
 	return err == nil
+}
+
+func (r release) missing() error {
+	return fmt.Errorf("there is no control plane in %s; run `make cluster` once to build it", r.dir)
 }
 
 // lock locks a file. The kernel releases the lock if this process is killed.

@@ -77,7 +77,7 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 		return nil, err
 	}
 	if !built(r) {
-		return nil, fmt.Errorf("there is no control plane in %s; run `make cluster` once to build it", r.dir)
+		return nil, r.missing()
 	}
 	ca, err := newAuthority()
 	if err != nil {

@@ -1,0 +1,6 @@
+{{- define "web.labels" -}}
+app: {{ .Release.Name }}
+{{- range $key, $value := .Values.labels }}
+{{ $key }}: {{ $value }}
+{{- end }}
+{{- end }}
