@@ -72,8 +72,12 @@ func (r *report) writeSection(out io.Writer, p palette, options textOptions, par
 		if f.Exempt != nil {
 			mode = p.exempt.Sprint("exempt")
 		}
+		object := f.Object.String()
+		if f.RenderedBy != "" {
+			object += " of " + f.RenderedBy
+		}
 		fmt.Fprintf(out, "  %s%s  %s  %s\n",
-			p.dim.Sprint(within(f.Line, f.Column)), mode, p.bold.Sprint(f.Rule), policies.Printable(f.Object.String()))
+			p.dim.Sprint(within(f.Line, f.Column)), mode, p.bold.Sprint(f.Rule), policies.Printable(object))
 		fmt.Fprintf(out, "      %s\n", policies.Printable(f.Message))
 		if len(f.Because) > 0 {
 			fmt.Fprintf(out, "      because of %s\n", policies.Printable(refs(f.Because, f.BecauseOmitted)))

@@ -612,7 +612,7 @@ func TestFilesOfAKustomizationHaveOneNamespace(t *testing.T) {
 			},
 			want: loaded{
 				Objects: []string{"a.yaml:1 Service db/web", "b.yaml:1 Deployment db/web"},
-				Skipped: []string{"c.yaml:1: Deployment shop/web: it is a patch of k/kustomization.yaml"},
+				Skipped: []string{"c.yaml:1: Deployment shop/web: it is a patch of k/kustomization.yaml; check that instead"},
 				Notes: []string{
 					"a.yaml:1: Service db/web: " + taken +
 						"db, the only one that the files of its kustomization name; -n NAMESPACE sets another",

@@ -394,7 +394,8 @@ func (m *Manifests) read(file *foundFile, next *ahead, files *finder, add func(d
 			setKustomizationType(document.Content)
 		}
 		if of.patchOf != "" {
-			m.skip(definition{document: document, content: document.Content, file: file}, "it is a patch of "+of.patchOf)
+			m.skip(definition{document: document, content: document.Content, file: file},
+				"it is a patch of "+of.patchOf+"; check that instead")
 			m.count(&m.patches, file)
 			files.hasObjects[file.real] = true
 			continue

@@ -405,7 +405,7 @@ func TestLinksThatLeadOutAreNeverFollowed(t *testing.T) {
 			"in/b/b.yaml:1 Service default/b", "in/c.yaml:1 Service default/c", "in/p/p.yaml:1 Service default/p",
 		},
 		Files: 5, Documents: 4,
-		Skipped: []string{"in/a.yaml:1: Service default/a: it is a patch of in/kustomization.yaml"},
+		Skipped: []string{"in/a.yaml:1: Service default/a: it is a patch of in/kustomization.yaml; check that instead"},
 		Notes:   []string{notBuilt("in/kustomization.yaml", "patches", "in")},
 	}
 	for _, name := range []string{
@@ -1211,7 +1211,7 @@ func TestOrderOfPathsDoesNotMatterForKustomizations(t *testing.T) {
 				notBuilt("a/kustomization.yaml", "namespace, patches", "a"),
 				notBuilt("b/kustomization.yaml", "patches, resources that are not read here", "b"),
 			}
-			skipped := []string{"p.yaml:1: Service default/p: it is a patch of a/kustomization.yaml"}
+			skipped := []string{"p.yaml:1: Service default/p: it is a patch of a/kustomization.yaml; check that instead"}
 			if diff := cmp.Diff([][]string{notes, skipped}, [][]string{got.Notes, got.Skipped}); diff != "" {
 				t.Errorf("notes and skipped mismatch (-want +got):\n%s", diff)
 			}
@@ -1320,7 +1320,7 @@ func TestWhatTheContextLacksIsNoted(t *testing.T) {
 			want: []string{
 				"c/kustomization.yaml: it was not built, and changes what the files hold by patchesStrategicMerge; " +
 					"give its folder with --context",
-				"c/s.yaml:1: Service default/s: " + absent + "it is a patch of c/kustomization.yaml",
+				"c/s.yaml:1: Service default/s: " + absent + "it is a patch of c/kustomization.yaml; check that instead",
 			},
 		},
 		"two misspelt kinds and a chart": {
@@ -1348,7 +1348,7 @@ func TestWhatTheContextLacksIsNoted(t *testing.T) {
 			want: []string{
 				"c/kustomization.yaml: it was not built, and changes what the files hold by patches; " +
 					"give its folder with --context",
-				"c/s.yaml:1: Service default/s: " + absent + "it is a patch of c/kustomization.yaml",
+				"c/s.yaml:1: Service default/s: " + absent + "it is a patch of c/kustomization.yaml; check that instead",
 			},
 		},
 	}
@@ -1406,8 +1406,8 @@ func TestPatchesOfAKustomizationAreSkipped(t *testing.T) {
 					Documents: 2,
 					Notes:     []string{notBuilt("overlay/"+file, fields[name], "overlay")},
 					Skipped: []string{
-						"base/patch.yaml:1: Service default/base: it is a patch of overlay/" + file,
-						"overlay/patch.yaml:1: Service default/overlay: it is a patch of overlay/" + file,
+						"base/patch.yaml:1: Service default/base: it is a patch of overlay/" + file + "; check that instead",
+						"overlay/patch.yaml:1: Service default/overlay: it is a patch of overlay/" + file + "; check that instead",
 					},
 				}
 				if file == "Kustomization" { // has no extension of a manifest
@@ -1432,8 +1432,10 @@ func TestWhatIsAPatch(t *testing.T) {
 		"overlay/more/patch.yaml": service("patch"),
 	}
 	const (
-		direct = "overlay/direct.yaml:1: Service default/direct: it is a patch of overlay/kustomization.yaml"
-		patch  = "overlay/more/patch.yaml:1: Service default/patch: it is a patch of overlay/kustomization.yaml"
+		direct = "overlay/direct.yaml:1: Service default/direct: it is a patch of overlay/kustomization.yaml" +
+			"; check that instead"
+		patch = "overlay/more/patch.yaml:1: Service default/patch: it is a patch of overlay/kustomization.yaml" +
+			"; check that instead"
 	)
 	changed := notBuilt("overlay/kustomization.yaml",
 		"patches, patchesStrategicMerge, resources that are not read here", "overlay")

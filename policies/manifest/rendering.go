@@ -175,7 +175,7 @@ func (f *finder) record(s *source, request render.Request, result render.Result)
 	}
 	s.failed = reason != ""
 	switch {
-	case result.Error != "" && s.isNamed && !s.context:
+	case s.failed && s.isNamed && !s.context:
 		f.hasObjects[s.file] = true // the error is enough
 		f.errs = append(f.errs, &Error{File: s.label(), Message: reason})
 	case s.failed:
@@ -410,7 +410,7 @@ func (f *finder) kustomizationSources() []*source {
 		g.kustomization(k.folder)
 		read := map[string]bool{}
 		for _, real := range s.real {
-			read[real] = true
+			read[real], f.hasObjects[real] = true, true
 		}
 		f.markRead(s, read)
 	}
