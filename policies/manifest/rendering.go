@@ -584,11 +584,10 @@ type foundChart struct {
 	context, isNamed bool
 }
 
-// chart records the chart in a folder below top, if there is one, and reports whether there is. path is its name as it
-// is shown.
-func (f *finder) chart(path, folder, top string, context bool) bool {
+// chart records the chart in a folder below top, if there is one. path is its name as it is shown.
+func (f *finder) chart(path, folder, top string, context bool) {
 	if !f.rendersCharts || !isRegular(filepath.Join(folder, "Chart.yaml")) {
-		return false
+		return
 	}
 	found := f.foundCharts[folder]
 	if found == nil {
@@ -597,7 +596,6 @@ func (f *finder) chart(path, folder, top string, context bool) bool {
 	}
 	found.context = found.context && context
 	found.isNamed = found.isNamed || folder == top
-	return true
 }
 
 // chartSources returns the charts to render, each with its own values and with each file of values in its folder ci.
