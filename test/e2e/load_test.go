@@ -20,9 +20,9 @@ import (
 )
 
 // TestLargeBodies sends 300 large reviews at a time to one replica. Its memory stays below the limit of its container,
-// its probes answer, and each review is judged or refused: what an API server can send is judged as far as there is
-// memory. On a busy machine a body may not arrive in time (408), or the answer may be lost: the server closes the
-// connection half a second after it answered a request whose body it did not read to the end.
+// its probes answer, and each review is judged or refused; what an API server can send is judged when it comes alone.
+// On a busy machine a body may not arrive in time (408), or the answer may be lost: the server closes the connection
+// half a second after it answered a request whose body it did not read to the end.
 func TestLargeBodies(t *testing.T) {
 	const many, size = 300, 6 << 20
 	const closed = "connection closed"
@@ -73,6 +73,21 @@ func TestLargeBodies(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			probes := probe(ctx, replica)
 			client := replica.Client()
+			post := func() string {
+				url := "https://" + replica.Address + "/validate?timeout=3s"
+				response, err := client.Post(url, "application/json", strings.NewReader(body.text))
+				switch {
+				case err == nil:
+					_, _ = io.Copy(io.Discard, response.Body)
+					_ = response.Body.Close()
+					return strconv.Itoa(response.StatusCode)
+				case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+				case strings.Contains(err.Error(), "tls: bad record MAC"): // the answer was cut off in the middle
+				default:
+					return err.Error()
+				}
+				return closed
+			}
 			var mu sync.Mutex
 			codes := map[string]int{}
 			var group sync.WaitGroup
@@ -80,19 +95,7 @@ func TestLargeBodies(t *testing.T) {
 			parallel := cmp.Or(body.parallel, many)
 			for range parallel {
 				group.Go(func() {
-					answer := closed
-					url := "https://" + replica.Address + "/validate?timeout=3s"
-					response, err := client.Post(url, "application/json", strings.NewReader(body.text))
-					switch {
-					case err == nil:
-						_, _ = io.Copy(io.Discard, response.Body)
-						_ = response.Body.Close()
-						answer = strconv.Itoa(response.StatusCode)
-					case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-					case strings.Contains(err.Error(), "tls: bad record MAC"): // the answer was cut off in the middle
-					default:
-						answer = err.Error()
-					}
+					answer := post()
 					mu.Lock()
 					defer mu.Unlock()
 					codes[answer]++
@@ -111,8 +114,16 @@ func TestLargeBodies(t *testing.T) {
 					t.Errorf("%d requests get %s", codes[code], code)
 				}
 			}
-			if body.judged && codes["200"] == 0 {
-				t.Error("no request is judged")
+			if body.judged {
+				// How many of the requests above are judged depends on the machine: they hold memory while they arrive, and
+				// slow ones leave none for the others. Alone, each is judged; its memory has been given back.
+				answer := ""
+				if err := poll(t.Context(), func() (bool, error) {
+					answer = post()
+					return answer == "200", nil
+				}); err != nil {
+					t.Errorf("a request alone gets %s: %v", answer, err)
+				}
 			}
 			const compiling = 256 << 20 // what the child that compiles a policy may take beside it
 			if peak >= e.MemoryLimit-compiling {
