@@ -154,6 +154,11 @@ func (w world) judge(ctx context.Context, s streams, outputs []output, progress 
 	}
 	rendering, err := flags.render.rendering(ctx, progress)
 	if err != nil {
+		for _, flag := range []string{"--values", "--set", "--release-name"} {
+			if from := w.from[flag]; from != "" {
+				err = fmt.Errorf("%w (%s of %s)", err, strings.TrimPrefix(flag, "--"), from)
+			}
+		}
 		return nil, err
 	}
 	loaded, rules, problems := loadPolicies(ctx, flags.policies, flags.provider)
@@ -169,6 +174,7 @@ func (w world) judge(ctx context.Context, s streams, outputs []output, progress 
 		Progress:  progress.read,
 
 		ExcludeFrom: w.excludeFrom,
+		NoContext:   w.others,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("--exclude: %w", err)
@@ -194,6 +200,11 @@ func (w world) judge(ctx context.Context, s streams, outputs []output, progress 
 	}
 	report.addErrors(problems)
 	report.addErrors(manifests.Errors)
+	for i, e := range report.Errors {
+		if place := w.from[e.File]; place != "" && e.Line == 0 {
+			report.Errors[i].Message += fmt.Sprintf(" (named in %s)", place)
+		}
+	}
 	report.addNotes(run.unknownNamespaces())
 	report.addNotes(run.uncheckedPods())
 

@@ -97,6 +97,11 @@ type world struct {
 	paths       []string
 	// excludeFrom is the folder from which --exclude matches, or empty. See manifest.Options.
 	excludeFrom string
+	// others are the paths of other environments.
+	others []string
+	// from holds the places in the configuration file that name files and folders, by these, and those that set flags, by
+	// their names.
+	from map[string]string
 }
 
 // worlds returns the flags that apply to the report, and what to judge for the paths on the command line: first those
@@ -133,11 +138,41 @@ func (c *config) worlds(given *pflag.FlagSet, paths []string) (flags checkFlags,
 // world returns the world of an environment; that of the top level has no name.
 func (c *config) world(given *pflag.FlagSet, e environment) world {
 	resolved := c.resolve(given, e.settings, c.settings)
-	w := world{environment: e.name, flags: resolved.checkFlags, paths: e.paths}
-	if from := resolved.from["exclude"]; from != "" && from != fromFlag {
+	w := world{environment: e.name, flags: resolved.checkFlags, paths: e.paths, from: map[string]string{}}
+	for flag, from := range resolved.from {
+		if from != fromFlag {
+			w.from["--"+flag] = from
+		}
+	}
+	if w.from["--exclude"] != "" {
 		w.excludeFrom = c.folder
 	}
+	for _, flag := range []string{"policy", "context"} {
+		if list, ok := resolved.set.Lookup(flag).Value.(pflag.SliceValue); ok {
+			w.named(w.from["--"+flag], list.GetSlice())
+		}
+	}
+	if e.name == "" {
+		return w
+	}
+	w.named(fmt.Sprintf("%s:%d", c.file, e.pathsLine), e.paths)
+	for _, other := range c.environments {
+		for _, path := range other.paths {
+			if !c.holds(e, path) {
+				w.others = append(w.others, path)
+			}
+		}
+	}
 	return w
+}
+
+// named records the place in the configuration file that names paths, if there is one.
+func (w world) named(place string, paths []string) {
+	for _, path := range paths {
+		if place != "" {
+			w.from[path] = place
+		}
+	}
 }
 
 // holds reports whether a path on the command line is, or lies in, one of the paths of an environment.

@@ -86,7 +86,8 @@ type finding struct {
 	Path string `json:"path"`
 	// File, Line and Column are the place of the field or, if the field is missing, of its nearest existing parent. Line
 	// and Column start at 1. For an object that a kustomization or a chart renders, they are the place from which the
-	// field comes, or the kustomization if that changes the field; 0 stands for a line or column that is not known.
+	// field comes: for one that a kustomization sets, a patch or the kustomization. 0 stands for a line or column that is
+	// not known.
 	File   string `json:"file"`
 	Line   int    `json:"line"`
 	Column int    `json:"column"`

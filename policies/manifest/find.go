@@ -89,8 +89,8 @@ type finder struct {
 	walked         map[string]bool
 	// roots are the paths in which files are searched.
 	roots []*root
-	// contextRoots are the real paths of the directories of context.
-	contextRoots []string
+	// contextRoots are the real paths of the directories of context, and noContext those of what is left out there.
+	contextRoots, noContext []string
 	// patchOf holds the files that a kustomization lists as patches, and the name of that kustomization. resourceOf holds
 	// the files that kustomizations list as resources, and the real paths of those kustomizations.
 	patchOf    map[string]string
@@ -232,7 +232,8 @@ func (f *finder) walk(at *root, context bool) {
 		case err != nil:
 			f.errs = append(f.errs, fileError(path, err))
 			return nil
-		case path != begin && excluded(f.exclude, path), isHidden, entry.IsDir() && f.isOfChart(path, context):
+		case path != begin && excluded(f.exclude, path), isHidden, entry.IsDir() && f.isOfChart(path, context),
+			context && path != begin && f.isNoContext(begin, top, path):
 			if entry.IsDir() {
 				return filepath.SkipDir
 			}
@@ -250,6 +251,12 @@ func (f *finder) walk(at *root, context bool) {
 		}
 		return nil
 	})
+}
+
+// isNoContext reports whether a path below begin is left out of the context. top is begin without symbolic links.
+func (f *finder) isNoContext(begin, top, path string) bool {
+	below, err := filepath.Rel(begin, path)
+	return err == nil && slices.Contains(f.noContext, filepath.Join(top, below))
 }
 
 // addTop records the real path of a directory that was given.
@@ -273,7 +280,7 @@ func (f *finder) file(path, begin, top string, context bool, at *root) {
 		target, err = locate(top, folder, filepath.Base(path))
 	}
 	if err == nil && !isBelow(top, target) {
-		f.skip(path, "it is a symbolic link that leads out of the folder", context)
+		f.skip(Place{File: path}, "it is a symbolic link that leads out of the folder", context)
 		return
 	}
 	var info fs.FileInfo
@@ -282,7 +289,7 @@ func (f *finder) file(path, begin, top string, context bool, at *root) {
 	}
 	if err == nil && info.IsDir() {
 		if f.isLeftOut(begin, top, target) {
-			f.skip(path, "it is a symbolic link to a folder that is hidden or excluded", context)
+			f.skip(Place{File: path}, "it is a symbolic link to a folder that is hidden or excluded", context)
 		}
 		return // else its files are found below top
 	}
@@ -293,7 +300,7 @@ func (f *finder) file(path, begin, top string, context bool, at *root) {
 		f.errs = append(f.errs, fileError(path, err))
 		return
 	case !info.Mode().IsRegular():
-		f.skip(path, "it is not a regular file", context)
+		f.skip(Place{File: path}, "it is not a regular file", context)
 		return
 	}
 	if isKustomization(path) {
@@ -320,12 +327,12 @@ func (f *finder) isLeftOut(begin, top, directory string) bool {
 	return false
 }
 
-// skip records a file that is not read.
-func (f *finder) skip(path, reason string, context bool) {
+// skip records a file that is not read, and the place in it that says why not.
+func (f *finder) skip(at Place, reason string, context bool) {
 	if context {
-		f.contextSkipped = append(f.contextSkipped, Remark{Place: Place{File: path}, Text: reason})
+		f.contextSkipped = append(f.contextSkipped, Remark{Place: at, Text: reason})
 	} else {
-		f.skipped = append(f.skipped, Remark{Place: Place{File: path}, Text: reason})
+		f.skipped = append(f.skipped, Remark{Place: at, Text: reason})
 	}
 }
 

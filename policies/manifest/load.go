@@ -39,6 +39,8 @@ type Options struct {
 	// ExcludeFrom is the directory from which globs with a slash match, absolute and without symbolic links. If it is
 	// empty, they match paths as they are shown, and a note names each glob that matches nothing.
 	ExcludeFrom string
+	// NoContext are files and directories that Load leaves out where it finds them in a directory of Context.
+	NoContext []string
 	// Stdin is the reader for the path Stdin.
 	Stdin io.Reader
 	// Namespace is the namespace of objects that name none. If it is empty, it is the only namespace that the objects of
@@ -174,6 +176,11 @@ func Load(options Options) (*Manifests, error) {
 		return nil, err
 	}
 	files := newFinder(exclude)
+	for _, path := range options.NoContext {
+		if target, err := realPath(path); err == nil { // else there is nothing to leave out
+			files.noContext = append(files.noContext, target)
+		}
+	}
 	files.rendersCharts = options.Rendering != nil
 	files.buildsKustomizations = files.rendersCharts && options.Rendering.Kustomize
 	files.find(options.Paths, false)

@@ -83,24 +83,35 @@ func sourceComment(text []byte) origin {
 
 // kustomizeOrigin is the file from which a kustomization reads an object, before it changes it.
 type kustomizeOrigin struct {
-	// file is the file that holds object, by its real path, and name its name as it is shown. kustomization is the name
-	// of the kustomization that changes the object.
-	sources       *sources
-	object        render.Object
-	name          string
-	kustomization string
+	finder *finder
+	source *source
+	object render.Object
+	// name is that of the file that holds object, as it is shown. kustomization is the name of the kustomization that
+	// changes or generates the object.
+	name, kustomization string
 }
 
-// place returns the place in the file that holds the value or, if a patch or a generator has set it, the kustomization.
+// place returns the place in the file that holds the value. If a kustomization sets the value, it returns the place
+// where that, or a patch of it, does so; and the beginning of the kustomization if the place is not known.
 func (o kustomizeOrigin) place(d *Document, pointer string) Place {
 	built := d.outline()
-	changed := Place{File: o.kustomization, Position: Position{Line: 1, Column: 1}}
-	if built == nil || o.object.File == "" {
-		return changed
+	if built != nil && o.object.File != "" {
+		if place, isRead := o.read(built, pointer); isRead {
+			return place
+		}
+		s := &setting{kustomizeOrigin: o, built: built.root, path: tokens(pointer), seen: map[string]bool{}}
+		if place, isSet := s.in(o.source.kustomization.folder); isSet {
+			return place
+		}
 	}
-	document, at := o.sources.find(o.object)
+	return Place{File: o.kustomization, Position: Position{Line: 1, Column: 1}}
+}
+
+// read returns the place of a value in the file that holds the object, or false if that has not the value of built.
+func (o kustomizeOrigin) read(built *outline, pointer string) (Place, bool) {
+	document, at := o.finder.sources.find(o.object)
 	if document == nil || document.outline() == nil {
-		return changed
+		return Place{}, false
 	}
 	written := document.outline().root
 	for _, token := range tokens(at) {
@@ -111,7 +122,7 @@ func (o kustomizeOrigin) place(d *Document, pointer string) Place {
 		next, same := child(value, token), child(written, token)
 		if next.container == nil {
 			if same.container != nil {
-				return changed // a patch has removed it
+				return Place{}, false // a patch has removed it
 			}
 			break // what is missing is to be added to what the object has around it
 		}
@@ -120,14 +131,14 @@ func (o kustomizeOrigin) place(d *Document, pointer string) Place {
 			token, same = sameElement(written, value, token)
 		}
 		if same.container == nil {
-			return changed
+			return Place{}, false
 		}
 		written, read = same.value(), read+"/"+escape.Replace(token)
 	}
 	if value.Kind == yaml.ScalarNode && value.Value != written.Value {
-		return changed
+		return Place{}, false
 	}
-	return Place{o.name, document.Position(at + read)}
+	return Place{o.name, document.Position(at + read)}, true
 }
 
 // sameElement returns the element of a list that is the same as one of a built list, with its index: the one of the
@@ -175,20 +186,26 @@ func joined(path []string) string {
 	return pointer.String()
 }
 
-// sources are the files from which kustomizations read objects, parsed when a place in them is asked for.
+// sources are kustomizations, their patches, and the files from which they read objects. They are parsed when a place
+// in them is asked for.
 type sources struct {
 	texts     map[string][]byte
 	documents map[string][]*Document
 }
 
+// parsed returns the documents of a file.
+func (s *sources) parsed(file string) []*Document {
+	documents, isParsed := s.documents[file]
+	if !isParsed {
+		documents, _ = Parse(filepath.FromSlash(file), s.texts[file])
+		s.documents[file] = documents
+	}
+	return documents
+}
+
 // find returns the document that holds an object before it was changed, and the JSON Pointer of the object in it; nil
 // if it cannot be found.
 func (s *sources) find(of render.Object) (document *Document, at string) {
-	documents, isParsed := s.documents[of.File]
-	if !isParsed {
-		documents, _ = Parse(filepath.FromSlash(of.File), s.texts[of.File])
-		s.documents[of.File] = documents
-	}
 	number := 0
 	var find func(content map[string]any, at string) (string, bool)
 	find = func(content map[string]any, at string) (string, bool) {
@@ -206,7 +223,7 @@ func (s *sources) find(of render.Object) (document *Document, at string) {
 		_, kind := typeOf(content)
 		return at, number-1 == of.Index && kind == of.Kind && metadata["name"] == of.Name
 	}
-	for _, d := range documents {
+	for _, d := range s.parsed(of.File) {
 		if at, isIn := find(d.Content, ""); isIn {
 			return d, at
 		}

@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -91,7 +92,7 @@ func (f *finder) skipTemplates() {
 	for _, t := range f.templates {
 		if f.foundCharts[t.chart] == nil && !f.seen[t.shown] {
 			f.seen[t.shown] = true
-			f.skip(t.shown, t.reason, t.context)
+			f.skip(Place{File: t.shown}, t.reason, t.context)
 		}
 	}
 }
@@ -169,17 +170,23 @@ func (f *finder) basesOfFailed(sources []*source) []*source {
 
 // record records what a source renders to, or why it does not.
 func (f *finder) record(s *source, request render.Request, result render.Result) {
-	reason := result.Skipped
+	at, reason := Place{File: s.label()}, result.Skipped
 	if result.Error != "" {
-		reason = strings.TrimPrefix(policies.Printable(s.shown(result.Error)), s.name+": ")
+		at, reason = s.failure(result.Error)
 	}
 	s.failed = reason != ""
+	isOrigin := map[string]bool{}
+	for _, object := range result.Objects {
+		isOrigin[object.File] = true
+	}
+	changed := f.changed(s, request, result.Read, isOrigin)
 	switch {
-	case s.failed && s.isNamed && !s.context:
+	case !s.failed:
+	case result.Error != "" && changed != nil, s.isNamed && !s.context:
 		f.hasObjects[s.file] = true // the error is enough
-		f.errs = append(f.errs, &Error{File: s.label(), Message: reason})
-	case s.failed:
-		f.skip(s.label(), reason, s.context)
+		f.errs = append(f.errs, at.Error(reason))
+	default:
+		f.skip(at, reason, s.context && changed == nil)
 	}
 	read := map[string]bool{s.file: true}
 	for _, name := range result.Read {
@@ -190,13 +197,9 @@ func (f *finder) record(s *source, request render.Request, result render.Result)
 			read[real] = true
 		}
 	}
-	isOrigin := map[string]bool{}
-	for _, object := range result.Objects {
-		isOrigin[object.File] = true
-	}
 	if k := request.Kustomization; k != nil {
 		for _, file := range k.Files {
-			if isOrigin[file.Name] {
+			if isOrigin[file.Name] || isKustomization(file.Name) || f.patchOf[s.real[file.Name]] != "" {
 				f.sources.texts[file.Name] = file.Data
 			}
 		}
@@ -205,10 +208,59 @@ func (f *finder) record(s *source, request render.Request, result render.Result)
 			read[s.realOf(name)] = true
 		}
 	}
+	for _, real := range changed {
+		read[real], s.judged[real] = true, true
+	}
 	f.markRead(s, read)
 	if !s.failed {
-		f.addRendered(s, result.Objects)
+		f.addRendered(s, result.Objects, changed != nil)
 	}
+}
+
+// failure returns the place and the reason of an error, which begins with the name of a file if it is about one.
+func (s *source) failure(text string) (Place, string) {
+	text = policies.Printable(s.shown(text))
+	at := Place{File: s.label()}
+	of, isOwn := strings.CutPrefix(text, s.name+":")
+	if !isOwn {
+		return at, text
+	}
+	if line, reason, ok := strings.Cut(of, ": "); ok {
+		if number, err := strconv.Atoi(line); err == nil {
+			at.Line, of = number, reason
+		}
+	}
+	return at, strings.TrimSpace(of)
+}
+
+// changed returns the real paths of the files that the user named beside a context, and on which more than the objects
+// in them depends: a kustomization, a patch, the values of a chart. If the source failed, these are all of its files.
+// readFiles are the names of the files that a kustomization has read, and isOrigin has those of the files from which
+// objects come.
+func (f *finder) changed(s *source, of render.Request, readFiles []string, isOrigin map[string]bool) []string {
+	names := readFiles
+	switch {
+	case !s.context:
+		return nil
+	case of.Chart != nil:
+		for _, file := range of.Chart.Files {
+			folder, name := path.Split(file.Name)
+			isOther := folder == "ci/" && file.Name != s.values
+			isTemplate := slices.Contains(strings.Split(folder, "/"), "templates") && !strings.HasPrefix(name, "_")
+			if !isOther && (s.failed || !isTemplate) {
+				names = append(names, file.Name)
+			}
+		}
+	case s.failed:
+		names = slices.Sorted(maps.Keys(s.real))
+	}
+	var changed []string
+	for _, name := range names {
+		if file := s.realOf(name); !isOrigin[name] && f.isJudged(file) {
+			changed = append(changed, file)
+		}
+	}
+	return changed
 }
 
 // markRead records that a source has read files, so that they are not judged as they stand.
@@ -242,8 +294,8 @@ func (f *finder) renderedFiles() []*foundFile {
 }
 
 // addRendered adds the objects of a source as a file. Those that come from a file that the user named beside a context
-// are judged in the context of the others.
-func (f *finder) addRendered(s *source, objects []render.Object) {
+// are judged in the context of the others, or all if isChanged is true.
+func (f *finder) addRendered(s *source, objects []render.Object, isChanged bool) {
 	file := &foundFile{name: s.label(), real: s.file, folder: folderOf(s.file), context: s.context}
 	if s.values != "" {
 		file.real += "#" + s.values
@@ -252,9 +304,9 @@ func (f *finder) addRendered(s *source, objects []render.Object) {
 	for _, object := range objects {
 		switch file := s.realOf(object.File); {
 		case object.File != "" && excluded(f.exclude, f.shownFile(s, object.File)):
-		case s.context && f.isJudged(file):
+		case s.context && (isChanged || f.isJudged(file)):
 			judged = append(judged, object)
-			s.judged[file] = true
+			s.judged[file] = s.judged[file] || f.isJudged(file)
 		default:
 			others = append(others, object)
 		}
@@ -313,7 +365,7 @@ func (r *rendered) origin(index int) origin {
 	if object.Generator != "" {
 		kustomization = r.finder.shownFile(r.source, object.Generator)
 	}
-	return kustomizeOrigin{r.finder.sources, object, name, kustomization}
+	return kustomizeOrigin{r.finder, r.source, object, name, kustomization}
 }
 
 // place returns the place of a line of the text, in a document that cannot be read.
@@ -405,7 +457,7 @@ func (f *finder) kustomizationSources() []*source {
 		}
 		s := f.kustomizationSource(file, k)
 		s.failed = true
-		f.skip(k.path, "it is a component that no kustomization here uses", s.context)
+		f.skip(Place{File: k.path}, "it is a component that no kustomization here uses", s.context)
 		g := gathering{finder: f, files: map[string][]byte{}, real: s.real}
 		g.kustomization(k.folder)
 		read := map[string]bool{}
@@ -647,7 +699,8 @@ func (f *finder) chartFiles(chart string, s *source) ([]render.File, error) {
 			}
 			switch {
 			case !ok && s.values == "":
-				f.skip(f.shownFile(s, name), "it is a symbolic link that leads out of the folder, or not a regular file", s.context)
+				f.skip(Place{File: f.shownFile(s, name)},
+					"it is a symbolic link that leads out of the folder, or not a regular file", s.context)
 				continue
 			case !ok, isFolder && (entry.Name() == ".git" || entered[target]):
 				continue

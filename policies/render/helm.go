@@ -14,6 +14,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 	"unicode"
@@ -71,14 +72,15 @@ func (c *Chart) render() (Result, error) {
 		text := plain.texts[name]
 		from := traced(text, marked.texts[name])
 		for i, document := range split(text) {
+			object := Object{File: plain.files[name], Lines: from.lines(document.offset, document.text)}
 			isPrinted, err := document.isPrinted()
 			if err != nil {
-				return Result{}, fmt.Errorf("%s: document %d that it renders is not valid: %w", plain.files[name], i+1, err)
+				at, reason := inTemplate(err.Error(), object)
+				return Result{}, fmt.Errorf("%s: document %d that it renders is not valid: %s", at, i+1, reason)
 			}
 			if !isPrinted {
 				continue
 			}
-			object := Object{File: plain.files[name], Lines: from.lines(document.offset, document.text)}
 			if archive := plain.archives[name]; archive != "" {
 				object.File, object.Lines = archive, make([]int, len(object.Lines))
 			}
@@ -472,6 +474,22 @@ func (d document) isPrinted() (bool, error) {
 		err = inner // without the name of the file, which is not given
 	}
 	return false, lineError(strings.TrimPrefix(err.Error(), "yaml: "))
+}
+
+var lineOfText = regexp.MustCompile(`^line (\d+): `)
+
+// inTemplate returns the template of an object and, if it is known, the line in it that an error about the text of the
+// object is about; and the error, with the line of the text if that of the template is not known.
+func inTemplate(text string, object Object) (at, reason string) {
+	match := lineOfText.FindStringSubmatch(text)
+	if match == nil {
+		return object.File, text
+	}
+	number, err := strconv.Atoi(match[1])
+	if err != nil || number < 1 || number > len(object.Lines) || object.Lines[number-1] == 0 {
+		return object.File, text
+	}
+	return fmt.Sprintf("%s:%d", object.File, object.Lines[number-1]), text[len(match[0]):]
 }
 
 var (

@@ -518,6 +518,10 @@ func TestChartsThatCannotBeRendered(t *testing.T) {
 			one("a: b\n---\na: b: c\n"),
 			"templates/a.yaml: document 2 that it renders is not valid: mapping values are not allowed in this context",
 		},
+		"no YAML, on a line of the template": {
+			one("# two lines that render nothing\n{{- if true }}\na: b\nb:\n c: d\n   e: f\n{{- end }}\n"),
+			"templates/a.yaml:6: document 1 that it renders is not valid: mapping values are not allowed in this context",
+		},
 		"no object": {
 			one("- a\n"),
 			"templates/a.yaml: document 1 that it renders is not valid: helm cannot use a value of type array as an object",

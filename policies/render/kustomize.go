@@ -186,9 +186,14 @@ func (f *files) decode(name string) (*types.Kustomization, error) {
 		return nil, syntax
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return nil, fmt.Errorf("%s: %s: a %s is not valid here", name, wrong.Field, wrong.Value)
+		return nil, fmt.Errorf("%s: %s: a %s is not valid here",
+			inLine(name, f.data[name], wrong.Field), wrong.Field, wrong.Value)
 	}
-	return nil, fmt.Errorf("%s: %s", name, reason(err.Error()))
+	text := reason(err.Error())
+	if unknown := unknownField.FindStringSubmatch(text); unknown != nil {
+		name = inLine(name, f.data[name], unknown[1])
+	}
+	return nil, fmt.Errorf("%s: %s", name, text)
 }
 
 // sources are the objects that a kustomization reads, and the files that it reads them from.
@@ -228,19 +233,54 @@ func (s *sources) addKustomization(folder string, of *place) error {
 	return s.entries(names[0], k, of).check()
 }
 
-// place is where in a kustomization file a value is.
+// place is where in a kustomization file a value is. text is what the file holds.
 type place struct {
 	file, field, value string
+	text               []byte
 }
 
 func (p place) errorf(format string, args ...any) error {
 	value := policies.Shorten(p.value, maxValue)
-	return fmt.Errorf("%s: %s: %s", p.file, strings.TrimSpace(p.field+" "+value), fmt.Sprintf(format, args...))
+	return fmt.Errorf("%s: %s: %s",
+		inLine(p.file, p.text, p.field), strings.TrimSpace(p.field+" "+value), fmt.Sprintf(format, args...))
 }
 
-// entries are the values of one kustomization file that say what else it reads.
+var fieldPart = regexp.MustCompile(`[^.\[\] ]+`)
+
+// inLine returns the name of a file with the line of a field such as patches[0].path, or with that of the nearest field
+// around it. It returns the name alone if that is not known.
+func inLine(file string, text []byte, field string) string {
+	var document yamlv3.Node
+	if err := yamlv3.Unmarshal(text, &document); err != nil || len(document.Content) == 0 {
+		return file
+	}
+	node, line := document.Content[0], 0
+	for _, part := range fieldPart.FindAllString(field, -1) {
+		var next *yamlv3.Node
+		if i, err := strconv.Atoi(part); err == nil && node.Kind == yamlv3.SequenceNode && i < len(node.Content) {
+			next = node.Content[i]
+			line = next.Line
+		}
+		for i := 0; node.Kind == yamlv3.MappingNode && i < len(node.Content); i += 2 {
+			if node.Content[i].Value == part {
+				next, line = node.Content[i+1], node.Content[i].Line
+			}
+		}
+		if next == nil {
+			break
+		}
+		node = next
+	}
+	if line == 0 {
+		return file
+	}
+	return fmt.Sprintf("%s:%d", file, line)
+}
+
+// entries are the values of one kustomization file that say what else it reads. text is what the file holds.
 type entries struct {
 	file string
+	text []byte
 	list []entry
 }
 
@@ -251,7 +291,7 @@ type entry struct {
 
 func (e *entries) add(field, value string, check func(place) error) {
 	if value != "" {
-		e.list = append(e.list, entry{place{e.file, field, value}, check})
+		e.list = append(e.list, entry{place{e.file, field, value, e.text}, check})
 	}
 }
 
@@ -283,7 +323,7 @@ func (e *entries) addPairs(generator string, pairs types.KvPairSources, check fu
 }
 
 func (s *sources) entries(file string, k *types.Kustomization, of *place) *entries {
-	e := &entries{file: file}
+	e := &entries{file: file, text: s.files.data[file]}
 	e.addHelm(k)
 	resource := func(at place) error { return s.addResource(at, of) }
 	e.addEach("resources", k.Resources, resource)
@@ -390,7 +430,8 @@ func (s *sources) resolve(at place, mayBeFile bool) (file, folder string, err er
 		return "", "", at.errorf(
 			"it does not exist, or is a link out of the folders that were given; correct the path, or add it")
 	}
-	return "", "", at.errorf("it is not in the folders that were given; give it too")
+	return "", "", at.errorf(
+		"it does not exist, or lies outside of the folders that were given; correct the path, or give that folder too")
 }
 
 // isFetched reports whether kustomize loads a file by HTTP, as FileLoader.Load decides.
@@ -537,7 +578,7 @@ func (s *sources) checkPlugins(at place, configs []*resource.Resource) error {
 		if err != nil || yaml.Unmarshal(text, &reads) != nil {
 			continue // kustomize says what is wrong
 		}
-		e := &entries{file: at.file}
+		e := &entries{file: at.file, text: at.text}
 		field := at.field + " " + kind
 		e.addPairs(field, reads.KvPairSources, s.checkFile)
 		e.add(field+".path", reads.Path, s.checkFile)
@@ -631,14 +672,16 @@ func (r *lineReader) Read(p []byte) (int, error) {
 }
 
 var (
+	unknownField = regexp.MustCompile(`unknown field "([^"]*)"`)
 	// kustomize says on which way it came to the place of the error, and that a file is no folder or a folder no file.
 	// What is from a component is quoted, once for each component on the way.
 	recursed   = regexp.MustCompile(`(?s)^.*?recursed accumulation of path '([^']*)': `)
 	components = regexp.MustCompile(`(?s)^(?:accumulating components: )?(?:accumulateDirectory|loader\.New):? (".*")$`)
 	attempts   = regexp.MustCompile(`(?s)^accumulating resources: accumulation err='(.*)': must build at directory: .*$`)
 	asFolder   = regexp.MustCompile(`(?s)^accumulating resources: accumulation err='.*?must resolve to a file': (.*)$`)
-	// It also prints values of Go and whole objects.
+	// It also says several times that no object matches, and prints values of Go and whole objects.
 	noise = regexp.MustCompile("(?s)" +
+		"(?::|;) (?:no matches for Id|failed to find unique target for patch) [^ ;]+|" +
 		"^merging from generator &\\{.*\\}: |^trouble configuring builtin \\w+ with config: `.*`: |" +
 		`literal sources \[.*\]: | in object \{\{.*|\s+\*\*\*\* .*|\s+in\napiVersion: .*|` +
 		`(?:invalid Kustomization|error converting YAML to JSON|MalformedYAMLError): (?:(?:yaml|json): )?`)

@@ -562,77 +562,77 @@ resources: [../base]
 resources: [a.yaml, "https://github.com/org/repo//folder?ref=v1"]
 -- /w/base/a.yaml --
 {apiVersion: v1, kind: Service, metadata: {name: a}}`,
-		want: "/w/base/kustomization.yaml: resources[1] https://github.com/org/repo//folder?ref=v1: " + isRemote,
+		want: "/w/base/kustomization.yaml:1: resources[1] https://github.com/org/repo//folder?ref=v1: " + isRemote,
 	},
 	"a remote base without a scheme": {
 		archive: "-- /w/top/kustomization.yaml --\nbases: [\"github.com/org/repo?ref=v1\"]",
-		want:    "/w/top/kustomization.yaml: bases[0] github.com/org/repo?ref=v1: " + isRemote,
+		want:    "/w/top/kustomization.yaml:1: bases[0] github.com/org/repo?ref=v1: " + isRemote,
 	},
 	"a folder with the name of a remote base": {
 		archive: `-- /w/top/kustomization.yaml --
 resources: [github.com/org/repo]
 -- /w/top/github.com/org/repo/kustomization.yaml --
 namePrefix: a`,
-		want: "/w/top/kustomization.yaml: resources[0] github.com/org/repo: " + isRemote,
+		want: "/w/top/kustomization.yaml:1: resources[0] github.com/org/repo: " + isRemote,
 	},
 	"a remote component": {
 		archive: "-- /w/top/kustomization.yaml --\ncomponents: [git@example.com:org/repo.git]",
-		want:    "/w/top/kustomization.yaml: components[0] git@example.com:org/repo.git: " + isRemote,
+		want:    "/w/top/kustomization.yaml:1: components[0] git@example.com:org/repo.git: " + isRemote,
 	},
 	"a remote patch": {
 		archive: "-- /w/top/kustomization.yaml --\npatches: [{path: a}, {path: https://example.com/a}]\n-- /w/top/a --\n",
-		want:    "/w/top/kustomization.yaml: patches[1].path https://example.com/a: " + isRemote,
+		want:    "/w/top/kustomization.yaml:1: patches[1].path https://example.com/a: " + isRemote,
 	},
 	"a remote strategic merge patch": {
 		archive: "-- /w/top/kustomization.yaml --\npatchesStrategicMerge: [http://example.com/a]",
-		want:    "/w/top/kustomization.yaml: patchesStrategicMerge[0] http://example.com/a: " + isRemote,
+		want:    "/w/top/kustomization.yaml:1: patchesStrategicMerge[0] http://example.com/a: " + isRemote,
 	},
 	"a remote JSON patch": {
 		archive: "-- /w/top/kustomization.yaml --\npatchesJson6902: [{path: http://example.com/a, target: {name: a}}]",
-		want:    "/w/top/kustomization.yaml: patchesJson6902[0].path http://example.com/a: " + isRemote,
+		want:    "/w/top/kustomization.yaml:1: patchesJson6902[0].path http://example.com/a: " + isRemote,
 	},
 	"a remote definition": {
 		archive: "-- /w/top/kustomization.yaml --\ncrds: [http://example.com/a]",
-		want:    "/w/top/kustomization.yaml: crds[0] http://example.com/a: " + isRemote,
+		want:    "/w/top/kustomization.yaml:1: crds[0] http://example.com/a: " + isRemote,
 	},
 	"a remote configuration": {
 		archive: "-- /w/top/kustomization.yaml --\nconfigurations: [http://example.com/a]",
-		want:    "/w/top/kustomization.yaml: configurations[0] http://example.com/a: " + isRemote,
+		want:    "/w/top/kustomization.yaml:1: configurations[0] http://example.com/a: " + isRemote,
 	},
 	"a remote schema": {
 		archive: "-- /w/top/kustomization.yaml --\nopenapi: {path: http://example.com/a}",
-		want:    "/w/top/kustomization.yaml: openapi.path http://example.com/a: " + isRemote,
+		want:    "/w/top/kustomization.yaml:1: openapi.path http://example.com/a: " + isRemote,
 	},
 	"a remote generator": {
 		archive: "-- /w/top/kustomization.yaml --\ngenerators: [ssh://git@example.com/a/b]",
-		want:    "/w/top/kustomization.yaml: generators[0] ssh://git@example.com/a/b: " + isRemote,
+		want:    "/w/top/kustomization.yaml:1: generators[0] ssh://git@example.com/a/b: " + isRemote,
 	},
 	"a remote transformer": {
 		archive: "-- /w/top/kustomization.yaml --\ntransformers: [http://example.com/a]",
-		want:    "/w/top/kustomization.yaml: transformers[0] http://example.com/a: " + isRemote,
+		want:    "/w/top/kustomization.yaml:1: transformers[0] http://example.com/a: " + isRemote,
 	},
 	"a remote validator": {
 		archive: "-- /w/top/kustomization.yaml --\nvalidators: [http://example.com/a]",
-		want:    "/w/top/kustomization.yaml: validators[0] http://example.com/a: " + isRemote,
+		want:    "/w/top/kustomization.yaml:1: validators[0] http://example.com/a: " + isRemote,
 	},
 	"a remote replacement": {
 		archive: "-- /w/top/kustomization.yaml --\nreplacements: [{path: http://example.com/a}]",
-		want:    "/w/top/kustomization.yaml: replacements[0].path http://example.com/a: " + isRemote,
+		want:    "/w/top/kustomization.yaml:1: replacements[0].path http://example.com/a: " + isRemote,
 	},
 	"a remote file for a generator": {
 		archive: "-- /w/top/kustomization.yaml --\nconfigMapGenerator: [{name: a, files: [a=http://example.com/a]}]",
-		want:    "/w/top/kustomization.yaml: configMapGenerator[0].files[0] http://example.com/a: " + isRemote,
+		want:    "/w/top/kustomization.yaml:1: configMapGenerator[0].files[0] http://example.com/a: " + isRemote,
 	},
 	"a remote environment for a generator": {
 		archive: "-- /w/top/kustomization.yaml --\nsecretGenerator: [{name: a, envs: [http://example.com/a]}]",
-		want:    "/w/top/kustomization.yaml: secretGenerator[0].envs[0] http://example.com/a: " + isRemote,
+		want:    "/w/top/kustomization.yaml:1: secretGenerator[0].envs[0] http://example.com/a: " + isRemote,
 	},
 	"a remote patch of a transformer": {
 		archive: `-- /w/top/kustomization.yaml --
 transformers:
 - |
   {apiVersion: builtin, kind: PatchTransformer, metadata: {name: a}, path: http://example.com/a}`,
-		want: "/w/top/kustomization.yaml: transformers[0] PatchTransformer.path http://example.com/a: " + isRemote,
+		want: "/w/top/kustomization.yaml:2: transformers[0] PatchTransformer.path http://example.com/a: " + isRemote,
 	},
 	"a function that is a container": {
 		archive: `-- /w/top/kustomization.yaml --
@@ -645,7 +645,7 @@ kind: Label
 metadata:
   name: a
   annotations: {config.kubernetes.io/function: "container: {image: example.com/label}"}`,
-		want: "/w/top/kustomization.yaml: transformers[0] ../functions: it has Label with the annotation " +
+		want: "/w/top/kustomization.yaml:1: transformers[0] ../functions: it has Label with the annotation " +
 			"config.kubernetes.io/function, and functions are not run; give the output of kustomize build instead",
 	},
 	"a function that is a program": {
@@ -657,7 +657,7 @@ generators:
   metadata:
     name: a
     annotations: {config.k8s.io/function: "exec: {path: ./make}"}`,
-		want: "/w/top/kustomization.yaml: generators[0] (inline): it has Make with the annotation " +
+		want: "/w/top/kustomization.yaml:2: generators[0] (inline): it has Make with the annotation " +
 			"config.k8s.io/function, and functions are not run; give the output of kustomize build instead",
 	},
 	"a plugin": {
@@ -665,39 +665,39 @@ generators:
 validators: [plugin.yaml]
 -- /w/top/plugin.yaml --
 {apiVersion: example.com/v1, kind: Check, metadata: {name: a}}`,
-		want: "/w/top/kustomization.yaml: validators[0] plugin.yaml: it needs the plugin Check, " +
+		want: "/w/top/kustomization.yaml:1: validators[0] plugin.yaml: it needs the plugin Check, " +
 			"and only builtin plugins are run; give the output of kustomize build instead",
 	},
 	"a chart": {
 		archive: "-- /w/top/kustomization.yaml --\nhelmCharts: [{name: nginx, repo: https://example.com}]",
-		want:    "/w/top/kustomization.yaml: helmCharts[0] nginx: " + isHelm,
+		want:    "/w/top/kustomization.yaml:1: helmCharts[0] nginx: " + isHelm,
 	},
 	"options of charts": {
 		archive: "-- /w/top/kustomization.yaml --\nhelmGlobals: {chartHome: charts}",
-		want:    "/w/top/kustomization.yaml: helmGlobals: " + isHelm,
+		want:    "/w/top/kustomization.yaml:1: helmGlobals: " + isHelm,
 	},
 	"a chart in the old form": {
 		archive: "-- /w/top/kustomization.yaml --\nhelmChartInflationGenerator: [{chartName: nginx}]",
-		want:    "/w/top/kustomization.yaml: helmChartInflationGenerator[0] nginx: " + isHelm,
+		want:    "/w/top/kustomization.yaml:1: helmChartInflationGenerator[0] nginx: " + isHelm,
 	},
 	"a chart by a plugin": {
 		archive: `-- /w/top/kustomization.yaml --
 generators: ['{apiVersion: builtin, kind: HelmChartInflationGenerator, metadata: {name: a}, name: nginx}']`,
-		want: "/w/top/kustomization.yaml: generators[0] (inline): " + isHelm,
+		want: "/w/top/kustomization.yaml:1: generators[0] (inline): " + isHelm,
 	},
 	"a base that is not given": {
 		archive: "-- /w/top/kustomization.yaml --\nresources: [a.yaml, ../../secret]\n-- /w/top/a.yaml --\n",
-		want: "/w/top/kustomization.yaml: resources[1] ../../secret: " +
-			"it is not in the folders that were given; give it too",
+		want: "/w/top/kustomization.yaml:1: resources[1] ../../secret: it does not exist, or lies outside of the " +
+			"folders that were given; correct the path, or give that folder too",
 	},
 	"a file that is missing": {
 		archive: "-- /w/top/kustomization.yaml --\nresources: [a.yaml]",
-		want: "/w/top/kustomization.yaml: resources[0] a.yaml: it does not exist, or is a link out of the folders that " +
+		want: "/w/top/kustomization.yaml:1: resources[0] a.yaml: it does not exist, or is a link out of the folders that " +
 			"were given; correct the path, or add it",
 	},
 	"a file outside of the folder": {
 		archive: "-- /w/top/kustomization.yaml --\nresources: [../a.yaml]\n-- /w/a.yaml --\n",
-		want: "/w/top/kustomization.yaml: resources[0] ../a.yaml: " +
+		want: "/w/top/kustomization.yaml:1: resources[0] ../a.yaml: " +
 			"kustomize reads no file outside of the folder of the kustomization; move it there",
 	},
 	"a folder without a kustomization": {
@@ -732,7 +732,7 @@ kind: Service
 	},
 	"an inline patch that is no YAML": {
 		archive: "-- /w/top/kustomization.yaml --\npatchesStrategicMerge:\n- |\n  a: b\n   c: d\n",
-		want: "/w/top/kustomization.yaml: patchesStrategicMerge[0] (inline): " +
+		want: "/w/top/kustomization.yaml:2: patchesStrategicMerge[0] (inline): " +
 			"line 2: mapping values are not allowed in this context",
 	},
 	"an object without a name": {
@@ -741,11 +741,11 @@ kind: Service
 	},
 	"a field that kustomize does not know": {
 		archive: "-- /w/top/kustomization.yaml --\nresource: [a.yaml]",
-		want:    `/w/top/kustomization.yaml: unknown field "resource"`,
+		want:    `/w/top/kustomization.yaml:1: unknown field "resource"`,
 	},
 	"a value of the wrong type": {
 		archive: "-- /w/top/kustomization.yaml --\nresources: a.yaml",
-		want:    "/w/top/kustomization.yaml: resources: a string is not valid here",
+		want:    "/w/top/kustomization.yaml:1: resources: a string is not valid here",
 	},
 	"a cycle of bases": {
 		archive: `-- /w/top/kustomization.yaml --
@@ -778,8 +778,7 @@ kind: Component
 patches: [{path: "a.yaml"}]
 -- /w/b/a.yaml --
 ` + service,
-		want: `/w/b/kustomization.yaml: no resource matches strategic merge patch "Service.v1/web": ` +
-			"no matches for Id Service.v1/web; failed to find unique target for patch Service.v1/web",
+		want: `/w/b/kustomization.yaml: no resource matches strategic merge patch "Service.v1/web"`,
 	},
 	"a JSON patch that would be valid with an annotation": {
 		archive: `-- /w/top/kustomization.yaml --
@@ -832,7 +831,7 @@ subjects: [{kind: ServiceAccount, name: sa}]`,
 	},
 	"characters that a terminal obeys": {
 		archive: "-- /w/top/kustomization.yaml --\nresources: [\"\\e[2J\\na\"]",
-		want: `/w/top/kustomization.yaml: resources[0] \x1b[2J a: ` +
+		want: `/w/top/kustomization.yaml:1: resources[0] \x1b[2J a: ` +
 			"it does not exist, or is a link out of the folders that were given; correct the path, or add it",
 	},
 }
