@@ -87,12 +87,17 @@ func checkCommand(s streams) *cobra.Command {
 	cmd.Flags().BoolVar(&showConfig, "show-config", false,
 		"print the settings in force and where each comes from, and check nothing")
 	complete(cmd, "output", "text", "json")
+	complete(cmd, "show", string(policies.Audit))
+	completeJudging(cmd)
+	return cmd
+}
+
+// completeJudging makes the shell complete the flags of addJudgingFlags.
+func completeJudging(cmd *cobra.Command) {
 	complete(cmd, "kustomize", kustomizeModes...)
 	complete(cmd, "provider", bundle.Providers()...)
 	complete(cmd, "fail-on", append(modeNames(), never)...)
-	complete(cmd, "show", string(policies.Audit))
 	complete(cmd, "color", colorAuto, colorAlways, colorNever)
-	return cmd
 }
 
 // addCheckFlags adds the flags that a configuration file can set, too. In the file, the value of a flag that the help
@@ -100,6 +105,13 @@ func checkCommand(s streams) *cobra.Command {
 func addCheckFlags(f *pflag.FlagSet, flags *checkFlags) {
 	f.StringArrayVarP(&flags.outputs, "output", "o", []string{"text"},
 		"write the report as `FORMAT[=FILE]`, where FORMAT is text or json; repeatable")
+	f.StringArrayVar(&flags.show, "show", nil, "also list each finding of this `MODE`, which the text only counts: audit")
+	f.BoolVar(&flags.diff, "diff", false, "also show the changes that the webhook would make, as a unified diff")
+	addJudgingFlags(f, flags)
+}
+
+// addJudgingFlags adds the flags that say what is judged and how, and how the result is written.
+func addJudgingFlags(f *pflag.FlagSet, flags *checkFlags) {
 	f.StringArrayVar(&flags.policies, "policy", nil,
 		"apply the SourceIPPolicy objects in `PATH`, a file or directory; repeatable")
 	f.StringArrayVar(&flags.context, "context", nil,
@@ -115,8 +127,6 @@ func addCheckFlags(f *pflag.FlagSet, flags *checkFlags) {
 			strings.TrimSpace(wrap(strings.Join(bundle.Providers(), ", "), "", 80)))
 	f.StringVar(&flags.failOn, "fail-on", string(policies.Deny),
 		"exit with 1 on findings at or above this `MODE`: deny, mutate, warn, audit; or never")
-	f.StringArrayVar(&flags.show, "show", nil, "also list each finding of this `MODE`, which the text only counts: audit")
-	f.BoolVar(&flags.diff, "diff", false, "also show the changes that the webhook would make, as a unified diff")
 	f.StringVar(&flags.color, "color", colorAuto, "color the text: `WHEN` is auto, always or never")
 	f.BoolVarP(&flags.quiet, "quiet", "q", false,
 		"print only findings, errors, and that nothing was judged: no notes, nothing that was skipped")
@@ -137,6 +147,9 @@ func check(ctx context.Context, s streams, flags checkFlags, config string, worl
 	}
 	if err := notInputs(outputs, []string{config}); err != nil {
 		return err
+	}
+	for i := range worlds {
+		worlds[i].onlyMutations = !slices.ContainsFunc(outputs, func(o output) bool { return o.format == "json" })
 	}
 	report, err := judgeAll(ctx, s, outputs, worlds)
 	if err != nil {
@@ -174,6 +187,7 @@ func (w world) judge(ctx context.Context, s streams, outputs []output, progress 
 		Progress:  progress.read,
 
 		ExcludeFrom: w.excludeFrom,
+		Texts:       w.texts,
 		NoContext:   w.others,
 	})
 	if err != nil {
@@ -190,7 +204,7 @@ func (w world) judge(ctx context.Context, s streams, outputs []output, progress 
 		cluster:   cluster,
 		now:       time.Now(),
 
-		mutationsOnly: !slices.ContainsFunc(outputs, func(o output) bool { return o.format == "json" }),
+		mutationsOnly: w.onlyMutations,
 	}
 	report, err := run.report(ctx, progress)
 	progress.done()
@@ -216,9 +230,7 @@ func (w world) judge(ctx context.Context, s streams, outputs []output, progress 
 
 // conclude writes the report. The error is errFindings or errReported, or says why a report could not be written.
 func conclude(s streams, flags checkFlags, outputs []output, report *report) error {
-	for _, e := range report.Errors {
-		fmt.Fprintf(s.err, "error: %s\n", policies.Printable(e.String()))
-	}
+	report.writeErrors(s.err)
 	for _, output := range outputs {
 		write := report.writeJSON
 		if output.format == "text" {

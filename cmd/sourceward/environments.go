@@ -97,6 +97,10 @@ type world struct {
 	paths       []string
 	// excludeFrom is the folder from which --exclude matches, or empty. See manifest.Options.
 	excludeFrom string
+	// texts are judged instead of what files hold, by the real paths of the files.
+	texts map[string][]byte
+	// onlyMutations is true if no repairs are wanted but those of mode mutate.
+	onlyMutations bool
 	// others are the paths of other environments.
 	others []string
 	// from holds the places in the configuration file that name files and folders, by these, and those that set flags, by

@@ -99,7 +99,7 @@ func run(ctx context.Context, args []string, s streams) int {
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	root.AddCommand(checkCommand(s), rulesCommand(s), explainCommand(s), policyCommand(s), versionCommand(s))
+	root.AddCommand(checkCommand(s), fixCommand(s), rulesCommand(s), explainCommand(s), policyCommand(s), versionCommand(s))
 	refuseUnknownCommands(root)
 
 	command, err := root.ExecuteContextC(ctx)

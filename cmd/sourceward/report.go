@@ -322,6 +322,13 @@ func (r *report) fails(failOn string) bool {
 	})
 }
 
+// writeErrors writes the errors of the report, a line each.
+func (r *report) writeErrors(w io.Writer) {
+	for _, e := range r.Errors {
+		fmt.Fprintf(w, "error: %s\n", policies.Printable(e.String()))
+	}
+}
+
 func (r *report) writeJSON(w io.Writer) error {
 	return encodeJSON(w, r)
 }

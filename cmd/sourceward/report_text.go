@@ -47,6 +47,20 @@ func (r *report) writeText(w io.Writer, options textOptions) error {
 	return out.Flush()
 }
 
+// writeDiff writes a unified diff.
+func writeDiff(out io.Writer, p palette, diff string) {
+	for line := range strings.Lines(diff) {
+		text := strings.TrimSuffix(line, "\n")
+		switch {
+		case strings.HasPrefix(text, "+"):
+			text = p.added.Sprint(text)
+		case strings.HasPrefix(text, "-"):
+			text = p.removed.Sprint(text)
+		}
+		fmt.Fprintln(out, text)
+	}
+}
+
 // writeSection writes the part of one environment. Findings are grouped by file. Each has a line with its place, mode,
 // rule and object, and below it the message, the other objects that cause it, and the fix. Then come what was skipped
 // and the notes. It calls part before each of these.
@@ -100,16 +114,7 @@ func (r *report) writeSection(out io.Writer, p palette, options textOptions, par
 	}
 	if r.diff != "" {
 		part()
-		for line := range strings.Lines(r.diff) {
-			text := strings.TrimSuffix(line, "\n")
-			switch {
-			case strings.HasPrefix(text, "+"):
-				text = p.added.Sprint(text)
-			case strings.HasPrefix(text, "-"):
-				text = p.removed.Sprint(text)
-			}
-			fmt.Fprintln(out, text)
-		}
+		writeDiff(out, p, r.diff)
 	}
 	if !options.quiet {
 		if len(r.Skipped) > 0 {
@@ -163,6 +168,25 @@ func at(file string, line int) string {
 	return fmt.Sprintf("%s:%d  ", file, line)
 }
 
+// counts returns the numbers of findings that are not 0, such as 1 deny.
+func (s summary) counts(p palette) []string {
+	var found []string
+	for _, c := range []struct {
+		mode  policies.Mode
+		count int
+	}{
+		{policies.Deny, s.Deny}, {policies.Mutate, s.Mutate}, {policies.Warn, s.Warn}, {policies.Audit, s.Audit},
+	} {
+		if c.count > 0 {
+			found = append(found, p.modes[c.mode].Sprintf("%d %s", c.count, c.mode))
+		}
+	}
+	if s.Exempt > 0 {
+		found = append(found, fmt.Sprintf("%d exempt", s.Exempt))
+	}
+	return found
+}
+
 func (s summary) judgedNothing() bool { return s.Services+s.Workloads == 0 }
 
 // line returns the last line of the text: the numbers of files, objects, findings and errors.
@@ -182,20 +206,7 @@ func (s summary) line(p palette, errors int) string {
 	if reasons != nil {
 		read += " (" + strings.Join(reasons, ", ") + ")"
 	}
-	var found []string
-	for _, c := range []struct {
-		mode  policies.Mode
-		count int
-	}{
-		{policies.Deny, s.Deny}, {policies.Mutate, s.Mutate}, {policies.Warn, s.Warn}, {policies.Audit, s.Audit},
-	} {
-		if c.count > 0 {
-			found = append(found, p.modes[c.mode].Sprintf("%d %s", c.count, c.mode))
-		}
-	}
-	if s.Exempt > 0 {
-		found = append(found, fmt.Sprintf("%d exempt", s.Exempt))
-	}
+	found := s.counts(p)
 	switch {
 	case s.judgedNothing():
 		found = []string{p.modes[policies.Warn].Sprint("nothing was judged")}

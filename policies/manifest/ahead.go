@@ -68,7 +68,7 @@ func (m *Manifests) readAhead(files *finder, options Options) *ahead {
 	go func() {
 		for _, found := range files.found {
 			var file fileAhead
-			if file.data, file.err = found.read(options.Stdin); file.err == nil {
+			if file.data, file.err = found.read(options.Stdin, options.Texts); file.err == nil {
 				file.chunks, file.failed = chunksOf(found.name, file.data)
 			}
 			if len(found.kustomizations) == 0 { // a resource is complete

@@ -38,13 +38,17 @@ type foundFile struct {
 // isKustomization reports whether the file is a kustomization, and not what it builds.
 func (f *foundFile) isKustomization() bool { return f.rendered == nil && isKustomization(f.name) }
 
-// read returns the content of the file. The error is errTooLarge if that is more than maxFile.
-func (f *foundFile) read(stdin io.Reader) ([]byte, error) {
+// read returns the content of the file. texts are those of Options. The error is errTooLarge if the content is more
+// than maxFile.
+func (f *foundFile) read(stdin io.Reader, texts map[string][]byte) ([]byte, error) {
 	if f.rendered != nil {
 		return f.rendered.text(), nil
 	}
 	if f.name == Stdin {
 		return readAll(stdin, 0)
+	}
+	if text, ok := texts[f.real]; ok {
+		return text, nil
 	}
 	file, err := os.Open(f.real)
 	if err != nil {
@@ -76,8 +80,10 @@ func readAll(r io.Reader, size int64) ([]byte, error) {
 // finder finds the files in and below paths, each once.
 type finder struct {
 	exclude []pattern
-	found   []*foundFile
-	errs    []*Error
+	// texts are those of Options.
+	texts map[string][]byte
+	found []*foundFile
+	errs  []*Error
 	// skipped are the links, devices, kustomizations and charts that are not read, and contextSkipped those in the
 	// context. templates are the templates of charts that were found.
 	skipped, contextSkipped []Remark
@@ -109,9 +115,11 @@ type finder struct {
 	// the real paths of everything that the user named.
 	tops, judgedTops []string
 	isNamed          map[string]bool
-	// readBy holds the real paths of the files that were rendered, and by what. sources has their texts.
-	readBy  map[string]*source
-	sources *sources
+	// readBy holds the real paths of the files that were rendered, and by what. sources has their texts. builders are the
+	// labels of the kustomizations that build an object, sorted.
+	readBy   map[string]*source
+	sources  *sources
+	builders map[builtObject][]string
 	// names are the names of the files that were found, by their real paths.
 	names map[string]string
 }
@@ -130,7 +138,7 @@ func newFinder(exclude []pattern) *finder {
 		exclude: exclude, seen: map[string]bool{}, patchOf: map[string]string{}, resourceOf: map[string][]string{},
 		hasObjects: map[string]bool{}, kustomizations: map[string]*kustomization{}, walked: map[string]bool{},
 		names: map[string]string{}, foundCharts: map[string]*foundChart{}, tried: map[string]bool{},
-		isNamed: map[string]bool{}, readBy: map[string]*source{},
+		isNamed: map[string]bool{}, readBy: map[string]*source{}, builders: map[builtObject][]string{},
 		sources: &sources{texts: map[string][]byte{}, documents: map[string][]*Document{}},
 	}
 }

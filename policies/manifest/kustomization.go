@@ -55,7 +55,7 @@ func (f *finder) kustomization(path, file, folder, top string, given given) []*E
 		return nil
 	}
 	f.seen[key] = true
-	data, err := (&foundFile{real: file}).read(nil)
+	data, err := (&foundFile{real: file}).read(nil, f.texts)
 	if err != nil {
 		return []*Error{fileError(path, err)}
 	}

@@ -43,6 +43,8 @@ type Options struct {
 	NoContext []string
 	// Stdin is the reader for the path Stdin.
 	Stdin io.Reader
+	// Texts are read instead of what files hold, by the real paths of the files.
+	Texts map[string][]byte
 	// Namespace is the namespace of objects that name none. If it is empty, it is the only namespace that the objects of
 	// the same file name, and of other files that a kustomization lists with it as resources; default if they name none or
 	// several.
@@ -144,8 +146,9 @@ type Object struct {
 	Document *Document
 	At       string
 
-	// number is the index of its definition in copies.
+	// number is the index of its definition in copies, and file the file that defines it.
 	number int
+	file   *foundFile
 	// placeholders are the paths of the placeholders that rules may read. variants are what the object may be instead.
 	placeholders []string
 	variants     []*Object
@@ -176,6 +179,7 @@ func Load(options Options) (*Manifests, error) {
 		return nil, err
 	}
 	files := newFinder(exclude)
+	files.texts = options.Texts
 	for _, path := range options.NoContext {
 		if target, err := realPath(path); err == nil { // else there is nothing to leave out
 			files.noContext = append(files.noContext, target)
@@ -670,7 +674,9 @@ func (m *Manifests) addJudged(d definition, options Options) error {
 	if !of.isJudged || of.err != nil {
 		return of.err
 	}
-	object := &Object{Object: of.object, InFile: of.inFile, Document: d.document, At: d.at, placeholders: paths}
+	object := &Object{
+		Object: of.object, InFile: of.inFile, Document: d.document, At: d.at, file: d.file, placeholders: paths,
+	}
 	// JSON is read as a whole, which for one object of a large list would take too long.
 	if len(paths)+len(others) == 0 && !d.document.chunk.isJSON {
 		document, at, ref, version := d.document, d.at, object.Ref, options.Version

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"reflect"
@@ -25,6 +26,12 @@ func (p Place) String() string {
 		return p.File
 	}
 	return fmt.Sprintf("%s:%d", p.File, p.Line)
+}
+
+// Compare returns -1, 0 or +1 if the place comes before, is, or comes after another one, by file, line and column.
+func (p Place) Compare(q Place) int {
+	return cmp.Or(
+		strings.Compare(p.File, q.File), cmp.Compare(p.Line, q.Line), cmp.Compare(p.Column, q.Column))
 }
 
 // Error returns an Error about the place.

@@ -79,7 +79,7 @@ func loadFurtherPolicies(paths []string, read map[string]searched) ([]*Policy, [
 }
 
 func readPolicies(file *foundFile) ([]*Policy, []*Error) {
-	data, err := file.read(nil)
+	data, err := file.read(nil, nil)
 	if err != nil {
 		return nil, []*Error{fileError(file.name, err)}
 	}

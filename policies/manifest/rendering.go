@@ -198,6 +198,10 @@ func (f *finder) record(s *source, request render.Request, result render.Result)
 		}
 	}
 	if k := request.Kustomization; k != nil {
+		for _, object := range result.Objects {
+			key := builtObject{object.File, object.Index}
+			f.builders[key] = append(f.builders[key], s.label())
+		}
 		for _, file := range k.Files {
 			if isOrigin[file.Name] || isKustomization(file.Name) || f.patchOf[s.real[file.Name]] != "" {
 				f.sources.texts[file.Name] = file.Data
@@ -621,7 +625,7 @@ func (g *gathering) add(path string) (data []byte, isNew bool) {
 	if !ok || isFolder {
 		return nil, false
 	}
-	data, err := (&foundFile{real: target}).read(nil)
+	data, err := (&foundFile{real: target}).read(nil, g.texts)
 	if err != nil || g.size+len(data) > maxSource {
 		return nil, false // kustomize says that it is missing
 	}
@@ -710,7 +714,7 @@ func (f *finder) chartFiles(chart string, s *source) ([]render.File, error) {
 				}
 				continue
 			}
-			data, err := (&foundFile{real: target}).read(nil)
+			data, err := (&foundFile{real: target}).read(nil, f.texts)
 			if err != nil {
 				return chartError(name, err)
 			}
