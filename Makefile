@@ -14,7 +14,7 @@ export GOFLAGS     := $(strip $(shell go env GOFLAGS) -trimpath)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build test lint fuzz demo run bench bench-quick bench-compare charts mutate cluster generate rule verify image clean
+.PHONY: help build docs test lint fuzz demo run bench bench-quick bench-compare charts mutate cluster generate rule verify image clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,12 @@ GO_BUILD := go build -ldflags '-X main.version=$(VERSION)'
 build: ## Build bin/sourceward and bin/sourceward-webhook, static and reproducible.
 	$(GO_BUILD) -o bin/ ./cmd/sourceward
 	$(GO_BUILD) -o bin/sourceward-webhook ./cmd/webhook
+
+# Their date is that of the commit, so that two builds of it are equal. A cached test would write nothing.
+docs: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+docs: ## Write the man pages, and completion scripts for four shells, into dist/docs.
+	rm -rf dist/docs
+	go test -count=1 ./cmd/sourceward -run '^TestDocs$$' -args -docs '$(CURDIR)/dist/docs'
 
 # The end-to-end tests start control planes, which take their time where a machine is slow or busy: they are begun first. Nothing
 # is cached: Go does not know what the binaries depend on that other processes build. To vet test/appliers compiles Helm,
@@ -152,5 +158,5 @@ verify: ## Fail if `make generate` would change a file that no test compares; it
 image: ## Build the container image IMAGE; BASE=scratch builds it on nothing.
 	docker build --build-arg VERSION=$(VERSION) $(if $(BASE),--build-arg BASE=$(BASE)) --tag $(IMAGE) .
 
-clean: ## Remove what build made.
-	rm -rf bin
+clean: ## Remove what build and docs made.
+	rm -rf bin dist

@@ -74,8 +74,8 @@ var (
 	errInterrupted = errors.New("interrupted")
 )
 
-// run executes a command line and returns its exit code.
-func run(ctx context.Context, args []string, s streams) int {
+// rootCommand returns the command sourceward with all of its subcommands.
+func rootCommand(s streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sourceward",
 		Short: "Check externalTrafficPolicy on Services, and the workloads behind them",
@@ -95,13 +95,18 @@ func run(ctx context.Context, args []string, s streams) int {
 	}
 	root.SetHelpFunc(help)
 	root.SetFlagErrorFunc(flagError)
-	root.SetArgs(args)
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.AddCommand(checkCommand(s), fixCommand(s), rulesCommand(s), explainCommand(s), policyCommand(s), versionCommand(s))
 	refuseUnknownCommands(root)
+	return root
+}
 
+// run executes a command line and returns its exit code.
+func run(ctx context.Context, args []string, s streams) int {
+	root := rootCommand(s)
+	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
 	switch {
 	case errors.Is(err, errInterrupted):
