@@ -156,7 +156,8 @@ func (r *run) settle(decision *Decision, found result, all func() map[kind]count
 	decision.Findings = append(decision.Findings, finding)
 	if found.repair != nil && exempt == nil {
 		decision.Patches = append(decision.Patches, Patch{
-			Rule: finding.Rule, Mode: finding.Mode, Operations: found.repair, Done: Printable(found.done),
+			Rule: finding.Rule, Mode: finding.Mode, Path: finding.Path,
+			Operations: found.repair, Done: Printable(found.done),
 		})
 	}
 }

@@ -66,9 +66,10 @@ type Exemption struct {
 
 // Patch is the repair of one finding.
 type Patch struct {
-	// Rule and Mode are those of the finding.
+	// Rule, Mode and Path are those of the finding.
 	Rule string `json:"rule"`
 	Mode Mode   `json:"mode"`
+	Path string `json:"-"`
 	// Operations must be applied in this order.
 	Operations []PatchOperation `json:"operations"`
 	// Done says in the past tense what the operations do, for example
