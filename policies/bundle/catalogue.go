@@ -10,6 +10,16 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
+// Catalogue returns descriptions of the rules that the policies of the set declare, in the order of the policies. See
+// the Catalogue of a Policy.
+func (s *Set) Catalogue() []policies.Rule {
+	var rules []policies.Rule
+	for _, policy := range s.compiled {
+		rules = append(rules, policy.Catalogue()...)
+	}
+	return rules
+}
+
 // Catalogue returns descriptions of the rules that a policy's own Rego declares, in the order of Rules. They come from
 // the METADATA of the packages and of the sets, and are safe to print. Fields that have no METADATA are empty.
 func (p *Policy) Catalogue() []policies.Rule {

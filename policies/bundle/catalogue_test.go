@@ -175,7 +175,8 @@ package sourceward.custom.corp
 
 warn contains {"message": "no"} if input.facts.local
 `
-	compiled, problems := NewCompiler(nil).Compile(t.Context(), policy)
+	compiler := NewCompiler(nil)
+	compiled, problems := compiler.Compile(t.Context(), policy)
 	if problems != nil {
 		t.Fatal(problems)
 	}
@@ -187,5 +188,9 @@ warn contains {"message": "no"} if input.facts.local
 	}}
 	if diff := cmp.Diff(want, compiled.Catalogue(), cmpopts.IgnoreUnexported(policies.Rule{})); diff != "" {
 		t.Errorf("Catalogue() mismatch (-want +got):\n%s", diff)
+	}
+	set := compiler.Set([]*Policy{compiled, compiled})
+	if diff := cmp.Diff(append(want, want...), set.Catalogue(), cmpopts.IgnoreUnexported(policies.Rule{})); diff != "" {
+		t.Errorf("Catalogue() of a set mismatch (-want +got):\n%s", diff)
 	}
 }

@@ -27,8 +27,9 @@ type Set struct {
 	// Policies are the policies of the set, to be passed to policies.Resolve.
 	Policies policies.Policies
 
-	builtin func() *module
-	custom  map[string]*module // by the name of the policy
+	builtin  func() *module
+	custom   map[string]*module // by the name of the policy
+	compiled []*Policy
 	// slots are those of the Compiler, since the Sets that it made before may still be in use.
 	slots *slots
 }
@@ -138,7 +139,7 @@ func NewCompiler(trial Trial) *Compiler {
 
 // Set returns the Set of the given policies, which may be in any order. No two of them may have the same name.
 func (c *Compiler) Set(compiled []*Policy) *Set {
-	set := &Set{builtin: c.builtin, custom: map[string]*module{}, slots: c.slots}
+	set := &Set{builtin: c.builtin, custom: map[string]*module{}, compiled: compiled, slots: c.slots}
 	list := make([]v1alpha1.SourceIPPolicy, len(compiled))
 	for i, policy := range compiled {
 		list[i] = policy.SourceIPPolicy
