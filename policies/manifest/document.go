@@ -170,6 +170,10 @@ func (o *outline) place(path []string) Position {
 	return position(o.lines, place)
 }
 
+// Source returns the text of the document in its file, and the number of lines of the file above it. The text begins
+// with the comments, directives and marker before the document. It must not be changed.
+func (d *Document) Source() (text []byte, above int) { return d.chunk.text, d.chunk.line }
+
 // isShort reports whether it is cheap to read the document again for one of its values. A long one may be a list of
 // thousands of objects.
 func (d *Document) isShort() bool { return len(d.chunk.text) <= 4<<10 }

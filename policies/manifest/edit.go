@@ -43,6 +43,12 @@ func Patch(data []byte, index int, at string, operations []policies.PatchOperati
 	return text, nil
 }
 
+// Patch makes the change that the function Patch makes in a file in the text of Source. at is the JSON Pointer to an
+// object in the document. The error is that of the function Patch.
+func (d *Document) Patch(at string, operations []policies.PatchOperation) ([]byte, error) {
+	return d.chunk.together([]*Change{{At: at, Operations: operations}})
+}
+
 // PatchAll makes changes in order and returns the whole new text. If a change fails, PatchAll sets its Err, leaves no
 // trace of it and makes the others. All text that the changes do not name stays the same, byte for byte: comments,
 // order, quotes, line endings. PatchAll verifies every edit: it reads the result and compares the values.

@@ -365,6 +365,21 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 			if diff := cmp.Diff(test.want, string(got)); diff != "" {
 				t.Errorf("text (-want +got):\n%s", diff)
 			}
+			documents, _ := Parse("", []byte(test.text))
+			for _, d := range documents {
+				if d.Index != test.index {
+					continue
+				}
+				source, linesAbove := d.Source()
+				patched, err := d.Patch(test.at, test.operations)
+				above, below, _ := strings.Cut(test.text, string(source))
+				if got := above + string(patched) + below; err != nil || got != test.want {
+					t.Errorf("the text with the patched document is %q, %v, want %q", got, err, test.want)
+				}
+				if lines := strings.Count(above, "\n"); lines != linesAbove {
+					t.Errorf("Source() returns %d lines above the document, want %d", linesAbove, lines)
+				}
+			}
 		})
 	}
 }
