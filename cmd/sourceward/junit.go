@@ -44,6 +44,13 @@ func (r *testReport) writeJUnit(w io.Writer) error {
 		}
 		suites.AddSuite(of)
 	}
+	return writeSuites(w, suites)
+}
+
+// writeSuites writes suites as an XML document that is valid by junit-10.xsd of Jenkins, which does not know the total
+// of skipped tests.
+func writeSuites(w io.Writer, suites junit.Testsuites) error {
+	suites.Skipped = 0
 	if _, err := fmt.Fprint(w, `<?xml version="1.0" encoding="UTF-8"?>`+"\n"); err != nil {
 		return err
 	}
