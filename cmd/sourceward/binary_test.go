@@ -63,6 +63,7 @@ func run(t testing.TB, cmd *exec.Cmd) result {
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		t.Fatal(err)
 	}
+	validSARIF(t, cmd, stdout.String())
 	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
@@ -186,6 +187,7 @@ type report struct {
 			Until  string `json:"until,omitempty"`
 		} `json:"exempt,omitempty"`
 		Environment string `json:"environment,omitempty"`
+		Fingerprint string `json:"fingerprint"`
 	} `json:"findings"`
 	Errors []struct {
 		File    string `json:"file"`

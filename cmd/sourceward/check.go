@@ -86,7 +86,7 @@ func checkCommand(s streams) *cobra.Command {
 	addCheckFlags(cmd.Flags(), &checkFlags{}) // config.worlds reads their values
 	cmd.Flags().BoolVar(&showConfig, "show-config", false,
 		"print the settings in force and where each comes from, and check nothing")
-	complete(cmd, "output", "text", "json")
+	complete(cmd, "output", formatNames()...)
 	complete(cmd, "show", string(policies.Audit))
 	completeJudging(cmd)
 	return cmd
@@ -104,7 +104,8 @@ func completeJudging(cmd *cobra.Command) {
 // calls PATH, FILE or FORMAT[=FILE] is relative to the file.
 func addCheckFlags(f *pflag.FlagSet, flags *checkFlags) {
 	f.StringArrayVarP(&flags.outputs, "output", "o", []string{"text"},
-		"write the report as `FORMAT[=FILE]`, where FORMAT is text or json; repeatable")
+		"write the report as `FORMAT[=FILE]`, where FORMAT is text, json, sarif, junit,\n"+
+			"github, gitlab or markdown; repeatable")
 	f.StringArrayVar(&flags.show, "show", nil, "also list each finding of this `MODE`, which the text only counts: audit")
 	f.BoolVar(&flags.diff, "diff", false, "also show the changes that the webhook would make, as a unified diff")
 	addJudgingFlags(f, flags)
@@ -135,12 +136,12 @@ func addJudgingFlags(f *pflag.FlagSet, flags *checkFlags) {
 // check runs the command, with flags for all worlds together. config is the name of the configuration file, if any. The
 // error is errFindings, errReported, or describes a mistake in the command line.
 func check(ctx context.Context, s streams, flags checkFlags, config string, worlds []world) error {
-	outputs, err := parseOutputs(flags.outputs, "text", "json")
+	outputs, err := parseOutputs(flags.outputs, formatNames()...)
 	if err != nil {
 		return err
 	}
-	if flags.diff && !slices.ContainsFunc(outputs, func(o output) bool { return o.format == "text" }) {
-		return errors.New("--diff needs --output text; the JSON report lists the patches")
+	if flags.diff && !has(outputs, "text", "markdown") {
+		return errors.New("--diff needs --output text or markdown; the JSON report lists the patches")
 	}
 	if err := flags.validate(); err != nil {
 		return err
@@ -149,7 +150,7 @@ func check(ctx context.Context, s streams, flags checkFlags, config string, worl
 		return err
 	}
 	for i := range worlds {
-		worlds[i].onlyMutations = !slices.ContainsFunc(outputs, func(o output) bool { return o.format == "json" })
+		worlds[i].allRepairs = has(outputs, "json", "sarif")
 	}
 	report, err := judgeAll(ctx, s, outputs, worlds)
 	if err != nil {
@@ -204,7 +205,7 @@ func (w world) judge(ctx context.Context, s streams, outputs []output, progress 
 		cluster:   cluster,
 		now:       time.Now(),
 
-		mutationsOnly: w.onlyMutations,
+		mutationsOnly: !w.allRepairs,
 	}
 	report, err := run.report(ctx, progress)
 	progress.done()
@@ -225,6 +226,10 @@ func (w world) judge(ctx context.Context, s streams, outputs []output, progress 
 	if flags.diff {
 		run.diff(report)
 	}
+	if has(outputs, "sarif") {
+		report.rules = rules.Catalogue()
+		report.addReplacements()
+	}
 	return report, nil
 }
 
@@ -232,16 +237,9 @@ func (w world) judge(ctx context.Context, s streams, outputs []output, progress 
 func conclude(s streams, flags checkFlags, outputs []output, report *report) error {
 	report.writeErrors(s.err)
 	for _, output := range outputs {
-		write := report.writeJSON
-		if output.format == "text" {
-			write = func(w io.Writer) error {
-				return report.writeText(w, textOptions{
-					colored: useColor(flags.color, w), quiet: flags.quiet,
-					showAudit: slices.Contains(flags.show, string(policies.Audit)) || flags.failOn == string(policies.Audit),
-				})
-			}
-		}
-		if err := output.write(s.out, write); err != nil {
+		i := slices.IndexFunc(reportFormats, func(f reportFormat) bool { return f.name == output.format })
+		err := output.write(s.out, func(w io.Writer) error { return reportFormats[i].write(report, w, flags) })
+		if err != nil {
 			return err
 		}
 	}
@@ -269,7 +267,7 @@ func (f checkFlags) cluster() (policies.Cluster, error) {
 // validate returns an error if the value of a flag is not valid, whatever the other flags are: a configuration file is
 // validated flag by flag. The error begins with the name of the flag.
 func (f checkFlags) validate() error {
-	if _, err := parseOutputs(f.outputs, "text", "json"); err != nil {
+	if _, err := parseOutputs(f.outputs, formatNames()...); err != nil {
 		return err
 	}
 	if _, err := f.cluster(); err != nil {

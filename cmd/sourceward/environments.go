@@ -99,8 +99,8 @@ type world struct {
 	excludeFrom string
 	// texts are judged instead of what files hold, by the real paths of the files.
 	texts map[string][]byte
-	// onlyMutations is true if no repairs are wanted but those of mode mutate.
-	onlyMutations bool
+	// allRepairs is true if the repairs of all findings are wanted, and not only those of mode mutate.
+	allRepairs bool
 	// others are the paths of other environments.
 	others []string
 	// from holds the places in the configuration file that name files and folders, by these, and those that set flags, by
@@ -268,6 +268,8 @@ func (r *report) include(environment string, of *report) {
 		p.source = nil // only for the diff, and it holds the text of the file
 		r.Patches = append(r.Patches, p)
 	}
+	r.files = append(r.files, of.files...)
+	r.rules = append(r.rules, of.rules...)
 	r.sections = append(r.sections, section{environment, of.diff})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/sourceward/sourceward/policies"
@@ -47,16 +48,8 @@ func page(rule policies.Rule) string {
 		fmt.Fprintf(&b, " (%s)", rule.DefaultModeNote)
 	}
 	fmt.Fprintf(&b, "\n  found on  %s\n  repair    %s\n", strings.Join(rule.Kinds, ", "), repair(rule))
-	for _, section := range []struct{ title, text string }{
-		{"What", rule.What},
-		{"Why", rule.Why},
-		{"Remedy", rule.Remedy},
-		{"When to exempt", rule.Exempt},
-		{"Versions", rule.Since},
-	} {
-		if section.text != "" { // METADATA of a policy's own rule does not have all of them.
-			fmt.Fprintf(&b, "\n%s\n%s", section.title, wrap(section.text, "  ", 96))
-		}
+	for _, section := range pageSections(rule) {
+		fmt.Fprintf(&b, "\n%s\n%s", section.title, wrap(section.text, "  ", 96))
 	}
 	if len(rule.Sources) > 0 {
 		fmt.Fprintf(&b, "\nSources\n")
@@ -65,4 +58,19 @@ func page(rule policies.Rule) string {
 		fmt.Fprintf(&b, "  %s\n", source)
 	}
 	return b.String()
+}
+
+// pageSection is a paragraph of the documentation of a rule.
+type pageSection struct{ title, text string }
+
+// pageSections returns the paragraphs of the documentation of a rule that are not empty. METADATA of a policy's own
+// rule does not have all of them.
+func pageSections(rule policies.Rule) []pageSection {
+	return slices.DeleteFunc([]pageSection{
+		{"What", rule.What},
+		{"Why", rule.Why},
+		{"Remedy", rule.Remedy},
+		{"When to exempt", rule.Exempt},
+		{"Versions", rule.Since},
+	}, func(s pageSection) bool { return s.text == "" })
 }

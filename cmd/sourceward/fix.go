@@ -208,7 +208,7 @@ func (f *fixer) judge(ctx context.Context, s streams, progress *progress) (*repo
 	var needed []*fix
 	same := map[fixKey]*fix{}
 	for _, w := range f.worlds {
-		w.texts, w.flags.diff = texts, false
+		w.texts, w.allRepairs, w.flags.diff = texts, true, false
 		of, err := w.judge(ctx, s, nil, progress)
 		if err != nil {
 			return nil, nil, err

@@ -57,10 +57,10 @@ func checked(t *testing.T, services, workloads int) work {
 		t.Fatalf("report() has %d findings and the errors %v, %v", len(report.Findings), report.Errors, err)
 	}
 	var json, text bytes.Buffer
-	if err := report.writeJSON(&json); err != nil {
+	if err := report.writeJSON(&json, checkFlags{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := report.writeText(&text, textOptions{showAudit: true}); err != nil {
+	if err := report.writeText(&text, checkFlags{show: []string{"audit"}}); err != nil {
 		t.Fatal(err)
 	}
 	return work{len(run.rules.answers), json.Len(), text.Len()}

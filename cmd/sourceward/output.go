@@ -60,6 +60,11 @@ func notInputs(outputs []output, inputs []string) error {
 	return nil
 }
 
+// has reports whether a report is written in one of the formats.
+func has(outputs []output, formats ...string) bool {
+	return slices.ContainsFunc(outputs, func(o output) bool { return slices.Contains(formats, o.format) })
+}
+
 // write writes a report to the file of the output, or to stdout.
 func (o output) write(stdout io.Writer, report func(io.Writer) error) (err error) {
 	w := stdout

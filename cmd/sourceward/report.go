@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -34,15 +36,19 @@ type report struct {
 	// those with mode mutate.
 	Patches []patch `json:"patches"`
 
-	// diff is the output of --diff. It is part of the text only.
+	// diff is the output of --diff. It is part of the text and of Markdown.
 	diff string
+	// files are the files that hold the objects that were judged, as their places name them. rules are the rules that
+	// policies declare in their own Rego; only SARIF has them.
+	files []string
+	rules []policies.Rule
 	// found are the findings by what distinguishes them. A chart that is rendered several times has equal ones.
 	found map[findingKey]bool
-	// sections are the parts of the text of a report of several worlds, in order.
+	// sections are the parts of the report of each world, in order.
 	sections []section
 }
 
-// section is the part of the text for one environment. The name is empty for what is in none.
+// section is the part of the report for one environment. The name is empty for what is in none.
 type section struct{ environment, diff string }
 
 // summary counts documents and findings.
@@ -102,6 +108,64 @@ type finding struct {
 	Exempt *policies.Exemption `json:"exempt,omitempty"`
 	// Environment is the name of the environment in the configuration file; missing if there is none.
 	Environment string `json:"environment,omitempty"`
+	// Fingerprint identifies the finding in other reports.
+	Fingerprint string `json:"fingerprint"`
+
+	// replacements repair the finding in its file. They are set only for SARIF.
+	replacements []replacement
+}
+
+// isAccepted reports whether the finding is known and accepted, so that it never fails the run.
+func (f finding) isAccepted() bool { return f.Exempt != nil }
+
+// fails reports whether the finding is not accepted, and has the mode failOn or a stricter one. It is false for never.
+func (f finding) fails(failOn string) bool {
+	limit := slices.Index(policies.Modes, policies.Mode(failOn))
+	return !f.isAccepted() && slices.Index(policies.Modes, f.Mode) <= limit
+}
+
+// subject returns the object of the finding, and what renders it: "Service edge/web of charts/web".
+func (f finding) subject() string {
+	if f.RenderedBy != "" {
+		return f.Object.String() + " of " + f.RenderedBy
+	}
+	return f.Object.String()
+}
+
+// remedy returns the exemption of the finding or, if it has none, its fix: "fix: set Local". It is empty if there is no
+// fix either.
+func (f finding) remedy() string {
+	switch {
+	case f.Exempt != nil && f.Exempt.Until != "":
+		return "exempt until " + f.Exempt.Until + ": " + f.Exempt.Reason
+	case f.Exempt != nil:
+		return "exempt: " + f.Exempt.Reason
+	case f.Fix != "":
+		return "fix: " + f.Fix
+	}
+	return ""
+}
+
+// sentence returns the finding in one printable line, without its place, mode and rule, for example
+//
+//	Service edge/game: annotation a=b asks for Local, but the Service is Cluster; fix: set Local
+func (f finding) sentence() string {
+	text := inEnvironment(f.subject(), f.Environment) + ": " + f.Message
+	if len(f.Because) > 0 {
+		text += "; because of " + refs(f.Because, f.BecauseOmitted)
+	}
+	if remedy := f.remedy(); remedy != "" {
+		text += "; " + remedy
+	}
+	return policies.Printable(text)
+}
+
+// inEnvironment adds the name of an environment to a text, unless it is empty.
+func inEnvironment(text, environment string) string {
+	if environment == "" {
+		return text
+	}
+	return text + " (environment " + environment + ")"
 }
 
 // reportError is something that could not be read, compiled or evaluated.
@@ -118,11 +182,7 @@ type reportError struct {
 
 func (e reportError) String() string {
 	position := manifest.Position{Line: e.Line, Column: e.Column}
-	text := (&manifest.Error{File: e.File, Position: position, Message: e.Message}).Error()
-	if e.Environment != "" {
-		text += " (environment " + e.Environment + ")"
-	}
-	return text
+	return inEnvironment((&manifest.Error{File: e.File, Position: position, Message: e.Message}).Error(), e.Environment)
 }
 
 // skipped is an object or a file that was not checked.
@@ -137,6 +197,11 @@ type skipped struct {
 	Environment string `json:"environment,omitempty"`
 }
 
+// text returns the entry in one printable line, without its place.
+func (s skipped) text() string {
+	return policies.Printable(inEnvironment(aboutObject(s.Object, s.Reason), s.Environment))
+}
+
 // note says something about what was read.
 type note struct {
 	// File is empty if the note does not concern a file, and Line is 0 if it does not concern a line in it.
@@ -147,6 +212,11 @@ type note struct {
 	Message string        `json:"message"`
 	// Environment is that of a finding.
 	Environment string `json:"environment,omitempty"`
+}
+
+// text returns the note in one printable line, without its place.
+func (n note) text() string {
+	return policies.Printable(inEnvironment(aboutObject(n.Object, n.Message), n.Environment))
 }
 
 // patch is the repair of one finding.
@@ -163,6 +233,8 @@ type patch struct {
 	Environment string `json:"environment,omitempty"`
 
 	source *manifest.Object
+	// path is that of the finding.
+	path string
 }
 
 // findingKey is what distinguishes findings.
@@ -199,6 +271,7 @@ func newReport(m *manifest.Manifests) *report {
 	r.skipChildren(m.Children)
 	r.addNotes(m.Notes)
 	for _, object := range m.Objects {
+		r.files = append(r.files, object.Place("").File)
 		if object.Service != nil {
 			r.Summary.Services++
 		} else {
@@ -274,7 +347,7 @@ func (r *report) add(object *manifest.Object, decision policies.Decision) {
 	for _, p := range decision.Patches {
 		r.Patches = append(r.Patches, patch{
 			Object: object.Ref, File: object.Place("").File,
-			Rule: p.Rule, Mode: p.Mode, Operations: p.Operations, source: object,
+			Rule: p.Rule, Mode: p.Mode, Operations: p.Operations, source: object, path: p.Path,
 		})
 	}
 }
@@ -314,12 +387,9 @@ func (r *report) sort() {
 	slices.SortStableFunc(r.Patches, func(a, b patch) int { return strings.Compare(a.File, b.File) })
 }
 
-// fails reports whether a finding that is not exempt has the mode failOn or a stricter one. It is false for never.
+// fails reports whether a finding fails the run. See its method of the same name.
 func (r *report) fails(failOn string) bool {
-	limit := slices.Index(policies.Modes, policies.Mode(failOn))
-	return slices.ContainsFunc(r.Findings, func(f finding) bool {
-		return f.Exempt == nil && slices.Index(policies.Modes, f.Mode) <= limit
-	})
+	return slices.ContainsFunc(r.Findings, func(f finding) bool { return f.fails(failOn) })
 }
 
 // writeErrors writes the errors of the report, a line each.
@@ -329,6 +399,56 @@ func (r *report) writeErrors(w io.Writer) {
 	}
 }
 
-func (r *report) writeJSON(w io.Writer) error {
+// unaccepted returns the findings that are not accepted, those of the strictest mode first.
+func (r *report) unaccepted() []finding {
+	list := slices.DeleteFunc(slices.Clone(r.Findings), finding.isAccepted)
+	slices.SortStableFunc(list, func(a, b finding) int {
+		return cmp.Compare(slices.Index(policies.Modes, a.Mode), slices.Index(policies.Modes, b.Mode))
+	})
+	return list
+}
+
+// reportFormat is a format of the report.
+type reportFormat struct {
+	// name is that of --output.
+	name string
+	// write writes the report in the format. The error is that of w.
+	write func(r *report, w io.Writer, flags checkFlags) error
+}
+
+// reportFormats lists the formats in the order in which the help names them.
+var reportFormats = []reportFormat{
+	{"text", (*report).writeText},
+	{"json", (*report).writeJSON},
+	{"sarif", (*report).writeSARIF},
+	{"junit", (*report).writeJUnit},
+	{"github", (*report).writeGitHub},
+	{"gitlab", (*report).writeGitLab},
+	{"markdown", (*report).writeMarkdown},
+}
+
+// formatNames returns the names of the formats.
+func formatNames() []string {
+	names := make([]string, len(reportFormats))
+	for i, format := range reportFormats {
+		names[i] = format.name
+	}
+	return names
+}
+
+func (r *report) writeJSON(w io.Writer, _ checkFlags) error {
 	return encodeJSON(w, r)
+}
+
+// repositoryPath returns the name of a file as other programs want it: with forward slashes, and relative to the
+// working directory, which is usually the root of the repository, if the file is in it.
+func repositoryPath(file string) string {
+	if filepath.IsAbs(file) {
+		if working, err := os.Getwd(); err == nil {
+			if relative, err := filepath.Rel(working, file); err == nil && filepath.IsLocal(relative) {
+				file = relative
+			}
+		}
+	}
+	return filepath.ToSlash(filepath.Clean(file))
 }

@@ -11,9 +11,8 @@ import (
 	"github.com/sourceward/sourceward/policies"
 )
 
-// textOptions configures writeText.
+// textOptions configures writeSection.
 type textOptions struct {
-	colored bool
 	// quiet leaves out the summary, the notes and what was skipped.
 	quiet bool
 	// showAudit writes findings of mode audit like all others. Without it, one line a rule counts them.
@@ -21,9 +20,13 @@ type textOptions struct {
 }
 
 // writeText writes the report for people: what there is to say about each environment, below its name, and a summary.
-func (r *report) writeText(w io.Writer, options textOptions) error {
+func (r *report) writeText(w io.Writer, flags checkFlags) error {
+	options := textOptions{
+		quiet:     flags.quiet,
+		showAudit: slices.Contains(flags.show, string(policies.Audit)) || flags.failOn == string(policies.Audit),
+	}
 	out := bufio.NewWriter(w)
-	p := newPalette(options.colored)
+	p := newPalette(useColor(flags.color, w))
 	above := false // true if there is something above the next part
 	for _, s := range r.sections {
 		heading := s.environment
@@ -86,23 +89,14 @@ func (r *report) writeSection(out io.Writer, p palette, options textOptions, par
 		if f.Exempt != nil {
 			mode = p.exempt.Sprint("exempt")
 		}
-		object := f.Object.String()
-		if f.RenderedBy != "" {
-			object += " of " + f.RenderedBy
-		}
 		fmt.Fprintf(out, "  %s%s  %s  %s\n",
-			p.dim.Sprint(within(f.Line, f.Column)), mode, p.bold.Sprint(f.Rule), policies.Printable(object))
+			p.dim.Sprint(within(f.Line, f.Column)), mode, p.bold.Sprint(f.Rule), policies.Printable(f.subject()))
 		fmt.Fprintf(out, "      %s\n", policies.Printable(f.Message))
 		if len(f.Because) > 0 {
 			fmt.Fprintf(out, "      because of %s\n", policies.Printable(refs(f.Because, f.BecauseOmitted)))
 		}
-		switch {
-		case f.Exempt != nil && f.Exempt.Until != "":
-			fmt.Fprintf(out, "      exempt until %s: %s\n", f.Exempt.Until, policies.Printable(f.Exempt.Reason))
-		case f.Exempt != nil:
-			fmt.Fprintf(out, "      exempt: %s\n", policies.Printable(f.Exempt.Reason))
-		case f.Fix != "":
-			fmt.Fprintf(out, "      fix: %s\n", policies.Printable(f.Fix))
+		if remedy := f.remedy(); remedy != "" {
+			fmt.Fprintf(out, "      %s\n", policies.Printable(remedy))
 		}
 	}
 	if len(audited) > 0 {
