@@ -247,30 +247,29 @@ func (r *replay) again() io.Reader {
 // include adds the report of a world to one of all worlds. environment is its name, or empty.
 func (r *report) include(environment string, of *report) {
 	r.Summary.add(of.Summary)
-	for _, f := range of.Findings {
+	r.Findings = appendEach(r.Findings, of.Findings, func(f *finding) {
 		f.Environment = environment
-		r.Findings = append(r.Findings, f)
-	}
-	for _, e := range of.Errors {
-		e.Environment = environment
-		r.Errors = append(r.Errors, e)
-	}
-	for _, s := range of.Skipped {
-		s.Environment = environment
-		r.Skipped = append(r.Skipped, s)
-	}
-	for _, n := range of.Notes {
-		n.Environment = environment
-		r.Notes = append(r.Notes, n)
-	}
-	for _, p := range of.Patches {
+		f.Fingerprint = f.fingerprint()
+	})
+	r.Errors = appendEach(r.Errors, of.Errors, func(e *reportError) { e.Environment = environment })
+	r.Skipped = appendEach(r.Skipped, of.Skipped, func(s *skipped) { s.Environment = environment })
+	r.Notes = appendEach(r.Notes, of.Notes, func(n *note) { n.Environment = environment })
+	r.Patches = appendEach(r.Patches, of.Patches, func(p *patch) {
 		p.Environment = environment
 		p.source = nil // only for the diff, and it holds the text of the file
-		r.Patches = append(r.Patches, p)
-	}
+	})
 	r.files = append(r.files, of.files...)
 	r.rules = append(r.rules, of.rules...)
 	r.sections = append(r.sections, section{environment, of.diff})
+}
+
+// appendEach appends entries to a list, each changed by a function.
+func appendEach[E any](list, entries []E, change func(*E)) []E {
+	for _, entry := range entries {
+		change(&entry)
+		list = append(list, entry)
+	}
+	return list
 }
 
 // only returns a report with the entries of a section.

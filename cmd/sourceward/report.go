@@ -108,7 +108,8 @@ type finding struct {
 	Exempt *policies.Exemption `json:"exempt,omitempty"`
 	// Environment is the name of the environment in the configuration file; missing if there is none.
 	Environment string `json:"environment,omitempty"`
-	// Fingerprint identifies the finding in other reports.
+	// Fingerprint identifies the finding in other reports: 64 hexadecimal digits that depend on Environment, Rule, Path,
+	// Object and Because. Findings have the same one if they differ in nothing else, such as those of copies of an object.
 	Fingerprint string `json:"fingerprint"`
 
 	// replacements repair the finding in its file. They are set only for SARIF.
