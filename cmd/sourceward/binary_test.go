@@ -167,6 +167,8 @@ type report struct {
 		Warn   int `json:"warn"`
 		Audit  int `json:"audit"`
 		Exempt int `json:"exempt"`
+
+		Baseline int `json:"baseline,omitempty"`
 	} `json:"summary"`
 	Findings []struct {
 		Rule           string `json:"rule"`
@@ -188,6 +190,7 @@ type report struct {
 		} `json:"exempt,omitempty"`
 		Environment string `json:"environment,omitempty"`
 		Fingerprint string `json:"fingerprint"`
+		Baseline    bool   `json:"baseline,omitempty"`
 	} `json:"findings"`
 	Errors []struct {
 		File    string `json:"file"`
@@ -225,6 +228,14 @@ type report struct {
 		} `json:"operations"`
 		Environment string `json:"environment,omitempty"`
 	} `json:"patches"`
+	Gone []struct {
+		Rule        string `json:"rule"`
+		Object      ref    `json:"object"`
+		Path        string `json:"path"`
+		File        string `json:"file"`
+		Fingerprint string `json:"fingerprint"`
+		Environment string `json:"environment,omitempty"`
+	} `json:"gone,omitempty"`
 }
 
 type ref struct {

@@ -32,6 +32,7 @@ type checkFlags struct {
 	kubeVersion string
 	provider    string
 	failOn      string
+	baseline    string
 	diff        bool
 	color       string
 	quiet       bool
@@ -80,7 +81,7 @@ func checkCommand(s streams) *cobra.Command {
 				fmt.Fprintf(s.err, "note: checking %s; standard input is a pipe that was not read, write - to check it\n",
 					config.scope())
 			}
-			return check(cmd.Context(), s, flags, config.file, worlds)
+			return check(cmd.Context(), s, flags, config, worlds)
 		},
 	}
 	addCheckFlags(cmd.Flags(), &checkFlags{}) // config.worlds reads their values
@@ -108,6 +109,8 @@ func addCheckFlags(f *pflag.FlagSet, flags *checkFlags) {
 			"github, gitlab or markdown; repeatable")
 	f.StringArrayVar(&flags.show, "show", nil, "also list each finding of this `MODE`, which the text only counts: audit")
 	f.BoolVar(&flags.diff, "diff", false, "also show the changes that the webhook would make, as a unified diff")
+	f.StringVar(&flags.baseline, "baseline", "",
+		"fail only on findings that are new since the report in `FILE`, which -o json=FILE writes and renews")
 	addJudgingFlags(f, flags)
 }
 
@@ -133,9 +136,9 @@ func addJudgingFlags(f *pflag.FlagSet, flags *checkFlags) {
 		"print only findings, errors, and that nothing was judged: no notes, nothing that was skipped")
 }
 
-// check runs the command, with flags for all worlds together. config is the name of the configuration file, if any. The
-// error is errFindings, errReported, or describes a mistake in the command line.
-func check(ctx context.Context, s streams, flags checkFlags, config string, worlds []world) error {
+// check runs the command, with flags for all worlds together. The error is errFindings, errReported, or describes a
+// mistake in the command line.
+func check(ctx context.Context, s streams, flags checkFlags, config *config, worlds []world) error {
 	outputs, err := parseOutputs(flags.outputs, formatNames()...)
 	if err != nil {
 		return err
@@ -146,7 +149,15 @@ func check(ctx context.Context, s streams, flags checkFlags, config string, worl
 	if err := flags.validate(); err != nil {
 		return err
 	}
-	if err := notInputs(outputs, []string{config}); err != nil {
+	inputs, renewed := []string{config.file}, renews(outputs, flags.baseline)
+	if !renewed {
+		inputs = append(inputs, flags.baseline)
+	}
+	if err := notInputs(outputs, inputs); err != nil {
+		return err
+	}
+	baseline, err := readBaseline(flags.baseline, renewed)
+	if err != nil {
 		return err
 	}
 	for i := range worlds {
@@ -156,6 +167,7 @@ func check(ctx context.Context, s streams, flags checkFlags, config string, worl
 	if err != nil {
 		return err
 	}
+	baseline.compare(report, flags.failOn, config.isJudged(worlds))
 	return conclude(s, flags, outputs, report)
 }
 
@@ -180,6 +192,7 @@ func (w world) judge(ctx context.Context, s streams, outputs []output, progress 
 		Paths:     w.paths,
 		Context:   flags.context,
 		Exclude:   flags.exclude,
+		Ignore:    flags.baseline,
 		Stdin:     s.in,
 		Namespace: flags.namespace,
 		Version:   cluster.Version,

@@ -23,7 +23,7 @@ const (
 
 // reportFlags are the flags of the report. It is one for all environments, and so are they. Any other flag can be set
 // for a single environment.
-var reportFlags = []string{"output", "fail-on", "show", "diff", "color", "quiet"}
+var reportFlags = []string{"output", "fail-on", "baseline", "show", "diff", "color", "quiet"}
 
 // environment is an entry of environments in a configuration file.
 type environment struct {
@@ -286,7 +286,7 @@ func of[E any](s section, entries []E, environment func(E) string) []E {
 	return slices.DeleteFunc(slices.Clone(entries), func(entry E) bool { return environment(entry) != s.environment })
 }
 
-// add adds the counts of another summary.
+// add adds the counts of another summary, of a report that was not yet compared with a baseline.
 func (s *summary) add(other summary) {
 	s.Files += other.Files
 	s.Objects += other.Objects

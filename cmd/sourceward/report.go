@@ -14,7 +14,8 @@ import (
 )
 
 // report is the result of check, and the format of -o json. The format is stable: within an apiVersion, fields are only
-// added. No list is null, and only a field marked omitempty can be missing.
+// added. No list is null, and only a field marked omitempty
+// can be missing.
 type report struct {
 	// APIVersion is always report.sourceward.dev/v1, and Kind is always Report.
 	APIVersion string `json:"apiVersion"`
@@ -33,8 +34,12 @@ type report struct {
 	// Notes lists what to know about what was read. It does not affect the exit code.
 	Notes []note `json:"notes"`
 	// Patches holds the repairs of findings that are not exempt, each with the mode of its finding. The webhook applies
-	// those with mode mutate.
+	// those with mode mutate. A baseline does not change them.
 	Patches []patch `json:"patches"`
+	// Gone lists the findings of the baseline that were not found again in the files and folders that were checked, in
+	// the order of the baseline. It is missing if there are none, and if there are errors: a finding may be in what could
+	// not be read.
+	Gone []goneFinding `json:"gone,omitempty"`
 
 	// diff is the output of --diff. It is part of the text and of Markdown.
 	diff string
@@ -66,12 +71,15 @@ type summary struct {
 	// are neither YAML nor JSON and do not look like a Kubernetes object.
 	NotKubernetes int `json:"notKubernetes"`
 	NotYAML       int `json:"notYAML"`
-	// Deny, Mutate, Warn and Audit are the numbers of findings by mode. A finding that is exempt counts only in Exempt.
+	// Deny, Mutate, Warn and Audit are the numbers of findings by mode. A finding that is exempt counts only in Exempt,
+	// and one that is in the baseline only in Baseline.
 	Deny   int `json:"deny"`
 	Mutate int `json:"mutate"`
 	Warn   int `json:"warn"`
 	Audit  int `json:"audit"`
 	Exempt int `json:"exempt"`
+	// Baseline is the number of findings that are in the baseline, too. It is missing if it is 0.
+	Baseline int `json:"baseline,omitempty"`
 }
 
 // finding is one problem that one rule found in one object, with its place in a file.
@@ -111,13 +119,15 @@ type finding struct {
 	// Fingerprint identifies the finding in other reports: 64 hexadecimal digits that depend on Environment, Rule, Path,
 	// Object and Because. Findings have the same one if they differ in nothing else, such as those of copies of an object.
 	Fingerprint string `json:"fingerprint"`
+	// Baseline is true if the finding is in the baseline; else it is missing. The finding then never fails the run.
+	Baseline bool `json:"baseline,omitempty"`
 
 	// replacements repair the finding in its file. They are set only for SARIF.
 	replacements []replacement
 }
 
-// isAccepted reports whether the finding is known and accepted, so that it never fails the run.
-func (f finding) isAccepted() bool { return f.Exempt != nil }
+// isAccepted reports whether the finding is exempt or in the baseline, so that it never fails the run.
+func (f finding) isAccepted() bool { return f.Exempt != nil || f.Baseline }
 
 // fails reports whether the finding is not accepted, and has the mode failOn or a stricter one. It is false for never.
 func (f finding) fails(failOn string) bool {
@@ -336,14 +346,15 @@ func (r *report) add(object *manifest.Object, decision policies.Decision) {
 			continue
 		}
 		r.found[key] = true
-		r.Findings = append(r.Findings, finding{
+		found := finding{
 			Rule: f.Rule, Mode: f.Mode, Severity: f.Severity,
 			Message: f.Message, Fix: f.Fix, Object: f.Object, Path: f.Path,
 			File: place.File, Line: place.Line, Column: place.Column,
 			Because: append([]policies.Ref{}, f.Because...), BecauseOmitted: f.BecauseOmitted,
 			Exempt: f.Exempt, RenderedBy: by,
-		})
-		*r.count(f)++
+		}
+		r.Findings = append(r.Findings, found)
+		*r.count(found)++
 	}
 	for _, p := range decision.Patches {
 		r.Patches = append(r.Patches, patch{
@@ -354,8 +365,10 @@ func (r *report) add(object *manifest.Object, decision policies.Decision) {
 }
 
 // count returns the counter in the summary that a finding adds to.
-func (r *report) count(f policies.Finding) *int {
+func (r *report) count(f finding) *int {
 	switch {
+	case f.Baseline:
+		return &r.Summary.Baseline
 	case f.Exempt != nil:
 		return &r.Summary.Exempt
 	case f.Mode == policies.Deny:

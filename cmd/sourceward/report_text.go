@@ -17,34 +17,50 @@ type textOptions struct {
 	quiet bool
 	// showAudit writes findings of mode audit like all others. Without it, one line a rule counts them.
 	showAudit bool
+	// baseline is the file that the report was compared with.
+	baseline string
 }
 
-// writeText writes the report for people: what there is to say about each environment, below its name, and a summary.
+// writeText writes the report for people: what there is to say about each environment, below its name, what is gone
+// from the baseline, and a summary.
 func (r *report) writeText(w io.Writer, flags checkFlags) error {
 	options := textOptions{
-		quiet:     flags.quiet,
+		quiet: flags.quiet, baseline: flags.baseline,
 		showAudit: slices.Contains(flags.show, string(policies.Audit)) || flags.failOn == string(policies.Audit),
 	}
 	out := bufio.NewWriter(w)
 	p := newPalette(useColor(flags.color, w))
 	above := false // true if there is something above the next part
+	begin := func() {
+		if above {
+			fmt.Fprintln(out)
+		}
+		above = true
+	}
 	for _, s := range r.sections {
 		heading := s.environment
 		r.only(s).writeSection(out, p, options, func() {
-			if above {
-				fmt.Fprintln(out)
-			}
-			above = true
+			begin()
 			if heading != "" {
 				fmt.Fprintf(out, "%s\n\n", p.heading.Sprint("environment "+policies.Printable(heading)))
 				heading = ""
 			}
 		})
 	}
+	if len(r.Gone) > 0 && !options.quiet {
+		begin()
+		renew := fmt.Sprintf(" (-o json=%s --fail-on %s renews the baseline)", policies.Printable(options.baseline), never)
+		list(out, p.heading.Sprint("gone")+renew, len(r.Gone), func(i int) string {
+			g := r.Gone[i]
+			line := at(g.File, 0) + g.Rule + "  " + g.Object.String()
+			if g.Environment != "" {
+				line += " (environment " + g.Environment + ")"
+			}
+			return line
+		})
+	}
 	if !options.quiet || r.Summary.judgedNothing() {
-		if above {
-			fmt.Fprintln(out)
-		}
+		begin()
 		fmt.Fprintln(out, r.Summary.line(p, len(r.Errors)))
 	}
 	return out.Flush()
@@ -65,18 +81,19 @@ func writeDiff(out io.Writer, p palette, diff string) {
 }
 
 // writeSection writes the part of one environment. Findings are grouped by file. Each has a line with its place, mode,
-// rule and object, and below it the message, the other objects that cause it, and the fix. Then come what was skipped
-// and the notes. It calls part before each of these.
+// rule and object, and below it the message, the other objects that cause it, and the fix. Those in the baseline are
+// left out. Then come what was skipped and the notes. It calls part before each of these.
 func (r *report) writeSection(out io.Writer, p palette, options textOptions, part func()) {
-	shown, audited := r.Findings, map[string]int{}
-	if !options.showAudit {
-		isFolded := func(f finding) bool { return f.Mode == policies.Audit && f.Exempt == nil }
-		for _, f := range r.Findings {
-			if isFolded(f) {
-				audited[f.Rule]++
-			}
+	var shown []finding
+	audited := map[string]int{}
+	for _, f := range r.Findings {
+		switch {
+		case f.Baseline:
+		case f.Mode == policies.Audit && f.Exempt == nil && !options.showAudit:
+			audited[f.Rule]++
+		default:
+			shown = append(shown, f)
 		}
-		shown = slices.DeleteFunc(slices.Clone(shown), isFolded)
 	}
 	file := ""
 	for i, f := range shown {
@@ -204,8 +221,13 @@ func (s summary) line(p palette, errors int) string {
 	switch {
 	case s.judgedNothing():
 		found = []string{p.modes[policies.Warn].Sprint("nothing was judged")}
+	case found == nil && s.Baseline > 0:
+		found = []string{"no new findings"}
 	case found == nil:
 		found = []string{"no findings"}
+	}
+	if s.Baseline > 0 {
+		found = append(found, fmt.Sprintf("%d in the baseline (not shown)", s.Baseline))
 	}
 	if errors > 0 {
 		found = append(found, p.modes[policies.Deny].Sprint(count(errors, "error")))

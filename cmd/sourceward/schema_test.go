@@ -106,7 +106,7 @@ func TestSchemaAcceptsWhatIsRead(t *testing.T) {
 	}{
 		"all flags": {"color: never\ncontext: [nodes.yaml]\ndiff: true\nexclude: ['*.tmp']\nfail-on: warn\n" +
 			"kube-version: '1.36'\nnamespace: edge\nnodes: 3\noutput: [text, json=report.json]\npolicy: [policies]\n" +
-			"provider: gke\nquiet: false\nshow: [audit]\n", true},
+			"provider: gke\nquiet: false\nshow: [audit]\nbaseline: baseline.json\n", true},
 		"an environment": {"environments: [{name: a, paths: [b], nodes: 3, policy: []}]", true},
 		"nothing":        {"{}", true},
 

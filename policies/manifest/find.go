@@ -80,10 +80,11 @@ func readAll(r io.Reader, size int64) ([]byte, error) {
 // finder finds the files in and below paths, each once.
 type finder struct {
 	exclude []pattern
-	// texts are those of Options.
-	texts map[string][]byte
-	found []*foundFile
-	errs  []*Error
+	// texts are those of Options. ignored is the real path of a file that is left out of directories, or empty.
+	texts   map[string][]byte
+	ignored string
+	found   []*foundFile
+	errs    []*Error
 	// skipped are the links, devices, kustomizations and charts that are not read, and contextSkipped those in the
 	// context. templates are the templates of charts that were found.
 	skipped, contextSkipped []Remark
@@ -306,6 +307,8 @@ func (f *finder) file(path, begin, top string, context bool, at *root) {
 		return
 	case err != nil:
 		f.errs = append(f.errs, fileError(path, err))
+		return
+	case target == f.ignored:
 		return
 	case !info.Mode().IsRegular():
 		f.skip(Place{File: path}, "it is not a regular file", context)

@@ -41,6 +41,9 @@ type Options struct {
 	ExcludeFrom string
 	// NoContext are files and directories that Load leaves out where it finds them in a directory of Context.
 	NoContext []string
+	// Ignore is a file that Load leaves out of directories, for one that is no manifest but has the name of one. It need
+	// not exist, and is empty if there is none.
+	Ignore string
 	// Stdin is the reader for the path Stdin.
 	Stdin io.Reader
 	// Texts are read instead of what files hold, by the real paths of the files.
@@ -184,6 +187,9 @@ func Load(options Options) (*Manifests, error) {
 		if target, err := realPath(path); err == nil { // else there is nothing to leave out
 			files.noContext = append(files.noContext, target)
 		}
+	}
+	if options.Ignore != "" {
+		files.ignored, _ = realPath(options.Ignore) // an error means that there is no such file
 	}
 	files.rendersCharts = options.Rendering != nil
 	files.buildsKustomizations = files.rendersCharts && options.Rendering.Kustomize
