@@ -9,10 +9,14 @@ import (
 
 // Ref identifies one object in a cluster.
 type Ref struct {
+	// APIVersion is the group and the version, such as apps/v1, or only the version, such as v1.
 	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-	Namespace  string `json:"namespace,omitempty"`
-	Name       string `json:"name"`
+	// Kind is the kind, such as Deployment.
+	Kind string `json:"kind"`
+	// Namespace is empty for an object that is in no namespace.
+	Namespace string `json:"namespace,omitempty"`
+	// Name is the name or, with a star at its end, what a generated name begins with.
+	Name string `json:"name"`
 }
 
 // String returns the form used in messages, for example Service edge/web.

@@ -13,9 +13,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/manifest"
@@ -64,7 +66,50 @@ func run(t testing.TB, cmd *exec.Cmd) result {
 		t.Fatal(err)
 	}
 	validSARIF(t, cmd, stdout.String())
+	validReports(t, cmd, stdout.String())
 	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// reportSchema compiles the schema of -o json, once.
+var reportSchema = sync.OnceValues(func() (*jsonschema.Schema, error) {
+	return jsonschema.NewCompiler().Compile("report.schema.json")
+})
+
+// validReports validates the reports of a command: that on the standard output, if it is one, and those in the files of
+// -o json=FILE.
+func validReports(t testing.TB, cmd *exec.Cmd, stdout string) {
+	t.Helper()
+	texts := []string{stdout}
+	for _, arg := range cmd.Args {
+		if name, ok := strings.CutPrefix(arg, "json="); ok {
+			text, _ := os.ReadFile(filepath.Join(cmd.Dir, name)) // an error means that it was not written
+			texts = append(texts, string(text))
+		}
+	}
+	for _, text := range texts {
+		if strings.HasPrefix(text, "{\n  \"apiVersion\": \"report.sourceward.dev/") {
+			validReport(t, text)
+		}
+	}
+}
+
+// validReport validates a report, unless the schema is just being written.
+func validReport(t testing.TB, text string) {
+	t.Helper()
+	if *update {
+		return
+	}
+	schema, err := reportSchema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := schema.Validate(report); err != nil {
+		t.Errorf("the report does not match its schema: %v", err)
+	}
 }
 
 // TestCases runs one command line in each folder of testdata. The folder holds:
@@ -285,9 +330,11 @@ func TestJSONReportSaysWhatTheTextSays(t *testing.T) {
 	}
 }
 
-// decodeReport decodes a report. It fails the test unless the report has exactly the promised keys, and no null.
+// decodeReport decodes a report. It fails the test unless the report has exactly the promised keys, and no null, and
+// matches its schema.
 func decodeReport(t testing.TB, text string) report {
 	t.Helper()
+	validReport(t, text)
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.DisallowUnknownFields()
 	var r report
@@ -308,6 +355,48 @@ func decodeReport(t testing.TB, text string) report {
 		t.Errorf("the report has null instead of a list:\n%s", text)
 	}
 	return r
+}
+
+// TestSchemaAcceptsOnlyReports changes a report.
+func TestSchemaAcceptsOnlyReports(t *testing.T) {
+	t.Parallel()
+	const file = "testdata/a-baseline-marks-findings-in-json/stdout"
+	tests := map[string]struct {
+		old, new string
+		want     bool
+	}{
+		"as it is":                  {"", "", true},
+		"a field of a newer report": {`"rule": `, `"since": "v2", "rule": `, true},
+		"a file of another kind":    {`"kind": "Report"`, `"kind": "List"`, false},
+		"another apiVersion":        {"report.sourceward.dev/v1", "report.sourceward.dev/v2", false},
+		"a finding without a rule":  {`"rule": `, `"rules": `, false},
+		"an unknown mode":           {`"mode": "deny"`, `"mode": "refuse"`, false},
+		"an unknown severity":       {`"severity": "error"`, `"severity": "bad"`, false},
+		"a line that is a text":     {`"line": 8`, `"line": "8"`, false},
+		"an object without a name":  {`"name": "api"`, `"names": "api"`, false},
+		"a short fingerprint":       {`"fingerprint": "2`, `"fingerprint": "`, false},
+		"no list of errors":         {`"errors": []`, `"errors": null`, false},
+		"a mark that is a text":     {`"baseline": true`, `"baseline": "true"`, false},
+		"a count that is a list":    {`"audit": 0`, `"audit": []`, false},
+		"a gone one without a path": {`"gone": [`, `"gone": [{},`, false},
+	}
+	schema, err := reportSchema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := strings.Replace(content(t, ".", file), test.old, test.new, 1)
+			report, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := schema.Validate(report); (err == nil) != test.want {
+				t.Errorf("Validate() = %v, want no error: %t", err, test.want)
+			}
+		})
+	}
 }
 
 func TestFailOnIsTheMildestModeThatFails(t *testing.T) {

@@ -14,8 +14,7 @@ import (
 )
 
 // report is the result of check, and the format of -o json. The format is stable: within an apiVersion, fields are only
-// added. No list is null, and only a field marked omitempty
-// can be missing.
+// added. No list is null, and only what is optional (omitempty) can be missing.
 type report struct {
 	// APIVersion is always report.sourceward.dev/v1, and Kind is always Report.
 	APIVersion string `json:"apiVersion"`
@@ -143,14 +142,16 @@ func (f finding) subject() string {
 	return f.Object.String()
 }
 
-// remedy returns the exemption of the finding or, if it has none, its fix: "fix: set Local". It is empty if there is no
-// fix either.
+// remedy returns why the finding is accepted or, if it is not, its fix: "fix: set Local". It is empty if there is no fix
+// either.
 func (f finding) remedy() string {
 	switch {
 	case f.Exempt != nil && f.Exempt.Until != "":
 		return "exempt until " + f.Exempt.Until + ": " + f.Exempt.Reason
 	case f.Exempt != nil:
 		return "exempt: " + f.Exempt.Reason
+	case f.Baseline:
+		return "in the baseline"
 	case f.Fix != "":
 		return "fix: " + f.Fix
 	}
@@ -183,9 +184,10 @@ func inEnvironment(text, environment string) string {
 type reportError struct {
 	// File is empty if the error does not concern a file. Line and Column are 0 if it does not concern a place in the
 	// file.
-	File    string `json:"file"`
-	Line    int    `json:"line"`
-	Column  int    `json:"column"`
+	File   string `json:"file"`
+	Line   int    `json:"line"`
+	Column int    `json:"column"`
+	// Message says what is wrong and what to do, in one line.
 	Message string `json:"message"`
 	// Environment is that of a finding.
 	Environment string `json:"environment,omitempty"`
@@ -203,7 +205,8 @@ type skipped struct {
 	Line int    `json:"line"`
 	// Object is missing if the entry does not concern a single object.
 	Object *policies.Ref `json:"object,omitempty"`
-	Reason string        `json:"reason"`
+	// Reason says why, in one line, without the file and the object.
+	Reason string `json:"reason"`
 	// Environment is that of a finding.
 	Environment string `json:"environment,omitempty"`
 }
@@ -219,8 +222,9 @@ type note struct {
 	File string `json:"file"`
 	Line int    `json:"line"`
 	// Object is missing if the note does not concern a single object.
-	Object  *policies.Ref `json:"object,omitempty"`
-	Message string        `json:"message"`
+	Object *policies.Ref `json:"object,omitempty"`
+	// Message is one line, without the file and the object.
+	Message string `json:"message"`
 	// Environment is that of a finding.
 	Environment string `json:"environment,omitempty"`
 }

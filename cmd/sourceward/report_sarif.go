@@ -38,7 +38,7 @@ var sarifLevels = map[policies.Severity]string{
 
 // writeSARIF writes the report in the Static Analysis Results Interchange Format, version 2.1.0. Errors, what was
 // skipped, and notes are notifications of the invocation. A finding that is exempt is suppressed.
-func (r *report) writeSARIF(w io.Writer, _ checkFlags) error {
+func (r *report) writeSARIF(w io.Writer, flags checkFlags) error {
 	run := sarif.NewRunWithInformationURI("Sourceward", homepage).
 		WithColumnKind("unicodeCodePoints").
 		WithAutomationDetails(sarif.NewRunAutomationDetails().WithID("sourceward/"))
@@ -54,7 +54,14 @@ func (r *report) writeSARIF(w io.Writer, _ checkFlags) error {
 	}
 	for _, f := range r.Findings {
 		index, _ := slices.BinarySearch(ids, f.Rule)
-		run.AddResult(f.sarifResult(index))
+		result := f.sarifResult(index)
+		switch {
+		case f.Baseline:
+			result.WithBaselineState("unchanged")
+		case flags.baseline != "":
+			result.WithBaselineState("new")
+		}
+		run.AddResult(result)
 	}
 	invocation := sarif.NewInvocation().WithExecutionSuccessful(len(r.Errors) == 0)
 	notify := func(level, file string, line, column int, message string) {

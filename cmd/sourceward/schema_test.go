@@ -22,22 +22,28 @@ const schemaFile = "config.schema.json"
 // TestSchemaMatchesTheFlags generates the JSON schema of a configuration file from the flags of check, and compares it
 // with the file. With -update it writes the file.
 func TestSchemaMatchesTheFlags(t *testing.T) {
-	want, err := json.MarshalIndent(configSchema(), "", "  ")
+	matchesFile(t, schemaFile, configSchema())
+}
+
+// matchesFile compares a schema with a file. With -update it writes the file first.
+func matchesFile(t *testing.T, name string, schema *jsonschema.Schema) {
+	t.Helper()
+	want, err := json.MarshalIndent(schema, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want = append(want, '\n')
 	if flag.Lookup("update").Value.String() == "true" {
-		if err := os.WriteFile(schemaFile, want, 0o644); err != nil {
+		if err := os.WriteFile(name, want, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := os.ReadFile(schemaFile)
+	got, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(want, got) {
-		t.Errorf("%s is outdated; run make generate (-want +got):\n%s", schemaFile, cmp.Diff(string(want), string(got)))
+		t.Errorf("%s is outdated; run make generate (-want +got):\n%s", name, cmp.Diff(string(want), string(got)))
 	}
 }
 
