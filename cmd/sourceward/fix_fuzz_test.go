@@ -44,7 +44,7 @@ func FuzzFix(f *testing.F) {
 		if code == exitFault && !bytes.Equal(text, after) {
 			t.Errorf("the file was changed, and the exit code is 2:\n%q\n%q", text, after)
 		}
-		if lost := comments(text) - comments(after); lost > 0 {
+		if lost := commentLines(text) - commentLines(after); lost > 0 {
 			t.Errorf("%d comments are lost:\n%s\nafter:\n%s", lost, text, after)
 		}
 		if _, again := fix(); !bytes.Equal(after, again) {
@@ -53,8 +53,8 @@ func FuzzFix(f *testing.F) {
 	})
 }
 
-// comments returns the number of lines that can only be comments.
-func comments(text []byte) int {
+// commentLines returns the number of lines that can only be comments.
+func commentLines(text []byte) int {
 	n := 0
 	for line := range bytes.Lines(text) {
 		if bytes.HasPrefix(bytes.TrimLeft(line, " "), []byte("# ")) {
