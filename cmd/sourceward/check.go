@@ -239,6 +239,9 @@ func (w world) judge(ctx context.Context, s streams, outputs []output, progress 
 	if flags.diff {
 		run.diff(report)
 	}
+	if has(outputs, "text") && !flags.quiet {
+		report.addSources(manifests)
+	}
 	if has(outputs, "sarif") {
 		report.rules = rules.Catalogue()
 		report.addReplacements()

@@ -16,6 +16,8 @@ const configFile = ".sourceward.yaml"
 func deniedOnly(file string) string {
 	return file + `
   7:3  deny  local-on-cluster-ip  Service default/web
+      7 |   externalTrafficPolicy: Local
+        |   ^
       externalTrafficPolicy Local is invalid on type ClusterIP without externalIPs
       fix: remove externalTrafficPolicy, or set type LoadBalancer or NodePort
 `

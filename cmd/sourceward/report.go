@@ -121,8 +121,10 @@ type finding struct {
 	// Baseline is true if the finding is in the baseline; else it is missing. The finding then never fails the run.
 	Baseline bool `json:"baseline,omitempty"`
 
-	// replacements repair the finding in its file. They are set only for SARIF.
+	// replacements repair the finding in its file. They are set only for SARIF. source is the line of its field; it is set
+	// only for the text, and only if the field is in a file that was read.
 	replacements []replacement
+	source       *sourceLine
 }
 
 // isAccepted reports whether the finding is exempt or in the baseline, so that it never fails the run.

@@ -2,13 +2,17 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/manifest"
 )
 
 // textOptions configures writeSection.
@@ -81,8 +85,9 @@ func writeDiff(out io.Writer, p palette, diff string) {
 }
 
 // writeSection writes the part of one environment. Findings are grouped by file. Each has a line with its place, mode,
-// rule and object, and below it the message, the other objects that cause it, and the fix. Those in the baseline are
-// left out. Then come what was skipped and the notes. It calls part before each of these.
+// rule and object, and below it the line of the file if that has the field, the message, the other objects that cause
+// it, and the fix. Those in the baseline are left out. Then come what was skipped and the notes. It calls part before
+// each of these.
 func (r *report) writeSection(out io.Writer, p palette, options textOptions, part func()) {
 	var shown []finding
 	audited := map[string]int{}
@@ -108,6 +113,11 @@ func (r *report) writeSection(out io.Writer, p palette, options textOptions, par
 		}
 		fmt.Fprintf(out, "  %s%s  %s  %s\n",
 			p.dim.Sprint(within(f.Line, f.Column)), mode, p.bold.Sprint(f.Rule), policies.Printable(f.subject()))
+		if f.source != nil {
+			number := strconv.Itoa(f.Line)
+			fmt.Fprintf(out, "      %s%s\n", p.dim.Sprint(number+" | "), f.source.text)
+			fmt.Fprintf(out, "      %s%*s\n", p.dim.Sprint(strings.Repeat(" ", len(number))+" | "), f.source.column, "^")
+		}
 		fmt.Fprintf(out, "      %s\n", policies.Printable(f.Message))
 		if len(f.Because) > 0 {
 			fmt.Fprintf(out, "      because of %s\n", policies.Printable(refs(f.Because, f.BecauseOmitted)))
@@ -143,6 +153,65 @@ func (r *report) writeSection(out io.Writer, p palette, options textOptions, par
 			})
 		}
 	}
+}
+
+// sourceLine is a line of a file in which a finding is.
+type sourceLine struct {
+	// text is the part of the line around the finding, printable. column is its column in the text, which starts at 1.
+	text   string
+	column int
+}
+
+// addSources adds the lines of their files to the findings.
+func (r *report) addSources(manifests *manifest.Manifests) {
+	file := ""
+	var lines [][]byte
+	for i := range r.Findings { // which are sorted by file
+		f := &r.Findings[i]
+		if f.File != file {
+			file, lines = f.File, bytes.Split(manifests.Text(f.File), []byte("\n"))
+		}
+		if f.Line > 0 && f.Line <= len(lines) {
+			if source := sourceAround(lines[f.Line-1], f.Column); source != nil && source.isField(f.Path) {
+				f.source = source
+			}
+		}
+	}
+}
+
+// isField reports whether the field at a JSON Pointer begins at the column: its key, or an element of a list. Otherwise
+// the field is missing, and what is there is its nearest parent, such as spec, which explains nothing.
+func (s *sourceLine) isField(pointer string) bool {
+	key := strings.NewReplacer("~1", "/", "~0", "~").Replace(pointer[strings.LastIndexByte(pointer, '/')+1:])
+	if _, err := strconv.Atoi(key); err == nil {
+		return true
+	}
+	at := strings.TrimLeft(string([]rune(s.text)[s.column-1:]), `"'`)
+	return key != "" && strings.HasPrefix(at, key)
+}
+
+// sourceAround returns the part of a line around a column that starts at 1. It returns nil if there is no such column,
+// or if it is so far to the right that nobody wrote the line.
+func sourceAround(line []byte, column int) *sourceLine {
+	const most, mostBefore, farRight = 100, 60, 1_000
+	if column < 1 || column > farRight {
+		return nil
+	}
+	line = bytes.TrimSuffix(bytes.TrimPrefix(line, []byte("\ufeff")), []byte("\r"))
+	text := []rune(string(line[:min(len(line), utf8.UTFMax*(column+most))])) // a line may be the whole file
+	if column > len(text) {
+		return nil
+	}
+	start := max(0, column-1-mostBefore)
+	end := min(len(text), start+most)
+	before, after := policies.Printable(string(text[start:column-1])), policies.Printable(string(text[column-1:end]))
+	if start > 0 {
+		before = "…" + before
+	}
+	if end < len(text) {
+		after += "…"
+	}
+	return &sourceLine{before + after, utf8.RuneCountInString(before) + 1}
 }
 
 // list writes the first ten of n lines below a heading, and how many more there are.
