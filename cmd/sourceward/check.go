@@ -171,12 +171,14 @@ func check(ctx context.Context, s streams, flags checkFlags, config *config, wor
 	return conclude(s, flags, outputs, report)
 }
 
-// judge judges one world. The error is errReported, or describes a mistake in the command line.
-func (w world) judge(ctx context.Context, s streams, outputs []output, progress *progress) (*report, error) {
+// judge judges one world, and returns what was read too. The error is errReported, or describes a mistake in the command line.
+func (w world) judge(
+	ctx context.Context, s streams, outputs []output, progress *progress,
+) (*report, *manifest.Manifests, error) {
 	flags := w.flags
 	cluster, err := flags.cluster()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	rendering, err := flags.render.rendering(ctx, progress)
 	if err != nil {
@@ -185,7 +187,7 @@ func (w world) judge(ctx context.Context, s streams, outputs []output, progress 
 				err = fmt.Errorf("%w (%s of %s)", err, strings.TrimPrefix(flag, "--"), from)
 			}
 		}
-		return nil, err
+		return nil, nil, err
 	}
 	loaded, rules, problems := loadPolicies(ctx, flags.policies, flags.provider)
 	manifests, err := manifest.Load(manifest.Options{
@@ -205,11 +207,11 @@ func (w world) judge(ctx context.Context, s streams, outputs []output, progress 
 		NoContext:   w.others,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("--exclude: %w", err)
+		return nil, nil, fmt.Errorf("--exclude: %w", err)
 	}
 
 	if err := notInputs(outputs, append(manifests.FilesRead(), policyFiles(loaded)...)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 
 	run := &checkRun{
@@ -224,7 +226,7 @@ func (w world) judge(ctx context.Context, s streams, outputs []output, progress 
 	progress.done()
 	if err != nil {
 		fmt.Fprintln(s.err, "error: interrupted; no report was written")
-		return nil, err
+		return nil, nil, err
 	}
 	report.addErrors(problems)
 	report.addErrors(manifests.Errors)
@@ -246,7 +248,7 @@ func (w world) judge(ctx context.Context, s streams, outputs []output, progress 
 		report.rules = rules.Catalogue()
 		report.addReplacements()
 	}
-	return report, nil
+	return report, manifests, nil
 }
 
 // conclude writes the report. The error is errFindings or errReported, or says why a report could not be written.

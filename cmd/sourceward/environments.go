@@ -224,7 +224,7 @@ func judgeAll(ctx context.Context, s streams, outputs []output, worlds []world) 
 		if len(worlds) > 1 {
 			s.in = input.again()
 		}
-		report, err := w.judge(ctx, s, outputs, progress)
+		report, _, err := w.judge(ctx, s, outputs, progress)
 		if err != nil {
 			return nil, err
 		}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/google/renameio/v2"
@@ -29,7 +32,7 @@ type fixFlags struct {
 func fixCommand(s streams) *cobra.Command {
 	var flags fixFlags
 	cmd := &cobra.Command{
-		Use:   "fix PATH...",
+		Use:   "fix [PATH]...",
 		Short: "Write repairs into manifests",
 		Long: "Write the repairs of findings into the files that hold the objects. All other\n" +
 			"text stays as it is, byte for byte: comments, order, quotes, indentation.\n\n" +
@@ -37,19 +40,18 @@ func fixCommand(s streams) *cobra.Command {
 			"that cannot be written safely is left out, and shown with the lines to paste: in\n" +
 			"a template of a Helm chart, in a value that is shared through a YAML anchor, in\n" +
 			"what a kustomization sets or builds for others as well, in a file of --context.\n\n" +
-			"If anything could not be read or judged, no file is written.\n\n" +
+			"If anything could not be read or judged, no file is written. Without a PATH, fix\n" +
+			"repairs the environments of .sourceward.yaml.\n\n" +
 			"Exit codes:\n" +
 			"  0  no repair is left, and no findings at or above --fail-on\n" +
-			"  1  a repair was left out, or findings at or above --fail-on remain\n" +
+			"  1  a repair was left out, or findings at or above --fail-on remain; never with\n" +
+			"     --fail-on never\n" +
 			"  2  could not run, or could not write a file",
 		Example: "  sourceward fix deploy/\n" +
 			"  sourceward fix --diff deploy/                  # show what would change\n" +
 			"  sourceward fix --mode mutate --policy policies/ deploy/\n" +
 			"  sourceward fix --rule unspread-behind-local --context . changed.yaml",
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return errors.New("name the files and folders to repair")
-			}
 			if slices.Contains(args, manifest.Stdin) {
 				return errors.New("the standard input cannot be repaired; name files, or see the diff of " +
 					"sourceward check --diff")
@@ -60,6 +62,9 @@ func fixCommand(s streams) *cobra.Command {
 			config, err := readConfig(s)
 			if err != nil {
 				return err
+			}
+			if len(args) == 0 && len(config.environments) == 0 {
+				return errors.New("name the files and folders to repair")
 			}
 			of, worlds := config.worlds(cmd.Flags(), args)
 			if err := errors.Join(of.validate(), flags.validate()); err != nil {
@@ -120,8 +125,10 @@ type fix struct {
 	target *manifest.Target
 	// err says why the repair belongs in no file; target is then nil.
 	err error
-	// by holds what renders the object for each time that the repair is needed.
-	by []string
+	// by holds what builds the object, for each time that the repair is needed, and builders what builds it in all.
+	// failed is what builds it and could not be built.
+	by, builders []string
+	failed       string
 }
 
 // fixKey is what is equal for the repair of one rule of one object in each round. For an object in no file, it is known
@@ -167,6 +174,13 @@ func (f *fixer) run(ctx context.Context, s streams, of checkFlags) error {
 				Message: "a repair would keep it from being read: " + last.Reason})
 		}
 		if len(all.Errors) > 0 {
+			if !of.quiet {
+				out := bufio.NewWriter(s.out)
+				all.writeRemarks(out, newPalette(useColor(of.color, s.out)), func() {})
+				if err := out.Flush(); err != nil {
+					return err
+				}
+			}
 			all.writeErrors(s.err)
 			fmt.Fprintln(s.err, "error: no file was changed; correct what is wrong, or leave it out with --exclude")
 			return errReported
@@ -190,7 +204,7 @@ func (f *fixer) run(ctx context.Context, s streams, of checkFlags) error {
 	switch {
 	case failed != nil:
 		return failed
-	case len(left) > 0, all.fails(of.failOn):
+	case len(left) > 0 && of.failOn != never, all.fails(of.failOn):
 		return errFindings
 	default:
 		return nil
@@ -206,22 +220,37 @@ func (f *fixer) judge(ctx context.Context, s streams, progress *progress) (*repo
 		texts[path] = file.after
 	}
 	var needed []*fix
+	var read []*manifest.Manifests
 	same := map[fixKey]*fix{}
 	for _, w := range f.worlds {
 		w.texts, w.allRepairs, w.flags.diff = texts, true, false
-		of, err := w.judge(ctx, s, nil, progress)
+		of, manifests, err := w.judge(ctx, s, nil, progress)
 		if err != nil {
 			return nil, nil, err
 		}
-		needed = append(needed, f.needed(of, same)...)
+		needed = append(needed, f.needed(of, w.environment, same)...)
+		read = append(read, manifests)
 		all.include(w.environment, of)
+	}
+	for _, one := range needed {
+		for i, manifests := range read {
+			if one.target == nil {
+				continue
+			}
+			builders, failed := manifests.Builders(one.target)
+			for _, builder := range builders {
+				one.builders = append(one.builders, inEnvironment(builder, f.worlds[i].environment))
+			}
+			one.failed = cmp.Or(one.failed, failed)
+		}
 	}
 	slices.SortStableFunc(needed, func(a, b *fix) int { return a.place.Compare(b.place) })
 	return all, needed, nil
 }
 
-// needed returns the repairs of a report that the flags ask for and that are not yet among the same ones.
-func (f *fixer) needed(of *report, same map[fixKey]*fix) []*fix {
+// needed returns the repairs of the report of an environment that the flags ask for, and that are not yet among the same
+// ones.
+func (f *fixer) needed(of *report, environment string, same map[fixKey]*fix) []*fix {
 	var needed []*fix
 	for _, p := range of.Patches {
 		isWanted := (f.flags.mode == "" || string(p.Mode) == f.flags.mode) &&
@@ -232,6 +261,9 @@ func (f *fixer) needed(of *report, same map[fixKey]*fix) []*fix {
 		one := &fix{patch: p, place: p.source.Place(p.Operations[0].Path)}
 		one.target, one.err = p.source.Target(p.Operations)
 		by := p.source.Document.RenderedBy()
+		if by != "" {
+			by = inEnvironment(by, environment)
+		}
 		first := same[one.key()]
 		switch {
 		case first == nil:
@@ -302,10 +334,13 @@ func (f *fixer) reason(one *fix) string {
 	if one.err != nil {
 		return one.err.Error()
 	}
-	for _, by := range one.target.RenderedBy {
+	if one.failed != "" {
+		return one.failed + " reads the file, and cannot be built"
+	}
+	for _, by := range one.builders {
 		if !slices.Contains(one.by, by) {
 			return fmt.Sprintf("%s builds it from the same file, and does not need the repair; patch it in %s",
-				by, one.by[0])
+				by, strings.Join(one.by, " and "))
 		}
 	}
 	return ""

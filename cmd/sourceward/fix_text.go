@@ -43,6 +43,10 @@ func (f *fixer) report(w io.Writer, all *report, left []*fix, of checkFlags) err
 		fmt.Fprintln(out)
 	}
 	if !of.quiet {
+		all.writeRemarks(out, p, func() {})
+		if len(all.Skipped)+len(all.Notes) > 0 {
+			fmt.Fprintln(out)
+		}
 		fmt.Fprintln(out, f.summary(p, all, len(left)))
 	}
 	return out.Flush()
@@ -112,7 +116,7 @@ func (f *fixer) summary(p palette, all *report, left int) string {
 		text += fmt.Sprintf(", %d left out", left)
 	}
 	if counts := all.Summary.counts(p); counts != nil {
-		text += "; sourceward check still finds " + strings.Join(counts, ", ")
+		text += "; then sourceward check finds " + strings.Join(counts, ", ")
 	}
 	return text
 }

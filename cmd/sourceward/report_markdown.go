@@ -106,7 +106,7 @@ func (c *comment) table(findings []finding) {
 		}
 		mode, fix := string(f.Mode), f.Fix
 		if f.isAccepted() {
-			mode, fix = "accepted", f.remedy()
+			fix = f.remedy()
 		}
 		place := manifest.Place{File: f.File, Position: manifest.Position{Line: f.Line}}
 		return fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n", mode, rule,

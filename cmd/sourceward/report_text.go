@@ -138,20 +138,25 @@ func (r *report) writeSection(out io.Writer, p palette, options textOptions, par
 		writeDiff(out, p, r.diff)
 	}
 	if !options.quiet {
-		if len(r.Skipped) > 0 {
-			part()
-			list(out, p.heading.Sprint("skipped"), len(r.Skipped), func(i int) string {
-				s := r.Skipped[i]
-				return at(s.File, s.Line) + aboutObject(s.Object, s.Reason)
-			})
-		}
-		if len(r.Notes) > 0 {
-			part()
-			list(out, p.heading.Sprint("notes"), len(r.Notes), func(i int) string {
-				n := r.Notes[i]
-				return at(n.File, n.Line) + aboutObject(n.Object, n.Message)
-			})
-		}
+		r.writeRemarks(out, p, part)
+	}
+}
+
+// writeRemarks writes what was skipped, and the notes. It calls part before each of these.
+func (r *report) writeRemarks(out io.Writer, p palette, part func()) {
+	if len(r.Skipped) > 0 {
+		part()
+		list(out, p.heading.Sprint("skipped"), len(r.Skipped), func(i int) string {
+			s := r.Skipped[i]
+			return at(s.File, s.Line) + aboutObject(s.Object, s.Reason)
+		})
+	}
+	if len(r.Notes) > 0 {
+		part()
+		list(out, p.heading.Sprint("notes"), len(r.Notes), func(i int) string {
+			n := r.Notes[i]
+			return at(n.File, n.Line) + aboutObject(n.Object, n.Message)
+		})
 	}
 }
 

@@ -117,10 +117,12 @@ type finder struct {
 	tops, judgedTops []string
 	isNamed          map[string]bool
 	// readBy holds the real paths of the files that were rendered, and by what. sources has their texts. builders are the
-	// labels of the kustomizations that build an object, sorted.
+	// labels of the kustomizations that build an object, sorted, and unbuilt has that of one that reads a file and could
+	// not be built.
 	readBy   map[string]*source
 	sources  *sources
 	builders map[builtObject][]string
+	unbuilt  map[string]string
 	// names are the names of the files that were found, by their real paths.
 	names map[string]string
 }
@@ -140,6 +142,7 @@ func newFinder(exclude []pattern) *finder {
 		hasObjects: map[string]bool{}, kustomizations: map[string]*kustomization{}, walked: map[string]bool{},
 		names: map[string]string{}, foundCharts: map[string]*foundChart{}, tried: map[string]bool{},
 		isNamed: map[string]bool{}, readBy: map[string]*source{}, builders: map[builtObject][]string{},
+		unbuilt: map[string]string{},
 		sources: &sources{texts: map[string][]byte{}, documents: map[string][]*Document{}},
 	}
 }

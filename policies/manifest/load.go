@@ -93,8 +93,10 @@ type Manifests struct {
 	last    lastAsked
 	index   *policies.Index
 	texts   map[string][]byte
-	// rendered are the files that kustomizations and charts were rendered from.
+	// rendered are the files that kustomizations and charts were rendered from. builders and unbuilt are those of finder.
 	rendered []*foundFile
+	builders map[builtObject][]string
+	unbuilt  map[string]string
 	// copies holds each definition of an object; its index is the number in the index. copiesOf holds their numbers by
 	// object. numbers holds those of Services and workloads, by pointers to them.
 	copies   []definition
@@ -202,7 +204,7 @@ func Load(options Options) (*Manifests, error) {
 	slices.SortStableFunc(files.found, func(a, b *foundFile) int { return strings.Compare(a.name, b.name) })
 	m.Errors, m.Skipped = files.errs, files.skipped
 	m.Notes = slices.Concat(files.unmatched(options.Exclude), files.changes())
-	m.rendered = files.renderedFiles()
+	m.rendered, m.builders, m.unbuilt = files.renderedFiles(), files.builders, files.unbuilt
 	for _, file := range m.rendered {
 		m.count(&m.Files, file)
 	}

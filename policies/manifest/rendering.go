@@ -195,11 +195,12 @@ func (f *finder) record(s *source, request render.Request, result render.Result)
 	if result.Error != "" {
 		for _, real := range s.real {
 			read[real] = true
+			f.unbuilt[real] = s.label()
 		}
 	}
 	if k := request.Kustomization; k != nil {
 		for _, object := range result.Objects {
-			key := builtObject{object.File, object.Index}
+			key := builtObject{s.real[object.File], object.Index}
 			f.builders[key] = append(f.builders[key], s.label())
 		}
 		for _, file := range k.Files {

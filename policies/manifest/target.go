@@ -19,9 +19,20 @@ type Target struct {
 	Index      int
 	At         string
 	Operations []policies.PatchOperation
-	// RenderedBy are the kustomizations that build the object from the file, sorted; nil if it is judged as it stands. A
-	// change of the file changes what all of them build.
-	RenderedBy []string
+
+	// object is the object in the file from which a kustomization builds it; zero for one that is judged as it stands.
+	object builtObject
+}
+
+// Builders returns the kustomizations that build the object of a target from its file, sorted: a change of the file
+// changes what all of them build. There are none for an object that is judged as it stands. failed is a kustomization
+// that reads the file and could not be built, so that it is not known what it makes of the object; empty if there is
+// none.
+func (m *Manifests) Builders(t *Target) (builders []string, failed string) {
+	if t.object == (builtObject{}) {
+		return nil, ""
+	}
+	return m.builders[t.object], m.unbuilt[t.object.file]
 }
 
 // Target returns where to write operations that repair the object. The error says in one line why they belong in no
@@ -61,7 +72,7 @@ func (o kustomizeOrigin) target(object *Object, operations []policies.PatchOpera
 	written, ok := nodeAt(document.outline().root, tokens(at))
 	target := &Target{
 		File: o.name, Path: file, Index: document.Index, At: at,
-		RenderedBy: o.finder.builders[builtObject{o.object.File, o.object.Index}],
+		object: builtObject{file, o.object.Index},
 	}
 	for _, operation := range operations {
 		if ok {
@@ -75,7 +86,7 @@ func (o kustomizeOrigin) target(object *Object, operations []policies.PatchOpera
 	return target, nil
 }
 
-// builtObject is an object in a file from which a kustomization reads it, as in render.Object.
+// builtObject is an object in a file, by the real path of that and the index of render.Object.
 type builtObject struct {
 	file  string
 	index int

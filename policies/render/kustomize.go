@@ -342,10 +342,10 @@ func (s *sources) entries(file string, k *types.Kustomization, of *place) *entri
 		e.add(fmt.Sprintf("patchesStrategicMerge[%d]", i), string(patch), s.checkPatch)
 	}
 	for i, patch := range k.PatchesJson6902 { //nolint:staticcheck // users still have it
-		e.add(fmt.Sprintf("patchesJson6902[%d].path", i), patch.Path, s.checkFile)
+		e.add(fmt.Sprintf("patchesJson6902[%d].path", i), patch.Path, s.checkPatchFile)
 	}
 	for i, patch := range k.Patches {
-		e.add(fmt.Sprintf("patches[%d].path", i), patch.Path, s.checkFile)
+		e.add(fmt.Sprintf("patches[%d].path", i), patch.Path, s.checkPatchFile)
 	}
 	for i, replacement := range k.Replacements {
 		e.add(fmt.Sprintf("replacements[%d].path", i), replacement.Path, s.checkFile)
@@ -403,7 +403,16 @@ func (s *sources) checkPatch(at place) error {
 	if _, isInline, err := at.inline(); isInline {
 		return err
 	}
-	return s.checkFile(at)
+	return s.checkPatchFile(at)
+}
+
+// checkPatchFile checks a file with patches in YAML, of which kustomize does not say what is wrong.
+func (s *sources) checkPatchFile(at place) error {
+	file, _, err := s.resolve(at, true)
+	if err != nil || file == "" {
+		return err
+	}
+	return syntaxError(file, s.files.data[file])
 }
 
 // resolve returns the path of the file or the folder that a value names. Files are not looked for where kustomize takes
