@@ -108,12 +108,19 @@ func renews(outputs []output, baseline string) bool {
 	})
 }
 
+// isBuilt reports whether a kustomization builds the object. Each is for another place, so that equal findings of two
+// of them are two.
+func (f finding) isBuilt() bool {
+	return strings.HasPrefix(strings.ToLower(filepath.Base(f.RenderedBy)), "kustomization")
+}
+
 // compare marks the findings of a report that are in the baseline, and adds those of the baseline that are gone.
 //
-// A finding of the baseline stands for one finding with its fingerprint, preferably one in the same file. If there are
-// more than in the baseline, the others are new. A finding that fails the run stands for none that did not, by the same
-// failOn, so that a mode that has become stricter is noticed. An exempt finding is never in the baseline: it fails no
-// run, and is new when its exemption ends.
+// A finding of the baseline stands for one finding with its fingerprint, preferably one in the same file. For one in an
+// object that a kustomization builds, it stands only if the same kustomization does. If there are more than in the
+// baseline, the others are new. A finding that fails the run stands for none that did not, by the same failOn, so that
+// a mode that has become stricter is noticed. An exempt finding is never in the baseline: it fails no run, and is new
+// when its exemption ends.
 //
 // What is gone was in a file for which isJudged returns true, and is found neither in another mode nor as exempt. If
 // the report has errors, nothing is gone: it may be in what could not be read.
@@ -126,7 +133,8 @@ func (b *baseline) compare(r *report, failOn string, isJudged func(file string) 
 					continue
 				}
 				isKnown := b.take(f.Fingerprint, func(known finding) bool {
-					return (known.File == f.File || !inFile) && (known.fails(failOn) || !fails)
+					isMoved := !inFile && (known.RenderedBy == f.RenderedBy || !f.isBuilt())
+					return (known.File == f.File || isMoved) && (known.fails(failOn) || !fails)
 				})
 				if isKnown {
 					*r.count(*f)--

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/manifest"
@@ -108,8 +109,11 @@ type fixer struct {
 	// written are the repairs in the files, and done has their keys.
 	written []*fix
 	done    map[fixKey]bool
-	// refused are the repairs that cannot be written, with the reasons.
-	refused map[fixKey]string
+	// refused are the repairs that cannot be written, with the reasons. waiting are those that the others of their round
+	// do not allow, which a later round may.
+	refused, waiting map[fixKey]string
+	// places are where repairs were found to be needed first, before others moved the lines.
+	places map[fixKey]manifest.Place
 }
 
 // fixedFile is a file, by its name as it is shown, with its text as it was read and as it is with the repairs.
@@ -131,26 +135,36 @@ type fix struct {
 	failed       string
 }
 
-// fixKey is what is equal for the repair of one rule of one object in each round. For an object in no file, it is known
-// only by its place.
+// fixKey is what is equal for a repair in each round. An object in no file is known only by the place.
 type fixKey struct {
+	fixedObject
+
+	rule string
+	// of is the path of the first operation: a rule may find several things in one object.
+	of string
+}
+
+// fixedObject is an object in a file.
+type fixedObject struct {
 	path  string
 	index int
 	at    string
-	rule  string
 }
 
 func newFixer(flags fixFlags, worlds []world) *fixer {
 	return &fixer{
 		flags: flags, worlds: worlds, files: map[string]*fixedFile{}, done: map[fixKey]bool{}, refused: map[fixKey]string{},
+		places: map[fixKey]manifest.Place{},
 	}
 }
 
 func (f *fix) key() fixKey {
 	if f.target == nil {
-		return fixKey{f.place.String(), 0, f.Object.String(), f.Rule}
+		return fixKey{fixedObject{f.place.String(), 0, f.Object.String()}, f.Rule, f.Operations[0].Path}
 	}
-	return fixKey{f.target.Path, f.target.Index, f.target.At, f.Rule}
+	return fixKey{
+		fixedObject{f.target.Path, f.target.Index, f.target.At}, f.Rule, f.target.Operations[0].Path,
+	}
 }
 
 // run repairs the files and writes what it did. of are the flags that apply to all worlds. The error is errFindings,
@@ -191,6 +205,7 @@ func (f *fixer) run(ctx context.Context, s streams, of checkFlags) error {
 		}
 		if !changed {
 			left = needed
+			slices.SortStableFunc(left, func(a, b *fix) int { return a.place.Compare(b.place) })
 			break
 		}
 	}
@@ -211,8 +226,8 @@ func (f *fixer) run(ctx context.Context, s streams, of checkFlags) error {
 	}
 }
 
-// judge returns the report of all worlds with the repairs that were made, and the repairs that are still needed, sorted
-// by place.
+// judge returns the report of all worlds with the repairs that were made, and the repairs that are still needed. Those
+// of one object are in the order of their rules.
 func (f *fixer) judge(ctx context.Context, s streams, progress *progress) (*report, []*fix, error) {
 	all := emptyReport()
 	texts := map[string][]byte{}
@@ -237,19 +252,39 @@ func (f *fixer) judge(ctx context.Context, s streams, progress *progress) (*repo
 			if one.target == nil {
 				continue
 			}
+			environment := f.worlds[i].environment
 			builders, failed := manifests.Builders(one.target)
-			for _, builder := range builders {
-				one.builders = append(one.builders, inEnvironment(builder, f.worlds[i].environment))
+			for _, by := range builders {
+				one.builders = append(one.builders, builder(by, environment))
+			}
+			if environment != "" && manifests.Judges(one.target) {
+				one.builders = append(one.builders, builder("", environment))
 			}
 			one.failed = cmp.Or(one.failed, failed)
 		}
 	}
-	slices.SortStableFunc(needed, func(a, b *fix) int { return a.place.Compare(b.place) })
+	for _, one := range needed {
+		key := one.key()
+		first, isKnown := f.places[key]
+		if !isKnown {
+			f.places[key] = one.place
+		} else if f.flags.diff { // nothing is written, so that the lines of the files stay
+			one.place = first
+		}
+	}
 	return all, needed, nil
 }
 
-// needed returns the repairs of the report of an environment that the flags ask for, and that are not yet among the same
-// ones.
+// builder names a kustomization in an environment or, if it is empty, the environment.
+func builder(kustomization, environment string) string {
+	if kustomization == "" {
+		return "environment " + environment
+	}
+	return inEnvironment(kustomization, environment)
+}
+
+// needed returns the repairs of the report of an environment that the flags ask for, and that are not yet among the
+// same ones.
 func (f *fixer) needed(of *report, environment string, same map[fixKey]*fix) []*fix {
 	var needed []*fix
 	for _, p := range of.Patches {
@@ -261,8 +296,8 @@ func (f *fixer) needed(of *report, environment string, same map[fixKey]*fix) []*
 		one := &fix{patch: p, place: p.source.Place(p.Operations[0].Path)}
 		one.target, one.err = p.source.Target(p.Operations)
 		by := p.source.Document.RenderedBy()
-		if by != "" {
-			by = inEnvironment(by, environment)
+		if by != "" || environment != "" {
+			by = builder(by, environment)
 		}
 		first := same[one.key()]
 		switch {
@@ -280,10 +315,12 @@ func (f *fixer) needed(of *report, environment string, same map[fixKey]*fix) []*
 	return needed
 }
 
-// round makes the repairs that can be written, and reports whether there are any, or whether the repairs must begin
-// anew. The error is non-nil when a file cannot be read.
+// round makes the first repair of each object that can be written, and reports whether there are any, or whether the
+// repairs must begin anew. The error is non-nil when a file cannot be read.
 func (f *fixer) round(needed []*fix) (changed bool, err error) {
 	of := map[string][]*fix{}
+	f.waiting = map[fixKey]string{}
+	isBegun := map[fixedObject]bool{} // what else the object needs may be different after its first repair
 	for _, one := range needed {
 		switch key := one.key(); {
 		case f.refused[key] != "":
@@ -293,8 +330,10 @@ func (f *fixer) round(needed []*fix) (changed bool, err error) {
 			f.files, f.written, f.done = map[string]*fixedFile{}, nil, map[fixKey]bool{}
 			return true, nil
 		case f.reason(one) != "":
-			f.refused[key] = f.reason(one)
+			f.waiting[key] = f.reason(one)
+		case isBegun[key.fixedObject]:
 		default:
+			isBegun[key.fixedObject] = true
 			of[one.target.Path] = append(of[one.target.Path], one)
 		}
 	}
@@ -339,8 +378,11 @@ func (f *fixer) reason(one *fix) string {
 	}
 	for _, by := range one.builders {
 		if !slices.Contains(one.by, by) {
-			return fmt.Sprintf("%s builds it from the same file, and does not need the repair; patch it in %s",
-				by, strings.Join(one.by, " and "))
+			reason := by + " has it from the same file, and does not need the repair"
+			if one.source.Document.RenderedBy() != "" {
+				reason += "; patch it in " + strings.Join(one.by, " and ")
+			}
+			return reason
 		}
 	}
 	return ""
@@ -363,10 +405,14 @@ func (f *fixer) write(s streams) error {
 }
 
 // replaceFile replaces the content of a file, so that whoever reads it at any time sees the old or the new one as a
-// whole. Its permissions and its owner stay. The error is non-nil if the file does not have the content before.
+// whole. Its permissions, its owner and its group stay. The error is non-nil if the file does not have the content
+// before.
 func replaceFile(path string, before, after []byte) (err error) {
 	info, err := os.Stat(path)
 	if err != nil {
+		return err
+	}
+	if err := unix.Access(path, unix.W_OK); err != nil { // to replace it needs only the right to write its folder
 		return err
 	}
 	pending, err := renameio.NewPendingFile(path,
@@ -375,10 +421,13 @@ func replaceFile(path string, before, after []byte) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, pending.Cleanup()) }()
-	if of, ok := info.Sys().(*syscall.Stat_t); ok && int(of.Uid) != os.Geteuid() {
+	if of, ok := info.Sys().(*syscall.Stat_t); ok && (int(of.Uid) != os.Geteuid() || int(of.Gid) != os.Getegid()) {
 		if err := pending.Chown(int(of.Uid), int(of.Gid)); err != nil {
 			return err
 		}
+	}
+	if err := pending.Chmod(info.Mode()); err != nil { // a change of the owner resets some bits
+		return err
 	}
 	if _, err := pending.Write(after); err != nil {
 		return err

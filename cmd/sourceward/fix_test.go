@@ -187,10 +187,11 @@ func repository(t *testing.T, dir string, count int) map[string]string {
 			mangle := []func(string) string{
 				func(text string) string { return text },
 				func(text string) string { return strings.ReplaceAll(text, "\n", "\r\n") },
+				func(text string) string { return "# a line of Windows\r\n" + text },
 				func(text string) string { return "\ufeff" + text },
 				func(text string) string { return strings.TrimSuffix(text, "\n") },
 				func(text string) string { return text + "\n# the end\n\n" },
-			}[r.IntN(5)]
+			}[r.IntN(6)]
 			before, after = mangle(before), mangle(after)
 		}
 		add(name, before, after)
@@ -287,9 +288,14 @@ func TestFixKeepsPermissionsAndLinks(t *testing.T) {
 	w := &written{}
 	style{2, 2, false}.object(w, rand.New(rand.NewPCG(1, 1)), "web", false)
 	target, link := filepath.Join(dir, "target.txt"), filepath.Join(dir, "web.yaml")
-	err := errors.Join(os.WriteFile(target, []byte(w.before.String()), 0o600), os.Symlink("target.txt", link))
+	const group = 1000
+	mode := os.FileMode(0o640) | os.ModeSetgid
+	err := errors.Join(
+		os.WriteFile(target, []byte(w.before.String()), 0o600), os.Symlink("target.txt", link),
+		os.Chown(target, -1, group), os.Chmod(target, mode),
+	)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatal(err) // the tests run as root, as in CONTRIBUTING.md
 	}
 	if got := run(t, command(t, dir, "fix", "web.yaml")); got.Code != 0 {
 		t.Fatalf("%+v", got)
@@ -300,8 +306,9 @@ func TestFixKeepsPermissionsAndLinks(t *testing.T) {
 	if err := errors.Join(readErr, statErr, linkErr); err != nil {
 		t.Fatal(err)
 	}
-	if string(text) != w.after.String() || info.Mode() != 0o600 || linked != "target.txt" {
-		t.Errorf("mode %v, link %q, text:\n%s", info.Mode(), linked, text)
+	gid := info.Sys().(*syscall.Stat_t).Gid
+	if string(text) != w.after.String() || info.Mode() != mode || gid != group || linked != "target.txt" {
+		t.Errorf("mode %v, group %d, link %q, text:\n%s", info.Mode(), gid, linked, text)
 	}
 }
 

@@ -34,7 +34,7 @@ func (f *fixer) report(w io.Writer, all *report, left []*fix, of checkFlags) err
 	}
 	for _, one := range left {
 		fmt.Fprintf(out, "  %s  %s  %s\n", policies.Printable(one.place.String()), p.bold.Sprint(one.Rule), one.object())
-		fmt.Fprintf(out, "      %s\n", policies.Printable(f.refused[one.key()]))
+		fmt.Fprintf(out, "      %s\n", policies.Printable(cmp.Or(f.refused[one.key()], f.waiting[one.key()])))
 		for _, lines := range manifest.LinesOf(one.Operations) {
 			writeLines(out, lines)
 		}
@@ -83,7 +83,7 @@ func (f *fixer) writeRepairs(out io.Writer, p palette) {
 func (f *fix) object() string {
 	text := f.Object.String()
 	if f.by[0] != "" {
-		text += " of " + strings.Join(f.by, ", ")
+		text += " of " + strings.Join(f.by, " and ")
 	}
 	return policies.Printable(text)
 }
@@ -104,6 +104,8 @@ func writeLines(out io.Writer, lines manifest.Lines) {
 func (f *fixer) summary(p palette, all *report, left int) string {
 	text := "nothing to repair"
 	switch {
+	case all.Summary.judgedNothing():
+		text = "nothing was judged"
 	case len(f.written) == 0 && left > 0:
 		text = "no repair was made"
 	case len(f.written) > 0:

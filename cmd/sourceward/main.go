@@ -98,7 +98,9 @@ func rootCommand(s streams) *cobra.Command {
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	root.AddCommand(checkCommand(s), fixCommand(s), rulesCommand(s), explainCommand(s), policyCommand(s), versionCommand(s))
+	root.AddCommand(
+		checkCommand(s), fixCommand(s), rulesCommand(s), explainCommand(s), policyCommand(s), versionCommand(s),
+	)
 	refuseUnknownCommands(root)
 	return root
 }

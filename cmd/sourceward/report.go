@@ -144,8 +144,7 @@ func (f finding) subject() string {
 	return f.Object.String()
 }
 
-// remedy returns why the finding is accepted or, if it is not, its fix: "fix: set Local". It is empty if there is no fix
-// either.
+// remedy returns why the finding is accepted or, if it is not, its fix: "fix: set Local". It is empty if there is none.
 func (f finding) remedy() string {
 	switch {
 	case f.Exempt != nil && f.Exempt.Until != "":

@@ -159,7 +159,7 @@ func (f finding) sarifResult(index int) *sarif.Result {
 		result.WithPartialFingerprints(map[string]string{"sourceward/v1": f.Fingerprint})
 	}
 	if f.Exempt != nil {
-		result.AddSuppression(sarif.NewSuppression().WithKind("external").WithStatus("accepted").
+		result.AddSuppression(sarif.NewSuppression().WithKind("inSource").WithStatus("accepted").
 			WithJustification(policies.Printable(f.remedy())))
 	}
 	if f.replacements != nil {

@@ -73,7 +73,9 @@ func (r *report) writeText(w io.Writer, flags checkFlags) error {
 // writeDiff writes a unified diff.
 func writeDiff(out io.Writer, p palette, diff string) {
 	for line := range strings.Lines(diff) {
-		text := strings.TrimSuffix(line, "\n")
+		line = strings.TrimSuffix(line, "\n")
+		text := strings.TrimSuffix(line, "\r")
+		text = policies.Printable(text) + line[len(text):] // patch needs the carriage return
 		switch {
 		case strings.HasPrefix(text, "+"):
 			text = p.added.Sprint(text)

@@ -231,7 +231,7 @@ type editor struct {
 
 func newEditor(text []byte, root *yaml.Node) *editor {
 	e := &editor{text: text, root: root, lines: lineOffsets(text), newline: "\n", compact: isCompact(root)}
-	if bytes.Contains(text, []byte("\r\n")) {
+	if crlf := []byte("\r\n"); 2*bytes.Count(text, crlf) > bytes.Count(text, crlf[1:]) {
 		e.newline = "\r\n"
 	}
 	return e

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // setting searches for the place where a kustomization sets a value of an object that it builds. It does not build the
@@ -193,16 +194,27 @@ func (s *setting) isTarget(patch *yaml.Node, target map[string]any) bool {
 		return value.Value
 	}
 	kind, name := s.object.Kind, value(s.built, "metadata", "name")
+	namespace := value(s.built, "metadata", "namespace")
 	if target == nil {
-		named := value(patch, "metadata", "name")
-		return value(patch, "kind") == kind && (named == name || named == s.object.Name)
+		named, in := value(patch, "metadata", "name"), value(patch, "metadata", "namespace")
+		return value(patch, "kind") == kind && (named == name || named == s.object.Name) &&
+			(in == "" || in == namespace || in == s.object.Namespace)
 	}
 	matches := func(key string, texts ...string) bool {
 		pattern, _ := target[key].(string)
 		compiled, err := regexp.Compile("^(?:" + pattern + ")$")
 		return pattern == "" || err == nil && slices.ContainsFunc(texts, compiled.MatchString)
 	}
-	return matches("kind", kind) && matches("name", name, s.object.Name)
+	selects := func(key, of string) bool {
+		text, _ := target[key].(string)
+		selector, err := labels.Parse(text)
+		var set map[string]string
+		node, _ := nodeAt(s.built, []string{"metadata", of})
+		return err == nil && (node.Kind == 0 || node.Decode(&set) == nil) && selector.Matches(labels.Set(set))
+	}
+	return matches("kind", kind) && matches("name", name, s.object.Name) &&
+		matches("namespace", namespace, s.object.Namespace) &&
+		selects("labelSelector", "labels") && selects("annotationSelector", "annotations")
 }
 
 // inOperations returns the JSON Pointer of the value in the last operation of a JSON patch (RFC 6902) that sets it or

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/sourceward/sourceward/policies"
@@ -142,6 +143,20 @@ func TestWhereAKustomizationSetsAValue(t *testing.T) {
 			},
 			kind: "Service", pointer: "/spec/loadBalancerClass", want: "part/kustomization.yaml:11",
 		},
+		"patches of other labels and of another namespace": {
+			top: "resources: [../base, other.yaml]\npatches:\n" +
+				"- target: {kind: Service, labelSelector: 'app in (other)'}\n  path: json.yaml\n" +
+				"- target: {kind: Service, namespace: .+}\n  path: json.yaml\n" +
+				"- target: {kind: Service, labelSelector: '!app'}\n  path: last.yaml\n" +
+				"- target: {kind: Service, annotationSelector: a=b}\n  path: json.yaml\n",
+			files: map[string]string{
+				"top/json.yaml": "- {op: add, path: /spec/type, value: NodePort}\n",
+				"top/last.yaml": "# the same\n- {op: add, path: /spec/type, value: NodePort}\n",
+				"top/other.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: other, namespace: z, labels: {app: other}, " +
+					"annotations: {a: b}}\nspec: {ports: [{port: 1}]}\n",
+			},
+			kind: "Service", pointer: "/spec/type", want: "top/last.yaml:2",
+		},
 		"what only a transformer sets": {
 			top: resources + "transformers:\n- |\n  apiVersion: builtin\n  kind: AnnotationsTransformer\n" +
 				"  metadata: {name: a}\n  annotations: {a: b}\n  fieldSpecs: [{path: metadata/annotations, create: true}]\n",
@@ -163,7 +178,9 @@ func TestWhereAKustomizationSetsAValue(t *testing.T) {
 			if err != nil || len(m.Errors)+len(m.Skipped) > 0 {
 				t.Fatalf("%v; errors %v; skipped %+v", err, m.Errors, m.Skipped)
 			}
-			i := slices.IndexFunc(m.Objects, func(o *Object) bool { return o.Ref.Kind == test.kind })
+			i := slices.IndexFunc(m.Objects, func(o *Object) bool {
+				return o.Ref.Kind == test.kind && strings.HasSuffix(o.Ref.Name, "web")
+			})
 			place := m.Objects[i].Place(test.pointer)
 			got := Place{Position: place.Position}
 			if got.File, err = filepath.Rel(dir, place.File); err != nil {

@@ -74,7 +74,13 @@ func (o kustomizeOrigin) target(object *Object, operations []policies.PatchOpera
 		File: o.name, Path: file, Index: document.Index, At: at,
 		object: builtObject{file, o.object.Index},
 	}
+	labels := []string{"spec", "template", "metadata", "labels"}
+	own, _ := nodeAt(written, labels)
+	all, _ := nodeAt(built.root, labels)
 	for _, operation := range operations {
+		if strings.Contains(flow(operation.Value), "labelSelector") && !isEqual(own, all) {
+			return nil, fmt.Errorf("%s changes the labels of the pods, which are a part of it", o.source.name)
+		}
 		if ok {
 			operation.Path, ok = pathIn(written, built.root, tokens(object.At+operation.Path))
 		}
@@ -84,6 +90,13 @@ func (o kustomizeOrigin) target(object *Object, operations []policies.PatchOpera
 		target.Operations = append(target.Operations, operation)
 	}
 	return target, nil
+}
+
+// Judges reports whether the object of a target is judged as it stands, in the file as a whole.
+func (m *Manifests) Judges(t *Target) bool {
+	return slices.ContainsFunc(m.Objects, func(o *Object) bool {
+		return o.Document.origin == nil && o.file.real == t.Path && o.Document.Index == t.Index && o.At == t.At
+	})
 }
 
 // builtObject is an object in a file, by the real path of that and the index of render.Object.

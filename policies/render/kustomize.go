@@ -204,6 +204,8 @@ type sources struct {
 	// objects are those in all files. marked holds the files with a marker in each object, which is its index in objects.
 	objects []Object
 	marked  map[string][]byte
+	// generates is true if a kustomization has generators.
+	generates bool
 }
 
 // addKustomization adds what the kustomization in a folder reads. The error says why it is not built. If its objects
@@ -324,6 +326,7 @@ func (e *entries) addPairs(generator string, pairs types.KvPairSources, check fu
 
 func (s *sources) entries(file string, k *types.Kustomization, of *place) *entries {
 	e := &entries{file: file, text: s.files.data[file]}
+	s.generates = s.generates || len(k.ConfigMapGenerator)+len(k.SecretGenerator)+len(k.Generators) > 0
 	e.addHelm(k)
 	resource := func(at place) error { return s.addResource(at, of) }
 	e.addEach("resources", k.Resources, resource)
@@ -605,14 +608,15 @@ func (s *sources) checkPlugins(at place, configs []*resource.Resource) error {
 	return nil
 }
 
-// markedFiles returns the files with a marker in each object, and the kustomization in a folder with an option by which
-// kustomize says where generated objects come from.
+// markedFiles returns the files with a marker in each object and, if anything is generated, the kustomization in a
+// folder with an option by which kustomize says where generated objects come from. With it, the time of a build grows
+// with the square of the number of objects.
 func (s *sources) markedFiles(folder string) *files {
 	marked := &files{s.files.FileSystem, maps.Clone(s.files.data), s.files.folders, map[string]bool{}}
 	maps.Copy(marked.data, s.marked)
 	name := s.files.kustomizations(folder)[0]
 	k, err := marked.decode(name)
-	if err != nil {
+	if err != nil || !s.generates {
 		return marked
 	}
 	k.BuildMetadata = append(k.BuildMetadata, types.OriginAnnotations)

@@ -863,6 +863,31 @@ func TestKustomizationsThatAreNotBuilt(t *testing.T) {
 	}
 }
 
+// TestManyPatches builds 100 objects with a patch for each, for which a child has time.
+func TestManyPatches(t *testing.T) {
+	t.Parallel()
+	const objects = 100
+	var top, services strings.Builder
+	top.WriteString("resources: [a.yaml]\npatches:\n")
+	for i := range objects {
+		fmt.Fprintf(&services, "---\n{apiVersion: v1, kind: Service, metadata: {name: web%d}}\n", i)
+		fmt.Fprintf(&top, "- target: {kind: Service, name: web%d}\n"+
+			"  patch: '[{\"op\": \"add\", \"path\": \"/spec\", \"value\": {\"type\": \"NodePort\"}}]'\n", i)
+	}
+	k := &Kustomization{Folder: "/w", Files: []File{
+		{Name: "/w/a.yaml", Data: []byte(services.String())}, {Name: "/w/kustomization.yaml", Data: []byte(top.String())},
+	}}
+	result := All(t.Context(), []Request{{Kustomization: k}})[0]
+	if result.Error != "" || len(result.Objects) != objects {
+		t.Fatalf("%d objects, %s", len(result.Objects), result.Error)
+	}
+	for _, object := range result.Objects {
+		if object.File != "/w/a.yaml" || object.Name != fmt.Sprintf("web%d", object.Index) {
+			t.Errorf("%s is from %s, number %d", object.Name, object.File, object.Index)
+		}
+	}
+}
+
 func TestWhatKustomizeClones(t *testing.T) {
 	t.Parallel()
 	for entry, want := range map[string]bool{ // from tests of kustomize
