@@ -171,8 +171,8 @@ func check(ctx context.Context, s streams, flags checkFlags, config *config, wor
 	return conclude(s, flags, outputs, report)
 }
 
-// judge judges one world, and returns what was read too. The error is errReported, or describes a mistake in the command
-// line.
+// judge judges one world, and returns what was read too. The error is errReported, or describes a mistake in the
+// command line.
 func (w world) judge(
 	ctx context.Context, s streams, outputs []output, progress *progress,
 ) (*report, *manifest.Manifests, error) {
