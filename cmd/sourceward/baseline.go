@@ -35,6 +35,11 @@ type goneFinding struct {
 	Environment string `json:"environment,omitempty"`
 }
 
+// text returns the finding in one line.
+func (g goneFinding) text() string {
+	return at(g.File, 0) + g.Rule + "  " + inEnvironment(g.Object.String(), g.Environment)
+}
+
 // readBaseline reads the report that --baseline names. The baseline is empty if the name is, or if the run renews the
 // file, which then need not exist. The error says why the file is not a baseline, and what to do.
 func readBaseline(file string, renewed bool) (*baseline, error) {

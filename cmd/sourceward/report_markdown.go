@@ -69,6 +69,11 @@ func (r *report) writeMarkdown(w io.Writer, flags checkFlags) error {
 			c.entries(len(changed), func(i int) string { return changed[i].markdownDiff() })
 		})
 	}
+	if len(r.Gone) > 0 {
+		c.fold(fmt.Sprintf("%d gone from the baseline", len(r.Gone)), func() {
+			c.list(len(r.Gone), func(i int) string { return r.Gone[i].text() })
+		})
+	}
 	if len(r.Skipped) > 0 {
 		c.fold(fmt.Sprintf("%d skipped", len(r.Skipped)), func() {
 			c.list(len(r.Skipped), func(i int) string { return at(r.Skipped[i].File, r.Skipped[i].Line) + r.Skipped[i].text() })

@@ -54,14 +54,7 @@ func (r *report) writeText(w io.Writer, flags checkFlags) error {
 	if len(r.Gone) > 0 && !options.quiet {
 		begin()
 		renew := fmt.Sprintf(" (-o json=%s --fail-on %s renews the baseline)", policies.Printable(options.baseline), never)
-		list(out, p.heading.Sprint("gone")+renew, len(r.Gone), func(i int) string {
-			g := r.Gone[i]
-			line := at(g.File, 0) + g.Rule + "  " + g.Object.String()
-			if g.Environment != "" {
-				line += " (environment " + g.Environment + ")"
-			}
-			return line
-		})
+		list(out, p.heading.Sprint("gone")+renew, len(r.Gone), func(i int) string { return r.Gone[i].text() })
 	}
 	if !options.quiet || r.Summary.judgedNothing() {
 		begin()

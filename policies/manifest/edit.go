@@ -403,15 +403,41 @@ func (e *editor) insert(s slot, entry any) {
 		at := e.commentsEnd(end, e.column(collection), isCompactIn(s))
 		e.splice(at, at, e.block(entry, e.column(collection)))
 	case len(slots) > 0:
-		text := flow(entry)
 		at := e.end(slots[len(slots)-1])
-		e.splice(at, at, ", "+text[1:len(text)-1])
+		e.splice(at, at, ","+e.flowEntry(slots, entry))
 	case s.container.Kind == yaml.MappingNode && !isFlow(s.container):
 		e.replace(s, entry) // so that a collection that was empty gets the style of the file
 	default:
 		text := flow(entry)
 		e.splice(end-1, end-1, text[1:len(text)-1])
 	}
+}
+
+// flowEntry returns the text of an entry that follows others in a collection in flow style. If the last of these begins
+// on an indented line of its own, as in JSON for people, so do the entry and what is in it.
+func (e *editor) flowEntry(slots []slot, entry any) string {
+	start := e.entry(slots, len(slots)-1)
+	indent := e.text[e.lineStart(start):start]
+	if len(indent) == 0 || len(bytes.Trim(indent, " \t")) > 0 {
+		text := flow(entry)
+		return " " + text[1:len(text)-1]
+	}
+	line := e.lineStart(e.offset(slots[0].container))
+	outer := e.text[line:e.lineEnd(line)]
+	outer = outer[:len(outer)-len(bytes.TrimLeft(outer, " \t"))]
+	unit, isDeeper := bytes.CutPrefix(indent, outer)
+	if !isDeeper || len(unit) == 0 {
+		outer, unit = indent[:0], indent
+	}
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent(string(outer), string(unit))
+	if err := encoder.Encode(entry); err != nil {
+		return "" // fails the verification
+	}
+	lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
+	return e.newline + strings.Join(lines[1:len(lines)-1], e.newline) // without the braces around the entry
 }
 
 // remove removes an entry from a collection. If it is the last one, {} or [] remains.

@@ -247,6 +247,16 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 		},
 
 		// Flow style and JSON.
+		"a member of indented JSON": {
+			"{\n  \"a\": {\n    \"b\": [\n      1\n    ]\n  }\n}\n", 0, "",
+			ops(add("/a/c", []any{map[string]any{"d": "<e>"}}), add("/a/b/-", int64(2))),
+			"{\n  \"a\": {\n    \"b\": [\n      1,\n      2\n    ],\n    \"c\": [\n      {\n        \"d\": \"<e>\"\n" +
+				"      }\n    ]\n  }\n}\n",
+		},
+		"a member of JSON that is indented by tabs, with lines of Windows": {
+			"{\r\n\t\"a\": {\r\n\t\t\"b\": 1\r\n\t}\r\n}\r\n", 0, "", ops(add("/a/c", map[string]any{"d": true})),
+			"{\r\n\t\"a\": {\r\n\t\t\"b\": 1,\r\n\t\t\"c\": {\r\n\t\t\t\"d\": true\r\n\t\t}\r\n\t}\r\n}\r\n",
+		},
 		"a member of a flow mapping at the end": {
 			"a: {b: 1, c: x # y\n  }\n",
 			0,
@@ -280,7 +290,7 @@ func TestPatchChangesOnlyWhatIsNamed(t *testing.T) {
 			0,
 			"",
 			ops(add("/a/b/-", int64(2)), add("/c/d", "e"), add("/f", nil), remove("/a")),
-			"{\n\t\"c\": {\"d\":\"e\"}, \"f\":null\n}\n",
+			"{\n\t\"c\": {\"d\":\"e\"},\n\t\"f\": null\n}\n",
 		},
 		"a JSON file with escapes that YAML lacks": {
 			`{"a": "\/\ud83d\ude00", "b": {}}`,
