@@ -218,7 +218,7 @@ func judgeRendered(ctx context.Context, m *manifest.Manifests, rules *rego.Set) 
 		return ctx.Err()
 	}
 	for _, object := range m.Objects {
-		if !object.Document.IsRendered() {
+		if object.Document.RenderedBy() == "" {
 			continue
 		}
 		decision, _, err := m.Decide(ctx, object, manifest.Bench{
