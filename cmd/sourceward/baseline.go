@@ -113,6 +113,20 @@ func renews(outputs []output, baseline string) bool {
 	})
 }
 
+// isKnown reports whether the finding that a patch repairs is in the baseline, and each finding like it.
+func (r *report) isKnown(p patch) bool {
+	known := false
+	for _, f := range r.Findings {
+		if f.Rule == p.Rule && f.Object == p.Object && f.Path == p.path {
+			if !f.Baseline {
+				return false
+			}
+			known = true
+		}
+	}
+	return known
+}
+
 // isBuilt reports whether a kustomization builds the object. Each is for another place, so that equal findings of two
 // of them are two.
 func (f finding) isBuilt() bool {

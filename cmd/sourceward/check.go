@@ -87,14 +87,14 @@ func checkCommand(s streams) *cobra.Command {
 	addCheckFlags(cmd.Flags(), &checkFlags{}) // config.worlds reads their values
 	cmd.Flags().BoolVar(&showConfig, "show-config", false,
 		"print the settings in force and where each comes from, and check nothing")
-	complete(cmd, "output", formatNames()...)
-	complete(cmd, "show", string(policies.Audit))
-	completeJudging(cmd)
+	completeCheck(cmd)
 	return cmd
 }
 
-// completeJudging makes the shell complete the flags of addJudgingFlags.
-func completeJudging(cmd *cobra.Command) {
+// completeCheck makes the shell complete the flags of addCheckFlags.
+func completeCheck(cmd *cobra.Command) {
+	complete(cmd, "output", formatNames()...)
+	complete(cmd, "show", string(policies.Audit))
 	complete(cmd, "kustomize", kustomizeModes...)
 	complete(cmd, "provider", bundle.Providers()...)
 	complete(cmd, "fail-on", append(modeNames(), never)...)
@@ -111,11 +111,6 @@ func addCheckFlags(f *pflag.FlagSet, flags *checkFlags) {
 	f.BoolVar(&flags.diff, "diff", false, "also show the changes that the webhook would make, as a unified diff")
 	f.StringVar(&flags.baseline, "baseline", "",
 		"fail only on findings that are new since the report in `FILE`, which -o json=FILE writes and renews")
-	addJudgingFlags(f, flags)
-}
-
-// addJudgingFlags adds the flags that say what is judged and how, and how the result is written.
-func addJudgingFlags(f *pflag.FlagSet, flags *checkFlags) {
 	f.StringArrayVar(&flags.policies, "policy", nil,
 		"apply the SourceIPPolicy objects in `PATH`, a file or directory; repeatable")
 	f.StringArrayVar(&flags.context, "context", nil,
@@ -256,9 +251,7 @@ func (w world) judge(
 func conclude(s streams, flags checkFlags, outputs []output, report *report) error {
 	report.writeErrors(s.err)
 	for _, output := range outputs {
-		i := slices.IndexFunc(reportFormats, func(f reportFormat) bool { return f.name == output.format })
-		err := output.write(s.out, func(w io.Writer) error { return reportFormats[i].write(report, w, flags) })
-		if err != nil {
+		if err := output.write(s.out, func(w io.Writer) error { return report.write(w, output.format, flags) }); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -37,7 +38,9 @@ func fixCommand(s streams) *cobra.Command {
 		Short: "Write repairs into manifests",
 		Long: "Write the repairs of findings into the files that hold the objects. All other\n" +
 			"text stays as it is, byte for byte: comments, order, quotes, indentation.\n\n" +
-			"Findings are those of check with the same flags and configuration file. A repair\n" +
+			"Findings are those of check with the same flags and configuration file; the\n" +
+			"report is about the files with the repairs. A baseline does not change what is\n" +
+			"repaired; what is left out of its findings does not count. A repair\n" +
 			"that cannot be written safely is left out, and shown with the lines to paste: in\n" +
 			"a template of a Helm chart, in a value that is shared through a YAML anchor, in\n" +
 			"what a kustomization sets or builds for others as well, in a file of --context.\n\n" +
@@ -67,22 +70,27 @@ func fixCommand(s streams) *cobra.Command {
 			if len(args) == 0 && len(config.environments) == 0 {
 				return errors.New("name the files and folders to repair")
 			}
+			if flags.diff, err = cmd.Flags().GetBool("diff"); err != nil { // never that of the file
+				return err
+			}
 			of, worlds := config.worlds(cmd.Flags(), args)
 			if err := errors.Join(of.validate(), flags.validate()); err != nil {
 				return err
 			}
 			f := newFixer(flags, worlds)
-			return f.run(cmd.Context(), s, of)
+			return f.run(cmd.Context(), s, of, config)
 		},
 	}
-	addJudgingFlags(cmd.Flags(), &checkFlags{}) // config.worlds reads their values
+	addCheckFlags(cmd.Flags(), &checkFlags{}) // config.worlds reads their values
+	cmd.Flags().Lookup("output").Usage = "write what was repaired as text, or what check finds after it, as\n" +
+		"`FORMAT[=FILE]`, where FORMAT is text, json, sarif, junit, github, gitlab or\nmarkdown; repeatable"
+	cmd.Flags().Lookup("diff").Usage = "show the changes as a unified diff, and write nothing"
 	cmd.Flags().StringArrayVar(&flags.rules, "rule", nil, "write only repairs of the `RULE`; repeatable")
 	cmd.Flags().StringVar(&flags.mode, "mode", "",
 		"write only repairs of findings of this `MODE`; those of mutate are what the webhook would write")
-	cmd.Flags().BoolVar(&flags.diff, "diff", false, "show the changes as a unified diff, and write nothing")
 	complete(cmd, "rule", ruleIDs()...)
 	complete(cmd, "mode", modeNames()...)
-	completeJudging(cmd)
+	completeCheck(cmd)
 	return cmd
 }
 
@@ -169,14 +177,24 @@ func (f *fix) key() fixKey {
 
 // run repairs the files and writes what it did. of are the flags that apply to all worlds. The error is errFindings,
 // errReported, or describes a mistake in the command line.
-func (f *fixer) run(ctx context.Context, s streams, of checkFlags) error {
+func (f *fixer) run(ctx context.Context, s streams, of checkFlags, config *config) error {
+	outputs, err := parseOutputs(of.outputs, formatNames()...)
+	if err != nil {
+		return err
+	}
+	if err := notInputs(outputs, []string{config.file, of.baseline}); err != nil {
+		return err
+	}
+	baseline, err := readBaseline(of.baseline, false)
+	if err != nil {
+		return err
+	}
 	progress := newProgress(s.err)
 	var all *report
 	var left []*fix
 	for before := -1; ; {
 		var needed []*fix
-		var err error
-		if all, needed, err = f.judge(ctx, s, progress); err != nil {
+		if all, needed, err = f.judge(ctx, s, outputs, progress); err != nil {
 			return err
 		}
 		if before < 0 {
@@ -209,13 +227,23 @@ func (f *fixer) run(ctx context.Context, s streams, of checkFlags) error {
 			break
 		}
 	}
+	baseline.compare(all, of.failOn, config.isJudged(f.worlds))
 	var failed error
 	if !f.flags.diff {
 		failed = f.write(s)
 	}
-	if err := f.report(s.out, all, left, of); err != nil {
-		return err
+	for _, output := range outputs {
+		err := output.write(s.out, func(w io.Writer) error {
+			if output.format == "text" {
+				return f.report(w, all, left, of)
+			}
+			return all.write(w, output.format, of)
+		})
+		if err != nil {
+			return err
+		}
 	}
+	left = slices.DeleteFunc(left, func(one *fix) bool { return all.isKnown(one.patch) })
 	switch {
 	case failed != nil:
 		return failed
@@ -228,7 +256,9 @@ func (f *fixer) run(ctx context.Context, s streams, of checkFlags) error {
 
 // judge returns the report of all worlds with the repairs that were made, and the repairs that are still needed. Those
 // of one object are in the order of their rules.
-func (f *fixer) judge(ctx context.Context, s streams, progress *progress) (*report, []*fix, error) {
+func (f *fixer) judge(
+	ctx context.Context, s streams, outputs []output, progress *progress,
+) (*report, []*fix, error) {
 	all := emptyReport()
 	texts := map[string][]byte{}
 	for path, file := range f.files {
@@ -239,7 +269,7 @@ func (f *fixer) judge(ctx context.Context, s streams, progress *progress) (*repo
 	same := map[fixKey]*fix{}
 	for _, w := range f.worlds {
 		w.texts, w.allRepairs, w.flags.diff = texts, true, false
-		of, manifests, err := w.judge(ctx, s, nil, progress)
+		of, manifests, err := w.judge(ctx, s, outputs, progress)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -446,6 +446,12 @@ var reportFormats = []reportFormat{
 	{"markdown", (*report).writeMarkdown},
 }
 
+// write writes the report in a format. The error is that of w.
+func (r *report) write(w io.Writer, format string, flags checkFlags) error {
+	i := slices.IndexFunc(reportFormats, func(f reportFormat) bool { return f.name == format })
+	return reportFormats[i].write(r, w, flags)
+}
+
 // formatNames returns the names of the formats.
 func formatNames() []string {
 	names := make([]string, len(reportFormats))
