@@ -135,7 +135,7 @@ type fix struct {
 	patch
 	place  manifest.Place
 	target *manifest.Target
-	// err says why the repair belongs in no file; target is then nil.
+	// err says why the repair cannot be written. target is nil if the repair belongs in no file.
 	err error
 	// by holds what builds the object, for each time that the repair is needed, and builders what builds it in all.
 	// failed is what builds it and could not be built.
