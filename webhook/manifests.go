@@ -54,13 +54,7 @@ package webhook
 // +kubebuilder:rbac:groups=sourceward.dev,resources=sourceippolicies/status,verbs=update
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 //
-// The authority keeps its CA in one Secret. Permission to create cannot be limited by name, and is limited by
-// namespace.
+// These two configurations are watched, to report one that does not exist. What self-managed certificates need besides
+// is in config/components/self-managed, so that others do without it.
 //
-// +kubebuilder:rbac:groups="",namespace=sourceward-system,resources=secrets,verbs=create
-// +kubebuilder:rbac:groups="",namespace=sourceward-system,resources=secrets,resourceNames=sourceward-ca,verbs=get;list;watch;update
-//
-// These two configurations are watched, to report one that does not exist, and the CA is written into their caBundle.
-// The webhook can neither create nor delete any configuration.
-//
-// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations;validatingwebhookconfigurations,resourceNames=sourceward,verbs=list;watch;patch
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations;validatingwebhookconfigurations,resourceNames=sourceward,verbs=list;watch

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sourceward/sourceward/policies"
@@ -24,10 +25,19 @@ var update = flag.Bool("update", false, "write the files of config that are gene
 func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 	t.Parallel()
 	var repaired, judged, scales, permissions []any
+	permission := func(group, resource string, verbs ...string) map[string]any {
+		return map[string]any{"apiGroups": []string{group}, "resources": []string{resource}, "verbs": verbs}
+	}
 	permit := func(group, resource string) {
-		permissions = append(permissions, map[string]any{
-			"apiGroups": []string{group}, "resources": []string{resource}, "verbs": []string{"list", "watch"},
-		})
+		permissions = append(permissions, permission(group, resource, "list", "watch"))
+	}
+	// What sourceward check judges, and what it looks at for that.
+	var readable []any
+	for _, resource := range []schema.GroupResource{
+		{Resource: "namespaces"}, {Resource: "nodes"}, {Resource: "services"},
+		{Group: "discovery.k8s.io", Resource: "endpointslices"}, {Group: "sourceward.dev", Resource: "sourceippolicies"},
+	} {
+		readable = append(readable, permission(resource.Group, resource.Resource, "get", "list"))
 	}
 	for _, kind := range policies.WorkloadKinds {
 		rule := func(resource string, operations ...string) map[string]any {
@@ -37,6 +47,7 @@ func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 			}
 		}
 		if kind.Door != policies.FilesOnly {
+			readable = append(readable, permission(kind.Group, kind.Resource, "get", "list"))
 			judged = append(judged, rule(kind.Resource, "CREATE", "UPDATE"))
 			if slices.ContainsFunc(policies.Catalogue(), func(r policies.Rule) bool {
 				return r.Mutable && slices.Contains(r.Kinds, kind.Kind)
@@ -54,6 +65,7 @@ func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 	var autoscalers []any
 	for _, kind := range policies.AutoscalerKinds {
 		permit(kind.Group, kind.Resource)
+		readable = append(readable, permission(kind.Group, kind.Resource, "get", "list"))
 		autoscalers = append(autoscalers, map[string]any{
 			"apiGroups": []string{kind.Group}, "apiVersions": kind.Versions,
 			"resources": []string{kind.Resource}, "operations": []string{"CREATE", "UPDATE"},
@@ -89,6 +101,11 @@ func TestManifestsNameTheKindsOfWorkloads(t *testing.T) {
 			"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
 			"metadata": metadata("sourceward-webhook-workloads"),
 			"rules":    permissions,
+		},
+		"rbac/reader/role.yaml": map[string]any{
+			"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+			"metadata": metadata("sourceward-reader"),
+			"rules":    readable,
 		},
 	} {
 		text, err := yaml.Marshal(document)

@@ -1,0 +1,149 @@
+package test
+
+import (
+	"encoding/base64"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+// kustomize returns the objects of a kustomization, by kind, namespace and name.
+func kustomize(t *testing.T, folder string) map[string]*unstructured.Unstructured {
+	t.Helper()
+	options := krusty.MakeDefaultOptions()
+	options.Reorder = krusty.ReorderOptionUnspecified // as kubectl
+	built, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := map[string]*unstructured.Unstructured{}
+	for _, resource := range built.Resources() {
+		content, err := resource.Map()
+		if err != nil {
+			t.Fatal(err)
+		}
+		object := &unstructured.Unstructured{Object: content}
+		objects[object.GetKind()+" "+object.GetNamespace()+"/"+object.GetName()] = object
+	}
+	return objects
+}
+
+// as converts an object.
+func as[T any](t *testing.T, object *unstructured.Unstructured) T {
+	t.Helper()
+	var typed T
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &typed); err != nil {
+		t.Fatal(err)
+	}
+	return typed
+}
+
+// TestRightsForCertificates checks that only self-managed certificates come with permissions on Secrets, and to change
+// the webhook configurations.
+func TestRightsForCertificates(t *testing.T) {
+	t.Parallel()
+	for overlay, want := range map[string][]string{
+		"default": {
+			"create secrets", "get secrets", "list secrets", "patch mutatingwebhookconfigurations",
+			"patch validatingwebhookconfigurations", "update secrets", "watch secrets",
+		},
+		"fail-closed": {
+			"create secrets", "get secrets", "list secrets", "patch mutatingwebhookconfigurations",
+			"patch validatingwebhookconfigurations", "update secrets", "watch secrets",
+		},
+		"certmanager": nil,
+		"secret":      nil,
+	} {
+		t.Run(overlay, func(t *testing.T) {
+			t.Parallel()
+			permitted := map[string]bool{}
+			for _, object := range kustomize(t, "../config/"+overlay) {
+				if !strings.HasSuffix(object.GetKind(), "Role") {
+					continue
+				}
+				for _, rule := range as[rbacv1.ClusterRole](t, object).Rules {
+					for _, resource := range rule.Resources {
+						for _, verb := range rule.Verbs {
+							isRead := verb == "list" || verb == "watch"
+							if resource == "secrets" || strings.HasSuffix(resource, "webhookconfigurations") && !isRead {
+								permitted[verb+" "+resource] = true
+							}
+						}
+					}
+				}
+			}
+			if got := slices.Sorted(maps.Keys(permitted)); !slices.Equal(got, want) {
+				t.Errorf("the webhook may %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// TestNamespaceSample checks that nothing names the former namespace where a sample moves Sourceward to another one.
+func TestNamespaceSample(t *testing.T) {
+	t.Parallel()
+	objects := kustomize(t, "../config/samples/namespace")
+	for name, object := range objects {
+		text, err := object.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "sourceward-system") {
+			t.Errorf("%s names sourceward-system", name)
+		}
+	}
+	configuration := as[admissionregistrationv1.MutatingWebhookConfiguration](
+		t, objects["MutatingWebhookConfiguration /sourceward"])
+	excluded := configuration.Webhooks[0].NamespaceSelector.MatchExpressions[0].Values
+	if want := []string{"kube-system", "admission"}; !slices.Equal(excluded, want) {
+		t.Errorf("the webhook is not asked about the namespaces %q, want %q", excluded, want)
+	}
+}
+
+// TestOwnCertificateSample checks that the CA of the sample gets into every webhook.
+func TestOwnCertificateSample(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	if err := os.CopyFS(root, os.DirFS("../config")); err != nil {
+		t.Fatal(err)
+	}
+	sample := filepath.Join(root, "samples", "own-certificate")
+	for _, file := range []string{"tls.crt", "tls.key", "ca.crt"} {
+		if err := os.WriteFile(filepath.Join(sample, file), []byte("the text of "+file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	objects := kustomize(t, sample)
+	want := base64.StdEncoding.EncodeToString([]byte("the text of ca.crt"))
+	webhooks := 0
+	for _, kind := range []string{"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"} {
+		items, _, err := unstructured.NestedSlice(objects[kind+" /sourceward"].Object, "webhooks")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, item := range items {
+			webhooks++
+			webhook, _ := item.(map[string]any)
+			if got, _, _ := unstructured.NestedString(webhook, "clientConfig", "caBundle"); got != want {
+				t.Errorf("caBundle of %v is %q, want %q", webhook["name"], got, want)
+			}
+		}
+	}
+	if webhooks != 7 {
+		t.Errorf("there are %d webhooks, want 7", webhooks)
+	}
+	mounted := objects["Secret sourceward-system/sourceward-webhook-tls"]
+	if mounted == nil || mounted.Object["type"] != "kubernetes.io/tls" {
+		t.Errorf("there is no Secret of type kubernetes.io/tls: %v", mounted)
+	}
+}
