@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,6 +43,15 @@ type Options struct {
 	// AuditLog is true if the API server writes an audit log: the file AuditLog in Dir, with an event of level Metadata on
 	// each line.
 	AuditLog bool
+
+	// Address is the IP address of kube-apiserver. The zero value means 127.0.0.1, which other network namespaces cannot
+	// reach.
+	Address netip.Addr
+
+	// Unmanaged is a label selector, such as "app=web". The pods that it selects are scheduled, and then left to the caller:
+	// they get no address and do not become Ready by themselves, and are not removed when they are deleted. Empty selects
+	// none.
+	Unmanaged string
 }
 
 // AuditLog is the name of the audit log in Cluster.Dir.
@@ -106,13 +116,13 @@ func (c *Cluster) start(ctx context.Context, options Options) error {
 	if err := c.startEtcd(); err != nil {
 		return err
 	}
-	if err := c.startAPIServer(ctx, options.AuditLog); err != nil {
+	if err := c.startAPIServer(ctx, options); err != nil {
 		return err
 	}
 	if options.Nodes == 0 {
 		return nil
 	}
-	if err := c.startControllers(); err != nil {
+	if err := c.startControllers(options); err != nil {
 		return err
 	}
 	client, err := kubernetes.NewForConfig(c.config)
@@ -145,13 +155,16 @@ func (c *Cluster) startEtcd() error {
 
 // startAPIServer starts kube-apiserver and returns when it is ready. kube-apiserver has no option to choose a free
 // port. If another program takes the chosen port in the meantime, startAPIServer tries again with another port.
-func (c *Cluster) startAPIServer(ctx context.Context, auditLog bool) error {
-	loopback := net.IPv4(127, 0, 0, 1)
+func (c *Cluster) startAPIServer(ctx context.Context, options Options) error {
+	address := options.Address
+	if !address.IsValid() {
+		address = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
 	ca, err := c.authority.pem()
 	if err != nil {
 		return err
 	}
-	cert, key, err := c.authority.server(loopback)
+	cert, key, err := c.authority.server(net.IP(address.AsSlice()))
 	if err != nil {
 		return err
 	}
@@ -165,7 +178,7 @@ func (c *Cluster) startAPIServer(ctx context.Context, auditLog bool) error {
 		return err
 	}
 	var auditFlags []string
-	if auditLog {
+	if options.AuditLog {
 		const policy = `{"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitStages":["RequestReceived"],` +
 			`"rules":[{"level":"Metadata"}]}`
 		if err := os.WriteFile(filepath.Join(c.Dir, "audit-policy.json"), []byte(policy), 0o600); err != nil {
@@ -176,19 +189,19 @@ func (c *Cluster) startAPIServer(ctx context.Context, auditLog bool) error {
 
 	const attempts = 3
 	for attempt := 1; ; attempt++ {
-		port, err := freePort()
+		port, err := freePort(address)
 		if err != nil {
 			return err
 		}
-		c.APIServerURL = "https://" + net.JoinHostPort(loopback.String(), strconv.Itoa(port))
+		c.APIServerURL = "https://" + net.JoinHostPort(address.String(), strconv.Itoa(port))
 		if c.config, err = c.admin(); err != nil {
 			return err
 		}
 		if err := c.run("kube-apiserver", append(auditFlags,
 			"--etcd-servers="+etcdURL,
-			"--bind-address="+loopback.String(),
+			"--bind-address="+address.String(),
 			"--secure-port="+strconv.Itoa(port),
-			"--advertise-address="+loopback.String(),
+			"--advertise-address="+address.String(),
 			// Without kube-proxy, nothing serves the ClusterIP of a Service: webhooks are called at its endpoints.
 			"--enable-aggregator-routing",
 			"--admission-control-config-file=admission.json",
@@ -224,16 +237,16 @@ func (c *Cluster) ready(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
-// freePort returns a port of the loopback address that was free when it returned.
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+// freePort returns a port of an address that was free when it returned.
+func freePort(address netip.Addr) (int, error) {
+	listener, err := net.Listen("tcp", netip.AddrPortFrom(address, 0).String())
 	if err != nil {
 		return 0, err
 	}
 	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
 }
 
-func (c *Cluster) startControllers() error {
+func (c *Cluster) startControllers(options Options) error {
 	// In a real cluster each controller has its own user. One user for all of them makes the start five seconds faster.
 	controllerManager, err := c.UserKubeconfig("system:kube-controller-manager", superusers)
 	if err != nil {
@@ -251,8 +264,9 @@ func (c *Cluster) startControllers() error {
 		"--kubeconfig="+controllerManager,
 		"--use-service-account-credentials=false",
 		"--leader-elect=false",
-		"--secure-port=0",   // nothing connects to it
-		"--kube-api-qps=-1", // no throttling, so that a thousand pods are scheduled in half the time
+		"--secure-port=0",       // nothing connects to it
+		"--kube-api-qps=-1",     // no throttling, so that a thousand pods are scheduled in half the time
+		"--root-ca-file=ca.crt", // for the ConfigMap that is mounted into each pod, next to the token
 	); err != nil {
 		return err
 	}
@@ -264,14 +278,18 @@ func (c *Cluster) startControllers() error {
 	); err != nil {
 		return err
 	}
-	return c.run("kwok",
-		"--kubeconfig="+kwok,
-		"--config="+filepath.Join(c.binaries, kwokConfig),
+	flags := []string{
+		"--kubeconfig=" + kwok,
+		"--config=" + filepath.Join(c.binaries, kwokConfig),
 		"--manage-all-nodes",
 		"--node-lease-duration-seconds=40",
 		"--node-ip=127.0.0.1",
 		"--cidr=10.244.0.1/16",
-	)
+	}
+	if options.Unmanaged != "" {
+		flags = append(flags, "--disregard-status-with-label-selector="+options.Unmanaged)
+	}
+	return c.run("kwok", flags...)
 }
 
 // run starts a component.

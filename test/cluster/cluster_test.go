@@ -142,7 +142,7 @@ func TestErrorsNameAComponentThatDiedAndItsLog(t *testing.T) {
 
 func TestStartTriesAnotherPortIfOneIsTaken(t *testing.T) {
 	c := withBinary(t, "kube-apiserver", "echo $3 >>ports; echo bind: address already in use; exit 1")
-	if err := c.startAPIServer(t.Context(), false); err == nil {
+	if err := c.startAPIServer(t.Context(), Options{}); err == nil {
 		t.Error("startAPIServer() = nil, want an error after three attempts")
 	}
 	ports, err := os.ReadFile(filepath.Join(c.Dir, "ports"))

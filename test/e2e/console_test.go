@@ -26,22 +26,16 @@ var updatePages = flag.Bool("update-pages", false, "write the output of commands
 // age is the last column of a table, which depends on the speed of the machine.
 var age = regexp.MustCompile(`(?m) \d+s$`)
 
-// TestRollout runs the commands of api/README.md in the root of the repository.
-func TestRollout(t *testing.T) {
-	t.Parallel()
-	runConsole(t, "api/README.md", "../..")
-}
-
 // TestAuthor runs the session of policies/README.md in an empty folder.
 func TestAuthor(t *testing.T) {
 	t.Parallel()
-	runConsole(t, "policies/README.md", t.TempDir())
+	runConsole(t, newEnvironment(t, cluster.Options{}, sandbox.Options{}), "policies/README.md", t.TempDir())
 }
 
 // runConsole runs the commands in the console blocks of a page, one after the other, in a folder and on a control plane
-// of their own, and compares their output with the page; with -update-pages it writes the page. test/readme_test.go
+// with Sourceward, and compares their output with the page; with -update-pages it writes the page. test/readme_test.go
 // runs the blocks that need no cluster.
-func runConsole(t *testing.T, path, dir string) {
+func runConsole(t *testing.T, e *environment, path, dir string) {
 	t.Helper()
 	if !slices.Contains(pages.OnCluster, path) {
 		t.Fatalf("%s is not in pages.OnCluster, so that the tests in test do not expect its blocks to be run here", path)
@@ -50,7 +44,6 @@ func runConsole(t *testing.T, path, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := newEnvironment(t, cluster.Options{}, sandbox.Options{})
 	binary, err := commandBinary()
 	if err != nil {
 		t.Fatal(err)

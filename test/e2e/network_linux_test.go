@@ -129,12 +129,13 @@ func TestService(t *testing.T) {
 }
 
 // inNetwork reports whether the test runs in a network namespace of its own, which has these addresses. Otherwise, it
-// runs the test there, in a process of its own, and reports its result.
-func inNetwork(t *testing.T, addresses []string) bool {
+// runs the test there, in a process of its own with these flags, and reports its result.
+func inNetwork(t *testing.T, addresses []string, flags ...string) bool {
 	t.Helper()
 	const inside = "SOURCEWARD_TEST_NETWORK"
 	if os.Getenv(inside) == "" {
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
+		flags = append(flags, "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
+		cmd := exec.CommandContext(t.Context(), os.Args[0], flags...)
 		cmd.Env = append(os.Environ(), inside+"=yes")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 		out, err := cmd.CombinedOutput()

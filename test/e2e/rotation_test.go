@@ -28,12 +28,7 @@ import (
 func TestRotation(t *testing.T) {
 	const rotations, perSecond = 2, 100
 	e := newEnvironment(t, cluster.Options{}, sandbox.Options{Replicas: 2})
-	e.namespace(t, "rotation")
-	e.must(t, service("rotation", "web", local("web")), "create", "-f", "-")
-	e.eventually(t, "the Service is known", func() (bool, string) {
-		a := e.must(t, deployment("rotation", "web", 3), "create", "--dry-run=server", "-f", "-")
-		return len(warnings(a.stderr)) == 2, a.stderr
-	})
+	e.prepareTraffic(t)
 
 	// Before its first certificate a replica logs failed TLS handshakes, which do not count.
 	var started []int
@@ -62,32 +57,7 @@ func TestRotation(t *testing.T) {
 		})
 		t.Logf("rotation %d took %s", i+1, time.Since(start).Round(time.Millisecond))
 	}
-	// Requests answered with the last certificate count too.
-	soFar := requests.sent.Load()
-	e.eventually(t, "requests go on for another second", func() (bool, string) {
-		return requests.sent.Load() >= soFar+perSecond, fmt.Sprint(requests.sent.Load())
-	})
-	elapsed := time.Since(requests.start)
-	stop()
-	if err := requests.wait(); err != nil {
-		t.Error(err)
-	}
-	sent := requests.sent.Load()
-	t.Logf(
-		"%d requests in %s, %.0f/s, %d not answered by the webhook",
-		sent,
-		elapsed.Round(time.Millisecond),
-		float64(sent)/elapsed.Seconds(),
-		requests.missed.Load(),
-	)
-	if requests.missed.Load() > 0 {
-		t.Errorf(
-			"%d of %d requests were not answered by the webhook, for example: %v",
-			requests.missed.Load(),
-			sent,
-			requests.example.Load(),
-		)
-	}
+	requests.finish(t, e, stop, perSecond)
 
 	for i, replica := range e.Replicas {
 		log, err := replica.Log()
@@ -100,17 +70,7 @@ func TestRotation(t *testing.T) {
 			}
 		}
 	}
-	text, err := e.client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "apiserver_admission_webhook_fail_open_count{") ||
-			strings.HasPrefix(line, "apiserver_admission_webhook_rejection_count{") &&
-				strings.Contains(line, "calling_webhook_error") {
-			t.Errorf("the API server counts: %s", line)
-		}
-	}
+	e.noFailedCalls(t)
 }
 
 // serials returns the serial numbers of the certificates that the replicas serve.
@@ -194,6 +154,54 @@ func startTraffic(ctx context.Context, t *testing.T, e *environment, perSecond i
 		return err
 	}
 	return requests
+}
+
+// prepareTraffic makes what startTraffic needs: a Service in front of its Deployments.
+func (e *environment) prepareTraffic(t *testing.T) {
+	t.Helper()
+	e.namespace(t, "rotation")
+	e.must(t, service("rotation", "web", local("web")), "create", "-f", "-")
+	e.eventually(t, "the Service is known", func() (bool, string) {
+		a := e.must(t, deployment("rotation", "web", 3), "create", "--dry-run=server", "-f", "-")
+		return len(warnings(a.stderr)) == 2, a.stderr
+	})
+}
+
+// finish sends requests for another second, since those after the last change count too, and checks that the webhook has
+// answered each of them.
+func (r *traffic) finish(t *testing.T, e *environment, stop func(), perSecond int64) {
+	t.Helper()
+	soFar := r.sent.Load()
+	e.eventually(t, "requests go on for another second", func() (bool, string) {
+		return r.sent.Load() >= soFar+perSecond, fmt.Sprint(r.sent.Load())
+	})
+	elapsed := time.Since(r.start)
+	stop()
+	if err := r.wait(); err != nil {
+		t.Error(err)
+	}
+	sent, missed := r.sent.Load(), r.missed.Load()
+	t.Logf("%d requests in %s, %.0f/s, %d not answered by the webhook",
+		sent, elapsed.Round(time.Millisecond), float64(sent)/elapsed.Seconds(), missed)
+	if missed > 0 {
+		t.Errorf("%d of %d requests were not answered by the webhook, for example: %v", missed, sent, r.example.Load())
+	}
+}
+
+// noFailedCalls checks that no call to a webhook has failed, as the API server counts them.
+func (e *environment) noFailedCalls(t *testing.T) {
+	t.Helper()
+	text, err := e.client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "apiserver_admission_webhook_fail_open_count{") ||
+			strings.HasPrefix(line, "apiserver_admission_webhook_rejection_count{") &&
+				strings.Contains(line, "calling_webhook_error") {
+			t.Errorf("the API server counts: %s", line)
+		}
+	}
 }
 
 // warningCounter counts the responses that warn that pods are not spread.

@@ -1,0 +1,202 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sourceward/sourceward/test/cluster"
+	"github.com/sourceward/sourceward/test/fakekubelet"
+	"github.com/sourceward/sourceward/test/sandbox"
+)
+
+// serverAddress is the address of the API server in the network namespace of a test that runs pods.
+const serverAddress = "192.0.2.1"
+
+// installed is a control plane on which the webhook is installed as users do it: the API server calls the pods of the
+// Deployment through the Service, and nothing of what config/ renders is changed.
+type installed struct {
+	*environment
+	kubelet *fakekubelet.Kubelet
+}
+
+// newInstalled starts a control plane with two nodes, on which the pods of Sourceward run. images has the root file
+// system of each image that they may have. The test must run in a network namespace of its own, with serverAddress.
+func newInstalled(t *testing.T, images map[string]string) *installed {
+	t.Helper()
+	const ours = "app.kubernetes.io/name=sourceward"
+	e := newBareEnvironment(t, cluster.Options{
+		Nodes: 2, Address: netip.MustParseAddr(serverAddress), Unmanaged: ours,
+	})
+	dir, err := os.MkdirTemp(binaries, "pods-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubelet, err := fakekubelet.Start(t.Context(), fakekubelet.Options{
+		Config: e.Config(), Selector: ours, Images: images, Dir: dir, Pods: netip.MustParsePrefix("192.0.2.128/25"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, pod := range kubelet.Pods() {
+			if t.Failed() {
+				t.Logf("the log of pod %s ends with\n%s", pod.Name, end(pod.Log()))
+			}
+		}
+		if err := kubelet.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &installed{e, kubelet}
+}
+
+// end returns the end of a log.
+func end(log string) string { return log[max(0, len(log)-2<<10):] }
+
+// releaseImage is the root file system of the image of this tree, made once.
+var releaseImage = sync.OnceValues(func() (string, error) {
+	binary, err := webhookBinary()
+	if err != nil {
+		return "", err
+	}
+	return imageOf(binary)
+})
+
+// imageOf returns the root file system of an image with a binary of the webhook, as the Dockerfile makes it.
+func imageOf(binary string) (string, error) {
+	root, err := os.MkdirTemp(binaries, "image-")
+	if err != nil {
+		return "", err
+	}
+	if err := os.Chmod(root, 0o755); err != nil {
+		return "", err
+	}
+	folder := filepath.Join(root, "usr/local/bin")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return "", err
+	}
+	return root, os.Link(binary, filepath.Join(folder, "sourceward-webhook"))
+}
+
+// apply applies an overlay in config/, and waits until its Deployment is rolled out.
+func (e *installed) apply(t *testing.T, overlay string) {
+	t.Helper()
+	rendered := e.must(t, "", "kustomize", overlay).stdout
+	e.must(t, rendered, "apply", "--server-side", "-f", "-")
+	e.must(t, "", "rollout", "status", "--timeout=120s", "--namespace="+sandbox.Namespace,
+		"deployment/sourceward-webhook")
+}
+
+// ready waits until the API server calls the webhook, and checks that the webhook runs as its pod template says.
+func (e *installed) ready(t *testing.T, namespace string) {
+	t.Helper()
+	e.untilCalled(t)
+	e.must(t, "", "delete", "namespace", "until-called", "--wait=false")
+	pods := e.kubelet.Pods()
+	deployment := get[appsv1.Deployment](t, e.environment, namespace, "sourceward-webhook")
+	if len(pods) != int(*deployment.Spec.Replicas) {
+		t.Fatalf("%d pods run, want %d", len(pods), *deployment.Spec.Replicas)
+	}
+	container := deployment.Spec.Template.Spec.Containers[0]
+	want := strings.ReplaceAll(strings.Join(append(container.Command, container.Args...), " "),
+		"$(POD_NAMESPACE)", namespace)
+	for _, pod := range pods {
+		cmdline := procfs(t, pod, "cmdline")
+		if got := strings.ReplaceAll(strings.TrimRight(cmdline, "\x00"), "\x00", " "); got != want {
+			t.Errorf("pod %s runs %q, want %q", pod.Name, got, want)
+		}
+		environ := strings.Split(procfs(t, pod, "environ"), "\x00")
+		for _, env := range container.Env {
+			if env.ValueFrom == nil && !slices.Contains(environ, env.Name+"="+env.Value) {
+				t.Errorf("pod %s has no environment variable %s=%s: %q", pod.Name, env.Name, env.Value, environ)
+			}
+		}
+		status := procfs(t, pod, "status")
+		for _, line := range []string{"Uid:\t65532\t65532\t65532\t65532\n", "NoNewPrivs:\t1\n", "CapEff:\t0000000000000000\n"} {
+			if !strings.Contains(status, line) {
+				t.Errorf("the status of pod %s has no line %q:\n%s", pod.Name, line, status)
+			}
+		}
+		if root := mountOptions(procfs(t, pod, "mounts"), "/"); !slices.Contains(root, "ro") {
+			t.Errorf("the root file system of pod %s is mounted with %q, want read-only", pod.Name, root)
+		}
+	}
+}
+
+// procfs returns a file that describes the process of a pod.
+func procfs(t *testing.T, pod *fakekubelet.Pod, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pod.PID(), name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// mountOptions returns the options of the last mount at a point.
+func mountOptions(mounts, point string) []string {
+	var options []string
+	for line := range strings.Lines(mounts) {
+		if fields := strings.Fields(line); len(fields) > 3 && fields[1] == point {
+			options = strings.Split(fields[3], ",")
+		}
+	}
+	return options
+}
+
+// TestInstalledByKustomize installs config/default as the operator's page says, checks that what the pages promise
+// happens, and uninstalls it.
+func TestInstalledByKustomize(t *testing.T) {
+	t.Parallel()
+	if !inNetwork(t, []string{serverAddress}, fmt.Sprint("-update-pages=", *updatePages)) {
+		return
+	}
+	image, err := releaseImage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newInstalled(t, map[string]string{"sourceward:devel": image})
+	e.apply(t, "../../config/default")
+	e.ready(t, sandbox.Namespace)
+	runConsole(t, e.environment, "api/README.md", "../..")
+
+	for _, command := range []string{
+		"delete mutatingwebhookconfigurations,validatingwebhookconfigurations sourceward",
+		"delete namespace sourceward-system",
+		"delete clusterroles,clusterrolebindings -l app.kubernetes.io/name=sourceward",
+	} {
+		e.must(t, "", strings.Fields(command)...)
+		// Whatever is left, nothing waits for it.
+		e.must(t, service("default", "after", local("after")), "create", "--dry-run=server", "-f", "-")
+		e.must(t, deployment("default", "after", 2), "create", "--dry-run=server", "-f", "-")
+	}
+	e.noneLeft(t)
+	if out := e.must(t, "", "get", "sourceippolicies", "-o", "name").stdout; out == "" {
+		t.Error("the policies are gone")
+	}
+}
+
+// noneLeft checks that no object of Sourceward is left but its CRD.
+func (e *installed) noneLeft(t *testing.T) {
+	t.Helper()
+	kinds := "mutatingwebhookconfigurations,validatingwebhookconfigurations,clusterroles,clusterrolebindings,roles," +
+		"rolebindings,deployments,pods,services,secrets,serviceaccounts,poddisruptionbudgets,resourcequotas,networkpolicies"
+	out := e.must(t, "", "get", kinds, "-A", "-o", "name", "-l", "app.kubernetes.io/name=sourceward").stdout
+	if out != "" {
+		t.Errorf("these objects are left:\n%s", out)
+	}
+	var pods corev1.PodList
+	if err := e.objects.List(t.Context(), &pods, client.InNamespace(sandbox.Namespace)); err != nil || len(pods.Items) > 0 {
+		t.Errorf("%d pods are left (%v)", len(pods.Items), err)
+	}
+}

@@ -1,0 +1,70 @@
+package e2e
+
+import (
+	"context"
+	"flag"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sourceward/sourceward/test/sandbox"
+)
+
+// upgradeFrom is not set by make test: to build another version takes minutes.
+var upgradeFrom = flag.String("upgrade-from", "", "the commit that TestUpgrade upgrades from; empty skips it")
+
+// TestUpgrade installs the manifests and the webhook of an older commit, and replaces both by those of the tree while
+// requests go through the API server, each of which the webhook refuses or warns about.
+func TestUpgrade(t *testing.T) {
+	if *upgradeFrom == "" {
+		t.Skip("-upgrade-from is not set; make test-long sets it")
+	}
+	if !inNetwork(t, []string{serverAddress}, "-upgrade-from="+*upgradeFrom) {
+		return
+	}
+	const perSecond = 100
+	former := t.TempDir()
+	for _, command := range [][]string{
+		{"git", "-C", "../..", "archive", "--output=" + filepath.Join(former, "tree.tar"), *upgradeFrom},
+		{"tar", "-C", former, "-xf", filepath.Join(former, "tree.tar")},
+		{"go", "build", "-C", former, "-o", filepath.Join(binaries, "former"), "./cmd/webhook"},
+	} {
+		if out, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v\n%s", command, err, out)
+		}
+	}
+	formerImage, err := imageOf(filepath.Join(binaries, "former"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := releaseImage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newInstalled(t, map[string]string{"sourceward:former": formerImage, "sourceward:devel": image})
+	rendered := e.must(t, "", "kustomize", filepath.Join(former, "config/default")).stdout
+	rendered = strings.ReplaceAll(rendered, "image: sourceward:devel", "image: sourceward:former")
+	e.must(t, rendered, "apply", "--server-side", "-f", "-")
+	rollout := []string{
+		"rollout", "status", "--timeout=120s", "--namespace=" + sandbox.Namespace, "deployment/sourceward-webhook",
+	}
+	e.must(t, "", rollout...)
+	e.untilCalled(t)
+
+	e.prepareTraffic(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	requests := startTraffic(ctx, t, e.environment, perSecond)
+	e.eventually(t, "requests are sent", func() (bool, string) { return requests.sent.Load() >= perSecond, "" })
+	start := time.Now()
+	e.apply(t, "../../config/default")
+	t.Logf("the upgrade took %s", time.Since(start).Round(time.Millisecond))
+	e.eventually(t, "only the new version runs", func() (bool, string) {
+		pods := e.kubelet.Pods()
+		return len(pods) == 2, e.must(t, "", "get", "pods", "-n", sandbox.Namespace).stdout
+	})
+	requests.finish(t, e.environment, stop, perSecond)
+	e.ready(t, sandbox.Namespace)
+}
