@@ -10,11 +10,14 @@ import (
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"github.com/sourceward/sourceward/test/pages"
 )
 
 // kustomize returns the objects of a kustomization, by kind, namespace and name.
@@ -28,11 +31,14 @@ func kustomize(t *testing.T, folder string) map[string]*unstructured.Unstructure
 	}
 	objects := map[string]*unstructured.Unstructured{}
 	for _, resource := range built.Resources() {
-		content, err := resource.Map()
+		text, err := resource.MarshalJSON()
 		if err != nil {
 			t.Fatal(err)
 		}
-		object := &unstructured.Unstructured{Object: content}
+		object := &unstructured.Unstructured{}
+		if err := object.UnmarshalJSON(text); err != nil {
+			t.Fatal(err)
+		}
 		objects[object.GetKind()+" "+object.GetNamespace()+"/"+object.GetName()] = object
 	}
 	return objects
@@ -145,5 +151,44 @@ func TestOwnCertificateSample(t *testing.T) {
 	mounted := objects["Secret sourceward-system/sourceward-webhook-tls"]
 	if mounted == nil || mounted.Object["type"] != "kubernetes.io/tls" {
 		t.Errorf("there is no Secret of type kubernetes.io/tls: %v", mounted)
+	}
+}
+
+// TestOverlayOfOnesOwn builds the overlay of the operator's page.
+func TestOverlayOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	blocks, err := pages.RunBy(operating, t.Name())
+	if err != nil || len(blocks) != 1 {
+		t.Fatalf("%s has %d overlays (%v), want one", operating, len(blocks), err)
+	}
+	root := t.TempDir()
+	if err := os.CopyFS(filepath.Join(root, "config"), os.DirFS("../config")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "kustomization.yaml"), []byte(blocks[0]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	objects := kustomize(t, root)
+	webhook := as[appsv1.Deployment](t, objects["Deployment sourceward-system/sourceward-webhook"])
+	if got, want := webhook.Spec.Template.Spec.Containers[0].Image, "registry.example.com/sourceward:dev"; got != want {
+		t.Errorf("the image is %q, want %q", got, want)
+	}
+	for _, name := range []string{
+		"Certificate sourceward-system/sourceward-webhook", "NetworkPolicy sourceward-system/sourceward-webhook",
+	} {
+		if objects[name] == nil {
+			t.Errorf("there is no %s", name)
+		}
+	}
+	services := as[admissionregistrationv1.ValidatingWebhookConfiguration](
+		t, objects["ValidatingWebhookConfiguration /sourceward"])
+	for _, webhook := range services.Webhooks {
+		want := admissionregistrationv1.Ignore
+		if webhook.Name == "services.validate.sourceward.dev" {
+			want = admissionregistrationv1.Fail
+		}
+		if *webhook.FailurePolicy != want {
+			t.Errorf("the failure policy of %s is %s, want %s", webhook.Name, *webhook.FailurePolicy, want)
+		}
 	}
 }

@@ -16,51 +16,35 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sourceward/sourceward/test/pages"
 )
 
 const (
-	// checking is the page whose blocks are all run, or marked.
-	checking = "../cmd/sourceward/README.md"
-	action   = "../.github/actions/check/action.yml"
-	hooks    = "../.pre-commit-hooks.yaml"
+	// The blocks of these pages are all run, or marked.
+	checking  = "../cmd/sourceward/README.md"
+	operating = "../config/README.md"
+
+	action = "../.github/actions/check/action.yml"
+	hooks  = "../.pre-commit-hooks.yaml"
 )
-
-// block is a block of code of a page. Its marker is a comment on the line above it: "run by" and the name of a test, or
-// "not run:" and a reason.
-type block struct{ marker, language, text string }
-
-var marked = regexp.MustCompile("(?ms)(?:^<!-- (run by \\w+|not run: [^\n]+) -->\n)?^```(\\w+)\n(.*?)^```$")
-
-func blocks(t *testing.T) []block {
-	t.Helper()
-	var found []block
-	for _, match := range marked.FindAllStringSubmatch(content(t, checking), -1) {
-		found = append(found, block{match[1], match[2], match[3]})
-	}
-	return found
-}
 
 // blocksOf returns the texts of the blocks whose markers name the running test.
 func blocksOf(t *testing.T) []string {
 	t.Helper()
-	var texts []string
-	for _, b := range blocks(t) {
-		if b.marker == "run by "+t.Name() {
-			texts = append(texts, b.text)
-		}
-	}
-	if texts == nil {
-		t.Fatalf("%s has no block below <!-- run by %s -->", checking, t.Name())
+	texts, err := pages.RunBy(checking, t.Name())
+	if err != nil {
+		t.Fatal(err)
 	}
 	return texts
 }
 
-// TestBlocksAreRunOrMarked checks that each block of the page about checking is run by a test that exists, or says why
-// no test runs it. TestConsoleBlocks runs those of consoles.
+// TestBlocksAreRunOrMarked checks that each block of these pages is run by a test that exists, or says why no test runs
+// it. TestConsoleBlocks runs those of consoles.
 func TestBlocksAreRunOrMarked(t *testing.T) {
 	t.Parallel()
 	var tests strings.Builder
-	for _, pattern := range []string{"*_test.go", "../cmd/sourceward/*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "e2e/*_test.go", "../cmd/sourceward/*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no files match %s: %v", pattern, err)
@@ -69,20 +53,22 @@ func TestBlocksAreRunOrMarked(t *testing.T) {
 			tests.Write(readFile(t, file))
 		}
 	}
-	all := blocks(t)
-	if fences := strings.Count(content(t, checking), "```"); fences != 2*len(all) {
-		t.Errorf("%s has %d fences, and %d blocks with a language", checking, fences, len(all))
-	}
-	for _, b := range all {
-		first, _, _ := strings.Cut(b.text, "\n")
-		name, isRun := strings.CutPrefix(b.marker, "run by ")
-		switch {
-		case b.language == "console" || b.marker != "" && !isRun:
-		case !isRun:
-			t.Errorf("%s: write <!-- run by Test… --> or <!-- not run: reason --> above the block that begins with %q",
-				checking, first)
-		case !strings.Contains(tests.String(), "\nfunc "+name+"(t *testing.T) {"):
-			t.Errorf("%s: %s, which should run the block that begins with %q, does not exist", checking, name, first)
+	for _, page := range []string{checking, operating} {
+		blocks, err := pages.ReadMarked(page)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, b := range blocks {
+			first, _, _ := strings.Cut(b.Text, "\n")
+			name, isRun := strings.CutPrefix(b.Marker, "run by ")
+			switch {
+			case b.Language == "console" || b.Marker != "" && !isRun:
+			case !isRun:
+				t.Errorf("%s: write <!-- run by Test… --> or <!-- not run: reason --> above the block that begins with %q",
+					page, first)
+			case !strings.Contains(tests.String(), "\nfunc "+name+"(t *testing.T) {"):
+				t.Errorf("%s: %s, which should run the block that begins with %q, does not exist", page, name, first)
+			}
 		}
 	}
 }

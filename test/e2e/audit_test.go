@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sourceward/sourceward/test/cluster"
+	"github.com/sourceward/sourceward/test/pages"
 	"github.com/sourceward/sourceward/test/sandbox"
 )
 
@@ -83,41 +83,27 @@ func TestFindingsAreVisible(t *testing.T) {
 		t.Errorf("%s is %v, want 1", counted, got)
 	}
 
-	// A List of kind List, which says nothing of what was written.
-	export := e.must(t, "", strings.Fields("get services,deployments,statefulsets,daemonsets -A -o yaml")...).stdout
-	binary, err := commandBinary()
-	if err != nil {
-		t.Fatal(err)
+	blocks, err := pages.RunBy("../../config/README.md", t.Name())
+	if err != nil || len(blocks) != 2 {
+		t.Fatalf("the page has %d blocks (%v), want one without policies and one with them", len(blocks), err)
 	}
-	check := func(export string, args ...string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), binary, append(append([]string{"check"}, args...), "-")...)
-		cmd.Stdin = strings.NewReader(export)
-		report, err := cmd.CombinedOutput()
-		return string(report), err
-	}
-	report, err := check(export, "--show", "audit")
+	dir := t.TempDir()
+	report := e.runBlock(t, dir, blocks[0])
 	for _, finding := range []string{
 		"audit  internal-local  Service edge/web", "audit  single-replica-local  Deployment edge/web",
 		"exempt  node-port-local  Service edge/door",
 	} {
-		if err != nil || !strings.Contains(report, finding) {
-			t.Errorf("check of an export does not report %q (%v):\n%s", finding, err, report)
+		if !strings.Contains(report, finding) {
+			t.Errorf("check of an export does not report %q:\n%s", finding, report)
 		}
 	}
 
 	e.must(t, `{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: edge}, spec: {match: `+
 		`{namespaceSelector: {matchLabels: {team: edge}}}, rules: [{id: internal-local, mode: Warn}]}}`, "create", "-f", "-")
 	e.must(t, "", "label", "namespace", "edge", "team=edge")
-	policies := filepath.Join(t.TempDir(), "policies.yaml")
-	exported := e.must(t, "", "get", "sourceippolicies", "-o", "yaml").stdout
-	if err := os.WriteFile(policies, []byte(exported), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	export = e.must(t, "", "get", "namespaces,services,deployments,statefulsets,daemonsets,horizontalpodautoscalers", "-A",
-		"-o", "yaml").stdout
-	report, err = check(export, "--policy", policies)
-	if finding := "warn  internal-local  Service edge/web"; err != nil || !strings.Contains(report, finding) {
-		t.Errorf("check of an export with its policies does not report %q (%v):\n%s", finding, err, report)
+	report = e.runBlock(t, dir, blocks[1])
+	if finding := "warn  internal-local  Service edge/web"; !strings.Contains(report, finding) {
+		t.Errorf("check of an export with its policies does not report %q:\n%s", finding, report)
 	}
 }
 

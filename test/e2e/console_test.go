@@ -44,12 +44,7 @@ func runConsole(t *testing.T, e *environment, path, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary, err := commandBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	kubectl := e.Kubectl(t.Context())
-	environ := append(kubectl.Env, "PATH="+filepath.Dir(binary)+":"+filepath.Dir(kubectl.Path)+":"+os.Getenv("PATH"))
+	environ := e.environ(t)
 	ran := 0
 	for _, block := range page.Blocks {
 		if block.Local() {
@@ -72,6 +67,30 @@ func runConsole(t *testing.T, e *environment, path, dir string) {
 	if err := page.Write(); err != nil {
 		t.Error(err)
 	}
+}
+
+// environ returns the environment in which a shell finds kubectl, for this control plane, and sourceward.
+func (e *environment) environ(t *testing.T) []string {
+	t.Helper()
+	binary, err := commandBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubectl := e.Kubectl(t.Context())
+	return append(kubectl.Env, "PATH="+filepath.Dir(binary)+":"+filepath.Dir(kubectl.Path)+":"+os.Getenv("PATH"))
+}
+
+// runBlock runs one block of the operator's page in a folder, and returns its output. It fails the test if the block
+// fails.
+func (e *environment) runBlock(t *testing.T, dir, block string) string {
+	t.Helper()
+	shell := exec.CommandContext(t.Context(), "bash", "-e", "-o", "pipefail", "-c", block)
+	shell.Dir, shell.Env = dir, e.environ(t)
+	out, err := shell.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", block, err, out)
+	}
+	return string(out)
 }
 
 // outputOf runs a command and returns what it prints, without the last newline. A command that only reads is run again

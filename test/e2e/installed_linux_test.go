@@ -16,6 +16,7 @@ import (
 
 	"github.com/sourceward/sourceward/test/cluster"
 	"github.com/sourceward/sourceward/test/fakekubelet"
+	"github.com/sourceward/sourceward/test/pages"
 	"github.com/sourceward/sourceward/test/sandbox"
 )
 
@@ -165,17 +166,18 @@ func TestInstalledByKustomize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := newInstalled(t, map[string]string{"sourceward:devel": image})
-	e.apply(t, "../../config/default")
+	blocks, err := pages.RunBy("../../config/README.md", t.Name())
+	if err != nil || len(blocks) != 2 {
+		t.Fatalf("the page has %d blocks (%v), want one that installs and one that uninstalls", len(blocks), err)
+	}
+	const pushed = "registry.example.com/sourceward:dev"
+	e := newInstalled(t, map[string]string{pushed: image})
+	e.runBlock(t, "../..", blocks[0])
 	e.ready(t, sandbox.Namespace)
 	runConsole(t, e.environment, "api/README.md", "../..")
 
-	for _, command := range []string{
-		"delete mutatingwebhookconfigurations,validatingwebhookconfigurations sourceward",
-		"delete namespace sourceward-system",
-		"delete clusterroles,clusterrolebindings -l app.kubernetes.io/name=sourceward",
-	} {
-		e.must(t, "", strings.Fields(command)...)
+	for command := range strings.Lines(blocks[1]) {
+		e.runBlock(t, "../..", command)
 		// Whatever is left, nothing waits for it.
 		e.must(t, service("default", "after", local("after")), "create", "--dry-run=server", "-f", "-")
 		e.must(t, deployment("default", "after", 2), "create", "--dry-run=server", "-f", "-")

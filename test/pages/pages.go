@@ -3,6 +3,8 @@
 package pages
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -132,4 +134,45 @@ func List(root string) ([]string, error) {
 		return nil
 	})
 	return found, err
+}
+
+// Marked is a block of code of any language, and what a comment on the line above it says of tests: "run by" and the name
+// of the test that uses the block, or "not run:" and a reason. The marker is empty if there is none.
+type Marked struct{ Marker, Language, Text string }
+
+var marked = regexp.MustCompile("(?ms)(?:^ *<!-- (run by \\w+|not run: [^\n]+) -->\n)?^ *```(\\w+)\n(.*?)^ *```$")
+
+// ReadMarked returns all blocks of a page. The error is non-nil when the file cannot be read, or when a block has no
+// language.
+func ReadMarked(path string) ([]Marked, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var blocks []Marked
+	for _, match := range marked.FindAllStringSubmatch(string(text), -1) {
+		blocks = append(blocks, Marked{match[1], match[2], match[3]})
+	}
+	if fences := bytes.Count(text, []byte("```")); fences != 2*len(blocks) {
+		return nil, fmt.Errorf("%s has %d fences, and %d blocks with a language", path, fences, len(blocks))
+	}
+	return blocks, nil
+}
+
+// RunBy returns the texts of the blocks of a page that a test runs. The error is non-nil when there are none.
+func RunBy(path, test string) ([]string, error) {
+	blocks, err := ReadMarked(path)
+	if err != nil {
+		return nil, err
+	}
+	var texts []string
+	for _, block := range blocks {
+		if block.Marker == "run by "+test {
+			texts = append(texts, block.Text)
+		}
+	}
+	if texts == nil {
+		return nil, fmt.Errorf("%s has no block below <!-- run by %s -->", path, test)
+	}
+	return texts, nil
 }
