@@ -5,6 +5,7 @@ FLIPS            ?= 300
 SEED             ?= 1
 COUNT            ?= 10
 BENCHTIME        ?= 200ms
+FROM             ?= e9c7e38
 BENCH            ?= ^Benchmark(Decide|Evaluate|Index|Load|Handler)$$
 IMAGE            ?= sourceward:$(VERSION)
 
@@ -14,7 +15,7 @@ export GOFLAGS     := $(strip $(shell go env GOFLAGS) -trimpath)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build docs test lint fuzz demo run bench bench-quick bench-compare charts mutate cluster generate rule verify image clean
+.PHONY: help build docs test test-long lint fuzz demo run bench bench-quick bench-compare charts mutate cluster generate rule verify image clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +40,11 @@ test: build cluster ## Vet, then run every test: Go, Rego, the cases, both binar
 	go -C test/appliers vet ./...
 	go -C test/charts vet ./...
 	go test -count=1 -timeout 40m ./test/e2e ./...
+
+# The default of FROM is the first version that could be installed.
+test-long: build cluster ## Run what takes too long for make test: an upgrade from the commit FROM, and 200 kills of fix.
+	go test -count=1 -timeout 40m -v ./test/e2e -run '^TestUpgrade$$' -args -upgrade-from='$(FROM)'
+	go test -count=1 -v ./cmd/sourceward -run '^TestFixThatIsKilled$$' -args -kills=200
 
 # Tools are pinned in test/tools/go.mod. They are built outside the tree, so that every clone shares one build; their
 # folders are named after Go too, since a linter cannot read a newer Go.

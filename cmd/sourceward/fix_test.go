@@ -3,6 +3,7 @@ package main_test
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -312,11 +313,14 @@ func TestFixKeepsPermissionsAndLinks(t *testing.T) {
 	}
 }
 
+// kills is larger in make test-long.
+var kills = flag.Int("kills", 40, "how often TestFixThatIsKilled kills sourceward fix")
+
 // TestFixThatIsKilled kills sourceward fix at random moments, half of them while it writes. Each file must be the old
 // or the new one.
 func TestFixThatIsKilled(t *testing.T) {
 	t.Parallel()
-	const kills, files = 200, 40
+	const files = 40
 	dir := t.TempDir()
 	want, before := map[string]string{}, map[string]string{}
 	r := rand.New(rand.NewPCG(20, 200))
@@ -339,7 +343,7 @@ func TestFixThatIsKilled(t *testing.T) {
 	whole := time.Since(start)
 
 	killed, partial := 0, 0
-	for i := range kills {
+	for i := range *kills {
 		restore()
 		cmd := command(t, dir, "fix", ".")
 		if err := cmd.Start(); err != nil {
@@ -388,10 +392,10 @@ func TestFixThatIsKilled(t *testing.T) {
 			partial++
 		}
 	}
-	if killed < kills/2 || partial < kills/10 {
-		t.Errorf("of %d runs, %d were killed, %d of them between two files", kills, killed, partial)
+	if killed < *kills/2 || partial < *kills/10 {
+		t.Errorf("of %d runs, %d were killed, %d of them between two files", *kills, killed, partial)
 	}
-	t.Logf("%d runs, %d killed, %d of them between two files", kills, killed, partial)
+	t.Logf("%d runs, %d killed, %d of them between two files", *kills, killed, partial)
 }
 
 // isAsIn reports whether a file has the text that a map has for its name.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -968,4 +969,26 @@ func (e *policyEnvironment) footprints(t *testing.T) []footprint {
 		})
 	}
 	return prints
+}
+
+// TestWithoutCRD starts the webhook on a cluster that has no CRD of ours. Its last words say what to do.
+func TestWithoutCRD(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, cluster.Options{})
+	binary, err := webhookBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, "--kubeconfig="+c.Kubeconfig(), "--bind-address=127.0.0.1:0",
+		"--metrics-bind-address=0", "--health-probe-bind-address=127.0.0.1:0")
+	out, err := cmd.CombinedOutput()
+	if _, ended := errors.AsType[*exec.ExitError](err); !ended || cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("the webhook ended with %v, want exit code 1", err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if last := lines[len(lines)-1]; !strings.Contains(last, "is the CRD of config/crd installed?") {
+		t.Errorf("the last line does not say what to do: %s", last)
+	}
 }
