@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"runtime"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,8 +15,11 @@ func createNodes(ctx context.Context, client kubernetes.Interface, count int) er
 	zones := []string{"zone-a", "zone-b", "zone-c"}
 	for i := range count {
 		name := fmt.Sprintf("node-%d", i+1)
+		// What a kubelet sets, and the zone.
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
 			corev1.LabelHostname:     name,
+			corev1.LabelOSStable:     "linux",
+			corev1.LabelArchStable:   runtime.GOARCH,
 			corev1.LabelTopologyZone: zones[i%len(zones)],
 		}}}
 		if _, err := client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {

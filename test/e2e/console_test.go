@@ -84,7 +84,9 @@ func (e *environment) environ(t *testing.T) []string {
 // fails.
 func (e *environment) runBlock(t *testing.T, dir, block string) string {
 	t.Helper()
-	shell := exec.CommandContext(t.Context(), "bash", "-e", "-o", "pipefail", "-c", block)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	shell := exec.CommandContext(ctx, "bash", "-e", "-o", "pipefail", "-c", block)
 	shell.Dir, shell.Env = dir, e.environ(t)
 	out, err := shell.CombinedOutput()
 	if err != nil {
