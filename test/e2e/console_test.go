@@ -26,6 +26,12 @@ var updatePages = flag.Bool("update-pages", false, "write the output of commands
 // age is the last column of a table, which depends on the speed of the machine.
 var age = regexp.MustCompile(`(?m) \d+s$`)
 
+// TestRollout runs the commands of api/README.md in the root of the repository.
+func TestRollout(t *testing.T) {
+	t.Parallel()
+	runConsole(t, newEnvironment(t, cluster.Options{}, sandbox.Options{}), "api/README.md", "../..")
+}
+
 // TestAuthor runs the session of policies/README.md in an empty folder.
 func TestAuthor(t *testing.T) {
 	t.Parallel()

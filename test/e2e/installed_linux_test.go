@@ -123,7 +123,9 @@ func (e *installed) ready(t *testing.T, namespace string) {
 			}
 		}
 		status := procfs(t, pod, "status")
-		for _, line := range []string{"Uid:\t65532\t65532\t65532\t65532\n", "NoNewPrivs:\t1\n", "CapEff:\t0000000000000000\n"} {
+		for _, line := range []string{
+			"Uid:\t65532\t65532\t65532\t65532\n", "NoNewPrivs:\t1\n", "CapEff:\t0000000000000000\n",
+		} {
 			if !strings.Contains(status, line) {
 				t.Errorf("the status of pod %s has no line %q:\n%s", pod.Name, line, status)
 			}
@@ -159,7 +161,7 @@ func mountOptions(mounts, point string) []string {
 // happens, and uninstalls it.
 func TestInstalledByKustomize(t *testing.T) {
 	t.Parallel()
-	if !inNetwork(t, []string{serverAddress}, fmt.Sprint("-update-pages=", *updatePages)) {
+	if !inNetwork(t, []string{serverAddress}) {
 		return
 	}
 	image, err := releaseImage()
@@ -174,7 +176,7 @@ func TestInstalledByKustomize(t *testing.T) {
 	e := newInstalled(t, map[string]string{pushed: image})
 	e.runBlock(t, "../..", blocks[0])
 	e.ready(t, sandbox.Namespace)
-	runConsole(t, e.environment, "api/README.md", "../..")
+	e.judgesSamples(t)
 
 	for command := range strings.Lines(blocks[1]) {
 		e.runBlock(t, "../..", command)
@@ -188,6 +190,37 @@ func TestInstalledByKustomize(t *testing.T) {
 	}
 }
 
+// judgesSamples applies the samples, and checks that the webhook makes of each what README shows, and that a policy has
+// its effect.
+func (e *installed) judgesSamples(t *testing.T) {
+	t.Helper()
+	const samples = "../../config/samples/"
+	e.namespace(t, "edge")
+	if a := e.kubectl(t, "", "apply", "-f", samples+"edge/admin.yaml"); a.code == 0 ||
+		!strings.Contains(a.stderr, refusedByUs) {
+		t.Errorf("the Service admin gets %q, want a refusal of ours", a.stderr)
+	}
+	e.must(t, "", "apply", "-f", samples+"edge/game.yaml")
+	if got := get[corev1.Service](t, e.environment, "edge", "game").Spec.ExternalTrafficPolicy; got != "Local" {
+		t.Errorf("the Service game is stored with %s, want Local", got)
+	}
+	const warning = "Warning: unspread-behind-local: pods of Service edge/web"
+	if a := e.must(t, "", "apply", "-f", samples+"edge/web.yaml"); !strings.Contains(a.stderr, warning) {
+		t.Errorf("the Deployment web gets %q, want a warning that its pods may share a node", a.stderr)
+	}
+
+	policy, err := os.ReadFile(samples + "rollout/policy.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.must(t, strings.ReplaceAll(string(policy), "Audit", "Deny"), "apply", "-f", "-")
+	another := strings.ReplaceAll(deployment("edge", "web", 3), "name: web,", "name: another,")
+	e.eventually(t, "a policy in mode Deny is in force", func() (bool, string) {
+		a := e.kubectl(t, another, "create", "--dry-run=server", "-f", "-")
+		return strings.Contains(a.stderr, "denied the request: unspread-behind-local: "), a.stderr
+	})
+}
+
 // noneLeft checks that no object of Sourceward is left but its CRD.
 func (e *installed) noneLeft(t *testing.T) {
 	t.Helper()
@@ -198,7 +231,8 @@ func (e *installed) noneLeft(t *testing.T) {
 		t.Errorf("these objects are left:\n%s", out)
 	}
 	var pods corev1.PodList
-	if err := e.objects.List(t.Context(), &pods, client.InNamespace(sandbox.Namespace)); err != nil || len(pods.Items) > 0 {
+	err := e.objects.List(t.Context(), &pods, client.InNamespace(sandbox.Namespace))
+	if err != nil || len(pods.Items) > 0 {
 		t.Errorf("%d pods are left (%v)", len(pods.Items), err)
 	}
 }
