@@ -48,9 +48,9 @@ type Options struct {
 	// reach.
 	Address netip.Addr
 
-	// Unmanaged is a label selector, such as "app=web". The pods that it selects are scheduled, and then left to the caller:
-	// they get no address and do not become Ready by themselves, and are not removed when they are deleted. Empty selects
-	// none.
+	// Unmanaged is a label selector, such as "app=web". The pods that it selects are scheduled, and then left to the
+	// caller: they get no address and do not become Ready by themselves, and are not removed when they are deleted. Empty
+	// selects none.
 	Unmanaged string
 }
 

@@ -167,8 +167,8 @@ func (e *environment) prepareTraffic(t *testing.T) {
 	})
 }
 
-// finish sends requests for another second, since those after the last change count too, and checks that the webhook has
-// answered each of them.
+// finish sends requests for another second, since those after the last change count too, and checks that the webhook
+// has answered each of them.
 func (r *traffic) finish(t *testing.T, e *environment, stop func(), perSecond int64) {
 	t.Helper()
 	soFar := r.sent.Load()

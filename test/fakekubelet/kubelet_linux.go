@@ -94,8 +94,8 @@ func Start(ctx context.Context, options Options) (*Kubelet, error) {
 	return k, nil
 }
 
-// Stop kills all containers, and leaves their pods as they are. A second call returns the result of the first. The error
-// is non-nil if a pod could not be run, or its status not be written.
+// Stop kills all containers, and leaves their pods as they are. A second call returns the result of the first. The
+// error is non-nil if a pod could not be run, or its status not be written.
 func (k *Kubelet) Stop() error { return k.stop() }
 
 // Pods returns the pods that were started and have not been removed, by their names.
