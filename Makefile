@@ -7,7 +7,6 @@ COUNT            ?= 10
 BENCHTIME        ?= 200ms
 FROM             ?= e9c7e38
 BENCH            ?= ^Benchmark(Decide|Evaluate|Index|Load|Handler)$$
-IMAGE            ?= sourceward:$(VERSION)
 
 # One way to compile for lint, tests and builds, so that what one of them has compiled the next finds in Go's cache.
 export CGO_ENABLED := 0
@@ -15,7 +14,8 @@ export GOFLAGS     := $(strip $(shell go env GOFLAGS) -trimpath)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build docs test test-long lint fuzz demo run bench bench-quick bench-compare charts mutate cluster generate rule verify image clean
+.PHONY: help build docs test test-long lint fuzz demo run bench bench-quick bench-compare charts mutate cluster generate rule verify \
+	image push docker-image dist clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,7 @@ test: build cluster ## Vet, then run every test: Go, Rego, the cases, both binar
 	go vet ./...
 	go -C test/appliers vet ./...
 	go -C test/charts vet ./...
+	go -C test/tools test -count=1 ./image/...
 	go test -count=1 -timeout 40m ./test/e2e ./...
 
 # The default of FROM is the first version that could be installed.
@@ -52,6 +53,7 @@ tool = $(abspath $(SOURCEWARD_CACHE))/$(1)-$(shell awk '$$1 == "$(2)" {print $$2
 LINT           := $(call tool,golangci-lint,github.com/golangci/golangci-lint/v2)
 CONTROLLER_GEN := $(call tool,controller-gen,sigs.k8s.io/controller-tools)
 BENCHSTAT      := $(call tool,benchstat,golang.org/x/perf)
+CRANE          := $(call tool,crane,github.com/google/go-containerregistry)
 
 $(LINT):
 	go build -C test/tools -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
@@ -61,6 +63,9 @@ $(CONTROLLER_GEN):
 
 $(BENCHSTAT):
 	go build -C test/tools -o $@ golang.org/x/perf/cmd/benchstat
+
+$(CRANE):
+	go build -C test/tools -o $@ github.com/google/go-containerregistry/cmd/crane
 
 lint: $(LINT) ## Lint; .golangci.yml says what and why.
 	$(LINT) run
@@ -162,8 +167,40 @@ verify: ## Fail if `make generate` would change a file that no test compares; it
 	git --no-pager diff --cached --exit-code "$$before" || \
 		{ echo 'The files above are not what their sources say: run `make generate`.' >&2; exit 1; }
 
-image: ## Build the container image IMAGE; BASE=scratch builds it on nothing.
+# Its date is that of the commit, so that two builds of it have one digest.
+image: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+image: ## Write the container image for amd64 and arm64 into dist/image, an OCI layout, and its SBOMs beside it.
+	go build -C test/tools -o '$(CURDIR)/bin/image' ./image
+	@bin/image build -version '$(VERSION)' -revision '$(shell git rev-parse HEAD 2>/dev/null)'
+
+push: $(CRANE) ## Push what make image has written as IMAGE; log in with docker login, or crane auth login.
+	$(if $(IMAGE),,$(error IMAGE is not set: name the image, as in make push IMAGE=registry.example.com/sourceward:dev))
+	$(if $(wildcard dist/image),,$(error dist/image does not exist: run make image first))
+	@$(CRANE) push dist/image '$(IMAGE)'
+
+docker-image: IMAGE ?= sourceward:$(VERSION)
+docker-image: ## Build the container image IMAGE with Docker; BASE=scratch builds it on nothing.
 	docker build --build-arg VERSION=$(VERSION) $(if $(BASE),--build-arg BASE=$(BASE)) --tag $(IMAGE) .
 
-clean: ## Remove what build and docs made.
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+# The names have no version, so that links to the files of the latest release stay the same. The flags are those of the
+# image, so that its sourceward is the one for Linux, and the SBOM has the checksums of both.
+dist: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+dist: image docs ## Write what users download into dist/release: sourceward for PLATFORMS, SBOMs, docs and checksums.
+	rm -rf dist/release
+	mkdir dist/release
+	@set -e; for platform in $(PLATFORMS); do \
+		export GOOS="$${platform%/*}" GOARCH="$${platform#*/}"; \
+		binary="dist/release/sourceward-$$GOOS-$$GOARCH$$(go env GOEXE)"; \
+		echo "build $$binary"; \
+		go build -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o "$$binary" ./cmd/sourceward; \
+	done
+	@set -e; for sbom in dist/image-*.spdx.json; do cp "$$sbom" "dist/release/sourceward-$${sbom#dist/}"; done
+	cp LICENSE dist/release/
+	tar --create --file dist/release/sourceward-docs.tar.gz --use-compress-program 'gzip --no-name' --directory dist/docs \
+		--sort name --mtime "@$${SOURCE_DATE_EPOCH:-0}" --owner 0 --group 0 --mode u=rwX,go=rX completion man
+	cd dist/release && sha256sum LICENSE sourceward-* > checksums.txt
+
+clean: ## Remove bin and dist.
 	rm -rf bin dist

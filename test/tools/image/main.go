@@ -5,8 +5,8 @@
 //
 // build compiles the binaries in the working directory, which is the root of the repository, and writes an OCI image
 // layout. The image has the files, the user and the entrypoint that the Dockerfile gives it. It depends on nothing but
-// the sources, the version of Go, the flags, and SOURCE_DATE_EPOCH, the date of all files in it: building it again gives
-// the same digest. `make image` runs it.
+// the sources, the version of Go, the flags, and SOURCE_DATE_EPOCH, which is the date of all files in it, so building it
+// again gives the same digest. `make image` runs it.
 //
 // unpack writes the root file system of the image for the machine's own architecture into a folder.
 package main
@@ -28,10 +28,7 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
-	if err != nil {
+	if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "image:", err)
 		os.Exit(1) //nolint:forbidigo // this is a main
 	}
@@ -76,14 +73,17 @@ func runBuild(ctx context.Context, args []string, out io.Writer) error {
 	if term.IsTerminal(int(os.Stderr.Fd())) {
 		b.progress = func(text string) { fmt.Fprint(os.Stderr, "\r\x1b[K", text) }
 	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	defer stop()
+	// A second signal ends the process at once.
+	context.AfterFunc(ctx, stop)
 	built, err := b.run(ctx)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%s %s\n", built.digest, b.layout)
 	for _, image := range built.images {
-		fmt.Fprintf(out, "%s %s: %.1f MB, unpacked %.1f MB\n",
-			image.digest, image.platform, float64(image.size)/1e6, float64(image.unpacked)/1e6)
+		fmt.Fprintf(out, "%s %s %.1f MB\n", image.digest, image.platform, float64(image.size)/1e6)
 	}
 	return nil
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 )
 
-// unpack writes the root file system of the image for this architecture into a folder, which must be empty or not exist.
-// The files belong to the user who runs it.
+// unpack writes the root file system of the image for this architecture into a folder, which must be empty or not
+// exist. The files belong to the user who runs it.
 func unpack(layout, folder string) error {
 	index, err := readLayout(layout)
 	if err != nil {
