@@ -5,7 +5,7 @@
 //
 // build compiles the binaries in the working directory, which is the root of the repository, and writes an OCI image
 // layout. The image has the files, the user and the entrypoint that the Dockerfile gives it. It depends on nothing but
-// the sources, the version of Go, the flags, and SOURCE_DATE_EPOCH, which is the date of all files in it, so building it
+// the sources, the version of Go, the flags, and SOURCE_DATE_EPOCH, which is the date of all files in it. Building it
 // again gives the same digest. `make image` runs it.
 //
 // unpack writes the root file system of the image for the machine's own architecture into a folder.
