@@ -483,6 +483,20 @@ func TestModulesAreThoseThatReplaceOthers(t *testing.T) {
 	wantError(t, err, "module example.com/b is replaced by the folder ../fork, which has no version for the SBOM")
 }
 
+func TestPackageURLs(t *testing.T) {
+	t.Parallel()
+	for m, want := range map[module]string{
+		{"stdlib", "1.26.8"}:                        "pkg:golang/stdlib@1.26.8",
+		{"k8s.io/api", "v0.37.1"}:                   "pkg:golang/k8s.io/api@v0.37.1",
+		{"github.com/Masterminds/sprig", "v3.3.0"}:  "pkg:golang/github.com/masterminds/sprig@v3.3.0",
+		{"gopkg.in/yaml.v3", "v3.0.1+incompatible"}: "pkg:golang/gopkg.in/yaml.v3@v3.0.1%2Bincompatible",
+	} {
+		if got := m.url(); got != want {
+			t.Errorf("the URL of %s is %s, want %s", m, got, want)
+		}
+	}
+}
+
 // TestAPushedImageIsPulledWithTheSameDigest runs the command line of make push.
 func TestAPushedImageIsPulledWithTheSameDigest(t *testing.T) {
 	t.Parallel()

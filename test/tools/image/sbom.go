@@ -124,8 +124,6 @@ func modules(info *buildinfo.BuildInfo) ([]module, error) {
 
 // newPackage returns a package that is made of a module. Nothing else is known of it: a build info has no licenses.
 func newPackage(id common.ElementID, name string, of module) *spdx.Package {
-	folder, last := path.Split(of.path)
-	url := packageurl.NewPackageURL(packageurl.TypeGolang, strings.TrimSuffix(folder, "/"), last, of.version, nil, "")
 	return &spdx.Package{
 		PackageSPDXIdentifier:   id,
 		PackageName:             name,
@@ -135,7 +133,15 @@ func newPackage(id common.ElementID, name string, of module) *spdx.Package {
 		PackageLicenseDeclared:  noAssertion,
 		PackageCopyrightText:    noAssertion,
 		PackageExternalReferences: []*spdx.PackageExternalReference{{
-			Category: common.CategoryPackageManager, RefType: common.TypePackageManagerPURL, Locator: url.ToString(),
+			Category: common.CategoryPackageManager, RefType: common.TypePackageManagerPURL, Locator: of.url(),
 		}},
 	}
+}
+
+// url returns the package URL of a module, whose path is in lower case by the specification:
+// https://github.com/package-url/purl-spec/blob/main/types-doc/golang-definition.md
+func (m module) url() string {
+	folder, last := path.Split(strings.ToLower(m.path))
+	folder = strings.TrimSuffix(folder, "/")
+	return packageurl.NewPackageURL(packageurl.TypeGolang, folder, last, m.version, nil, "").String()
 }
