@@ -10,15 +10,11 @@ import (
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
-	"syscall"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/sourceward/sourceward/policies"
 	"github.com/sourceward/sourceward/policies/manifest"
@@ -438,27 +434,11 @@ func (f *fixer) write(s streams) error {
 // whole. Its permissions, its owner and its group stay. The error is non-nil if the file does not have the content
 // before.
 func replaceFile(path string, before, after []byte) (err error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if err := unix.Access(path, unix.W_OK); err != nil { // to replace it needs only the right to write its folder
-		return err
-	}
-	pending, err := renameio.NewPendingFile(path,
-		renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(info.Mode().Perm()))
+	pending, err := newPendingFile(path)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, pending.Cleanup()) }()
-	if of, ok := info.Sys().(*syscall.Stat_t); ok && (int(of.Uid) != os.Geteuid() || int(of.Gid) != os.Getegid()) {
-		if err := pending.Chown(int(of.Uid), int(of.Gid)); err != nil {
-			return err
-		}
-	}
-	if err := pending.Chmod(info.Mode()); err != nil { // a change of the owner resets some bits
-		return err
-	}
 	if _, err := pending.Write(after); err != nil {
 		return err
 	}
