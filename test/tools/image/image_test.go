@@ -5,9 +5,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"debug/buildinfo"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +18,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -33,9 +29,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
-	spdxjson "github.com/spdx/tools-golang/json"
-	"github.com/spdx/tools-golang/spdx/v2/common"
-	spdx "github.com/spdx/tools-golang/spdx/v2/v2_3"
 )
 
 // asCommand is the variable that makes the test binary the command, for what only a process can show.
@@ -69,7 +62,7 @@ func runTests(m *testing.M) int {
 	return m.Run()
 }
 
-// fake returns a build of the fake binaries in testdata, which are compiled in a second, into the folder dir/image.
+// fake returns a build of the fake binaries in testdata, which are compiled in a second, to the layout dir/image.
 func fake(dir string) build {
 	return build{
 		source:    filepath.Join("testdata", "fake"),
@@ -196,28 +189,69 @@ func TestBuildingAgainGivesTheSameFiles(t *testing.T) {
 	}
 }
 
-// TestABuildReplacesTheOneBefore also shows that the digest depends on what is built.
-func TestABuildReplacesTheOneBefore(t *testing.T) {
+// TestACommandReplacesTheBuildBefore runs the command as make image does, for one platform.
+func TestACommandReplacesTheBuildBefore(t *testing.T) {
 	t.Parallel()
-	b := fake(copied(t))
-	b.version, b.platforms = "v1.2.4", []string{"linux/amd64"}
-	result, err := b.run(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	layout := filepath.Join(copied(t), "image")
+	command := thisCommand(t, "build", "-platforms", "linux/amd64", "-o", layout, "-version", "v1.2.4")
+	command.Dir = shared.source
+	command.Env = append(command.Env, "SOURCE_DATE_EPOCH=1798761600")
+	var out, errOut strings.Builder
+	command.Stdout, command.Stderr = &out, &errOut
+	if err := command.Run(); err != nil || errOut.Len() > 0 {
+		t.Fatalf("%v, and there is no terminal for %q", err, errOut.String())
 	}
-	index, images := mustRead(t, b.layout)
-	if digest, err := index.Digest(); err != nil || digest != result.digest || digest == sharedResult.digest {
-		t.Errorf("the digest is %s, want %s, and not %s, %v", digest, result.digest, sharedResult.digest, err)
-	}
-	if len(images) != 1 {
-		t.Errorf("the layout has %d images, want 1", len(images))
-	}
-	if _, err := os.Stat(b.layout + "-" + sbomName("linux/arm64")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the SBOM of a platform that is no longer in the layout: %v", err)
-	}
+
+	index, images := mustRead(t, layout)
 	if err := validate.Index(index); err != nil {
 		t.Error(err)
 	}
+	image := images["linux/amd64"]
+	if image == nil || len(images) != 1 {
+		t.Fatalf("the layout has the images %v, want one for linux/amd64", images)
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := config.Created.Format(time.RFC3339), "2027-01-01T00:00:00Z"; got != want {
+		t.Errorf("the image is of %s, want %s", got, want)
+	}
+	labels := config.Config.Labels
+	if revision, ok := labels["org.opencontainers.image.revision"]; ok {
+		t.Errorf("the label of an unknown revision is %q, want none", revision)
+	}
+	if got := labels["org.opencontainers.image.version"]; got != "v1.2.4" {
+		t.Errorf("the label of the version is %q, want v1.2.4", got)
+	}
+	if _, err := os.Stat(layout + "-" + sbomName("linux/arm64")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the SBOM of a platform that is no longer in the layout: %v", err)
+	}
+
+	ofIndex, indexErr := index.Digest()
+	ofImage, imageErr := image.Digest()
+	if err := errors.Join(indexErr, imageErr); err != nil {
+		t.Fatal(err)
+	}
+	if ofIndex == sharedResult.digest {
+		t.Error("another version has the same digest")
+	}
+	want := fmt.Sprintf(`^%s %s\n%s linux/amd64 1\.\d MB\n$`, ofIndex, regexp.QuoteMeta(layout), ofImage)
+	if !regexp.MustCompile(want).MatchString(out.String()) {
+		t.Errorf("the command prints %q, want %s", out.String(), want)
+	}
+}
+
+// thisCommand returns the test binary as the command image.
+func thisCommand(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), self, args...)
+	command.Env = append(os.Environ(), asCommand+"=1")
+	return command
 }
 
 // copied returns a folder with a copy of what shared wrote.
@@ -371,132 +405,6 @@ func TestLabelsAndAnnotations(t *testing.T) {
 	}
 }
 
-func TestTheSBOMNamesEveryModule(t *testing.T) {
-	t.Parallel()
-	_, images := mustRead(t, shared.layout)
-	for platform, image := range images {
-		root := t.TempDir()
-		archive := mutate.Extract(image)
-		opened, err := os.OpenRoot(root)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(extract(archive, opened), archive.Close(), opened.Close()); err != nil {
-			t.Fatal(err)
-		}
-		inside, err := os.ReadFile(filepath.Join(root, sbomPath))
-		if err != nil {
-			t.Fatal(err)
-		}
-		beside, err := os.ReadFile(shared.layout + "-" + sbomName(platform))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(inside, beside) {
-			t.Errorf("%s: the SBOM beside the layout is not that of the image", platform)
-		}
-		document, err := spdxjson.Read(bytes.NewReader(inside))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(wantContent(t, root), gotContent(document), cmp.AllowUnexported(content{})); diff != "" {
-			t.Errorf("%s: SBOM mismatch (-want +got):\n%s", platform, diff)
-		}
-	}
-}
-
-// content is what an SBOM says about a binary: its checksum, and the modules that it was linked from, as package URLs.
-type content struct {
-	checksum string
-	modules  []string
-}
-
-// wantContent reads the binaries of an unpacked image.
-func wantContent(t *testing.T, root string) map[string]content {
-	t.Helper()
-	want := map[string]content{}
-	for _, path := range []string{"/usr/local/bin/sourceward", "/usr/local/bin/sourceward-webhook"} {
-		file := filepath.Join(root, path)
-		binary, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		info, err := buildinfo.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(info.Deps) == 0 {
-			t.Fatalf("%s has no modules, so that the test shows nothing", path)
-		}
-		modules := []string{"pkg:golang/stdlib@" + strings.TrimPrefix(info.GoVersion, "go")}
-		for _, dep := range info.Deps {
-			modules = append(modules, "pkg:golang/"+dep.Path+"@"+strings.ReplaceAll(dep.Version, "+", "%2B"))
-		}
-		slices.Sort(modules)
-		sum := sha256.Sum256(binary)
-		want[path] = content{hex.EncodeToString(sum[:]), modules}
-	}
-	return want
-}
-
-// gotContent reads an SBOM.
-func gotContent(document *spdx.Document) map[string]content {
-	packages := map[common.ElementID]*spdx.Package{}
-	for _, p := range document.Packages {
-		packages[p.PackageSPDXIdentifier] = p
-	}
-	got := map[string]content{}
-	for _, relationship := range document.Relationships {
-		a, b := packages[relationship.RefA.ElementRefID], packages[relationship.RefB.ElementRefID]
-		switch relationship.Relationship {
-		case common.TypeRelationshipDescribe:
-			binary := got[b.PackageFileName]
-			binary.checksum = b.PackageChecksums[0].Value
-			got[b.PackageFileName] = binary
-		case common.TypeRelationshipDependsOn:
-			binary := got[a.PackageFileName]
-			binary.modules = append(binary.modules, b.PackageExternalReferences[0].Locator)
-			slices.Sort(binary.modules)
-			got[a.PackageFileName] = binary
-		}
-	}
-	return got
-}
-
-func TestModulesAreThoseThatReplaceOthers(t *testing.T) {
-	t.Parallel()
-	info := &debug.BuildInfo{GoVersion: "go1.26.8", Deps: []*debug.Module{
-		{Path: "example.com/a", Version: "v1.0.0"},
-		{Path: "example.com/b", Version: "v1.0.0", Replace: &debug.Module{Path: "example.com/fork", Version: "v1.0.1"}},
-	}}
-	got, err := modules(info)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []module{{"stdlib", "1.26.8"}, {"example.com/a", "v1.0.0"}, {"example.com/fork", "v1.0.1"}}
-	if !slices.Equal(got, want) {
-		t.Errorf("modules() = %v, want %v", got, want)
-	}
-
-	info.Deps[1].Replace = &debug.Module{Path: "../fork"}
-	_, err = modules(info)
-	wantError(t, err, "module example.com/b is replaced by the folder ../fork, which has no version for the SBOM")
-}
-
-func TestPackageURLs(t *testing.T) {
-	t.Parallel()
-	for m, want := range map[module]string{
-		{"stdlib", "1.26.8"}:                        "pkg:golang/stdlib@1.26.8",
-		{"k8s.io/api", "v0.37.1"}:                   "pkg:golang/k8s.io/api@v0.37.1",
-		{"github.com/Masterminds/sprig", "v3.3.0"}:  "pkg:golang/github.com/masterminds/sprig@v3.3.0",
-		{"gopkg.in/yaml.v3", "v3.0.1+incompatible"}: "pkg:golang/gopkg.in/yaml.v3@v3.0.1%2Bincompatible",
-	} {
-		if got := m.url(); got != want {
-			t.Errorf("the URL of %s is %s, want %s", m, got, want)
-		}
-	}
-}
-
 // TestAPushedImageIsPulledWithTheSameDigest runs the command line of make push.
 func TestAPushedImageIsPulledWithTheSameDigest(t *testing.T) {
 	t.Parallel()
@@ -626,12 +534,8 @@ func TestAnInterruptedBuildLeavesWhatWasThere(t *testing.T) {
 	}
 	started, reports := pipe(t)
 	forever, _ := pipe(t)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	command := exec.CommandContext(t.Context(), self, "build", "-o", filepath.Join(dir, "image"))
-	command.Env = append(os.Environ(), asCommand+"=1", "PATH="+bin+":"+os.Getenv("PATH"))
+	command := thisCommand(t, "build", "-o", filepath.Join(dir, "image"))
+	command.Env = append(command.Env, "PATH="+bin+":"+os.Getenv("PATH"))
 	command.ExtraFiles = []*os.File{reports, forever} // 3 and 4
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
