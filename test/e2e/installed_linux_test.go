@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -64,29 +67,40 @@ func newInstalled(t *testing.T, images map[string]string) *installed {
 // end returns the end of a log.
 func end(log string) string { return log[max(0, len(log)-2<<10):] }
 
-// releaseImage is the root file system of the image of this tree, made once.
-var releaseImage = sync.OnceValues(func() (string, error) {
-	binary, err := webhookBinary()
-	if err != nil {
-		return "", err
+// imageFolder is set by inNetwork, so that the image is built once and not by each process.
+var imageFolder = flag.String("image", "", "the root file system of the image, instead of building it")
+
+// buildImage builds the image of the tree with the program of make image, and unpacks it.
+var buildImage = sync.OnceValues(func() (string, error) {
+	command, layout, root := filepath.Join(binaries, "image"), filepath.Join(binaries, "layout"),
+		filepath.Join(binaries, "root")
+	for _, args := range [][]string{
+		{"go", "build", "-C", "../../test/tools", "-o", command, "./image"},
+		{command, "build", "-platforms", "linux/" + runtime.GOARCH, "-o", layout},
+		{command, "unpack", layout, root},
+	} {
+		cmd := exec.Command(args[0], args[1:]...)
+		if args[0] == command {
+			cmd.Dir = "../.."
+		}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("%q: %w\n%s", args, err, out)
+		}
 	}
-	return imageOf(binary)
+	return root, nil
 })
 
-// imageOf returns the root file system of an image with a binary of the webhook, as the Dockerfile makes it.
-func imageOf(binary string) (string, error) {
-	root, err := os.MkdirTemp(binaries, "image-")
+// releaseImage returns the root file system of the image of the tree.
+func releaseImage(t *testing.T) string {
+	t.Helper()
+	if *imageFolder != "" {
+		return *imageFolder
+	}
+	root, err := buildImage()
 	if err != nil {
-		return "", err
+		t.Fatal(err)
 	}
-	if err := os.Chmod(root, 0o755); err != nil {
-		return "", err
-	}
-	folder := filepath.Join(root, "usr/local/bin")
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return "", err
-	}
-	return root, os.Link(binary, filepath.Join(folder, "sourceward-webhook"))
+	return root
 }
 
 // apply applies an overlay in config/, and waits until its Deployment is rolled out.
@@ -161,12 +175,9 @@ func mountOptions(mounts, point string) []string {
 // happens, and uninstalls it.
 func TestInstalledByKustomize(t *testing.T) {
 	t.Parallel()
-	if !inNetwork(t, []string{serverAddress}) {
+	image := releaseImage(t)
+	if !inNetwork(t, []string{serverAddress}, "-image="+image) {
 		return
-	}
-	image, err := releaseImage()
-	if err != nil {
-		t.Fatal(err)
 	}
 	blocks, err := pages.RunBy("../../config/README.md", t.Name())
 	if err != nil || len(blocks) != 2 {

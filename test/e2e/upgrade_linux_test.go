@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"flag"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -21,26 +22,32 @@ func TestUpgrade(t *testing.T) {
 	if *upgradeFrom == "" {
 		t.Skip("-upgrade-from is not set; make test-long sets it")
 	}
-	if !inNetwork(t, []string{serverAddress}, "-upgrade-from="+*upgradeFrom) {
+	image := releaseImage(t)
+	if !inNetwork(t, []string{serverAddress}, "-upgrade-from="+*upgradeFrom, "-image="+image) {
 		return
 	}
 	const perSecond = 100
-	former := t.TempDir()
+	// On the file system of the folder of the pods, which link to the files of images.
+	former, err := os.MkdirTemp(binaries, "former-")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, command := range [][]string{
 		{"git", "-C", "../..", "archive", "--output=" + filepath.Join(former, "tree.tar"), *upgradeFrom},
 		{"tar", "-C", former, "-xf", filepath.Join(former, "tree.tar")},
-		{"go", "build", "-C", former, "-o", filepath.Join(binaries, "former"), "./cmd/webhook"},
+		{"go", "build", "-C", former, "-o", filepath.Join(former, "webhook"), "./cmd/webhook"},
 	} {
 		if out, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%q: %v\n%s", command, err, out)
 		}
 	}
-	formerImage, err := imageOf(filepath.Join(binaries, "former"))
-	if err != nil {
+	// The files of the image that the Deployment uses.
+	formerImage := filepath.Join(former, "image")
+	folder := filepath.Join(formerImage, "usr", "local", "bin")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	image, err := releaseImage()
-	if err != nil {
+	if err := os.Link(filepath.Join(former, "webhook"), filepath.Join(folder, "sourceward-webhook")); err != nil {
 		t.Fatal(err)
 	}
 	e := newInstalled(t, map[string]string{"sourceward:former": formerImage, "sourceward:devel": image})
