@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"runtime"
 	"strconv"
 	"time"
 
@@ -96,6 +97,13 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 func (m *Metrics) observe(name, help string, labels prometheus.Labels, value func() float64) error {
 	options := prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}
 	return m.registerer.Register(prometheus.NewGaugeFunc(options, value))
+}
+
+// observeBuild registers a metric that is always 1, and whose labels say what runs. The error is non-nil if its name is
+// taken.
+func (m *Metrics) observeBuild(version string) error {
+	return m.observe("sourceward_build_info", "Version of the webhook and of the Go that built it; always 1.",
+		prometheus.Labels{"version": version, "goversion": runtime.Version()}, func() float64 { return 1 })
 }
 
 func (m *Metrics) answered(endpoint review.Endpoint, r *result, duration time.Duration) {

@@ -29,6 +29,8 @@ type Options struct {
 	Config *rest.Config
 	// Log receives all messages.
 	Log logr.Logger
+	// Version is the version of the binary, which a metric reports. It may be empty.
+	Version string
 
 	// BindAddress, MetricsBindAddress and ProbeBindAddress are the host:port of the endpoints, of /metrics, and of
 	// /healthz and /readyz. An empty host means all addresses. MetricsBindAddress "0" disables /metrics.
@@ -74,6 +76,9 @@ func Run(ctx context.Context, options Options) error {
 	}
 	counters, err := NewMetrics(ctrlmetrics.Registry)
 	if err != nil {
+		return err
+	}
+	if err := counters.observeBuild(options.Version); err != nil {
 		return err
 	}
 	watches := NewWatches(options.Log.WithName("watches"))

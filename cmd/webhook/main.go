@@ -122,6 +122,7 @@ func command(log logr.Logger, level zap.AtomicLevel) *cobra.Command {
 		// logr's V(n) is zap's level -n.
 		level.SetLevel(zapcore.Level(-verbosity))
 		options.Log = log
+		options.Version = version
 		logf.SetLogger(log)
 		klog.SetLogger(log.WithName("client-go"))
 
