@@ -12,7 +12,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,17 +26,8 @@ import (
 	"github.com/sourceward/sourceward/test/sandbox"
 )
 
-// helmBinary is the program of test/appliers, built once into the folder of binaries. The first build of all takes
-// minutes; after that, Go's build cache has its packages.
-var helmBinary = sync.OnceValues(func() (string, error) {
-	binary := filepath.Join(binaries, "helm")
-	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", binary, ".")
-	cmd.Dir, cmd.Env = "../appliers", append(os.Environ(), "GOWORK=off")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build test/appliers: %w\n%s", err, out)
-	}
-	return binary, nil
-})
+// helmBinary is the program of test/appliers.
+var helmBinary = moduleBinary("appliers")
 
 // applier is a program that applies manifests.
 type applier struct {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/util/cert"
 
@@ -14,12 +15,17 @@ import (
 	"github.com/sourceward/sourceward/test/sandbox"
 )
 
-// TestFileCertificates serves a certificate from files, and replaces it while the webhook runs. A metric reports the
-// webhook configurations, although the webhook does not write them.
+// TestFileCertificates serves a certificate from files, and replaces it while the webhook runs. Alerts report that the
+// new one expires soon, and that a webhook configuration is missing, although the webhook does not write it.
 func TestFileCertificates(t *testing.T) {
 	dir := t.TempDir()
 	former, formerKey := selfSigned(t)
-	next, nextKey := selfSigned(t)
+	next, nextKey, err := cert.GenerateSelfSignedCertKeyWithOptions(cert.SelfSignedCertKeyOptions{
+		Host: "localhost", MaxAge: 24 * time.Hour, // it begins an hour ago
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	write := func(name string, data []byte) {
 		t.Helper()
 		// Atomically, as the kubelet updates a mounted Secret.
@@ -46,6 +52,7 @@ func TestFileCertificates(t *testing.T) {
 		return strings.Contains(a.stderr, refusedByUs), a.stderr
 	}
 
+	m := newMonitor(t, e)
 	before := serials(t, e)
 	write("tls.key", nextKey)
 	write("tls.crt", next)
@@ -56,9 +63,7 @@ func TestFileCertificates(t *testing.T) {
 	if ok, now := refused(); !ok {
 		t.Errorf("the API server does not call a webhook with the new certificate: %s", now)
 	}
-	if metric(t, e.Replicas[0], "sourceward_certificate_expiry_timestamp_seconds") == 0 {
-		t.Error("the metric for the expiry of the certificate is 0")
-	}
+	m.fires(t, "SourcewardCertificateExpiring")
 	if a := e.kubectl(t, "", "get", "secret", "-n", sandbox.Namespace, "sourceward-ca"); a.code == 0 {
 		t.Error("there is a Secret with a CA, though certificates come from files")
 	}
@@ -72,6 +77,7 @@ func TestFileCertificates(t *testing.T) {
 		got := metric(t, e.Replicas[0], sample)
 		return got == 0, fmt.Sprint(got)
 	})
+	m.fires(t, "SourcewardConfigurationMissing")
 }
 
 // selfSigned returns a new certificate for localhost that is its own CA.

@@ -50,6 +50,20 @@ var commandBinary = sync.OnceValues(func() (string, error) {
 	return binary, nil
 })
 
+// moduleBinary returns a function that builds the program of a module in test/, once, into the folder of binaries. The
+// first build of all takes minutes; after that, Go's build cache has its packages.
+func moduleBinary(module string) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		binary := filepath.Join(binaries, module)
+		cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", binary, ".")
+		cmd.Dir, cmd.Env = filepath.Join("..", module), append(os.Environ(), "GOWORK=off")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("build test/%s: %w\n%s", module, err, out)
+		}
+		return binary, nil
+	})
+}
+
 // binaries is the folder of the binaries that the tests build.
 var binaries string
 

@@ -48,6 +48,7 @@ func TestBlindReplica(t *testing.T) {
 		return n, why
 	}
 	e.namespace(t, "edge")
+	m := newMonitor(t, e)
 	const blind = `sourceward_watch_down_seconds{kind="Service"}`
 
 	roles := e.client.RbacV1().ClusterRoleBindings()
@@ -92,6 +93,11 @@ func TestBlindReplica(t *testing.T) {
 			t.Errorf("/readyz/watches says %q", says)
 		}
 	}
+	e.eventually(t, "a replica has been blind for a minute", func() (bool, string) {
+		down := metric(t, e.Replicas[0], blind)
+		return down > 60, fmt.Sprint(down)
+	})
+	m.fires(t, "SourcewardWatchDown")
 
 	e.create(t, service("edge", "missed", local("missed")))
 	for _, binding := range bindings {

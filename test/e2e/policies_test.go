@@ -45,6 +45,7 @@ func TestPolicies(t *testing.T) {
 		{"the webhook refuses", testPolicyRefused},
 		{"effect", testEffect},
 		{"limits", testLimits},
+		{"an alert for a policy that fails", testPolicyAlert},
 		{"a former generation stays in force", testFormerGeneration},
 		{"a replica starts later", testLaterReplica},
 		{"the schema is older than the webhook", testOldSchema},
@@ -509,6 +510,7 @@ func testFormerGeneration(t *testing.T, e *policyEnvironment) {
 	e.create(t, policyOf("beside", stamped("beside", 1)))
 	e.create(t, policyOf("stamp", stamped("stamp", 1)))
 	e.untilSaid(t, "beside: version 1", "stamp: version 1")
+	m := newMonitor(t, e.environment)
 	e.withoutPolicyWebhook(t, func() {
 		e.eventually(t, "a broken policy is admitted", func() (bool, string) {
 			err := e.change(t.Context(), "stamp", withModules(brokenModule))
@@ -530,6 +532,7 @@ func testFormerGeneration(t *testing.T, e *policyEnvironment) {
 			return stale == 1, fmt.Sprintf("%v policies are stale, want 1", stale)
 		})
 	}
+	m.fires(t, "SourcewardPolicyNotReady")
 	e.event(t, "stamp", v1alpha1.ReasonFormerInForce)
 
 	if err := e.change(t.Context(), "stamp", withModules(stamped("stamp", 3))); err != nil {

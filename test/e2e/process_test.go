@@ -112,10 +112,14 @@ func admissionReview(group, kind, operation, object string) string {
 		`","object":` + object + `}}`
 }
 
-// testFailOpen checks that the API server admits objects as if there were no webhook while no replica runs.
+// testFailOpen checks that the API server admits objects as if there were no webhook while no replica runs. Last, it
+// checks that all that an alert or the dashboard names exists in the metrics of this environment.
 func testFailOpen(t *testing.T, e *environment) {
 	const ns = "fail-open"
 	e.namespace(t, ns)
+	e.must(t, service(ns, "exempt", "{type: NodePort, externalTrafficPolicy: Local, ports: [{port: 80}]}",
+		"exempt.sourceward.dev/node-port-local: a proxy checks each node"), "create", "-f", "-")
+	m := newMonitor(t, e)
 	for _, replica := range e.Replicas {
 		if err := replica.StopReplica(); err != nil {
 			t.Fatal(err)
@@ -144,6 +148,19 @@ func testFailOpen(t *testing.T, e *environment) {
 		!strings.Contains(a.stderr, "may only be set for externally-accessible services") {
 		t.Errorf("the API server's own refusal is %q", a.stderr)
 	}
+	m.fires(t, "SourcewardAbsent", "SourcewardFailOpen")
+
+	fail := func(policy string) {
+		e.must(t, "", "patch", "validatingwebhookconfigurations", "sourceward", "--patch",
+			`{"webhooks": [{"name": "services.validate.sourceward.dev", "failurePolicy": "`+policy+`"}]}`)
+	}
+	fail("Fail")
+	e.eventually(t, "Services are refused", func() (bool, string) {
+		a := e.kubectl(t, service(ns, "refused", local("web")), "create", "--dry-run=server", "-f", "-")
+		return strings.Contains(a.stderr, "failed calling webhook"), a.stderr
+	})
+	fail("Ignore")
+	m.fires(t, "SourcewardFailClosed")
 	for _, replica := range e.Replicas {
 		if err := e.StartReplica(t.Context(), replica); err != nil {
 			t.Fatal(err)
@@ -153,4 +170,8 @@ func testFailOpen(t *testing.T, e *environment) {
 		a := e.kubectl(t, invalid, "create", "-f", "-")
 		return strings.Contains(a.stderr, refusedByUs), a.stderr
 	})
+	m.scrape(t)
+	for _, unknown := range m.run(t, "-names") {
+		t.Error(unknown)
+	}
 }
