@@ -87,10 +87,15 @@ func encodeBundle(cas []*x509.Certificate) []byte {
 type trust struct {
 	resourceVersion string
 	webhooks        []webhookTrust
+	// injectFrom is the Certificate, as NAMESPACE/NAME, whose CA cert-manager's CA injector writes into every caBundle;
+	// empty if the configuration does not ask for that.
+	injectFrom string
 }
 
 type webhookTrust struct {
-	name    string
+	name string
+	// host is the name for which API servers verify the serving certificate.
+	host    string
 	bundle  []byte
 	cas     []*x509.Certificate
 	garbage int // blocks of bundle that are not certificates

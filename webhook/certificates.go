@@ -19,13 +19,14 @@ type certificates interface {
 }
 
 // newCertificates returns the certificates in options.CertDir, or self-managed ones, whose CA is written into
-// configurations, if it is empty.
+// configurations, if it is empty. The caller starts configurations afterwards.
 func newCertificates(options Options, configurations *Configurations) (certificates, error) {
+	log := options.Log.WithName("certificates")
 	if options.CertDir != "" {
-		return NewFileCertificates(options.CertDir)
+		return NewFileCertificates(options.CertDir, configurations, log)
 	}
 	return NewSelfManaged(SelfManagedOptions{
-		Config: options.Config, Log: options.Log.WithName("certificates"),
+		Config: options.Config, Log: log,
 		SecretNamespace: options.Namespace, SecretName: options.CASecret,
 		DNSNames:       options.DNSNames,
 		Configurations: configurations,

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/url"
 	"sync"
+	"time"
 
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/prometheus/client_golang/prometheus"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -76,13 +79,18 @@ func (c *Configurations) Start(ctx context.Context) error {
 	return nil
 }
 
-// observe registers the metrics of the configurations.
-func (c *Configurations) observe(metrics *Metrics) error {
+// observe registers the metrics of the configurations. serving is the certificates that API servers have to verify.
+func (c *Configurations) observe(metrics *Metrics, serving certificates) error {
 	var errs []error
 	for _, configuration := range c.all {
-		errs = append(errs, metrics.observe("sourceward_webhook_configuration_webhooks",
-			"Webhooks in each of our webhook configurations; 0 if it does not exist, NaN until it has been read.",
-			prometheus.Labels{"kind": configuration.kind, "name": configuration.name}, configuration.webhooks))
+		labels := prometheus.Labels{"kind": configuration.kind, "name": configuration.name}
+		errs = append(errs,
+			metrics.observe("sourceward_webhook_configuration_webhooks",
+				"Webhooks in each of our webhook configurations; 0 if it does not exist, NaN until it has been read.",
+				labels, configuration.webhooks),
+			metrics.observe("sourceward_webhook_configuration_untrusting_webhooks",
+				"Webhooks for which API servers cannot verify the serving certificate; NaN until both are known.",
+				labels, func() float64 { return configuration.untrusting(serving, time.Now()) }))
 	}
 	return errors.Join(errs...)
 }
@@ -141,6 +149,16 @@ func (c configuration) webhooks() float64 {
 	return float64(len(t.webhooks))
 }
 
+// untrusting returns the number of webhooks for which API servers cannot verify the serving certificate at the time
+// now: 0 if the configuration does not exist, and NaN if it has not been read yet or if there is no certificate.
+func (c configuration) untrusting(serving certificates, now time.Time) float64 {
+	certificate, err := serving.GetCertificate(nil)
+	if err != nil || !c.informer.HasSynced() {
+		return math.NaN()
+	}
+	return float64(len(c.verify(certificate, now).faults))
+}
+
 // read returns what the configuration makes API servers trust, as of the last event of its watch. A configuration
 // that does not exist has no webhooks.
 func (c configuration) read() (trust, error) {
@@ -150,18 +168,18 @@ func (c configuration) read() (trust, error) {
 	}
 	var t trust
 	add := func(name string, config admissionregistrationv1.WebhookClientConfig) {
-		w := webhookTrust{name: name, bundle: config.CABundle}
+		w := webhookTrust{name: name, host: calledHost(config), bundle: config.CABundle}
 		w.cas, w.garbage = parseBundle(w.bundle)
 		t.webhooks = append(t.webhooks, w)
 	}
 	switch object := object.(type) {
 	case *admissionregistrationv1.MutatingWebhookConfiguration:
-		t.resourceVersion = object.ResourceVersion
+		t.resourceVersion, t.injectFrom = object.ResourceVersion, object.Annotations[cmapi.WantInjectAnnotation]
 		for i := range object.Webhooks {
 			add(object.Webhooks[i].Name, object.Webhooks[i].ClientConfig)
 		}
 	case *admissionregistrationv1.ValidatingWebhookConfiguration:
-		t.resourceVersion = object.ResourceVersion
+		t.resourceVersion, t.injectFrom = object.ResourceVersion, object.Annotations[cmapi.WantInjectAnnotation]
 		for i := range object.Webhooks {
 			add(object.Webhooks[i].Name, object.Webhooks[i].ClientConfig)
 		}
@@ -169,4 +187,20 @@ func (c configuration) read() (trust, error) {
 		return trust{}, fmt.Errorf("read %s %q: unexpected %T", c.kind, c.name, object)
 	}
 	return t, nil
+}
+
+// calledHost returns the name for which API servers verify the certificate of a webhook (k8s.io/apiserver v0.37.1,
+// pkg/util/webhook/client.go). It is empty for a URL without a host, which API servers neither store nor call.
+func calledHost(config admissionregistrationv1.WebhookClientConfig) string {
+	if config.Service != nil {
+		return config.Service.Name + "." + config.Service.Namespace + ".svc"
+	}
+	if config.URL == nil {
+		return ""
+	}
+	u, err := url.Parse(*config.URL)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
 }

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -309,6 +310,15 @@ func TestConfigurations(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		mutating, validating := webhookConfigurations()
+		// One of the three webhooks trusts the certificate.
+		key := newKey(t)
+		ca, other := newCA(t, key, "ours", 1, time.Now()), newCA(t, key, "theirs", 2, time.Now())
+		for i, trusted := range []*x509.Certificate{ca, other} {
+			validating.Webhooks[i].ClientConfig = calledWebhook(encodeBundle([]*x509.Certificate{trusted}))
+		}
+		mutating.Webhooks[0].ClientConfig = validating.Webhooks[1].ClientConfig
+		serving := &FileCertificates{}
+		serving.served.Store(newServing(t, ca, key, time.Now()))
 		clientset := fake.NewClientset(validating)
 		forbidden := true
 		clientset.PrependReactor("list", "mutatingwebhookconfigurations",
@@ -320,7 +330,7 @@ func TestConfigurations(t *testing.T) {
 		}
 		watches := NewWatches(logr.Discard())
 		c := newConfigurations(clientset, "m", "v", watches)
-		if err := c.observe(metrics); err != nil {
+		if err := c.observe(metrics, serving); err != nil {
 			t.Fatal(err)
 		}
 		ended := make(chan error)
@@ -330,28 +340,33 @@ func TestConfigurations(t *testing.T) {
 				t.Errorf("Start() = %v", err)
 			}
 		})
-		expect := func(mutating, validating string) {
+		// expect compares the numbers of webhooks, and of those among them that do not trust the certificate.
+		expect := func(mutating, untrustingMutating, validating, untrustingValidating string) {
 			t.Helper()
 			synctest.Wait()
-			const name = "sourceward_webhook_configuration_webhooks"
+			const all, some = "sourceward_webhook_configuration_webhooks", "sourceward_webhook_configuration_untrusting_webhooks"
 			want := fmt.Sprintf(`
-# HELP %[1]s Webhooks in each of our webhook configurations; 0 if it does not exist, NaN until it has been read.
+# HELP %[1]s Webhooks for which API servers cannot verify the serving certificate; NaN until both are known.
 # TYPE %[1]s gauge
-%[1]s{kind="MutatingWebhookConfiguration",name="m"} %[2]s
-%[1]s{kind="ValidatingWebhookConfiguration",name="v"} %[3]s
-`, name, mutating, validating)
-			if err := testutil.GatherAndCompare(registry, strings.NewReader(want), name); err != nil {
+%[1]s{kind="MutatingWebhookConfiguration",name="m"} %[5]s
+%[1]s{kind="ValidatingWebhookConfiguration",name="v"} %[6]s
+# HELP %[2]s Webhooks in each of our webhook configurations; 0 if it does not exist, NaN until it has been read.
+# TYPE %[2]s gauge
+%[2]s{kind="MutatingWebhookConfiguration",name="m"} %[3]s
+%[2]s{kind="ValidatingWebhookConfiguration",name="v"} %[4]s
+`, some, all, mutating, validating, untrustingMutating, untrustingValidating)
+			if err := testutil.GatherAndCompare(registry, strings.NewReader(want), all, some); err != nil {
 				t.Error(err)
 			}
 		}
 		time.Sleep(time.Minute)
-		expect("NaN", "2")
+		expect("NaN", "NaN", "2", "1")
 		if err := watches.Ready(nil); err != nil {
 			t.Errorf("Ready() = %v, though a replica answers without its configurations", err)
 		}
 		forbidden = false
 		time.Sleep(time.Minute)
-		expect("0", "2")
+		expect("0", "0", "2", "1")
 
 		client := clientset.AdmissionregistrationV1()
 		_, err = client.MutatingWebhookConfigurations().Create(t.Context(), mutating, metav1.CreateOptions{})
@@ -362,6 +377,6 @@ func TestConfigurations(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		expect("1", "0")
+		expect("1", "1", "0", "0")
 	})
 }

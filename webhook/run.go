@@ -46,7 +46,7 @@ type Options struct {
 	// changes. ClientName is the common name that their certificates must have. Empty means any client, or any name.
 	ClientCAFile, ClientName string
 	// MutatingConfiguration and ValidatingConfiguration are the names of the webhook configurations. They are watched
-	// with any certificates, to report one that does not exist.
+	// with any certificates, to report one that does not exist or does not trust the certificate.
 	MutatingConfiguration, ValidatingConfiguration string
 }
 
@@ -138,7 +138,7 @@ func Run(ctx context.Context, options Options) error {
 	if err := ctrlmetrics.Registry.Register(watches); err != nil {
 		return err
 	}
-	if err := configurations.observe(counters); err != nil {
+	if err := configurations.observe(counters, certs); err != nil {
 		return err
 	}
 
