@@ -140,11 +140,12 @@ mutate: ## Flip FLIPS operators of the core, one at a time, and list those that 
 	@go run ./test/mutate -n $(FLIPS) -seed $(SEED)
 
 # Only packages with golden files know the flag -update.
-GOLDEN = $(filter-out ./policies/bundle/ ./api/v1alpha1/,$(UPDATED))
+GOLDEN = $(filter-out ./policies/bundle/ ./api/v1alpha1/ ./webhook/,$(UPDATED))
 UPDATED = $(sort $(dir $(shell grep -rl --include='*_test.go' 'flag.Bool."update"' .)))
 
 # Each line compiles or reads what the lines above it write: policies/bundle writes the part of the catalogue that is Rego,
-# api/v1alpha1 the marker that lists the mutable rules, and controller-gen the schema with that marker.
+# api/v1alpha1 the marker that lists the mutable rules, controller-gen the schema with that marker, and webhook the part of
+# the kustomization from which test writes a part of the Helm chart.
 generate: $(CONTROLLER_GEN) ## Rewrite deepcopy, config and the golden files; read the diff before you commit it.
 	$(CONTROLLER_GEN) object paths=./api/...
 	go test ./policies/bundle/ -update
@@ -152,6 +153,7 @@ generate: $(CONTROLLER_GEN) ## Rewrite deepcopy, config and the golden files; re
 	$(CONTROLLER_GEN) crd webhook rbac:roleName=sourceward-webhook paths=./api/... paths=./webhook \
 		output:crd:artifacts:config=config/crd/bases \
 		output:webhook:artifacts:config=config/webhook output:rbac:artifacts:config=config/rbac
+	$(if $(GOLDEN),go test ./webhook/ -update)
 	$(if $(GOLDEN),go test $(GOLDEN) -update)
 
 rule: ## Write the skeleton of the rule NAME: its Go file, its line in the catalogue and three cases.

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"maps"
 	"os"
@@ -39,9 +40,14 @@ func kustomize(t *testing.T, folder string) map[string]*unstructured.Unstructure
 		if err := object.UnmarshalJSON(text); err != nil {
 			t.Fatal(err)
 		}
-		objects[object.GetKind()+" "+object.GetNamespace()+"/"+object.GetName()] = object
+		objects[keyOf(object)] = object
 	}
 	return objects
+}
+
+// keyOf returns the kind, namespace and name of an object, such as "ClusterRole /sourceward-reader".
+func keyOf(object *unstructured.Unstructured) string {
+	return object.GetKind() + " " + object.GetNamespace() + "/" + object.GetName()
 }
 
 // as converts an object.
@@ -92,6 +98,19 @@ func TestRightsForCertificates(t *testing.T) {
 				t.Errorf("the webhook may %q, want %q", got, want)
 			}
 		})
+	}
+}
+
+// TestCheckJudgesConfig checks that sourceward finds nothing in what installs it.
+func TestCheckJudgesConfig(t *testing.T) {
+	t.Parallel()
+	stdout, stderr, code := runBinary(t, root, "check", "config", "--fail-on=audit", "--exclude=config/samples",
+		"--set=image.repository=sourceward")
+	if code != 0 || len(stderr) > 0 {
+		t.Errorf("check exits with %d: %s%s", code, stderr, stdout)
+	}
+	if bytes.Contains(stdout, []byte("config/chart")) {
+		t.Errorf("check skips the chart:\n%s", stdout)
 	}
 }
 
