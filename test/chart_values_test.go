@@ -138,6 +138,9 @@ func TestChartValues(t *testing.T) {
 	if diff := cmp.Diff(paths, slices.Sorted(maps.Keys(flips))); diff != "" {
 		t.Fatalf("the test has other values than the schema (-schema +test):\n%s", diff)
 	}
+	if rendered(t, "global: {region: eu}") != rendered(t) {
+		t.Error("the chart renders something else as part of another chart, which shares its global values")
+	}
 	for path, flip := range flips {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()

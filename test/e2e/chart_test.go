@@ -1,7 +1,7 @@
 package e2e
 
 import (
-	"encoding/json"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -15,13 +15,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
@@ -66,6 +65,7 @@ func TestChart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.namespace(t, "excluded")
 	for _, version := range []int{4, 3} {
 		binary, err := helmCommands[version]()
 		if err != nil {
@@ -74,8 +74,9 @@ func TestChart(t *testing.T) {
 		t.Run(fmt.Sprintf("Helm %d", version), func(t *testing.T) {
 			c := &chartTest{environment: e, watcher: watcher, version: version, binary: binary, home: t.TempDir()}
 			t.Run("lint", c.testLint)
-			t.Run("life of a release", c.testLife)
-			t.Run("from the kustomization", c.testFromKustomization)
+			// The second begins with what the first one leaves.
+			_ = t.Run("life of a release", c.testLife) && t.Run("from the kustomization", c.testFromKustomization)
+			c.must(t, "", "delete", "crd", "sourceippolicies.sourceward.dev")
 		})
 	}
 }
@@ -135,183 +136,142 @@ func (c *chartTest) testLint(t *testing.T) {
 	}
 }
 
-// testLife installs a release in a namespace that does not exist, changes it, and removes it.
+// testLife installs a release into an empty cluster, changes it, removes it and installs it again.
 func (c *chartTest) testLife(t *testing.T) {
 	namespace := fmt.Sprintf("admission-%d", c.version)
 	release := []string{"--namespace", namespace}
-	install := slices.Concat([]string{"install", "sourceward"}, withValues(t, openValues), release)
-	upgrade := slices.Concat([]string{"upgrade", "sourceward"}, withValues(t, closedValues), release)
+	open, closed := withValues(t, openValues), withValues(t, closedValues)
 
-	c.helm(t, append(install, "--create-namespace")...)
-	c.untilAvailable(t, namespace, 2)
+	c.helm(t, slices.Concat([]string{"install", "sourceward"}, closed, release, []string{"--create-namespace"})...)
 	ca := c.writeCABundle(t)
-
-	c.helm(t, upgrade...)
-	c.untilNoPods(t, namespace)
-	if got := c.failurePolicies(t); got["services.mutate.sourceward.dev"] != admissionregistrationv1.Fail {
-		t.Errorf("failurePolicy is %v after an upgrade to Fail", got)
-	}
-	c.checkCABundle(t, "an upgrade", ca)
 	c.create(t, "{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: kept}, spec: {}}")
-	c.checkClosed(t)
+	c.checkClosed(t, ca)
 
+	c.helm(t, slices.Concat([]string{"upgrade", "sourceward"}, open, release)...)
+	c.checkOpen(t, namespace, ca)
 	c.helm(t, append([]string{"rollback", "sourceward", "1"}, release...)...)
-	c.untilAvailable(t, namespace, 2)
-	if got := c.failurePolicies(t); got["services.mutate.sourceward.dev"] != admissionregistrationv1.Ignore {
-		t.Errorf("failurePolicy is %v after a rollback to Ignore", got)
-	}
-	c.checkCABundle(t, "a rollback", ca)
-	c.helm(t, append([]string{"rollback", "sourceward", "2"}, release...)...)
 	c.untilNoPods(t, namespace)
-	c.checkCABundle(t, "another rollback", ca)
-	c.checkClosed(t)
+	c.checkClosed(t, ca)
 
-	c.uninstall(t, namespace)
-	// What is left can be used again, and belongs to this release.
-	crd := c.crd(t)
-	c.helm(t, install...)
+	crd := c.uninstall(t, namespace)
+	c.helm(t, slices.Concat([]string{"install", "sourceward"}, open, release)...)
 	if again := c.crd(t); again.GetUID() != crd.GetUID() {
 		t.Error("another installation creates the CRD anew, which deletes all policies")
 	}
-	c.uninstall(t, namespace)
-
-	install[len(install)-1] = namespace + "-moved"
-	install = append(install, "--create-namespace")
-	if a := c.try(t, install...); a.code == 0 || !strings.Contains(a.stderr, "cannot be imported into the current release") {
-		t.Errorf("helm install adopts the CRD of a release in another namespace: %s", a.stderr)
+	c.writeCABundle(t)
+	ca, _ = selfSigned(t)
+	upgrade := slices.Concat([]string{"upgrade", "sourceward"}, open, release,
+		[]string{"--set=certificates.mode=secret", "--set-literal=certificates.caBundle=" + string(ca)})
+	if c.version == 4 {
+		if a := c.try(t, upgrade...); a.code == 0 || !strings.Contains(a.stderr, `conflicts with "sourceward-ca"`) {
+			t.Errorf("helm upgrade overwrites the CA of the replicas: %s", a.stderr)
+		}
+		upgrade = append(upgrade, "--force-conflicts")
 	}
-	c.helm(t, append(install, "--take-ownership")...)
-	c.uninstall(t, namespace+"-moved")
-	c.must(t, "", "delete", "crd", "sourceippolicies.sourceward.dev")
+	c.helm(t, upgrade...)
+	c.checkOpen(t, namespace, ca)
+	c.uninstall(t, namespace)
 }
 
-// testFromKustomization installs the chart over the kustomization.
+// testFromKustomization installs the chart over the kustomization, and over the CRD of a former release.
 func (c *chartTest) testFromKustomization(t *testing.T) {
 	const namespace = "sourceward-system"
 	kustomization := strings.ReplaceAll(c.must(t, "", "kustomize", "../../config/default").stdout,
 		"image: sourceward:devel", "image: registry.example.com/sourceward:devel")
 	c.must(t, kustomization, "apply", "--server-side", "-f", "-")
-	c.untilAvailable(t, namespace, 2)
 	ca := c.writeCABundle(t)
-	c.create(t, "{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: kept}, spec: {}}")
+	c.checkOpen(t, namespace, ca)
+	pods := c.pods(t, namespace)
 
-	install := slices.Concat(
-		[]string{"install", "sourceward"}, withValues(t, openValues), []string{"--namespace", namespace})
-	if a := c.try(t, install...); a.code == 0 || !strings.Contains(a.stderr, "cannot be imported into the current release") {
+	release := []string{"--namespace", namespace}
+	install := slices.Concat([]string{"install", "sourceward"}, withValues(t, openValues), release)
+	const refusal = "exists and cannot be imported into the current release"
+	if a := c.try(t, install...); a.code == 0 || !strings.Contains(a.stderr, refusal) {
 		t.Errorf("helm install overwrites the kustomization: %s", a.stderr)
 	}
 	install = append(install, "--take-ownership")
-	t.Log(c.try(t, install...))
-	_ = ca
-}
-
-// untilAvailable waits until all replicas are ready.
-func (c *chartTest) untilAvailable(t *testing.T, namespace string, replicas int32) {
-	t.Helper()
-	c.eventually(t, "the Deployment is available", func() (bool, string) {
-		deployment := get[appsv1.Deployment](t, c.environment, namespace, "sourceward-webhook")
-		status := deployment.Status
-		isReady := status.ObservedGeneration == deployment.Generation && status.UpdatedReplicas == replicas &&
-			status.Replicas == replicas && status.AvailableReplicas == replicas
-		return isReady, fmt.Sprintf("%+v", status)
-	})
-	for _, pod := range c.pods(t, namespace) {
-		isReady := slices.ContainsFunc(pod.Status.Conditions, func(condition corev1.PodCondition) bool {
-			return condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue
-		})
-		if !isReady {
-			t.Errorf("pod %s is not ready: %+v", pod.Name, pod.Status)
-		}
+	if c.version == 4 {
+		// Server-side apply would refuse to change what kubectl owns, now and in each upgrade.
+		install = append(install, "--server-side=false")
 	}
-}
-
-func (c *chartTest) pods(t *testing.T, namespace string) []corev1.Pod {
-	t.Helper()
-	var pods corev1.PodList
-	if err := c.objects.List(t.Context(), &pods, client.InNamespace(namespace)); err != nil {
-		t.Fatal(err)
+	c.helm(t, install...)
+	c.checkOpen(t, namespace, ca)
+	if diff := cmp.Diff(pods, c.pods(t, namespace)); diff != "" {
+		t.Errorf("helm install replaces the pods of the kustomization (-before +after):\n%s", diff)
 	}
-	return pods.Items
+	c.helm(t, slices.Concat([]string{"upgrade", "sourceward"}, withValues(t, closedValues), release)...)
+	c.untilNoPods(t, namespace)
+	c.checkClosed(t, ca)
+	c.uninstall(t, namespace)
 }
 
-func (c *chartTest) untilNoPods(t *testing.T, namespace string) {
-	t.Helper()
-	c.eventually(t, "all pods are gone", func() (bool, string) {
-		pods := c.pods(t, namespace)
-		return len(pods) == 0, fmt.Sprintf("%d pods", len(pods))
-	})
-}
-
-// webhooks returns all webhooks of both configurations, by their names. The fields of the two kinds that the tests read
-// are the same.
-func (c *chartTest) webhooks(t *testing.T) map[string]admissionregistrationv1.ValidatingWebhook {
-	t.Helper()
-	webhooks := map[string]admissionregistrationv1.ValidatingWebhook{}
-	for _, kind := range []string{"mutatingwebhookconfiguration", "validatingwebhookconfiguration"} {
-		var configuration admissionregistrationv1.ValidatingWebhookConfiguration
-		stored := c.must(t, "", "get", kind, "sourceward", "--output=json").stdout
-		if err := json.Unmarshal([]byte(stored), &configuration); err != nil {
-			t.Fatal(err)
-		}
-		for _, webhook := range configuration.Webhooks {
-			webhooks[webhook.Name] = webhook
-		}
-	}
-	return webhooks
-}
-
-func (c *chartTest) failurePolicies(t *testing.T) map[string]admissionregistrationv1.FailurePolicyType {
-	t.Helper()
-	policies := map[string]admissionregistrationv1.FailurePolicyType{}
-	for name, webhook := range c.webhooks(t) {
-		policies[name] = *webhook.FailurePolicy
-	}
-	return policies
-}
-
-// writeCABundle writes a CA into all webhooks, as a replica does.
+// writeCABundle writes a CA into all webhooks, as the replicas do.
 func (c *chartTest) writeCABundle(t *testing.T) (ca []byte) {
 	t.Helper()
 	ca, _ = selfSigned(t)
-	patch := map[string][]map[string]any{}
-	for name := range c.webhooks(t) {
-		configuration := "validatingwebhookconfiguration"
-		if strings.Contains(name, ".mutate.") {
-			configuration = "mutatingwebhookconfiguration"
-		}
-		patch[configuration] = append(patch[configuration],
-			map[string]any{"name": name, "clientConfig": map[string]any{"caBundle": ca}})
+	mutating := get[admissionregistrationv1.MutatingWebhookConfiguration](t, c.environment, "", "sourceward")
+	validating := get[admissionregistrationv1.ValidatingWebhookConfiguration](t, c.environment, "", "sourceward")
+	former := []client.Object{mutating.DeepCopy(), validating.DeepCopy()}
+	for i := range mutating.Webhooks {
+		mutating.Webhooks[i].ClientConfig.CABundle = ca
 	}
-	for kind, webhooks := range patch {
-		text, err := json.Marshal(map[string]any{"webhooks": webhooks})
-		if err != nil {
+	for i := range validating.Webhooks {
+		validating.Webhooks[i].ClientConfig.CABundle = ca
+	}
+	for i, configuration := range []client.Object{&mutating, &validating} {
+		patch := client.StrategicMergeFrom(former[i])
+		if err := c.objects.Patch(t.Context(), configuration, patch, client.FieldOwner("sourceward-ca")); err != nil {
 			t.Fatal(err)
 		}
-		c.must(t, "", "patch", kind, "sourceward", "--field-manager=sourceward-ca", "--patch="+string(text))
 	}
 	return ca
 }
 
-// checkCABundle checks that all webhooks have the CA.
-func (c *chartTest) checkCABundle(t *testing.T, after string, ca []byte) {
+// checkWebhooks checks the failure policy for Services, and that all webhooks have the CA.
+func (c *chartTest) checkWebhooks(t *testing.T, want admissionregistrationv1.FailurePolicyType, ca []byte) {
 	t.Helper()
-	webhooks := c.webhooks(t)
-	if len(webhooks) != 7 {
-		t.Errorf("there are %d webhooks after %s, want 7", len(webhooks), after)
-	}
-	for name, webhook := range webhooks {
-		if string(webhook.ClientConfig.CABundle) != string(ca) {
-			t.Errorf("caBundle of %s is %q after %s, want %q", name, webhook.ClientConfig.CABundle, after, ca)
+	count := 0
+	check := func(name string, got admissionregistrationv1.FailurePolicyType, bundle []byte) {
+		t.Helper()
+		count++
+		if strings.HasPrefix(name, "services.") && got != want {
+			t.Errorf("failurePolicy of %s is %s, want %s", name, got, want)
 		}
+		if !bytes.Equal(bundle, ca) {
+			t.Errorf("caBundle of %s is %q, want %q", name, bundle, ca)
+		}
+	}
+	mutating := get[admissionregistrationv1.MutatingWebhookConfiguration](t, c.environment, "", "sourceward")
+	for _, webhook := range mutating.Webhooks {
+		check(webhook.Name, *webhook.FailurePolicy, webhook.ClientConfig.CABundle)
+	}
+	validating := get[admissionregistrationv1.ValidatingWebhookConfiguration](t, c.environment, "", "sourceward")
+	for _, webhook := range validating.Webhooks {
+		check(webhook.Name, *webhook.FailurePolicy, webhook.ClientConfig.CABundle)
+	}
+	if count != 7 {
+		t.Errorf("there are %d webhooks, want 7", count)
 	}
 }
 
-// checkClosed checks that the policy is stored, and that Services are refused where no replica answers, but neither
-// workloads nor Services in an excluded namespace.
-func (c *chartTest) checkClosed(t *testing.T) {
+// checkOpen checks that openValues are in force with a CA, and waits until all replicas are ready.
+func (c *chartTest) checkOpen(t *testing.T, namespace string, ca []byte) {
 	t.Helper()
-	c.must(t, "", "get", "sourceippolicy", "kept")
-	c.must(t, "{apiVersion: v1, kind: Namespace, metadata: {name: excluded}}", "apply", "-f", "-")
+	c.checkWebhooks(t, admissionregistrationv1.Ignore, ca)
+	c.eventually(t, "the Deployment is available", func() (bool, string) {
+		deployment := get[appsv1.Deployment](t, c.environment, namespace, "sourceward-webhook")
+		got := deployment.Status
+		isReady := got.ObservedGeneration == deployment.Generation && got.Replicas == 2 && got.UpdatedReplicas == 2 &&
+			got.AvailableReplicas == 2
+		return isReady, fmt.Sprintf("%+v", got)
+	})
+}
+
+// checkClosed checks that closedValues are in force with a CA: without a replica, Services are refused, but no
+// workloads and no Services in an excluded namespace.
+func (c *chartTest) checkClosed(t *testing.T, ca []byte) {
+	t.Helper()
+	c.checkWebhooks(t, admissionregistrationv1.Fail, ca)
 	c.eventually(t, "Services are refused", func() (bool, string) {
 		err := c.objects.Create(t.Context(), read(t, someService("default")), client.DryRunAll)
 		return err != nil && strings.Contains(err.Error(), "failed calling webhook"), fmt.Sprint(err)
@@ -327,38 +287,70 @@ func someService(namespace string) string {
 	return service(namespace, "web", "{ports: [{port: 80}]}")
 }
 
-func (c *chartTest) crd(t *testing.T) *unstructured.Unstructured {
+// pods returns the names of the pods of a release.
+func (c *chartTest) pods(t *testing.T, namespace string) []string {
 	t.Helper()
-	stored := c.must(t, "", "get", "crd", "sourceippolicies.sourceward.dev", "--output=json").stdout
-	return read(t, stored)
+	var pods corev1.PodList
+	if err := c.objects.List(t.Context(), &pods, client.InNamespace(namespace)); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, pod := range pods.Items {
+		names = append(names, pod.Name)
+	}
+	slices.Sort(names)
+	return names
 }
 
-// uninstall uninstalls the release, and checks what is deleted, in which order, and what can be created then.
-func (c *chartTest) uninstall(t *testing.T, namespace string) {
+func (c *chartTest) untilNoPods(t *testing.T, namespace string) {
 	t.Helper()
-	installed := c.installed(t, namespace)
-	deleted := c.watchDeletions(t, installed)
+	c.eventually(t, "all pods are gone", func() (bool, string) {
+		pods := c.pods(t, namespace)
+		return len(pods) == 0, fmt.Sprint(pods)
+	})
+}
+
+// crd returns the CRD of the policies.
+func (c *chartTest) crd(t *testing.T) *unstructured.Unstructured {
+	t.Helper()
+	crd := read(t, "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition}")
+	if err := c.objects.Get(t.Context(), client.ObjectKey{Name: "sourceippolicies.sourceward.dev"}, crd); err != nil {
+		t.Fatal(err)
+	}
+	return crd
+}
+
+// uninstall uninstalls the release, and checks what is deleted, in which order, and what can be created then. It returns
+// the CRD, which is kept.
+func (c *chartTest) uninstall(t *testing.T, namespace string) *unstructured.Unstructured {
+	t.Helper()
+	deleted := c.watchDeletions(t, c.installed(t, namespace))
 	c.helm(t, "uninstall", "sourceward", "--namespace", namespace)
-	started := time.Now()
+	ended := time.Now()
 	for _, manifest := range []string{someService("default"), deployment("default", "web", 1)} {
 		c.eventually(t, "Services and workloads can be created", func() (bool, string) {
 			err := c.objects.Create(t.Context(), read(t, manifest), client.DryRunAll)
 			return err == nil, fmt.Sprint(err)
 		})
 	}
-	t.Logf("a Service and a Deployment were created %s after the end of helm uninstall", time.Since(started))
+	t.Logf("a Service and a Deployment were created %s after the end of helm uninstall", time.Since(ended))
 
-	order := deleted()
-	t.Logf("deleted: %s", strings.Join(order, ", "))
-	want := []string{"ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"}
-	if c.version == 4 && !slices.Equal(order[:2], want) {
-		t.Errorf("the first objects that are deleted are %q, want %q", order[:2], want)
+	kinds := deleted()
+	t.Logf("deleted: %s", strings.Join(kinds, ", "))
+	webhooks := []string{"ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"}
+	if c.version == 4 && !slices.Equal(kinds[:2], webhooks) {
+		t.Errorf("%q are deleted first, want %q", kinds[:2], webhooks)
 	}
-	c.must(t, "", "get", "sourceippolicy", "kept")
 	c.untilNoPods(t, namespace)
-	if left := c.must(t, "", "get", "secret", "--namespace", namespace, "--output=name").stdout; left != "" {
-		t.Errorf("Secrets are left: %s", left)
+	var secrets corev1.SecretList
+	if err := c.objects.List(t.Context(), &secrets, client.InNamespace(namespace)); err != nil || len(secrets.Items) > 0 {
+		t.Errorf("%d Secrets are left (%v)", len(secrets.Items), err)
 	}
+	policy := read(t, "{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy}")
+	if err := c.objects.Get(t.Context(), client.ObjectKey{Name: "kept"}, policy); err != nil {
+		t.Errorf("the policies are gone: %v", err)
+	}
+	return c.crd(t)
 }
 
 // installed returns the objects of the release.

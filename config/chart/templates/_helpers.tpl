@@ -19,12 +19,12 @@ app.kubernetes.io/component: webhook
 {{- end }}
 
 {{/*
-The webhooks of a configuration, from the list that is generated. The name of a webhook begins with what it is for. Those
-for scales and autoscalers have no values of their own: they only warn.
+The webhooks of a configuration, from the list that is generated. The name of a webhook begins with what it is for.
+Those for scales and autoscalers have no values of their own: they only warn.
 */}}
 {{- define "sourceward.webhooks" -}}
 {{- $warns := set (deepCopy .Values.webhooks.workloads) "failurePolicy" "Ignore" }}
-{{- range .generated }}
+{{- range .webhooks }}
 {{- $own := get $.Values.webhooks (regexFind "^[a-z]+" .name) | default $warns }}
 - name: {{ .name }}
   clientConfig:
