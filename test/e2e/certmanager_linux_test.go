@@ -265,8 +265,8 @@ func (e *installed) testUnusable(t *testing.T) {
 	e.noFailedCalls(t)
 }
 
-// startCertManager installs cert-manager's CRDs and starts its controllers. The function that it returns stops them; the
-// end of the test does so too.
+// startCertManager installs cert-manager's CRDs and starts its controllers. The function that it returns stops them;
+// the end of the test does so too.
 func (e *installed) startCertManager(t *testing.T, program string) (stop func()) {
 	t.Helper()
 	list := exec.CommandContext(t.Context(), "go", "list", "-m", "-f={{.Dir}}", "github.com/cert-manager/cert-manager")
