@@ -79,7 +79,7 @@ func TestCertManager(t *testing.T) {
 	start := time.Now()
 	e.must(t, rendered, "apply", "--server-side", "-f", "-")
 	e.eventually(t, "the Certificate is Ready", func() (bool, string) {
-		return e.condition(t, servingCertificate, "Ready")
+		return e.isIssued(t)
 	})
 	issued := time.Since(start)
 	e.eventually(t, "caBundle is written", func() (bool, string) {
@@ -180,7 +180,6 @@ func (e *installed) testUnusable(t *testing.T) {
 	}
 	const spec = "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}"
 	invalid := read(t, service("rotation", "invalid", spec))
-	const day = 24 * time.Hour
 	tests := map[string]struct {
 		secretType corev1.SecretType
 		data       map[string][]byte
@@ -189,12 +188,12 @@ func (e *installed) testUnusable(t *testing.T) {
 		former     string // what the others log
 	}{
 		"a certificate that has expired": {
-			corev1.SecretTypeTLS, issueServing(t, ca.Data, time.Now().Add(-2*day), day),
+			corev1.SecretTypeTLS, issueServing(t, ca.Data, time.Now().Add(-48*time.Hour)),
 			"the serving certificate expired at ", "the serving certificate expired at ",
 			"serving the former certificate, because API servers cannot verify the new one",
 		},
 		"a CA that is not in caBundle": {
-			corev1.SecretTypeTLS, issueServing(t, nil, time.Now(), day),
+			corev1.SecretTypeTLS, issueServing(t, nil, time.Now()),
 			": no CA in clientConfig.caBundle",
 			"cert-manager writes it: check that Certificate sourceward-system/sourceward-webhook is Ready",
 			"serving the former certificate, because API servers cannot verify the new one",
@@ -208,7 +207,7 @@ func (e *installed) testUnusable(t *testing.T) {
 		"a key of another certificate": {
 			corev1.SecretTypeTLS, map[string][]byte{
 				corev1.TLSCertKey:       good.Data[corev1.TLSCertKey],
-				corev1.TLSPrivateKeyKey: issueServing(t, nil, time.Now(), day)[corev1.TLSPrivateKeyKey],
+				corev1.TLSPrivateKeyKey: issueServing(t, nil, time.Now())[corev1.TLSPrivateKeyKey],
 			},
 			"", "read /etc/sourceward/tls/tls.crt and /etc/sourceward/tls/tls.key: tls: private key does not match public " +
 				"key; use a Secret of type kubernetes.io/tls",
@@ -343,17 +342,17 @@ func (e *installed) renew(t *testing.T, name string) {
 	}
 }
 
-// condition reports whether a condition of a Certificate is true, and returns its conditions.
-func (e *installed) condition(t *testing.T, name, condition string) (bool, string) {
+// isIssued reports whether the serving Certificate is Ready, and returns its conditions.
+func (e *installed) isIssued(t *testing.T) (bool, string) {
 	t.Helper()
-	status := e.kubectl(t, "", "get", "certificate", name, "--namespace="+sandbox.Namespace,
+	status := e.kubectl(t, "", "get", "certificate", servingCertificate, "--namespace="+sandbox.Namespace,
 		`-o=jsonpath={.status.conditions}`).stdout
 	var conditions []metav1.Condition
 	if err := json.Unmarshal([]byte(status), &conditions); err != nil {
 		return false, status
 	}
 	return slices.ContainsFunc(conditions, func(c metav1.Condition) bool {
-		return c.Type == condition && c.Status == metav1.ConditionTrue
+		return c.Type == "Ready" && c.Status == metav1.ConditionTrue
 	}), status
 }
 
@@ -409,8 +408,8 @@ func lineWith(log, text string) string {
 }
 
 // issueServing returns the content of a Secret with a certificate for the Service. ca is the content of the Secret of
-// its CA; nil means a new one.
-func issueServing(t *testing.T, ca map[string][]byte, notBefore time.Time, life time.Duration) map[string][]byte {
+// its CA; nil means a new one. The certificate is valid for a day.
+func issueServing(t *testing.T, ca map[string][]byte, notBefore time.Time) map[string][]byte {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -419,7 +418,7 @@ func issueServing(t *testing.T, ca map[string][]byte, notBefore time.Time, life 
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(notBefore.UnixNano()), Subject: pkix.Name{CommonName: "another CA"},
 		DNSNames:  []string{"sourceward-webhook." + sandbox.Namespace + ".svc"},
-		NotBefore: notBefore, NotAfter: notBefore.Add(life),
+		NotBefore: notBefore, NotAfter: notBefore.Add(24 * time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	issuer, issuerKey := template, any(key)
