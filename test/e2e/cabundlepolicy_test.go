@@ -51,7 +51,7 @@ func TestCABundlePolicy(t *testing.T) {
 				}
 			}
 			start := time.Now()
-			e.must(t, "", "create", "-f", "testdata/cabundle_policy.yaml")
+			e.must(t, "", "create", "-f", selfManaged+"admission_policy.yaml")
 			e.eventually(t, "the policy is in force", func() (bool, string) {
 				for kind, err := range dryRunPatch(t.Context(), restricted, types.JSONPatchType, takeOver) {
 					if err == nil {

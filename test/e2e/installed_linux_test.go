@@ -189,7 +189,7 @@ func TestInstalledByKustomize(t *testing.T) {
 	e.ready(t, sandbox.Namespace)
 	e.judgesSamples(t)
 
-	for command := range strings.Lines(blocks[1]) {
+	for command := range strings.Lines(strings.ReplaceAll(blocks[1], "\\\n", "")) {
 		e.runBlock(t, "../..", command)
 		// Whatever is left, nothing waits for it.
 		e.must(t, service("default", "after", local("after")), "create", "--dry-run=server", "-f", "-")
@@ -236,7 +236,8 @@ func (e *installed) judgesSamples(t *testing.T) {
 func (e *installed) noneLeft(t *testing.T) {
 	t.Helper()
 	kinds := "mutatingwebhookconfigurations,validatingwebhookconfigurations,clusterroles,clusterrolebindings,roles," +
-		"rolebindings,deployments,pods,services,secrets,serviceaccounts,poddisruptionbudgets,resourcequotas,networkpolicies"
+		"rolebindings,deployments,pods,services,secrets,serviceaccounts,poddisruptionbudgets,resourcequotas," +
+		"networkpolicies,validatingadmissionpolicies,validatingadmissionpolicybindings"
 	out := e.must(t, "", "get", kinds, "-A", "-o", "name", "-l", "app.kubernetes.io/name=sourceward").stdout
 	if out != "" {
 		t.Errorf("these objects are left:\n%s", out)
