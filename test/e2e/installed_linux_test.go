@@ -195,7 +195,44 @@ func TestInstalledByKustomize(t *testing.T) {
 		e.must(t, service("default", "after", local("after")), "create", "--dry-run=server", "-f", "-")
 		e.must(t, deployment("default", "after", 2), "create", "--dry-run=server", "-f", "-")
 	}
-	e.noneLeft(t)
+	e.noneLeft(t, sandbox.Namespace)
+	if out := e.must(t, "", "get", "sourceippolicies", "-o", "name").stdout; out == "" {
+		t.Error("the policies are gone")
+	}
+}
+
+// TestInstalledByChart installs the chart as the operator's page says, but into another namespace, checks that what the
+// pages promise happens, and uninstalls it.
+func TestInstalledByChart(t *testing.T) {
+	t.Parallel()
+	image := releaseImage(t)
+	if !inNetwork(t, []string{serverAddress}, "-image="+image) {
+		return
+	}
+	blocks, err := pages.RunBy("../../config/README.md", t.Name())
+	if err != nil || len(blocks) != 2 {
+		t.Fatalf("the page has %d blocks (%v), want one that installs and one that uninstalls", len(blocks), err)
+	}
+	helm, err := helmCommands[4]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(helm, filepath.Join(binaries, "helm")); err != nil {
+		t.Fatal(err)
+	}
+	const namespace = "admission"
+	for i := range blocks {
+		blocks[i] = strings.ReplaceAll(blocks[i], sandbox.Namespace, namespace)
+	}
+	e := newInstalled(t, map[string]string{"registry.example.com/sourceward:dev": image})
+	e.runBlock(t, "../..", blocks[0])
+	e.ready(t, namespace)
+	e.judgesSamples(t)
+
+	e.runBlock(t, "../..", blocks[1])
+	e.must(t, service("default", "after", local("after")), "create", "--dry-run=server", "-f", "-")
+	e.must(t, deployment("default", "after", 2), "create", "--dry-run=server", "-f", "-")
+	e.noneLeft(t, namespace)
 	if out := e.must(t, "", "get", "sourceippolicies", "-o", "name").stdout; out == "" {
 		t.Error("the policies are gone")
 	}
@@ -232,18 +269,18 @@ func (e *installed) judgesSamples(t *testing.T) {
 	})
 }
 
-// noneLeft checks that no object of Sourceward is left but its CRD.
-func (e *installed) noneLeft(t *testing.T) {
+// noneLeft checks that no object of Sourceward is left but its CRD. The pods end a few seconds after their Deployment.
+func (e *installed) noneLeft(t *testing.T, namespace string) {
 	t.Helper()
 	kinds := "mutatingwebhookconfigurations,validatingwebhookconfigurations,clusterroles,clusterrolebindings,roles," +
 		"rolebindings,deployments,pods,services,secrets,serviceaccounts,poddisruptionbudgets,resourcequotas," +
 		"networkpolicies,validatingadmissionpolicies,validatingadmissionpolicybindings"
-	out := e.must(t, "", "get", kinds, "-A", "-o", "name", "-l", "app.kubernetes.io/name=sourceward").stdout
-	if out != "" {
-		t.Errorf("these objects are left:\n%s", out)
-	}
+	e.eventually(t, "nothing is left", func() (bool, string) {
+		out := e.must(t, "", "get", kinds, "-A", "-o", "name", "-l", "app.kubernetes.io/name=sourceward").stdout
+		return out == "", out
+	})
 	var pods corev1.PodList
-	err := e.objects.List(t.Context(), &pods, client.InNamespace(sandbox.Namespace))
+	err := e.objects.List(t.Context(), &pods, client.InNamespace(namespace))
 	if err != nil || len(pods.Items) > 0 {
 		t.Errorf("%d pods are left (%v)", len(pods.Items), err)
 	}
