@@ -43,7 +43,7 @@ var situations = map[string]map[string]situation{
 				sourceward_build_info{pod="b"} 1x30`,
 		},
 		"a replica is back within five minutes": {
-			series: `sourceward_build_info{pod="a"} 1x4 stale _x3 1x20`,
+			series: `sourceward_build_info{pod="a"} 1x4 stale _x4 1x20`,
 			at:     9 * time.Minute,
 		},
 	},
@@ -54,6 +54,10 @@ var situations = map[string]map[string]situation{
 		},
 		"one replica has not read it yet, and the other does not find it": {
 			series: mutating("a") + notRead + "\n" + mutating("b") + "0x30",
+			want:   []string{"MutatingWebhookConfiguration sourceward is missing or empty."},
+		},
+		"a replica that watches no more still has it": {
+			series: mutating("a") + "2x3 0x30\n" + mutating("b") + "2x30",
 			want:   []string{"MutatingWebhookConfiguration sourceward is missing or empty."},
 		},
 		"both configurations are deleted": {
@@ -105,6 +109,11 @@ var situations = map[string]map[string]situation{
 		"one replica refuses a client": {
 			series: `sourceward_refused_clients_total{pod="a"} 0x14 1x10
 				sourceward_refused_clients_total{pod="b"} 0x30`,
+			want: []string{"The Sourceward webhook refuses clients because of their certificates."},
+		},
+		"both replicas refuse clients": {
+			series: `sourceward_refused_clients_total{pod="a"} 0x14 1x10
+				sourceward_refused_clients_total{pod="b"} 0x14 2x10`,
 			want: []string{"The Sourceward webhook refuses clients because of their certificates."},
 		},
 		"it was more than ten minutes ago": {series: `sourceward_refused_clients_total{pod="a"} 0x4 9x30`},
@@ -182,27 +191,28 @@ var situations = map[string]map[string]situation{
 		},
 	},
 	"SourcewardSlow": {
-		"two in a hundred requests take longer than a second, and are all of one replica": {
-			series: `sourceward_request_duration_seconds_bucket{endpoint="validate",le="0.5",pod="a"} 0+96x30
-				sourceward_request_duration_seconds_bucket{endpoint="validate",le="1",pod="a"} 0+96x30
+		"three in two hundred requests take longer than a second, and are all of one replica": {
+			series: `sourceward_request_duration_seconds_bucket{endpoint="validate",le="1",pod="a"} 0+97x30
 				sourceward_request_duration_seconds_bucket{endpoint="validate",le="3",pod="a"} 0+100x30
 				sourceward_request_duration_seconds_bucket{endpoint="validate",le="+Inf",pod="a"} 0+100x30
-				sourceward_request_duration_seconds_bucket{endpoint="validate",le="0.5",pod="b"} 0+100x30
 				sourceward_request_duration_seconds_bucket{endpoint="validate",le="1",pod="b"} 0+100x30
 				sourceward_request_duration_seconds_bucket{endpoint="validate",le="3",pod="b"} 0+100x30
 				sourceward_request_duration_seconds_bucket{endpoint="validate",le="+Inf",pod="b"} 0+100x30`,
 			want: []string{"The Sourceward webhook is slow to answer at /validate."},
 		},
-		"one in two hundred requests takes longer than a second": {
-			series: `sourceward_request_duration_seconds_bucket{endpoint="validate",le="1",pod="a"} 0+199x30
-				sourceward_request_duration_seconds_bucket{endpoint="validate",le="3",pod="a"} 0+200x30
-				sourceward_request_duration_seconds_bucket{endpoint="validate",le="+Inf",pod="a"} 0+200x30`,
+		"one in two hundred requests takes longer than a second, and all of these are of one replica": {
+			series: `sourceward_request_duration_seconds_bucket{endpoint="validate",le="1",pod="a"} 0+98x30
+				sourceward_request_duration_seconds_bucket{endpoint="validate",le="3",pod="a"} 0+100x30
+				sourceward_request_duration_seconds_bucket{endpoint="validate",le="+Inf",pod="a"} 0+100x30
+				sourceward_request_duration_seconds_bucket{endpoint="validate",le="1",pod="b"} 0+300x30
+				sourceward_request_duration_seconds_bucket{endpoint="validate",le="3",pod="b"} 0+300x30
+				sourceward_request_duration_seconds_bucket{endpoint="validate",le="+Inf",pod="b"} 0+300x30`,
 		},
 		"one request is slow": {
 			series: `sourceward_request_duration_seconds_bucket{endpoint="mutate",le="1",pod="a"} 0x30
 				sourceward_request_duration_seconds_bucket{endpoint="mutate",le="3",pod="a"} 0x12 1x20
 				sourceward_request_duration_seconds_bucket{endpoint="mutate",le="+Inf",pod="a"} 0x12 1x20`,
-			at: 17 * time.Minute,
+			at: 15 * time.Minute,
 		},
 		"policies take long to compile": {
 			series: `sourceward_request_duration_seconds_bucket{endpoint="validate-policy",le="1",pod="a"} 0x30
