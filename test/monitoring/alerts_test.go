@@ -47,6 +47,17 @@ var situations = map[string]map[string]situation{
 			at:     9 * time.Minute,
 		},
 	},
+	"SourcewardUntrusted": {
+		"a replica serves a certificate of another CA": {
+			series: untrusting("a") + "0x3 2x30\n" + untrusting("b") + "0x33",
+			want: []string{
+				"API servers do not trust the serving certificate for MutatingWebhookConfiguration sourceward.",
+			},
+		},
+		"caBundle follows a new certificate within five minutes": {series: untrusting("a") + "0x3 2x3 0x30"},
+		"every webhook trusts the certificate":                   {series: untrusting("a") + "0x30"},
+		"no replica has read the configurations yet":             {series: untrusting("a") + notRead},
+	},
 	"SourcewardConfigurationMissing": {
 		"both replicas see that a configuration is deleted": {
 			series: mutating("a") + "2x3 0x30\n" + mutating("b") + "2x3 0x30\n" + validating("a") + "5x30",
@@ -233,6 +244,12 @@ var situations = map[string]map[string]situation{
 
 // notRead are the values of a metric that is not known for half an hour. The notation cannot repeat NaN.
 var notRead = strings.Repeat("NaN ", 30)
+
+// untrusting is the beginning of a series of a replica.
+func untrusting(replica string) string {
+	return `sourceward_webhook_configuration_untrusting_webhooks{kind="MutatingWebhookConfiguration",` +
+		`name="sourceward",pod="` + replica + `"} `
+}
 
 // mutating and validating are the metrics of a replica for the two configurations.
 func mutating(pod string) string   { return configuration("MutatingWebhookConfiguration", pod) }
