@@ -1,7 +1,6 @@
 package test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -25,15 +24,15 @@ import (
 
 const chartFolder = "../config/chart"
 
-// chartRelease is an installation of the chart.
+// chartRelease is an installation of the chart, on a cluster with cert-manager and the Prometheus Operator.
 type chartRelease struct {
 	// namespace is that of the release. Empty means sourceward-system, as in the kustomization.
 	namespace string
 	// values are YAML texts of values, each of which takes precedence over those before it. image.repository is sourceward
 	// unless they say otherwise.
 	values []string
-	// apiVersions are those that the cluster serves beside those of Kubernetes.
-	apiVersions []string
+	// bare is true if the cluster has neither.
+	bare bool
 }
 
 // render returns the texts of the templates, by their file names. The error is that of `helm install`.
@@ -52,7 +51,9 @@ func (r chartRelease) render(t *testing.T) (map[string]string, error) {
 		values = loader.MergeMaps(values, more)
 	}
 	capabilities := common.DefaultCapabilities.Copy()
-	capabilities.APIVersions = append(capabilities.APIVersions, r.apiVersions...)
+	if !r.bare {
+		capabilities.APIVersions = append(capabilities.APIVersions, "cert-manager.io/v1", "monitoring.coreos.com/v1")
+	}
 	release := common.ReleaseOptions{Name: "sourceward", Namespace: r.namespace, Revision: 1, IsInstall: true}
 	if release.Namespace == "" {
 		release.Namespace = "sourceward-system"
@@ -109,41 +110,62 @@ func (r chartRelease) objects(t *testing.T) map[string]*unstructured.Unstructure
 // TestChartIsTheKustomization compares what the chart renders with what the kustomization builds.
 func TestChartIsTheKustomization(t *testing.T) {
 	t.Parallel()
-	for folder, release := range map[string]chartRelease{
-		"config/default":           {},
-		"config/certmanager":       {values: []string{"certificates: {mode: cert-manager}"}, apiVersions: otherAPIs},
-		"config/secret":            {values: []string{"certificates: {mode: secret}"}},
-		"config/fail-closed":       {values: []string{"webhooks: {services: {failurePolicy: Fail}}"}},
-		"config/samples/namespace": {namespace: "admission"},
-	} {
-		t.Run(folder, func(t *testing.T) {
+	tests := map[string]struct {
+		// folder is a kustomization. component is the name of a component on top of it, if there is one.
+		folder, component string
+		namespace, values string
+	}{
+		"self-managed certificates":      {folder: "default"},
+		"certificates from cert-manager": {folder: "certmanager", values: "certificates: {mode: cert-manager}"},
+		"certificates from a Secret":     {folder: "secret", values: "certificates: {mode: secret}"},
+		"fail closed":                    {folder: "fail-closed", values: "webhooks: {services: {failurePolicy: Fail}}"},
+		"another namespace":              {folder: "samples/namespace", namespace: "admission"},
+		"a network policy": {
+			folder: "default", component: "network-policy", values: "networkPolicy: {enabled: true}",
+		},
+		"monitoring": {
+			folder: "default", component: "monitoring",
+			values: "{podMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			compareWithKustomization(t, release, filepath.Join(root, folder))
+			release := chartRelease{namespace: test.namespace, values: []string{test.values}}
+			compareWithKustomization(t, release, kustomization(t, test.folder, test.component))
 		})
 	}
-	t.Run("config/components/network-policy", func(t *testing.T) {
-		t.Parallel()
-		overlay := t.TempDir()
-		config, err := filepath.Abs(filepath.Join(root, "config"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if config, err = filepath.Rel(overlay, config); err != nil {
-			t.Fatal(err)
-		}
-		text := fmt.Sprintf("resources: [%s/default]\ncomponents: [%[1]s/components/network-policy]\n", config)
-		if err := os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		compareWithKustomization(t, chartRelease{values: []string{"networkPolicy: {enabled: true}"}}, overlay)
-	})
 }
 
+// kustomization returns the folder of a kustomization in config, with a component if its name is not empty.
+func kustomization(t *testing.T, folder, component string) string {
+	t.Helper()
+	config, err := filepath.Abs(filepath.Join(root, "config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if component == "" {
+		return filepath.Join(config, folder)
+	}
+	overlay := t.TempDir()
+	if config, err = filepath.Rel(overlay, config); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("resources: [%s/%s]\ncomponents: [%[1]s/components/%[3]s]\n", config, folder, component)
+	if err := os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return overlay
+}
+
+// compareWithKustomization compares the objects of a release with those of a kustomization in a folder.
 func compareWithKustomization(t *testing.T, release chartRelease, folder string) {
 	t.Helper()
 	want := kustomize(t, folder)
 	// Helm creates the Namespace.
-	maps.DeleteFunc(want, func(_ string, object *unstructured.Unstructured) bool { return object.GetKind() == "Namespace" })
+	maps.DeleteFunc(want, func(_ string, object *unstructured.Unstructured) bool {
+		return object.GetKind() == "Namespace"
+	})
 	got := release.objects(t)
 	for key, object := range got {
 		labels := object.GetLabels()
@@ -180,12 +202,12 @@ func sortWebhooks(objects map[string]*unstructured.Unstructured) {
 	}
 }
 
-// TestChartFiles compares the generated files of the chart with config/base; with -update it writes them. It is not
-// parallel, so that the other tests read the chart after it.
+// TestChartFiles compares the generated files of the chart with the kustomization; with -update it writes them. It is
+// not parallel, so that the other tests read the chart after it.
 func TestChartFiles(t *testing.T) {
-	base := kustomize(t, filepath.Join(root, "config", "base"))
+	objects := kustomize(t, kustomization(t, "base", "monitoring"))
 	roles, webhooks := map[string]any{}, map[string]any{}
-	for _, object := range base {
+	for _, object := range objects {
 		switch kind := object.GetKind(); kind {
 		case "ClusterRole":
 			roles[object.GetName()] = object.Object["rules"]
@@ -193,27 +215,35 @@ func TestChartFiles(t *testing.T) {
 			webhooks[kind] = object.Object["webhooks"]
 		}
 	}
+	policy := kustomize(t, kustomization(t, "default", ""))["ValidatingAdmissionPolicy /sourceward-cabundle"]
+	dashboards := objects["ConfigMap sourceward-system/sourceward-dashboard"].Object["data"].(map[string]any)
 	files := map[string]any{
-		"crd.yaml":           base["CustomResourceDefinition /sourceippolicies.sourceward.dev"].Object,
-		"cluster-roles.yaml": roles,
-		"webhooks.yaml":      webhooks,
+		"admission-policy.yaml": policy.Object["spec"],
+		"cluster-roles.yaml":    roles,
+		"crd.yaml":              objects["CustomResourceDefinition /sourceippolicies.sourceward.dev"].Object,
+		"dashboard.json":        dashboards["sourceward.json"],
+		"prometheus-rule.yaml":  objects["PrometheusRule sourceward-system/sourceward"].Object["spec"],
+		"webhooks.yaml":         webhooks,
 	}
 	for name, content := range files {
-		text, err := yaml.Marshal(content)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text = append([]byte("# Generated from config/base by make generate.\n"), text...)
 		file := filepath.Join(chartFolder, "files", name)
+		text, isText := content.(string)
+		if !isText {
+			encoded, err := yaml.Marshal(content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text = "# Generated from config by make generate.\n" + string(encoded)
+		}
 		if *update {
-			if err := os.WriteFile(file, text, 0o644); err != nil {
+			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			continue
 		}
-		if have, err := os.ReadFile(file); err != nil || !bytes.Equal(have, text) {
+		if have, err := os.ReadFile(file); err != nil || string(have) != text {
 			t.Errorf("%s is not up to date (%v); run make generate (-want +got):\n%s",
-				file, err, cmp.Diff(string(text), string(have)))
+				file, err, cmp.Diff(text, string(have)))
 		}
 	}
 	entries, err := os.ReadDir(filepath.Join(chartFolder, "files"))

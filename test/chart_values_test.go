@@ -20,9 +20,6 @@ import (
 // somePEM looks like a certificate.
 const somePEM = "-----BEGIN CERTIFICATE-----\nTUlJ\n-----END CERTIFICATE-----\n"
 
-// otherAPIs are the API versions that the chart may need beside those of Kubernetes.
-var otherAPIs = []string{"cert-manager.io/v1", "monitoring.coreos.com/v1"}
-
 // flip is another setting of a value of the chart, and how it shows.
 type flip struct {
 	// to is the YAML text of the value.
@@ -54,11 +51,11 @@ var flips = map[string]flip{
 	"topologySpreadConstraints":         {to: "[]", hides: "topologySpreadConstraints:"},
 	"podAnnotations":                    {to: "{team: edge}", shows: "team: edge"},
 	"podLabels":                         {to: "{team: edge}", shows: "team: edge"},
-	"webhooks.services.failurePolicy":   {to: "Fail", shows: "failurePolicy: Fail"},
+	"webhooks.services.failurePolicy":   {to: "Fail", shows: "failurePolicy: Fail\n    timeoutSeconds: 3\n"},
 	"webhooks.services.timeoutSeconds":  {to: "7", shows: "timeoutSeconds: 7"},
-	"webhooks.workloads.failurePolicy":  {to: "Fail", shows: "failurePolicy: Fail"},
+	"webhooks.workloads.failurePolicy":  {to: "Fail", shows: "failurePolicy: Fail\n    timeoutSeconds: 3\n"},
 	"webhooks.workloads.timeoutSeconds": {to: "7", shows: "timeoutSeconds: 7"},
-	"webhooks.policies.failurePolicy":   {to: "Fail", shows: "failurePolicy: Fail"},
+	"webhooks.policies.failurePolicy":   {to: "Fail", shows: "failurePolicy: Fail\n    timeoutSeconds: 10\n"},
 	"webhooks.policies.timeoutSeconds":  {to: "7", shows: "timeoutSeconds: 7", hides: "timeoutSeconds: 10"},
 	"excludedNamespaces": {
 		to: "[edge, sourceward-system]", shows: `values: ["edge","sourceward-system"]`,
@@ -96,6 +93,14 @@ var flips = map[string]flip{
 	"podMonitor.interval":         {to: "30s", shows: "interval: 30s", with: "podMonitor: {enabled: true}"},
 	"podMonitor.labels": {
 		to: "{release: prometheus}", shows: "release: prometheus", with: "podMonitor: {enabled: true}",
+	},
+	"prometheusRule.enabled": {to: "true", shows: "kind: PrometheusRule"},
+	"prometheusRule.labels": {
+		to: "{release: prometheus}", shows: "release: prometheus", with: "prometheusRule: {enabled: true}",
+	},
+	"dashboard.enabled": {to: "true", shows: "grafana_dashboard: \"1\""},
+	"dashboard.labels": {
+		to: "{team: edge}", shows: "team: edge", with: "dashboard: {enabled: true}",
 	},
 	"hostNetwork":            {to: "true", shows: "dnsPolicy: ClusterFirstWithHostNet", hides: "maxUnavailable: 0"},
 	"ports.webhook":          {to: "10250", shows: "--bind-address=:10250", hides: "containerPort: 9443"},
@@ -164,7 +169,7 @@ func TestChartValues(t *testing.T) {
 // rendered returns the text of all templates, rendered with several texts of values.
 func rendered(t *testing.T, values ...string) string {
 	t.Helper()
-	texts, err := chartRelease{values: values, apiVersions: otherAPIs}.render(t)
+	texts, err := chartRelease{values: values}.render(t)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,14 +302,14 @@ func TestChartRefuses(t *testing.T) {
 		"a mode does not exist": {"certificates: {mode: certmanager}", schema,
 			"at '/certificates/mode': value must be one of 'self-managed', 'cert-manager', 'secret'"},
 		"there is no image": {"image: {repository: ''}", check,
-			"image.repository is empty: no registry has an image of Sourceward yet; build one with make image, " +
-				"push it to your registry, and set image.repository to its name there"},
+			"image.repository is empty: no registry has an image of Sourceward yet; make one with make image and " +
+				"make push, and set image.repository to its name in your registry"},
 		"cert-manager is not installed": {"certificates: {mode: cert-manager}", check,
 			"certificates.mode is cert-manager, but the cluster does not serve cert-manager.io/v1: install cert-manager " +
 				"first, or use --api-versions cert-manager.io/v1 where Helm does not ask the cluster"},
-		"the Prometheus Operator is not installed": {"podMonitor: {enabled: true}", check,
-			"podMonitor.enabled is true, but the cluster does not serve monitoring.coreos.com/v1: install the Prometheus " +
-				"Operator first, or use --api-versions monitoring.coreos.com/v1 where Helm does not ask the cluster"},
+		"the Prometheus Operator is not installed": {"prometheusRule: {enabled: true}", check,
+			"prometheusRule.enabled is true, but the cluster does not serve monitoring.coreos.com/v1: install the " +
+				"Prometheus Operator first, or use --api-versions monitoring.coreos.com/v1 where Helm does not ask the cluster"},
 		"caBundle is base64": {"certificates: {mode: secret, caBundle: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t}", check,
 			"certificates.caBundle is not a list of certificates as PEM text; to read it from a file, use " +
 				"--set-file certificates.caBundle=ca.crt"},
@@ -327,7 +332,7 @@ func TestChartRefuses(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := chartRelease{values: []string{test.values}}.render(t)
+			_, err := chartRelease{values: []string{test.values}, bare: true}.render(t)
 			if err == nil {
 				t.Fatal("no error")
 			}
