@@ -71,13 +71,17 @@ func TestChart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Run(fmt.Sprintf("Helm %d", version), func(t *testing.T) {
+		// Each part begins with what the one before it leaves.
+		passed := t.Run(fmt.Sprintf("Helm %d", version), func(t *testing.T) {
 			c := &chartTest{environment: e, watcher: watcher, version: version, binary: binary, home: t.TempDir()}
 			t.Run("lint", c.testLint)
-			// The second begins with what the first one leaves.
-			_ = t.Run("life of a release", c.testLife) && t.Run("from the kustomization", c.testFromKustomization)
-			c.must(t, "", "delete", "crd", "sourceippolicies.sourceward.dev")
+			if t.Run("life of a release", c.testLife) && t.Run("from the kustomization", c.testFromKustomization) {
+				c.must(t, "", "delete", "crd", "sourceippolicies.sourceward.dev")
+			}
 		})
+		if !passed {
+			return
+		}
 	}
 }
 
@@ -106,14 +110,37 @@ func (c *chartTest) helm(t *testing.T, args ...string) answer {
 
 const chartFolder = "../../config/chart"
 
-// withValues returns the arguments of helm for the chart with a YAML text of values.
-func withValues(t *testing.T, values string) []string {
+// withValues returns the arguments of helm for a chart with a YAML text of values.
+func withValues(t *testing.T, chart, values string) []string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "values.yaml")
 	if err := os.WriteFile(file, []byte(values), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return []string{chartFolder, "--values", file}
+	return []string{chart, "--values", file}
+}
+
+// newerChart returns a copy of the chart, with another description in the CRD.
+func newerChart(t *testing.T, description string) string {
+	t.Helper()
+	folder := t.TempDir()
+	if err := os.CopyFS(folder, os.DirFS(chartFolder)); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(folder, "files", "crd.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const former = "Number of the current spec."
+	if !bytes.Contains(text, []byte(former)) {
+		t.Fatalf("the CRD has no description %q", former)
+	}
+	text = bytes.ReplaceAll(text, []byte(former), []byte(description))
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return folder
 }
 
 // Values of two revisions. The pods answer no request, and so the API server waits as long as the timeouts say. Without
@@ -130,7 +157,7 @@ const (
 )
 
 func (c *chartTest) testLint(t *testing.T) {
-	a := c.helm(t, append([]string{"lint", "--strict"}, withValues(t, openValues)...)...)
+	a := c.helm(t, append([]string{"lint", "--strict"}, withValues(t, chartFolder, openValues)...)...)
 	if !strings.Contains(a.stdout, "1 chart(s) linted, 0 chart(s) failed") || strings.Contains(a.stdout, "WARN") {
 		t.Errorf("helm lint: %s%s", a.stdout, a.stderr)
 	}
@@ -140,15 +167,20 @@ func (c *chartTest) testLint(t *testing.T) {
 func (c *chartTest) testLife(t *testing.T) {
 	namespace := fmt.Sprintf("admission-%d", c.version)
 	release := []string{"--namespace", namespace}
-	open, closed := withValues(t, openValues), withValues(t, closedValues)
+	const description = "Counts changes of the spec."
+	open, closed := withValues(t, chartFolder, openValues), withValues(t, chartFolder, closedValues)
+	newer := withValues(t, newerChart(t, description), openValues)
 
 	c.helm(t, slices.Concat([]string{"install", "sourceward"}, closed, release, []string{"--create-namespace"})...)
 	ca := c.writeCABundle(t)
 	c.create(t, "{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: kept}, spec: {}}")
 	c.checkClosed(t, ca)
 
-	c.helm(t, slices.Concat([]string{"upgrade", "sourceward"}, open, release)...)
+	c.helm(t, slices.Concat([]string{"upgrade", "sourceward"}, newer, release)...)
 	c.checkOpen(t, namespace, ca)
+	if text := fmt.Sprint(c.crd(t).Object); !strings.Contains(text, description) {
+		t.Errorf("helm upgrade does not change the CRD: %s", text)
+	}
 	c.helm(t, append([]string{"rollback", "sourceward", "1"}, release...)...)
 	c.untilNoPods(t, namespace)
 	c.checkClosed(t, ca)
@@ -184,7 +216,7 @@ func (c *chartTest) testFromKustomization(t *testing.T) {
 	pods := c.pods(t, namespace)
 
 	release := []string{"--namespace", namespace}
-	install := slices.Concat([]string{"install", "sourceward"}, withValues(t, openValues), release)
+	install := slices.Concat([]string{"install", "sourceward"}, withValues(t, chartFolder, openValues), release)
 	const refusal = "exists and cannot be imported into the current release"
 	if a := c.try(t, install...); a.code == 0 || !strings.Contains(a.stderr, refusal) {
 		t.Errorf("helm install overwrites the kustomization: %s", a.stderr)
@@ -199,7 +231,7 @@ func (c *chartTest) testFromKustomization(t *testing.T) {
 	if diff := cmp.Diff(pods, c.pods(t, namespace)); diff != "" {
 		t.Errorf("helm install replaces the pods of the kustomization (-before +after):\n%s", diff)
 	}
-	c.helm(t, slices.Concat([]string{"upgrade", "sourceward"}, withValues(t, closedValues), release)...)
+	c.helm(t, slices.Concat([]string{"upgrade", "sourceward"}, withValues(t, chartFolder, closedValues), release)...)
 	c.untilNoPods(t, namespace)
 	c.checkClosed(t, ca)
 	c.uninstall(t, namespace)
@@ -320,8 +352,8 @@ func (c *chartTest) crd(t *testing.T) *unstructured.Unstructured {
 	return crd
 }
 
-// uninstall uninstalls the release, and checks what is deleted, in which order, and what can be created then. It returns
-// the CRD, which is kept.
+// uninstall uninstalls the release, and checks what is deleted, in which order, and what can be created then. It
+// returns the CRD, which is kept.
 func (c *chartTest) uninstall(t *testing.T, namespace string) *unstructured.Unstructured {
 	t.Helper()
 	deleted := c.watchDeletions(t, c.installed(t, namespace))
@@ -338,12 +370,14 @@ func (c *chartTest) uninstall(t *testing.T, namespace string) *unstructured.Unst
 	kinds := deleted()
 	t.Logf("deleted: %s", strings.Join(kinds, ", "))
 	webhooks := []string{"ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"}
+	// Helm 3 deletes them last.
 	if c.version == 4 && !slices.Equal(kinds[:2], webhooks) {
 		t.Errorf("%q are deleted first, want %q", kinds[:2], webhooks)
 	}
 	c.untilNoPods(t, namespace)
 	var secrets corev1.SecretList
-	if err := c.objects.List(t.Context(), &secrets, client.InNamespace(namespace)); err != nil || len(secrets.Items) > 0 {
+	err := c.objects.List(t.Context(), &secrets, client.InNamespace(namespace))
+	if err != nil || len(secrets.Items) > 0 {
 		t.Errorf("%d Secrets are left (%v)", len(secrets.Items), err)
 	}
 	policy := read(t, "{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy}")
