@@ -32,23 +32,16 @@ func TestUpgrade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The image has the only file of the former image that the Deployment uses.
+	formerImage := filepath.Join(former, "image")
 	for _, command := range [][]string{
 		{"git", "-C", "../..", "archive", "--output=" + filepath.Join(former, "tree.tar"), *upgradeFrom},
 		{"tar", "-C", former, "-xf", filepath.Join(former, "tree.tar")},
-		{"go", "build", "-C", former, "-o", filepath.Join(former, "webhook"), "./cmd/webhook"},
+		{"go", "build", "-C", former, "-o", filepath.Join(formerImage, "usr/local/bin/sourceward-webhook"), "./cmd/webhook"},
 	} {
 		if out, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%q: %v\n%s", command, err, out)
 		}
-	}
-	// The files of the image that the Deployment uses.
-	formerImage := filepath.Join(former, "image")
-	folder := filepath.Join(formerImage, "usr", "local", "bin")
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Link(filepath.Join(former, "webhook"), filepath.Join(folder, "sourceward-webhook")); err != nil {
-		t.Fatal(err)
 	}
 	e := newInstalled(t, map[string]string{"sourceward:former": formerImage, "sourceward:devel": image})
 	rendered := e.must(t, "", "kustomize", filepath.Join(former, "config/default")).stdout
