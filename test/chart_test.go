@@ -62,7 +62,7 @@ func (r chartRelease) render(t *testing.T) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	texts, err := engine.Engine{}.Render(chart, top)
+	texts, err := engine.Engine{}.RenderWithContext(t.Context(), chart, top)
 	if err != nil {
 		return nil, err
 	}

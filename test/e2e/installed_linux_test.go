@@ -41,12 +41,8 @@ func newInstalled(t *testing.T, images map[string]string) *installed {
 	e := newBareEnvironment(t, cluster.Options{
 		Nodes: 2, Address: netip.MustParseAddr(serverAddress), Unmanaged: ours,
 	})
-	dir, err := os.MkdirTemp(binaries, "pods-")
-	if err != nil {
-		t.Fatal(err)
-	}
 	kubelet, err := fakekubelet.Start(t.Context(), fakekubelet.Options{
-		Config: e.Config(), Selector: ours, Images: images, Dir: dir, Pods: netip.MustParsePrefix("192.0.2.128/25"),
+		Config: e.Config(), Selector: ours, Images: images, Dir: t.TempDir(), Pods: netip.MustParsePrefix("192.0.2.128/25"),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -117,6 +113,12 @@ func (e *installed) ready(t *testing.T, namespace string) {
 	t.Helper()
 	e.untilCalled(t)
 	e.must(t, "", "delete", "namespace", "until-called", "--wait=false")
+	e.runsAsItsTemplate(t, namespace)
+}
+
+// runsAsItsTemplate checks that the pods of the Deployment run, and as its pod template says.
+func (e *installed) runsAsItsTemplate(t *testing.T, namespace string) {
+	t.Helper()
 	pods := e.kubelet.Pods()
 	deployment := get[appsv1.Deployment](t, e.environment, namespace, "sourceward-webhook")
 	if len(pods) != int(*deployment.Spec.Replicas) {

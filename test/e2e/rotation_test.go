@@ -211,7 +211,7 @@ var _ rest.WarningHandlerWithContext = &warningCounter{}
 
 // HandleWarningHeaderWithContext implements rest.WarningHandlerWithContext.
 func (w *warningCounter) HandleWarningHeaderWithContext(_ context.Context, _ int, _, text string) {
-	if strings.HasPrefix(text, "unspread-behind-local: pods of Service ") {
+	if strings.HasPrefix(text, "unspread-behind-local: pods ") {
 		w.count.Add(1)
 	}
 }

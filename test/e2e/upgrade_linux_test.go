@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"flag"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -27,11 +26,7 @@ func TestUpgrade(t *testing.T) {
 		return
 	}
 	const perSecond = 100
-	// On the file system of the folder of the pods, which link to the files of images.
-	former, err := os.MkdirTemp(binaries, "former-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	former := t.TempDir()
 	// The image has the only file of the former image that the Deployment uses.
 	formerImage := filepath.Join(former, "image")
 	for _, command := range [][]string{
@@ -66,5 +61,5 @@ func TestUpgrade(t *testing.T) {
 		return len(pods) == 2, e.must(t, "", "get", "pods", "-n", sandbox.Namespace).stdout
 	})
 	requests.finish(t, e.environment, stop, perSecond)
-	e.ready(t, sandbox.Namespace)
+	e.runsAsItsTemplate(t, sandbox.Namespace)
 }

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 const (
@@ -227,10 +228,13 @@ func (p *Pod) remove(ctx context.Context) error {
 	err := p.kubelet.client.CoreV1().Pods(p.object.Namespace).Delete(ctx, p.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: new(int64), Preconditions: metav1.NewUIDPreconditions(string(p.object.UID)),
 	})
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) || ctx.Err() != nil {
-		return nil
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // Nothing matters to a kubelet that has been stopped.
 	}
-	return err
+	if apierrors.IsConflict(err) {
+		err = nil // Another pod has the name.
+	}
+	return client.IgnoreNotFound(err)
 }
 
 // writeStatus writes the status of the pod if it has changed. why says why the container does not run; empty means that
@@ -273,11 +277,11 @@ func (p *Pod) writeStatus(ctx context.Context, why string) error {
 	}
 	_, err = p.kubelet.client.CoreV1().Pods(p.object.Namespace).
 		Patch(ctx, p.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
-	if apierrors.IsNotFound(err) || ctx.Err() != nil {
-		return nil
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // as in remove
 	}
 	if err == nil {
 		p.written = key
 	}
-	return err
+	return client.IgnoreNotFound(err)
 }

@@ -136,8 +136,8 @@ func List(root string) ([]string, error) {
 	return found, err
 }
 
-// Marked is a block of code of any language, and what a comment on the line above it says of tests: "run by" and the name
-// of the test that uses the block, or "not run:" and a reason. The marker is empty if there is none.
+// Marked is a block of code of any language, and what a comment on the line above it says of tests: "run by" and the
+// name of the test that uses the block, or "not run:" and a reason. The marker is empty if there is none.
 type Marked struct{ Marker, Language, Text string }
 
 var marked = regexp.MustCompile("(?ms)(?:^ *<!-- (run by \\w+|not run: [^\n]+) -->\n)?^ *```(\\w+)\n(.*?)^ *```$")
