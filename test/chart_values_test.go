@@ -44,8 +44,8 @@ var flips = map[string]flip{
 	"replicas":                          {to: "3", shows: "replicas: 3"},
 	"resources.requests":                {to: "{cpu: 1500m}", shows: "cpu: 1500m"},
 	"resources.limits":                  {to: "{memory: 1Gi}", shows: "memory: 1Gi"},
-	"goMemLimit":                        {to: "700MiB", shows: "value: 700MiB"},
-	"priorityClassName":                 {to: "important", shows: "values: [important]", hides: "system-cluster-critical"},
+	"goMemLimit":                        {to: "700MiB", shows: `value: "700MiB"`},
+	"priorityClassName":                 {to: "important", shows: `values: ["important"]`, hides: "system-cluster-critical"},
 	"nodeSelector":                      {to: "{pool: infra}", shows: "pool: infra"},
 	"tolerations":                       {to: "[{key: infra, operator: Exists}]", shows: "key: infra"},
 	"topologySpreadConstraints":         {to: "[]", hides: "topologySpreadConstraints:"},
@@ -60,9 +60,9 @@ var flips = map[string]flip{
 	"excludedNamespaces": {
 		to: "[edge, sourceward-system]", shows: `values: ["edge","sourceward-system"]`,
 	},
-	"certificates.mode": {to: "secret", shows: "secretName: sourceward-webhook-tls", hides: "POD_NAMESPACE"},
+	"certificates.mode": {to: "secret", shows: `secretName: "sourceward-webhook-tls"`, hides: "POD_NAMESPACE"},
 	"certificates.secretName": {
-		to: "own-tls", shows: "secretName: own-tls", with: "certificates: {mode: secret}",
+		to: "own-tls", shows: `secretName: "own-tls"`, with: "certificates: {mode: secret}",
 	},
 	"certificates.caBundle": {
 		to: strconv.Quote(somePEM), shows: "caBundle: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t",
@@ -90,7 +90,7 @@ var flips = map[string]flip{
 	"podDisruptionBudget.enabled": {to: "false", hides: "kind: PodDisruptionBudget"},
 	"resourceQuota.enabled":       {to: "false", hides: "kind: ResourceQuota"},
 	"podMonitor.enabled":          {to: "true", shows: "kind: PodMonitor"},
-	"podMonitor.interval":         {to: "30s", shows: "interval: 30s", with: "podMonitor: {enabled: true}"},
+	"podMonitor.interval":         {to: "30s", shows: `interval: "30s"`, with: "podMonitor: {enabled: true}"},
 	"podMonitor.labels": {
 		to: "{release: prometheus}", shows: "release: prometheus", with: "podMonitor: {enabled: true}",
 	},
@@ -143,8 +143,8 @@ func TestChartValues(t *testing.T) {
 	if diff := cmp.Diff(paths, slices.Sorted(maps.Keys(flips))); diff != "" {
 		t.Fatalf("the test has other values than the schema (-schema +test):\n%s", diff)
 	}
-	if rendered(t, "global: {region: eu}") != rendered(t) {
-		t.Error("the chart renders something else as part of another chart, which shares its global values")
+	if rendered(t, "{enabled: true, global: {region: eu}}") != rendered(t) {
+		t.Error("the chart renders something else as part of another chart, which passes it global and enabled")
 	}
 	for path, flip := range flips {
 		t.Run(path, func(t *testing.T) {
@@ -214,7 +214,9 @@ func valuesInSchema(t *testing.T) []string {
 	if err := json.Unmarshal(text, &schema); err != nil {
 		t.Fatal(err)
 	}
+	// These two belong to a chart that this one is part of.
 	delete(schema.Properties, "global")
+	delete(schema.Properties, "enabled")
 	var paths []string
 	var walk func(node *schemaNode, path string)
 	walk = func(node *schemaNode, path string) {

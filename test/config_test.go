@@ -114,24 +114,40 @@ func TestCheckJudgesConfig(t *testing.T) {
 	}
 }
 
-// TestNamespaceSample checks that nothing names the former namespace where a sample moves Sourceward to another one.
+// TestNamespaceSample checks that nothing names the former namespace where a sample moves Sourceward to another one,
+// whatever makes the certificates.
 func TestNamespaceSample(t *testing.T) {
 	t.Parallel()
-	objects := kustomize(t, "../config/samples/namespace")
-	for name, object := range objects {
-		text, err := object.MarshalJSON()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.Contains(string(text), "sourceward-system") {
-			t.Errorf("%s names sourceward-system", name)
-		}
-	}
-	configuration := as[admissionregistrationv1.MutatingWebhookConfiguration](
-		t, objects["MutatingWebhookConfiguration /sourceward"])
-	excluded := configuration.Webhooks[0].NamespaceSelector.MatchExpressions[0].Values
-	if want := []string{"kube-system", "admission"}; !slices.Equal(excluded, want) {
-		t.Errorf("the webhook is not asked about the namespaces %q, want %q", excluded, want)
+	for _, overlay := range []string{"default", "certmanager", "secret", "fail-closed"} {
+		t.Run(overlay, func(t *testing.T) {
+			t.Parallel()
+			root := t.TempDir()
+			if err := os.CopyFS(root, os.DirFS("../config")); err != nil {
+				t.Fatal(err)
+			}
+			sample := filepath.Join(root, "samples", "namespace")
+			file := filepath.Join(sample, "kustomization.yaml")
+			text := strings.Replace(content(t, file), "../../default", "../../"+overlay, 1)
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			objects := kustomize(t, sample)
+			for name, object := range objects {
+				text, err := object.MarshalJSON()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if strings.Contains(string(text), "sourceward-system") {
+					t.Errorf("%s names sourceward-system: %s", name, text)
+				}
+			}
+			configuration := as[admissionregistrationv1.MutatingWebhookConfiguration](
+				t, objects["MutatingWebhookConfiguration /sourceward"])
+			excluded := configuration.Webhooks[0].NamespaceSelector.MatchExpressions[0].Values
+			if want := []string{"kube-system", "admission"}; !slices.Equal(excluded, want) {
+				t.Errorf("the webhook is not asked about the namespaces %q, want %q", excluded, want)
+			}
+		})
 	}
 }
 

@@ -222,7 +222,8 @@ func (c *FileCertificates) due(served, next judged, now time.Time) bool {
 		c.next, c.nextSince = next.certificate, time.Time{}
 	}
 	switch {
-	case next.certificate == served.certificate, len(next.faults) > len(served.faults):
+	case next.certificate == served.certificate, len(next.faults) > len(served.faults),
+		next.err != nil && served.err == nil: // without webhooks there are no faults, but it may have expired
 		c.nextSince = time.Time{}
 		return false
 	case served.err != nil:

@@ -221,6 +221,11 @@ func TestFileCertificates(t *testing.T) {
 			{at: 5 * day, files: "a2", serving: "a1"},
 			{at: 5*day + 10*s, serving: "a2"},
 		},
+		"a certificate that has expired replaces a valid one, without configurations": {
+			{at: 5 * day, files: "a2", mutating: "none", validating: "none", serving: "a2"},
+			{at: leafLife + s, files: "a1", serving: "a2", log: unverifiedNext},
+			{at: leafLife + 11*s, serving: "a2"},
+		},
 		"the trust store of the API server": {
 			{at: s, files: "a1", mutating: "empty", validating: "empty", serving: "a1", log: "caBundle is empty, so"},
 			{at: 2 * s, serving: "a1"},

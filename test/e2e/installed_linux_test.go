@@ -15,6 +15,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/util/cert"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sourceward/sourceward/test/cluster"
@@ -112,7 +113,7 @@ func (e *installed) apply(t *testing.T, overlay string) {
 func (e *installed) ready(t *testing.T, namespace string) {
 	t.Helper()
 	e.untilCalled(t)
-	e.must(t, "", "delete", "namespace", "until-called", "--wait=false")
+	e.must(t, "", "delete", "namespace", "until-called")
 	e.runsAsItsTemplate(t, namespace)
 }
 
@@ -200,6 +201,34 @@ func TestInstalledByKustomize(t *testing.T) {
 	e.noneLeft(t, sandbox.Namespace)
 	if out := e.must(t, "", "get", "sourceippolicies", "-o", "name").stdout; out == "" {
 		t.Error("the policies are gone")
+	}
+	e.testOwnCertificate(t, pushed)
+}
+
+// testOwnCertificate installs the sample with a certificate that the user provides.
+func (e *installed) testOwnCertificate(t *testing.T, image string) {
+	t.Helper()
+	root := t.TempDir()
+	if err := os.CopyFS(root, os.DirFS("../../config")); err != nil {
+		t.Fatal(err)
+	}
+	certificate, key, err := cert.GenerateSelfSignedCertKey("sourceward-webhook."+sandbox.Namespace+".svc", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sample := filepath.Join(root, "samples", "own-certificate")
+	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key, "ca.crt": certificate} {
+		if err := os.WriteFile(filepath.Join(sample, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rendered := strings.ReplaceAll(e.must(t, "", "kustomize", sample).stdout, "sourceward:devel", image)
+	e.must(t, rendered, "apply", "--server-side", "-f", "-")
+	e.must(t, "", "rollout", "status", "--timeout=120s", "--namespace="+sandbox.Namespace,
+		"deployment/sourceward-webhook")
+	e.ready(t, sandbox.Namespace)
+	if a := e.kubectl(t, "", "get", "secret", "-n", sandbox.Namespace, "sourceward-ca"); a.code == 0 {
+		t.Error("there is a Secret with a CA, though the certificate is provided")
 	}
 }
 
