@@ -348,4 +348,10 @@ func TestChartRefuses(t *testing.T) {
 			}
 		})
 	}
+	_, err := chartRelease{namespace: "kube-system"}.render(t)
+	const says = "resourceQuota.enabled would limit all critical pods in kube-system: " +
+		"install Sourceward into a namespace of its own"
+	if err == nil || !strings.HasSuffix(err.Error(), says) {
+		t.Errorf("in kube-system the error is %v, want one that ends with %q", err, says)
+	}
 }

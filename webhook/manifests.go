@@ -54,7 +54,7 @@ package webhook
 // +kubebuilder:rbac:groups=sourceward.dev,resources=sourceippolicies/status,verbs=update
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 //
-// These two configurations are watched, to report one that does not exist. What self-managed certificates need besides
-// is in config/components/self-managed, so that others do without it.
+// These two configurations are watched, to report one that does not exist. What self-managed certificates need
+// too is in config/components/self-managed, so that other certificates come without it.
 //
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingwebhookconfigurations;validatingwebhookconfigurations,resourceNames=sourceward,verbs=list;watch

@@ -30,7 +30,7 @@ type Options struct {
 	Images map[string]string
 	// Dir is an empty folder for logs and volumes. It must be on the file system of the images.
 	Dir string
-	// Pods is the network of the pods' addresses, such as 192.0.2.128/25. Nobody else may use addresses of it.
+	// Pods is the network of the pods' addresses, such as 192.0.2.128/25. Its addresses must not be in use.
 	Pods netip.Prefix
 }
 

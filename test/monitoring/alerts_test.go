@@ -67,7 +67,7 @@ var situations = map[string]map[string]situation{
 			series: mutating("a") + notRead + "\n" + mutating("b") + "0x30",
 			want:   []string{"MutatingWebhookConfiguration sourceward is missing or empty."},
 		},
-		"a replica that watches no more still has it": {
+		"a replica whose watch is down still has it": {
 			series: mutating("a") + "2x3 0x30\n" + mutating("b") + "2x30",
 			want:   []string{"MutatingWebhookConfiguration sourceward is missing or empty."},
 		},
