@@ -74,11 +74,11 @@ func TestRun(t *testing.T) {
 	}
 	const names = false
 	if err := run(t.Context(), component, names, nil, &strings.Builder{}); err == nil {
-		t.Error("there is no error without a scrape")
+		t.Error("an empty input gives no error")
 	}
 	rubbish := write(t, map[string]string{"a": "no metrics\n"})
 	if err := run(t.Context(), component, names, rubbish, &strings.Builder{}); err == nil {
-		t.Error("there is no error for a scrape that is not of metrics")
+		t.Error("a scrape that is not of metrics gives no error")
 	}
 }
 

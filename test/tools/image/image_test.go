@@ -134,7 +134,7 @@ func TestALayoutIsValidAndReportsWhatItHolds(t *testing.T) {
 	for i, platform := range allPlatforms {
 		got, image := result.images[i], images[platform]
 		if image == nil {
-			t.Fatalf("there is no image for %s", platform)
+			t.Fatalf("the layout has no image for %s", platform)
 		}
 		if digest, err := image.Digest(); err != nil || got.digest != digest {
 			t.Errorf("%s: the digest is %s, want %s, %v", platform, got.digest, digest, err)
