@@ -121,7 +121,7 @@ func Run(ctx context.Context, options Options) error {
 		HealthProbeBindAddress: options.ProbeBindAddress,
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("create the manager (is the CRD of config/crd installed?): %w", err)
 	}
 	err = counters.observe("sourceward_certificate_expiry_timestamp_seconds",
 		"Expiry of the serving certificate, in Unix time; 0 while there is none.", nil,
