@@ -189,9 +189,9 @@ func TestOwnCertificateSample(t *testing.T) {
 	}
 }
 
-// TestOverlayOfOnesOwn builds the overlay of the operator's page.
-func TestOverlayOfOnesOwn(t *testing.T) {
-	t.Parallel()
+// overlayOfPage returns the objects of the overlay of the operator's page that names the running test.
+func overlayOfPage(t *testing.T) map[string]*unstructured.Unstructured {
+	t.Helper()
 	blocks, err := pages.RunBy(operating, t.Name())
 	if err != nil || len(blocks) != 1 {
 		t.Fatalf("%s has %d overlays (%v), want one", operating, len(blocks), err)
@@ -203,7 +203,13 @@ func TestOverlayOfOnesOwn(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "kustomization.yaml"), []byte(blocks[0]), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	objects := kustomize(t, root)
+	return kustomize(t, root)
+}
+
+// TestOverlayOfOnesOwn builds the overlay of the operator's page.
+func TestOverlayOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	objects := overlayOfPage(t)
 	webhook := as[appsv1.Deployment](t, objects["Deployment sourceward-system/sourceward-webhook"])
 	if got, want := webhook.Spec.Template.Spec.Containers[0].Image, "registry.example.com/sourceward:dev"; got != want {
 		t.Errorf("the image is %q, want %q", got, want)

@@ -1,7 +1,6 @@
 package test
 
 import (
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -10,8 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
-
-	"github.com/sourceward/sourceward/test/pages"
 )
 
 const monitoring = "../config/components/monitoring"
@@ -79,18 +76,7 @@ func TestMetricsOfThePage(t *testing.T) {
 // TestOverlayWithMonitoring builds the overlay of the operator's page.
 func TestOverlayWithMonitoring(t *testing.T) {
 	t.Parallel()
-	blocks, err := pages.RunBy(operating, t.Name())
-	if err != nil || len(blocks) != 1 {
-		t.Fatalf("%s has %d overlays (%v), want one", operating, len(blocks), err)
-	}
-	root := t.TempDir()
-	if err := os.CopyFS(filepath.Join(root, "config"), os.DirFS("../config")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(root, "kustomization.yaml"), []byte(blocks[0]), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	objects := kustomize(t, root)
+	objects := overlayOfPage(t)
 	for name, labels := range map[string]map[string]string{
 		"PodMonitor sourceward-system/sourceward-webhook":  {"release": "prometheus"},
 		"PrometheusRule sourceward-system/sourceward":      {"release": "prometheus"},

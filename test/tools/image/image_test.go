@@ -199,7 +199,7 @@ func TestACommandReplacesTheBuildBefore(t *testing.T) {
 	var out, errOut strings.Builder
 	command.Stdout, command.Stderr = &out, &errOut
 	if err := command.Run(); err != nil || errOut.Len() > 0 {
-		t.Fatalf("%v, and there is no terminal for %q", err, errOut.String())
+		t.Fatalf("%v; without a terminal it prints %q on stderr, want nothing", err, errOut.String())
 	}
 
 	index, images := mustRead(t, layout)
