@@ -176,7 +176,7 @@ verify: ## Fail if `make generate` would change a file that no test compares; it
 image: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 image: ## Write the container image for amd64 and arm64 into dist/image, an OCI layout, and its SBOMs beside it.
 	go build -C test/tools -o '$(CURDIR)/bin/image' ./image
-	@bin/image build -version '$(VERSION)' -revision '$(shell git rev-parse HEAD 2>/dev/null)'
+	@bin/image build -version '$(VERSION)' $(if $(shell git status --porcelain 2>/dev/null),,-revision '$(shell git rev-parse HEAD 2>/dev/null)')
 
 push: $(CRANE) ## Push what make image has written as IMAGE; log in with docker login, or crane auth login.
 	$(if $(IMAGE),,$(error IMAGE is not set: name the image, as in make push IMAGE=registry.example.com/sourceward:dev))
@@ -196,7 +196,7 @@ dist: image docs ## Write what users download into dist/release: sourceward for 
 	rm -rf dist/release
 	mkdir dist/release
 	@set -e; for platform in $(PLATFORMS); do \
-		export GOOS="$${platform%/*}" GOARCH="$${platform#*/}"; \
+		export GOOS="$${platform%/*}" GOARCH="$${platform#*/}" GOWORK=off GOAMD64=v1 GOARM64=v8.0; \
 		binary="dist/release/sourceward-$$GOOS-$$GOARCH$$(go env GOEXE)"; \
 		echo "build $$binary"; \
 		go build -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o "$$binary" ./cmd/sourceward; \

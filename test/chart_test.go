@@ -18,7 +18,9 @@ import (
 	"helm.sh/helm/v4/pkg/engine"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
 )
 
@@ -81,6 +83,7 @@ func (r chartRelease) objects(t *testing.T) map[string]*unstructured.Unstructure
 		t.Fatal(err)
 	}
 	delete(texts, "NOTES.txt")
+	strict := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
 	objects := map[string]*unstructured.Unstructured{}
 	for name, text := range texts {
 		for decoder := utilyaml.NewYAMLOrJSONDecoder(strings.NewReader(text), 4096); ; {
@@ -102,6 +105,9 @@ func (r chartRelease) objects(t *testing.T) map[string]*unstructured.Unstructure
 				t.Errorf("%s: the chart renders %s twice", name, key)
 			}
 			objects[key] = object
+			if _, _, err := strict.Decode(document.Raw, nil, nil); err != nil && !runtime.IsNotRegisteredError(err) {
+				t.Errorf("%s: an API server would complain about %s: %v", name, key, err)
+			}
 		}
 	}
 	return objects

@@ -155,6 +155,7 @@ func TestChartValues(t *testing.T) {
 			t.Parallel()
 			keys := strings.Split(path, ".")
 			setting := strings.Join(keys, ": {") + ": " + flip.to + strings.Repeat("}", len(keys)-1)
+			chartRelease{values: []string{flip.with, setting}}.objects(t) // which decodes them
 			before := rendered(t, flip.with)
 			after := rendered(t, flip.with, setting)
 			if before == after {

@@ -64,7 +64,7 @@ func TestMetricsOfThePage(t *testing.T) {
 		slices.Sort(names)
 		return slices.Compact(names)
 	}
-	const ours = `((?:sourceward|apiserver)_[a-z_]+)`
+	const ours = `((?:sourceward|apiserver|certwatcher)_[a-z_]+)`
 	got := metrics("(?m)^\\| `"+ours, content(t, operating))
 	want := metrics(ours, content(t, filepath.Join(monitoring, "dashboard.json"))+
 		content(t, filepath.Join(monitoring, "prometheus_rule.yaml")))

@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -75,8 +77,7 @@ func NewFileCertificates(
 	certificate, key := filepath.Join(directory, corev1.TLSCertKey), filepath.Join(directory, corev1.TLSPrivateKeyKey)
 	watcher, err := certwatcher.New(certificate, key)
 	if err != nil {
-		return nil, fmt.Errorf("read %s and %s: %w; use a Secret of type %s, whose tls.key is the key of its tls.crt",
-			certificate, key, err, corev1.SecretTypeTLS)
+		return nil, filesError(certificate, key, err)
 	}
 	c := &FileCertificates{
 		watcher: watcher, configurations: configurations, log: log, now: time.Now, logged: isTrusted,
@@ -94,6 +95,16 @@ func NewFileCertificates(
 		c.synced = append(c.synced, handler.HasSynced)
 	}
 	return c, nil
+}
+
+// filesError says what to do about an error of certwatcher.New.
+func filesError(certificate, key string, err error) error {
+	// An error that names no file is one of inotify.
+	if errors.As(err, new(syscall.Errno)) && !errors.As(err, new(*fs.PathError)) {
+		return fmt.Errorf("watch %s and %s: %w; raise fs.inotify.max_user_instances of the node", certificate, key, err)
+	}
+	return fmt.Errorf("read %s and %s: %w; use a Secret of type %s, whose tls.key is the key of its tls.crt",
+		certificate, key, err, corev1.SecretTypeTLS)
 }
 
 // Start implements manager.Runnable. It reads the files again when they change, and compares the certificate with the

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -63,6 +64,10 @@ func TestNewFileCertificates(t *testing.T) {
 				t.Errorf("NewFileCertificates() = %q, want %q", got, tt.want)
 			}
 		})
+	}
+	const limit = "watch c and k: too many open files; raise fs.inotify.max_user_instances of the node"
+	if got := filesError("c", "k", syscall.EMFILE).Error(); got != limit {
+		t.Errorf("the error of a node without inotify instances is %q, want %q", got, limit)
 	}
 }
 

@@ -89,7 +89,7 @@ func (c *Configurations) observe(metrics *Metrics, serving certificates) error {
 				"Webhooks in each of our webhook configurations; 0 if it does not exist, NaN until it has been read.",
 				labels, configuration.webhooks),
 			metrics.observe("sourceward_webhook_configuration_untrusting_webhooks",
-				"Webhooks for which API servers cannot verify the serving certificate; NaN until both are known.",
+				"Webhooks whose caBundle is empty or does not verify the serving certificate; NaN until both are known.",
 				labels, func() float64 { return configuration.untrusting(serving, time.Now()) }))
 	}
 	return errors.Join(errs...)
@@ -150,13 +150,15 @@ func (c configuration) webhooks() float64 {
 }
 
 // untrusting returns the number of webhooks for which API servers cannot verify the serving certificate at the time
-// now: 0 if the configuration does not exist, and NaN if it has not been read yet or if there is no certificate.
+// now: 0 if the configuration does not exist, and NaN if it has not been read yet or if there is no certificate. A
+// webhook without caBundle counts: the trust store of an API server seldom has a CA that signs names of Services.
 func (c configuration) untrusting(serving certificates, now time.Time) float64 {
 	certificate, err := serving.GetCertificate(nil)
 	if err != nil || !c.informer.HasSynced() {
 		return math.NaN()
 	}
-	return float64(len(c.verify(certificate, now).faults))
+	v := c.verify(certificate, now)
+	return float64(len(v.faults) + v.unknown)
 }
 
 // read returns what the configuration makes API servers trust, as of the last event of its watch. A configuration

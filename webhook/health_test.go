@@ -346,7 +346,7 @@ func TestConfigurations(t *testing.T) {
 			synctest.Wait()
 			const all, some = "sourceward_webhook_configuration_webhooks", "sourceward_webhook_configuration_untrusting_webhooks"
 			want := fmt.Sprintf(`
-# HELP %[1]s Webhooks for which API servers cannot verify the serving certificate; NaN until both are known.
+# HELP %[1]s Webhooks whose caBundle is empty or does not verify the serving certificate; NaN until both are known.
 # TYPE %[1]s gauge
 %[1]s{kind="MutatingWebhookConfiguration",name="m"} %[5]s
 %[1]s{kind="ValidatingWebhookConfiguration",name="v"} %[6]s
@@ -374,6 +374,19 @@ func TestConfigurations(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = client.ValidatingWebhookConfigurations().Delete(t.Context(), "v", metav1.DeleteOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect("1", "1", "0", "0")
+
+		mutating.Webhooks[0].ClientConfig = calledWebhook(encodeBundle([]*x509.Certificate{ca}))
+		_, err = client.MutatingWebhookConfigurations().Update(t.Context(), mutating, metav1.UpdateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect("1", "0", "0", "0")
+		mutating.Webhooks[0].ClientConfig.CABundle = nil
+		_, err = client.MutatingWebhookConfigurations().Update(t.Context(), mutating, metav1.UpdateOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

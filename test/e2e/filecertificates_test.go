@@ -16,7 +16,8 @@ import (
 )
 
 // TestFileCertificates serves a certificate from files, and replaces it while the webhook runs. Alerts report that the
-// new one expires soon, and that a webhook configuration is missing, although the webhook does not write it.
+// new one expires soon, that the files do not match, and that a webhook configuration is missing, although the webhook
+// does not write it.
 func TestFileCertificates(t *testing.T) {
 	dir := t.TempDir()
 	former, formerKey := selfSigned(t)
@@ -64,6 +65,13 @@ func TestFileCertificates(t *testing.T) {
 		t.Errorf("the API server does not call a webhook with the new certificate: %s", now)
 	}
 	m.fires(t, "SourcewardCertificateExpiring")
+
+	e.eventually(t, "a metric reports that the files do not match", func() (bool, string) {
+		write("tls.key", formerKey) // each time, since the files are otherwise read only every ten seconds
+		got := metric(t, e.Replicas[0], "certwatcher_read_certificate_errors_total")
+		return got > 4, fmt.Sprint(got) // the alert leaves out the first ones
+	})
+	m.fires(t, "SourcewardCertificateUnreadable")
 	if a := e.kubectl(t, "", "get", "secret", "-n", sandbox.Namespace, "sourceward-ca"); a.code == 0 {
 		t.Error("there is a Secret with a CA, though certificates come from files")
 	}

@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"bytes"
+	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -13,10 +16,10 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/util/cert"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sourceward/sourceward/test/cluster"
 	"github.com/sourceward/sourceward/test/fakekubelet"
@@ -133,12 +136,8 @@ func (e *installed) runsAsItsTemplate(t *testing.T, namespace string) {
 		if got := strings.ReplaceAll(strings.TrimRight(cmdline, "\x00"), "\x00", " "); got != want {
 			t.Errorf("pod %s runs %q, want %q", pod.Name, got, want)
 		}
-		environ := strings.Split(procfs(t, pod, "environ"), "\x00")
-		for _, env := range container.Env {
-			if env.ValueFrom == nil && !slices.Contains(environ, env.Name+"="+env.Value) {
-				t.Errorf("pod %s has no environment variable %s=%s: %q", pod.Name, env.Name, env.Value, environ)
-			}
-		}
+		e.hasEnvironment(t, pod, container.Env, namespace)
+		e.hasFiles(t, pod, namespace)
 		status := procfs(t, pod, "status")
 		for _, line := range []string{
 			"Uid:\t65532\t65532\t65532\t65532\n", "NoNewPrivs:\t1\n", "CapEff:\t0000000000000000\n",
@@ -149,6 +148,71 @@ func (e *installed) runsAsItsTemplate(t *testing.T, namespace string) {
 		}
 		if root := mountOptions(procfs(t, pod, "mounts"), "/"); !slices.Contains(root, "ro") {
 			t.Errorf("the root file system of pod %s is mounted with %q, want read-only", pod.Name, root)
+		}
+	}
+}
+
+// hasEnvironment checks that a pod has the environment variables of its template, and beside them only those of every
+// pod.
+func (e *installed) hasEnvironment(t *testing.T, pod *fakekubelet.Pod, variables []corev1.EnvVar, namespace string) {
+	t.Helper()
+	want := map[string]string{}
+	for _, env := range variables {
+		want[env.Name] = env.Value
+		if env.ValueFrom == nil {
+			continue
+		}
+		if env.ValueFrom.FieldRef == nil || env.ValueFrom.FieldRef.FieldPath != "metadata.namespace" {
+			t.Fatalf("the test does not know the value of %s", env.Name)
+		}
+		want[env.Name] = namespace
+	}
+	got := map[string]string{}
+	for variable := range strings.SplitSeq(strings.TrimRight(procfs(t, pod, "environ"), "\x00"), "\x00") {
+		name, value, _ := strings.Cut(variable, "=")
+		if !slices.Contains([]string{"PATH", "HOSTNAME", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"}, name) {
+			got[name] = value
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("environment of pod %s (-template +process):\n%s", pod.Name, diff)
+	}
+}
+
+// hasFiles checks that a pod has the files of the Secrets that it mounts, and a token.
+func (e *installed) hasFiles(t *testing.T, pod *fakekubelet.Pod, namespace string) {
+	t.Helper()
+	object := get[corev1.Pod](t, e.environment, namespace, pod.Name)
+	folder := func(volume string) string {
+		for _, mount := range object.Spec.Containers[0].VolumeMounts {
+			if mount.Name == volume {
+				return fmt.Sprintf("/proc/%d/root%s", pod.PID(), mount.MountPath)
+			}
+		}
+		t.Fatalf("pod %s does not mount %s", pod.Name, volume)
+		return ""
+	}
+	for _, volume := range object.Spec.Volumes {
+		want := []string{"ca.crt", "namespace", "token"}
+		if volume.Secret != nil {
+			secret := get[corev1.Secret](t, e.environment, namespace, volume.Secret.SecretName)
+			want = slices.Sorted(maps.Keys(secret.Data))
+			for name, data := range secret.Data {
+				if file, err := os.ReadFile(filepath.Join(folder(volume.Name), name)); err != nil || !bytes.Equal(file, data) {
+					t.Errorf("pod %s has no file %s with the content in Secret %s (%v)", pod.Name, name, secret.Name, err)
+				}
+			}
+		}
+		files, err := filepath.Glob(filepath.Join(folder(volume.Name), "[a-z]*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, file := range files {
+			got = append(got, filepath.Base(file))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("files of volume %s of pod %s (-want +got):\n%s", volume.Name, pod.Name, diff)
 		}
 	}
 }
@@ -183,15 +247,19 @@ func TestInstalledByKustomize(t *testing.T) {
 		return
 	}
 	blocks, err := pages.RunBy("../../config/README.md", t.Name())
-	if err != nil || len(blocks) != 2 {
-		t.Fatalf("the page has %d blocks (%v), want one that installs and one that uninstalls", len(blocks), err)
+	if err != nil || len(blocks) < 3 {
+		t.Fatalf("the page has %d blocks (%v), want one that installs, one that uninstalls, and others", len(blocks), err)
 	}
 	const pushed = "registry.example.com/sourceward:dev"
 	e := newInstalled(t, map[string]string{pushed: image})
 	e.runBlock(t, "../..", blocks[0])
 	e.ready(t, sandbox.Namespace)
 	e.judgesSamples(t)
+	e.testTroubleshooting(t, blocks[2:])
 
+	// With the failure policy Fail, a mistake in the order would show.
+	failClosed := strings.ReplaceAll(e.must(t, "", "kustomize", "../../config/fail-closed").stdout, "sourceward:devel", pushed)
+	e.must(t, failClosed, "apply", "--server-side", "-f", "-")
 	for command := range strings.Lines(strings.ReplaceAll(blocks[1], "\\\n", "")) {
 		e.runBlock(t, "../..", command)
 		// Whatever is left, nothing waits for it.
@@ -203,6 +271,36 @@ func TestInstalledByKustomize(t *testing.T) {
 		t.Error("the policies are gone")
 	}
 	e.testOwnCertificate(t, pushed)
+}
+
+// testTroubleshooting runs the blocks of the page about troubleshooting, and checks that they show or do what the page
+// says. The last one deletes the webhook configurations.
+func (e *installed) testTroubleshooting(t *testing.T, blocks []string) {
+	t.Helper()
+	if len(blocks) != 4 {
+		t.Fatalf("the page has %d blocks about troubleshooting, want 4", len(blocks))
+	}
+	denied := func() bool {
+		a := e.kubectl(t, strings.ReplaceAll(deployment("edge", "web", 3), "name: web,", "name: another,"),
+			"create", "--dry-run=server", "-f", "-")
+		return strings.Contains(a.stderr, "denied the request: unspread-behind-local: ")
+	}
+	for i, shows := range [][]string{
+		{"policy rollout", "Mode "},
+		{"deployment.apps/web annotated"},
+		{"Running", `"msg":"request answered"`, "[+]certificate ok", "[+]caches ok", "[+]policies ok", "[+]watches ok"},
+		{"deleted"},
+	} {
+		out := e.runBlock(t, "../..", blocks[i])
+		for _, text := range shows {
+			if !strings.Contains(out, text) {
+				t.Errorf("%s: want %q in the output:\n%s", blocks[i], text, out)
+			}
+		}
+		if isDenied := denied(); isDenied != (i < 3) {
+			t.Errorf("after %s: a Deployment is denied: %t", blocks[i], isDenied)
+		}
+	}
 }
 
 // testOwnCertificate installs the sample with a certificate that the user provides.
@@ -248,7 +346,8 @@ func TestInstalledByChart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(helm, filepath.Join(binaries, "helm")); err != nil {
+	err = os.Symlink(helm, filepath.Join(binaries, "helm"))
+	if err != nil && !errors.Is(err, os.ErrExist) {
 		t.Fatal(err)
 	}
 	const namespace = "admission"
@@ -260,6 +359,9 @@ func TestInstalledByChart(t *testing.T) {
 	e.ready(t, namespace)
 	e.judgesSamples(t)
 
+	// With the failure policy Fail, a mistake in the order would show.
+	e.runBlock(t, "../..", "helm upgrade sourceward config/chart --reuse-values --namespace "+namespace+
+		" --set webhooks.services.failurePolicy=Fail,webhooks.workloads.failurePolicy=Fail")
 	e.runBlock(t, "../..", blocks[1])
 	e.must(t, service("default", "after", local("after")), "create", "--dry-run=server", "-f", "-")
 	e.must(t, deployment("default", "after", 2), "create", "--dry-run=server", "-f", "-")
@@ -300,7 +402,8 @@ func (e *installed) judgesSamples(t *testing.T) {
 	})
 }
 
-// noneLeft checks that no object of Sourceward is left but its CRD. The pods end a few seconds after their Deployment.
+// noneLeft checks that no object of Sourceward is left but its CRD, and that the namespace is gone with all that was in
+// it. The pods end a few seconds after their Deployment.
 func (e *installed) noneLeft(t *testing.T, namespace string) {
 	t.Helper()
 	kinds := "mutatingwebhookconfigurations,validatingwebhookconfigurations,clusterroles,clusterrolebindings,roles," +
@@ -310,9 +413,7 @@ func (e *installed) noneLeft(t *testing.T, namespace string) {
 		out := e.must(t, "", "get", kinds, "-A", "-o", "name", "-l", "app.kubernetes.io/name=sourceward").stdout
 		return out == "", out
 	})
-	var pods corev1.PodList
-	err := e.objects.List(t.Context(), &pods, client.InNamespace(namespace))
-	if err != nil || len(pods.Items) > 0 {
-		t.Errorf("%d pods are left (%v)", len(pods.Items), err)
+	if a := e.kubectl(t, "", "get", "namespace", namespace); !strings.Contains(a.stderr, "(NotFound)") {
+		t.Errorf("the namespace is left: %s%s", a.stdout, a.stderr)
 	}
 }

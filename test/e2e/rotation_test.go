@@ -191,6 +191,14 @@ func (r *traffic) finish(t *testing.T, e *environment, stop func(), perSecond in
 // noFailedCalls checks that no call to a webhook has failed, as the API server counts them.
 func (e *environment) noFailedCalls(t *testing.T) {
 	t.Helper()
+	for _, line := range e.failedCalls(t) {
+		t.Errorf("the API server counts: %s", line)
+	}
+}
+
+// failedCalls returns the lines in which the API server counts the calls that have failed since it was started.
+func (e *environment) failedCalls(t *testing.T) (counters []string) {
+	t.Helper()
 	text, err := e.client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -199,9 +207,10 @@ func (e *environment) noFailedCalls(t *testing.T) {
 		if strings.HasPrefix(line, "apiserver_admission_webhook_fail_open_count{") ||
 			strings.HasPrefix(line, "apiserver_admission_webhook_rejection_count{") &&
 				strings.Contains(line, "calling_webhook_error") {
-			t.Errorf("the API server counts: %s", line)
+			counters = append(counters, line)
 		}
 	}
+	return counters
 }
 
 // warningCounter counts the responses that warn that pods are not spread.

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sourceward/sourceward/test/sandbox"
 )
 
@@ -49,6 +51,7 @@ func TestUpgrade(t *testing.T) {
 	e.untilCalled(t)
 
 	e.prepareTraffic(t)
+	failed := e.failedCalls(t) // from before the former version had written caBundle
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	requests := startTraffic(ctx, t, e.environment, perSecond)
@@ -61,5 +64,8 @@ func TestUpgrade(t *testing.T) {
 		return len(pods) == 2, e.must(t, "", "get", "pods", "-n", sandbox.Namespace).stdout
 	})
 	requests.finish(t, e.environment, stop, perSecond)
+	if diff := cmp.Diff(failed, e.failedCalls(t)); diff != "" {
+		t.Errorf("calls that have failed, before and after the upgrade (-before +after):\n%s", diff)
+	}
 	e.runsAsItsTemplate(t, sandbox.Namespace)
 }

@@ -17,8 +17,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// user is the user and the group of the image, as its Dockerfile has them.
-const user = "65532:65532"
+// imageUser is the user and the group of the image, as its Dockerfile has them.
+const imageUser = 65532
 
 // container is a process that was started.
 type container struct {
@@ -69,11 +69,26 @@ func (p *Pod) start() (*container, error) {
 			return nil, err
 		}
 	}
+	access, privileges, user := "rw", "", int64(imageUser)
+	if pod := p.object.Spec.SecurityContext; pod != nil && pod.RunAsUser != nil {
+		user = *pod.RunAsUser
+	}
+	if own := spec.SecurityContext; own != nil {
+		if own.RunAsUser != nil {
+			user = *own.RunAsUser
+		}
+		if own.ReadOnlyRootFilesystem != nil && *own.ReadOnlyRootFilesystem {
+			access = "ro"
+		}
+		if own.AllowPrivilegeEscalation != nil && !*own.AllowPrivilegeEscalation {
+			privileges = "setpriv --no-new-privs"
+		}
+	}
 	script = append(script,
-		fmt.Sprintf("mount -o remount,bind,ro,nosuid,nodev '%s'", root),
+		fmt.Sprintf("mount -o remount,bind,%s,nosuid,nodev '%s'", access, root),
 		// A line says that the network is there.
 		"read -r line",
-		fmt.Sprintf(`exec setpriv --no-new-privs chroot --userspec=%s --groups= '%s' "$@" </dev/null`, user, root))
+		fmt.Sprintf(`exec %s chroot --userspec=%d:%d --groups= '%s' "$@" </dev/null`, privileges, user, imageUser, root))
 
 	environment, err := p.environment()
 	if err != nil {

@@ -22,9 +22,10 @@ import (
 )
 
 const (
-	// tick is how often a pod is looked at: whether it was deleted, has ended or is ready.
+	// tick is how often to look whether a pod has been deleted or has ended.
 	tick = 50 * time.Millisecond
-	// refresh is how often volumes are read again. A kubelet takes up to a minute and a half.
+	// refresh is how often volumes of some pods are read again, and those of others half or a third as often: the kubelets
+	// of several nodes do not update a Secret at the same time. A kubelet takes up to a minute and a half.
 	refresh = 500 * time.Millisecond
 	// backoff is how long a container that has ended is not restarted. A kubelet begins with ten seconds.
 	backoff = time.Second
@@ -63,7 +64,7 @@ func (p *Pod) PID() int { return int(p.pid.Load()) }
 
 func (p *Pod) logFile() string { return filepath.Join(p.dir, "log") }
 
-// run runs the pod until it was deleted and has stopped, or until ctx ends.
+// run runs the pod until it is deleted and has stopped, or until ctx ends.
 func (p *Pod) run(ctx context.Context) error {
 	if err := os.MkdirAll(p.dir, 0o755); err != nil {
 		return err
@@ -97,7 +98,7 @@ func (p *Pod) run(ctx context.Context) error {
 	}
 }
 
-// wait waits, and reports whether the pod was deleted or ctx has ended in the meantime.
+// wait waits, and reports whether the pod has been deleted or ctx has ended in the meantime.
 func (p *Pod) wait(ctx context.Context, duration time.Duration, why string) (stopped bool, err error) {
 	if err := p.writeStatus(ctx, why); err != nil {
 		return true, err
@@ -135,7 +136,7 @@ func (p *Pod) watch(ctx context.Context, c *container) (stopped bool, err error)
 			if p.kubelet.isDeleted(p.object) {
 				return true, errors.Join(p.terminate(ctx, c), p.remove(ctx))
 			}
-			if now.Sub(read) >= refresh {
+			if now.Sub(read) >= refresh*time.Duration(1+p.IP.As4()[3]%3) {
 				read = now
 				// The former files stay if the object is gone.
 				if err := p.readVolumes(ctx); err != nil && !apierrors.IsNotFound(err) {
@@ -143,8 +144,8 @@ func (p *Pod) watch(ctx context.Context, c *container) (stopped bool, err error)
 					return true, err
 				}
 			}
-			// A kubelet also asks at once after the start, and then every period.
-			if probe == nil || p.isReady && now.Sub(probed) < time.Duration(probe.PeriodSeconds)*time.Second {
+			// A kubelet, too, asks at once after the start, and then every period.
+			if probe == nil || now.Sub(probed) < time.Duration(probe.PeriodSeconds)*time.Second {
 				break
 			}
 			probed = now

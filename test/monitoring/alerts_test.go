@@ -179,6 +179,19 @@ var situations = map[string]map[string]situation{
 			series: `sourceward_watch_down_seconds{kind="Service",pod="a"} 0x10 60 120 180 0x20`,
 		},
 	},
+	"SourcewardCertificateUnreadable": {
+		"one replica cannot read it": {
+			series: unreadable("a") + "0x10 0+6x20\n" + unreadable("b") + "0x30\n" + replica("a") + "\n" + replica("b"),
+			want:   []string{"The Sourceward webhook cannot read the files of its serving certificate."},
+		},
+		"the files change one after the other": {
+			series: unreadable("a") + "0x3 1x30\n" + replica("a"),
+			at:     10 * time.Minute,
+		},
+		"it is another program": {
+			series: unreadable("other") + "0x10 0+6x20\n" + unreadable("a") + "0x30\n" + replica("a"),
+		},
+	},
 	"SourcewardCertificateExpiring": {
 		"the certificate of one replica has a day left": { // the time is 20 minutes past the epoch
 			series: `sourceward_certificate_expiry_timestamp_seconds{pod="a"} 87599x30
@@ -244,6 +257,16 @@ var situations = map[string]map[string]situation{
 
 // notRead are the values of a metric that is not known for half an hour. The notation cannot repeat NaN.
 var notRead = strings.Repeat("NaN ", 30)
+
+// unreadable is the beginning of a series of a program.
+func unreadable(instance string) string {
+	return `certwatcher_read_certificate_errors_total{job="j",instance="` + instance + `"} `
+}
+
+// replica is a series that every replica has.
+func replica(instance string) string {
+	return `sourceward_build_info{job="j",instance="` + instance + `"} 1x30`
+}
 
 // untrusting is the beginning of a series of a replica.
 func untrusting(replica string) string {
