@@ -286,9 +286,9 @@ func (e *installed) testTroubleshooting(t *testing.T, blocks []string) {
 		return strings.Contains(a.stderr, "denied the request: unspread-behind-local: ")
 	}
 	for i, shows := range [][]string{
-		{"policy rollout", "Mode "},
+		{"unspread-behind-local: Pods behind a Local Service may share a node", "Deny            rollout"},
 		{"deployment.apps/web annotated"},
-		{"Running", `"msg":"request answered"`, "[+]certificate ok", "[+]caches ok", "[+]policies ok", "[+]watches ok"},
+		{"Running", "[+]certificate ok", "[+]caches ok", "[+]policies ok", "[+]watches ok"},
 		{"deleted"},
 	} {
 		out := e.runBlock(t, "../..", blocks[i])

@@ -88,6 +88,7 @@ func (p *Pod) start() (*container, error) {
 		fmt.Sprintf("mount -o remount,bind,%s,nosuid,nodev '%s'", access, root),
 		// A line says that the network is there.
 		"read -r line",
+		"unset PWD", // which the shell sets
 		fmt.Sprintf(`exec %s chroot --userspec=%d:%d --groups= '%s' "$@" </dev/null`, privileges, user, imageUser, root))
 
 	environment, err := p.environment()
