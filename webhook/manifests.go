@@ -49,10 +49,12 @@ package webhook
 //
 // The result of compiling a policy is written into its status, with the last spec that compiled, and recorded in
 // Events. Events of cluster-scoped objects are in the namespace default. They are not permitted by a Role in that
-// namespace, because an overlay that moves Sourceward to another namespace would move the Role as well.
+// namespace, because an overlay that moves Sourceward to another namespace would move the Role as well. They are never
+// patched: client-go does that for a series of equal Events (v0.37.1, tools/events), and each of ours is about another
+// resourceVersion of a policy.
 //
 // +kubebuilder:rbac:groups=sourceward.dev,resources=sourceippolicies/status,verbs=update
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 //
 // These two configurations are watched, to report one that does not exist. What self-managed certificates need
 // too is in config/components/self-managed, so that other certificates come without it.
