@@ -216,7 +216,9 @@ func TestChartFiles(t *testing.T) {
 	for _, object := range objects {
 		switch kind := object.GetKind(); kind {
 		case "ClusterRole":
-			roles[object.GetName()] = object.Object["rules"]
+			labels := object.GetLabels()
+			maps.DeleteFunc(labels, func(key, _ string) bool { return strings.HasPrefix(key, "app.kubernetes.io/") })
+			roles[object.GetName()] = map[string]any{"labels": labels, "rules": object.Object["rules"]}
 		case "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration":
 			webhooks[kind] = object.Object["webhooks"]
 		}
