@@ -44,6 +44,9 @@ type Options struct {
 	// each line.
 	AuditLog bool
 
+	// FeatureGates are those of kube-apiserver that differ from its defaults, such as "WatchList=false". Empty means none.
+	FeatureGates string
+
 	// Address is the IP address of kube-apiserver. The zero value means 127.0.0.1, which other network namespaces cannot
 	// reach.
 	Address netip.Addr
@@ -177,14 +180,18 @@ func (c *Cluster) startAPIServer(ctx context.Context, options Options) error {
 	if err := c.writeAdmission(); err != nil {
 		return err
 	}
-	var auditFlags []string
+	var flags []string
+	if options.FeatureGates != "" {
+		flags = append(flags, "--feature-gates="+options.FeatureGates)
+	}
 	if options.AuditLog {
 		const policy = `{"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitStages":["RequestReceived"],` +
 			`"rules":[{"level":"Metadata"}]}`
 		if err := os.WriteFile(filepath.Join(c.Dir, "audit-policy.json"), []byte(policy), 0o600); err != nil {
 			return err
 		}
-		auditFlags = []string{"--audit-policy-file=audit-policy.json", "--audit-log-path=" + AuditLog}
+		flags = append(flags, "--audit-policy-file=audit-policy.json", "--audit-log-path="+AuditLog,
+			"--audit-log-maxsize=10000") // megabytes, so that it stays one file
 	}
 
 	const attempts = 3
@@ -197,7 +204,7 @@ func (c *Cluster) startAPIServer(ctx context.Context, options Options) error {
 		if c.config, err = c.admin(); err != nil {
 			return err
 		}
-		if err := c.run("kube-apiserver", append(auditFlags,
+		if err := c.run("kube-apiserver", append(flags,
 			"--etcd-servers="+etcdURL,
 			"--bind-address="+address.String(),
 			"--secure-port="+strconv.Itoa(port),

@@ -2,15 +2,22 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 
 	"github.com/sourceward/sourceward/test/cluster"
 	"github.com/sourceward/sourceward/test/pages"
@@ -21,7 +28,7 @@ import (
 // lists. What the API server makes of audit annotations, only the API server knows.
 func TestFindingsAreVisible(t *testing.T) {
 	t.Parallel()
-	e := newEnvironment(t, cluster.Options{AuditLog: true}, sandbox.Options{})
+	e := newEnvironment(t, cluster.Options{}, sandbox.Options{})
 	e.must(t, "", "create", "namespace", "edge")
 	e.must(t, service("edge", "web", "{type: LoadBalancer, externalTrafficPolicy: Local, internalTrafficPolicy: Local, "+
 		"selector: {app: web}, ports: [{port: 80}]}"), "create", "-f", "-")
@@ -109,27 +116,15 @@ func TestFindingsAreVisible(t *testing.T) {
 
 // audited returns the annotations of our webhooks in an audit log, by the request, for requests in a Namespace.
 func audited(path, namespace string) (found map[string]map[string]string, err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
 	found = map[string]map[string]string{}
-	lines := bufio.NewScanner(file)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var event struct {
-			Verb        string
-			ObjectRef   struct{ Resource, Namespace, Name, Subresource string }
-			Annotations map[string]string
-		}
-		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
-			return nil, err // The last line may be incomplete.
-		}
+	err = readAuditLog(path, namespace, func(event auditv1.Event) {
 		on := event.ObjectRef
+		if on == nil || on.Namespace != namespace {
+			return
+		}
 		request := strings.TrimSuffix(fmt.Sprintf("%s %s/%s/%s", event.Verb, on.Resource, on.Name, on.Subresource), "/")
 		for key, value := range event.Annotations {
-			if on.Namespace != namespace || !strings.Contains(key, ".sourceward.dev/") {
+			if !strings.Contains(key, ".sourceward.dev/") {
 				continue
 			}
 			if found[request] == nil {
@@ -137,6 +132,71 @@ func audited(path, namespace string) (found map[string]map[string]string, err er
 			}
 			found[request][key] = value
 		}
+	})
+	return found, err
+}
+
+// readAuditLog calls use for each event in an audit log whose line contains text. It leaves out a last line that is
+// still being written.
+func readAuditLog(path, text string, use func(auditv1.Event)) (err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
 	}
-	return found, lines.Err()
+	defer func() { err = errors.Join(err, file.Close()) }()
+	for lines := bufio.NewReader(file); ; {
+		line, err := lines.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !bytes.Contains(line, []byte(text)) {
+			continue // Most lines are the requests of others.
+		}
+		var event auditv1.Event
+		if err := json.Unmarshal(line, &event); err != nil {
+			return fmt.Errorf("%w: %s", err, line)
+		}
+		use(event)
+	}
+}
+
+// ownRequests returns the requests that the webhook has made to the API server.
+func (e *environment) ownRequests() ([]auditv1.Event, error) {
+	const user = ":sourceward-webhook"
+	requests := map[types.UID]auditv1.Event{} // A watch has an event when it begins, and one when it ends.
+	err := readAuditLog(filepath.Join(e.Dir, cluster.AuditLog), user, func(event auditv1.Event) {
+		if by := event.User.Username; strings.HasPrefix(by, "system:serviceaccount:") && strings.HasSuffix(by, user) {
+			requests[event.AuditID] = event
+		}
+	})
+	return slices.Collect(maps.Values(requests)), err
+}
+
+// isRefused reports whether the API server has refused a request because of who made it.
+func isRefused(request auditv1.Event) bool {
+	return request.ResponseStatus != nil && request.ResponseStatus.Code == http.StatusForbidden
+}
+
+// noneRefused checks that the API server has refused no request of the webhook.
+func (e *environment) noneRefused(t *testing.T) {
+	t.Helper()
+	requests, err := e.ownRequests()
+	if err != nil {
+		t.Error(err)
+	}
+	if len(requests) == 0 {
+		t.Error("the audit log has no request of the webhook")
+	}
+	refused := map[string]int{}
+	for _, request := range requests {
+		if isRefused(request) {
+			refused[request.Verb+" "+request.RequestURI+": "+request.ResponseStatus.Message]++
+		}
+	}
+	for request, times := range refused {
+		t.Errorf("the webhook was refused, %d times: %s", times, request)
+	}
 }

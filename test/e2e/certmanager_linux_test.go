@@ -97,6 +97,7 @@ func TestCertManager(t *testing.T) {
 	// cert-manager would replace what the rest of the test writes.
 	stopCertManager()
 	t.Run("certificates that cannot be used", e.testUnusable)
+	e.noneRefused(t)
 }
 
 // testRenewals renews the certificate three times, and then together with its CA.

@@ -255,6 +255,7 @@ func TestInstalledByKustomize(t *testing.T) {
 	e.runBlock(t, "../..", blocks[0])
 	e.ready(t, sandbox.Namespace)
 	e.judgesSamples(t)
+	e.noneRefused(t)
 	e.testTroubleshooting(t, blocks[2:])
 
 	// With the failure policy Fail, a mistake in the order would show.
@@ -358,6 +359,7 @@ func TestInstalledByChart(t *testing.T) {
 	e.runBlock(t, "../..", blocks[0])
 	e.ready(t, namespace)
 	e.judgesSamples(t)
+	e.noneRefused(t)
 
 	// With the failure policy Fail, a mistake in the order would show.
 	e.runBlock(t, "../..", "helm upgrade sourceward config/chart --reuse-values --namespace "+namespace+

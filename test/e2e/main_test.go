@@ -86,6 +86,9 @@ type environment struct {
 	objects client.Client
 	// warned collects the warnings that objects receives.
 	warned *warningLines
+	// mayBeRefused is true if the test takes permissions from the webhook, or restarts the API server, which refuses
+	// requests until it has read the roles.
+	mayBeRefused bool
 }
 
 // startCluster starts a control plane, which is stopped at the end of the test.
@@ -114,9 +117,11 @@ func newEnvironment(t *testing.T, control cluster.Options, install sandbox.Optio
 	return e
 }
 
-// newBareEnvironment starts a control plane without Sourceward, which is stopped at the end of the test.
+// newBareEnvironment starts a control plane with an audit log, but without Sourceward. It is stopped at the end of the
+// test.
 func newBareEnvironment(t *testing.T, control cluster.Options) *environment {
 	t.Helper()
+	control.AuditLog = true
 	c := startCluster(t, control)
 	e := &environment{Sandbox: &sandbox.Sandbox{Cluster: c}, warned: &warningLines{}}
 	config := c.Config()
@@ -134,7 +139,7 @@ func newBareEnvironment(t *testing.T, control cluster.Options) *environment {
 }
 
 // installSourceward installs Sourceward into a bare environment, and returns once the API server calls it. It stops
-// Sourceward at the end of the test.
+// Sourceward at the end of the test, and checks that the API server has refused none of its requests.
 func (e *environment) installSourceward(t *testing.T, options sandbox.Options) {
 	t.Helper()
 	binary, err := webhookBinary()
@@ -155,6 +160,9 @@ func (e *environment) installSourceward(t *testing.T, options sandbox.Options) {
 		}
 		if err := s.Stop(); err != nil {
 			t.Error(err)
+		}
+		if !e.mayBeRefused {
+			e.noneRefused(t)
 		}
 	})
 	e.Sandbox = s

@@ -37,6 +37,7 @@ import (
 // become ready soon after the permissions are back.
 func TestBlindReplica(t *testing.T) {
 	e := newEnvironment(t, cluster.Options{}, sandbox.Options{Replicas: 2})
+	e.mayBeRefused = true
 	ready := func() (n int, why string) {
 		for _, replica := range e.Replicas {
 			if err := replica.Ready(t.Context()); err != nil {
@@ -158,6 +159,7 @@ const etcdOutage = 30 * time.Second
 // counted as not judged. Where a replica can answer all the time, every request that the API server answers is judged.
 func TestOutages(t *testing.T) {
 	e := newEnvironment(t, cluster.Options{}, sandbox.Options{Replicas: 2})
+	e.mayBeRefused = true
 	e.namespace(t, "edge")
 	e.create(t, service("edge", "web", local("web")))
 	// A warning for every object that /validate has judged.

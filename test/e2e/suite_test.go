@@ -28,6 +28,7 @@ func TestAdmission(t *testing.T) {
 			if version == cluster.V137 {
 				tests["kinds"] = testKinds
 				tests["bad requests"] = testBadRequests
+				tests["rights on policies"] = testRightsOnPolicies
 			}
 			for name, test := range tests {
 				t.Run(name, func(t *testing.T) { test(t, e) })
