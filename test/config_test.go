@@ -3,18 +3,24 @@ package test
 import (
 	"bytes"
 	"encoding/base64"
-	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/component-helpers/auth/rbac/validation"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
@@ -60,44 +66,99 @@ func as[T any](t *testing.T, object *unstructured.Unstructured) T {
 	return typed
 }
 
-// TestRightsForCertificates checks that only self-managed certificates come with permissions on Secrets, and to change
-// the webhook configurations.
-func TestRightsForCertificates(t *testing.T) {
+// TestRightsOfThePage compares the rights of the webhook with the tables of the operator's page: one for all kinds of
+// certificates, and one for self-managed certificates only. TestRights in test/e2e checks that all of them are needed.
+func TestRightsOfThePage(t *testing.T) {
 	t.Parallel()
+	_, section, _ := strings.Cut(content(t, operating), "\n## Rights\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	tables := strings.Split(section, "\n| resources | name | verbs | why |\n|---|---|---|---|\n")
+	if len(tables) != 3 {
+		t.Fatalf("%s has %d tables of rights, want 2", operating, len(tables)-1)
+	}
+	row := regexp.MustCompile("(?m)^\\| (`.+`) \\| (?:any|`(.+)`) \\| ([a-z, ]+) \\| .+ \\|$")
+	var onPage [2][]string
+	for i, table := range tables[1:] {
+		table, _, _ = strings.Cut(table, "\n\n")
+		rows := row.FindAllStringSubmatch(table, -1)
+		if lines := strings.Count(strings.TrimSpace(table), "\n") + 1; len(rows) != lines {
+			t.Errorf("%d of %d rows are as they should be:\n%s", len(rows), lines, table)
+		}
+		for _, cells := range rows {
+			for resource := range strings.SplitSeq(cells[1], ", ") {
+				for verb := range strings.SplitSeq(cells[3], ", ") {
+					onPage[i] = append(onPage[i], strings.TrimSpace(verb+" "+strings.Trim(resource, "`")+" "+cells[2]))
+				}
+			}
+		}
+	}
+	selfManaged := slices.Concat(onPage[0], onPage[1])
 	for overlay, want := range map[string][]string{
-		"default": {
-			"create secrets", "get secrets", "list secrets", "patch mutatingwebhookconfigurations",
-			"patch validatingwebhookconfigurations", "update secrets", "watch secrets",
-		},
-		"fail-closed": {
-			"create secrets", "get secrets", "list secrets", "patch mutatingwebhookconfigurations",
-			"patch validatingwebhookconfigurations", "update secrets", "watch secrets",
-		},
-		"certmanager": nil,
-		"secret":      nil,
+		"default": selfManaged, "fail-closed": selfManaged, "certmanager": onPage[0], "secret": onPage[0],
 	} {
 		t.Run(overlay, func(t *testing.T) {
 			t.Parallel()
-			permitted := map[string]bool{}
-			for _, object := range kustomize(t, "../config/"+overlay) {
-				if !strings.HasSuffix(object.GetKind(), "Role") {
-					continue
-				}
-				for _, rule := range as[rbacv1.ClusterRole](t, object).Rules {
-					for _, resource := range rule.Resources {
-						for _, verb := range rule.Verbs {
-							isRead := verb == "list" || verb == "watch"
-							if resource == "secrets" || strings.HasSuffix(resource, "webhookconfigurations") && !isRead {
-								permitted[verb+" "+resource] = true
-							}
-						}
-					}
-				}
-			}
-			if got := slices.Sorted(maps.Keys(permitted)); !slices.Equal(got, want) {
-				t.Errorf("the webhook may %q, want %q", got, want)
+			want, got := slices.Sorted(slices.Values(want)), rights(t, kustomize(t, "../config/"+overlay))
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("rights on %s and in config/%s (-page +config):\n%s", operating, overlay, diff)
 			}
 		})
+	}
+}
+
+// rights returns what the roles that objects bind to the ServiceAccount of the webhook permit, such as
+// "get secrets sourceward-ca".
+func rights(t *testing.T, objects map[string]*unstructured.Unstructured) []string {
+	t.Helper()
+	var permitted []string
+	for _, object := range objects {
+		if !strings.HasSuffix(object.GetKind(), "RoleBinding") {
+			continue
+		}
+		binding := as[rbacv1.ClusterRoleBinding](t, object)
+		role := objects[binding.RoleRef.Kind+" "+object.GetNamespace()+"/"+binding.RoleRef.Name]
+		for _, rule := range as[rbacv1.ClusterRole](t, role).Rules {
+			for _, r := range validation.BreakdownRule(rule) {
+				name, subresource, isSubresource := strings.Cut(r.Resources[0], "/")
+				resource := schema.GroupResource{Group: r.APIGroups[0], Resource: name}.String()
+				if isSubresource {
+					resource += "/" + subresource
+				}
+				words := append([]string{r.Verbs[0], resource}, r.ResourceNames...)
+				permitted = append(permitted, strings.Join(words, " "))
+			}
+		}
+	}
+	slices.Sort(permitted)
+	return permitted
+}
+
+// TestNetworkPolicy checks that the component network-policy lets in connections to each port of the container: from
+// pods to the metrics, and from everywhere to the others.
+func TestNetworkPolicy(t *testing.T) {
+	t.Parallel()
+	objects := kustomize(t, kustomization(t, "default", "network-policy"))
+	pod := as[appsv1.Deployment](t, objects["Deployment sourceward-system/sourceward-webhook"]).Spec.Template
+	policy := as[networkingv1.NetworkPolicy](t, objects["NetworkPolicy sourceward-system/sourceward-webhook"]).Spec
+	selector, err := metav1.LabelSelectorAsSelector(&policy.PodSelector)
+	if err != nil || !selector.Matches(labels.Set(pod.Labels)) {
+		t.Errorf("the NetworkPolicy does not select the pods (%v)", err)
+	}
+	if want := []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}; !slices.Equal(policy.PolicyTypes, want) {
+		t.Errorf("the NetworkPolicy limits %s, want %s", policy.PolicyTypes, want)
+	}
+	got, want := map[string][]networkingv1.NetworkPolicyPeer{}, map[string][]networkingv1.NetworkPolicyPeer{}
+	for _, rule := range policy.Ingress {
+		for _, port := range rule.Ports {
+			got[port.Port.StrVal] = rule.From
+		}
+	}
+	for _, port := range pod.Spec.Containers[0].Ports {
+		want[port.Name] = nil
+	}
+	want["metrics"] = []networkingv1.NetworkPolicyPeer{{NamespaceSelector: &metav1.LabelSelector{}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("who may connect to which port mismatch (-want +got):\n%s", diff)
 	}
 }
 
