@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -248,20 +249,21 @@ func TestInstalledByKustomize(t *testing.T) {
 	}
 	blocks, err := pages.RunBy("../../config/README.md", t.Name())
 	if err != nil || len(blocks) < 3 {
-		t.Fatalf("the page has %d blocks (%v), want one that installs, one that uninstalls, and others", len(blocks), err)
+		t.Fatalf("the page has %d blocks (%v), want those that install, clean up and uninstall, and others", len(blocks), err)
 	}
+	install, cleanUp, uninstall, troubleshooting := blocks[0], blocks[1], blocks[2], blocks[3:]
 	const pushed = "registry.example.com/sourceward:dev"
 	e := newInstalled(t, map[string]string{pushed: image})
-	e.runBlock(t, "../..", blocks[0])
+	e.runBlock(t, "../..", install)
 	e.ready(t, sandbox.Namespace)
 	e.judgesSamples(t)
 	e.noneRefused(t)
-	e.testTroubleshooting(t, blocks[2:])
+	e.testTroubleshooting(t, troubleshooting)
 
 	// With the failure policy Fail, a mistake in the order would show.
 	failClosed := strings.ReplaceAll(e.must(t, "", "kustomize", "../../config/fail-closed").stdout, "sourceward:devel", pushed)
 	e.must(t, failClosed, "apply", "--server-side", "-f", "-")
-	for command := range strings.Lines(strings.ReplaceAll(blocks[1], "\\\n", "")) {
+	for command := range strings.Lines(strings.ReplaceAll(uninstall, "\\\n", "")) {
 		e.runBlock(t, "../..", command)
 		// Whatever is left, nothing waits for it.
 		e.must(t, service("default", "after", local("after")), "create", "--dry-run=server", "-f", "-")
@@ -271,7 +273,10 @@ func TestInstalledByKustomize(t *testing.T) {
 	if out := e.must(t, "", "get", "sourceippolicies", "-o", "name").stdout; out == "" {
 		t.Error("the policies are gone")
 	}
-	e.testOwnCertificate(t, pushed)
+
+	e.runBlock(t, "../..", install)
+	e.ready(t, sandbox.Namespace)
+	e.testOwnCertificate(t, pushed, cleanUp)
 }
 
 // testTroubleshooting runs the blocks of the page about troubleshooting, and checks that they show or do what the page
@@ -304,9 +309,11 @@ func (e *installed) testTroubleshooting(t *testing.T, blocks []string) {
 	}
 }
 
-// testOwnCertificate installs the sample with a certificate that the user provides.
-func (e *installed) testOwnCertificate(t *testing.T, image string) {
+// testOwnCertificate changes from self-managed certificates to the sample with a certificate that the user provides, as
+// the page says and while requests go through the API server.
+func (e *installed) testOwnCertificate(t *testing.T, image, cleanUp string) {
 	t.Helper()
+	const perSecond = 100
 	root := t.TempDir()
 	if err := os.CopyFS(root, os.DirFS("../../config")); err != nil {
 		t.Fatal(err)
@@ -316,16 +323,28 @@ func (e *installed) testOwnCertificate(t *testing.T, image string) {
 		t.Fatal(err)
 	}
 	sample := filepath.Join(root, "samples", "own-certificate")
-	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key, "ca.crt": certificate} {
+	former := get[corev1.Secret](t, e.environment, sandbox.Namespace, "sourceward-ca").Data[corev1.TLSCertKey]
+	cas := slices.Concat(certificate, former)
+	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key, "ca.crt": cas} {
 		if err := os.WriteFile(filepath.Join(sample, name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	rendered := strings.ReplaceAll(e.must(t, "", "kustomize", sample).stdout, "sourceward:devel", image)
-	e.must(t, rendered, "apply", "--server-side", "-f", "-")
+	e.prepareTraffic(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	requests := startTraffic(ctx, t, e.environment, perSecond)
+	e.must(t, rendered, "apply", "--server-side", "--force-conflicts", "-f", "-")
 	e.must(t, "", "rollout", "status", "--timeout=120s", "--namespace="+sandbox.Namespace,
 		"deployment/sourceward-webhook")
-	e.ready(t, sandbox.Namespace)
+	e.runBlock(t, "../..", cleanUp)
+	e.eventually(t, "only the new replicas run", func() (bool, string) {
+		pods := e.kubelet.Pods()
+		return len(pods) == 2, fmt.Sprint(len(pods))
+	})
+	requests.finish(t, e.environment, stop, perSecond)
+	e.runsAsItsTemplate(t, sandbox.Namespace)
 	if a := e.kubectl(t, "", "get", "secret", "-n", sandbox.Namespace, "sourceward-ca"); a.code == 0 {
 		t.Error("there is a Secret with a CA, though the certificate is provided")
 	}
