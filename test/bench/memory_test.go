@@ -116,7 +116,7 @@ func BenchmarkMemory(b *testing.B) {
 		}
 		b.Run(step.name, func(b *testing.B) {
 			b.ReportMetric(0, "ns/op")
-			b.ReportMetric(residentMemory(b, replica.PID()), "MiB")
+			b.ReportMetric(processMemory(b, replica.PID(), resident), "MiB")
 			b.ReportMetric(alive/(1<<20), "heap-MiB")
 			if step.create != nil {
 				b.ReportMetric((alive-none)/memoryDeployments, "heap-B/Deployment")
@@ -197,7 +197,13 @@ func memoryLabels(i int) map[string]string {
 }
 
 func createDeployment(ctx context.Context, client kubernetes.Interface, i int) error {
-	_, err := client.AppsV1().Deployments(team(i)).Create(ctx, &appsv1.Deployment{
+	_, err := client.AppsV1().Deployments(team(i)).Create(ctx, memoryDeployment(i), metav1.CreateOptions{})
+	return err
+}
+
+// memoryDeployment returns a Deployment with the annotations that kubectl and the Deployment controller add.
+func memoryDeployment(i int) *appsv1.Deployment {
+	return &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: app(i), Labels: memoryLabels(i), Annotations: map[string]string{
 			"deployment.kubernetes.io/revision": "6", corev1.LastAppliedConfigAnnotation: strings.Repeat("x", 2000),
 		}},
@@ -205,8 +211,7 @@ func createDeployment(ctx context.Context, client kubernetes.Interface, i int) e
 			Replicas: new(int32(3)), Template: memoryTemplate(i),
 			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{appLabel: app(i)}},
 		},
-	}, metav1.CreateOptions{})
-	return err
+	}
 }
 
 func createReplicaSets(ctx context.Context, client kubernetes.Interface, i int) error {

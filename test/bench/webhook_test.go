@@ -357,7 +357,7 @@ func (a *admission) measure(b *testing.B, clients int) []*sample {
 		}
 	}
 	for _, s := range samples {
-		s.memory = residentMemory(b, a.pid(s.variant))
+		s.memory = processMemory(b, a.pid(s.variant), resident)
 	}
 	return samples
 }
@@ -543,18 +543,24 @@ func processTime(pid int) (time.Duration, error) {
 	return time.Duration(spent.Nano()), nil
 }
 
-// residentMemory returns the resident memory of a process in MiB.
-func residentMemory(b *testing.B, pid int) float64 {
+// The fields of /proc/PID/status with the memory of a process.
+const (
+	resident     = "VmRSS"
+	peakResident = "VmHWM"
+)
+
+// processMemory returns one of these fields for a process, in MiB.
+func processMemory(b *testing.B, pid int, field string) float64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		b.Fatal(err)
 	}
 	for line := range strings.Lines(string(status)) {
 		var kib float64
-		if n, _ := fmt.Sscanf(line, "VmRSS: %f kB", &kib); n == 1 {
+		if n, _ := fmt.Sscanf(line, field+": %f kB", &kib); n == 1 {
 			return kib / 1024
 		}
 	}
-	b.Fatalf("no VmRSS of process %d", pid)
+	b.Fatalf("no %s of process %d", field, pid)
 	return 0
 }
