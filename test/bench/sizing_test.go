@@ -50,6 +50,7 @@ const (
 //
 //   - the time from the start of the process until it is ready,
 //   - the memory of the process after the creations, and its peak,
+//   - the live heap at the last collection of garbage: half of the size at which Go collects it next,
 //   - the peak of the child process that compiles the policies,
 //   - the CPU time of the process for each object, which is called for twice,
 //   - percentiles of the time for a call, which Prometheus would estimate like this from the webhook's own histogram.
@@ -277,6 +278,7 @@ func (s *sizing) measure(b *testing.B) map[string]float64 {
 		"ready-s":       ready.Seconds(),
 		"MiB":           processMemory(b, replica.PID(), resident),
 		"peak-MiB":      processMemory(b, replica.PID(), peakResident),
+		"heap-MiB":      after["go_memstats_next_gc_bytes"] / 2 / (1 << 20),
 		"cpu-ms/object": 1e3 * (cpuAfter - cpuBefore).Seconds() / objects,
 		"p50-ms":        p50,
 		"p99-ms":        p99,
