@@ -101,7 +101,7 @@ func TestService(t *testing.T) {
 	})
 }
 
-// TestRequestsAreShared prints how an API server shares its requests over two replicas, as config/README.md says. Before
+// TestRequestsAreShared prints how an API server shares its requests over two replicas, for config/README.md. Before
 // Kubernetes 1.37 it chose a replica for each connection, as kube-proxy does, and since then for each request (feature
 // WebhookRoundTripLoadBalancing), if it resolves the endpoints of Services itself (--enable-aggregator-routing).
 func TestRequestsAreShared(t *testing.T) {
