@@ -198,6 +198,7 @@ func teamPolicy(i int) v1alpha1.SourceIPPolicy {
 			Match: &v1alpha1.Match{NamespaceSelector: &metav1.LabelSelector{
 				MatchLabels: map[string]string{teamLabel: strconv.Itoa(i % sizingTeams)},
 			}},
+			EvaluationFailure: v1alpha1.FailureWarn, // on a busy machine, go on
 			Rego: []v1alpha1.RegoModule{{
 				Name: fmt.Sprintf("team_%d.rego", i),
 				Module: fmt.Sprintf(`# METADATA
@@ -273,6 +274,11 @@ func (s *sizing) measure(b *testing.B) map[string]float64 {
 	const objects = 2 * sizingCreated
 	if calls != 2*objects {
 		b.Fatalf("the creation of %d objects took %v calls, want %d", objects, calls, 2*objects)
+	}
+	for sample, count := range after {
+		if count > before[sample] && strings.HasPrefix(sample, "sourceward_policy_failures_total{") {
+			b.Logf("the machine is too busy: %s increased by %v", sample, count-before[sample])
+		}
 	}
 	measured := map[string]float64{
 		"ready-s":       ready.Seconds(),
