@@ -261,8 +261,8 @@ func TestInstalledByKustomize(t *testing.T) {
 	e.testTroubleshooting(t, troubleshooting)
 
 	// With the failure policy Fail, a mistake in the order would show.
-	failClosed := strings.ReplaceAll(e.must(t, "", "kustomize", "../../config/fail-closed").stdout, "sourceward:devel", pushed)
-	e.must(t, failClosed, "apply", "--server-side", "-f", "-")
+	rendered := e.must(t, "", "kustomize", "../../config/fail-closed").stdout
+	e.must(t, strings.ReplaceAll(rendered, "sourceward:devel", pushed), "apply", "--server-side", "-f", "-")
 	for command := range strings.Lines(strings.ReplaceAll(uninstall, "\\\n", "")) {
 		e.runBlock(t, "../..", command)
 		// Whatever is left, nothing waits for it.
