@@ -102,7 +102,6 @@ func TestCertManager(t *testing.T) {
 
 // testRenewals renews the certificate three times, and then together with its CA.
 func (e *installed) testRenewals(t *testing.T) {
-	const perSecond = 100
 	e.prepareTraffic(t)
 	var logged []int
 	for _, pod := range e.kubelet.Pods() {
@@ -110,7 +109,7 @@ func (e *installed) testRenewals(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	requests := startTraffic(ctx, t, e.environment, perSecond)
+	requests := startTraffic(ctx, t, e.environment)
 	renew := func(what string) {
 		t.Helper()
 		start, sent := time.Now(), requests.sent.Load()
@@ -146,7 +145,7 @@ func (e *installed) testRenewals(t *testing.T) {
 	if after := caBundles(t, e.client); slices.Equal(before, after) {
 		t.Error("caBundle has not changed: the certificate is not of the new CA")
 	}
-	requests.finish(t, e.environment, stop, perSecond)
+	requests.finish(t, e.environment, stop)
 	e.noFailedCalls(t)
 	for i, pod := range e.kubelet.Pods() {
 		for line := range strings.Lines(pod.Log()[logged[i]:]) {

@@ -313,7 +313,6 @@ func (e *installed) testTroubleshooting(t *testing.T, blocks []string) {
 // the page says and while requests go through the API server.
 func (e *installed) testOwnCertificate(t *testing.T, image, cleanUp string) {
 	t.Helper()
-	const perSecond = 100
 	root := t.TempDir()
 	if err := os.CopyFS(root, os.DirFS("../../config")); err != nil {
 		t.Fatal(err)
@@ -334,7 +333,7 @@ func (e *installed) testOwnCertificate(t *testing.T, image, cleanUp string) {
 	e.prepareTraffic(t)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	requests := startTraffic(ctx, t, e.environment, perSecond)
+	requests := startTraffic(ctx, t, e.environment)
 	e.must(t, rendered, "apply", "--server-side", "--force-conflicts", "-f", "-")
 	e.must(t, "", "rollout", "status", "--timeout=120s", "--namespace="+sandbox.Namespace,
 		"deployment/sourceward-webhook")
@@ -343,7 +342,7 @@ func (e *installed) testOwnCertificate(t *testing.T, image, cleanUp string) {
 		pods := e.kubelet.Pods()
 		return len(pods) == 2, fmt.Sprint(len(pods))
 	})
-	requests.finish(t, e.environment, stop, perSecond)
+	requests.finish(t, e.environment, stop)
 	e.runsAsItsTemplate(t, sandbox.Namespace)
 	if a := e.kubectl(t, "", "get", "secret", "-n", sandbox.Namespace, "sourceward-ca"); a.code == 0 {
 		t.Error("there is a Secret with a CA, though the certificate is provided")

@@ -26,7 +26,7 @@ import (
 // TestRotation replaces the CA and the serving certificate twice while requests go through the API server. The webhook
 // refuses each of them or warns about it, so a failed call is visible: the API server admits the request silently.
 func TestRotation(t *testing.T) {
-	const rotations, perSecond = 2, 100
+	const rotations = 2
 	e := newEnvironment(t, cluster.Options{}, sandbox.Options{Replicas: 2})
 	e.prepareTraffic(t)
 
@@ -42,7 +42,7 @@ func TestRotation(t *testing.T) {
 
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	requests := startTraffic(ctx, t, e, perSecond)
+	requests := startTraffic(ctx, t, e)
 
 	for i := range rotations {
 		before := serials(t, e)
@@ -57,7 +57,7 @@ func TestRotation(t *testing.T) {
 		})
 		t.Logf("rotation %d took %s", i+1, time.Since(start).Round(time.Millisecond))
 	}
-	requests.finish(t, e, stop, perSecond)
+	requests.finish(t, e, stop)
 
 	for i, replica := range e.Replicas {
 		log, err := replica.Log()
@@ -98,9 +98,12 @@ type traffic struct {
 	wait         func() error
 }
 
+// trafficPerSecond is how many requests startTraffic sends in a second.
+const trafficPerSecond = 100
+
 // startTraffic sends dry-run requests until ctx ends: Services that /mutate refuses, and Deployments that /validate
 // warns about.
-func startTraffic(ctx context.Context, t *testing.T, e *environment, perSecond int) *traffic {
+func startTraffic(ctx context.Context, t *testing.T, e *environment) *traffic {
 	t.Helper()
 	var invalid corev1.Service
 	manifest := service("rotation", "invalid", "{type: ClusterIP, externalTrafficPolicy: Local, ports: [{port: 80}]}")
@@ -121,7 +124,7 @@ func startTraffic(ctx context.Context, t *testing.T, e *environment, perSecond i
 	dryRun := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	requests := &traffic{start: time.Now()}
 	var deployments atomic.Int64
-	limiter := rate.NewLimiter(rate.Limit(perSecond), 1)
+	limiter := rate.NewLimiter(trafficPerSecond, 1)
 	group, ctx := errgroup.WithContext(ctx)
 	for range 8 {
 		group.Go(func() error {
@@ -169,11 +172,11 @@ func (e *environment) prepareTraffic(t *testing.T) {
 
 // finish sends requests for another second, since those after the last change count too, and checks that the webhook
 // has answered each of them.
-func (r *traffic) finish(t *testing.T, e *environment, stop func(), perSecond int64) {
+func (r *traffic) finish(t *testing.T, e *environment, stop func()) {
 	t.Helper()
 	soFar := r.sent.Load()
 	e.eventually(t, "requests go on for another second", func() (bool, string) {
-		return r.sent.Load() >= soFar+perSecond, fmt.Sprint(r.sent.Load())
+		return r.sent.Load() >= soFar+trafficPerSecond, fmt.Sprint(r.sent.Load())
 	})
 	elapsed := time.Since(r.start)
 	stop()

@@ -27,7 +27,6 @@ func TestUpgrade(t *testing.T) {
 	if !inNetwork(t, []string{serverAddress}, "-upgrade-from="+*upgradeFrom, "-image="+image) {
 		return
 	}
-	const perSecond = 100
 	former := t.TempDir()
 	// The image has the only file of the former image that the Deployment uses.
 	formerImage := filepath.Join(former, "image")
@@ -54,8 +53,8 @@ func TestUpgrade(t *testing.T) {
 	failed := e.failedCalls(t) // from before the former version had written caBundle
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	requests := startTraffic(ctx, t, e.environment, perSecond)
-	e.eventually(t, "requests are sent", func() (bool, string) { return requests.sent.Load() >= perSecond, "" })
+	requests := startTraffic(ctx, t, e.environment)
+	e.eventually(t, "requests are sent", func() (bool, string) { return requests.sent.Load() >= trafficPerSecond, "" })
 	start := time.Now()
 	e.apply(t, "../../config/default")
 	t.Logf("the upgrade took %s", time.Since(start).Round(time.Millisecond))
@@ -63,7 +62,7 @@ func TestUpgrade(t *testing.T) {
 		pods := e.kubelet.Pods()
 		return len(pods) == 2, e.must(t, "", "get", "pods", "-n", sandbox.Namespace).stdout
 	})
-	requests.finish(t, e.environment, stop, perSecond)
+	requests.finish(t, e.environment, stop)
 	if diff := cmp.Diff(failed, e.failedCalls(t)); diff != "" {
 		t.Errorf("calls that have failed, before and after the upgrade (-before +after):\n%s", diff)
 	}
