@@ -116,6 +116,11 @@ func rights(t *testing.T, objects map[string]*unstructured.Unstructured) []strin
 			continue
 		}
 		binding := as[rbacv1.ClusterRoleBinding](t, object)
+		if !slices.Contains(binding.Subjects, rbacv1.Subject{
+			Kind: rbacv1.ServiceAccountKind, Name: "sourceward-webhook", Namespace: "sourceward-system",
+		}) {
+			continue
+		}
 		role := objects[binding.RoleRef.Kind+" "+object.GetNamespace()+"/"+binding.RoleRef.Name]
 		for _, rule := range as[rbacv1.ClusterRole](t, role).Rules {
 			for _, r := range validation.BreakdownRule(rule) {

@@ -175,9 +175,11 @@ func (e *environment) ownRequests() ([]auditv1.Event, error) {
 	return slices.Collect(maps.Values(requests)), err
 }
 
-// isRefused reports whether the API server has refused a request because of who made it.
+// isRefused reports whether the API server has refused a request because of who made it. It answers 422 if the policy
+// sourceward-cabundle refuses it.
 func isRefused(request auditv1.Event) bool {
-	return request.ResponseStatus != nil && request.ResponseStatus.Code == http.StatusForbidden
+	refusals := []int32{http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity}
+	return request.ResponseStatus != nil && slices.Contains(refusals, request.ResponseStatus.Code)
 }
 
 // noneRefused checks that the API server has refused no request of the webhook.

@@ -248,10 +248,10 @@ func TestInstalledByKustomize(t *testing.T) {
 		return
 	}
 	blocks, err := pages.RunBy("../../config/README.md", t.Name())
-	if err != nil || len(blocks) < 3 {
+	if err != nil || len(blocks) < 4 {
 		t.Fatalf("the page has %d blocks (%v), want those that install, clean up and uninstall, and others", len(blocks), err)
 	}
-	install, cleanUp, uninstall, troubleshooting := blocks[0], blocks[1], blocks[2], blocks[3:]
+	install, cleanUp, uninstall, addCA, troubleshooting := blocks[0], blocks[1], blocks[2], blocks[3], blocks[4:]
 	const pushed = "registry.example.com/sourceward:dev"
 	e := newInstalled(t, map[string]string{pushed: image})
 	e.runBlock(t, "../..", install)
@@ -276,7 +276,7 @@ func TestInstalledByKustomize(t *testing.T) {
 
 	e.runBlock(t, "../..", install)
 	e.ready(t, sandbox.Namespace)
-	e.testOwnCertificate(t, pushed, cleanUp)
+	e.testOwnCertificate(t, pushed, addCA, cleanUp)
 }
 
 // testTroubleshooting runs the blocks of the page about troubleshooting, and checks that they show or do what the page
@@ -294,7 +294,7 @@ func (e *installed) testTroubleshooting(t *testing.T, blocks []string) {
 	for i, shows := range [][]string{
 		{"unspread-behind-local: Pods behind a Local Service may share a node", "Deny            rollout"},
 		{"deployment.apps/web annotated"},
-		{"Running", "[+]certificate ok", "[+]caches ok", "[+]policies ok", "[+]watches ok"},
+		{"Running", " certificate: ok", " caches: ok", " policies: ok", " watches: ok"},
 		{"deleted"},
 	} {
 		out := e.runBlock(t, "../..", blocks[i])
@@ -311,7 +311,7 @@ func (e *installed) testTroubleshooting(t *testing.T, blocks []string) {
 
 // testOwnCertificate changes from self-managed certificates to the sample with a certificate that the user provides, as
 // the page says and while requests go through the API server.
-func (e *installed) testOwnCertificate(t *testing.T, image, cleanUp string) {
+func (e *installed) testOwnCertificate(t *testing.T, image, addCA, cleanUp string) {
 	t.Helper()
 	root := t.TempDir()
 	if err := os.CopyFS(root, os.DirFS("../../config")); err != nil {
@@ -322,13 +322,12 @@ func (e *installed) testOwnCertificate(t *testing.T, image, cleanUp string) {
 		t.Fatal(err)
 	}
 	sample := filepath.Join(root, "samples", "own-certificate")
-	former := get[corev1.Secret](t, e.environment, sandbox.Namespace, "sourceward-ca").Data[corev1.TLSCertKey]
-	cas := slices.Concat(certificate, former)
-	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key, "ca.crt": cas} {
+	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key, "ca.crt": certificate} {
 		if err := os.WriteFile(filepath.Join(sample, name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	e.runBlock(t, sample, addCA)
 	rendered := strings.ReplaceAll(e.must(t, "", "kustomize", sample).stdout, "sourceward:devel", image)
 	e.prepareTraffic(t)
 	ctx, stop := context.WithCancel(t.Context())
@@ -358,8 +357,8 @@ func TestInstalledByChart(t *testing.T) {
 		return
 	}
 	blocks, err := pages.RunBy("../../config/README.md", t.Name())
-	if err != nil || len(blocks) != 2 {
-		t.Fatalf("the page has %d blocks (%v), want one that installs and one that uninstalls", len(blocks), err)
+	if err != nil || len(blocks) != 3 {
+		t.Fatalf("the page has %d blocks (%v), want those that install, upgrade and uninstall", len(blocks), err)
 	}
 	helm, err := helmCommands[4]()
 	if err != nil {
@@ -373,16 +372,24 @@ func TestInstalledByChart(t *testing.T) {
 	for i := range blocks {
 		blocks[i] = strings.ReplaceAll(blocks[i], sandbox.Namespace, namespace)
 	}
-	e := newInstalled(t, map[string]string{"registry.example.com/sourceward:dev": image})
+	e := newInstalled(t, map[string]string{
+		"registry.example.com/sourceward:dev": image, "registry.example.com/sourceward:NEW": image,
+	})
 	e.runBlock(t, "../..", blocks[0])
 	e.ready(t, namespace)
 	e.judgesSamples(t)
 	e.noneRefused(t)
 
 	// With the failure policy Fail, a mistake in the order would show.
-	e.runBlock(t, "../..", "helm upgrade sourceward config/chart --reuse-values --namespace "+namespace+
-		" --set webhooks.services.failurePolicy=Fail,webhooks.workloads.failurePolicy=Fail")
-	e.runBlock(t, "../..", blocks[1])
+	e.runBlock(t, "../..", strings.TrimSpace(blocks[1])+
+		" --set webhooks.services.failurePolicy=Fail,webhooks.workloads.failurePolicy=Fail --wait")
+	for _, pod := range e.kubelet.Pods() {
+		if object := get[corev1.Pod](t, e.environment, namespace, pod.Name); object.DeletionTimestamp == nil &&
+			object.Spec.Containers[0].Image != "registry.example.com/sourceward:NEW" {
+			t.Errorf("pod %s still has image %s", pod.Name, object.Spec.Containers[0].Image)
+		}
+	}
+	e.runBlock(t, "../..", blocks[2])
 	e.must(t, service("default", "after", local("after")), "create", "--dry-run=server", "-f", "-")
 	e.must(t, deployment("default", "after", 2), "create", "--dry-run=server", "-f", "-")
 	e.noneLeft(t, namespace)

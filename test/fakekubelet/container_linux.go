@@ -15,10 +15,11 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 )
 
 // imageUser is the user and the group of the image, as its Dockerfile has them.
-const imageUser = 65532
+const imageUser = "65532:65532"
 
 // container is a process that was started.
 type container struct {
@@ -45,6 +46,12 @@ func (p *Pod) start() (*container, error) {
 	if len(spec.Command) == 0 {
 		return nil, errors.New("the entry point of the image is not known: the container needs a command")
 	}
+	own := spec.SecurityContext
+	if pod := p.object.Spec.SecurityContext; pod == nil || pod.RunAsUser != nil || own == nil || own.RunAsUser != nil ||
+		!ptr.Deref(own.ReadOnlyRootFilesystem, false) || ptr.Deref(own.AllowPrivilegeEscalation, true) {
+		return nil, errors.New("securityContext: only the user of the image, a read-only root file system and no privilege " +
+			"escalation are supported")
+	}
 	root := filepath.Join(p.dir, fmt.Sprint("root-", p.restarts))
 	// Hard links, since mount points have to be added.
 	if out, err := exec.Command("cp", "-al", image, root).CombinedOutput(); err != nil {
@@ -69,27 +76,12 @@ func (p *Pod) start() (*container, error) {
 			return nil, err
 		}
 	}
-	access, privileges, user := "rw", "", int64(imageUser)
-	if pod := p.object.Spec.SecurityContext; pod != nil && pod.RunAsUser != nil {
-		user = *pod.RunAsUser
-	}
-	if own := spec.SecurityContext; own != nil {
-		if own.RunAsUser != nil {
-			user = *own.RunAsUser
-		}
-		if own.ReadOnlyRootFilesystem != nil && *own.ReadOnlyRootFilesystem {
-			access = "ro"
-		}
-		if own.AllowPrivilegeEscalation != nil && !*own.AllowPrivilegeEscalation {
-			privileges = "setpriv --no-new-privs"
-		}
-	}
 	script = append(script,
-		fmt.Sprintf("mount -o remount,bind,%s,nosuid,nodev '%s'", access, root),
+		fmt.Sprintf("mount -o remount,bind,ro,nosuid,nodev '%s'", root),
 		// A line says that the network is there.
 		"read -r line",
 		"unset PWD", // which the shell sets
-		fmt.Sprintf(`exec %s chroot --userspec=%d:%d --groups= '%s' "$@" </dev/null`, privileges, user, imageUser, root))
+		fmt.Sprintf(`exec setpriv --no-new-privs chroot --userspec=%s --groups= '%s' "$@" </dev/null`, imageUser, root))
 
 	environment, err := p.environment()
 	if err != nil {

@@ -185,7 +185,7 @@ var situations = map[string]map[string]situation{
 			want:   []string{"The Sourceward webhook cannot read the files of its serving certificate."},
 		},
 		"the files change one after the other": {
-			series: unreadable("a") + "0x3 1x30\n" + replica("a"),
+			series: unreadable("a") + "0x3 2x30\n" + unreadable("b") + "0x3 2x30\n" + replica("a") + "\n" + replica("b"),
 			at:     10 * time.Minute,
 		},
 		"it is another program": {
