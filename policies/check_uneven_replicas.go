@@ -78,14 +78,8 @@ func checkUnevenReplicas(r *run) []result {
 
 // leavesNoChoice reports whether no spread decides where the pods run: they all run on one node, or no two share one.
 func (r *run) leavesNoChoice() bool {
-	workload := r.Object.Workload
-	nodes := r.Cluster.topologyOf(workload)
-	return r.spreading(workload).Spreading == SpreadPinned || usesHostPorts(workload.Template.Spec) ||
-		slices.ContainsFunc(antiAffinityTerms(workload.Template.Spec.Affinity), func(term antiAffinityTerm) bool {
-			return term.required &&
-				nodes.carrying(term.TopologyKey) == allNodes &&
-				termProblem(term.PodAffinityTerm, podLabelsOf(workload), r.Namespace) == ""
-		})
+	pinned, alone, _ := r.Cluster.guarantees(r.Object.Workload, r.Namespace)
+	return pinned || alone
 }
 
 // evenest returns how pods are placed on nodes at best: "2/1/1" or, for many nodes, "2 on 4, 1 on 6".

@@ -1,0 +1,467 @@
+package policies
+
+import (
+	"cmp"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+// PlacesOf returns where the pods of a Service run: a Place for each node, with or without pods, and for each node that
+// its endpoints name although there is none. They are sorted by the name of the node, with endpoints that name no node
+// at the end. endpoints and nodes may be in any order, and endpoints may hold those of other Services. version is that of the
+// cluster.
+//
+// A load balancer sends no traffic to nodes that the service controller leaves out: those with the label
+// node.kubernetes.io/exclude-from-external-load-balancers, those that are being deleted, and those that the cluster
+// autoscaler is about to delete. Nodes that are cordoned or not ready stay in. Where no load balancer is, clients may use
+// any node.
+//
+// Each pod counts once, however many ports and addresses it has: only addresses of the first IP family of the Service
+// count. A pod that is published although it is not ready counts as ready, as it does for kube-proxy.
+//
+// Source: kubernetes v1.37.1, staging/src/k8s.io/cloud-provider/controllers/service/controller.go
+// stableNodeSetPredicates, pkg/proxy/endpointslicecache.go and pkg/proxy/endpointschangetracker.go.
+func PlacesOf(
+	service *corev1.Service, endpoints []*discoveryv1.EndpointSlice, nodes []*corev1.Node, version Version,
+) []Place {
+	var places []Place
+	at := map[string]int{} // the index of a node's place
+	for _, node := range nodes {
+		at[node.Name] = len(places)
+		places = append(places, placeOf(service, node, version))
+	}
+	for _, found := range endpointsOf(service, endpoints) {
+		i, ok := at[found.node]
+		if !ok {
+			i = len(places)
+			at[found.node] = i
+			place := Place{Node: found.node, Zone: found.zone}
+			if found.node != "" {
+				place.Untargeted = noSuchNode
+			}
+			places = append(places, place)
+		}
+		if found.ready {
+			places[i].Ready++
+		} else {
+			places[i].Draining++
+		}
+	}
+	return sortedPlaces(places)
+}
+
+// Places returns the nodes on which pods of a Service may run, without pods: those that are known, else as many as the
+// user gave, with the names node-1, node-2 and so on. It returns nil if the number of nodes is not known.
+func (c Cluster) Places(service *corev1.Service) []Place {
+	if c.Nodes > 0 || c.Known == nil {
+		return numbered(c.Nodes)
+	}
+	var places []Place
+	for _, node := range c.Known.nodes {
+		places = append(places, placeOf(service, node, c.Version))
+	}
+	return places
+}
+
+func numbered(nodes int) []Place {
+	var places []Place
+	for i := range nodes {
+		places = append(places, Place{Node: "node-" + strconv.Itoa(i+1)})
+	}
+	return places
+}
+
+const noSuchNode = "does not exist"
+
+// toBeDeleted is the taint of a node that the cluster autoscaler is about to delete.
+// Source: kubernetes v1.37.1, staging/src/k8s.io/cloud-provider/controllers/service/controller.go ToBeDeletedTaint.
+const toBeDeleted = "ToBeDeletedByClusterAutoscaler"
+
+// placeOf returns a node without pods.
+func placeOf(service *corev1.Service, node *corev1.Node, version Version) Place {
+	place := Place{
+		Node: node.Name,
+		Zone: cmp.Or(node.Labels[corev1.LabelTopologyZone], node.Labels[corev1.LabelFailureDomainBetaZone]),
+	}
+	isDoomed := func(t corev1.Taint) bool { return t.Key == toBeDeleted }
+	switch {
+	case service.Spec.Type != corev1.ServiceTypeLoadBalancer:
+	case isExcluded(node, version):
+		place.Untargeted = "has the label " + corev1.LabelNodeExcludeBalancers
+	case !node.DeletionTimestamp.IsZero():
+		place.Untargeted = "is being deleted"
+	case slices.ContainsFunc(node.Spec.Taints, isDoomed):
+		place.Untargeted = "has the taint " + toBeDeleted
+	}
+	return place
+}
+
+func sortedPlaces(places []Place) []Place {
+	slices.SortFunc(places, func(a, b Place) int {
+		if a.Node == "" || b.Node == "" {
+			return strings.Compare(b.Node, a.Node)
+		}
+		return strings.Compare(a.Node, b.Node)
+	})
+	return places
+}
+
+// endpoint is a pod that may get traffic, by the EndpointSlices of its Service.
+type endpoint struct {
+	node, zone string
+	ready      bool // else it terminates and still serves
+}
+
+// endpointsOf returns the endpoints of a Service that may get traffic, in the order of their addresses.
+func endpointsOf(service *corev1.Service, all []*discoveryv1.EndpointSlice) []endpoint {
+	families := []discoveryv1.AddressType{discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6}
+	if len(service.Spec.IPFamilies) > 0 && service.Spec.IPFamilies[0] == corev1.IPv6Protocol {
+		slices.Reverse(families)
+	}
+	for _, family := range families {
+		byAddress := map[string]endpoint{}
+		for _, slice := range all {
+			isOf := slice.Namespace == service.Namespace && slice.Labels[discoveryv1.LabelServiceName] == service.Name
+			if !isOf || slice.AddressType != family || !slices.ContainsFunc(slice.Ports, isUsable) {
+				continue
+			}
+			for _, e := range slice.Endpoints {
+				found := endpoint{node: value(e.NodeName), zone: value(e.Zone), ready: isTrue(e.Conditions.Ready, true)}
+				drains := isTrue(e.Conditions.Serving, true) && isTrue(e.Conditions.Terminating, false)
+				if len(e.Addresses) == 0 || !found.ready && !drains {
+					continue
+				}
+				// A new pod may have the address of one that terminates.
+				if former, ok := byAddress[e.Addresses[0]]; !ok || !former.ready {
+					byAddress[e.Addresses[0]] = found
+				}
+			}
+		}
+		if len(byAddress) == 0 {
+			continue
+		}
+		var found []endpoint
+		for _, address := range slices.Sorted(maps.Keys(byAddress)) {
+			found = append(found, byAddress[address])
+		}
+		return found
+	}
+	return nil
+}
+
+// isUsable reports whether kube-proxy uses a port of an EndpointSlice.
+func isUsable(port discoveryv1.EndpointPort) bool { return port.Name != nil && value(port.Port) != 0 }
+
+// value returns what a pointer points to; the zero value if it is nil.
+func value[T any](p *T) T {
+	if p == nil {
+		return *new(T)
+	}
+	return *p
+}
+
+func isTrue(condition *bool, byDefault bool) bool {
+	if condition == nil {
+		return byDefault
+	}
+	return *condition
+}
+
+// Pods is a number of pods of one workload that are to be placed on nodes, and what their template guarantees about
+// where they may run.
+type Pods struct {
+	// Count is the number of pods. Those that Alone leaves no node for are not placed.
+	Count int
+	// MaxSkew is the largest difference between the numbers of pods on two nodes that the scheduler accepts; 0 for no
+	// such bound. A constraint with ScheduleAnyway is none.
+	MaxSkew int
+	// Alone is true if no two pods may share a node. Pinned is true if all pods run on one node.
+	Alone, Pinned bool
+	// Nodes holds the names of the nodes on which the pods may run; nil for all.
+	Nodes map[string]bool
+}
+
+// PodsOf returns a number of pods of a workload. namespace is the Namespace of the workload. A DaemonSet has as many
+// pods as there are nodes on which they may run, whatever count is.
+func (c Cluster) PodsOf(w *Workload, count int, namespace Namespace) Pods {
+	pods := Pods{Count: count}
+	if w.Kind == daemonSetKind {
+		pods.Count = math.MaxInt
+	}
+	pods.Pinned, pods.Alone, pods.MaxSkew = c.guarantees(w, namespace)
+	if c.Nodes == 0 && c.Known != nil {
+		pods.Nodes = map[string]bool{}
+		for _, node := range c.Known.eligible(w.scheduledPod()) {
+			pods.Nodes[node.Name] = true
+		}
+	}
+	return pods
+}
+
+// guarantees returns what the scheduler guarantees about the pods of a workload: that all run on one node, that no two
+// share a node, and how much the numbers of pods on two nodes may differ; 0 if there is no bound.
+func (c Cluster) guarantees(w *Workload, namespace Namespace) (pinned, alone bool, maxSkew int) {
+	pod, own, nodes := w.Template.Spec, podLabelsOf(w), c.topologyOf(w)
+	pinned = isPinned(pod, own, namespace)
+	alone = w.Kind == daemonSetKind || usesHostPorts(pod) ||
+		slices.ContainsFunc(antiAffinityTerms(pod.Affinity), func(term antiAffinityTerm) bool {
+			return term.required && nodes.carrying(term.TopologyKey) == allNodes &&
+				termProblem(term.PodAffinityTerm, own, namespace) == ""
+		})
+	for _, constraint := range pod.TopologySpreadConstraints {
+		if constraint.WhenUnsatisfiable == corev1.DoNotSchedule && constraint.TopologyKey == corev1.LabelHostname &&
+			constraintProblem(constraint.LabelSelector, constraint.MatchLabelKeys, own) == "" {
+			skew := max(1, int(constraint.MaxSkew))
+			maxSkew = min(skew, cmp.Or(maxSkew, skew))
+		}
+	}
+	return pinned, alone, maxSkew
+}
+
+// ReplicasOf returns the smallest and the largest number of pods that a workload may have: the bounds of its
+// autoscalers in r or, if there are none, spec.replicas. Both are 0 for a DaemonSet.
+func (r Related) ReplicasOf(w *Workload) (least, most int) {
+	replicas := r.scaling().replicasOf(w)
+	return replicas.least, replicas.most
+}
+
+// BestPlacement returns the places with pods that are spread over them as evenly as possible, first over nodes and then
+// over zones. It places no pod where it would get no traffic, unless the pods can run nowhere else. Pods that are in the
+// places already do not count.
+func BestPlacement(places []Place, pods ...Pods) []Place {
+	placed := emptied(places)
+	for _, p := range pods {
+		on := p.fits(placed, alternating(placed))
+		isTarget := func(i int) bool { return placed[i].isTarget() }
+		if !p.Alone && slices.ContainsFunc(on, isTarget) {
+			on = slices.DeleteFunc(on, func(i int) bool { return !isTarget(i) })
+		}
+		slices.SortStableFunc(on, func(a, b int) int {
+			return cmp.Or(-compareBools(isTarget(a), isTarget(b)), cmp.Compare(placed[a].Ready, placed[b].Ready))
+		})
+		place(placed, on, p.even(len(on)))
+	}
+	return placed
+}
+
+// WorstPlacement returns the places with pods that are placed so that the Service is served worst with Local, among the
+// placements that the templates of the pods allow: most traffic is lost or, if equally much is, the busiest pod has the
+// largest share or, if it is the same, most nodes get no traffic. Pods that are in the places already do not count.
+//
+// It tries placements that crowd the pods of one workload on few nodes but leave one node with few of them, while the
+// pods of other workloads are crowded. TestWorstPlacement finds that no placement of one workload is worse.
+func WorstPlacement(places []Place, routing Routing, pods ...Pods) []Place {
+	worst := emptied(places)
+	var flow Flow
+	for _, order := range crowdings(places) {
+		for special := range pods {
+			for _, crowd := range []func(Pods, int) []int{Pods.crowded, Pods.crowdedButOne, Pods.crowdedOnAll} {
+				placed, isPossible := emptied(places), true
+				for i, p := range pods {
+					on := p.fits(placed, order)
+					counts := p.crowded(len(on))
+					if i == special {
+						counts = crowd(p, len(on))
+						isPossible = counts != nil
+					}
+					place(placed, on, counts)
+				}
+				if found := ShareTraffic(placed, routing).Local; isPossible && found.isWorse(flow) {
+					worst, flow = placed, found
+				}
+			}
+		}
+	}
+	return worst
+}
+
+// isWorse reports whether a Service is served worse by f than by another flow.
+func (f Flow) isWorse(other Flow) bool {
+	return cmp.Or(cmp.Compare(f.Lost, other.Lost), cmp.Compare(f.Overload, other.Overload),
+		cmp.Compare(f.IdleNodes, other.IdleNodes)) > 0
+}
+
+// emptied returns the places without pods.
+func emptied(places []Place) []Place {
+	empty := slices.Clone(places)
+	for i := range empty {
+		empty[i].Ready, empty[i].Draining = 0, 0
+	}
+	return empty
+}
+
+// place adds counts of pods to the places at these indexes.
+func place(places []Place, at, counts []int) {
+	for i, count := range counts {
+		places[at[i]].Ready += count
+	}
+}
+
+// fits returns those of the indexes of places at which the pods may run.
+func (p Pods) fits(places []Place, indexes []int) []int {
+	return slices.DeleteFunc(slices.Clone(indexes), func(i int) bool {
+		node := places[i].Node
+		return node == "" || places[i].Untargeted == noSuchNode || p.Nodes != nil && !p.Nodes[node]
+	})
+}
+
+// alternating returns the indexes of places so that each run of them has about as many of one zone as of another.
+func alternating(places []Place) []int {
+	seen := map[string]int{} // the number of places of a zone, until now
+	round := make([]int, len(places))
+	for i, place := range places {
+		round[i] = seen[place.Zone]
+		seen[place.Zone]++
+	}
+	indexes := indexesOf(places)
+	slices.SortStableFunc(indexes, func(a, b int) int {
+		return cmp.Or(cmp.Compare(round[a], round[b]), strings.Compare(places[a].Zone, places[b].Zone))
+	})
+	return indexes
+}
+
+// crowdings returns orders in which to crowd places: those that get no traffic first, and last one that gets some, of
+// each zone in turn, after all others of its zone.
+func crowdings(places []Place) [][]int {
+	var orders [][]int
+	tried := map[string]bool{}
+	for last, lonely := range places {
+		if !lonely.isTarget() || tried[lonely.Zone] {
+			continue
+		}
+		tried[lonely.Zone] = true
+		order := indexesOf(places)
+		slices.SortStableFunc(order, func(a, b int) int {
+			return cmp.Or(
+				compareBools(places[a].isTarget(), places[b].isTarget()),
+				compareBools(a == last, b == last),
+				compareBools(places[a].Zone == lonely.Zone, places[b].Zone == lonely.Zone),
+				strings.Compare(places[a].Zone, places[b].Zone))
+		})
+		orders = append(orders, order)
+	}
+	if orders == nil {
+		return [][]int{indexesOf(places)}
+	}
+	return orders
+}
+
+func indexesOf(places []Place) []int {
+	indexes := make([]int, len(places))
+	for i := range indexes {
+		indexes[i] = i
+	}
+	return indexes
+}
+
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	default:
+		return 1
+	}
+}
+
+// even returns how many pods run on each of n nodes if they are spread evenly.
+func (p Pods) even(n int) []int {
+	counts := make([]int, n)
+	for i := range counts {
+		switch {
+		case p.Pinned:
+			counts[0] = p.Count
+			return counts
+		case p.Alone && i < p.Count:
+			counts[i] = 1
+		case !p.Alone:
+			counts[i] = p.Count / n
+			if i < p.Count%n {
+				counts[i]++
+			}
+		}
+	}
+	return counts
+}
+
+// crowded returns how many pods run on each of n nodes if the first ones have as many as possible.
+func (p Pods) crowded(n int) []int {
+	switch {
+	case p.Alone || p.Pinned || n == 0:
+		return p.even(n)
+	case p.MaxSkew == 0:
+		return filled(n, p.Count, p.Count)
+	case p.Count <= p.MaxSkew*(n-1): // The last node may have none.
+		return filled(n, p.Count, p.MaxSkew)
+	default:
+		return p.crowdedOnAll(n)
+	}
+}
+
+// crowdedButOne returns how many pods run on each of n nodes if the last one has a single one, and the first ones have
+// as many as possible; nil if that is not possible.
+func (p Pods) crowdedButOne(n int) []int {
+	most := cmp.Or(p.MaxSkew, p.Count)
+	switch {
+	case p.Pinned || n < 2 || p.Count < 2:
+		return nil
+	case p.Alone:
+		most = 1
+	case p.MaxSkew > 0 && p.Count-1 > p.MaxSkew*(n-2): // No node would be empty.
+		return nil
+	}
+	counts := filled(n-1, p.Count-1, most)
+	return append(counts, 1)
+}
+
+// crowdedOnAll returns how many pods run on each of n nodes if all have some, and the last ones as few as possible; nil
+// if that is not possible, or if there is no bound.
+func (p Pods) crowdedOnAll(n int) []int {
+	if p.Alone || p.Pinned || p.MaxSkew == 0 || p.Count < n || n == 0 {
+		return nil
+	}
+	above := p.Count - p.MaxSkew*(n-1) // what the others cannot have more than the last one
+	fewest := max(1, (above+n-1)/n)
+	counts := filled(n, p.Count-fewest*n, p.MaxSkew)
+	for i := range counts {
+		counts[i] += fewest
+	}
+	return counts
+}
+
+// filled returns how many pods run on each of n nodes if each has most of them, as long as there are any left.
+func filled(n, pods, most int) []int {
+	counts := make([]int, n)
+	for i := range counts {
+		counts[i] = min(pods, most)
+		pods -= counts[i]
+	}
+	return counts
+}
+
+// worstOverload returns how many times its fair share of the traffic the busiest pod may get if nothing spreads the
+// pods and the load balancer shares traffic evenly among nodes. In the worst case one pod is alone on its node and gets
+// half of the traffic, while all others share another node. pods is at least 2.
+func worstOverload(pods int) float64 {
+	return ShareTraffic(WorstPlacement(numbered(2), Routing{}, Pods{Count: pods}), Routing{}).Local.Overload
+}
+
+// spreadOverload returns the same if the pods are spread over the nodes as evenly as possible. The busiest pod is then
+// on a node with the fewest pods. pods and nodes are at least 1.
+func spreadOverload(pods, nodes int) float64 {
+	return ShareTraffic(BestPlacement(numbered(min(pods, nodes)), Pods{Count: pods}), Routing{}).Local.Overload
+}
+
+// worstNumber returns the number of pods within a range for which spreadOverload is largest: one less than the next
+// multiple of nodes, or pods.most if that is smaller. nodes is at least 1, and pods.most is larger than nodes.
+func worstNumber(pods replicaRange, nodes int) int {
+	rounds := max(pods.least, nodes) / nodes
+	return min(pods.most, rounds*nodes+nodes-1)
+}
