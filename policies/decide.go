@@ -33,14 +33,19 @@ func Decide(ctx context.Context, in Input, rules Rules, settings Settings) (Deci
 		decision = decision.then(r.decide())
 	}
 	slices.SortStableFunc(decision.Findings, Finding.compare)
+	return decision, r.faultsFound()
+}
+
+// faultsFound returns the faults of the run as an error; nil if there are none.
+func (r *run) faultsFound() error {
 	if len(r.faults) == 0 {
-		return decision, nil
+		return nil
 	}
 	var faults Faults
 	for _, fault := range r.faults {
 		faults = append(faults, Fault{Policy: fault.Policy, Err: fault.Err})
 	}
-	return decision, faults
+	return faults
 }
 
 // notRepaired comes between a fix and the reason why it was not made.

@@ -14,13 +14,13 @@ import (
 
 // PlacesOf returns where the pods of a Service run: a Place for each node, with or without pods, and for each node that
 // its endpoints name although there is none. They are sorted by the name of the node, with endpoints that name no node
-// at the end. endpoints and nodes may be in any order, and endpoints may hold those of other Services. version is that of the
-// cluster.
+// at the end. endpoints and nodes may be in any order, and endpoints may hold those of other Services. version is that
+// of the cluster.
 //
 // A load balancer sends no traffic to nodes that the service controller leaves out: those with the label
 // node.kubernetes.io/exclude-from-external-load-balancers, those that are being deleted, and those that the cluster
-// autoscaler is about to delete. Nodes that are cordoned or not ready stay in. Where no load balancer is, clients may use
-// any node.
+// autoscaler is about to delete. Nodes that are cordoned or not ready stay in. Where no load balancer is, clients may
+// use any node.
 //
 // Each pod counts once, however many ports and addresses it has: only addresses of the first IP family of the Service
 // count. A pod that is published although it is not ready counts as ready, as it does for kube-proxy.
@@ -36,7 +36,7 @@ func PlacesOf(
 		at[node.Name] = len(places)
 		places = append(places, placeOf(service, node, version))
 	}
-	for _, found := range endpointsOf(service, endpoints) {
+	for _, found := range servingEndpoints(service, endpoints) {
 		i, ok := at[found.node]
 		if !ok {
 			i = len(places)
@@ -118,8 +118,8 @@ type endpoint struct {
 	ready      bool // else it terminates and still serves
 }
 
-// endpointsOf returns the endpoints of a Service that may get traffic, in the order of their addresses.
-func endpointsOf(service *corev1.Service, all []*discoveryv1.EndpointSlice) []endpoint {
+// servingEndpoints returns the endpoints of a Service that may get traffic, in the order of their addresses.
+func servingEndpoints(service *corev1.Service, all []*discoveryv1.EndpointSlice) []endpoint {
 	families := []discoveryv1.AddressType{discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6}
 	if len(service.Spec.IPFamilies) > 0 && service.Spec.IPFamilies[0] == corev1.IPv6Protocol {
 		slices.Reverse(families)
@@ -232,8 +232,8 @@ func (r Related) ReplicasOf(w *Workload) (least, most int) {
 }
 
 // BestPlacement returns the places with pods that are spread over them as evenly as possible, first over nodes and then
-// over zones. It places no pod where it would get no traffic, unless the pods can run nowhere else. Pods that are in the
-// places already do not count.
+// over zones. It places no pod where it would get no traffic, unless the pods can run nowhere else. Pods that are in
+// the places already do not count.
 func BestPlacement(places []Place, pods ...Pods) []Place {
 	placed := emptied(places)
 	for _, p := range pods {

@@ -128,7 +128,8 @@ func TestPlacesOf(t *testing.T) {
 		"endpoints without a node, and on a node that is gone": {
 			spec: balanced, nodes: nodes[2:],
 			slices: []string{slice("", `
-				{addresses: [10.0.0.1]}, {addresses: [10.0.0.2], nodeName: gone, zone: z}, {addresses: [10.0.0.3], nodeName: node-c}`)},
+				{addresses: [10.0.0.1]}, {addresses: [10.0.0.2], nodeName: gone, zone: z},
+				{addresses: [10.0.0.3], nodeName: node-c}`)},
 			want: []policies.Place{
 				{Node: "gone", Zone: "z", Ready: 1, Untargeted: "does not exist"}, {Node: "node-c", Ready: 1}, {Ready: 1},
 			},
@@ -205,10 +206,14 @@ func TestBestPlacement(t *testing.T) {
 		"unless it can run nowhere else": {
 			excluded(on(0, 0), 0), []policies.Pods{{Count: 2, Nodes: only("node-a")}}, []int{2, 0},
 		},
-		"a pod on each node":                {excluded(on(0, 0), 0), []policies.Pods{{Count: 9, Alone: true}}, []int{1, 1}},
-		"fewer pods than nodes, one each":   {excluded(on(0, 0, 0), 0), []policies.Pods{{Count: 2, Alone: true}}, []int{0, 1, 1}},
-		"all pods on one node":              {on(0, 0), []policies.Pods{{Count: 3, Pinned: true}}, []int{3, 0}},
-		"nodes on which the pods may run":   {on(0, 0, 0), []policies.Pods{{Count: 3, Nodes: only("node-b")}}, []int{0, 3, 0}},
+		"a pod on each node": {excluded(on(0, 0), 0), []policies.Pods{{Count: 9, Alone: true}}, []int{1, 1}},
+		"fewer pods than nodes, one each": {
+			excluded(on(0, 0, 0), 0), []policies.Pods{{Count: 2, Alone: true}}, []int{0, 1, 1},
+		},
+		"all pods on one node": {on(0, 0), []policies.Pods{{Count: 3, Pinned: true}}, []int{3, 0}},
+		"nodes on which the pods may run": {
+			on(0, 0, 0), []policies.Pods{{Count: 3, Nodes: only("node-b")}}, []int{0, 3, 0},
+		},
 		"no node on which the pods may run": {on(0, 0), []policies.Pods{{Count: 3, Nodes: only("other")}}, []int{0, 0}},
 		"no place for endpoints without a node": {
 			[]policies.Place{{Node: "node-a"}, {Ready: 3}, {Node: "gone", Untargeted: "does not exist"}},
@@ -308,7 +313,8 @@ func TestWorstPlacementOfSeveralWorkloads(t *testing.T) {
 		{[]policies.Pods{{Count: 3, MaxSkew: 1}, {Count: 3}}, []int{1, 4, 1}},
 		{[]policies.Pods{{Count: 3, Alone: true}, {Count: 3}}, []int{1, 4, 1}},
 	} {
-		if got := counts(policies.WorstPlacement(on(0, 0, 0), policies.Routing{}, test.pods...)); !slices.Equal(got, test.want) {
+		got := counts(policies.WorstPlacement(on(0, 0, 0), policies.Routing{}, test.pods...))
+		if !slices.Equal(got, test.want) {
 			t.Errorf("WorstPlacement(%+v) = %v, want %v", test.pods, got, test.want)
 		}
 	}
@@ -322,38 +328,36 @@ func TestPodsOf(t *testing.T) {
 			"labelSelector: {matchLabels: {app: web}}, " + fields + "}]"
 	}
 	tests := map[string]struct {
-		kind, pod string
-		want      policies.Pods
+		pod  string
+		want policies.Pods
 	}{
-		"nothing":                   {"Deployment", "", policies.Pods{Count: 4}},
-		"a hard constraint":         {"Deployment", spread("whenUnsatisfiable: DoNotSchedule"), policies.Pods{Count: 4, MaxSkew: 1}},
-		"a soft one guarantees nil": {"Deployment", spread("whenUnsatisfiable: ScheduleAnyway"), policies.Pods{Count: 4}},
+		"nothing":                       {"", policies.Pods{Count: 4}},
+		"a hard constraint":             {spread("whenUnsatisfiable: DoNotSchedule"), policies.Pods{Count: 4, MaxSkew: 1}},
+		"a soft one guarantees nothing": {spread("whenUnsatisfiable: ScheduleAnyway"), policies.Pods{Count: 4}},
 		"a constraint that counts other pods": {
-			"Deployment", "topologySpreadConstraints: [{topologyKey: kubernetes.io/hostname, maxSkew: 1, " +
+			"topologySpreadConstraints: [{topologyKey: kubernetes.io/hostname, maxSkew: 1, " +
 				"labelSelector: {matchLabels: {app: other}}, whenUnsatisfiable: DoNotSchedule}]", policies.Pods{Count: 4},
 		},
 		"a constraint on zones": {
-			"Deployment", "topologySpreadConstraints: [{topologyKey: topology.kubernetes.io/zone, maxSkew: 1, " +
+			"topologySpreadConstraints: [{topologyKey: topology.kubernetes.io/zone, maxSkew: 1, " +
 				"labelSelector: {matchLabels: {app: web}}, whenUnsatisfiable: DoNotSchedule}]", policies.Pods{Count: 4},
 		},
 		"required anti-affinity": {
-			"Deployment", "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: " +
+			"affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: " +
 				"[{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: web}}}]}}",
 			policies.Pods{Count: 4, Alone: true},
 		},
 		"preferred anti-affinity": {
-			"Deployment", "affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 100, " +
+			"affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 100, " +
 				"podAffinityTerm: {topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: web}}}}]}}",
 			policies.Pods{Count: 4},
 		},
-		"one node": {"Deployment", "nodeSelector: {kubernetes.io/hostname: node-a}", policies.Pods{Count: 4, Pinned: true}},
+		"one node": {"nodeSelector: {kubernetes.io/hostname: node-a}", policies.Pods{Count: 4, Pinned: true}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := workloadFrom(t, fmt.Sprintf("{apiVersion: apps/v1, kind: %s, metadata: {namespace: edge, name: web}, "+
-				"spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {%s}}}}",
-				test.kind, test.pod))
+			w := deploymentOf(t, 4, test.pod)
 			if diff := cmp.Diff(test.want, policies.Cluster{}.PodsOf(w, 4, policies.Namespace{Name: "edge"})); diff != "" {
 				t.Errorf("PodsOf() mismatch (-want +got):\n%s", diff)
 			}
@@ -396,8 +400,9 @@ func TestPlacementsInACluster(t *testing.T) {
 	if got := (policies.Cluster{}).Places(service); got != nil {
 		t.Errorf("Places() without nodes = %v, want nil", got)
 	}
-	if got := (policies.Cluster{Nodes: 2}).Places(service); !slices.Equal(got, []policies.Place{{Node: "node-1"}, {Node: "node-2"}}) {
-		t.Errorf("Places() of two nodes = %v", got)
+	want := []policies.Place{{Node: "node-1"}, {Node: "node-2"}}
+	if got := (policies.Cluster{Nodes: 2}).Places(service); !slices.Equal(got, want) {
+		t.Errorf("Places() of two nodes = %v, want %v", got, want)
 	}
 }
 

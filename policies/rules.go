@@ -93,6 +93,8 @@ type Answer struct {
 	KeepsSourceIP []KeepsSourceIP
 	Deny, Warn    []HouseFinding
 	Spread        []SpreadWish
+	// SharesTraffic comes from the built-in modules only.
+	SharesTraffic []SharesTraffic
 
 	// Err says why the modules could not be evaluated. The lists above may then be incomplete.
 	Err error
@@ -163,6 +165,37 @@ const (
 // Verdicts lists all verdicts.
 var Verdicts = []Verdict{
 	VerdictPreserved, VerdictProxy, VerdictUseless, VerdictForbidden, VerdictWeighted, VerdictSingleAnnouncer,
+}
+
+// SharesTraffic is a reason why a load balancer shares traffic with Local as it does.
+type SharesTraffic struct {
+	Module  string     `json:"-"`
+	Message string     `json:"message"`
+	How     SharingWay `json:"how"`
+	// Source is a link.
+	Source string `json:"source"`
+}
+
+// SharingWay says what SharesTraffic is a reason for.
+type SharingWay string
+
+// The ways of sharing traffic.
+const (
+	// SharingNodes means that each node that passes the health check gets the same share, also if there are zones.
+	SharingNodes SharingWay = "nodes"
+	// SharingZones means that each zone gets the same share.
+	SharingZones SharingWay = "zones"
+	// SharingWeighted, SharingAnnouncer and SharingPods mean what ShareWeighted, ShareAnnouncer and SharePods do.
+	SharingWeighted  SharingWay = "weighted"
+	SharingAnnouncer SharingWay = "announcer"
+	SharingPods      SharingWay = "pods"
+	// SharingUnchecked means that no health check keeps traffic away from nodes without pods.
+	SharingUnchecked SharingWay = "unchecked"
+)
+
+// SharingWays lists all ways of sharing traffic.
+var SharingWays = []SharingWay{
+	SharingNodes, SharingZones, SharingWeighted, SharingAnnouncer, SharingPods, SharingUnchecked,
 }
 
 // HouseFinding is a finding of a Rego rule, in a policy or built in.

@@ -433,8 +433,8 @@ func (s *simulation) send(connections int, isLocal bool) {
 // TestShareTrafficAgainstSimulation compares the shares for random placements with the connections that a simulation
 // counts.
 //
-// The number of connections that a node or pod with share p gets is binomial. By Bernstein's inequality, its mean over n
-// connections is further from p than sqrt(2p(1-p)L/n) + 2L/(3n) with a probability of at most 2·exp(-L). The test
+// The number of connections that a node or pod with share p gets is binomial. By Bernstein's inequality, its mean over
+// n connections is further from p than sqrt(2p(1-p)L/n) + 2L/(3n) with a probability of at most 2·exp(-L). The test
 // compares fewer than a million numbers, so that with L = ln(2·10^6·10^9) fewer than one of 10^9 seeds fails by chance.
 func TestShareTrafficAgainstSimulation(t *testing.T) {
 	t.Parallel()

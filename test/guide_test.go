@@ -211,20 +211,35 @@ type providerEntry struct {
 		With   []any          `json:"with"`
 		Unless []any          `json:"unless"`
 		Says   struct {
-			RequireLocal string `json:"require_local"`
-			Verdict      string `json:"verdict"`
-			RevealBy     string `json:"reveal_by"`
-			Breaks       bool   `json:"breaks_health_check"`
-			Shares       string `json:"shares_address"`
-			Needs        any    `json:"needs"`
-			Unknown      any    `json:"unknown_value"`
-			HealthCheck  any    `json:"health_check"`
-			NodePorts    bool   `json:"needs_node_ports"`
-			Legacy       any    `json:"legacy"`
+			RequireLocal string  `json:"require_local"`
+			Verdict      string  `json:"verdict"`
+			RevealBy     string  `json:"reveal_by"`
+			Breaks       bool    `json:"breaks_health_check"`
+			Address      string  `json:"shares_address"`
+			Needs        any     `json:"needs"`
+			Unknown      any     `json:"unknown_value"`
+			HealthCheck  any     `json:"health_check"`
+			NodePorts    bool    `json:"needs_node_ports"`
+			Legacy       any     `json:"legacy"`
+			Shares       *shares `json:"shares"`
 		} `json:"says"`
 		Message string `json:"message"`
 		Source  string `json:"source"`
 	} `json:"rows"`
+}
+
+// shares says what a load balancer shares traffic among.
+type shares struct {
+	Among  string `json:"among"`
+	Source string `json:"source"`
+}
+
+// text returns the words for it, which link to the source.
+func (s *shares) text() string {
+	if s == nil {
+		return ""
+	}
+	return fmt.Sprintf("[shares among %s](%s)", s.Among, s.Source)
 }
 
 // TestGuideListsTheLoadBalancers compares the tables of the guide with the provider table; with -update it writes them.
@@ -269,11 +284,12 @@ func TestGuideListsTheLoadBalancers(t *testing.T) {
 					row.Says.Verdict:                  row.Says.Verdict != "",
 					"hides the address":               row.Says.RevealBy != "",
 					"breaks the health check":         row.Says.Breaks,
-					"shares an address":               row.Says.Shares != "",
+					"shares an address":               row.Says.Address != "",
 					"needs another annotation":        row.Says.Needs != nil,
 					"unknown value":                   row.Says.Unknown != nil,
 					"replaces Local's health check":   row.Says.HealthCheck != nil,
 					"needs node ports":                row.Says.NodePorts,
+					row.Says.Shares.text():            row.Says.Shares != nil,
 					"no longer has an effect":         row.Says.Legacy != nil,
 				} {
 					if said {

@@ -104,6 +104,9 @@ const (
 // contract lists the rules of a module that Sourceward reads. Each must be a partial set.
 var contract = []string{"require_local", "keeps_source_ip", "deny", "warn", "spread"}
 
+// sharesTraffic is the rule of built-in modules that Sourceward reads in addition to the contract.
+const sharesTraffic = "shares_traffic"
+
 // aboutKinds lists the kinds of objects that a rule of the contract applies to. The other rules apply to all kinds.
 var aboutKinds = map[string][]string{
 	"require_local": {"Service"}, "keeps_source_ip": {"Service"},
@@ -484,7 +487,11 @@ func (c *Compiler) compile(modules map[string]*ast.Module, ofUser bool) (*module
 			return nil, inPackage(name, err.Error())
 		}
 		kinds[lastElement(m.Package)] = ofKinds
-		for _, word := range contract {
+		words := contract
+		if !ofUser {
+			words = append(slices.Clone(contract), sharesTraffic)
+		}
+		for _, word := range words {
 			r := rule{module: lastElement(m.Package), word: word, severity: severity, builtin: isBuiltin(m.Package)}
 			defined := slices.ContainsFunc(m.Rules, func(r *ast.Rule) bool { return ruleName(r) == word })
 			about := aboutKinds[word]

@@ -72,6 +72,7 @@ type says struct {
 	UnknownValue   *unknownValue      `json:"unknown_value,omitempty"`
 	HealthCheck    *healthCheckRemedy `json:"health_check,omitempty"`
 	NeedsNodePorts bool               `json:"needs_node_ports,omitempty"`
+	Shares         *sharedAmong       `json:"shares,omitempty"`
 	Legacy         *legacyField       `json:"legacy,omitempty"`
 }
 
@@ -106,6 +107,11 @@ type annotationValue struct {
 
 type unknownValue struct {
 	Instead string `json:"instead,omitempty"`
+}
+
+type sharedAmong struct {
+	Among  policies.SharingWay `json:"among" jsonschema:"enum=nodes,enum=zones"`
+	Source string              `json:"source"`
 }
 
 type legacyField struct {
@@ -363,6 +369,7 @@ func (r row) problems(table providerTable) []string {
 	check(r.annotation == "" || annotationKey.MatchString(r.annotation), "the annotation is not a valid name")
 	check(r.loadBalancer == "" || kebabCase.MatchString(r.loadBalancer), "the name is not kebab-case")
 	check(r.Value == nil || r.Value.matchers() == 1 && !r.Value.Absent, "value does not have exactly one matcher")
+	check(r.Says.Shares == nil || strings.HasPrefix(r.Says.Shares.Source, "https://"), "shares has no https URL as source")
 	check(r.Says.RevealBy == "" || r.Says.Verdict == "proxy", "reveal_by without verdict proxy")
 	check(r.Says.WorksWith == "" || r.Says.Verdict == "forbidden" && r.annotation == "",
 		"works_with without verdict forbidden, or of an annotation")

@@ -487,6 +487,7 @@ var memberKeys = map[string]string{
 	"deny":            "message, path, fix",
 	"warn":            "message, path, fix",
 	"spread":          "message, strategy, whenUnsatisfiable, maxSkew",
+	sharesTraffic:     "message, how, source",
 }
 
 // read decodes one member of a rule's set into the answer. It is strict: anything that the contract does not allow is
@@ -520,6 +521,15 @@ func (r rule) read(member ast.Value, answer *policies.Answer) error {
 		}
 		answer.KeepsSourceIP = append(answer.KeepsSourceIP, reason)
 		return needMessage(&answer.KeepsSourceIP[len(answer.KeepsSourceIP)-1].Message)
+	case sharesTraffic:
+		reason := policies.SharesTraffic{Module: r.module}
+		if err := decode(member, &reason, memberKeys[r.word],
+			text{messageTerm, &reason.Message}, text{howTerm, (*string)(&reason.How)}, text{sourceTerm, &reason.Source},
+		); err != nil {
+			return err
+		}
+		answer.SharesTraffic = append(answer.SharesTraffic, reason)
+		return oneOf("how", reason.How, policies.SharingWays)
 	case "spread":
 		wish := policies.SpreadWish{Module: r.module}
 		if err := decode(member, &wish, memberKeys[r.word], text{messageTerm, &wish.Message}); err != nil {
@@ -578,6 +588,8 @@ var (
 	pathTerm       = ast.StringTerm("path")
 	fixTerm        = ast.StringTerm("fix")
 	maxSkewTerm    = ast.StringTerm("maxSkew")
+	howTerm        = ast.StringTerm("how")
+	sourceTerm     = ast.StringTerm("source")
 )
 
 // text is a field of a struct that is a string, and its key in a member.

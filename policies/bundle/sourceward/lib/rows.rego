@@ -38,6 +38,16 @@ _saying[key] contains match if {
 }
 
 # METADATA
+# description: |
+#   The matches whose row replaces Local's health check, unless they name the Service's own health check node port.
+replacing_check := {match |
+	some match in saying("health_check")
+	not _is_ours(match)
+}
+
+_is_ours(match) if match.subject.value == format_int(input.object.spec.healthCheckNodePort, 10)
+
+# METADATA
 # description: True if the Service opts out of keeping the client's address.
 ignored if input.object.metadata.annotations["sourceward.dev/source-ip"] == "ignore"
 

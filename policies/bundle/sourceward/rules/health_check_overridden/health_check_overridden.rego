@@ -35,14 +35,10 @@ warn contains object.union(finding, _repair(check)) if {
 # The sentences about each check other than Local's, by the annotation that is wrong or missing.
 _checks[[path, check]] contains rows.sentence(match) if {
 	input.facts.local
-	some match in rows.saying("health_check")
-	not _is_ours(match)
+	some match in rows.replacing_check
 	check := match.row.says.health_check
 	path := rows.pointer(object.get(check, "annotation", object.get(match.subject, "annotation", "")))
 }
-
-# An annotation may also name the Service's own health check node port.
-_is_ours(match) if match.subject.value == format_int(input.object.spec.healthCheckNodePort, 10)
 
 _repair(check) := {"want": check.value} if check.value
 
