@@ -36,12 +36,20 @@ them. Calls go in one direction:
 	a run            run.go         the object under review and its neighbours; unspread.go and rollout.go hold what
 	                                several checks compute, message.go the words that they share
 	Rego             ask.go         the questions to Rules, and its answers
-	the objects      service.go, workload.go, container.go, spread.go, node.go, written.go, traffic.go, …
+	the objects      service.go, workload.go, container.go, spread.go, node.go, written.go, …
 
 A check uses nothing of another check. Three calls go the other way. The check of misplaced-health-check-node-port
 asks whether repairs of other rules set Local (repairsToLocal in repair.go runs their checks), since that decides
 whether removing the port is right. Two checks at the end of the catalogue report on the run itself:
 neighbours-unknown on what other checks could not see, and policy-not-evaluated on Rego that failed.
+
+# Traffic
+
+[ShareTraffic] computes which share of a Service's external traffic each node and pod gets under Local and under Cluster
+(traffic.go). It reads where the pods run, a list of [Place]: [PlacesOf] makes one from EndpointSlices and Nodes, and
+[BestPlacement] and [WorstPlacement] make those that pod templates allow (placement.go). It also reads the [Routing],
+how the load balancer finds nodes, which [LoadBalancerOf] returns (load_balancer.go). Figures in the messages of rules
+come from these functions. [Advise] answers the decision guide, the table [Guide], for one Service (guide.go).
 
 # Rego
 
