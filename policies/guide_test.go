@@ -136,7 +136,7 @@ func TestLoadBalancerOf(t *testing.T) {
 			spec: "type: NodePort",
 			want: policies.LoadBalancer{
 				Routing: policies.Routing{Unchecked: true}, Assumed: true,
-				Why: reason("type NodePort has no load balancer, so that no health check keeps clients away from nodes",
+				Why: reason("type NodePort has no health check that keeps clients away from nodes without pods",
 					"https://github.com/kubernetes/kubernetes/blob/v1.37.1/pkg/api/v1/service/util.go#L94-L99"),
 			},
 		},

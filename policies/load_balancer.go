@@ -47,7 +47,7 @@ func (r *run) loadBalancer() LoadBalancer {
 	if service.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		found.Unchecked = true
 		found.Why = append(found.Why, Reason{
-			"type " + serviceType(service) + " has no load balancer, so that no health check keeps clients away from nodes",
+			"type " + serviceType(service) + " has no health check that keeps clients away from nodes without pods",
 			"https://github.com/kubernetes/kubernetes/blob/v1.37.1/pkg/api/v1/service/util.go#L94-L99",
 		})
 	}
