@@ -443,17 +443,18 @@ func TestShareTrafficAgainstSimulation(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	compared, lost := 0, 0
 	for n := range placements {
-		places := make([]policies.Place, 1+random.IntN(6))
-		for i := range places {
-			places[i] = policies.Place{
+		var places []policies.Place
+		for i := range 1 + random.IntN(6) {
+			place := policies.Place{
 				Node: fmt.Sprint("node-", i), Zone: string(rune('a' + random.IntN(3))), Ready: max(0, random.IntN(6)-2),
 			}
 			switch random.IntN(12) {
 			case 0:
-				places[i].Untargeted = "has the label"
+				place.Untargeted = "has the label"
 			case 1, 2:
-				places[i].Draining = 1 + random.IntN(2)
+				place.Draining = 1 + random.IntN(2)
 			}
+			places = append(places, place)
 		}
 		if random.IntN(10) == 0 {
 			places = append(places, policies.Place{Ready: 1})
