@@ -45,7 +45,7 @@ func checkMisplacedField(r *run) []result {
 	if r.Object.Service != nil {
 		return r.misplacedPolicy()
 	}
-	if r.Related.View != ViewFiles || r.Object.wellPlaced {
+	if r.InFile == InFileUnknown || r.Object.wellPlaced {
 		return nil
 	}
 	w, content := r.Object.Workload, r.Object.Content()
@@ -175,7 +175,7 @@ func (r *run) misplacedPolicy() []result {
 			found = append(found, misplaced)
 		}
 	}
-	if r.Related.View != ViewFiles || r.Object.wellPlaced {
+	if r.InFile == InFileUnknown || r.Object.wellPlaced {
 		return onlyCertain(found)
 	}
 	content := r.Object.Content()

@@ -112,7 +112,8 @@ type View string
 const (
 	// ViewNone means that the neighbours are unknown: the look-up failed, or there was none.
 	ViewNone View = ""
-	// ViewFiles means that the neighbours come from the given files, which are assumed to be complete.
+	// ViewFiles means that the neighbours come from the given files, which are assumed to be complete, or from a cluster
+	// in which they are judged, too.
 	ViewFiles View = "Files"
 	// ViewCluster means that the neighbours come from the whole cluster.
 	ViewCluster View = "Cluster"

@@ -143,17 +143,20 @@ func (m *Manifests) register(ref policies.Ref, d definition) int {
 }
 
 // replaceContext lets each object in Options.Paths that does not lie in one of the roots of the context stand in for
-// all its definitions there: it is what the cluster will have instead. One that lies there is one more definition.
+// all its definitions there: it is what the cluster will have instead. One that lies there is one more definition. Each
+// object in a file stands in for that of the cluster.
 func (m *Manifests) replaceContext(roots []string) {
 	isInContext := func(file *foundFile) bool {
 		return slices.ContainsFunc(roots, func(root string) bool { return isBelow(root, file.real) })
 	}
 	for _, of := range m.copies[1:] {
-		if of.file.context || of.generated || isInContext(of.file) {
+		if of.generated || of.file.live {
 			continue
 		}
+		replacesContext := !of.file.context && !isInContext(of.file)
 		for _, number := range m.copiesOf[of.identity] {
-			m.copies[number].replaced = m.copies[number].replaced || m.copies[number].file.context
+			file := m.copies[number].file
+			m.copies[number].replaced = m.copies[number].replaced || file.live || replacesContext && file.context
 		}
 	}
 }
@@ -304,6 +307,9 @@ func (s *sight) input(o *Object, cluster policies.Cluster, now time.Time) polici
 	} else {
 		related = s.m.index.Related(o.Object)
 	}
+	if s.m.besideLive && !s.isJudgedWith(o, related) {
+		related.View = policies.ViewCluster
+	}
 	return policies.Input{
 		Operation: policies.Create,
 		Object:    o.Object,
@@ -313,6 +319,14 @@ func (s *sight) input(o *Object, cluster policies.Cluster, now time.Time) polici
 		InFile:    o.InFile,
 		Now:       now,
 	}
+}
+
+// isJudgedWith reports whether a Service is judged together with a workload behind it, which then has what is wrong
+// with the two.
+func (s *sight) isJudgedWith(o *Object, related policies.Related) bool {
+	return o.Service != nil && slices.ContainsFunc(related.Workloads, func(w *policies.Workload) bool {
+		return !s.m.copies[s.m.numbers[w]].file.context
+	})
 }
 
 // Input returns the input of Decide for the creation of an object. Its related objects are those near to it among

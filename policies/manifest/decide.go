@@ -200,6 +200,8 @@ func (m *Manifests) UncheckedPods() (without []policies.Ref, remarks []Remark) {
 			number := m.numbers[workload]
 			switch copied := m.copies[number]; {
 			case copied.replaced:
+			case copied.file.live: // what is wrong with the two is a finding of the Service
+				isChecked = true
 			case m.belongsToAnother(o.number, number) || m.belongsToAnother(number, o.number):
 				others = append(others, copied)
 			case copied.file.context:

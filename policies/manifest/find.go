@@ -31,6 +31,8 @@ type foundFile struct {
 	kustomizations []string
 	// inContext is true if the file is also given as context.
 	inContext bool
+	// live is true if it stands for the objects of a cluster, which are in no file.
+	live bool
 	// rendered is what a kustomization or a chart renders to, if the file stands for that; else nil.
 	rendered *rendered
 }

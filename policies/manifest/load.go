@@ -39,6 +39,10 @@ type Options struct {
 	// ExcludeFrom is the directory from which globs with a slash match, absolute and without symbolic links. If it is
 	// empty, they match paths as they are shown, and a note names each glob that matches nothing.
 	ExcludeFrom string
+	// Live holds the objects of a cluster, or is nil. Without Paths they are judged: those in Namespace or, if that is
+	// empty, all. With Paths they are neighbours of the judged objects. A file that defines an object replaces the one in
+	// the cluster.
+	Live *Live
 	// NoContext are files and directories that Load leaves out where it finds them in a directory of Context.
 	NoContext []string
 	// Ignore is a file that Load leaves out of directories, for one that is no manifest but has the name of one. It need
@@ -69,10 +73,12 @@ type Manifests struct {
 	// Objects are the objects to judge, sorted by file. Those of one file are in its order.
 	Objects []*Object
 	// Files is the number of files found in Options.Paths that were read. Documents is the number of Kubernetes objects of
-	// any kind in them, without those that a kustomization names as patches. NotKubernetes is the number of documents
-	// without an apiVersion and a kind, and NotYAML the number of those that are neither YAML nor JSON and do not look
-	// like a Kubernetes object.
+	// any kind in them, without those that a kustomization names as patches, or in Options.Live if there are no paths.
+	// NotKubernetes is the number of documents without an apiVersion and a kind, and NotYAML the number of those that are
+	// neither YAML nor JSON and do not look like a Kubernetes object.
 	Files, Documents, NotKubernetes, NotYAML int
+	// Namespaces is the number of Namespaces of a cluster in which objects are judged.
+	Namespaces int
 	// Skipped are the objects, files and charts in Options.Paths that are not judged although they might hold what a
 	// cluster gets, such as a patch. The text is the reason.
 	Skipped []Remark
@@ -90,9 +96,11 @@ type Manifests struct {
 	patches, kustomizations int
 
 	version policies.Version // that of Options
-	last    lastAsked
-	index   *policies.Index
-	texts   map[string][]byte
+	// besideLive is true if files are judged as neighbours of what a cluster holds.
+	besideLive bool
+	last       lastAsked
+	index      *policies.Index
+	texts      map[string][]byte
 	// rendered are the files that kustomizations and charts were rendered from. builders and unbuilt are those of finder.
 	rendered []*foundFile
 	builders map[builtObject][]string
@@ -209,6 +217,7 @@ func Load(options Options) (*Manifests, error) {
 		m.count(&m.Files, file)
 	}
 	m.readFiles(files, options)
+	m.addLive(options)
 	if m.ignoredNode != nil && len(m.nodes) == 0 {
 		m.note(*m.ignoredNode, "Nodes are not counted here, as files hardly ever hold all of them; "+
 			"if these do, give them with --context")
@@ -706,14 +715,19 @@ func (m *Manifests) addJudged(d definition, options Options) error {
 		m.put(other, d)
 		object.variants = append(object.variants, other)
 	}
+	m.judge(object)
+	return nil
+}
+
+// judge adds an object to those that are judged, or to the children, unless its file is context.
+func (m *Manifests) judge(object *Object) {
 	switch {
-	case d.file.context:
+	case object.file.context:
 	case object.Workload != nil && object.Workload.IsChild():
 		m.Children = append(m.Children, object)
 	default:
 		m.Objects = append(m.Objects, object)
 	}
-	return nil
 }
 
 // put registers a judged object and adds it to the index.
@@ -766,25 +780,41 @@ func withoutPart(kind, pointer string) string {
 }
 
 func (m *Manifests) addNamespace(d definition) error {
+	namespace, err := readNamespace(d.content)
+	if err == nil {
+		m.namespaces[m.register(namespaceRef(namespace.Name), d)] = namespace
+	}
+	return err
+}
+
+// readNamespace decodes a Namespace. It adds the label that every Namespace has.
+func readNamespace(content map[string]any) (policies.Namespace, error) {
 	var decoded corev1.Namespace
-	if err := policies.Decode(d.content, &decoded); err != nil {
-		return err
+	if err := policies.Decode(content, &decoded); err != nil {
+		return policies.Namespace{}, err
 	}
 	namespace := policies.Namespace{Name: decoded.Name, Labels: map[string]string{}, Annotations: decoded.Annotations}
 	maps.Copy(namespace.Labels, decoded.Labels)
 	namespace.Labels[corev1.LabelMetadataName] = decoded.Name
-	m.namespaces[m.register(namespaceRef(decoded.Name), d)] = namespace
-	return nil
+	return namespace, nil
 }
 
 func (m *Manifests) addNode(content map[string]any) error {
+	node, err := readNode(content)
+	if err == nil {
+		m.nodes[node.Name] = node
+		m.known = nil
+	}
+	return err
+}
+
+// readNode decodes what rules read of a Node.
+func readNode(content map[string]any) (*corev1.Node, error) {
 	var node corev1.Node
 	if err := policies.Decode(content, &node); err != nil {
-		return err
+		return nil, err
 	}
-	m.nodes[node.Name] = policies.ReducedNode(&node)
-	m.known = nil
-	return nil
+	return policies.ReducedNode(&node), nil
 }
 
 // knownNodes returns the nodes that were read, or nil if there are none.
