@@ -141,9 +141,9 @@ func (f finding) isBuilt() bool {
 // a mode that has become stricter is noticed. An exempt finding is never in the baseline: it fails no run, and is new
 // when its exemption ends.
 //
-// What is gone was in a file for which isJudged returns true, and is found neither in another mode nor as exempt. If
+// What is gone is a finding for which isJudged returns true, and is found neither in another mode nor as exempt. If
 // the report has errors, nothing is gone: it may be in what could not be read.
-func (b *baseline) compare(r *report, failOn string, isJudged func(file string) bool) {
+func (b *baseline) compare(r *report, failOn string, isJudged func(finding) bool) {
 	for _, fails := range []bool{true, false} { // those that do not fail can stand for both
 		for _, inFile := range []bool{true, false} {
 			for i := range r.Findings {
@@ -179,7 +179,7 @@ func (b *baseline) compare(r *report, failOn string, isJudged func(file string) 
 	}
 	slices.Sort(gone)
 	for _, i := range gone {
-		if f := b.findings[i]; isJudged(f.File) {
+		if f := b.findings[i]; isJudged(f) {
 			r.Gone = append(r.Gone, goneFinding{f.Rule, f.Object, f.Path, f.File, f.Fingerprint, f.Environment})
 		}
 	}
@@ -196,13 +196,17 @@ func (b *baseline) take(fingerprint string, matches func(known finding) bool) bo
 	return true
 }
 
-// isJudged returns a function that reports whether a file is, or lies in, what worlds judge, or did before it was
-// removed. If that includes the standard input, every file may have come from there.
-func (c *config) isJudged(worlds []world) func(file string) bool {
-	return func(file string) bool {
+// isJudged returns a function that reports whether the file of a finding is, or lies in, what worlds judge, or did
+// before it was removed. If that includes the standard input, every file may have come from there. A finding without a
+// file was in a cluster.
+func (c *config) isJudged(worlds []world) func(finding) bool {
+	return func(f finding) bool {
 		return slices.ContainsFunc(worlds, func(w world) bool {
+			if f.File == "" {
+				return len(w.paths) == 0 && (w.flags.namespace == "" || w.flags.namespace == f.Object.Namespace)
+			}
 			return slices.ContainsFunc(w.paths, func(path string) bool {
-				return path == manifest.Stdin || c.isIn(path, file)
+				return path == manifest.Stdin || c.isIn(path, f.File)
 			})
 		})
 	}

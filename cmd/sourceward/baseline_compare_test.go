@@ -95,7 +95,7 @@ func TestBaselineIsComparedByFingerprintAndCount(t *testing.T) {
 			if failOn == "" {
 				failOn = string(policies.Deny)
 			}
-			b.compare(r, failOn, func(file string) bool { return file != "elsewhere.yaml" })
+			b.compare(r, failOn, func(f finding) bool { return f.File != "elsewhere.yaml" })
 			var known, fresh, gone []string
 			for i, f := range r.Findings {
 				if f.Baseline {

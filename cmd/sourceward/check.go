@@ -41,9 +41,10 @@ type checkFlags struct {
 
 func checkCommand(s streams) *cobra.Command {
 	var showConfig bool
+	var from clusterFlags
 	cmd := &cobra.Command{
 		Use:   "check [PATH|-]...",
-		Short: "Check the Services and workloads in manifests",
+		Short: "Check the Services and workloads in manifests or in a cluster",
 		Long: "Check the Services and workloads in manifests. Each object gets the findings\n" +
 			"that it would get from the webhook if it were created in a cluster that holds\n" +
 			"all other objects in the manifests.\n\n" +
@@ -60,6 +61,10 @@ func checkCommand(s streams) *cobra.Command {
 			"It can also list environments, each with paths and settings of its own. Without\n" +
 			"a PATH, check then checks all of them, each apart from the others. A PATH in the\n" +
 			"paths of an environment is checked in that environment.\n\n" +
+			"With --cluster and without a PATH, check judges what the cluster of your\n" +
+			"kubeconfig holds, with the SourceIPPolicy objects there unless you give --policy.\n" +
+			"It changes nothing, and reads no .sourceward.yaml. With a PATH, the objects in the\n" +
+			"cluster are neighbours of those in the manifests.\n\n" +
 			"Exit codes:\n" +
 			"  0  no findings at or above --fail-on\n" +
 			"  1  findings at or above --fail-on\n" +
@@ -67,8 +72,16 @@ func checkCommand(s streams) *cobra.Command {
 		Example: "  sourceward check --fail-on warn deploy/\n" +
 			"  sourceward check --fail-on warn --context . changed.yaml\n" +
 			"  helm template . | sourceward check -\n" +
+			"  sourceward check --cluster --namespace edge    # what a cluster holds\n" +
 			"  sourceward check --policy policies/ --context cluster-wide/ -o text -o json=report.json apps/",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			cluster, err := from.open()
+			if err != nil {
+				return err
+			}
+			if cluster != nil && len(args) == 0 {
+				return checkCluster(cmd, s, cluster)
+			}
 			config, err := readConfig(s)
 			if err != nil {
 				return err
@@ -77,6 +90,11 @@ func checkCommand(s streams) *cobra.Command {
 				return config.show(s.out, cmd.Flags())
 			}
 			flags, worlds := config.worlds(cmd.Flags(), args)
+			if cluster != nil {
+				if err := cluster.addTo(cmd, s, worlds); err != nil {
+					return err
+				}
+			}
 			if len(args) == 0 && isPipe(s.in) && !flags.quiet {
 				fmt.Fprintf(s.err, "note: checking %s; standard input is a pipe that was not read, write - to check it\n",
 					config.scope())
@@ -85,8 +103,10 @@ func checkCommand(s streams) *cobra.Command {
 		},
 	}
 	addCheckFlags(cmd.Flags(), &checkFlags{}) // config.worlds reads their values
+	cmd.Flags().Lookup("namespace").Usage += ";\nwith --cluster and without a PATH, the only one that is checked"
 	cmd.Flags().BoolVar(&showConfig, "show-config", false,
 		"print the settings in force and where each comes from, and check nothing")
+	from.add(cmd.Flags(), "check what the cluster of your kubeconfig holds or, with a PATH, use it as context")
 	completeCheck(cmd)
 	return cmd
 }
@@ -185,7 +205,7 @@ func (w world) judge(
 		}
 		return nil, nil, err
 	}
-	loaded, rules, problems := loadPolicies(ctx, flags.policies, flags.provider)
+	loaded, rules, problems := w.policies(ctx)
 	manifests, err := manifest.Load(manifest.Options{
 		Paths:     w.paths,
 		Context:   flags.context,
@@ -201,6 +221,7 @@ func (w world) judge(
 		ExcludeFrom: w.excludeFrom,
 		Texts:       w.texts,
 		NoContext:   w.others,
+		Live:        w.live.held(),
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("--exclude: %w", err)
@@ -215,6 +236,7 @@ func (w world) judge(
 		manifests: manifests,
 		cluster:   cluster,
 		now:       time.Now(),
+		isLive:    w.live != nil,
 
 		mutationsOnly: !w.allRepairs,
 	}
@@ -230,6 +252,9 @@ func (w world) judge(
 		if place := w.from[e.File]; place != "" && e.Line == 0 {
 			report.Errors[i].Message += fmt.Sprintf(" (named in %s)", place)
 		}
+	}
+	if w.live != nil {
+		report.addNotes(w.live.notes)
 	}
 	report.addNotes(run.unknownNamespaces())
 	report.addNotes(run.uncheckedPods())

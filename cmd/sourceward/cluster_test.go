@@ -17,9 +17,11 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// fakeAPIServer serves the objects of files, and the list of SourceIPPolicies. Every other path is not found.
+// fakeAPIServer serves the objects of files, lists of them in all namespaces and of SourceIPPolicies, and its version.
+// It serves no custom kinds but SourceIPPolicy. Every other path is not found.
 type fakeAPIServer struct {
 	objects   map[string]map[string]any // by path
+	lists     map[string][]any          // by path
 	policies  []any                     // nil if the kind is not served
 	forbidden string                    // a path that is forbidden, whether it exists or not
 }
@@ -28,7 +30,7 @@ const fakePolicies = "/apis/sourceward.dev/v1alpha1/sourceippolicies"
 
 func newFakeAPIServer(t testing.TB, paths ...string) *fakeAPIServer {
 	t.Helper()
-	server := &fakeAPIServer{objects: map[string]map[string]any{}, policies: []any{}}
+	server := &fakeAPIServer{objects: map[string]map[string]any{}, lists: map[string][]any{}, policies: []any{}}
 	for _, path := range paths {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -59,6 +61,7 @@ func (s *fakeAPIServer) add(t testing.TB, object map[string]any) {
 	case "Namespace":
 		metadata["labels"].(map[string]any)["kubernetes.io/metadata.name"] = metadata["name"]
 		s.objects[fmt.Sprintf("/api/v1/namespaces/%s", metadata["name"])] = object
+		s.lists["/api/v1/namespaces"] = append(s.lists["/api/v1/namespaces"], object)
 	default:
 		apiVersion := object["apiVersion"].(string)
 		group := "/apis/"
@@ -66,6 +69,8 @@ func (s *fakeAPIServer) add(t testing.TB, object map[string]any) {
 			group = "/api/"
 		}
 		s.objects[group+apiVersion+at] = object
+		list := fmt.Sprintf("%s%s/%ss", group, apiVersion, strings.ToLower(object["kind"].(string)))
+		s.lists[list] = append(s.lists[list], object)
 	}
 }
 
@@ -81,11 +86,29 @@ func condition(kind, status, reason, message string) map[string]any {
 
 func (s *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	code, answer := http.StatusOK, s.objects[r.URL.Path]
-	if r.URL.Path == fakePolicies && s.policies != nil {
-		answer = map[string]any{
-			"apiVersion": "sourceward.dev/v1alpha1", "kind": "SourceIPPolicyList",
-			"metadata": map[string]any{}, "items": s.policies,
+	list := func(apiVersion, kind string, items []any) map[string]any {
+		if items == nil {
+			items = []any{}
 		}
+		return map[string]any{
+			"apiVersion": apiVersion, "kind": kind, "metadata": map[string]any{}, "items": items,
+		}
+	}
+	switch isCustom := strings.Contains(r.URL.Path, ".dev/") || strings.Contains(r.URL.Path, "argoproj") ||
+		strings.Contains(r.URL.Path, "kruise") || strings.Contains(r.URL.Path, "keda"); {
+	case r.URL.Path == "/version":
+		answer = map[string]any{"major": "1", "minor": "37", "gitVersion": "v1.37.1"}
+	case r.URL.Path == fakePolicies && s.policies != nil:
+		answer = list("sourceward.dev/v1alpha1", "SourceIPPolicyList", s.policies)
+	case r.URL.Path+"/sourceippolicies" == fakePolicies && s.policies != nil:
+		answer = map[string]any{
+			"apiVersion": "v1", "kind": "APIResourceList", "groupVersion": "sourceward.dev/v1alpha1",
+			"resources": []any{map[string]any{"name": "sourceippolicies", "kind": "SourceIPPolicy"}},
+		}
+	case strings.Contains(r.Header.Get("Accept"), "PartialObjectMetadataList"):
+		answer = list("meta.k8s.io/v1", "PartialObjectMetadataList", s.lists[r.URL.Path])
+	case r.URL.Query().Has("limit") && !isCustom:
+		answer = list("v1", "List", s.lists[r.URL.Path])
 	}
 	status := func(number int, reason, message string) {
 		code = number
@@ -96,6 +119,7 @@ func (s *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == s.forbidden:
 		status(http.StatusForbidden, "Forbidden", r.URL.Path+" is forbidden")
+		answer["details"] = map[string]any{"kind": "some"}
 	case answer == nil:
 		status(http.StatusNotFound, "NotFound", r.URL.Path+" not found")
 	}
@@ -114,15 +138,21 @@ func explainInCluster(t testing.TB, handler http.Handler, settings string) resul
 
 func explainWithKubeconfig(t testing.TB, host, settings string) result {
 	t.Helper()
-	dir := write(t, map[string]string{"config": fmt.Sprintf(`apiVersion: v1
+	return withKubeconfig(t, t.TempDir(), host, "explain", "--settings", settings, "--cluster")
+}
+
+// withKubeconfig runs the binary in a folder, with a kubeconfig for a server. In the result, HOST replaces its address.
+func withKubeconfig(t testing.TB, dir, host string, args ...string) result {
+	t.Helper()
+	home := write(t, map[string]string{"config": fmt.Sprintf(`apiVersion: v1
 kind: Config
 current-context: fake
 contexts: [{name: fake, context: {cluster: fake, user: fake}}]
 clusters: [{name: fake, cluster: {server: %q}}]
 users: [{name: fake, user: {}}]
 `, host)})
-	cmd := command(t, dir, "explain", "--settings", settings, "--cluster")
-	cmd.Env = []string{"HOME=" + dir, "KUBECONFIG=" + filepath.Join(dir, "config")}
+	cmd := command(t, dir, args...)
+	cmd.Env = []string{"HOME=" + home, "KUBECONFIG=" + filepath.Join(home, "config")}
 	got := run(t, cmd)
 	got.Stderr = strings.ReplaceAll(got.Stderr, host, "HOST")
 	return got
@@ -158,6 +188,25 @@ func TestExplainReadsEveryJudgedKindFromACluster(t *testing.T) {
 	}
 }
 
+// TestNoPoliciesWithoutTheirKind explains an object of a cluster that does not serve SourceIPPolicy.
+func TestNoPoliciesWithoutTheirKind(t *testing.T) {
+	t.Parallel()
+	server := newFakeAPIServer(t, "testdata/settings-of-an-object-come-from-several-policies/apps/edge.yaml")
+	server.policies = nil
+	got := explainInCluster(t, server, "deployment/edge/web")
+	if want := "note: " + notServed + "\n"; got.Stderr != want || got.Code != 0 ||
+		!strings.Contains(got.Stdout, "There is no SourceIPPolicy") {
+		t.Errorf("explain --cluster gives %+v, want %q", got, want)
+	}
+}
+
+// What the program says of a request that is forbidden, and of a cluster without our CRD.
+const (
+	grants    = "the ClusterRole sourceward-reader in config/rbac/reader allows it\n"
+	notServed = "the cluster at HOST does not serve the kind SourceIPPolicy, so that there are no policies; " +
+		"config/crd installs it"
+)
+
 func TestExplainReportsWhatItCannotReadFromACluster(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -170,20 +219,16 @@ func TestExplainReportsWhatItCannotReadFromACluster(t *testing.T) {
 				"check its kind, namespace and name, and the kubeconfig\n"},
 		"an object that may not be read": {
 			"Deployment/edge/web", func(s *fakeAPIServer) { s.forbidden = "/apis/apps/v1/namespaces/edge/deployments/web" },
-			"error: read Deployment edge/web from the cluster at HOST: " +
-				"/apis/apps/v1/namespaces/edge/deployments/web is forbidden\n",
+			"error: cannot get deployments edge/web in the cluster at HOST: " +
+				"/apis/apps/v1/namespaces/edge/deployments/web is forbidden; " + grants,
 		},
 		"a Namespace that may not be read": {
 			"Deployment/edge/web", func(s *fakeAPIServer) { s.forbidden = "/api/v1/namespaces/edge" },
-			"error: read Namespace edge from the cluster at HOST: /api/v1/namespaces/edge is forbidden\n",
+			"error: cannot get namespaces edge in the cluster at HOST: /api/v1/namespaces/edge is forbidden; " + grants,
 		},
 		"policies that may not be read": {
 			"Deployment/edge/web", func(s *fakeAPIServer) { s.forbidden = fakePolicies },
-			"error: list SourceIPPolicy objects in the cluster at HOST: " + fakePolicies + " is forbidden\n",
-		},
-		"a cluster without the kind": {
-			"Deployment/edge/web", func(s *fakeAPIServer) { s.policies = nil },
-			"error: the cluster at HOST does not serve the kind SourceIPPolicy; install config/crd, or select another cluster\n",
+			"error: cannot list sourceippolicies in the cluster at HOST: " + fakePolicies + " is forbidden; " + grants,
 		},
 	}
 	for name, test := range tests {
@@ -268,10 +313,10 @@ func TestExplainNeedsACluster(t *testing.T) {
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 	got := explainWithKubeconfig(t, closed.URL, "Service/web")
-	if !strings.HasPrefix(got.Stderr, "error: read Service default/web from the cluster at HOST: ") ||
+	if !strings.HasPrefix(got.Stderr, "error: cannot reach the cluster at HOST: dial tcp ") ||
 		!strings.HasSuffix(
 			got.Stderr,
-			"connection refused\n",
+			"connection refused; check the kubeconfig and the network\n",
 		) || strings.Count(got.Stderr, "\n") != 1 || got.Stdout != "" || got.Code != 2 {
 		t.Errorf("explain --cluster without an API server gives %+v", got)
 	}
@@ -279,7 +324,7 @@ func TestExplainNeedsACluster(t *testing.T) {
 	cmd := command(t, t.TempDir(), "explain", "--settings", "Service/web", "--cluster")
 	cmd.Env = []string{"HOME=" + t.TempDir(), "KUBECONFIG=nowhere"}
 	want := result{
-		Stderr: "error: --cluster: no cluster found in nowhere; set KUBECONFIG, or select a context; " +
+		Stderr: "error: --cluster: no cluster found in nowhere; set KUBECONFIG, or select a context with --kube-context; " +
 			"see sourceward explain --help\n",
 		Code: 2,
 	}

@@ -148,7 +148,8 @@ func writeCompletion(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	var completed strings.Builder
-	run(t.Context(), []string{cobra.ShellCompNoDescRequestCmd, ""}, streams{out: &completed, err: io.Discard})
+	line := []string{"sourceward", cobra.ShellCompNoDescRequestCmd, ""}
+	run(t.Context(), line, streams{out: &completed, err: io.Discard})
 	root := rootCommand(streams{})
 	for _, cmd := range everyCommand(root)[1:] {
 		if cmd.Parent() == root && !slices.Contains(strings.Split(completed.String(), "\n"), cmd.Name()) {

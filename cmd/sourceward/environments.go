@@ -101,6 +101,8 @@ type world struct {
 	texts map[string][]byte
 	// allRepairs is true if the repairs of all findings are wanted, and not only those of mode mutate.
 	allRepairs bool
+	// live is what the cluster of --cluster holds, or nil. It is judged if there are no paths.
+	live *live
 	// others are the paths of other environments.
 	others []string
 	// from holds the places in the configuration file that name files and folders, by these, and those that set flags, by
@@ -258,7 +260,7 @@ func (r *report) include(environment string, of *report) {
 		p.Environment = environment
 		p.source = nil // only for the diff, and it holds the text of the file
 	})
-	r.files = append(r.files, of.files...)
+	r.groups = append(r.groups, of.groups...)
 	r.rules = append(r.rules, of.rules...)
 	r.sections = append(r.sections, section{environment, of.diff})
 }
@@ -289,6 +291,7 @@ func of[E any](s section, entries []E, environment func(E) string) []E {
 // add adds the counts of another summary, of a report that was not yet compared with a baseline.
 func (s *summary) add(other summary) {
 	s.Files += other.Files
+	s.Namespaces += other.Namespaces
 	s.Objects += other.Objects
 	s.Services += other.Services
 	s.Workloads += other.Workloads

@@ -16,7 +16,7 @@ type explainFlags struct {
 	files    []string
 	policies []string
 	exclude  []string
-	cluster  bool
+	cluster  clusterFlags
 
 	namespace string
 }
@@ -60,27 +60,26 @@ func explainCommand(s streams) *cobra.Command {
 		"read SourceIPPolicy objects from `PATH`, a file or directory; repeatable")
 	f.StringArrayVar(&flags.exclude, "exclude", nil, "with -f, skip files and directories that match `GLOB`; repeatable")
 	addNamespace(f, &flags.namespace)
-	f.BoolVar(&flags.cluster, "cluster", false,
-		"read the object, its Namespace and all policies from the cluster of your kubeconfig")
+	flags.cluster.add(f, "read the object, its Namespace and all policies from the cluster of your kubeconfig")
 	return cmd
 }
 
 // validate returns an error that describes a mistake in the command line. settings is true if --settings was given.
 func (f explainFlags) validate(settings bool, args []string) error {
 	_, isRule := policies.RuleByID(strings.Join(args, " "))
-	ofFiles := len(f.files)+len(f.exclude) > 0 || f.namespace != ""
+	ofFiles, ofCluster := len(f.files)+len(f.exclude) > 0 || f.namespace != "", f.cluster.isSet()
 	switch {
 	case settings && isRule:
 		return fmt.Errorf(
 			"--settings explains an object, but %s is a rule; run \"sourceward explain %[1]s\", or remove the rule", args[0])
 	case settings && len(args) > 0:
 		return fmt.Errorf("--settings reads files from -f; write -f %s", strings.Join(args, " -f "))
-	case settings && f.cluster && (ofFiles || len(f.policies) > 0):
+	case settings && f.cluster.cluster && (ofFiles || len(f.policies) > 0):
 		return errors.New(
 			"--cluster reads everything from the cluster; remove -f, -n, --policy and --exclude, or remove --cluster")
-	case settings && !f.cluster && len(f.files) == 0:
+	case settings && !ofCluster && len(f.files) == 0:
 		return errors.New("--settings needs a place to find the object; add -f PATH with its manifest, or --cluster")
-	case !settings && (f.cluster || ofFiles):
+	case !settings && (ofCluster || ofFiles):
 		return errors.New("-f, -n, --exclude and --cluster need --settings; add --settings KIND/NAMESPACE/NAME")
 	case !settings && len(args) == 0:
 		return errors.New(`name a rule, such as unspread-behind-local; "sourceward rules" lists all rules`)

@@ -10,6 +10,10 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/sourceward/sourceward/api/v1alpha1"
@@ -73,9 +77,13 @@ func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
 	if err != nil {
 		return err
 	}
+	cluster, err := flags.cluster.open()
+	if err != nil {
+		return err
+	}
 	var of *subject
-	if flags.cluster {
-		of, err = subjectInCluster(ctx, ref)
+	if cluster != nil {
+		of = cluster.subject(ctx, ref)
 	} else {
 		of, err = subjectInFiles(ctx, s, flags, ref)
 	}
@@ -101,6 +109,69 @@ func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
 		return errReported
 	}
 	return nil
+}
+
+// subject reads the object from the cluster, with its Namespace and all policies. If one of them cannot be read, that
+// is a problem, and the object is nil: the explanation would be incomplete.
+func (c *cluster) subject(ctx context.Context, ref policies.Ref) *subject {
+	found := &subject{}
+	if err := c.readSubject(ctx, ref, found); err != nil {
+		found.object = nil
+		found.add(err)
+	}
+	return found
+}
+
+func (c *cluster) readSubject(ctx context.Context, ref policies.Ref, found *subject) error {
+	object, err := c.get(ctx, judgedResource(ref.Kind), ref.Namespace, ref.Name)
+	if apierrors.IsNotFound(err) {
+		return fmt.Errorf("%s is not in the cluster at %s; check its kind, namespace and name, and the kubeconfig",
+			ref, c.host)
+	}
+	if err != nil {
+		return err
+	}
+	if found.object, err = policies.NewObject(object); err != nil {
+		return fmt.Errorf("read %s from the cluster at %s: %w", ref, c.host, err)
+	}
+	content, err := c.get(ctx, namespaceResource, "", ref.Namespace)
+	if err != nil {
+		return err
+	}
+	namespace := unstructured.Unstructured{Object: content}
+	found.namespace = policies.Namespace{
+		Name: ref.Namespace, Labels: namespace.GetLabels(), Annotations: namespace.GetAnnotations(),
+	}
+	list, isServed, err := c.policies(ctx)
+	if err != nil {
+		return err
+	}
+	if !isServed {
+		found.notes = append(found.notes, c.withoutPolicies())
+	}
+	found.compile(ctx, list, func(wrong *bundle.Error) error { return wrong })
+	for _, policy := range list {
+		if note := notInForce(policy); note != "" {
+			found.notes = append(found.notes, fmt.Sprintf("%s %s: %s", v1alpha1.Kind, policy.Name, note))
+		}
+	}
+	return nil
+}
+
+// notInForce says why the webhook may not use this generation of a policy, so that the explanation may differ from what
+// the webhook does. It returns "" if the status says that this generation is in force.
+func notInForce(policy v1alpha1.SourceIPPolicy) string {
+	ready := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionReady)
+	switch degraded := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionDegraded); {
+	case ready == nil || ready.ObservedGeneration < policy.Generation:
+		return fmt.Sprintf("no webhook has reported yet that generation %d is in force", policy.Generation)
+	case ready.Status == metav1.ConditionTrue:
+		return ""
+	case degraded != nil:
+		return fmt.Sprintf("the webhook reports that %s; it may use other settings than these", degraded.Message)
+	default:
+		return "the webhook reports that it is not in force: " + ready.Reason
+	}
 }
 
 // subjectInFiles reads the object from files. The error is non-nil only for a mistake in the command line.

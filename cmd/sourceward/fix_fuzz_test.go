@@ -33,7 +33,8 @@ func FuzzFix(f *testing.F) {
 		}
 		fix := func() (code int, after []byte) {
 			var out, problems bytes.Buffer
-			code = run(t.Context(), []string{"fix", path}, streams{in: strings.NewReader(""), out: &out, err: &problems})
+			line := []string{"sourceward", "fix", path}
+			code = run(t.Context(), line, streams{in: strings.NewReader(""), out: &out, err: &problems})
 			after, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)

@@ -18,6 +18,8 @@ type checkRun struct {
 	manifests *manifest.Manifests
 	cluster   policies.Cluster
 	now       time.Time
+	// isLive is true if the neighbours come from a cluster.
+	isLive bool
 	// mutationsOnly is true if the report shows no repairs but those of mode mutate.
 	mutationsOnly bool
 }
@@ -113,6 +115,10 @@ func (c *checkRun) uncheckedPods() []manifest.Remark {
 	for i, service := range without {
 		names[i] = service.String()
 	}
-	return append(remarks, manifest.Remark{Text: "the pods behind " + listed(names) + " are not checked, since no " +
-		"workload that was read in the namespace has the labels of the selector; give the files of the workloads, too"})
+	why := "no workload that was read in the namespace has the labels of the selector; " +
+		"give the files of the workloads, too"
+	if c.isLive {
+		why = "no workload in the namespace has the labels of the selector; the Pods of a cluster are not read"
+	}
+	return append(remarks, manifest.Remark{Text: "the pods behind " + listed(names) + " are not checked, since " + why})
 }

@@ -19,7 +19,19 @@ func loadPolicies(
 	ctx context.Context, paths []string, provider string,
 ) (loaded []*manifest.Policy, rules *bundle.Set, problems []*manifest.Error) {
 	loaded, problems = manifest.LoadPolicies(paths)
-	rules, wrong := bundle.Compile(ctx, child.Try, objects(loaded))
+	rules, wrong := compilePolicies(ctx, objects(loaded), provider)
+	for _, w := range wrong {
+		problems = append(problems, placed(loaded, w))
+	}
+	return loaded, rules, problems
+}
+
+// compilePolicies compiles policies. It leaves out those with errors, which it returns. The provider is that of
+// loadPolicies.
+func compilePolicies(
+	ctx context.Context, list []v1alpha1.SourceIPPolicy, provider string,
+) (rules *bundle.Set, wrong []*bundle.Error) {
+	rules, wrong = bundle.Compile(ctx, child.Try, list)
 	if provider != "" {
 		var err error
 		first := v1alpha1.SourceIPPolicy{Spec: v1alpha1.SourceIPPolicySpec{
@@ -33,10 +45,7 @@ func loadPolicies(
 		}
 		rules.Policies.Declared = declared
 	}
-	for _, w := range wrong {
-		problems = append(problems, placed(loaded, w))
-	}
-	return loaded, rules, problems
+	return rules, wrong
 }
 
 // policyFiles returns the names of the files of policies.

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +36,7 @@ func main() {
 		collectSeldom()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	code := run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})
+	code := run(ctx, os.Args, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})
 	stop()
 	os.Exit(code)
 }
@@ -105,9 +106,13 @@ func rootCommand(s streams) *cobra.Command {
 	return root
 }
 
-// run executes a command line and returns its exit code.
-func run(ctx context.Context, args []string, s streams) int {
-	root := rootCommand(s)
+// run executes a command line, which begins with the name of the binary, and returns its exit code.
+func run(ctx context.Context, line []string, s streams) int {
+	root, named := rootCommand(s), strings.NewReplacer()
+	args, isPlugin := plugin(line)
+	if isPlugin {
+		named = asPlugin(root)
+	}
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
 	switch {
@@ -121,7 +126,8 @@ func run(ctx context.Context, args []string, s streams) int {
 	case errors.Is(err, errReported):
 		return exitFault
 	default:
-		fmt.Fprintf(s.err, "error: %s; see %s --help\n", policies.Printable(err.Error()), command.CommandPath())
+		problem := policies.Printable(named.Replace(err.Error()))
+		fmt.Fprintf(s.err, "error: %s; see %s --help\n", problem, command.CommandPath())
 		return exitFault
 	}
 }

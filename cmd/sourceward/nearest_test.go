@@ -50,7 +50,7 @@ func TestMistypedWordsNameTheNearest(t *testing.T) {
 		"check --color allways":        "always",
 	} {
 		var stderr strings.Builder
-		code := run(t.Context(), strings.Fields(line), streams{strings.NewReader(""), io.Discard, &stderr})
+		code := run(t.Context(), strings.Fields("sourceward "+line), streams{strings.NewReader(""), io.Discard, &stderr})
 		_, named, ok := strings.Cut(stderr.String(), "the nearest are ")
 		first, _, _ := strings.Cut(named, ", ")
 		if code != exitFault || !ok && want != "always" || ok && first != want {

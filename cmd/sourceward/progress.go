@@ -24,21 +24,23 @@ func newProgress(w io.Writer) *progress {
 	return &progress{w: w, next: time.Now().Add(progressInterval)}
 }
 
-func (p *progress) read(done, all int) { p.show("reading", done, all, "files") }
+func (p *progress) read(done, all int) { p.show("reading %d of %d files", done, all) }
 func (p *progress) rendered(done, all int) {
-	p.show("rendering", done, all, "kustomizations and charts")
+	p.show("rendering %d of %d kustomizations and charts", done, all)
 }
-func (p *progress) judged(done, all int) { p.show("checking", done, all, "objects") }
+func (p *progress) judged(done, all int) { p.show("checking %d of %d objects", done, all) }
 
-func (p *progress) measured(done, all int) { p.show("measuring", done, all, "rules") }
+func (p *progress) measured(done, all int) { p.show("measuring %d of %d rules", done, all) }
 
-func (p *progress) show(verb string, done, all int, what string) {
+func (p *progress) listed(done int) { p.show("reading the cluster: %d objects", done) }
+
+func (p *progress) show(format string, counts ...any) {
 	if p.w == nil || time.Now().Before(p.next) {
 		return
 	}
 	p.next = time.Now().Add(progressInterval)
 	p.shown = true
-	fmt.Fprintf(p.w, "\r\x1b[K%s %d of %d %s", verb, done, all, what)
+	fmt.Fprintf(p.w, "\r\x1b[K"+format, counts...)
 }
 
 // done removes the progress from the terminal.

@@ -21,9 +21,9 @@ type report struct {
 	Kind       string `json:"kind"`
 	// Summary counts the files, objects and findings.
 	Summary summary `json:"summary"`
-	// Findings are sorted by file, line, column, rule and message. If the configuration file lists environments, those
-	// outside of all environments come first, and then those of each environment, in the order of the file; so do the
-	// other lists.
+	// Findings are sorted by file, line, column, rule and message, those in a cluster by namespace, name and kind. If the
+	// configuration file lists environments, those outside of all environments come first, and then those of each
+	// environment, in the order of the file; so do the other lists.
 	Findings []finding `json:"findings"`
 	// Errors lists everything that could not be read, compiled or evaluated. If it is not empty, the exit code is 2.
 	Errors []reportError `json:"errors"`
@@ -42,14 +42,32 @@ type report struct {
 
 	// diff is the output of --diff. It is part of the text and of Markdown.
 	diff string
-	// files are the files that hold the objects that were judged, as their places name them. rules are the rules that
-	// policies declare in their own Rego; only SARIF has them.
-	files []string
-	rules []policies.Rule
+	// groups are those of the objects that were judged. rules are the rules that policies declare in their own Rego; only
+	// SARIF has them.
+	groups []group
+	rules  []policies.Rule
 	// found are the findings by what distinguishes them. A chart that is rendered several times has equal ones.
 	found map[findingKey]bool
 	// sections are the parts of the report of each world, in order.
 	sections []section
+}
+
+// group is the file that holds an object, as its place names it, or the namespace of an object in a cluster.
+type group struct{ file, namespace string }
+
+func groupOf(file string, object policies.Ref) group {
+	if file != "" {
+		return group{file: file}
+	}
+	return group{namespace: object.Namespace}
+}
+
+// String returns the heading of the group.
+func (g group) String() string {
+	if g.namespace != "" {
+		return "Namespace " + g.namespace
+	}
+	return g.file
 }
 
 // section is the part of the report for one environment. The name is empty for what is in none.
@@ -59,7 +77,9 @@ type section struct{ environment, diff string }
 type summary struct {
 	// Files is the number of files read, without those of --context.
 	Files int `json:"files"`
-	// Objects is the number of Kubernetes objects in these files, of any kind.
+	// Namespaces is the number of Namespaces of a cluster that were checked. It is missing if it is 0.
+	Namespaces int `json:"namespaces,omitempty"`
+	// Objects is the number of Kubernetes objects in these files, of any kind, or of those that were read of a cluster.
 	Objects int `json:"objects"`
 	// Services and Workloads are the numbers of objects that were checked.
 	Services  int `json:"services"`
@@ -81,7 +101,7 @@ type summary struct {
 	Baseline int `json:"baseline,omitempty"`
 }
 
-// finding is one problem that one rule found in one object, with its place in a file.
+// finding is one problem that one rule found in one object, with its place if the object is in a file.
 type finding struct {
 	// Rule is the id of the rule.
 	Rule string `json:"rule"`
@@ -100,7 +120,7 @@ type finding struct {
 	// File, Line and Column are the place of the field or, if the field is missing, of its nearest existing parent. Line
 	// and Column start at 1. For an object that a kustomization or a chart renders, they are the place from which the
 	// field comes: for one that a kustomization sets, a patch or the kustomization. 0 stands for a line or column that is
-	// not known.
+	// not known. For an object in a cluster, File is empty, and Line and Column are 0.
 	File   string `json:"file"`
 	Line   int    `json:"line"`
 	Column int    `json:"column"`
@@ -201,7 +221,8 @@ func (e reportError) String() string {
 
 // skipped is an object or a file that was not checked.
 type skipped struct {
-	// File is a file or a folder. Line is 0 if the entry does not concern a line in it.
+	// File is a file or a folder, or empty for an object in a cluster. Line is 0 if the entry does not concern a line in
+	// it.
 	File string `json:"file"`
 	Line int    `json:"line"`
 	// Object is missing if the entry does not concern a single object.
@@ -237,7 +258,7 @@ func (n note) text() string {
 
 // patch is the repair of one finding.
 type patch struct {
-	// Object is the object to patch, and File the file that holds it.
+	// Object is the object to patch, and File the file that holds it, empty for an object in a cluster.
 	Object policies.Ref `json:"object"`
 	File   string       `json:"file"`
 	// Rule and Mode are those of the finding.
@@ -278,7 +299,7 @@ func emptyReport() *report {
 func newReport(m *manifest.Manifests) *report {
 	r := emptyReport()
 	r.Summary = summary{
-		Files: m.Files, Objects: m.Documents, NotKubernetes: m.NotKubernetes, NotYAML: m.NotYAML,
+		Files: m.Files, Namespaces: m.Namespaces, Objects: m.Documents, NotKubernetes: m.NotKubernetes, NotYAML: m.NotYAML,
 		Skipped: len(m.Skipped) + m.NotKubernetes + m.NotYAML,
 	}
 	for _, s := range m.Skipped {
@@ -287,7 +308,7 @@ func newReport(m *manifest.Manifests) *report {
 	r.skipChildren(m.Children)
 	r.addNotes(m.Notes)
 	for _, object := range m.Objects {
-		r.files = append(r.files, object.Place("").File)
+		r.groups = append(r.groups, groupOf(object.Place("").File, object.Ref))
 		if object.Service != nil {
 			r.Summary.Services++
 		} else {
@@ -395,8 +416,13 @@ func (r *report) addErrors(errs []*manifest.Error) {
 
 func (r *report) sort() {
 	slices.SortStableFunc(r.Findings, func(a, b finding) int {
+		byObject := 0
+		if a.File == "" {
+			byObject = cmp.Or(strings.Compare(a.Object.Namespace, b.Object.Namespace),
+				strings.Compare(a.Object.Name, b.Object.Name), strings.Compare(a.Object.Kind, b.Object.Kind))
+		}
 		return cmp.Or(
-			strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
+			strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), byObject,
 			strings.Compare(a.Rule, b.Rule), strings.Compare(a.Message, b.Message),
 		)
 	})

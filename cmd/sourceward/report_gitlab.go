@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/sourceward/sourceward/policies"
 )
@@ -22,7 +23,8 @@ type gitlabIssue struct {
 	Location    gitlabLocation `json:"location"`
 }
 
-// gitlabLocation is a place in a file. GitLab wants a path, and a line of at least 1.
+// gitlabLocation is a place in a file. GitLab wants a path, and a line of at least 1. For an object in a cluster the
+// path is KIND/NAMESPACE/NAME.
 type gitlabLocation struct {
 	Path  string `json:"path"`
 	Lines struct {
@@ -54,7 +56,11 @@ func (r *report) writeGitLab(w io.Writer, _ checkFlags) error {
 		add("could-not-check", "blocker", e.File, e.Line, description, fingerprint)
 	}
 	for _, f := range r.unaccepted() {
-		add(f.Rule, gitlabSeverities[f.Mode], f.File, f.Line, f.sentence(), f.Fingerprint)
+		file := f.File
+		if file == "" {
+			file = strings.Join([]string{f.Object.Kind, f.Object.Namespace, f.Object.Name}, "/")
+		}
+		add(f.Rule, gitlabSeverities[f.Mode], file, f.Line, f.sentence(), f.Fingerprint)
 	}
 	return encodeJSON(w, issues)
 }

@@ -100,9 +100,14 @@ func (c *comment) list(n int, text func(i int) string) {
 	c.entries(n, func(i int) string { return "- " + markdownItem(text(i)) + "\n" })
 }
 
-// table writes findings as the rows of a table.
+// table writes findings as the rows of a table. It has no column for places if none of the findings is in a file.
 func (c *comment) table(findings []finding) {
-	c.WriteString("| mode | rule | object | place | message | fix |\n|---|---|---|---|---|---|\n")
+	hasPlaces := slices.ContainsFunc(findings, func(f finding) bool { return f.File != "" })
+	if hasPlaces {
+		c.WriteString("| mode | rule | object | place | message | fix |\n|---|---|---|---|---|---|\n")
+	} else {
+		c.WriteString("| mode | rule | object | message | fix |\n|---|---|---|---|---|\n")
+	}
 	c.entries(len(findings), func(i int) string {
 		f := findings[i]
 		rule := markdownText(f.Rule)
@@ -113,10 +118,13 @@ func (c *comment) table(findings []finding) {
 		if f.isAccepted() {
 			fix = f.remedy()
 		}
-		place := manifest.Place{File: f.File, Position: manifest.Position{Line: f.Line}}
-		return fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n", mode, rule,
-			markdownText(inEnvironment(f.subject(), f.Environment)), markdownText(place.String()),
-			markdownText(f.Message), markdownText(fix))
+		columns := []string{mode, rule, markdownText(inEnvironment(f.subject(), f.Environment))}
+		if hasPlaces {
+			place := manifest.Place{File: f.File, Position: manifest.Position{Line: f.Line}}
+			columns = append(columns, markdownText(place.String()))
+		}
+		columns = append(columns, markdownText(f.Message), markdownText(fix))
+		return "| " + strings.Join(columns, " | ") + " |\n"
 	})
 }
 

@@ -144,7 +144,11 @@ func webPages(sources []string) []string {
 // sarifResult returns the finding as a result. index is that of its rule.
 func (f finding) sarifResult(index int) *sarif.Result {
 	object := policies.Printable(f.Object.String())
-	location := sarifLocation(f.File, f.Line, f.Column).AddLogicalLocation(sarif.NewLogicalLocation().
+	location := sarif.NewLocation()
+	if f.File != "" {
+		location = sarifLocation(f.File, f.Line, f.Column)
+	}
+	location.AddLogicalLocation(sarif.NewLogicalLocation().
 		WithKind("resource").WithName(policies.Printable(f.Object.Name)).WithFullyQualifiedName(object))
 	properties := sarif.NewPropertyBag().Add("mode", f.Mode).Add("path", f.Path)
 	if f.RenderedBy != "" {
@@ -248,7 +252,8 @@ type replacement struct {
 const maxReplaced = 32 << 10
 
 // addReplacements adds to each finding the replacements that repair it. There are none where there is no file to
-// change, as for standard input and for rendered objects, or if the change cannot be made in the text of the file.
+// change, as for standard input, rendered objects and a cluster, or if the change cannot be made in the text of the
+// file.
 func (r *report) addReplacements() {
 	type repaired struct {
 		rule, path string
@@ -259,7 +264,8 @@ func (r *report) addReplacements() {
 	for _, p := range r.Patches {
 		document := p.source.Document
 		before, above := document.Source()
-		if document.File == manifest.Stdin || document.RenderedBy() != "" || len(before) > maxReplaced {
+		hasFile := document.File != "" && document.File != manifest.Stdin && document.RenderedBy() == ""
+		if !hasFile || len(before) > maxReplaced {
 			continue
 		}
 		if after, err := document.Patch(p.source.At, p.Operations); err == nil {

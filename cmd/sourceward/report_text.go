@@ -79,10 +79,10 @@ func writeDiff(out io.Writer, p palette, diff string) {
 	}
 }
 
-// writeSection writes the part of one environment. Findings are grouped by file. Each has a line with its place, mode,
-// rule and object, and below it the line of the file if that has the field, the message, the other objects that cause
-// it, and the fix. Those in the baseline are left out. Then come what was skipped and the notes. It calls part before
-// each of these.
+// writeSection writes the part of one environment. Findings are grouped by file or, in a cluster, by namespace. Each
+// has a line with its place, mode, rule and object, and below it the line of the file if that has the field, the
+// message, the other objects that cause it, and the fix. Those in the baseline are left out. Then come what was skipped
+// and the notes. It calls part before each of these.
 func (r *report) writeSection(out io.Writer, p palette, options textOptions, part func()) {
 	var shown []finding
 	audited := map[string]int{}
@@ -95,12 +95,12 @@ func (r *report) writeSection(out io.Writer, p palette, options textOptions, par
 			shown = append(shown, f)
 		}
 	}
-	file := ""
+	var last group
 	for i, f := range shown {
-		if i == 0 || f.File != file {
+		if of := groupOf(f.File, f.Object); i == 0 || of != last {
 			part()
-			file = f.File
-			fmt.Fprintln(out, p.heading.Sprint(policies.Printable(file)))
+			last = of
+			fmt.Fprintln(out, p.heading.Sprint(policies.Printable(of.String())))
 		}
 		mode := p.modes[f.Mode].Sprint(f.Mode)
 		if f.Exempt != nil {
@@ -271,7 +271,11 @@ func (s summary) judgedNothing() bool { return s.Services+s.Workloads == 0 }
 
 // line returns the last line of the text: the numbers of files, objects, findings and errors.
 func (s summary) line(p palette, errors int) string {
-	read := fmt.Sprintf("%s, %s (%s, %s)", count(s.Files, "file"), count(s.Objects, "object"),
+	from := count(s.Files, "file")
+	if s.Namespaces > 0 {
+		from = count(s.Namespaces, "namespace")
+	}
+	read := fmt.Sprintf("%s, %s (%s, %s)", from, count(s.Objects, "object"),
 		count(s.Services, "Service"), count(s.Workloads, "workload"))
 	if s.Skipped > 0 {
 		read += fmt.Sprintf(", %d skipped", s.Skipped)
