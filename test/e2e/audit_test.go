@@ -92,7 +92,7 @@ func TestFindingsAreVisible(t *testing.T) {
 
 	blocks, err := pages.RunBy("../../config/README.md", t.Name())
 	if err != nil || len(blocks) != 2 {
-		t.Fatalf("the page has %d blocks (%v), want one without policies and one with them", len(blocks), err)
+		t.Fatalf("the page has %d blocks (%v), want one that reads the cluster and one that exports it", len(blocks), err)
 	}
 	dir := t.TempDir()
 	report := e.runBlock(t, dir, blocks[0])
@@ -101,16 +101,18 @@ func TestFindingsAreVisible(t *testing.T) {
 		"exempt  node-port-local  Service edge/door",
 	} {
 		if !strings.Contains(report, finding) {
-			t.Errorf("check of an export does not report %q:\n%s", finding, report)
+			t.Errorf("check of the cluster does not report %q:\n%s", finding, report)
 		}
 	}
 
 	e.must(t, `{apiVersion: sourceward.dev/v1alpha1, kind: SourceIPPolicy, metadata: {name: edge}, spec: {match: `+
 		`{namespaceSelector: {matchLabels: {team: edge}}}, rules: [{id: internal-local, mode: Warn}]}}`, "create", "-f", "-")
 	e.must(t, "", "label", "namespace", "edge", "team=edge")
-	report = e.runBlock(t, dir, blocks[1])
-	if finding := "warn  internal-local  Service edge/web"; !strings.Contains(report, finding) {
-		t.Errorf("check of an export with its policies does not report %q:\n%s", finding, report)
+	for _, block := range blocks {
+		report = e.runBlock(t, dir, block)
+		if finding := "warn  internal-local  Service edge/web"; !strings.Contains(report, finding) {
+			t.Errorf("%s with policies does not report %q:\n%s", block, finding, report)
+		}
 	}
 }
 
