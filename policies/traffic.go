@@ -42,6 +42,7 @@ const (
 // Routing says how the external traffic of a Service finds its nodes and pods. The zero value is a load balancer that
 // gives the same share to each node that passes the health check.
 type Routing struct {
+	// Sharing says among what the load balancer shares traffic: nodes, if it is empty.
 	Sharing Sharing `json:"sharing,omitempty"`
 	// Zonal is true if each zone gets the same share first, which its nodes or pods then share: there is no cross-zone
 	// load balancing. A zone counts if the load balancer would send traffic to one of its nodes or pods.

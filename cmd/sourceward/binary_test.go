@@ -70,10 +70,13 @@ func run(t testing.TB, cmd *exec.Cmd) result {
 	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
-// reportSchema compiles the schema of -o json, once.
-var reportSchema = sync.OnceValues(func() (*jsonschema.Schema, error) {
-	return jsonschema.NewCompiler().Compile("report.schema.json")
-})
+// reportSchema compiles the schema of -o json of check, and trafficSchema that of traffic, once.
+var (
+	reportSchema  = sync.OnceValues(func() (*jsonschema.Schema, error) { return compiled("report.schema.json") })
+	trafficSchema = sync.OnceValues(func() (*jsonschema.Schema, error) { return compiled("traffic.schema.json") })
+)
+
+func compiled(file string) (*jsonschema.Schema, error) { return jsonschema.NewCompiler().Compile(file) }
 
 // validReports validates the reports of a command: that on the standard output, if it is one, and those in the files of
 // -o json=FILE.
@@ -99,7 +102,11 @@ func validReport(t testing.TB, text string) {
 	if *update {
 		return
 	}
-	schema, err := reportSchema()
+	read := reportSchema
+	if strings.Contains(text, "\n  \"kind\": \"Traffic\",") {
+		read = trafficSchema
+	}
+	schema, err := read()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -95,10 +95,7 @@ func checkCommand(s streams) *cobra.Command {
 					return err
 				}
 			}
-			if len(args) == 0 && isPipe(s.in) && !flags.quiet {
-				fmt.Fprintf(s.err, "note: checking %s; standard input is a pipe that was not read, write - to check it\n",
-					config.scope())
-			}
+			noteUnreadPipe(s, args, flags, config)
 			return check(cmd.Context(), s, flags, config, worlds)
 		},
 	}
@@ -111,13 +108,26 @@ func checkCommand(s streams) *cobra.Command {
 	return cmd
 }
 
+// noteUnreadPipe writes a note if another program may write to the standard input, and no path names that.
+func noteUnreadPipe(s streams, args []string, flags checkFlags, config *config) {
+	if len(args) == 0 && isPipe(s.in) && !flags.quiet {
+		fmt.Fprintf(s.err, "note: checking %s; standard input is a pipe that was not read, write - to check it\n",
+			config.scope())
+	}
+}
+
 // completeCheck makes the shell complete the flags of addCheckFlags.
 func completeCheck(cmd *cobra.Command) {
 	complete(cmd, "output", formatNames()...)
 	complete(cmd, "show", string(policies.Audit))
+	complete(cmd, "fail-on", append(modeNames(), never)...)
+	completeShared(cmd)
+}
+
+// completeShared makes the shell complete those of the flags that traffic has, too.
+func completeShared(cmd *cobra.Command) {
 	complete(cmd, "kustomize", kustomizeModes...)
 	complete(cmd, "provider", bundle.Providers()...)
-	complete(cmd, "fail-on", append(modeNames(), never)...)
 	complete(cmd, "color", colorAuto, colorAlways, colorNever)
 }
 
@@ -192,49 +202,15 @@ func (w world) judge(
 	ctx context.Context, s streams, outputs []output, progress *progress,
 ) (*report, *manifest.Manifests, error) {
 	flags := w.flags
-	cluster, err := flags.cluster()
+	read, err := w.load(ctx, s, outputs, progress)
 	if err != nil {
 		return nil, nil, err
 	}
-	rendering, err := flags.render.rendering(ctx, progress)
-	if err != nil {
-		for _, flag := range []string{"--values", "--set", "--release-name"} {
-			if from := w.from[flag]; from != "" {
-				err = fmt.Errorf("%w (%s of %s)", err, strings.TrimPrefix(flag, "--"), from)
-			}
-		}
-		return nil, nil, err
-	}
-	loaded, rules, problems := w.policies(ctx)
-	manifests, err := manifest.Load(manifest.Options{
-		Paths:     w.paths,
-		Context:   flags.context,
-		Exclude:   flags.exclude,
-		Ignore:    flags.baseline,
-		Stdin:     s.in,
-		Namespace: flags.namespace,
-		Version:   cluster.Version,
-		Reads:     bundle.ReadsAnnotation,
-		Rendering: rendering,
-		Progress:  progress.read,
-
-		ExcludeFrom: w.excludeFrom,
-		Texts:       w.texts,
-		NoContext:   w.others,
-		Live:        w.live.held(),
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("--exclude: %w", err)
-	}
-
-	if err := notInputs(outputs, append(manifests.FilesRead(), policyFiles(loaded)...)); err != nil {
-		return nil, nil, err
-	}
-
+	manifests, rules := read.manifests, read.rules
 	run := &checkRun{
 		rules:     newSlowRules(rules),
 		manifests: manifests,
-		cluster:   cluster,
+		cluster:   read.cluster,
 		now:       time.Now(),
 		isLive:    w.live != nil,
 
@@ -246,7 +222,7 @@ func (w world) judge(
 		fmt.Fprintln(s.err, "error: interrupted; no report was written")
 		return nil, nil, err
 	}
-	report.addErrors(problems)
+	report.addErrors(read.problems)
 	report.addErrors(manifests.Errors)
 	for i, e := range report.Errors {
 		if place := w.from[e.File]; place != "" && e.Line == 0 {
@@ -270,6 +246,58 @@ func (w world) judge(
 		report.addReplacements()
 	}
 	return report, manifests, nil
+}
+
+// loaded is what was read for a world.
+type loaded struct {
+	manifests *manifest.Manifests
+	rules     *bundle.Set
+	cluster   policies.Cluster
+	// problems are those of policies that are left out.
+	problems []*manifest.Error
+}
+
+// load reads the policies and the manifests of a world. The error describes a mistake in the command line.
+func (w world) load(ctx context.Context, s streams, outputs []output, progress *progress) (*loaded, error) {
+	flags := w.flags
+	cluster, err := flags.cluster()
+	if err != nil {
+		return nil, err
+	}
+	rendering, err := flags.render.rendering(ctx, progress)
+	if err != nil {
+		for _, flag := range []string{"--values", "--set", "--release-name"} {
+			if from := w.from[flag]; from != "" {
+				err = fmt.Errorf("%w (%s of %s)", err, strings.TrimPrefix(flag, "--"), from)
+			}
+		}
+		return nil, err
+	}
+	given, rules, problems := w.policies(ctx)
+	manifests, err := manifest.Load(manifest.Options{
+		Paths:     w.paths,
+		Context:   flags.context,
+		Exclude:   flags.exclude,
+		Ignore:    flags.baseline,
+		Stdin:     s.in,
+		Namespace: flags.namespace,
+		Version:   cluster.Version,
+		Reads:     bundle.ReadsAnnotation,
+		Rendering: rendering,
+		Progress:  progress.read,
+
+		ExcludeFrom: w.excludeFrom,
+		Texts:       w.texts,
+		NoContext:   w.others,
+		Live:        w.live.held(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--exclude: %w", err)
+	}
+	if err := notInputs(outputs, append(manifests.FilesRead(), policyFiles(given)...)); err != nil {
+		return nil, err
+	}
+	return &loaded{manifests, rules, cluster, problems}, nil
 }
 
 // conclude writes the report. The error is errFindings or errReported, or says why a report could not be written.

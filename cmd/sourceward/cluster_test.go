@@ -17,8 +17,8 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// fakeAPIServer serves the objects of files, lists of them in all namespaces and of SourceIPPolicies, and its version.
-// It serves no custom kinds but SourceIPPolicy. Every other path is not found.
+// fakeAPIServer serves the objects of files, lists of them in one or all namespaces and of SourceIPPolicies, and its
+// version. It serves no custom kinds but SourceIPPolicy. Every other path is not found.
 type fakeAPIServer struct {
 	objects   map[string]map[string]any // by path
 	lists     map[string][]any          // by path
@@ -69,8 +69,11 @@ func (s *fakeAPIServer) add(t testing.TB, object map[string]any) {
 			group = "/api/"
 		}
 		s.objects[group+apiVersion+at] = object
-		list := fmt.Sprintf("%s%s/%ss", group, apiVersion, strings.ToLower(object["kind"].(string)))
-		s.lists[list] = append(s.lists[list], object)
+		plural := strings.ToLower(object["kind"].(string)) + "s"
+		for _, in := range []string{"/", "/namespaces/" + namespace + "/"} {
+			list := group + apiVersion + in + plural
+			s.lists[list] = append(s.lists[list], object)
+		}
 	}
 }
 

@@ -100,7 +100,8 @@ func rootCommand(s streams) *cobra.Command {
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.AddCommand(
-		checkCommand(s), fixCommand(s), rulesCommand(s), explainCommand(s), policyCommand(s), versionCommand(s),
+		checkCommand(s), fixCommand(s), trafficCommand(s), rulesCommand(s), explainCommand(s), policyCommand(s),
+		versionCommand(s),
 	)
 	refuseUnknownCommands(root)
 	return root

@@ -38,10 +38,38 @@ func documented(t *testing.T, name string, schema *jsonschema.Schema) {
 	}
 }
 
+// TestSchemaOfTheTrafficMatchesItsTypes does the same for -o json of traffic.
+func TestSchemaOfTheTrafficMatchesItsTypes(t *testing.T) {
+	schema := schemaOf(t, trafficReport{}, "traffic_report.go", "report.go",
+		"../../policies/traffic.go", "../../policies/ref.go")
+	schema.Title = "report of sourceward traffic"
+	property(schema, "apiVersion").Const = emptyReport().APIVersion
+	property(schema, "kind").Const = trafficKind
+	matchesFile(t, "traffic.schema.json", schema)
+	documented(t, "report", schema)
+	for name, definition := range schema.Definitions {
+		documented(t, name, definition)
+	}
+}
+
 func reportSchema(t *testing.T) *jsonschema.Schema {
 	t.Helper()
-	comments := comments(t, "report.go", "baseline.go",
+	schema := schemaOf(t, report{}, "report.go", "baseline.go",
 		"../../policies/decision.go", "../../policies/patch.go", "../../policies/ref.go")
+	schema.Title = "report of sourceward check"
+	constant := emptyReport()
+	property(schema, "apiVersion").Const = constant.APIVersion
+	property(schema, "kind").Const = constant.Kind
+	for _, name := range []string{"finding", "goneFinding"} {
+		property(schema.Definitions[name], "fingerprint").Pattern = "^[0-9a-f]{64}$"
+	}
+	return schema
+}
+
+// schemaOf returns the schema of a value. The Go files have the comments of its types.
+func schemaOf(t *testing.T, value any, files ...string) *jsonschema.Schema {
+	t.Helper()
+	comments := comments(t, files...)
 	reflector := jsonschema.Reflector{
 		Anonymous:      true,
 		ExpandedStruct: true,
@@ -64,15 +92,7 @@ func reportSchema(t *testing.T) *jsonschema.Schema {
 			return nil
 		},
 	}
-	schema := reflector.Reflect(report{})
-	schema.Title = "report of sourceward check"
-	constant := emptyReport()
-	property(schema, "apiVersion").Const = constant.APIVersion
-	property(schema, "kind").Const = constant.Kind
-	for _, name := range []string{"finding", "goneFinding"} {
-		property(schema.Definitions[name], "fingerprint").Pattern = "^[0-9a-f]{64}$"
-	}
-	return schema
+	return reflector.Reflect(value)
 }
 
 func property(schema *jsonschema.Schema, key string) *jsonschema.Schema {

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/sourceward/sourceward/policies"
+)
+
+// offlineFlags are the flags of traffic that have no effect on what a cluster holds.
+var offlineFlags = []string{
+	"placement", "nodes", "context", "exclude", "kustomize", "values", "set", "release-name", "api-versions",
+}
+
+// trafficOfCluster runs traffic for what a cluster holds. The error is errReported or errInterrupted, or describes a
+// mistake in the command line.
+func trafficOfCluster(cmd *cobra.Command, args []string, s streams, flags trafficFlags, c *cluster) error {
+	if len(args) > 0 {
+		return fmt.Errorf("--cluster shows what a cluster holds, and %s is a file or folder; remove one of the two", args[0])
+	}
+	for _, name := range offlineFlags {
+		if cmd.Flags().Changed(name) {
+			return fmt.Errorf("--%s is for files, and --cluster reads none; remove one of the two", name)
+		}
+	}
+	outputs, err := parseOutputs(flags.outputs, trafficFormatNames()...)
+	if err != nil {
+		return err
+	}
+	of, _ := (&config{}).worlds(cmd.Flags(), nil)
+	if err := errors.Join(flags.validate(), of.validate()); err != nil {
+		return err
+	}
+	progress := newProgress(s.err)
+	reader := &clusterTraffic{
+		cluster: c, namespace: of.namespace, service: flags.service, progress: progress,
+		endpoints: map[policies.Ref][]*discoveryv1.EndpointSlice{},
+	}
+	err = reader.readAll(cmd.Context(), of)
+	progress.done()
+	if errors.Is(err, errInterrupted) {
+		return err
+	}
+	if err != nil {
+		fmt.Fprintf(s.err, "error: %s\n", policies.Printable(err.Error()))
+		return errReported
+	}
+	report := emptyReport()
+	traffic := &trafficReport{Services: reader.shown()}
+	if len(traffic.Services) == 0 {
+		report.Errors = append(report.Errors, reportError{Message: reader.nothing()})
+	}
+	return concludeTraffic(s, flags, of, outputs, traffic, report)
+}
+
+// clusterTraffic holds what determines the traffic of the Services in a cluster.
+type clusterTraffic struct {
+	*cluster
+	// namespace and service restrict what is shown, and are empty for all.
+	namespace, service string
+	progress           *progress
+	read               int // the number of objects
+
+	version  policies.Version
+	nodes    []*corev1.Node
+	services []*corev1.Service
+	// endpoints holds the EndpointSlices by their Service.
+	endpoints map[policies.Ref][]*discoveryv1.EndpointSlice
+	// open holds the names of the nodes that accept pods without tolerations.
+	open map[string]bool
+}
+
+// readAll reads the version, the nodes, the Services and their endpoints. The error is for people.
+func (c *clusterTraffic) readAll(ctx context.Context, flags checkFlags) error {
+	version, isKnown, err := c.cluster.version(ctx)
+	if err != nil {
+		return err
+	}
+	if c.version = version; !isKnown {
+		c.version = policies.Newest
+	}
+	if c.namespace != "" {
+		_, err := c.get(ctx, namespaceResource, "", c.namespace)
+		if apierrors.IsNotFound(err) {
+			return fmt.Errorf("there is no Namespace %s in the cluster at %s; check --namespace and the kubeconfig",
+				c.namespace, c.host)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, read := range []func(context.Context) error{c.readNodes, c.readServices, c.readEndpoints} {
+		if err := read(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listEach decodes each object of a resource and calls do with it.
+func listEach[T any](
+	ctx context.Context, c *clusterTraffic, resource schema.GroupVersionResource, namespace string, do func(*T),
+) error {
+	return c.list(ctx, resource, namespace, func(content map[string]any) error {
+		object := new(T)
+		if err := policies.Decode(content, object); err != nil {
+			name := (&unstructured.Unstructured{Object: content}).GetName()
+			return fmt.Errorf("read %s %s in the cluster at %s: %w", resource.Resource, name, c.host, err)
+		}
+		do(object)
+		c.read++
+		c.progress.listed(c.read)
+		return nil
+	})
+}
+
+func (c *clusterTraffic) readNodes(ctx context.Context) error {
+	c.open = map[string]bool{}
+	return listEach(ctx, c, nodeResource, "", func(node *corev1.Node) {
+		isOpen := !slices.ContainsFunc(node.Spec.Taints, func(taint corev1.Taint) bool {
+			return taint.Effect != corev1.TaintEffectPreferNoSchedule
+		})
+		c.open[node.Name] = isOpen && !node.Spec.Unschedulable
+		node.ManagedFields, node.Status = nil, corev1.NodeStatus{} // most of its size
+		c.nodes = append(c.nodes, node)
+	})
+}
+
+func (c *clusterTraffic) readServices(ctx context.Context) error {
+	return listEach(ctx, c, serviceResource, c.namespace, func(service *corev1.Service) {
+		if c.service == "" || service.Name == c.service {
+			service.ManagedFields = nil
+			c.services = append(c.services, service)
+		}
+	})
+}
+
+func (c *clusterTraffic) readEndpoints(ctx context.Context) error {
+	isShown := map[policies.Ref]bool{}
+	for _, service := range c.services {
+		isShown[serviceRef(service.Namespace, service.Name)] = true
+	}
+	return listEach(ctx, c, endpointsResource, c.namespace, func(slice *discoveryv1.EndpointSlice) {
+		if of := serviceRef(slice.Namespace, slice.Labels[discoveryv1.LabelServiceName]); isShown[of] {
+			slice.ManagedFields = nil
+			c.endpoints[of] = append(c.endpoints[of], slice)
+		}
+	})
+}
+
+func serviceRef(namespace, name string) policies.Ref {
+	return policies.Ref{APIVersion: "v1", Kind: "Service", Namespace: namespace, Name: name}
+}
+
+// shown returns the traffic of the Services that traffic reaches from outside the cluster.
+func (c *clusterTraffic) shown() []serviceTraffic {
+	shown := []serviceTraffic{}
+	for _, service := range c.services {
+		if notExternal(service, c.version) != "" {
+			continue
+		}
+		ref := serviceRef(service.Namespace, service.Name)
+		found := newServiceTraffic(service, ref)
+		routing := found.LoadBalancer.Routing
+		places := policies.PlacesOf(service, c.endpoints[ref], c.nodes, c.version)
+		even := policies.BestPlacement(places, c.pods(policies.ShareTraffic(places, routing).Pods, places))
+		found.add(newPlacement("current", places, even, routing))
+		shown = append(shown, *found)
+	}
+	return shown
+}
+
+// pods returns a number of pods that may run where some of them do, and on nodes that accept any pod. Where else the
+// pods may run depends on their workload, which is not read.
+func (c *clusterTraffic) pods(number int, places []policies.Place) policies.Pods {
+	nodes := maps.Clone(c.open)
+	for _, place := range places {
+		nodes[place.Node] = nodes[place.Node] || place.Ready > 0
+	}
+	return policies.Pods{Count: number, Nodes: nodes}
+}
+
+// nothing says why no Service is shown.
+func (c *clusterTraffic) nothing() string {
+	in := "the cluster at " + c.host
+	if c.namespace != "" {
+		in = fmt.Sprintf("Namespace %s of %s", c.namespace, in)
+	}
+	switch {
+	case c.service != "" && len(c.services) == 0:
+		return fmt.Sprintf("--service %s: there is no Service of this name in %s; check the name, and --namespace",
+			c.service, in)
+	case c.service != "":
+		service := c.services[0]
+		return fmt.Sprintf("%s: %s", serviceRef(service.Namespace, service.Name), notExternal(service, c.version))
+	default:
+		return fmt.Sprintf("nothing to show: no Service in %s %s", in, isExternal)
+	}
+}

@@ -1,0 +1,340 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sourceward/sourceward/policies"
+)
+
+// trafficReader collects the traffic of the Services in files.
+type trafficReader struct {
+	// service is the value of --service.
+	service    string
+	placements []*givenPlacement
+
+	services []serviceTraffic
+	// internal holds the Services that no traffic reaches from outside, with the reasons. workloads holds the names of
+	// all workloads.
+	internal  []skipped
+	workloads []string
+	// isUnknown is true if the number of nodes was not known for a Service.
+	isUnknown bool
+}
+
+// errNodes says what to do if the number of nodes is not known.
+var errNodes = errors.New("the number of nodes is not known; give --nodes NUMBER, or the Nodes of the cluster with " +
+	"--context (kubectl get nodes -o yaml)")
+
+// read adds the Services of a world. The report has what is wrong with the files, and what was skipped. The error is
+// errReported, or describes a mistake in the command line.
+func (t *trafficReader) read(
+	ctx context.Context, s streams, w world, outputs []output, progress *progress,
+) (*report, error) {
+	read, err := w.load(ctx, s, outputs, progress)
+	progress.done()
+	if err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, errInterrupted
+	}
+	report := newReport(read.manifests)
+	report.addErrors(read.problems)
+	report.addErrors(read.manifests.Errors)
+	for _, object := range read.manifests.Objects {
+		if object.Workload != nil {
+			t.workloads = append(t.workloads, object.Name)
+			for _, given := range t.placements {
+				if given.matches(object.Ref) {
+					given.found = append(given.found, object.Ref)
+				}
+			}
+		}
+	}
+	for _, object := range read.manifests.Objects {
+		if object.Service == nil || t.service != "" && object.Name != t.service {
+			continue
+		}
+		place := object.Place("")
+		why := skipped{File: place.File, Line: place.Line, Object: &object.Ref}
+		if why.Reason = notExternal(object.Service, read.cluster.Version); why.Reason != "" {
+			why.Environment = w.environment
+			t.internal = append(t.internal, why)
+			continue
+		}
+		in := read.manifests.Input(object, read.cluster, time.Now())
+		var found *serviceTraffic
+		if found, why.Reason, err = t.placed(in); err != nil {
+			return nil, err
+		}
+		if why.Reason != "" {
+			report.Skipped = append(report.Skipped, why)
+			continue
+		}
+		found.File, found.Line, found.Environment = place.File, place.Line, w.environment
+		t.services = append(t.services, *found)
+	}
+	return report, nil
+}
+
+// notExternal returns why no traffic reaches a Service from outside the cluster through kube-proxy; empty if it does.
+func notExternal(service *corev1.Service, version policies.Version) string {
+	switch {
+	case service.Spec.Type == corev1.ServiceTypeExternalName:
+		return fmt.Sprintf("it has no pods: type ExternalName sends clients to %s", service.Spec.ExternalName)
+	case service.Spec.ClusterIP == corev1.ClusterIPNone:
+		return "it is headless: clients connect to its pods, and no load balancer or kube-proxy shares the traffic"
+	case !policies.ExternallyAccessible(service, version):
+		return "no traffic reaches it from outside the cluster: type ClusterIP without externalIPs"
+	default:
+		return ""
+	}
+}
+
+// newServiceTraffic returns the traffic of a Service without placements.
+func newServiceTraffic(service *corev1.Service, ref policies.Ref) *serviceTraffic {
+	return &serviceTraffic{
+		Service: ref, Type: string(service.Spec.Type), TrafficPolicy: string(service.Spec.ExternalTrafficPolicy),
+		LoadBalancer: loadBalancerOf(service),
+	}
+}
+
+// loadBalancerOf returns how the external traffic of a Service finds its nodes.
+func loadBalancerOf(service *corev1.Service) loadBalancer {
+	isBalanced := service.Spec.Type == corev1.ServiceTypeLoadBalancer
+	found := loadBalancer{Assumed: isBalanced}
+	found.Unchecked = !isBalanced
+	if service.Spec.TrafficDistribution != nil {
+		found.Distribution = *service.Spec.TrafficDistribution
+	}
+	found.Says = saysRouting(found.Routing, isBalanced)
+	return found
+}
+
+// placed returns the traffic of a Service for the placements of its pods, or why there are none. The error describes a
+// mistake in --placement.
+func (t *trafficReader) placed(in policies.Input) (found *serviceTraffic, why string, err error) {
+	service := in.Object.Service
+	workloads := in.Related.Workloads
+	switch {
+	case len(service.Spec.Selector) == 0:
+		return nil, "it has no selector, so that files do not show where its pods are", nil
+	case len(workloads) == 0:
+		return nil, "no workload that was read has the labels of its selector; give the files of its workloads, too", nil
+	}
+	given, err := t.given(workloads)
+	if err != nil {
+		return nil, "", err
+	}
+	nodes, err := places(in, given)
+	if err != nil {
+		return nil, "", err
+	}
+	if nodes == nil {
+		t.isUnknown = true
+		return nil, errNodes.Error(), nil
+	}
+	found = newServiceTraffic(service, in.Object.Ref)
+	routing := found.LoadBalancer.Routing
+	if given != nil {
+		found.add(givenPlacementOf(in, nodes, given, routing))
+	}
+	fewest, most := bounds(in)
+	numbers := [][]policies.Pods{fewest}
+	if !slices.EqualFunc(fewest, most, func(a, b policies.Pods) bool { return a.Count == b.Count }) {
+		numbers = append(numbers, most)
+	}
+	for _, pods := range numbers {
+		best := policies.BestPlacement(nodes, pods...)
+		even := newPlacement("best", best, best, routing)
+		worst := newPlacement("worst", policies.WorstPlacement(nodes, routing, pods...), best, routing)
+		if compareFlows(even.Local, worst.Local) == 0 && compareFlows(even.Cluster, worst.Cluster) == 0 {
+			even.Name = "any"
+			found.add(even)
+			continue
+		}
+		found.add(even)
+		found.add(worst)
+	}
+	return found, "", nil
+}
+
+func (s *serviceTraffic) add(p placement) { s.Placements = append(s.Placements, p) }
+
+// given returns the placements of --placement, by the index of the workload; nil if there are none. The error is
+// non-nil if some workloads have one and others do not, or if it is not clear which workload is meant.
+func (t *trafficReader) given(workloads []*policies.Workload) (map[int]*givenPlacement, error) {
+	var found map[int]*givenPlacement
+	for i, workload := range workloads {
+		for _, given := range t.placements {
+			if !given.matches(workload.Ref) {
+				continue
+			}
+			if other := given.ambiguous(); other != nil {
+				return nil, fmt.Errorf("%s can mean %s or %s; write NAMESPACE/NAME, or rename one of them",
+					given, given.found[0], other)
+			}
+			if found == nil {
+				found = map[int]*givenPlacement{}
+			}
+			found[i], given.isUsed = given, true
+		}
+	}
+	if found == nil || len(found) == len(workloads) {
+		return found, nil
+	}
+	for i, workload := range workloads {
+		if found[i] == nil {
+			return nil, fmt.Errorf("--placement does not place the pods of %s, which the same Service selects; add "+
+				"--placement %s=NODE:PODS,...", workload.Ref, workload.Name)
+		}
+	}
+	return found, nil
+}
+
+// ambiguous returns another workload than the first that has the name; nil if there is none.
+func (g *givenPlacement) ambiguous() *policies.Ref {
+	for i, ref := range g.found {
+		first := g.found[0]
+		if ref.Kind != first.Kind || ref.Namespace != first.Namespace {
+			return &g.found[i]
+		}
+	}
+	return nil
+}
+
+// places returns the nodes of the cluster without pods: those that are known, and else those that --placement names,
+// with others up to the number of --nodes. It returns nil if there are neither. The error describes a mistake in
+// --placement.
+func places(in policies.Input, given map[int]*givenPlacement) ([]policies.Place, error) {
+	known := in.Cluster.Places(in.Object.Service)
+	if given == nil {
+		return known, nil
+	}
+	areNamed := in.Cluster.Nodes == 0 && known != nil // else known has only their number
+	var named []policies.Place
+	names := map[string]bool{}
+	for i := range len(in.Related.Workloads) {
+		for _, entry := range given[i].nodes {
+			isKnown := slices.ContainsFunc(known, func(p policies.Place) bool { return p.Node == entry.node })
+			switch {
+			case areNamed && !isKnown:
+				var all []string
+				for _, place := range known {
+					all = append(all, place.Node)
+				}
+				return nil, fmt.Errorf("%s: there is no Node %s in --context; the nearest are %s",
+					given[i], entry.node, nearest(entry.node, all))
+			case !names[entry.node]:
+				names[entry.node] = true
+				named = append(named, policies.Place{Node: entry.node})
+			}
+		}
+	}
+	switch {
+	case areNamed:
+		return known, nil
+	case known != nil && len(named) > len(known):
+		return nil, fmt.Errorf("--placement names %s, but --nodes is %d; make it at least %d",
+			count(len(named), "node"), len(known), len(named))
+	}
+	for i := 1; len(named) < len(known); i++ {
+		if name := "node-" + strconv.Itoa(i); !names[name] {
+			named = append(named, policies.Place{Node: name})
+		}
+	}
+	return named, nil
+}
+
+// givenPlacementOf returns the placement that --placement gives.
+func givenPlacementOf(
+	in policies.Input, nodes []policies.Place, given map[int]*givenPlacement, routing policies.Routing,
+) placement {
+	placed := slices.Clone(nodes)
+	var pods []policies.Pods
+	for i, workload := range in.Related.Workloads {
+		all := 0
+		for _, entry := range given[i].nodes {
+			at := slices.IndexFunc(placed, func(p policies.Place) bool { return p.Node == entry.node })
+			placed[at].Ready += entry.pods
+			all += entry.pods
+		}
+		pods = append(pods, in.Cluster.PodsOf(workload, all, in.Namespace))
+	}
+	return newPlacement("given", placed, policies.BestPlacement(nodes, pods...), routing)
+}
+
+// bounds returns the fewest and the most pods of the workloads behind a Service. A workload that may be scaled to zero
+// counts with one pod, since nothing is served without it.
+func bounds(in policies.Input) (fewest, most []policies.Pods) {
+	for _, workload := range in.Related.Workloads {
+		from, to := in.Related.ReplicasOf(workload)
+		fewest = append(fewest, in.Cluster.PodsOf(workload, max(1, from), in.Namespace))
+		most = append(most, in.Cluster.PodsOf(workload, max(1, from, to), in.Namespace))
+	}
+	return fewest, most
+}
+
+// misplaced returns an error for a --placement that no Service uses; nil if there is none.
+func (t *trafficReader) misplaced() error {
+	for _, given := range t.placements {
+		switch {
+		case given.isUsed:
+		case len(given.found) > 0:
+			return fmt.Errorf("%s: no Service that is shown selects %s", given, given.found[0])
+		case len(t.workloads) == 0:
+			return fmt.Errorf("%s: no workload was read; give the files of the workloads, too", given)
+		default:
+			return fmt.Errorf("%s: no workload of this name was read; the nearest are %s",
+				given, nearest(given.workload, t.workloads))
+		}
+	}
+	return nil
+}
+
+// isExternal ends the message that there is no Service that traffic reaches from outside the cluster.
+const isExternal = "is of type LoadBalancer or NodePort, or has externalIPs"
+
+// explainNothing adds errors that say why no Service is shown, if none is.
+func (t *trafficReader) explainNothing(report *report) {
+	if len(t.services) > 0 {
+		return
+	}
+	add := func(format string, args ...any) {
+		report.Errors = append(report.Errors, reportError{Message: fmt.Sprintf(format, args...)})
+	}
+	var about []skipped
+	report.Skipped = slices.DeleteFunc(report.Skipped, func(s skipped) bool {
+		isService := s.Object != nil && s.Object.Kind == "Service"
+		if isService {
+			about = append(about, s)
+		}
+		return isService
+	})
+	if t.service != "" {
+		about = append(about, t.internal...)
+	}
+	switch {
+	case t.isUnknown:
+		add("%s", errNodes)
+	case len(about) > 0:
+		for _, s := range about {
+			report.Errors = append(report.Errors, reportError{
+				File: s.File, Line: s.Line, Environment: s.Environment, Message: aboutObject(s.Object, s.Reason),
+			})
+		}
+	case t.service != "":
+		add("--service %s: no Service of this name was read; check the name and the paths", t.service)
+	case len(t.internal) > 0:
+		add("nothing to show: no Service in these files %s", isExternal)
+	case len(report.Errors) == 0:
+		add("nothing to show: there is no Service in these files")
+	}
+}
