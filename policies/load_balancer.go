@@ -22,6 +22,7 @@ type LoadBalancer struct {
 // Reason is a sentence without a period, with a link to its source. The link is empty if a SourceIPPolicy says it in
 // its own Rego.
 type Reason struct {
+	// Message is the sentence, and Source the link.
 	Message string `json:"message"`
 	Source  string `json:"source,omitempty"`
 }

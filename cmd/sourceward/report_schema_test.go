@@ -41,7 +41,7 @@ func documented(t *testing.T, name string, schema *jsonschema.Schema) {
 // TestSchemaOfTheTrafficMatchesItsTypes does the same for -o json of traffic.
 func TestSchemaOfTheTrafficMatchesItsTypes(t *testing.T) {
 	schema := schemaOf(t, trafficReport{}, "traffic_report.go", "report.go",
-		"../../policies/traffic.go", "../../policies/ref.go")
+		"../../policies/traffic.go", "../../policies/load_balancer.go", "../../policies/ref.go")
 	schema.Title = "report of sourceward traffic"
 	property(schema, "apiVersion").Const = emptyReport().APIVersion
 	property(schema, "kind").Const = trafficKind

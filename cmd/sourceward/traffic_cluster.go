@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/bundle"
+	"github.com/sourceward/sourceward/policies/manifest"
 )
 
 // offlineFlags are the flags of traffic that have no effect on what a cluster holds.
@@ -46,7 +49,7 @@ func trafficOfCluster(cmd *cobra.Command, args []string, s streams, flags traffi
 		cluster: c, namespace: of.namespace, service: flags.service, progress: progress,
 		endpoints: map[policies.Ref][]*discoveryv1.EndpointSlice{},
 	}
-	err = reader.readAll(cmd.Context(), of)
+	err = reader.readAll(cmd.Context(), of, outputs)
 	progress.done()
 	if errors.Is(err, errInterrupted) {
 		return err
@@ -56,6 +59,7 @@ func trafficOfCluster(cmd *cobra.Command, args []string, s streams, flags traffi
 		return errReported
 	}
 	report := emptyReport()
+	report.addErrors(reader.problems)
 	traffic := &trafficReport{Services: reader.shown()}
 	if len(traffic.Services) == 0 {
 		report.Errors = append(report.Errors, reportError{Message: reader.nothing()})
@@ -71,17 +75,27 @@ type clusterTraffic struct {
 	progress           *progress
 	read               int // the number of objects
 
-	version  policies.Version
-	nodes    []*corev1.Node
-	services []*corev1.Service
+	version    policies.Version
+	rules      *bundle.Set
+	namespaces map[string]policies.Namespace
+	nodes      []*corev1.Node
+	services   []clusterService
+	// problems are those of policies.
+	problems []*manifest.Error
 	// endpoints holds the EndpointSlices by their Service.
 	endpoints map[policies.Ref][]*discoveryv1.EndpointSlice
 	// open holds the names of the nodes that accept pods without tolerations.
 	open map[string]bool
 }
 
-// readAll reads the version, the nodes, the Services and their endpoints. The error is for people.
-func (c *clusterTraffic) readAll(ctx context.Context, flags checkFlags) error {
+// clusterService is a Service that the flags select. traffic is nil if none reaches it from outside the cluster.
+type clusterService struct {
+	*corev1.Service
+	traffic *serviceTraffic
+}
+
+// readAll reads the version, the policies and the objects. The error is for people.
+func (c *clusterTraffic) readAll(ctx context.Context, flags checkFlags, outputs []output) error {
 	version, isKnown, err := c.cluster.version(ctx)
 	if err != nil {
 		return err
@@ -89,17 +103,20 @@ func (c *clusterTraffic) readAll(ctx context.Context, flags checkFlags) error {
 	if c.version = version; !isKnown {
 		c.version = policies.Newest
 	}
-	if c.namespace != "" {
-		_, err := c.get(ctx, namespaceResource, "", c.namespace)
-		if apierrors.IsNotFound(err) {
-			return fmt.Errorf("there is no Namespace %s in the cluster at %s; check --namespace and the kubeconfig",
-				c.namespace, c.host)
-		}
-		if err != nil {
+	of := world{flags: flags, live: &live{}}
+	if len(flags.policies) == 0 {
+		if of.live.policies, _, err = c.cluster.policies(ctx); err != nil {
 			return err
 		}
 	}
-	for _, read := range []func(context.Context) error{c.readNodes, c.readServices, c.readEndpoints} {
+	var given []*manifest.Policy
+	given, c.rules, c.problems = of.policies(ctx)
+	if err := notInputs(outputs, policyFiles(given)); err != nil {
+		return err
+	}
+	for _, read := range []func(context.Context) error{
+		c.readNamespaces, c.readNodes, c.readServices, c.readEndpoints,
+	} {
 		if err := read(ctx); err != nil {
 			return err
 		}
@@ -118,10 +135,40 @@ func listEach[T any](
 			return fmt.Errorf("read %s %s in the cluster at %s: %w", resource.Resource, name, c.host, err)
 		}
 		do(object)
-		c.read++
-		c.progress.listed(c.read)
+		c.count()
 		return nil
 	})
+}
+
+func (c *clusterTraffic) count() {
+	c.read++
+	c.progress.listed(c.read)
+}
+
+func (c *clusterTraffic) readNamespaces(ctx context.Context) error {
+	c.namespaces = map[string]policies.Namespace{}
+	add := func(namespace *corev1.Namespace) {
+		c.namespaces[namespace.Name] = policies.Namespace{
+			Name: namespace.Name, Labels: namespace.Labels, Annotations: namespace.Annotations,
+		}
+	}
+	if c.namespace == "" {
+		return listEach(ctx, c, namespaceResource, "", add)
+	}
+	content, err := c.get(ctx, namespaceResource, "", c.namespace)
+	if apierrors.IsNotFound(err) {
+		return fmt.Errorf("there is no Namespace %s in the cluster at %s; check --namespace and the kubeconfig",
+			c.namespace, c.host)
+	}
+	if err != nil {
+		return err
+	}
+	var namespace corev1.Namespace
+	if err := policies.Decode(content, &namespace); err != nil {
+		return fmt.Errorf("read namespaces %s in the cluster at %s: %w", c.namespace, c.host, err)
+	}
+	add(&namespace)
+	return nil
 }
 
 func (c *clusterTraffic) readNodes(ctx context.Context) error {
@@ -136,13 +183,46 @@ func (c *clusterTraffic) readNodes(ctx context.Context) error {
 	})
 }
 
+// readServices also finds out how each Service is balanced, so that their documents need not be kept.
 func (c *clusterTraffic) readServices(ctx context.Context) error {
-	return listEach(ctx, c, serviceResource, c.namespace, func(service *corev1.Service) {
-		if c.service == "" || service.Name == c.service {
-			service.ManagedFields = nil
-			c.services = append(c.services, service)
+	return c.list(ctx, serviceResource, c.namespace, func(content map[string]any) error {
+		object, err := policies.NewObject(content)
+		if err != nil {
+			name := (&unstructured.Unstructured{Object: content}).GetName()
+			return fmt.Errorf("read services %s in the cluster at %s: %w", name, c.host, err)
 		}
+		if c.service != "" && object.Name != c.service {
+			return nil
+		}
+		found := clusterService{Service: object.Service}
+		if notExternal(object.Service, c.version) == "" {
+			var fault error
+			found.traffic, fault = newServiceTraffic(ctx, policies.Input{
+				Operation: policies.Create, Object: object, Namespace: c.namespaceOf(object.Service),
+				Related: policies.Related{View: policies.ViewCluster}, Cluster: policies.Cluster{Version: c.version},
+				Now: time.Now(),
+			}, c.rules)
+			if fault != nil {
+				c.problems = append(c.problems, &manifest.Error{
+					Message: fmt.Sprintf("%s: %s; fix the policy", object.Ref, faultText(fault)),
+				})
+			}
+		}
+		c.services = append(c.services, found)
+		c.count()
+		return nil
 	})
+}
+
+// namespaceOf returns the Namespace of a Service. It is assumed to have no labels if it was created since they were
+// listed.
+func (c *clusterTraffic) namespaceOf(service *corev1.Service) policies.Namespace {
+	if namespace, ok := c.namespaces[service.Namespace]; ok {
+		return namespace
+	}
+	return policies.Namespace{
+		Name: service.Namespace, Labels: map[string]string{corev1.LabelMetadataName: service.Namespace}, Assumed: true,
+	}
 }
 
 func (c *clusterTraffic) readEndpoints(ctx context.Context) error {
@@ -166,13 +246,12 @@ func serviceRef(namespace, name string) policies.Ref {
 func (c *clusterTraffic) shown() []serviceTraffic {
 	shown := []serviceTraffic{}
 	for _, service := range c.services {
-		if notExternal(service, c.version) != "" {
+		if service.traffic == nil {
 			continue
 		}
-		ref := serviceRef(service.Namespace, service.Name)
-		found := newServiceTraffic(service, ref)
-		routing := found.LoadBalancer.Routing
-		places := policies.PlacesOf(service, c.endpoints[ref], c.nodes, c.version)
+		found, routing := service.traffic, service.traffic.LoadBalancer.Routing
+		places := policies.PlacesOf(
+			service.Service, c.endpoints[serviceRef(service.Namespace, service.Name)], c.nodes, c.version)
 		even := policies.BestPlacement(places, c.pods(policies.ShareTraffic(places, routing).Pods, places))
 		found.add(newPlacement("current", places, even, routing))
 		shown = append(shown, *found)
@@ -202,7 +281,7 @@ func (c *clusterTraffic) nothing() string {
 			c.service, in)
 	case c.service != "":
 		service := c.services[0]
-		return fmt.Sprintf("%s: %s", serviceRef(service.Namespace, service.Name), notExternal(service, c.version))
+		return fmt.Sprintf("%s: %s", serviceRef(service.Namespace, service.Name), notExternal(service.Service, c.version))
 	default:
 		return fmt.Sprintf("nothing to show: no Service in %s %s", in, isExternal)
 	}

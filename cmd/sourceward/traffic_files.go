@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sourceward/sourceward/policies"
+	"github.com/sourceward/sourceward/policies/bundle"
 )
 
 // trafficReader collects the traffic of the Services in files.
@@ -70,8 +71,13 @@ func (t *trafficReader) read(
 			continue
 		}
 		in := read.manifests.Input(object, read.cluster, time.Now())
-		var found *serviceTraffic
-		if found, why.Reason, err = t.placed(in); err != nil {
+		found, fault := newServiceTraffic(ctx, in, read.rules)
+		if fault != nil {
+			report.Errors = append(report.Errors, reportError{
+				File: place.File, Line: place.Line, Message: fmt.Sprintf("%s: %s; fix the policy", object.Ref, faultText(fault)),
+			})
+		}
+		if why.Reason, err = t.place(found, in); err != nil {
 			return nil, err
 		}
 		if why.Reason != "" {
@@ -98,50 +104,45 @@ func notExternal(service *corev1.Service, version policies.Version) string {
 	}
 }
 
-// newServiceTraffic returns the traffic of a Service without placements.
-func newServiceTraffic(service *corev1.Service, ref policies.Ref) *serviceTraffic {
-	return &serviceTraffic{
-		Service: ref, Type: string(service.Spec.Type), TrafficPolicy: string(service.Spec.ExternalTrafficPolicy),
-		LoadBalancer: loadBalancerOf(service),
+// newServiceTraffic returns the traffic of the Service in in.Object without placements. The error says which policies
+// could not be evaluated; how traffic is shared is then known without them.
+func newServiceTraffic(ctx context.Context, in policies.Input, rules *bundle.Set) (*serviceTraffic, error) {
+	service := in.Object.Service
+	settings := policies.Resolve(rules.Policies, in.Object, in.Namespace)
+	found, err := policies.LoadBalancerOf(ctx, in, rules, settings)
+	if found.Why == nil {
+		found.Why = []policies.Reason{} // no list of the report is null
 	}
-}
-
-// loadBalancerOf returns how the external traffic of a Service finds its nodes.
-func loadBalancerOf(service *corev1.Service) loadBalancer {
 	isBalanced := service.Spec.Type == corev1.ServiceTypeLoadBalancer
-	found := loadBalancer{Assumed: isBalanced}
-	found.Unchecked = !isBalanced
-	if service.Spec.TrafficDistribution != nil {
-		found.Distribution = *service.Spec.TrafficDistribution
-	}
-	found.Says = saysRouting(found.Routing, isBalanced)
-	return found
+	return &serviceTraffic{
+		Service: in.Object.Ref, Type: string(service.Spec.Type), TrafficPolicy: string(service.Spec.ExternalTrafficPolicy),
+		LoadBalancer: loadBalancer{found, saysRouting(found.Routing, isBalanced)},
+	}, err
 }
 
-// placed returns the traffic of a Service for the placements of its pods, or why there are none. The error describes a
-// mistake in --placement.
-func (t *trafficReader) placed(in policies.Input) (found *serviceTraffic, why string, err error) {
+// place adds the placements of its pods to the traffic of a Service, or returns why there are none. The error describes
+// a mistake in --placement.
+func (t *trafficReader) place(found *serviceTraffic, in policies.Input) (why string, err error) {
 	service := in.Object.Service
 	workloads := in.Related.Workloads
 	switch {
 	case len(service.Spec.Selector) == 0:
-		return nil, "it has no selector, so that files do not show where its pods are", nil
+		return "it has no selector, so that files do not show where its pods are", nil
 	case len(workloads) == 0:
-		return nil, "no workload that was read has the labels of its selector; give the files of its workloads, too", nil
+		return "no workload that was read has the labels of its selector; give the files of its workloads, too", nil
 	}
 	given, err := t.given(workloads)
 	if err != nil {
-		return nil, "", err
+		return "", err
 	}
 	nodes, err := places(in, given)
 	if err != nil {
-		return nil, "", err
+		return "", err
 	}
 	if nodes == nil {
 		t.isUnknown = true
-		return nil, errNodes.Error(), nil
+		return errNodes.Error(), nil
 	}
-	found = newServiceTraffic(service, in.Object.Ref)
 	routing := found.LoadBalancer.Routing
 	if given != nil {
 		found.add(givenPlacementOf(in, nodes, given, routing))
@@ -152,18 +153,19 @@ func (t *trafficReader) placed(in policies.Input) (found *serviceTraffic, why st
 		numbers = append(numbers, most)
 	}
 	for _, pods := range numbers {
-		best := policies.BestPlacement(nodes, pods...)
-		even := newPlacement("best", best, best, routing)
-		worst := newPlacement("worst", policies.WorstPlacement(nodes, routing, pods...), best, routing)
-		if compareFlows(even.Local, worst.Local) == 0 && compareFlows(even.Cluster, worst.Cluster) == 0 {
-			even.Name = "any"
-			found.add(even)
-			continue
+		even := policies.BestPlacement(nodes, pods...)
+		best := newPlacement("best", even, even, routing)
+		if routing.Sharing == policies.ShareAnnouncer {
+			best.Name = "even"
 		}
-		found.add(even)
-		found.add(worst)
+		worst := newPlacement("worst", policies.WorstPlacement(nodes, routing, pods...), even, routing)
+		best.NoneIsWorse = compareFlows(best.Local, worst.Local) == 0 && compareFlows(best.Cluster, worst.Cluster) == 0
+		found.add(best)
+		if !best.NoneIsWorse {
+			found.add(worst)
+		}
 	}
-	return found, "", nil
+	return "", nil
 }
 
 func (s *serviceTraffic) add(p placement) { s.Placements = append(s.Placements, p) }

@@ -52,17 +52,19 @@ type serviceTraffic struct {
 
 // loadBalancer says how the external traffic of a Service is taken to find nodes and pods.
 type loadBalancer struct {
-	policies.Routing
+	policies.LoadBalancer
 	// Says is the same in one sentence, without a period.
 	Says string `json:"says"`
-	// Assumed is true if nothing shows how traffic is shared, so that the most common way is assumed.
-	Assumed bool `json:"assumed"`
 }
 
 // placement is a number of pods in their places, and the shares of the traffic there.
 type placement struct {
-	// Name is best, worst, any (if all that the templates allow are equal), given or current.
+	// Name is best, worst, given or current. It is even instead of best if one node gets all traffic: then it would be
+	// best to have all pods on that node.
 	Name string `json:"name"`
+	// NoneIsWorse is true if the best placement is as bad as any that the templates allow, so that it is the only one. It
+	// is missing if it is false.
+	NoneIsWorse bool `json:"noneIsWorse,omitempty"`
 	// Pods is the number of pods that could serve, and Nodes the number of nodes to which traffic may be sent.
 	Pods  int `json:"pods"`
 	Nodes int `json:"nodes"`

@@ -138,12 +138,20 @@ func (s *serviceTraffic) writeText(out io.Writer, p palette) {
 	}
 }
 
-// text returns how traffic is taken to find the nodes, and whether that is assumed.
+// text returns how traffic is taken to find the nodes, whether that is assumed, and why.
 func (b loadBalancer) text() string {
+	text := b.Says
 	if b.Assumed {
-		return "assumed: " + b.Says
+		text = "assumed: " + text
 	}
-	return b.Says
+	var reasons []string
+	for _, reason := range b.Why {
+		reasons = append(reasons, reason.Message)
+	}
+	if reasons == nil {
+		return text
+	}
+	return text + "; " + strings.Join(reasons, "; ")
 }
 
 // wrapped breaks a text into lines, and colors each if ink is not nil. The first one begins with first, others with

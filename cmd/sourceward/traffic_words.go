@@ -47,7 +47,7 @@ func (p placement) says(isLocal bool, routing policies.Routing) string {
 		if routing.Announcer == "" {
 			certain = ", if it is the one that announces the address"
 		}
-		add("node %s gets all traffic%s", f.Announcer, certain)
+		add("%s gets all traffic%s", f.Announcer, certain)
 	}
 	switch {
 	case isSame(f.Lost, 1):
@@ -122,7 +122,11 @@ func (p placement) saysEven() string {
 
 // title returns the name of the placement for a heading, such as "worst placement of 4 pods on 3 nodes".
 func (p placement) title() string {
-	return fmt.Sprintf("%s placement of %s on %s", p.Name, count(p.Pods, "pod"), count(p.Nodes, "node"))
+	text := fmt.Sprintf("%s placement of %s on %s", p.Name, count(p.Pods, "pod"), count(p.Nodes, "node"))
+	if p.NoneIsWorse {
+		text += "; none is worse"
+	}
+	return text
 }
 
 // saysRouting returns how a load balancer shares traffic, as a sentence. isBalanced is false for a Service without a
@@ -137,7 +141,7 @@ func saysRouting(r policies.Routing, isBalanced bool) string {
 	case r.Sharing == policies.SharePods:
 		to = "each pod the same share, past kube-proxy"
 	case !isBalanced:
-		return "clients reach each node equally often, and no health check keeps them from nodes without pods"
+		return "clients reach each node equally often"
 	}
 	subject := "the load balancer gives "
 	if r.Zonal {
