@@ -671,6 +671,10 @@ func TestCompletionOffersValuesOfFlags(t *testing.T) {
 	if diff := cmp.Diff(want, run(t, command(t, "", "__complete", "check", "--fail-on", "")).Stdout); diff != "" {
 		t.Errorf("completion of --fail-on mismatch (-want +got):\n%s", diff)
 	}
+	want = "text\njson\nsvg\nhtml\n:4\n"
+	if diff := cmp.Diff(want, run(t, command(t, "", "__complete", "traffic", "-o", "")).Stdout); diff != "" {
+		t.Errorf("completion of -o of traffic mismatch (-want +got):\n%s", diff)
+	}
 }
 
 func TestAReportNeverReplacesAnInput(t *testing.T) {

@@ -3,6 +3,7 @@ package main_test
 import (
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -113,7 +114,7 @@ func parse(t testing.TB, text string) *element {
 	open := []*element{{}}
 	for {
 		token, err := decoder.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return open[0]
 		}
 		if err != nil {
