@@ -351,7 +351,7 @@ func TestTrafficFitsATerminal(t *testing.T) {
 		if args[0] != "traffic" || slices.Contains(args, "--help") {
 			continue
 		}
-		got := runCase(t, dir, append(outputArgs(t, dir), "--quiet", "-o", "text")...)
+		got := runCase(t, dir, append(outputArgs(t, dir), "--quiet", "--color", "never", "-o", "text")...)
 		for line := range strings.Lines(got.Stdout) {
 			measured++
 			if columns := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); columns > 80 {
