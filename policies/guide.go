@@ -52,6 +52,10 @@ type Answered struct {
 	// Change holds the lines of YAML to change in the Service; empty if it has the policy that Says names, or if that
 	// makes no difference.
 	Change string `json:"change,omitempty"`
+	// Local and Cluster are the ways of a packet with either traffic policy. They are zero if no traffic from outside the
+	// cluster reaches the Service through kube-proxy or a load balancer.
+	Local   Way `json:"local"`
+	Cluster Way `json:"cluster"`
 }
 
 // AnsweredRow is a row of the guide that applies to a Service.
@@ -70,7 +74,7 @@ type AnsweredRow struct {
 func Advise(ctx context.Context, in Input, rules Rules, settings Settings, places []Place) (Answered, error) {
 	r := newRun(ctx, in, rules, settings, nil)
 	facts := newGuideFacts(r, places)
-	var answered Answered
+	answered := Answered{Local: facts.way(ChooseLocal), Cluster: facts.way(ChooseCluster)}
 	for _, row := range Guide {
 		detail, applies := row.holds(facts)
 		if !applies {

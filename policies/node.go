@@ -10,13 +10,15 @@ import (
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
 
-// ReducedNode returns a copy of a Node that holds only what rules and selectors read: its name, its labels, and the
-// taints that keep pods away, which excludes those with effect PreferNoSchedule. The copy of a cordoned node always has
-// the taint node.kubernetes.io/unschedulable, by which the scheduler recognizes it.
+// ReducedNode returns a copy of a Node that holds only what rules and selectors read: its name, its labels, when it is
+// being deleted, and the taints that keep pods away, which excludes those with effect PreferNoSchedule. The copy of a
+// cordoned node always has the taint node.kubernetes.io/unschedulable, by which the scheduler recognizes it.
 func ReducedNode(node *corev1.Node) *corev1.Node {
 	reduced := &corev1.Node{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
-		ObjectMeta: metav1.ObjectMeta{Name: node.Name, Labels: node.Labels},
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: node.Name, Labels: node.Labels, DeletionTimestamp: node.DeletionTimestamp,
+		},
 	}
 	isCordon := func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeUnschedulable }
 	reduced.Spec.Taints = slices.DeleteFunc(slices.Clone(node.Spec.Taints), func(t corev1.Taint) bool {

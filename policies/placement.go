@@ -56,6 +56,15 @@ func PlacesOf(
 	return sortedPlaces(places)
 }
 
+// PlacesOf returns what the function PlacesOf returns for the nodes that are known.
+func (c Cluster) PlacesOf(service *corev1.Service, endpoints []*discoveryv1.EndpointSlice) []Place {
+	var nodes []*corev1.Node
+	if c.Known != nil {
+		nodes = c.Known.nodes
+	}
+	return PlacesOf(service, endpoints, nodes, c.Version)
+}
+
 // Places returns the nodes on which pods of a Service may run, without pods: those that are known, else as many as the
 // user gave, with the names node-1, node-2 and so on. It returns nil if the number of nodes is not known.
 func (c Cluster) Places(service *corev1.Service) []Place {
@@ -222,6 +231,12 @@ func (c Cluster) guarantees(w *Workload, namespace Namespace) (pinned, alone boo
 		}
 	}
 	return pinned, alone, maxSkew
+}
+
+// SpreadingOf returns how well the template of a workload keeps its pods on different nodes. namespace is the Namespace
+// of the workload.
+func (c Cluster) SpreadingOf(w *Workload, namespace Namespace) Spreading {
+	return spreadingOf(w, namespace, c).Spreading
 }
 
 // ReplicasOf returns the smallest and the largest number of pods that a workload may have: the bounds of its

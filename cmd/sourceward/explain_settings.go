@@ -23,16 +23,16 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// parseSettings parses the value of --settings into a Ref without APIVersion.
-func parseSettings(text string) (policies.Ref, error) {
+// parseObject parses KIND/NAMESPACE/NAME, or KIND/NAME for the namespace default, into a Ref without APIVersion.
+func parseObject(text string) (policies.Ref, error) {
 	parts := strings.Split(text, "/")
 	if len(parts) < 2 || len(parts) > 3 || slices.Contains(parts, "") {
 		return policies.Ref{}, fmt.Errorf(
-			"--settings %q does not name an object; write KIND/NAMESPACE/NAME, such as Deployment/edge/web", text)
+			"%q does not name an object; write KIND/NAMESPACE/NAME, such as Deployment/edge/web", text)
 	}
 	i := slices.IndexFunc(policies.Kinds, func(kind string) bool { return strings.EqualFold(kind, parts[0]) })
 	if i < 0 {
-		return policies.Ref{}, fmt.Errorf("--settings %q: Sourceward does not check kind %s; want one of %s",
+		return policies.Ref{}, fmt.Errorf("%q: Sourceward does not check kind %s; want one of %s",
 			text, parts[0], strings.Join(policies.Kinds, ", "))
 	}
 	ref := policies.Ref{Kind: policies.Kinds[i], Namespace: "default", Name: parts[len(parts)-1]}
@@ -73,9 +73,9 @@ func (s *subject) add(err error) { s.problems = append(s.problems, problem{line:
 
 // explainSettings runs explain --settings. The error is errReported, or describes a mistake in the command line.
 func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
-	ref, err := parseSettings(flags.settings)
+	ref, err := parseObject(flags.settings)
 	if err != nil {
-		return err
+		return fmt.Errorf("--settings %w", err)
 	}
 	cluster, err := flags.cluster.open()
 	if err != nil {
@@ -93,13 +93,7 @@ func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
 	if ctx.Err() != nil {
 		return errInterrupted
 	}
-	for _, p := range of.problems {
-		fmt.Fprintf(s.err, "error: %s\n", policies.Printable(p.line))
-		writeDetail(s.err, strings.TrimPrefix(p.detail, "\n"))
-	}
-	for _, note := range of.notes {
-		fmt.Fprintf(s.err, "note: %s\n", policies.Printable(note))
-	}
+	writeRemarks(s, of.problems, of.notes)
 	if of.object != nil {
 		if err := writeSettings(s.out, of, policies.Explain(of.policies, of.object, of.namespace)); err != nil {
 			return err
@@ -109,6 +103,17 @@ func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
 		return errReported
 	}
 	return nil
+}
+
+// writeRemarks writes problems and notes to the standard error.
+func writeRemarks(s streams, problems []problem, notes []string) {
+	for _, p := range problems {
+		fmt.Fprintf(s.err, "error: %s\n", policies.Printable(p.line))
+		writeDetail(s.err, strings.TrimPrefix(p.detail, "\n"))
+	}
+	for _, note := range notes {
+		fmt.Fprintf(s.err, "note: %s\n", policies.Printable(note))
+	}
 }
 
 // subject reads the object from the cluster, with its Namespace and all policies. If one of them cannot be read, that
@@ -125,8 +130,7 @@ func (c *cluster) subject(ctx context.Context, ref policies.Ref) *subject {
 func (c *cluster) readSubject(ctx context.Context, ref policies.Ref, found *subject) error {
 	object, err := c.get(ctx, judgedResource(ref.Kind), ref.Namespace, ref.Name)
 	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("%s is not in the cluster at %s; check its kind, namespace and name, and the kubeconfig",
-			ref, c.host)
+		return c.notThere(ref)
 	}
 	if err != nil {
 		return err
@@ -158,6 +162,11 @@ func (c *cluster) readSubject(ctx context.Context, ref policies.Ref, found *subj
 	return nil
 }
 
+// notThere returns the error for an object that the cluster does not have.
+func (c *cluster) notThere(ref policies.Ref) error {
+	return fmt.Errorf("%s is not in the cluster at %s; check its kind, namespace and name, and the kubeconfig", ref, c.host)
+}
+
 // notInForce says why the webhook may not use this generation of a policy, so that the explanation may differ from what
 // the webhook does. It returns "" if the status says that this generation is in force.
 func notInForce(policy v1alpha1.SourceIPPolicy) string {
@@ -176,12 +185,9 @@ func notInForce(policy v1alpha1.SourceIPPolicy) string {
 
 // subjectInFiles reads the object from files. The error is non-nil only for a mistake in the command line.
 func subjectInFiles(ctx context.Context, s streams, flags explainFlags, ref policies.Ref) (*subject, error) {
-	manifests, err := manifest.Load(manifest.Options{
-		Paths: flags.files, Exclude: flags.exclude, Stdin: s.in, Namespace: flags.namespace,
-		Version: policies.Newest, Rendering: defaultRendering(ctx),
-	})
+	manifests, err := flags.load(ctx, s)
 	if err != nil {
-		return nil, fmt.Errorf("--exclude: %w", err)
+		return nil, err
 	}
 	found := &subject{}
 	loaded, problems := manifests.Policies(flags.policies)
@@ -190,22 +196,50 @@ func subjectInFiles(ctx context.Context, s streams, flags explainFlags, ref poli
 	}
 	found.compile(ctx, objects(loaded), func(wrong *bundle.Error) error { return placed(loaded, wrong) })
 
+	object, note := find(manifests, ref)
+	if object == nil {
+		found.add(flags.notThere(ref))
+		return found, nil
+	}
+	found.object, found.namespace = object.Object, manifests.Namespace(object)
+	if note != "" {
+		found.notes = append(found.notes, note)
+	}
+	return found, nil
+}
+
+// load reads the files. The error describes a mistake in the command line.
+func (f explainFlags) load(ctx context.Context, s streams) (*manifest.Manifests, error) {
+	manifests, err := manifest.Load(manifest.Options{
+		Paths: f.files, Exclude: f.exclude, Stdin: s.in, Namespace: f.namespace,
+		Version: policies.Newest, Rendering: defaultRendering(ctx),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--exclude: %w", err)
+	}
+	return manifests, nil
+}
+
+// find returns the last definition of an object, or nil. The note says that there are several; otherwise it is empty.
+func find(manifests *manifest.Manifests, ref policies.Ref) (found *manifest.Object, note string) {
 	var places []string
 	for _, object := range manifests.Objects {
 		if object.Kind == ref.Kind && object.Namespace == ref.Namespace && object.Name == ref.Name {
-			found.object, found.namespace = object.Object, manifests.Namespace(object)
+			found = object
 			places = append(places, object.Place("").String())
 		}
 	}
-	switch {
-	case found.object == nil:
-		found.add(fmt.Errorf("%s is not in %s; check its kind, namespace and name, or add its file with -f",
-			ref, strings.Join(flags.files, ", ")))
-	case len(places) > 1:
-		found.notes = append(found.notes, fmt.Sprintf("%s is defined more than once, in %s; the last definition is "+
-			"explained, and -f with its file alone explains another", ref, listed(places)))
+	if len(places) > 1 {
+		note = fmt.Sprintf("%s is defined more than once, in %s; the last definition is "+
+			"explained, and -f with its file alone explains another", ref, listed(places))
 	}
-	return found, nil
+	return found, note
+}
+
+// notThere returns the error for an object that the files do not define.
+func (f explainFlags) notThere(ref policies.Ref) error {
+	return fmt.Errorf("%s is not in %s; check its kind, namespace and name, or add its file with -f",
+		ref, strings.Join(f.files, ", "))
 }
 
 // writeSettings writes an explanation as tables.

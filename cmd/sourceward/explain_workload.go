@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/sourceward/sourceward/policies"
+)
+
+// workloadPage returns the explanation of the workload.
+func (e *explained) workloadPage(ctx context.Context) string {
+	w, in := e.object.Workload, e.manifests.Input(e.object, e.cluster, time.Now())
+	_, most := in.Related.ReplicasOf(w)
+	page := &sheet{}
+	page.WriteString(wrapped(policies.Printable(fmt.Sprintf("%s (%s)", w.Ref, podsText(w, in.Related))), "", "  ", nil))
+	if place := e.object.Place("").String(); place != "" {
+		page.say("%s", place)
+	}
+
+	page.section("Services in front")
+	var front []advised
+	for _, object := range e.manifests.Objects {
+		if object.Service != nil && policies.Selects(object.Service, w) {
+			front = append(front, e.advise(ctx, object))
+		}
+	}
+	for _, a := range front[:min(len(front), maxNames)] {
+		page.item(fmt.Sprintf("%s: %s. %s.", a.title(), a.choice(), because(a.decisive())))
+	}
+	switch {
+	case len(front) > maxNames:
+		page.item(fmt.Sprintf("%d more", len(front)-maxNames))
+	case front == nil:
+		page.say("None: no Service that was read selects its pods.")
+	}
+
+	page.section("How its pods are spread")
+	page.say("%s", spreadText(in, most))
+	for _, a := range front {
+		nodes, routing := in.Cluster.Places(a.service), a.traffic.LoadBalancer.Routing
+		if nodes == nil || a.Local.Hops == nil {
+			continue
+		}
+		pods := in.Cluster.PodsOf(w, max(1, most), in.Namespace)
+		best := policies.BestPlacement(nodes, pods)
+		worst := newPlacement("worst", policies.WorstPlacement(nodes, routing, pods), best, routing)
+		page.say("Behind %s with Local, %s on %s: at worst %s.",
+			a.in.Object.Ref, count(worst.Pods, "pod"), count(worst.Nodes, "node"), worst.Local.Says)
+		break
+	}
+
+	page.section("To see more")
+	if front != nil {
+		page.command("sourceward explain %s %s", named(front[0].in.Object.Ref), e.source)
+	}
+	page.command("sourceward explain --settings %s %s", named(w.Ref), e.source)
+	return page.String()
+}
+
+// named returns the argument of explain for an object.
+func named(ref policies.Ref) string {
+	return fmt.Sprintf("%s/%s/%s", ref.Kind, ref.Namespace, ref.Name)
+}
+
+// choice says what to choose, for a list of Services.
+func (a advised) choice() string {
+	switch {
+	case a.Says == policies.ChooseEither:
+		return "no difference"
+	case a.Change == "":
+		return fmt.Sprintf("keep %s", a.Says)
+	default:
+		return fmt.Sprintf("choose %s", a.Says)
+	}
+}
+
+// podsText says how many pods a workload has.
+func podsText(w *policies.Workload, related policies.Related) string {
+	least, most := related.ReplicasOf(w)
+	switch {
+	case w.Kind == "DaemonSet":
+		return "a pod on each node"
+	case least == most:
+		return count(most, "pod")
+	default:
+		return fmt.Sprintf("%d to %s", least, count(most, "pod"))
+	}
+}
+
+// spreadText says what keeps the pods of the workload in in.Object on different nodes. most is the largest number of
+// them.
+func spreadText(in policies.Input, most int) string {
+	w := in.Object.Workload
+	spreading, pods := in.Cluster.SpreadingOf(w, in.Namespace), in.Cluster.PodsOf(w, most, in.Namespace)
+	switch {
+	case w.Kind == "DaemonSet":
+		return "It runs one pod on each node."
+	case most == 1:
+		return "There is only one pod, so there is nothing to spread."
+	case spreading == policies.SpreadPinned:
+		return "All pods must run on the same node."
+	case spreading == policies.SpreadIneffective:
+		return "Nothing keeps the pods on different nodes, although the template seems to: see sourceward explain " +
+			"ineffective-spread."
+	case spreading == policies.SpreadNone:
+		return "Nothing keeps the pods on different nodes: see sourceward explain unspread-behind-local."
+	case pods.Alone:
+		return "Guaranteed: no two pods share a node. Pods without a node of their own stay Pending."
+	case pods.MaxSkew > 0:
+		return fmt.Sprintf("Guaranteed when pods are scheduled: the numbers of pods on two nodes differ by at most %d.",
+			pods.MaxSkew)
+	default:
+		return "They are spread if possible, which guarantees nothing."
+	}
+}
