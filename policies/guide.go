@@ -141,7 +141,7 @@ var Guide = []GuideRow{
 	},
 	{
 		ID: "useless", When: "traffic goes to the pods directly", Says: ChooseEither,
-		Reason: "The traffic does not pass kube-proxy, which is what the traffic policy tells what to do.",
+		Reason: "Only kube-proxy obeys the traffic policy, and the traffic does not pass it.",
 		holds:  func(f *guideFacts) (string, bool) { return f.judged(VerdictUseless) },
 	},
 	{
@@ -181,7 +181,7 @@ var Guide = []GuideRow{
 		Says: ChooseLocal,
 		Reason: "With Cluster, the node that gets a packet replaces the client's address with its own. With Local, it does " +
 			"not.",
-		Cost:   "Nodes share traffic, not pods: what the other rows say applies.",
+		Cost:   "Nodes share the traffic, and not pods.",
 		Change: setLocal,
 		holds:  func(f *guideFacts) (string, bool) { return f.asked(StrengthSoft) },
 	},

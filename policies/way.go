@@ -1,10 +1,6 @@
 package policies
 
-import (
-	"fmt"
-
-	corev1 "k8s.io/api/core/v1"
-)
+import corev1 "k8s.io/api/core/v1"
 
 // Way is the way of a packet from a client outside the cluster to a pod of a Service, with one traffic policy. The zero
 // value means that there is none.
@@ -48,7 +44,7 @@ func (f *guideFacts) hops(isLocal bool) []string {
 	case isLocal && isCertain:
 		return append(hops, "pod on that node")
 	case isLocal:
-		return append(hops, "pod on that node, or lost if it has none")
+		return append(hops, "pod on that node, else lost")
 	}
 	switch f.balancer.Distribution {
 	case corev1.ServiceTrafficDistributionPreferSameNode:
@@ -61,21 +57,21 @@ func (f *guideFacts) hops(isLocal bool) []string {
 }
 
 func (f *guideFacts) sees(isLocal bool) string {
-	direct, isDirect := f.judged(VerdictUseless)
-	preserved, isPreserved := f.judged(VerdictPreserved)
-	sent, isSent := f.judged(VerdictProxy)
+	_, isDirect := f.judged(VerdictUseless)
+	_, isPreserved := f.judged(VerdictPreserved)
+	_, isSent := f.judged(VerdictProxy) // or the load balancer replaces the address, or is told not to send it
 	switch {
 	case isPreserved:
-		return fmt.Sprintf("The pod sees the client's address: %s.", preserved)
+		return "The pod sees the client's address, which nodes keep with either policy."
 	case isDirect:
-		return fmt.Sprintf("The pod sees the address that the load balancer sends, since nodes replace none: %s.", direct)
-	case isSent && isLocal: // The verdict covers a load balancer that sends the client's address nowhere, too.
-		return fmt.Sprintf("The pod sees a connection from the load balancer; %s.", sent)
-	case isSent:
-		return fmt.Sprintf("The pod sees a connection from a node; %s.", sent)
+		return "The pod sees the address that the load balancer sends, since no node replaces it."
+	case isSent && isLocal:
+		return "The pod sees a connection from the load balancer, since no node replaces that address."
 	case isLocal:
 		return "The pod sees the client's address, since no node replaces it."
+	case isSent:
+		return "The pod sees a connection from a node, which replaces the load balancer's address."
 	default:
-		return "The pod sees the address of a node, which replaces the client's so that replies come back through it."
+		return "The pod sees the address of a node, which replaces the client's."
 	}
 }

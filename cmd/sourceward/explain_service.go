@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -16,6 +17,9 @@ import (
 
 // sheet is the text of an explanation. Lines of prose have at most textWidth columns.
 type sheet struct{ strings.Builder }
+
+// maxLines is the largest number of lines of an explanation, so that it fits on a screen, unless messages are very long.
+const maxLines = 40
 
 // section begins a section, below an empty line.
 func (s *sheet) section(title string) {
@@ -114,7 +118,6 @@ func (a advised) writeHealth(page *sheet) {
 		return
 	}
 	page.section("Health check")
-	unchecked := a.row("unchecked")
 	switch {
 	case a.service.Spec.Type != corev1.ServiceTypeLoadBalancer:
 		page.say("None, because only type LoadBalancer has one.")
@@ -122,17 +125,18 @@ func (a advised) writeHealth(page *sheet) {
 	case a.traffic.LoadBalancer.Sharing == policies.SharePods:
 		page.say("The load balancer checks the pods. It does not ask the nodes.")
 		return
-	case unchecked != nil:
-		page.say("The load balancer does not obey that of Local: %s.", unchecked.Detail)
 	}
-	port := "healthCheckNodePort, which the API server chooses"
+	port := "healthCheckNodePort"
 	if number := a.service.Spec.HealthCheckNodePort; number > 0 {
 		port = fmt.Sprintf("healthCheckNodePort %d", number)
 	}
 	if a.isLocal() {
-		page.say("Each node answers on %s: 200 if it has a ready pod, else 503.", port)
+		page.say("Nodes answer on %s: 200 with a ready pod, else 503.", port)
 	} else {
-		page.say("With Cluster, each node passes. With Local, it answers on %s: 200 if it has a ready pod, else 503.", port)
+		page.say("With Cluster, all nodes pass. With Local, they answer on healthCheckNodePort: 200 with a ready pod, else 503.")
+	}
+	if unchecked := a.row("unchecked"); unchecked != nil {
+		page.say("The load balancer does not obey that: %s.", unchecked.Detail)
 	}
 	for _, status := range []int{http.StatusOK, http.StatusServiceUnavailable} {
 		var names []string
@@ -152,14 +156,11 @@ func (a advised) writeHealth(page *sheet) {
 // writeSourceIP writes what asks for the client's address, and what else shows it to pods.
 func (a advised) writeSourceIP(page *sheet) {
 	page.section("The client's address")
-	required, asked := a.row("required"), a.row("asked")
-	switch {
-	case required != nil:
-		page.say("Asked for: %s.", required.Detail)
+	switch asked := cmp.Or(a.row("required"), a.row("asked")); {
 	case asked != nil:
-		page.say("Asked for: %s.", asked.Detail)
+		page.say("%s.", capitalized(asked.Detail))
 	case a.row("ignored") != nil:
-		page.say("Not needed: annotation %s=%s.", v1alpha1.AnnotationSourceIP, v1alpha1.SourceIPIgnore)
+		page.say("Annotation %s=%s says that it is not needed.", v1alpha1.AnnotationSourceIP, v1alpha1.SourceIPIgnore)
 	case a.isLocal():
 		page.say("Nothing asks for it but externalTrafficPolicy: Local itself.")
 	default:
@@ -168,15 +169,10 @@ func (a advised) writeSourceIP(page *sheet) {
 	if ranges := a.row("source-ranges"); ranges != nil {
 		page.say("loadBalancerSourceRanges is set. %s", strings.Replace(ranges.Reason, "They do", "It does", 1))
 	}
-	for _, id := range []string{"useless", "preserved", "lost", "hidden", "proxy"} {
-		if row := a.row(id); row != nil {
-			page.say("Known of the load balancer: %s.", row.Detail)
-			return
-		}
-	}
-	if a.Local.Hops != nil {
-		page.say("No alternative is on: PROXY protocol, X-Forwarded-For of a layer 7 load balancer, direct server return, " +
-			"or pods as targets.")
+	if other := cmp.Or(a.row("useless"), a.row("preserved"), a.row("lost"), a.row("hidden"), a.row("proxy")); other != nil {
+		page.say("%s.", capitalized(other.Detail))
+	} else if a.service.Spec.Type == corev1.ServiceTypeLoadBalancer {
+		page.say("No alternative is seen: PROXY protocol, X-Forwarded-For, DSR or pod targets.")
 	}
 }
 
@@ -191,19 +187,20 @@ func (a advised) writeDecision(page *sheet) {
 	default:
 		page.section(fmt.Sprintf("Choose: %s", a.Says))
 	}
-	page.say("%s. %s", because(row), row.Reason)
+	page.lines(a.Change)
+	why := capitalized(row.When)
+	if row.ID == "forbidden" || row.ID == "not-external" { // The sections above have the details of other rows.
+		why = capitalized(because(row))
+	}
+	page.say("%s. %s", why, row.Reason)
 	if row.Cost != "" {
 		page.say("Cost: %s", row.Cost)
 	}
 	if a.Local.Hops == nil && a.service.Spec.ExternalTrafficPolicy != "" {
 		page.say("Remove spec.externalTrafficPolicy, or set type LoadBalancer or NodePort: the API server rejects it.")
 	}
-	if a.Change != "" {
-		page.say("Change:")
-		page.lines(a.Change)
-	}
 	if row.ID == "not-asked" && a.isLocal() {
-		page.say("If the pods need the address, keep Local and set annotation %s: %s.",
+		page.say("To keep Local, ask for the address: annotation %s: %s.",
 			v1alpha1.AnnotationSourceIP, v1alpha1.SourceIPPreserve)
 	}
 	if a.Local.Hops != nil && a.Says != policies.ChooseEither {
@@ -211,14 +208,16 @@ func (a advised) writeDecision(page *sheet) {
 	}
 }
 
-// because returns when a row applies, as the beginning of a sentence, with its details.
+// because returns when a row applies, with its details.
 func because(row policies.AnsweredRow) string {
-	text := capitalized(row.When)
-	if row.Detail != "" {
-		text += " (" + row.Detail + ")"
+	if row.Detail == "" {
+		return row.When
 	}
-	return text
+	return row.When + " (" + row.Detail + ")"
 }
+
+// inTemplate begins lines of YAML that change a pod template.
+const inTemplate = "spec:\n  template:\n    spec:\n"
 
 // writeRows writes what else speaks for or against Local, and how to avoid it if Local is the choice.
 func (a advised) writeRows(page *sheet) {
@@ -232,29 +231,37 @@ func (a advised) writeRows(page *sheet) {
 		return
 	}
 	page.section("What matters for Local here")
-	var change string
+	var items []string
+	var template string
 	for _, row := range rows {
-		if a.Says != policies.ChooseLocal {
-			page.item(because(row) + ".")
-			continue
+		text := because(row)
+		if a.Says == policies.ChooseLocal {
+			follows := strings.TrimPrefix(cmp.Or(row.Cost, row.Reason), "With Local, ")
+			text += ": " + strings.ToLower(follows[:1]) + strings.TrimSuffix(follows[1:], ".")
+			if setting := settingOf(row.Change); setting != "" {
+				text += "; " + setting + " avoids it"
+			}
+			if change, ok := strings.CutPrefix(row.Change, inTemplate); ok {
+				template = change
+			}
 		}
-		text := because(row) + ". "
-		if row.Cost != "" {
-			text += row.Cost
-		} else {
-			text += row.Reason
-		}
-		switch setting := settingOf(row.Change); {
-		case setting != "":
-			text += " Avoid it with " + setting + "."
-		case row.Change != "":
-			change = row.Change
-		}
-		page.item(text)
+		items = append(items, wrapped(policies.Printable(text), "  - ", "    ", nil))
 	}
-	if change != "" {
-		page.say("Spread the pods in each workload:")
-		page.lines(change)
+	left := maxLines - strings.Count(page.String(), "\n")
+	for i, item := range items {
+		if left -= strings.Count(item, "\n"); left < 1 && i < len(items)-1 {
+			page.item(fmt.Sprintf("%d more, which sourceward check may find, too", len(items)-i))
+			return
+		}
+		page.WriteString(item)
+	}
+	switch {
+	case template == "":
+	case left > strings.Count(template, "\n"):
+		page.say("To spread the pods, add to spec.template.spec of each workload:")
+		page.lines(strings.ReplaceAll("\n"+template, "\n"+strings.Repeat(" ", 6), "\n")[1:])
+	case left > 0:
+		page.say("To spread the pods, run sourceward fix on the files of their workloads.")
 	}
 }
 

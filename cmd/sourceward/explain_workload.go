@@ -26,7 +26,7 @@ func (e *explained) workloadPage(ctx context.Context) string {
 		}
 	}
 	for _, a := range front[:min(len(front), maxNames)] {
-		page.item(fmt.Sprintf("%s: %s. %s.", a.title(), a.choice(), because(a.decisive())))
+		page.item(fmt.Sprintf("%s: %s, since %s", a.title(), a.choice(), a.decisive().When))
 	}
 	switch {
 	case len(front) > maxNames:
