@@ -28,8 +28,8 @@ type explained struct {
 	// isLive is true if the object is in a cluster. endpoints then holds the EndpointSlices of its namespace.
 	isLive    bool
 	endpoints []*discoveryv1.EndpointSlice
-	// source holds the flags that read the same again.
-	source string
+	// source holds the flags with which explain reads the same again, and traffic the arguments with which traffic does.
+	source, traffic string
 	// problems say what could not be read, and make the exit code 2. notes do not.
 	problems []problem
 	notes    []string
@@ -94,7 +94,10 @@ func (e *explained) readFiles(ctx context.Context, s streams, flags explainFlags
 	}
 	e.manifests, e.rules = manifests, rules
 	e.cluster = policies.Cluster{Nodes: flags.nodes, Version: policies.Newest}
-	e.source = "-f " + strings.Join(flags.files, " -f ")
+	e.source, e.traffic = "-f "+strings.Join(flags.files, " -f "), strings.Join(flags.files, " ")
+	if flags.nodes > 0 {
+		e.traffic += fmt.Sprintf(" --nodes %d", flags.nodes)
+	}
 	e.find(ref, flags.notThere(ref))
 	return nil
 }
@@ -102,9 +105,15 @@ func (e *explained) readFiles(ctx context.Context, s streams, flags explainFlags
 // readCluster reads the object and its neighbours from a cluster. The error is errInterrupted, or describes a mistake in
 // the command line.
 func (e *explained) readCluster(ctx context.Context, s streams, c *cluster, flags explainFlags, ref policies.Ref) error {
-	e.isLive, e.source = true, "--cluster"
+	e.isLive, e.source, e.traffic = true, "--cluster", "--cluster -n "+ref.Namespace
 	progress := newProgress(s.err)
 	defer progress.done()
+	isUnread := func(kind policies.WorkloadKind) bool { return kind.Kind == ref.Kind && kind.Door == policies.FilesOnly }
+	if slices.ContainsFunc(policies.WorkloadKinds, isUnread) {
+		e.add(fmt.Errorf("%s: objects of kind %s are not read from a cluster; explain the workload that makes it, or "+
+			"give its manifest with -f", ref, ref.Kind))
+		return nil
+	}
 	_, err := c.get(ctx, judgedResource(ref.Kind), ref.Namespace, ref.Name)
 	if apierrors.IsNotFound(err) {
 		e.add(c.notThere(ref))
@@ -152,9 +161,9 @@ func (e *explained) readCluster(ctx context.Context, s streams, c *cluster, flag
 func (e *explained) find(ref policies.Ref, notThere error) {
 	object, note := find(e.manifests, ref)
 	if object == nil {
-		for _, skipped := range e.manifests.Skipped {
-			if skipped.Object.Kind == ref.Kind && skipped.Object.Namespace == ref.Namespace && skipped.Object.Name == ref.Name {
-				notThere = fmt.Errorf("%s: %s", ref, skipped.Text)
+		for _, child := range e.manifests.Children {
+			if child.Kind == ref.Kind && child.Namespace == ref.Namespace && child.Name == ref.Name {
+				notThere = fmt.Errorf("%s is made by %s; explain that instead", ref, child.Workload.Controller)
 			}
 		}
 		e.add(notThere)

@@ -55,6 +55,9 @@ func (e *explained) workloadPage(ctx context.Context) string {
 		page.command("sourceward explain %s %s", named(front[0].in.Object.Ref), e.source)
 	}
 	page.command("sourceward explain --settings %s %s", named(w.Ref), e.source)
+	if front != nil {
+		page.command("sourceward traffic %s", e.traffic)
+	}
 	return page.String()
 }
 
