@@ -319,6 +319,29 @@ func TestGuideListsTheLoadBalancers(t *testing.T) {
 	generated(t, guide, "load balancers", want.String()+"\n")
 }
 
+// TestPageListsTheDecisionGuide compares the tables of the page with policies.Guide; with -update it writes them.
+func TestPageListsTheDecisionGuide(t *testing.T) {
+	deciding := "| if | choose | why | what it costs |\n|---|---|---|---|\n"
+	others := "| if | what follows | what avoids it |\n|---|---|---|\n"
+	for _, row := range policies.Guide {
+		if row.Says != "" {
+			deciding += fmt.Sprintf("| %s | %s | %s | %s |\n", row.When, row.Says, row.Reason, row.Cost)
+			continue
+		}
+		change := strings.Join(strings.Fields(row.Change), " ")
+		if strings.Contains(change, "topologySpreadConstraints") {
+			_, when, _ := strings.Cut(change, "whenUnsatisfiable: ")
+			change = "a topology spread constraint on kubernetes.io/hostname with " + strings.Fields(when)[0]
+		} else if change != "" {
+			change = "`" + strings.ReplaceAll(change, "spec: ", "spec.") + "`"
+		}
+		others += fmt.Sprintf("| %s | %s | %s |\n", row.When, strings.TrimSpace(row.Reason+" "+row.Cost), change)
+	}
+	want := "The first row that applies decides:\n\n" + deciding +
+		"\nThese rows say what else speaks for or against Local:\n\n" + others + "\n"
+	generated(t, "../cmd/sourceward/README.md", "decision guide", want)
+}
+
 // valueText describes a matcher of the provider table in words.
 func valueText(t *testing.T, matcher map[string]any) string {
 	t.Helper()
