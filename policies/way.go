@@ -15,7 +15,8 @@ type Way struct {
 
 // way returns the way of a packet with a traffic policy.
 //
-// Source: kubernetes v1.37.1, pkg/proxy/iptables/proxier.go: external traffic is masqueraded unless the policy is Local.
+// Source: kubernetes v1.37.1, pkg/proxy/iptables/proxier.go, which masquerades external traffic unless the policy is
+// Local.
 func (f *guideFacts) way(policy Choice) Way {
 	if !f.isExternal() {
 		return Way{}

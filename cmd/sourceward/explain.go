@@ -73,7 +73,8 @@ func explainCommand(s streams) *cobra.Command {
 		"read SourceIPPolicy objects from `PATH`, a file or directory; repeatable")
 	f.StringArrayVar(&flags.exclude, "exclude", nil, "with -f, skip files and directories that match `GLOB`; repeatable")
 	addNamespace(f, &flags.namespace)
-	f.IntVar(&flags.nodes, "nodes", 0, "with -f, the `NUMBER` of nodes that can run the pods; 0 means the Nodes in the files")
+	f.IntVar(&flags.nodes, "nodes", 0,
+		"with -f, the `NUMBER` of nodes that can run the pods; 0 means the Nodes in the files")
 	f.StringVar(&flags.provider, "provider", "",
 		"`PROVIDER` of the load balancers, unless a policy names another for their class; see check --help")
 	flags.cluster.add(f, "read the object, its neighbours and all policies from the cluster of your kubeconfig")
@@ -107,7 +108,8 @@ func (f explainFlags) validate(settings bool, args []string) error {
 		return fmt.Errorf(`explain takes one rule or object, not %d; "sourceward rules" lists all rules`, len(args))
 	case object && f.cluster.cluster && (ofFiles || f.nodes != 0):
 		return errors.New(
-			"--cluster reads the objects and the nodes from the cluster; remove -f, -n, --nodes and --exclude, or remove --cluster")
+			"--cluster reads the objects and the nodes from the cluster; remove -f, -n, --nodes and --exclude, or " +
+				"remove --cluster")
 	case object && !ofCluster && len(f.files) == 0:
 		return fmt.Errorf("%s needs a place to be found; add -f PATH with its manifest, or --cluster", args[0])
 	case !settings && !object && (ofCluster || ofFiles || ofObject):

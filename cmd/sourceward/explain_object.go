@@ -102,9 +102,11 @@ func (e *explained) readFiles(ctx context.Context, s streams, flags explainFlags
 	return nil
 }
 
-// readCluster reads the object and its neighbours from a cluster. The error is errInterrupted, or describes a mistake in
-// the command line.
-func (e *explained) readCluster(ctx context.Context, s streams, c *cluster, flags explainFlags, ref policies.Ref) error {
+// readCluster reads the object and its neighbours from a cluster. The error is errInterrupted, or describes a mistake
+// in the command line.
+func (e *explained) readCluster(
+	ctx context.Context, s streams, c *cluster, flags explainFlags, ref policies.Ref,
+) error {
 	e.isLive, e.source, e.traffic = true, "--cluster", "--cluster -n "+ref.Namespace
 	progress := newProgress(s.err)
 	defer progress.done()

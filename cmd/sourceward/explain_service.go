@@ -18,7 +18,8 @@ import (
 // sheet is the text of an explanation. Lines of prose have at most textWidth columns.
 type sheet struct{ strings.Builder }
 
-// maxLines is the largest number of lines of an explanation, so that it fits on a screen, unless messages are very long.
+// maxLines is the largest number of lines of an explanation, so that it fits on a screen, unless messages are very
+// long.
 const maxLines = 40
 
 // section begins a section, below an empty line.
@@ -133,7 +134,7 @@ func (a advised) writeHealth(page *sheet) {
 	if a.isLocal() {
 		page.say("Nodes answer on %s: 200 with a ready pod, else 503.", port)
 	} else {
-		page.say("With Cluster, all nodes pass. With Local, they answer on healthCheckNodePort: 200 with a ready pod, else 503.")
+		page.say("With Cluster, all nodes pass. With Local, they answer on %s: 200 with a ready pod, else 503.", port)
 	}
 	if unchecked := a.row("unchecked"); unchecked != nil {
 		page.say("The load balancer does not obey that: %s.", unchecked.Detail)
@@ -167,9 +168,10 @@ func (a advised) writeSourceIP(page *sheet) {
 		page.say("Nothing asks for it: no annotation, and no SourceIPPolicy.")
 	}
 	if ranges := a.row("source-ranges"); ranges != nil {
-		page.say("loadBalancerSourceRanges is set. %s", strings.Replace(ranges.Reason, "They do", "It does", 1))
+		page.say("loadBalancerSourceRanges is set. %s", ranges.Reason)
 	}
-	if other := cmp.Or(a.row("useless"), a.row("preserved"), a.row("lost"), a.row("hidden"), a.row("proxy")); other != nil {
+	other := cmp.Or(a.row("useless"), a.row("preserved"), a.row("lost"), a.row("hidden"), a.row("proxy"))
+	if other != nil {
 		page.say("%s.", capitalized(other.Detail))
 	} else if a.service.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		page.say("No alternative is seen: PROXY protocol, X-Forwarded-For, DSR or pod targets.")

@@ -164,7 +164,8 @@ func (c *cluster) readSubject(ctx context.Context, ref policies.Ref, found *subj
 
 // notThere returns the error for an object that the cluster does not have.
 func (c *cluster) notThere(ref policies.Ref) error {
-	return fmt.Errorf("%s is not in the cluster at %s; check its kind, namespace and name, and the kubeconfig", ref, c.host)
+	return fmt.Errorf("%s is not in the cluster at %s; check its kind, namespace and name, and the kubeconfig",
+		ref, c.host)
 }
 
 // notInForce says why the webhook may not use this generation of a policy, so that the explanation may differ from what
