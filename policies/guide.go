@@ -194,8 +194,8 @@ var Guide = []GuideRow{
 	},
 	{
 		ID: "source-ranges", When: "loadBalancerSourceRanges is set",
-		Reason: "Source ranges do not need Local: the load balancer, or kube-proxy on the first node, looks at the client's " +
-			"address before a node replaces it.",
+		Reason: "Source ranges do not need Local: the load balancer, or kube-proxy on the first node, looks at the " +
+			"client's address before a node replaces it.",
 		holds: func(f *guideFacts) (string, bool) {
 			return "", len(f.service.Spec.LoadBalancerSourceRanges) > 0 ||
 				f.service.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey] != ""

@@ -194,8 +194,8 @@ func (t *trafficReader) given(workloads []*policies.Workload) (map[int]*givenPla
 	}
 	for i, workload := range workloads {
 		if found[i] == nil {
-			return nil, fmt.Errorf("--placement does not place the pods of %s, which the same Service selects; add "+
-				"--placement %s=NODE:PODS,...", workload.Ref, workload.Name)
+			return nil, fmt.Errorf("--placement does not place the pods of %s, which the same Service selects; place "+
+				"them, too: --placement %s=NODE:PODS", workload.Ref, workload.Name)
 		}
 	}
 	return found, nil
