@@ -107,6 +107,14 @@ var contract = []string{"require_local", "keeps_source_ip", "deny", "warn", "spr
 // sharesTraffic is the rule of built-in modules that Sourceward reads in addition to the contract.
 const sharesTraffic = "shares_traffic"
 
+// contractOf returns the rules of a module that Sourceward reads.
+func contractOf(m *ast.Module) []string {
+	if isBuiltin(m.Package) {
+		return append(slices.Clone(contract), sharesTraffic)
+	}
+	return contract
+}
+
 // aboutKinds lists the kinds of objects that a rule of the contract applies to. The other rules apply to all kinds.
 var aboutKinds = map[string][]string{
 	"require_local": {"Service"}, "keeps_source_ip": {"Service"},
@@ -487,10 +495,7 @@ func (c *Compiler) compile(modules map[string]*ast.Module, ofUser bool) (*module
 			return nil, inPackage(name, err.Error())
 		}
 		kinds[lastElement(m.Package)] = ofKinds
-		words := contract
-		if !ofUser {
-			words = append(slices.Clone(contract), sharesTraffic)
-		}
+		words := contractOf(m)
 		for _, word := range words {
 			r := rule{module: lastElement(m.Package), word: word, severity: severity, builtin: isBuiltin(m.Package)}
 			defined := slices.ContainsFunc(m.Rules, func(r *ast.Rule) bool { return ruleName(r) == word })
@@ -582,6 +587,7 @@ func unreadSets(all, modules map[string]*ast.Module) []*Error {
 	}
 	var unread []*Error
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
+		contract := contractOf(modules[name])
 		for _, rule := range modules[name].Rules {
 			word := ruleName(rule)
 			whole := modules[name].Package.Path.String()
