@@ -177,11 +177,11 @@ func (e *environment) ownRequests() ([]auditv1.Event, error) {
 	return slices.Collect(maps.Values(requests)), err
 }
 
-// isRefused reports whether the API server has refused a request because of who made it. It answers 422 if the policy
-// sourceward-cabundle refuses it.
+// isRefused reports whether the API server has refused a request because of who made it.
 func isRefused(request auditv1.Event) bool {
-	refusals := []int32{http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity}
-	return request.ResponseStatus != nil && slices.Contains(refusals, request.ResponseStatus.Code)
+	status := request.ResponseStatus
+	return status != nil && (status.Code == http.StatusUnauthorized || status.Code == http.StatusForbidden ||
+		strings.Contains(status.Message, "sourceward-cabundle")) // whose refusals are 422
 }
 
 // noneRefused checks that the API server has refused no request of the webhook.

@@ -48,7 +48,9 @@ func TestCertificates(t *testing.T) {
 	e := &certificatesTest{cluster: c, client: client}
 	e.kubectl(t, "", "create", "namespace", caNamespace)
 	e.kubectl(t, "", "apply", "-k", "../../config/rbac")
-	// The replicas have the permissions of config/rbac only.
+	const selfManaged = "../../config/components/self-managed/"
+	e.kubectl(t, "", "apply", "-f", selfManaged+"role.yaml", "-f", selfManaged+"role_binding.yaml")
+	// The replicas have these permissions only.
 	path, err := c.UserKubeconfig("system:serviceaccount:" + caNamespace + ":sourceward-webhook")
 	if err != nil {
 		t.Fatal(err)
