@@ -119,28 +119,12 @@ type liveReader struct {
 func (c *cluster) readLive(
 	ctx context.Context, namespace string, isContext, withPolicies bool, progress *progress,
 ) (*live, error) {
-	version, isKnown, err := c.version(ctx)
+	found, err := c.settings(ctx, withPolicies)
 	if err != nil {
 		return nil, err
 	}
-	r := &liveReader{
-		cluster: c, namespace: namespace, isContext: isContext, progress: progress, live: &live{version: version},
-	}
-	if !isKnown {
-		r.live.version = policies.Newest
-		r.note("the version of the API server is not known; it is taken to be %s, --kube-version sets another",
-			policies.Newest)
-	}
-	r.live.objects = manifest.NewLive(r.live.version)
-	if withPolicies {
-		var isServed bool
-		if r.live.policies, isServed, err = c.policies(ctx); err != nil {
-			return nil, err
-		}
-		if !isServed {
-			r.note("%s", c.withoutPolicies())
-		}
-	}
+	found.objects = manifest.NewLive(found.version)
+	r := &liveReader{cluster: c, namespace: namespace, isContext: isContext, progress: progress, live: found}
 	for _, read := range []func(context.Context) error{
 		r.namespaces, r.nodes, r.services, r.workloads, r.autoscalers, r.endpoints,
 	} {
@@ -151,8 +135,41 @@ func (c *cluster) readLive(
 	return r.live, nil
 }
 
-func (r *liveReader) note(format string, args ...any) {
-	r.live.notes = append(r.live.notes, manifest.Remark{Text: fmt.Sprintf(format, args...)})
+// settings reads the version of a cluster and, with withPolicies, its policies. The result has no objects. The error is
+// for people.
+func (c *cluster) settings(ctx context.Context, withPolicies bool) (*live, error) {
+	version, isKnown, err := c.version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := &live{version: version}
+	note := func(text string) { found.notes = append(found.notes, manifest.Remark{Text: text}) }
+	if !isKnown {
+		found.version = policies.Newest
+		note(fmt.Sprintf("the version of the API server is not known; it is taken to be %s, --kube-version sets another",
+			policies.Newest))
+	}
+	if !withPolicies {
+		return found, nil
+	}
+	var isServed bool
+	if found.policies, isServed, err = c.policies(ctx); err != nil {
+		return nil, err
+	}
+	if !isServed {
+		note(c.withoutPolicies())
+	}
+	return found, nil
+}
+
+// namespace reads the Namespace that --namespace selects. The error is for people.
+func (c *cluster) namespace(ctx context.Context, name string) (map[string]any, error) {
+	content, err := c.get(ctx, namespaceResource, "", name)
+	if apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("there is no Namespace %s in the cluster at %s; check --namespace and the kubeconfig",
+			name, c.host)
+	}
+	return content, err
 }
 
 // add reads all objects of a resource.
@@ -173,12 +190,8 @@ func (r *liveReader) namespaces(ctx context.Context) error {
 	if r.namespace == "" {
 		return r.add(ctx, namespaceResource, "")
 	}
-	content, err := r.get(ctx, namespaceResource, "", r.namespace)
-	switch {
-	case apierrors.IsNotFound(err):
-		return fmt.Errorf("there is no Namespace %s in the cluster at %s; check --namespace and the kubeconfig",
-			r.namespace, r.host)
-	case err != nil:
+	content, err := r.cluster.namespace(ctx, r.namespace)
+	if err != nil {
 		return err
 	}
 	r.live.objects.Add(content)

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -49,6 +48,13 @@ func trafficOfCluster(cmd *cobra.Command, args []string, s streams, flags traffi
 		cluster: c, namespace: of.namespace, service: flags.service, progress: progress,
 		endpoints: map[policies.Ref][]*discoveryv1.EndpointSlice{},
 	}
+	if cmd.Flags().Changed("kube-version") {
+		given, err := of.cluster()
+		if err != nil {
+			return err
+		}
+		reader.version = given.Version
+	}
 	err = reader.readAll(cmd.Context(), of, outputs)
 	progress.done()
 	if errors.Is(err, errInterrupted) {
@@ -60,6 +66,7 @@ func trafficOfCluster(cmd *cobra.Command, args []string, s streams, flags traffi
 	}
 	report := emptyReport()
 	report.addErrors(reader.problems)
+	report.addNotes(reader.notes)
 	traffic := &trafficReport{Services: reader.shown()}
 	if len(traffic.Services) == 0 {
 		report.Errors = append(report.Errors, reportError{Message: reader.nothing()})
@@ -75,13 +82,15 @@ type clusterTraffic struct {
 	progress           *progress
 	read               int // the number of objects
 
+	// version is that of --kube-version or, if it is not given, of the cluster.
 	version    policies.Version
 	rules      *bundle.Set
 	namespaces map[string]policies.Namespace
 	nodes      []*corev1.Node
 	services   []clusterService
-	// problems are those of policies.
+	// problems are those of policies. notes are about the cluster.
 	problems []*manifest.Error
+	notes    []manifest.Remark
 	// endpoints holds the EndpointSlices by their Service.
 	endpoints map[policies.Ref][]*discoveryv1.EndpointSlice
 	// open holds the names of the nodes that accept pods without tolerations.
@@ -96,19 +105,15 @@ type clusterService struct {
 
 // readAll reads the version, the policies and the objects. The error is for people.
 func (c *clusterTraffic) readAll(ctx context.Context, flags checkFlags, outputs []output) error {
-	version, isKnown, err := c.cluster.version(ctx)
+	found, err := c.settings(ctx, len(flags.policies) == 0)
 	if err != nil {
 		return err
 	}
-	if c.version = version; !isKnown {
-		c.version = policies.Newest
+	if c.version == (policies.Version{}) {
+		c.version = found.version
 	}
-	of := world{flags: flags, live: &live{}}
-	if len(flags.policies) == 0 {
-		if of.live.policies, _, err = c.cluster.policies(ctx); err != nil {
-			return err
-		}
-	}
+	c.notes = found.notes
+	of := world{flags: flags, live: found}
 	var given []*manifest.Policy
 	given, c.rules, c.problems = of.policies(ctx)
 	if err := notInputs(outputs, policyFiles(given)); err != nil {
@@ -155,11 +160,7 @@ func (c *clusterTraffic) readNamespaces(ctx context.Context) error {
 	if c.namespace == "" {
 		return listEach(ctx, c, namespaceResource, "", add)
 	}
-	content, err := c.get(ctx, namespaceResource, "", c.namespace)
-	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("there is no Namespace %s in the cluster at %s; check --namespace and the kubeconfig",
-			c.namespace, c.host)
-	}
+	content, err := c.cluster.namespace(ctx, c.namespace)
 	if err != nil {
 		return err
 	}

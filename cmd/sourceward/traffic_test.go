@@ -433,6 +433,26 @@ func TestTrafficShowsTheCurrentPlacesInACluster(t *testing.T) {
 	if diff := cmp.Diff(want, shares); diff != "" {
 		t.Errorf("traffic --cluster --service web mismatch (-want +got):\n%s", diff)
 	}
+
+	server := newFakeAPIServer(t, liveObjects)
+	server.policies = nil
+	got = trafficInCluster(t, server)
+	if n := strings.Count(got.Stdout, "does not serve the kind SourceIPPolicy"); n != 1 || got.Code != 0 {
+		t.Errorf("traffic --cluster without our CRD says so %d times: %+v", n, got)
+	}
+}
+
+// TestTrafficOfAClusterObeysTheVersion asks about a Service that traffic reaches from outside since Kubernetes 1.29.
+func TestTrafficOfAClusterObeysTheVersion(t *testing.T) {
+	t.Parallel()
+	const service = "apiVersion: v1\nkind: Service\nmetadata: {namespace: edge, name: web}\n" +
+		"spec: {type: ClusterIP, externalIPs: [192.0.2.1], externalTrafficPolicy: Local, ports: [{port: 80}]}\n"
+	path := filepath.Join(write(t, map[string]string{"service.yaml": service}), "service.yaml")
+	for version, code := range map[string]int{"1.28": 2, "1.29": 0} {
+		if got := trafficInCluster(t, newFakeAPIServer(t, path), "--kube-version", version); got.Code != code {
+			t.Errorf("traffic --cluster --kube-version %s exits with %d, want %d: %+v", version, got.Code, code, got)
+		}
+	}
 }
 
 func TestTrafficOfAClusterSaysWhatIsWrong(t *testing.T) {
