@@ -26,18 +26,18 @@ const (
 // GuideRow is one row of the decision guide.
 type GuideRow struct {
 	// ID is kebab-case.
-	ID string `json:"id"`
+	ID string
 	// When says in words which Services the row applies to, as the end of a sentence that begins with "If".
-	When string `json:"when"`
+	When string
 	// Says is what to choose, unless a row above it decides; empty if the row only says what speaks for or against Local.
-	Says Choice `json:"says,omitempty"`
+	Says Choice
 	// Reason says why, and Cost what the choice costs or, in a row that decides nothing, what Local costs; empty if it
 	// costs nothing. Both are sentences.
-	Reason string `json:"reason"`
-	Cost   string `json:"cost,omitempty"`
+	Reason string
+	Cost   string
 	// Change holds lines of YAML: those of the Service that make the choice or, in a row that decides nothing, those that
 	// avoid the cost. It is empty if there are none.
-	Change string `json:"change,omitempty"`
+	Change string
 
 	// holds returns whether the row applies to a Service, and details such as an annotation or a number.
 	holds func(*guideFacts) (detail string, applies bool)
@@ -46,23 +46,23 @@ type GuideRow struct {
 // Answered is the decision guide, answered for one Service.
 type Answered struct {
 	// Says is the choice of the first row that decides.
-	Says Choice `json:"says"`
+	Says Choice
 	// Rows holds the rows that apply, in the order of Guide. The first one with a Choice decides.
-	Rows []AnsweredRow `json:"rows"`
+	Rows []AnsweredRow
 	// Change holds the lines of YAML to change in the Service; empty if it has the policy that Says names, or if that
 	// makes no difference.
-	Change string `json:"change,omitempty"`
+	Change string
 	// Local and Cluster are the ways of a packet with either traffic policy. They are zero if no traffic from outside the
 	// cluster reaches the Service through kube-proxy or a load balancer.
-	Local   Way `json:"local"`
-	Cluster Way `json:"cluster"`
+	Local   Way
+	Cluster Way
 }
 
 // AnsweredRow is a row of the guide that applies to a Service.
 type AnsweredRow struct {
 	GuideRow
 	// Detail says what made the row apply, for example "annotation a=b asks for the source IP"; often empty.
-	Detail string `json:"detail,omitempty"`
+	Detail string
 }
 
 // Advise answers the decision guide for the Service in in.Object. places says where its pods are, as PlacesOf returns

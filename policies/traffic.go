@@ -10,17 +10,17 @@ import (
 // Place is a node as the external traffic of one Service sees it, and the pods of the Service that run there.
 type Place struct {
 	// Node is the name of the node. It is empty for endpoints that name no node: they are local to none.
-	Node string `json:"node"`
+	Node string
 	// Zone is the zone of the node; empty if it is not known.
-	Zone string `json:"zone,omitempty"`
+	Zone string
 	// Ready is the number of ready pods, which is what kube-proxy calls localEndpoints. Draining is the number of pods
 	// that terminate and still serve.
-	Ready    int `json:"ready"`
-	Draining int `json:"draining,omitempty"`
+	Ready    int
+	Draining int
 	// Untargeted says why the load balancer never sends traffic to the node; empty if it may. For example
 	//
 	//	has label node.kubernetes.io/exclude-from-external-load-balancers
-	Untargeted string `json:"untargeted,omitempty"`
+	Untargeted string
 }
 
 // Sharing says among what a load balancer shares traffic.
@@ -61,45 +61,45 @@ type Routing struct {
 type Traffic struct {
 	// Pods is the number of pods that could serve: those that are ready or, if none is, those that drain. A fair share
 	// is one of so many.
-	Pods    int  `json:"pods"`
-	Local   Flow `json:"local"`
-	Cluster Flow `json:"cluster"`
+	Pods    int
+	Local   Flow
+	Cluster Flow
 }
 
 // Flow is where the external traffic of a Service goes with one traffic policy.
 type Flow struct {
 	// Nodes holds a row for each Place, in their order.
-	Nodes []NodeTraffic `json:"nodes"`
+	Nodes []NodeTraffic
 	// Overload is the share of the busiest pod, as a multiple of the fair share; 0 if no pod gets traffic.
-	Overload float64 `json:"overload"`
+	Overload float64
 	// Usable is the part of the capacity of all pods that is in use when the busiest pod has no more; 0 if no pod gets
 	// traffic.
-	Usable float64 `json:"usable"`
+	Usable float64
 	// Lost is the share that no pod gets. It is 1 if the load balancer has no node to send traffic to.
-	Lost float64 `json:"lost"`
+	Lost float64
 	// IdleNodes is the number of nodes to which the load balancer may send traffic, and does not. IdlePods is the number
 	// of Traffic.Pods that get no traffic.
-	IdleNodes int `json:"idleNodes"`
-	IdlePods  int `json:"idlePods"`
+	IdleNodes int
+	IdlePods  int
 	// Announcer is the node that gets all traffic with ShareAnnouncer, or the one that was assumed; else empty.
-	Announcer string `json:"announcer,omitempty"`
+	Announcer string
 }
 
 // NodeTraffic is the traffic of one node.
 type NodeTraffic struct {
 	Place
 	// Share is the share that the load balancer sends to the node or, with SharePods, to the pods on it.
-	Share float64 `json:"share"`
+	Share float64
 	// Serving is the number of pods on the node that may get traffic: the ready ones or, if there are none where
 	// kube-proxy looks for them, those that drain.
-	Serving int `json:"serving"`
+	Serving int
 	// PodShare is the share of each of these pods, by whatever way it gets there.
-	PodShare float64 `json:"podShare"`
+	PodShare float64
 	// Lost is the share that the node drops, since it has no pod to send it to.
-	Lost float64 `json:"lost,omitempty"`
+	Lost float64
 	// Health is the HTTP status with which the health check node port answers, 200 or 503. It is 0 if no load balancer
 	// asks the node: with Cluster, without a health check, and where traffic goes to pods.
-	Health int `json:"health,omitempty"`
+	Health int
 }
 
 // What kube-proxy answers to a health check.

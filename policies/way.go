@@ -6,11 +6,11 @@ import corev1 "k8s.io/api/core/v1"
 // value means that there is none.
 type Way struct {
 	// Hops are what the packet passes, from the client to the pod.
-	Hops []string `json:"hops"`
+	Hops []string
 	// Sees says whose address the pod sees, and why, as a sentence. For example
 	//
 	//	The pod sees the client's address, since no node replaces it.
-	Sees string `json:"sees"`
+	Sees string
 }
 
 // way returns the way of a packet with a traffic policy.

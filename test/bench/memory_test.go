@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/sourceward/sourceward/test/cluster"
 	"github.com/sourceward/sourceward/test/sandbox"
 )
 
@@ -33,15 +32,7 @@ const (
 // Deployment.
 func BenchmarkMemory(b *testing.B) {
 	ctx := b.Context()
-	c, err := cluster.Start(ctx, cluster.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			b.Error(err)
-		}
-	})
+	c := startCluster(b)
 	binary, err := sandbox.Build(ctx, b.TempDir())
 	if err != nil {
 		b.Fatal(err)

@@ -26,7 +26,6 @@ import (
 	"github.com/sourceward/sourceward/api/v1alpha1"
 	"github.com/sourceward/sourceward/policies/bundle"
 	"github.com/sourceward/sourceward/policies/child"
-	"github.com/sourceward/sourceward/test/cluster"
 	"github.com/sourceward/sourceward/test/sandbox"
 )
 
@@ -80,16 +79,9 @@ type sizing struct {
 
 func newSizing(b *testing.B) *sizing {
 	ctx := b.Context()
-	c, err := cluster.Start(ctx, cluster.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			b.Error(err)
-		}
-	})
+	c := startCluster(b)
 	s := &sizing{}
+	var err error
 	if s.binary, err = sandbox.Build(ctx, b.TempDir()); err != nil {
 		b.Fatal(err)
 	}

@@ -133,9 +133,9 @@ type admission struct {
 	created  atomic.Int64
 }
 
-func newAdmission(b *testing.B) *admission {
-	ctx := b.Context()
-	c, err := cluster.Start(ctx, cluster.Options{})
+// startCluster starts a control plane, which is stopped at the end of the benchmark.
+func startCluster(b *testing.B) *cluster.Cluster {
+	c, err := cluster.Start(b.Context(), cluster.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -144,6 +144,12 @@ func newAdmission(b *testing.B) *admission {
 			b.Error(err)
 		}
 	})
+	return c
+}
+
+func newAdmission(b *testing.B) *admission {
+	ctx := b.Context()
+	c := startCluster(b)
 	certs := certificates(b)
 	binary, err := sandbox.Build(ctx, b.TempDir())
 	if err != nil {
