@@ -1,6 +1,9 @@
 package policies
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // policyNotEvaluated reports that Rego failed, so that its findings are not known. Its mode is the policy's
 // evaluationFailure.
@@ -34,8 +37,11 @@ func checkPolicyNotEvaluated(r *run) []result {
 	var results []result
 	for _, fault := range r.faults {
 		fix := "fix the Rego module that the message names"
-		if fault.Policy == "" {
+		switch {
+		case fault.Policy == "":
 			fix = "report it as a bug in Sourceward"
+		case errors.Is(fault.Err, ErrTooSlow):
+			fix = "make the Rego module that the message names faster, or give Sourceward more CPU"
 		}
 		results = append(results, result{
 			Finding: Finding{

@@ -26,7 +26,7 @@ func (f *fakeRules) Evaluate(_ context.Context, _ Document, applied []AppliedPol
 		f.evaluated[policy.Name]++
 		answer := Answer{Policy: policy.Name}
 		if policy.Name == f.fails {
-			answer.Err = errors.New("it fails")
+			answer.Err = fmt.Errorf("it was stopped: %w than 250ms", ErrTooSlow)
 		}
 		answers = append(answers, answer)
 	}
@@ -151,6 +151,10 @@ func TestFailedPolicyIsReportedOnce(t *testing.T) {
 	if len(reported) != 1 || len(decision.Mutations()) == 0 {
 		t.Errorf("findings %v and %d mutations, want one of %s, and a repair",
 			reported, len(decision.Mutations()), policyNotEvaluated.ID)
+	}
+	const fix = "make the Rego module that the message names faster, or give Sourceward more CPU"
+	if len(reported) == 1 && reported[0].Fix != fix {
+		t.Errorf("the fix is %q, want %q", reported[0].Fix, fix)
 	}
 	if rules.evaluated["slow"] != 1 || rules.evaluated["sound"] < 3 {
 		t.Errorf("evaluated %v, want slow once, and sound for the object, the Service and the repaired object",

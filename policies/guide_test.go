@@ -67,7 +67,7 @@ func TestLoadBalancerOf(t *testing.T) {
 		want                     policies.LoadBalancer
 	}{
 		"nothing is known": {spec: balanced, want: policies.LoadBalancer{Assumed: true}},
-		"an unknown name":  {spec: balanced, provider: "gke", want: policies.LoadBalancer{Assumed: true}},
+		"an unknown name":  {spec: balanced, provider: "ovh", want: policies.LoadBalancer{Assumed: true}},
 		"evenly, as documented": {
 			spec: balanced, provider: "metallb-bgp",
 			want: policies.LoadBalancer{Why: reason("load balancer metallb-bgp gives each healthy node the same share",

@@ -2,6 +2,7 @@ package policies
 
 import (
 	"context"
+	"errors"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -96,11 +97,15 @@ type Answer struct {
 	// SharesTraffic comes from the built-in modules only.
 	SharesTraffic []SharesTraffic
 
-	// Err says why the modules could not be evaluated. The lists above may then be incomplete.
+	// Err says why the modules could not be evaluated. The lists above may then be incomplete. It wraps ErrTooSlow if the
+	// evaluation was stopped because it took too long.
 	Err error
 	// Failed names the set that Err is about; the first one if Err is about several.
 	Failed FailedSet
 }
+
+// ErrTooSlow is wrapped by the error of an Answer if the evaluation began, and took too long.
+var ErrTooSlow = errors.New("the evaluation took longer")
 
 // FailedSet names a set of a module that could not be evaluated. Both are empty if nothing failed, or if nothing was
 // evaluated.

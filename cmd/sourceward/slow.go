@@ -47,7 +47,7 @@ func (s *slowRules) Evaluate(
 	answers := s.neighbourRules.Evaluate(ctx, document, asked)
 	for _, answer := range answers {
 		switch {
-		case errors.Is(answer.Err, bundle.ErrTooSlow):
+		case errors.Is(answer.Err, policies.ErrTooSlow):
 			s.inRow[answer.Policy]++
 		case s.Asks(answer.Policy, document):
 			s.inRow[answer.Policy] = 0

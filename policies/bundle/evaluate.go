@@ -221,7 +221,7 @@ func (m *module) evaluateInTime(
 		slots.release(namespace, EvaluationTimeout)
 		return notStarted(errNoTime.Error())
 	}
-	e := &evaluation{worker: w, cause: fmt.Errorf("%w than %s", ErrTooSlow, limit.Round(time.Millisecond))}
+	e := &evaluation{worker: w, cause: fmt.Errorf("%w than %s", policies.ErrTooSlow, limit.Round(time.Millisecond))}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, e.cause)
 	defer cancel()
 	end, _ := ctx.Deadline()
@@ -250,9 +250,6 @@ func (m *module) await(ctx context.Context, e *evaluation, release func()) {
 		m.stuck.Add(-1)
 	}
 }
-
-// ErrTooSlow is what the error of an Answer wraps if the policy was evaluated and took too long.
-var ErrTooSlow = errors.New("the evaluation took longer")
 
 var errNoTime = errors.New("no time is left for this object, since other evaluations took it")
 

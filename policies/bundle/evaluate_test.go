@@ -426,7 +426,7 @@ func TestAnInputIsNotShared(t *testing.T) {
 			}
 			continue
 		}
-		if errors.Is(answer.Err, ErrTooSlow) {
+		if errors.Is(answer.Err, policies.ErrTooSlow) {
 			continue // the machine is busy
 		}
 		if answer.Err != nil || len(answer.Deny) != 1 || answer.Deny[0].Message != want || answer.Policy != list[i].Name {

@@ -18,12 +18,16 @@ import data.sourceward.lib.rows
 shares_traffic contains reason if {
 	some match in rows.saying("shares")
 	shares := match.row.says.shares
+	not _overruled(shares.among)
 	reason := {
 		"how": shares.among,
 		"message": concat(" ", [rows.subject(match), _sentences[shares.among]]),
 		"source": shares.source,
 	}
 }
+
+# What the load balancers of a provider do for every Service is not said where a verdict says otherwise for this one.
+_overruled("nodes") if count(rows.judging(object.keys(_ways))) > 0
 
 # METADATA
 # description: One reason for each row whose verdict says that shares depend on something else than nodes.

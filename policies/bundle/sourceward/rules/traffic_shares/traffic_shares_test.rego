@@ -24,6 +24,19 @@ test_cross_zone_load_balancing_is_said_beside_it if {
 	} with input as service
 }
 
+test_a_provider_shares_among_nodes[provider] if {
+	some provider in ["azure", "digitalocean-regional", "gke", "hetzner", "linode", "oci-lb", "scaleway"]
+	{reason.how | some reason in rule.shares_traffic} == {"nodes"} with input as _named(provider)
+}
+
+test_a_verdict_takes_precedence_over_the_provider if {
+	service := _service({
+		"metadata": {"annotations": {"networking.gke.io/weighted-load-balancing": "pods-per-node"}},
+		"spec": {"loadBalancerClass": "networking.gke.io/l4-regional-external"},
+	})
+	{reason.how | some reason in rule.shares_traffic} == {"weighted"} with input as service
+}
+
 test_a_verdict_says_it[verdict] if {
 	some verdict, [provider, how] in {
 		"weighted": ["alibaba-clb", "weighted"],
@@ -63,7 +76,7 @@ test_nothing_is_said_otherwise[sentence] if {
 	some sentence, document in {
 		"no name": _named(""),
 		"an unknown name": _named("example"),
-		"a name about which nothing is known": _named("gke"),
+		"a name about which nothing is known": _named("ovh"),
 		"a Service of another type": _service({"spec": {"type": "NodePort", "loadBalancerClass": "service.k8s.aws/nlb"}}),
 		"an annotation that is not a string": _service({"metadata": {"annotations": {_aws_attributes: true}}}),
 	}
