@@ -116,7 +116,10 @@ func (e *explained) readCluster(
 			"give its manifest with -f", ref, ref.Kind))
 		return nil
 	}
-	_, err := c.get(ctx, judgedResource(ref.Kind), ref.Namespace, ref.Name)
+	_, _, err := c.version(ctx)
+	if err == nil {
+		_, err = c.get(ctx, judgedResource(ref.Kind), ref.Namespace, ref.Name)
+	}
 	if apierrors.IsNotFound(err) {
 		e.add(c.notThere(ref))
 		return nil

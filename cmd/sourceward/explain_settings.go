@@ -128,6 +128,9 @@ func (c *cluster) subject(ctx context.Context, ref policies.Ref) *subject {
 }
 
 func (c *cluster) readSubject(ctx context.Context, ref policies.Ref, found *subject) error {
+	if _, _, err := c.version(ctx); err != nil {
+		return err
+	}
 	object, err := c.get(ctx, judgedResource(ref.Kind), ref.Namespace, ref.Name)
 	if apierrors.IsNotFound(err) {
 		return c.notThere(ref)
