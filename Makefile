@@ -46,8 +46,9 @@ test: build cluster ## Vet, then run every test: Go, Rego, the cases, both binar
 	go test -count=1 -timeout 60m ./test/e2e ./...
 
 # The default of FROM is the first version that could be installed.
-test-long: build cluster ## Run what takes too long for make test: an upgrade from the commit FROM, 200 kills of fix, pictures, a large cluster.
+test-long: build cluster ## Run what takes too long for make test: an upgrade from the commit FROM, more templates and kills, pictures, a large cluster.
 	go test -count=1 -timeout 40m -v ./test/e2e -run '^TestUpgrade$$' -args -upgrade-from='$(FROM)'
+	go test -count=1 -timeout 40m -v ./test/e2e -run '^TestSpread' -args -predicate-templates=300 -spread-workloads=200
 	go test -count=1 -v ./cmd/sourceward -run '^TestFixThatIsKilled$$' -args -kills=200
 	go test -count=1 -v ./cmd/sourceward -run '^TestScreenshots$$' -args -screenshots='$(CURDIR)/bin/screenshots'
 	go test -timeout 20m ./test/bench -run '^$$' -bench '^BenchmarkTraffic$$' -benchtime 3x

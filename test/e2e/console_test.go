@@ -123,7 +123,7 @@ func outputOf(t *testing.T, command *pages.Command, dir string, environ []string
 		limit = 5 * time.Second // The output on the page is perhaps never printed.
 	}
 	// The only error is that of the limit; the caller compares the last output.
-	_ = wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, limit, false, func(context.Context) (bool, error) {
+	_ = wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, limit, false, func(context.Context) (bool, error) {
 		got = run()
 		return got == command.Output, nil
 	})

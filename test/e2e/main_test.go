@@ -291,17 +291,15 @@ func (e *environment) policies(t *testing.T) float64 {
 // eventually polls until ask returns yes. now describes the state that the test reports if it gives up.
 func (e *environment) eventually(t *testing.T, what string, ask func() (yes bool, now string)) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	var now string
-	err := wait.PollUntilContextTimeout(
-		t.Context(),
-		20*time.Millisecond,
-		patience,
-		true,
-		func(context.Context) (yes bool, err error) {
-			yes, now = ask()
-			return yes, nil
-		},
-	)
+	// To ask often costs time, which others need, since many ask with kubectl.
+	often := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 1.5, Steps: 20, Cap: 500 * time.Millisecond}
+	err := often.DelayFunc().Until(ctx, true, true, func(context.Context) (yes bool, err error) {
+		yes, now = ask()
+		return yes, nil
+	})
 	if err != nil {
 		t.Fatalf("%s: %v; now: %s", what, err, now)
 	}

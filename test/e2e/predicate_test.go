@@ -39,8 +39,8 @@ const (
 	predicateImage = "registry.example/web:1"
 )
 
-// predicateTemplates is the number of templates. On a busy machine it can be lower.
-var predicateTemplates = flag.Int("predicate-templates", 300, "number of templates that TestSpreadPredicate places")
+// predicateTemplates is larger in make test-long.
+var predicateTemplates = flag.Int("predicate-templates", 150, "number of templates that TestSpreadPredicate places")
 
 // TestSpreadPredicate compares how Sourceward says that templates spread their pods with what the scheduler does. Each
 // template has five to seven pods, and is placed on a pool of four nodes (two zones of two, and two racks across them)

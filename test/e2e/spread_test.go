@@ -38,7 +38,7 @@ const (
 	diskLabel      = "example.com/disk"
 )
 
-// spreadWorkloads is the number of workloads. On an idle machine it can be higher: -spread-workloads=200.
+// spreadWorkloads is larger in make test-long.
 var spreadWorkloads = flag.Int("spread-workloads", 40, "number of workloads that TestSpreadByTheScheduler places")
 
 // spreadKinds are the kinds of the workloads.
