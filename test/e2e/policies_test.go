@@ -950,7 +950,7 @@ type footprint struct{ heap, goroutines float64 }
 // alive, by chance more or less of it.
 func (e *policyEnvironment) footprints(t *testing.T) []footprint {
 	t.Helper()
-	const collections, questions = 12, 200
+	const collections, questions = 6, 1000
 	prints := make([]footprint, len(e.Replicas))
 	for i, replica := range e.Replicas {
 		first := metric(t, replica, "go_gc_duration_seconds_count")
