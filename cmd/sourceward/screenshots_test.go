@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-var screenshots = flag.String("screenshots", "", "write pictures of the page of traffic into this folder, for make test-long")
+var screenshots = flag.String("screenshots", "", "write pictures of the page of traffic here, for make test-long")
 
 // TestScreenshots shows the page of traffic in Chromium, 1280 and 390 pixels wide, light and dark, and writes a picture
 // of each. Nothing may be wider than the page: a phone would scroll to the side.
@@ -36,7 +36,8 @@ func TestScreenshots(t *testing.T) {
 			// A window has a least width, but a frame in it has not.
 			frame := fmt.Sprintf(`<body style="margin: 0"><iframe width="%d" height="1800" style="border: 0" `+
 				`onload="const d = contentDocument.documentElement; `+
-				`document.title = (d.scrollWidth - d.clientWidth) + ' pixels too wide, ' + d.querySelectorAll('table').length + ' tables'" `+
+				`document.title = (d.scrollWidth - d.clientWidth) + ' pixels too wide, ' + `+
+				`d.querySelectorAll('table').length + ' tables'" `+
 				`srcdoc="%s"></iframe>`, width, html.EscapeString(of.Stdout))
 			page := filepath.Join(dir, "frame.html")
 			if err := os.WriteFile(page, []byte(frame), 0o600); err != nil {

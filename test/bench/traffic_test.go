@@ -28,8 +28,8 @@ const (
 )
 
 // BenchmarkTraffic runs `sourceward traffic --cluster` on an API server that holds many Services of type LoadBalancer
-// with Local, each with an EndpointSlice of pods on one to four of its nodes. It reports the time that a user waits, the
-// CPU time of the process and the peak of its memory, for the table of the worst Services and for everything as JSON.
+// with Local, each with an EndpointSlice. It reports the time that a user waits, the CPU time of the process and the
+// peak of its memory, for the table of the worst Services and for everything as JSON, each of the last run.
 func BenchmarkTraffic(b *testing.B) {
 	binary := build(b)
 	c := startCluster(b)

@@ -26,9 +26,9 @@ const liveReader = "jane"
 
 // TestCommandsOnACluster runs the commands that read a cluster as a user who has only our ClusterRole for readers. What
 // check finds and repairs is that of an export of the same cluster, traffic and explain know where the scheduler has
-// placed the pods, the API server's audit log shows that all of them only read, and kubectl runs them as a plugin. How an
-// API server pages lists, returns only metadata, refuses and omits, only it knows; which EndpointSlices a Service gets,
-// only a controller does.
+// placed the pods, the API server's audit log shows that all of them only read, and kubectl runs them as a plugin. How
+// an API server pages lists, returns only metadata, refuses and omits, only it knows; which EndpointSlices a Service
+// gets, only a controller does.
 func TestCommandsOnACluster(t *testing.T) {
 	t.Parallel()
 	binary, err := commandBinary()
@@ -143,8 +143,8 @@ var liveAnnotations = map[string]string{
 }
 
 // fill creates Namespaces, workloads of all kinds that are read, Services, autoscalers and policies. It leaves the
-// scheduler one node at a time, so that it is known where the pods are: on node-2, but the last pod of Deployment web on
-// node-3, and a pod of the DaemonSet on each node.
+// scheduler one node at a time, so that it is known where the pods are: on node-2, but the last pod of Deployment web
+// on node-3, and a pod of the DaemonSet on each node.
 func (l *liveCommands) fill(t *testing.T) {
 	t.Helper()
 	l.must(t, "", "apply", "-k", "../../config/crd")
@@ -358,8 +358,8 @@ func (l *liveCommands) checkPlugin(t *testing.T, blocks []string) {
 	}
 }
 
-// liveTraffic holds figures of a Service in the placement that it has. Shares are those of each pod on node-1, node-2 and
-// so on with the traffic policy of the Service.
+// liveTraffic holds figures of a Service in the placement that it has. Shares are those of each pod on node-1, node-2
+// and so on with the traffic policy of the Service.
 type liveTraffic struct {
 	Pods, Nodes                    int
 	Overload, Usable, Lost, Shares string
@@ -373,7 +373,9 @@ func (l *liveCommands) checkTraffic(t *testing.T) {
 		return liveTraffic{Nodes: nodes, Overload: "0.00", Usable: "0.00", Lost: "1.00", Shares: "- - - -"}
 	}
 	onNode2 := func(pods int, share string) liveTraffic {
-		return liveTraffic{Pods: pods, Nodes: 3, Overload: "1.00", Usable: "1.00", Lost: "0.00", Shares: "- " + share + " - -"}
+		return liveTraffic{
+			Pods: pods, Nodes: 3, Overload: "1.00", Usable: "1.00", Lost: "0.00", Shares: "- " + share + " - -",
+		}
 	}
 	notOnANode := none(3) // its endpoint has no nodeName
 	notOnANode.Pods = 1
