@@ -200,10 +200,14 @@ type Pods struct {
 // pods as there are nodes on which they may run, whatever count is.
 func (c Cluster) PodsOf(w *Workload, count int, namespace Namespace) Pods {
 	pods := Pods{Count: count}
-	if w.Kind == daemonSetKind {
+	pods.Pinned, pods.Alone, pods.MaxSkew = c.guarantees(w, namespace)
+	switch {
+	case w.Kind != daemonSetKind:
+	case pods.Pinned:
+		pods.Count = 1 // The others stay Pending, each on its node.
+	default:
 		pods.Count = math.MaxInt
 	}
-	pods.Pinned, pods.Alone, pods.MaxSkew = c.guarantees(w, namespace)
 	if c.Nodes == 0 && c.Known != nil {
 		pods.Nodes = map[string]bool{}
 		for _, node := range c.Known.eligible(w.scheduledPod()) {

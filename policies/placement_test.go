@@ -354,6 +354,14 @@ func TestPodsOf(t *testing.T) {
 		},
 		"one node": {"nodeSelector: {kubernetes.io/hostname: node-a}", policies.Pods{Count: 4, Pinned: true}},
 	}
+	pinned := deploymentOf(t, 4, tests["one node"].pod)
+	pinned.Kind = "DaemonSet"
+	want := policies.Pods{Count: 1, Pinned: true}
+	got := policies.Cluster{}.PodsOf(pinned, 4, policies.Namespace{Name: "edge"})
+	got.Alone = false // It does not matter for one pod.
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("PodsOf() of a DaemonSet for one node mismatch (-want +got):\n%s", diff)
+	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -58,7 +58,7 @@ func explainCommand(s streams) *cobra.Command {
 			case cmd.Flags().Changed("settings"):
 				return explainSettings(cmd.Context(), s, flags)
 			case isObject(args[0]):
-				return explainObject(cmd.Context(), s, flags, args[0])
+				return explainObject(cmd.Context(), s, flags, cmd.Root().DisplayName(), args[0])
 			default:
 				return explainRule(cmd.Context(), s, args[0], flags.policies)
 			}
@@ -129,4 +129,15 @@ func (f explainFlags) checkFlags() checkFlags {
 	flags.policies, flags.exclude, flags.namespace = f.policies, f.exclude, f.namespace
 	flags.nodes, flags.provider = f.nodes, f.provider
 	return flags
+}
+
+// given returns a flag with each of the values that is not empty, as arguments, each after a space.
+func given(flag string, values ...string) string {
+	var args strings.Builder
+	for _, value := range values {
+		if value != "" {
+			args.WriteString(" --" + flag + " " + value)
+		}
+	}
+	return args.String()
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,8 +29,9 @@ type explained struct {
 	// isLive is true if the object is in a cluster. endpoints then holds the EndpointSlices of its namespace.
 	isLive    bool
 	endpoints []*discoveryv1.EndpointSlice
-	// source holds the flags with which explain reads the same again, and traffic the arguments with which traffic does.
-	source, traffic string
+	// program is how the user runs sourceward. source holds the flags with which explain reads the same again, settings
+	// those with which explain --settings does, and traffic the arguments with which traffic does.
+	program, source, settings, traffic string
 	// problems say what could not be read, and make the exit code 2. notes do not.
 	problems []problem
 	notes    []string
@@ -37,9 +39,9 @@ type explained struct {
 
 func (e *explained) add(err error) { e.problems = append(e.problems, problem{line: err.Error()}) }
 
-// explainObject runs explain for an object. The error is errReported or errInterrupted, or describes a mistake in the
-// command line.
-func explainObject(ctx context.Context, s streams, flags explainFlags, name string) error {
+// explainObject runs explain for an object. program is how the user runs sourceward. The error is errReported or
+// errInterrupted, or describes a mistake in the command line.
+func explainObject(ctx context.Context, s streams, flags explainFlags, program, name string) error {
 	ref, err := parseObject(name)
 	if err != nil {
 		return err
@@ -48,7 +50,7 @@ func explainObject(ctx context.Context, s streams, flags explainFlags, name stri
 	if err != nil {
 		return err
 	}
-	of := &explained{}
+	of := &explained{program: program}
 	if cluster != nil {
 		err = of.readCluster(ctx, s, cluster, flags, ref)
 	} else {
@@ -94,10 +96,13 @@ func (e *explained) readFiles(ctx context.Context, s streams, flags explainFlags
 	}
 	e.manifests, e.rules = manifests, rules
 	e.cluster = policies.Cluster{Nodes: flags.nodes, Version: policies.Newest}
-	e.source, e.traffic = "-f "+strings.Join(flags.files, " -f "), strings.Join(flags.files, " ")
+	policy, provider, nodes := given("policy", flags.policies...), given("provider", flags.provider), ""
 	if flags.nodes > 0 {
-		e.traffic += fmt.Sprintf(" --nodes %d", flags.nodes)
+		nodes = given("nodes", strconv.Itoa(flags.nodes))
 	}
+	e.settings = "-f " + strings.Join(flags.files, " -f ") + policy
+	e.source = e.settings + provider + nodes
+	e.traffic = strings.Join(flags.files, " ") + policy + provider + cmp.Or(nodes, " --nodes NUMBER")
 	e.find(ref, flags.notThere(ref))
 	return nil
 }
@@ -107,7 +112,11 @@ func (e *explained) readFiles(ctx context.Context, s streams, flags explainFlags
 func (e *explained) readCluster(
 	ctx context.Context, s streams, c *cluster, flags explainFlags, ref policies.Ref,
 ) error {
-	e.isLive, e.source, e.traffic = true, "--cluster", "--cluster -n "+ref.Namespace
+	e.isLive = true
+	e.settings = "--cluster" + given("kubeconfig", flags.cluster.kubeconfig) +
+		given("kube-context", flags.cluster.kubeContext)
+	e.source = e.settings + given("policy", flags.policies...) + given("provider", flags.provider)
+	e.traffic = e.source + " -n " + ref.Namespace
 	progress := newProgress(s.err)
 	defer progress.done()
 	isUnread := func(kind policies.WorkloadKind) bool { return kind.Kind == ref.Kind && kind.Door == policies.FilesOnly }

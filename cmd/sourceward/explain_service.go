@@ -88,7 +88,12 @@ func (a advised) title() string {
 func (a advised) writeWays(page *sheet) {
 	if a.Local.Hops == nil {
 		page.section("The way of a packet")
-		page.say("client in the cluster → any ready pod")
+		internal := a.service.Spec.InternalTrafficPolicy
+		if internal != nil && *internal == corev1.ServiceInternalTrafficPolicyLocal {
+			page.say("client in the cluster → ready pod on the client's node, else lost")
+		} else {
+			page.say("client in the cluster → any ready pod")
+		}
 		page.say("Traffic from outside does not reach the Service, so externalTrafficPolicy has no effect.")
 		return
 	}

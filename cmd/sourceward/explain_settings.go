@@ -215,7 +215,7 @@ func subjectInFiles(ctx context.Context, s streams, flags explainFlags, ref poli
 // load reads the files. The error describes a mistake in the command line.
 func (f explainFlags) load(ctx context.Context, s streams) (*manifest.Manifests, error) {
 	manifests, err := manifest.Load(manifest.Options{
-		Paths: f.files, Exclude: f.exclude, Stdin: s.in, Namespace: f.namespace,
+		Paths: f.files, Nodes: true, Exclude: f.exclude, Stdin: s.in, Namespace: f.namespace,
 		Version: policies.Newest, Rendering: defaultRendering(ctx),
 	})
 	if err != nil {

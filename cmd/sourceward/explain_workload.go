@@ -42,9 +42,9 @@ func (e *explained) workloadPage(ctx context.Context) string {
 		if nodes == nil || a.Local.Hops == nil {
 			continue
 		}
-		pods := in.Cluster.PodsOf(w, max(1, most), in.Namespace)
-		best := policies.BestPlacement(nodes, pods)
-		worst := newPlacement("worst", policies.WorstPlacement(nodes, routing, pods), best, routing)
+		_, pods := bounds(a.in)
+		best := policies.BestPlacement(nodes, pods...)
+		worst := newPlacement("worst", policies.WorstPlacement(nodes, routing, pods...), best, routing)
 		page.say("Behind %s with Local, %s on %s: at worst %s.",
 			a.in.Object.Ref, count(worst.Pods, "pod"), count(worst.Nodes, "node"), worst.Local.Says)
 		break
@@ -52,11 +52,11 @@ func (e *explained) workloadPage(ctx context.Context) string {
 
 	page.section("To see more")
 	if front != nil {
-		page.command("sourceward explain %s %s", named(front[0].in.Object.Ref), e.source)
+		page.command("%s explain %s %s", e.program, named(front[0].in.Object.Ref), e.source)
 	}
-	page.command("sourceward explain --settings %s %s", named(w.Ref), e.source)
+	page.command("%s explain --settings %s %s", e.program, named(w.Ref), e.settings)
 	if front != nil {
-		page.command("sourceward traffic %s", e.traffic)
+		page.command("%s traffic %s", e.program, e.traffic)
 	}
 	return page.String()
 }

@@ -40,6 +40,20 @@ func TestPlugin(t *testing.T) {
 	if !strings.Contains(got.Stderr, `"kubectl sourceward rules" lists all rules`) {
 		t.Errorf("a mistake in the command line gives %+v", got)
 	}
+	web, err := filepath.Abs("../../config/samples/edge/web.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = run("kubectl-sourceward", "explain", "Deployment/edge/web", "-f", web, "--nodes", "3")
+	for _, want := range []string{
+		"  kubectl sourceward explain Service/edge/web -f " + web + " --nodes 3\n",
+		"  kubectl sourceward explain --settings Deployment/edge/web -f " + web + "\n",
+		"  kubectl sourceward traffic " + web + " --nodes 3\n",
+	} {
+		if !strings.Contains(got.Stdout, want) {
+			t.Errorf("the plugin does not advise %q:\n%s", want, got.Stdout)
+		}
+	}
 	got = run("kubectl_complete-sourceward", "check", "--fail-on", "")
 	if !strings.HasPrefix(got.Stdout, "deny\nmutate\n") {
 		t.Errorf("the completion for kubectl gives %+v", got)

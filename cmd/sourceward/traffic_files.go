@@ -21,10 +21,9 @@ type trafficReader struct {
 	placements []*givenPlacement
 
 	services []serviceTraffic
-	// internal holds the Services that no traffic reaches from outside, with the reasons. workloads holds the names of
-	// all workloads.
+	// internal holds the Services that no traffic reaches from outside, with the reasons. workloads are all workloads.
 	internal  []skipped
-	workloads []string
+	workloads []policies.Ref
 	// isUnknown is true if the number of nodes was not known for a Service.
 	isUnknown bool
 }
@@ -51,7 +50,7 @@ func (t *trafficReader) read(
 	report.addErrors(read.manifests.Errors)
 	for _, object := range read.manifests.Objects {
 		if object.Workload != nil {
-			t.workloads = append(t.workloads, object.Name)
+			t.workloads = append(t.workloads, object.Ref)
 			for _, given := range t.placements {
 				if given.matches(object.Ref) {
 					given.found = append(given.found, object.Ref)
@@ -86,6 +85,15 @@ func (t *trafficReader) read(
 		}
 		found.File, found.Line, found.Environment = place.File, place.Line, w.environment
 		t.services = append(t.services, *found)
+		for _, workload := range in.Related.Workloads {
+			if from, to := in.Related.ReplicasOf(workload); from == 0 && to > 0 {
+				report.Notes = append(report.Notes, note{
+					File: place.File, Line: place.Line, Object: &object.Ref,
+					Message: fmt.Sprintf("%s may be scaled to zero, and is taken to have at least 1 pod, and at most %d",
+						workload.Ref, to),
+				})
+			}
+		}
 	}
 	return report, nil
 }
@@ -294,8 +302,18 @@ func (t *trafficReader) misplaced() error {
 		case len(t.workloads) == 0:
 			return fmt.Errorf("%s: no workload was read; give the files of the workloads, too", given)
 		default:
-			return fmt.Errorf("%s: no workload of this name was read; the nearest are %s",
-				given, nearest(given.workload, t.workloads))
+			word, names := given.workload, []string{}
+			if given.namespace != "" {
+				word = given.namespace + "/" + word
+			}
+			for _, ref := range t.workloads {
+				if given.namespace != "" {
+					names = append(names, ref.Namespace+"/"+ref.Name)
+				} else {
+					names = append(names, ref.Name)
+				}
+			}
+			return fmt.Errorf("%s: no workload of this name was read; the nearest are %s", given, nearest(word, names))
 		}
 	}
 	return nil

@@ -109,7 +109,11 @@ func TestWrappedLinesFit(t *testing.T) {
 			"a " + long + " b",
 			[]string{"- a", "  " + long[:78], "  " + long[:78], "  " + long[:44] + " b"},
 		},
-		"empty": {"", nil},
+		"empty":             {"", nil},
+		"a long word first": {long + " b", []string{"- " + long[:78], "  " + long[:78], "  " + long[:44] + " b"}},
+	}
+	if got, want := wrapped(long, "", "    ", nil), long[:80]+"\n    "+long[:76]+"\n    "+long[:44]+"\n"; got != want {
+		t.Errorf("wrapped() with a deeper indent after the first line = %q, want %q", got, want)
 	}
 	for name, test := range tests {
 		want := ""

@@ -168,12 +168,13 @@ func wrapped(text, first, next string, ink *color.Color) string {
 		indent, line = next, ""
 	}
 	for word := range strings.FieldsSeq(text) {
-		for width := textWidth - len(indent); utf8.RuneCountInString(word) > width; {
+		for utf8.RuneCountInString(word) > textWidth-len(indent) {
 			// A name without a space, longer than a line.
 			if line != "" {
 				flush()
+				continue
 			}
-			runes := []rune(word)
+			runes, width := []rune(word), textWidth-len(indent)
 			line, word = string(runes[:width]), string(runes[width:])
 			flush()
 		}

@@ -109,7 +109,9 @@ func (p placement) saysEven() string {
 	even, begin := p.EvenSpread, "; a perfect spread of the same pods would "
 	give := fmt.Sprintf("give %s and %s usable", times(even.Overload), percent(even.Usable))
 	switch {
-	case even.Overload == 0 || even.Lost >= p.Local.Lost && isSame(even.Overload, p.Local.Overload):
+	case even.Overload == 0 || even.Lost > p.Local.Lost && !isSame(even.Lost, p.Local.Lost):
+		return ""
+	case isSame(even.Lost, p.Local.Lost) && (even.Overload >= p.Local.Overload || isSame(even.Overload, p.Local.Overload)):
 		return ""
 	case even.Lost > 0:
 		return begin + "lose " + percent(even.Lost)

@@ -32,6 +32,8 @@ type Options struct {
 	Paths []string
 	// Context are the files and directories whose objects are neighbours of the judged objects, but are not judged.
 	Context []string
+	// Nodes is true if the Nodes in Paths are those of the cluster, as those in Context are.
+	Nodes bool
 	// Exclude are globs for files and directories that Load leaves out. A glob matches the last element of a path or, if
 	// it has a slash other than at its end, the whole path as it is shown. ** also matches slashes. Files in Paths and
 	// Context can be excluded too, but directories in them cannot.
@@ -121,6 +123,8 @@ type Manifests struct {
 	repeated   bool
 	namespaces map[int]policies.Namespace
 	nodes      map[string]*corev1.Node
+	// countsNodes is Options.Nodes.
+	countsNodes bool
 	// ignoredNode is the first Node that was not read, since it is only in Options.Paths.
 	ignoredNode *definition
 	// known is computed from nodes on first use.
@@ -175,17 +179,18 @@ func (o *Object) Place(pointer string) Place { return o.Document.Place(o.At + po
 // no working directory and options.ExcludeFrom is set.
 func Load(options Options) (*Manifests, error) {
 	m := &Manifests{
-		version:    options.Version,
-		index:      policies.NewIndex(policies.ViewFiles),
-		texts:      map[string][]byte{},
-		copies:     []definition{{file: &foundFile{}}}, // the number 0 is for objects that exist once
-		copiesOf:   map[identity][]int{},
-		numbers:    map[any]int{},
-		unread:     map[[2]string]bool{},
-		nearnesses: map[approach]int{},
-		namespaces: map[int]policies.Namespace{},
-		nodes:      map[string]*corev1.Node{},
-		searched:   map[string]searched{},
+		version:     options.Version,
+		countsNodes: options.Nodes,
+		index:       policies.NewIndex(policies.ViewFiles),
+		texts:       map[string][]byte{},
+		copies:      []definition{{file: &foundFile{}}}, // the number 0 is for objects that exist once
+		copiesOf:    map[identity][]int{},
+		numbers:     map[any]int{},
+		unread:      map[[2]string]bool{},
+		nearnesses:  map[approach]int{},
+		namespaces:  map[int]policies.Namespace{},
+		nodes:       map[string]*corev1.Node{},
+		searched:    map[string]searched{},
 	}
 	exclude, err := compileExclude(options)
 	if err != nil {
@@ -605,7 +610,7 @@ func (m *Manifests) add(d definition, files *finder, options Options) {
 		})
 	case apiVersion == "v1" && kind == "Namespace":
 		err = m.addNamespace(d)
-	case apiVersion == "v1" && kind == "Node" && (d.file.context || d.file.inContext):
+	case apiVersion == "v1" && kind == "Node" && (m.countsNodes || d.file.context || d.file.inContext):
 		err = m.addNode(d.content)
 	case apiVersion == "v1" && kind == "Node" && m.ignoredNode == nil:
 		m.ignoredNode = &d
