@@ -69,8 +69,8 @@ func checkUnevenReplicas(r *run) []result {
 	}
 	return []result{{Finding: Finding{
 		Path: "/spec/replicas",
-		Message: fmt.Sprintf("%s replicas on %d nodes: %s at best, so the busiest pod gets %.3gx its share",
-			number, nodes, evenest(pods, nodes), overload),
+		Message: fmt.Sprintf("%s replicas on %d nodes: %s at best, so the busiest pod gets %s its share",
+			number, nodes, evenest(pods, nodes), Times(overload)),
 		Fix:     fix,
 		Because: serviceRefs(alone),
 	}}}

@@ -62,10 +62,10 @@ func checkUnspreadBehindLocal(r *run) []result {
 	message := fmt.Sprintf("pods of %s may share a node", serviceNames(found.services))
 	if pods := r.replicas.most; pods > 2 { // Two pods get the same share on one node as on two.
 		worst := worstOverload(pods)
-		message += fmt.Sprintf(": %.3gx load", worst)
+		message += ": " + Times(worst) + " load"
 		if nodes := r.Cluster.eligible(r.Object.Workload); nodes > 0 {
 			if best := spreadOverload(pods, nodes); best > 1 && best < worst {
-				fix += fmt.Sprintf(" (%.3gx over %d nodes)", best, nodes)
+				fix += fmt.Sprintf(" (%s over %d nodes)", Times(best), nodes)
 			}
 		}
 	}

@@ -277,7 +277,7 @@ var Guide = []GuideRow{
 		Reason: "No placement is even.",
 		Cost:   "With Local, the busiest pod gets more than its share, however well the pods are spread.",
 		holds: func(f *guideFacts) (string, bool) {
-			return fmt.Sprintf("%.3gx at best", f.best.Overload), f.sharesNodes() && f.nodes > 0 && f.best.Overload > 1
+			return Times(f.best.Overload) + " at best", f.sharesNodes() && f.nodes > 0 && isMore(f.best.Overload)
 		},
 	},
 	{
@@ -310,7 +310,7 @@ var Guide = []GuideRow{
 		Reason: "The load balancer gives nodes the same share, and pods on the same node share it.",
 		Cost:   "With Local, the busiest pod gets more than its share.",
 		holds: func(f *guideFacts) (string, bool) {
-			return fmt.Sprintf("%.3gx now", f.now.Overload), f.now.Overload > 1
+			return Times(f.now.Overload) + " now", isMore(f.now.Overload)
 		},
 	},
 }
@@ -471,10 +471,10 @@ func (f *guideFacts) why(way SharingWay) string {
 
 // atWorst says how busy the busiest pod may be; empty if it never gets more than its share.
 func (f *guideFacts) atWorst() string {
-	if f.worst.Overload <= 1 {
+	if !isMore(f.worst.Overload) {
 		return ""
 	}
-	return fmt.Sprintf("%.3gx at worst", f.worst.Overload)
+	return Times(f.worst.Overload) + " at worst"
 }
 
 // selector returns the labels by which a constraint selects the pods: those of the first workload, else of the Service.

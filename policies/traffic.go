@@ -2,7 +2,9 @@ package policies
 
 import (
 	"cmp"
+	"math"
 	"slices"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -378,3 +380,11 @@ func (f Flow) summed(pods podCount) Flow {
 	}
 	return f
 }
+
+// Times returns a factor with at most two digits after the point, such as 1.33x and 2x.
+func Times(factor float64) string {
+	return strconv.FormatFloat(math.Round(factor*100)/100, 'f', -1, 64) + "x"
+}
+
+// isMore reports whether an overload is more than the fair share, as Times shows both.
+func isMore(overload float64) bool { return math.Round(overload*100) > 100 }

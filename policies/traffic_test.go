@@ -518,3 +518,14 @@ func TestShareTrafficAgainstSimulation(t *testing.T) {
 			lost, compared)
 	}
 }
+
+func TestTimes(t *testing.T) {
+	t.Parallel()
+	for factor, want := range map[float64]string{
+		1: "1x", 1.001: "1x", 4. / 3: "1.33x", 2: "2x", 12.345: "12.35x", 1 << 30: "1073741824x",
+	} {
+		if got := policies.Times(factor); got != want {
+			t.Errorf("Times(%v) = %s, want %s", factor, got, want)
+		}
+	}
+}

@@ -123,7 +123,7 @@ func (f flow) busiest() string {
 	if f.Overload == 0 {
 		return "-"
 	}
-	return times(f.Overload)
+	return policies.Times(f.Overload)
 }
 
 func (s *serviceTraffic) writeText(out io.Writer, p palette) {

@@ -21,11 +21,6 @@ func percent(fraction float64) string {
 // each other.
 func percentInTable(fraction float64) string { return fmt.Sprintf("%.1f%%", fraction*100) }
 
-// times returns a factor with at most two digits after the point, such as 1.33x and 2x.
-func times(factor float64) string {
-	return strconv.FormatFloat(math.Round(factor*100)/100, 'f', -1, 64) + "x"
-}
-
 // isSame reports whether two figures look the same to a reader.
 func isSame(a, b float64) bool { return math.Abs(a-b) < 0.005 }
 
@@ -63,7 +58,7 @@ func (p placement) says(isLocal bool, routing policies.Routing) string {
 	case f.IdlePods == 0 && p.isUniform(isLocal):
 		add("each pod gets %s", percent(busiest))
 	default:
-		add("the busiest pod gets %s, %s its fair share", percent(busiest), times(f.Overload))
+		add("the busiest pod gets %s, %s its fair share", percent(busiest), policies.Times(f.Overload))
 	}
 	switch {
 	case f.Overload == 0:
@@ -107,7 +102,7 @@ func getNoTraffic(idle, all int, noun string) string {
 // saysEven returns what Local would give if the same pods were spread perfectly; empty if that is no better.
 func (p placement) saysEven() string {
 	even, begin := p.EvenSpread, "; a perfect spread of the same pods would "
-	give := fmt.Sprintf("give %s and %s usable", times(even.Overload), percent(even.Usable))
+	give := fmt.Sprintf("give %s and %s usable", policies.Times(even.Overload), percent(even.Usable))
 	switch {
 	case even.Overload == 0 || even.Lost > p.Local.Lost && !isSame(even.Lost, p.Local.Lost):
 		return ""
