@@ -197,7 +197,7 @@ type Pods struct {
 }
 
 // PodsOf returns a number of pods of a workload. namespace is the Namespace of the workload. A DaemonSet has as many
-// pods as there are nodes on which they may run, whatever count is.
+// pods as there are nodes on which they may run, whatever count is, and one pod if all must run on the same node.
 func (c Cluster) PodsOf(w *Workload, count int, namespace Namespace) Pods {
 	pods := Pods{Count: count}
 	pods.Pinned, pods.Alone, pods.MaxSkew = c.guarantees(w, namespace)
