@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -41,6 +41,8 @@ type GuideRow struct {
 
 	// holds returns whether the row applies to a Service, and details such as an annotation or a number.
 	holds func(*guideFacts) (detail string, applies bool)
+	// fitted returns Change for the workloads behind a Service; nil if it is the same for all.
+	fitted func(*guideFacts) string
 }
 
 // Answered is the decision guide, answered for one Service.
@@ -86,7 +88,9 @@ func Advise(ctx context.Context, in Input, rules Rules, settings Settings, place
 				answered.Change = row.Change
 			}
 		}
-		row.Change = strings.ReplaceAll(row.Change, guideSelector, facts.selector())
+		if row.fitted != nil {
+			row.Change = row.fitted(facts)
+		}
 		answered.Rows = append(answered.Rows, AnsweredRow{GuideRow: row, Detail: detail})
 	}
 	return answered, r.faultsFound()
@@ -95,12 +99,18 @@ func Advise(ctx context.Context, in Input, rules Rules, settings Settings, place
 const (
 	setLocal   = "spec:\n  externalTrafficPolicy: Local\n"
 	setCluster = "spec:\n  externalTrafficPolicy: Cluster\n"
-	// guideSelector stands for the labels of the pods.
-	guideSelector = `{"app": "web"}`
-	setSpread     = "spec:\n  template:\n    spec:\n      topologySpreadConstraints:\n" +
+	// setSpread is for a way to treat pods that cannot be spread, and the labels of the pods.
+	setSpread = "spec:\n  template:\n    spec:\n      topologySpreadConstraints:\n" +
 		"        - maxSkew: 1\n          topologyKey: kubernetes.io/hostname\n" +
-		"          whenUnsatisfiable: %s\n          labelSelector:\n            matchLabels: " + guideSelector + "\n"
+		"          whenUnsatisfiable: %s\n          labelSelector:\n            matchLabels: %s\n"
+	exampleLabels = `{"app": "web"}`
+	setReplicas   = "spec:\n  replicas: 2\n"
 )
+
+// setsSpread returns the fitted change of a row that spreads pods.
+func setsSpread(otherwise corev1.UnsatisfiableConstraintAction) func(*guideFacts) string {
+	return func(f *guideFacts) string { return fmt.Sprintf(setSpread, otherwise, f.selector()) }
+}
 
 // Guide is the decision guide: when a Service should be Local. The rows that decide come first, and of those that
 // apply, the first one does. The last of them applies to every Service. It must not be changed.
@@ -110,14 +120,11 @@ var Guide = []GuideRow{
 		Says:   ChooseEither,
 		Reason: "The API server accepts externalTrafficPolicy only on types LoadBalancer and NodePort, and with externalIPs.",
 		holds: func(f *guideFacts) (string, bool) {
-			return "type " + serviceType(f.service), !ExternallyAccessible(f.service, f.Cluster.Version)
-		},
-	},
-	{
-		ID: "headless", When: "the Service is headless", Says: ChooseEither,
-		Reason: "kube-proxy does nothing for a headless Service.",
-		holds: func(f *guideFacts) (string, bool) {
-			return "", f.service.Spec.ClusterIP == corev1.ClusterIPNone
+			detail := "type " + serviceType(f.service)
+			if f.service.Spec.ClusterIP == corev1.ClusterIPNone {
+				detail = "clusterIP: None" // kube-proxy does nothing for it, even if it has externalIPs.
+			}
+			return detail, !f.isExternal()
 		},
 	},
 	{
@@ -181,21 +188,22 @@ var Guide = []GuideRow{
 		Says: ChooseLocal,
 		Reason: "With Cluster, the node that gets a packet replaces the client's address with its own. With Local, it does " +
 			"not.",
-		Cost:   "Nodes share the traffic, and not pods.",
+		Cost:   "Nodes get equal shares of the traffic, so pods may get unequal ones.",
 		Change: setLocal,
 		holds:  func(f *guideFacts) (string, bool) { return f.asked(StrengthSoft) },
 	},
 	{
 		ID: "not-asked", When: "nothing asks for the client's address", Says: ChooseCluster,
-		Reason: "Every node forwards traffic to every pod, so that pods share it evenly and no node drops it.",
+		Reason: "Nodes also forward traffic to pods on other nodes, so no node drops it. Pods share it evenly, unless " +
+			"spec.trafficDistribution prefers some.",
 		Cost:   "Pods see the address of a node, and packets take one hop more if the pod is on another node.",
 		Change: setCluster,
 		holds:  func(*guideFacts) (string, bool) { return "", true },
 	},
 	{
 		ID: "source-ranges", When: "loadBalancerSourceRanges is set",
-		Reason: "Source ranges do not need Local: the load balancer, or kube-proxy on the first node, looks at the " +
-			"client's address before a node replaces it.",
+		Reason: "Source ranges do not need Local: they are applied before a node replaces the client's address, by the " +
+			"load balancer or by kube-proxy on the first node. A load balancer that replaces the address must apply them.",
 		holds: func(f *guideFacts) (string, bool) {
 			return "", len(f.service.Spec.LoadBalancerSourceRanges) > 0 ||
 				f.service.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey] != ""
@@ -223,6 +231,15 @@ var Guide = []GuideRow{
 		holds:  func(f *guideFacts) (string, bool) { return f.why(SharingZones), f.balancer.Zonal },
 	},
 	{
+		ID: "session-affinity", When: "sessionAffinity is ClientIP",
+		Reason: "Each node sends a client to the same pod again, so the share of a pod depends on the clients it has.",
+		Cost:   "With Local, a client keeps its pod only while the load balancer sends it to the same node.",
+		holds: func(f *guideFacts) (string, bool) {
+			return "", f.isExternal() && f.service.Spec.SessionAffinity == corev1.ServiceAffinityClientIP &&
+				f.balancer.Sharing != SharePods
+		},
+	},
+	{
 		ID: "no-health-check", When: "the type is NodePort, or ClusterIP with externalIPs",
 		Reason: "Only type LoadBalancer has a health check that tells nodes with pods from nodes without.",
 		Cost:   "With Local, traffic to nodes without a ready pod is lost.",
@@ -243,7 +260,7 @@ var Guide = []GuideRow{
 	{
 		ID: "not-ready", When: "publishNotReadyAddresses is set",
 		Reason: "Nodes pass the health check while their pods are not ready.",
-		Cost:   "With Local, such a node's whole share of the traffic fails.",
+		Cost:   "With Local, all traffic to a node fails while none of its pods is ready.",
 		Change: "spec:\n  publishNotReadyAddresses: false\n",
 		holds: func(f *guideFacts) (string, bool) {
 			return "", f.isExternal() && f.service.Spec.PublishNotReadyAddresses
@@ -261,7 +278,8 @@ var Guide = []GuideRow{
 		ID: "single-replica", When: "there is only one pod",
 		Reason: "One node serves everything.",
 		Cost:   "With Local, moving the pod causes an outage until the load balancer's checks have noticed.",
-		Change: "spec:\n  replicas: 2\n",
+		Change: setReplicas,
+		fitted: (*guideFacts).moreReplicas,
 		holds:  func(f *guideFacts) (string, bool) { return "", f.pods == 1 },
 	},
 	{
@@ -284,7 +302,8 @@ var Guide = []GuideRow{
 		ID: "unspread", When: "nothing keeps the pods on different nodes",
 		Reason: "The scheduler may place all pods but one on one node.",
 		Cost:   "With Local, the busiest pod may get many times its share.",
-		Change: fmt.Sprintf(setSpread, corev1.ScheduleAnyway),
+		Change: fmt.Sprintf(setSpread, corev1.ScheduleAnyway, exampleLabels),
+		fitted: setsSpread(corev1.ScheduleAnyway),
 		holds: func(f *guideFacts) (string, bool) {
 			return f.atWorst(), f.sharesNodes() && f.spread == spreadOfNone
 		},
@@ -293,7 +312,8 @@ var Guide = []GuideRow{
 		ID: "spread-preferred", When: "the pods are spread if possible, which is no guarantee",
 		Reason: "A soft constraint is one score among others, and after a failure pods stay where they are.",
 		Cost:   "With Local, the busiest pod may get many times its share. A hard constraint may leave pods Pending.",
-		Change: fmt.Sprintf(setSpread, corev1.DoNotSchedule),
+		Change: fmt.Sprintf(setSpread, corev1.DoNotSchedule, exampleLabels),
+		fitted: setsSpread(corev1.DoNotSchedule),
 		holds: func(f *guideFacts) (string, bool) {
 			return f.atWorst(), f.sharesNodes() && f.spread == spreadOfSome
 		},
@@ -383,9 +403,11 @@ func newGuideFacts(r *run, places []Place) *guideFacts {
 		}
 	}
 	if len(pods) > 0 {
-		best := ShareTraffic(BestPlacement(places, pods...), f.balancer.Routing)
+		routing := f.balancer.Routing
+		best := ShareTraffic(BestPlacement(places, routing, pods...), routing)
 		f.best, f.pods = best.Local, cmp.Or(f.pods, best.Pods)
-		f.worst = ShareTraffic(WorstPlacement(places, f.balancer.Routing, pods...), f.balancer.Routing).Local
+		f.worst = ShareTraffic(
+			WorstPlacement(places, routing, corev1.ServiceExternalTrafficPolicyLocal, pods...), routing).Local
 	}
 	return f
 }
@@ -477,11 +499,30 @@ func (f *guideFacts) atWorst() string {
 	return Times(f.worst.Overload) + " at worst"
 }
 
-// selector returns the labels by which a constraint selects the pods: those of the first workload, else of the Service.
+// moreReplicas returns lines of YAML that add a second pod: those of the workload or of its autoscaler. It returns an
+// empty string for a DaemonSet, which needs a second node.
+func (f *guideFacts) moreReplicas() string {
+	for _, w := range f.behind {
+		switch {
+		case w.Kind == daemonSetKind:
+			return ""
+		case len(f.scaling.autoscalers[w.scaled()]) > 0:
+			return "spec:\n  minReplicas: 2\n"
+		}
+	}
+	return setReplicas
+}
+
+// selector returns the labels by which a constraint selects the pods: those of the first workload that is not spread,
+// else of the first one, else of the Service.
 func (f *guideFacts) selector() string {
+	of := f.behind
+	if i := slices.IndexFunc(of, func(w *Workload) bool { return !f.spreading(w).kept() }); i > 0 {
+		of = of[i:]
+	}
 	labels := f.service.Spec.Selector
-	if len(f.behind) > 0 && f.behind[0].Selector != nil && len(f.behind[0].Selector.MatchLabels) > 0 {
-		labels = f.behind[0].Selector.MatchLabels
+	if len(of) > 0 && of[0].Selector != nil && len(of[0].Selector.MatchLabels) > 0 {
+		labels = of[0].Selector.MatchLabels
 	}
 	value := map[string]any{}
 	for key, label := range labels {

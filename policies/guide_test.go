@@ -224,9 +224,9 @@ func TestAdvise(t *testing.T) {
 			spec: "type: ClusterIP", want: policies.ChooseEither,
 			rows: []string{"not-external: type ClusterIP", "not-asked"},
 		},
-		"headless": {
+		"not-external, for it is headless": {
 			spec: "clusterIP: None, externalIPs: [192.0.2.1]", want: policies.ChooseEither,
-			rows: []string{"headless", "not-asked"},
+			rows: []string{"not-external: clusterIP: None", "not-asked"},
 		},
 		"forbidden": {
 			metadata: "annotations: {kube-vip.io/leaseName: shared, sourceward.dev/source-ip: preserve}",
@@ -290,6 +290,10 @@ func TestAdvise(t *testing.T) {
 					"protocol",
 				"asked: annotation sourceward.dev/source-ip=preserve asks for Local", "not-asked",
 			},
+		},
+		"session-affinity": {
+			spec: balanced + ", sessionAffinity: ClientIP", want: policies.ChooseCluster,
+			rows: []string{"not-asked", "session-affinity"},
 		},
 		"asked": {
 			metadata: asksForLocal, spec: balanced, want: policies.ChooseLocal, change: local,

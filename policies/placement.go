@@ -250,35 +250,109 @@ func (r Related) ReplicasOf(w *Workload) (least, most int) {
 	return replicas.least, replicas.most
 }
 
-// BestPlacement returns the places with pods that are spread over them as evenly as possible, first over nodes and then
-// over zones. It places no pod where it would get no traffic, unless the pods can run nowhere else. Pods that are in
-// the places already do not count.
-func BestPlacement(places []Place, pods ...Pods) []Place {
-	placed := emptied(places)
-	for _, p := range pods {
-		on := p.fits(placed, alternating(placed))
-		isTarget := func(i int) bool { return placed[i].isTarget() }
-		if !p.Alone && slices.ContainsFunc(on, isTarget) {
-			on = slices.DeleteFunc(on, func(i int) bool { return !isTarget(i) })
-		}
-		slices.SortStableFunc(on, func(a, b int) int {
-			return cmp.Or(-compareBools(isTarget(a), isTarget(b)), cmp.Compare(placed[a].Ready, placed[b].Ready))
-		})
-		place(placed, on, p.even(len(on)))
+// BestPlacement returns the places with pods that are spread over them as evenly as their templates allow: over the
+// nodes and then over the zones or, if that is better where zones share the traffic first, over the zones and then over
+// the nodes of each. It places no pod where it would get no traffic, unless the pods can run nowhere else. Pods that are
+// in the places already do not count.
+func BestPlacement(places []Place, routing Routing, pods ...Pods) []Place {
+	placed := spread(places, pods, Pods.overNodes)
+	if !routing.Zonal {
+		return placed
+	}
+	byZone := spread(places, pods, Pods.overZones)
+	if ShareTraffic(placed, routing).Local.isWorse(ShareTraffic(byZone, routing).Local) {
+		return byZone
 	}
 	return placed
 }
 
-// WorstPlacement returns the places with pods that are placed so that the Service is served worst with Local, among the
-// placements that the templates of the pods allow: most traffic is lost or, if equally much is, the busiest pod has the
-// largest share or, if it is the same, most nodes get no traffic. Pods that are in the places already do not count.
+// spread returns the places with pods where choose places those of a workload. It is given the indexes of the places on
+// which they may run, of different zones in turn, and adds the pods to these places.
+func spread(places []Place, pods []Pods, choose func(p Pods, placed []Place, on []int)) []Place {
+	placed := emptied(places)
+	for _, p := range pods {
+		on := p.fits(placed, alternating(placed))
+		targets := slices.DeleteFunc(slices.Clone(on), func(i int) bool { return !placed[i].isTarget() })
+		if !p.Alone && len(targets) > 0 && p.mayLeave(len(on)-len(targets), len(targets)) {
+			on = targets
+		}
+		choose(p, placed, on)
+	}
+	return placed
+}
+
+// mayLeave reports whether the pods may leave some nodes empty while they are spread evenly over the others.
+func (p Pods) mayLeave(empty, others int) bool {
+	return p.Pinned || p.MaxSkew == 0 || empty == 0 || p.Count <= p.MaxSkew*others
+}
+
+// overNodes places the pods evenly over nodes, first over those that get traffic and have the fewest pods.
+func (p Pods) overNodes(placed []Place, on []int) {
+	slices.SortStableFunc(on, func(a, b int) int {
+		return cmp.Or(-compareBools(placed[a].isTarget(), placed[b].isTarget()),
+			cmp.Compare(placed[a].Ready, placed[b].Ready))
+	})
+	place(placed, on, p.even(len(on)))
+}
+
+// overZones places the pods evenly over zones, and over the nodes of each. Of the zones, those get one pod more where
+// each pod has the largest share otherwise. If their template does not allow that, it places the pods evenly over nodes,
+// and those in zones with few nodes get one pod more.
+func (p Pods) overZones(placed []Place, on []int) {
+	nodes := map[string][]int{} // by zone
+	for _, i := range on {
+		nodes[placed[i].Zone] = append(nodes[placed[i].Zone], i)
+	}
+	if p.Alone || p.Pinned || len(nodes) == 0 {
+		p.overNodes(placed, on)
+		return
+	}
+	zones := slices.Sorted(maps.Keys(nodes))
+	inZone := Pods{Count: p.Count / len(zones)}
+	served := func(zone string) int { // how many pods like the busiest one would serve the zone
+		n := len(nodes[zone])
+		return min(n, inZone.Count) * max(1, inZone.Count/n)
+	}
+	slices.SortStableFunc(zones, func(a, b string) int { return cmp.Compare(served(a), served(b)) })
+	tried := slices.Clone(placed)
+	for i, zone := range zones {
+		more := Pods{Count: inZone.Count}
+		if i < p.Count%len(zones) {
+			more.Count++
+		}
+		more.overNodes(tried, nodes[zone])
+	}
+	added := make([]int, 0, len(on))
+	for _, i := range on {
+		added = append(added, tried[i].Ready-placed[i].Ready)
+	}
+	if p.MaxSkew > 0 && slices.Max(added)-slices.Min(added) > p.MaxSkew {
+		slices.SortStableFunc(on, func(a, b int) int {
+			return cmp.Compare(len(nodes[placed[a].Zone]), len(nodes[placed[b].Zone]))
+		})
+		p.overNodes(placed, on)
+		return
+	}
+	place(placed, on, added)
+}
+
+// WorstPlacement returns the places with pods that are placed so that the Service is served worst with a traffic policy,
+// among the placements that the templates of the pods allow: most traffic is lost or, if equally much is, the busiest
+// pod has the largest share or, if it is the same, most nodes get no traffic. Of those that are equally bad with Cluster,
+// it returns the one that is worst with Local. Pods that are in the places already do not count.
 //
 // It tries placements that crowd the pods of one workload on few nodes but leave one node with few of them, while the
 // pods of other workloads are crowded. TestWorstPlacement finds that no placement of one workload is worse.
-func WorstPlacement(places []Place, routing Routing, pods ...Pods) []Place {
+func WorstPlacement(
+	places []Place, routing Routing, policy corev1.ServiceExternalTrafficPolicy, pods ...Pods,
+) []Place {
 	worst := emptied(places)
-	var flow Flow
-	for _, order := range crowdings(places) {
+	var traffic Traffic
+	orders := crowdings(places)
+	if routing.Distribution != "" && policy != corev1.ServiceExternalTrafficPolicyLocal {
+		orders = append(orders, zonalCrowdings(places)...)
+	}
+	for _, order := range orders {
 		for special := range pods {
 			for _, crowd := range []func(Pods, int) []int{Pods.crowded, Pods.crowdedButOne, Pods.crowdedOnAll} {
 				placed, isPossible := emptied(places), true
@@ -291,8 +365,8 @@ func WorstPlacement(places []Place, routing Routing, pods ...Pods) []Place {
 					}
 					place(placed, on, counts)
 				}
-				if found := ShareTraffic(placed, routing).Local; isPossible && found.isWorse(flow) {
-					worst, flow = placed, found
+				if found := ShareTraffic(placed, routing); isPossible && found.isWorse(traffic, policy) {
+					worst, traffic = placed, found
 				}
 			}
 		}
@@ -300,10 +374,21 @@ func WorstPlacement(places []Place, routing Routing, pods ...Pods) []Place {
 	return worst
 }
 
+// isWorse reports whether a Service with a traffic policy is served worse by t than by another traffic.
+func (t Traffic) isWorse(other Traffic, policy corev1.ServiceExternalTrafficPolicy) bool {
+	if policy == corev1.ServiceExternalTrafficPolicyLocal || t.Cluster.compare(other.Cluster) == 0 {
+		return t.Local.isWorse(other.Local)
+	}
+	return t.Cluster.isWorse(other.Cluster)
+}
+
 // isWorse reports whether a Service is served worse by f than by another flow.
-func (f Flow) isWorse(other Flow) bool {
+func (f Flow) isWorse(other Flow) bool { return f.compare(other) > 0 }
+
+// compare returns a positive number if a Service is served worse by f than by another flow, and 0 if equally well.
+func (f Flow) compare(other Flow) int {
 	return cmp.Or(cmp.Compare(f.Lost, other.Lost), cmp.Compare(f.Overload, other.Overload),
-		cmp.Compare(f.IdleNodes, other.IdleNodes)) > 0
+		cmp.Compare(f.IdleNodes, other.IdleNodes))
 }
 
 // emptied returns the places without pods.
@@ -367,6 +452,30 @@ func crowdings(places []Place) [][]int {
 	}
 	if orders == nil {
 		return [][]int{indexesOf(places)}
+	}
+	return orders
+}
+
+// zonalCrowdings returns orders in which to crowd places where nodes send traffic to their own zone: each zone in turn
+// first, and last a node that gets traffic of each zone.
+func zonalCrowdings(places []Place) [][]int {
+	zones := map[string]bool{}
+	for _, place := range places {
+		zones[place.Zone] = true
+	}
+	var orders [][]int
+	for _, order := range crowdings(places) {
+		last := order[len(order)-1]
+		for _, first := range slices.Sorted(maps.Keys(zones)) {
+			crowded := slices.Clone(order)
+			slices.SortStableFunc(crowded, func(a, b int) int {
+				return cmp.Or(
+					compareBools(a == last, b == last),
+					-compareBools(places[a].Zone == first, places[b].Zone == first),
+					compareBools(places[a].Zone == places[last].Zone, places[b].Zone == places[last].Zone))
+			})
+			orders = append(orders, crowded)
+		}
 	}
 	return orders
 }
@@ -469,13 +578,15 @@ func filled(n, pods, most int) []int {
 // pods and the load balancer shares traffic evenly among nodes. In the worst case one pod is alone on its node and gets
 // half of the traffic, while all others share another node. pods is at least 2.
 func worstOverload(pods int) float64 {
-	return ShareTraffic(WorstPlacement(numbered(2), Routing{}, Pods{Count: pods}), Routing{}).Local.Overload
+	worst := WorstPlacement(numbered(2), Routing{}, corev1.ServiceExternalTrafficPolicyLocal, Pods{Count: pods})
+	return ShareTraffic(worst, Routing{}).Local.Overload
 }
 
 // spreadOverload returns the same if the pods are spread over the nodes as evenly as possible. The busiest pod is then
 // on a node with the fewest pods. pods and nodes are at least 1.
 func spreadOverload(pods, nodes int) float64 {
-	return ShareTraffic(BestPlacement(numbered(min(pods, nodes)), Pods{Count: pods}), Routing{}).Local.Overload
+	best := BestPlacement(numbered(min(pods, nodes)), Routing{}, Pods{Count: pods})
+	return ShareTraffic(best, Routing{}).Local.Overload
 }
 
 // worstNumber returns the number of pods within a range for which spreadOverload is largest: one less than the next

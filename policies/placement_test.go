@@ -188,43 +188,58 @@ func TestBestPlacement(t *testing.T) {
 		}
 		return set
 	}
+	even, zonal := policies.Routing{}, policies.Routing{Zonal: true}
 	tests := map[string]struct {
-		places []policies.Place
-		pods   []policies.Pods
-		want   []int
+		places  []policies.Place
+		pods    []policies.Pods
+		want    []int
+		routing policies.Routing
 	}{
-		"four pods on three nodes":     {on(0, 0, 0), []policies.Pods{{Count: 4}}, []int{2, 1, 1}},
-		"two pods on three nodes":      {on(0, 0, 0), []policies.Pods{{Count: 2}}, []int{1, 1, 0}},
-		"pods that are there are gone": {on(3, 1, 0), []policies.Pods{{Count: 4}}, []int{2, 1, 1}},
-		"zones alternate":              {inZones("aabb", on(0, 0, 0, 0)), []policies.Pods{{Count: 2}}, []int{1, 0, 1, 0}},
+		"four pods on three nodes":     {on(0, 0, 0), []policies.Pods{{Count: 4}}, []int{2, 1, 1}, even},
+		"two pods on three nodes":      {on(0, 0, 0), []policies.Pods{{Count: 2}}, []int{1, 1, 0}, even},
+		"pods that are there are gone": {on(3, 1, 0), []policies.Pods{{Count: 4}}, []int{2, 1, 1}, even},
+		"zones alternate":              {inZones("aabb", on(0, 0, 0, 0)), []policies.Pods{{Count: 2}}, []int{1, 0, 1, 0}, even},
 		"two workloads, the second where the first is not": {
-			on(0, 0, 0), []policies.Pods{{Count: 4}, {Count: 2}}, []int{2, 2, 2},
+			on(0, 0, 0), []policies.Pods{{Count: 4}, {Count: 2}}, []int{2, 2, 2}, even,
 		},
 		"no pod where it would get no traffic": {
-			excluded(on(0, 0, 0), 0), []policies.Pods{{Count: 4}}, []int{0, 2, 2},
+			excluded(on(0, 0, 0), 0), []policies.Pods{{Count: 4}}, []int{0, 2, 2}, even,
 		},
 		"unless it can run nowhere else": {
-			excluded(on(0, 0), 0), []policies.Pods{{Count: 2, Nodes: only("node-a")}}, []int{2, 0},
+			excluded(on(0, 0), 0), []policies.Pods{{Count: 2, Nodes: only("node-a")}}, []int{2, 0}, even,
 		},
-		"a pod on each node": {excluded(on(0, 0), 0), []policies.Pods{{Count: 9, Alone: true}}, []int{1, 1}},
+		"a pod on each node": {excluded(on(0, 0), 0), []policies.Pods{{Count: 9, Alone: true}}, []int{1, 1}, even},
 		"fewer pods than nodes, one each": {
-			excluded(on(0, 0, 0), 0), []policies.Pods{{Count: 2, Alone: true}}, []int{0, 1, 1},
+			excluded(on(0, 0, 0), 0), []policies.Pods{{Count: 2, Alone: true}}, []int{0, 1, 1}, even,
 		},
-		"all pods on one node": {on(0, 0), []policies.Pods{{Count: 3, Pinned: true}}, []int{3, 0}},
+		"all pods on one node": {on(0, 0), []policies.Pods{{Count: 3, Pinned: true}}, []int{3, 0}, even},
 		"nodes on which the pods may run": {
-			on(0, 0, 0), []policies.Pods{{Count: 3, Nodes: only("node-b")}}, []int{0, 3, 0},
+			on(0, 0, 0), []policies.Pods{{Count: 3, Nodes: only("node-b")}}, []int{0, 3, 0}, even,
 		},
-		"no node on which the pods may run": {on(0, 0), []policies.Pods{{Count: 3, Nodes: only("other")}}, []int{0, 0}},
+		"no node on which the pods may run": {on(0, 0), []policies.Pods{{Count: 3, Nodes: only("other")}}, []int{0, 0}, even},
 		"no place for endpoints without a node": {
 			[]policies.Place{{Node: "node-a"}, {Ready: 3}, {Node: "gone", Untargeted: "does not exist"}},
-			[]policies.Pods{{Count: 3}}, []int{3, 0, 0},
+			[]policies.Pods{{Count: 3}}, []int{3, 0, 0}, even,
 		},
-		"no places": {nil, []policies.Pods{{Count: 3}}, nil},
+		"no places":                     {nil, []policies.Pods{{Count: 3}}, nil, even},
+		"zones share the traffic first": {inZones("aaab", on(0, 0, 0, 0)), []policies.Pods{{Count: 4}}, []int{1, 1, 0, 2}, zonal},
+		"one pod more in the zone where pods have the largest share": {
+			inZones("aaab", on(0, 0, 0, 0)), []policies.Pods{{Count: 5}}, []int{1, 1, 1, 2}, zonal,
+		},
+		"a constraint forbids that nodes have so different numbers of pods": {
+			inZones("aaab", on(0, 0, 0, 0)), []policies.Pods{{Count: 4, MaxSkew: 1}}, []int{1, 1, 1, 1}, zonal,
+		},
+		"a constraint forbids that a node stays empty": {
+			excluded(on(0, 0, 0), 0), []policies.Pods{{Count: 4, MaxSkew: 1}}, []int{1, 2, 1}, even,
+		},
+		"a constraint allows that a node stays empty": {
+			excluded(on(0, 0, 0), 0), []policies.Pods{{Count: 4, MaxSkew: 2}}, []int{0, 2, 2}, even,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if diff := cmp.Diff(test.want, counts(policies.BestPlacement(test.places, test.pods...))); diff != "" {
+			if diff := cmp.Diff(test.want, counts(policies.BestPlacement(test.places, test.routing, test.pods...))); diff != "" {
 				t.Errorf("BestPlacement() mismatch (-want +got):\n%s", diff)
 			}
 		})
@@ -260,9 +275,22 @@ func TestWorstPlacement(t *testing.T) {
 	routings := []policies.Routing{
 		{}, {Unchecked: true}, {Zonal: true}, {Zonal: true, Unchecked: true}, {Sharing: policies.ShareWeighted},
 		{Sharing: policies.ShareAnnouncer}, {Sharing: policies.SharePods}, {Sharing: policies.SharePods, Zonal: true},
+		{Distribution: corev1.ServiceTrafficDistributionPreferSameNode},
+		{Distribution: corev1.ServiceTrafficDistributionPreferSameZone},
+		{Distribution: corev1.ServiceTrafficDistributionPreferSameZone, Zonal: true},
+	}
+	// Only with Cluster does the distribution matter.
+	policyOf := func(routing policies.Routing) corev1.ServiceExternalTrafficPolicy {
+		if routing.Distribution != "" {
+			return corev1.ServiceExternalTrafficPolicyCluster
+		}
+		return corev1.ServiceExternalTrafficPolicyLocal
 	}
 	badness := func(places []policies.Place, routing policies.Routing) [3]float64 {
 		flow := policies.ShareTraffic(places, routing).Local
+		if routing.Distribution != "" {
+			flow = policies.ShareTraffic(places, routing).Cluster
+		}
 		return [3]float64{flow.Lost, flow.Overload, float64(flow.IdleNodes)}
 	}
 	compared := 0
@@ -290,7 +318,7 @@ func TestWorstPlacement(t *testing.T) {
 							}
 						})
 						compared++
-						placed := policies.WorstPlacement(empty, routing, p)
+						placed := policies.WorstPlacement(empty, routing, policyOf(routing), p)
 						if got := badness(placed, routing); cmp.Diff(want, got, approximately) != "" {
 							t.Errorf("%+v in zones %s (first excluded: %t), %+v: %v is as bad as %v, but %v is %v",
 								p, zones, excluded, routing, counts(placed), got, worst, want)
@@ -303,6 +331,49 @@ func TestWorstPlacement(t *testing.T) {
 	t.Logf("%d cases", compared)
 }
 
+// TestBestPlacementOfZones compares with all placements that use as many zones as possible, and spread the pods of each
+// zone over its nodes, for every small number of nodes and pods. A larger MaxSkew than 1 may allow a better one.
+func TestBestPlacementOfZones(t *testing.T) {
+	t.Parallel()
+	compared := 0
+	for _, zones := range []string{"ab", "aab", "aaab", "aaabb", "aaaab", "abc", "aabc", "aabbc", "aaabc"} {
+		for count := 1; count <= 8; count++ {
+			for _, sharing := range []policies.Sharing{policies.ShareNodes, policies.ShareWeighted, policies.SharePods} {
+				for _, p := range []policies.Pods{
+					{Count: count}, {Count: count, MaxSkew: 1}, {Count: count, Alone: true},
+				} {
+					routing, empty := policies.Routing{Sharing: sharing, Zonal: true}, inZones(zones, on(make([]int, len(zones))...))
+					got := policies.BestPlacement(empty, routing, p)
+					best := policies.ShareTraffic(got, routing).Local
+					placements(p, len(empty), func(counts []int) {
+						placed := slices.Clone(empty)
+						byZone := map[string][]int{}
+						used := map[string]bool{}
+						for i, count := range counts {
+							placed[i].Ready = count
+							byZone[placed[i].Zone] = append(byZone[placed[i].Zone], count)
+							if count > 0 {
+								used[placed[i].Zone] = true
+							}
+						}
+						for _, nodes := range byZone {
+							if len(used) < min(count, len(byZone)) || slices.Max(nodes)-slices.Min(nodes) > 1 {
+								return
+							}
+						}
+						compared++
+						if other := policies.ShareTraffic(placed, routing).Local; other.Overload < best.Overload-1e-9 {
+							t.Errorf("%+v in zones %s, %q: %v has the overload %v, but %v has %v",
+								p, zones, sharing, got, best.Overload, slices.Clone(counts), other.Overload)
+						}
+					})
+				}
+			}
+		}
+	}
+	t.Logf("%d placements", compared)
+}
+
 func TestWorstPlacementOfSeveralWorkloads(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -313,7 +384,8 @@ func TestWorstPlacementOfSeveralWorkloads(t *testing.T) {
 		{[]policies.Pods{{Count: 3, MaxSkew: 1}, {Count: 3}}, []int{1, 4, 1}},
 		{[]policies.Pods{{Count: 3, Alone: true}, {Count: 3}}, []int{1, 4, 1}},
 	} {
-		got := counts(policies.WorstPlacement(on(0, 0, 0), policies.Routing{}, test.pods...))
+		got := counts(policies.WorstPlacement(
+			on(0, 0, 0), policies.Routing{}, corev1.ServiceExternalTrafficPolicyLocal, test.pods...))
 		if !slices.Equal(got, test.want) {
 			t.Errorf("WorstPlacement(%+v) = %v, want %v", test.pods, got, test.want)
 		}
@@ -401,7 +473,7 @@ func TestPlacementsInACluster(t *testing.T) {
 			"spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {%s}}}}",
 			test.kind, test.pod))
 		pods := cluster.PodsOf(w, 3, policies.Namespace{Name: "edge"})
-		if got := counts(policies.BestPlacement(cluster.Places(service), pods)); !slices.Equal(got, test.want) {
+		if got := counts(policies.BestPlacement(cluster.Places(service), policies.Routing{}, pods)); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
 	}

@@ -62,10 +62,14 @@ func (f *guideFacts) sees(isLocal bool) string {
 	_, isPreserved := f.judged(VerdictPreserved)
 	_, isSent := f.judged(VerdictProxy) // or the load balancer replaces the address, or is told not to send it
 	switch {
+	case isDirect && isPreserved:
+		return "The pod sees the client's address, which the load balancer keeps."
+	case isDirect && isSent:
+		return "The pod sees a connection from the load balancer."
+	case isDirect:
+		return "The pod sees the address that the load balancer sends: its own, unless it keeps the client's."
 	case isPreserved:
 		return "The pod sees the client's address, which nodes keep with either policy."
-	case isDirect:
-		return "The pod sees the address that the load balancer sends, since no node replaces it."
 	case isSent && isLocal:
 		return "The pod sees a connection from the load balancer, since no node replaces that address."
 	case isLocal:

@@ -14,11 +14,17 @@ func TestAdviseSaysTheWayOfAPacket(t *testing.T) {
 		client     = "The pod sees the client's address, since no node replaces it."
 		node       = "The pod sees the address of a node, which replaces the client's."
 		kept       = "The pod sees the client's address, which nodes keep with either policy."
-		sent       = "The pod sees the address that the load balancer sends, since no node replaces it."
+		sent       = "The pod sees the address that the load balancer sends: its own, unless it keeps the client's."
 		fromSender = "The pod sees a connection from the load balancer, since no node replaces that address."
 		fromNode   = "The pod sees a connection from a node, which replaces the load balancer's address."
 	)
 	hops := func(hops ...string) []string { return append([]string{"client"}, hops...) }
+	direct := hops("load balancer", "any ready pod")
+	toPods := func(attribute string) string {
+		return "annotations: {service.beta.kubernetes.io/aws-load-balancer-type: external, " +
+			"service.beta.kubernetes.io/aws-load-balancer-nlb-target-type: ip, " +
+			"service.beta.kubernetes.io/aws-load-balancer-target-group-attributes: " + attribute + "}"
+	}
 	viaLocal, viaAny := hops("load balancer", "node with a ready pod", "pod on that node"),
 		hops("load balancer", "any node", "pod on any node")
 	tests := map[string]struct {
@@ -45,8 +51,17 @@ func TestAdviseSaysTheWayOfAPacket(t *testing.T) {
 		},
 		"pods as targets": {
 			metadata: "annotations: {service.beta.kubernetes.io/backend-type: eni}", spec: balanced,
-			local:   policies.Way{Hops: hops("load balancer", "any ready pod"), Sees: sent},
-			cluster: policies.Way{Hops: hops("load balancer", "any ready pod"), Sees: sent},
+			local: policies.Way{Hops: direct, Sees: sent}, cluster: policies.Way{Hops: direct, Sees: sent},
+		},
+		"pods as targets, with the client's address": {
+			metadata: toPods("preserve_client_ip.enabled=true"), spec: balanced,
+			local:   policies.Way{Hops: direct, Sees: "The pod sees the client's address, which the load balancer keeps."},
+			cluster: policies.Way{Hops: direct, Sees: "The pod sees the client's address, which the load balancer keeps."},
+		},
+		"pods as targets, with the PROXY protocol": {
+			metadata: toPods("proxy_protocol_v2.enabled=true"), spec: balanced,
+			local:   policies.Way{Hops: direct, Sees: "The pod sees a connection from the load balancer."},
+			cluster: policies.Way{Hops: direct, Sees: "The pod sees a connection from the load balancer."},
 		},
 		"direct server return": {
 			metadata: "annotations: {service.cilium.io/forwarding-mode: dsr}", spec: balanced,

@@ -104,8 +104,9 @@ func TestService(t *testing.T) {
 // TestRequestsAreShared prints how an API server shares its requests over two replicas, for config/README.md. Before
 // Kubernetes 1.37 it chose a replica for each connection, as kube-proxy does, and since then for each request (feature
 // WebhookRoundTripLoadBalancing), if it resolves the endpoints of Services itself (--enable-aggregator-routing). The
-// mutating and the validating admission plugin have connections of their own
-// (https://github.com/kubernetes/kubernetes/blob/v1.36.0/staging/src/k8s.io/apiserver/pkg/admission/plugin/webhook/generic/webhook.go).
+// mutating and the validating admission plugin have connections of their own.
+//
+// Source: kubernetes v1.36.4, staging/src/k8s.io/apiserver/pkg/admission/plugin/webhook/generic/webhook.go NewWebhook.
 func TestRequestsAreShared(t *testing.T) {
 	t.Parallel()
 	hosts := []string{"192.0.2.10", "192.0.2.11"}
@@ -191,7 +192,10 @@ func inNetwork(t *testing.T, addresses []string, flags ...string) bool {
 // requests returns how many requests each replica has answered, by endpoint.
 func requests(t *testing.T, e *environment) map[string][]float64 {
 	t.Helper()
-	answered := map[string][]float64{"mutate": make([]float64, len(e.Replicas)), "validate": make([]float64, len(e.Replicas))}
+	answered := map[string][]float64{}
+	for _, endpoint := range []string{"mutate", "validate"} {
+		answered[endpoint] = make([]float64, len(e.Replicas))
+	}
 	for i, replica := range e.Replicas {
 		samples, err := replica.Metrics(t.Context())
 		if err != nil {
