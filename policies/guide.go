@@ -188,22 +188,22 @@ var Guide = []GuideRow{
 		Says: ChooseLocal,
 		Reason: "With Cluster, the node that gets a packet replaces the client's address with its own. With Local, it does " +
 			"not.",
-		Cost:   "Nodes get equal shares of the traffic, so pods may get unequal ones.",
+		Cost:   "Pods may get unequal shares, depending on where they run.",
 		Change: setLocal,
 		holds:  func(f *guideFacts) (string, bool) { return f.asked(StrengthSoft) },
 	},
 	{
 		ID: "not-asked", When: "nothing asks for the client's address", Says: ChooseCluster,
-		Reason: "Nodes also forward traffic to pods on other nodes, so no node drops it. Pods share it evenly, unless " +
-			"spec.trafficDistribution prefers some.",
+		Reason: "Any node can forward traffic to any pod, so no node drops it. Pods share it evenly, unless " +
+			"trafficDistribution is set.",
 		Cost:   "Pods see the address of a node, and packets take one hop more if the pod is on another node.",
 		Change: setCluster,
 		holds:  func(*guideFacts) (string, bool) { return "", true },
 	},
 	{
 		ID: "source-ranges", When: "loadBalancerSourceRanges is set",
-		Reason: "Source ranges do not need Local: they are applied before a node replaces the client's address, by the " +
-			"load balancer or by kube-proxy on the first node. A load balancer that replaces the address must apply them.",
+		Reason: "Source ranges do not need Local: the load balancer, or kube-proxy on the first node, applies them " +
+			"before a node replaces the client's address.",
 		holds: func(f *guideFacts) (string, bool) {
 			return "", len(f.service.Spec.LoadBalancerSourceRanges) > 0 ||
 				f.service.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey] != ""

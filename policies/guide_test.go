@@ -477,6 +477,59 @@ func TestGuideIsReadable(t *testing.T) {
 	}
 }
 
+// TestAdviseFitsTheWorkloads checks the lines of YAML that add a second pod, and the labels of those that spread pods.
+func TestAdviseFitsTheWorkloads(t *testing.T) {
+	t.Parallel()
+	const soft = "topologySpreadConstraints: [{topologyKey: kubernetes.io/hostname, maxSkew: 1, " +
+		"labelSelector: {matchLabels: {app: web}}, whenUnsatisfiable: ScheduleAnyway}]"
+	of := func(text string) *policies.Workload {
+		return workloadFrom(t, "{apiVersion: apps/v1, metadata: {namespace: edge, name: web}, "+text+"}")
+	}
+	const labels = "selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {}}"
+	agent := of("kind: DaemonSet, spec: {" + labels + "}")
+	single := of("kind: Deployment, spec: {replicas: 1, " + labels + "}")
+	canary := of("kind: Deployment, spec: {replicas: 2, selector: {matchLabels: {app: web, track: canary}}, " +
+		"template: {metadata: {labels: {app: web, track: canary}}, spec: {}}}")
+	scaled := []policies.Autoscaler{{
+		Target: policies.WorkloadRef{Group: "apps", Kind: "Deployment", Name: "web"}, MinReplicas: 1, MaxReplicas: 1,
+	}}
+	scaled[0].Ref.Namespace = "edge"
+	for name, test := range map[string]struct {
+		row         string
+		workloads   []*policies.Workload
+		autoscalers []policies.Autoscaler
+		want        string
+	}{
+		"a Deployment":                 {"single-replica", []*policies.Workload{single}, nil, "spec:\n  replicas: 2\n"},
+		"one with an autoscaler":       {"single-replica", []*policies.Workload{single}, scaled, "spec:\n  minReplicas: 2\n"},
+		"a DaemonSet on a single node": {"single-replica", []*policies.Workload{agent}, nil, ""},
+		"the second workload is not spread": {
+			"unspread", []*policies.Workload{deploymentOf(t, 2, soft), canary}, nil,
+			`matchLabels: { "app": "web", "track": "canary" }`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in := policies.Input{
+				Operation: policies.Create, Object: serviceObject(t, "", balanced), Cluster: policies.Cluster{Nodes: 1},
+				Related: policies.Related{View: policies.ViewFiles, Workloads: test.workloads, Autoscalers: test.autoscalers},
+			}
+			answered, err := policies.Advise(t.Context(), in, rules(), policies.Settings{}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i := slices.IndexFunc(answered.Rows, func(r policies.AnsweredRow) bool { return r.ID == test.row })
+			if i < 0 {
+				t.Fatalf("the row %s does not apply", test.row)
+			}
+			got := answered.Rows[i].Change
+			if !strings.Contains(got, test.want) || (test.want == "") != (got == "") {
+				t.Errorf("the change is\n%s\nwant\n%s", got, test.want)
+			}
+		})
+	}
+}
+
 // TestAdviseNamesTheLabelsOfThePods checks the lines of YAML that spread the pods.
 func TestAdviseNamesTheLabelsOfThePods(t *testing.T) {
 	t.Parallel()

@@ -137,6 +137,15 @@ func (n *Nodes) eligible(pod corev1.PodSpec) []*corev1.Node {
 	return slices.DeleteFunc(n.admitting(pod), func(node *corev1.Node) bool { return !isDomain(node) })
 }
 
+// accepting returns the nodes on which a pod may run, sorted by name. isSpread is true if a constraint that must be
+// satisfied spreads it over hostnames: then it may not run on nodes without a hostname label.
+func (n *Nodes) accepting(pod corev1.PodSpec, isSpread bool) []*corev1.Node {
+	if isSpread || n.isEachDomain {
+		return n.eligible(pod)
+	}
+	return n.admitting(pod)
+}
+
 // admitting returns the nodes that a pod's nodeSelector and node affinity allow, and whose taints it tolerates, sorted
 // by name.
 func (n *Nodes) admitting(pod corev1.PodSpec) []*corev1.Node {

@@ -210,7 +210,7 @@ func (c Cluster) PodsOf(w *Workload, count int, namespace Namespace) Pods {
 	}
 	if c.Nodes == 0 && c.Known != nil {
 		pods.Nodes = map[string]bool{}
-		for _, node := range c.Known.eligible(w.scheduledPod()) {
+		for _, node := range c.Known.accepting(w.scheduledPod(), pods.MaxSkew > 0) {
 			pods.Nodes[node.Name] = true
 		}
 	}
@@ -252,8 +252,8 @@ func (r Related) ReplicasOf(w *Workload) (least, most int) {
 
 // BestPlacement returns the places with pods that are spread over them as evenly as their templates allow: over the
 // nodes and then over the zones or, if that is better where zones share the traffic first, over the zones and then over
-// the nodes of each. It places no pod where it would get no traffic, unless the pods can run nowhere else. Pods that are
-// in the places already do not count.
+// the nodes of each. It places no pod where it would get no traffic, unless the pods can run nowhere else. Pods that
+// are in the places already do not count.
 func BestPlacement(places []Place, routing Routing, pods ...Pods) []Place {
 	placed := spread(places, pods, Pods.overNodes)
 	if !routing.Zonal {
@@ -296,8 +296,8 @@ func (p Pods) overNodes(placed []Place, on []int) {
 }
 
 // overZones places the pods evenly over zones, and over the nodes of each. Of the zones, those get one pod more where
-// each pod has the largest share otherwise. If their template does not allow that, it places the pods evenly over nodes,
-// and those in zones with few nodes get one pod more.
+// each pod has the largest share otherwise. If their template does not allow that, it places the pods evenly over
+// nodes, and those in zones with few nodes get one pod more.
 func (p Pods) overZones(placed []Place, on []int) {
 	nodes := map[string][]int{} // by zone
 	for _, i := range on {
@@ -336,10 +336,10 @@ func (p Pods) overZones(placed []Place, on []int) {
 	place(placed, on, added)
 }
 
-// WorstPlacement returns the places with pods that are placed so that the Service is served worst with a traffic policy,
-// among the placements that the templates of the pods allow: most traffic is lost or, if equally much is, the busiest
-// pod has the largest share or, if it is the same, most nodes get no traffic. Of those that are equally bad with Cluster,
-// it returns the one that is worst with Local. Pods that are in the places already do not count.
+// WorstPlacement returns the places with pods that are placed so that the Service is served worst with a traffic
+// policy, among the placements that the templates of the pods allow: most traffic is lost or, if equally much is, the
+// busiest pod has the largest share or, if it is the same, most nodes get no traffic. Of those that are equally bad
+// with Cluster, it returns the one that is worst with Local. Pods that are in the places already do not count.
 //
 // It tries placements that crowd the pods of one workload on few nodes but leave one node with few of them, while the
 // pods of other workloads are crowded. TestWorstPlacement finds that no placement of one workload is worse.

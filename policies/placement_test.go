@@ -198,7 +198,9 @@ func TestBestPlacement(t *testing.T) {
 		"four pods on three nodes":     {on(0, 0, 0), []policies.Pods{{Count: 4}}, []int{2, 1, 1}, even},
 		"two pods on three nodes":      {on(0, 0, 0), []policies.Pods{{Count: 2}}, []int{1, 1, 0}, even},
 		"pods that are there are gone": {on(3, 1, 0), []policies.Pods{{Count: 4}}, []int{2, 1, 1}, even},
-		"zones alternate":              {inZones("aabb", on(0, 0, 0, 0)), []policies.Pods{{Count: 2}}, []int{1, 0, 1, 0}, even},
+		"zones alternate": {
+			inZones("aabb", on(0, 0, 0, 0)), []policies.Pods{{Count: 2}}, []int{1, 0, 1, 0}, even,
+		},
 		"two workloads, the second where the first is not": {
 			on(0, 0, 0), []policies.Pods{{Count: 4}, {Count: 2}}, []int{2, 2, 2}, even,
 		},
@@ -221,8 +223,10 @@ func TestBestPlacement(t *testing.T) {
 			[]policies.Place{{Node: "node-a"}, {Ready: 3}, {Node: "gone", Untargeted: "does not exist"}},
 			[]policies.Pods{{Count: 3}}, []int{3, 0, 0}, even,
 		},
-		"no places":                     {nil, []policies.Pods{{Count: 3}}, nil, even},
-		"zones share the traffic first": {inZones("aaab", on(0, 0, 0, 0)), []policies.Pods{{Count: 4}}, []int{1, 1, 0, 2}, zonal},
+		"no places": {nil, []policies.Pods{{Count: 3}}, nil, even},
+		"zones share the traffic first": {
+			inZones("aaab", on(0, 0, 0, 0)), []policies.Pods{{Count: 4}}, []int{1, 1, 0, 2}, zonal,
+		},
 		"one pod more in the zone where pods have the largest share": {
 			inZones("aaab", on(0, 0, 0, 0)), []policies.Pods{{Count: 5}}, []int{1, 1, 1, 2}, zonal,
 		},
@@ -473,7 +477,8 @@ func TestPlacementsInACluster(t *testing.T) {
 			"spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {%s}}}}",
 			test.kind, test.pod))
 		pods := cluster.PodsOf(w, 3, policies.Namespace{Name: "edge"})
-		if got := counts(policies.BestPlacement(cluster.Places(service), policies.Routing{}, pods)); !slices.Equal(got, test.want) {
+		got := counts(policies.BestPlacement(cluster.Places(service), policies.Routing{}, pods))
+		if !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
 	}

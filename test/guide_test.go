@@ -322,7 +322,7 @@ func TestGuideListsTheLoadBalancers(t *testing.T) {
 // TestPageListsTheDecisionGuide compares the tables of the page with policies.Guide; with -update it writes them.
 func TestPageListsTheDecisionGuide(t *testing.T) {
 	deciding := "| if | choose | why | what it costs |\n|---|---|---|---|\n"
-	others := "| if | what follows | what avoids it |\n|---|---|---|\n"
+	others := "| row | if | what follows | what avoids it |\n|---|---|---|---|\n"
 	for _, row := range policies.Guide {
 		if row.Says != "" {
 			deciding += fmt.Sprintf("| %s | %s | %s | %s |\n", row.When, row.Says, row.Reason, row.Cost)
@@ -335,7 +335,8 @@ func TestPageListsTheDecisionGuide(t *testing.T) {
 		} else if change != "" {
 			change = "`" + strings.ReplaceAll(change, "spec: ", "spec.") + "`"
 		}
-		others += fmt.Sprintf("| %s | %s | %s |\n", row.When, strings.TrimSpace(row.Reason+" "+row.Cost), change)
+		follows := strings.TrimSpace(row.Reason + " " + row.Cost)
+		others += fmt.Sprintf("| `%s` | %s | %s | %s |\n", row.ID, row.When, follows, change)
 	}
 	want := "The first row that applies decides:\n\n" + deciding +
 		"\nThese rows say what else speaks for or against Local:\n\n" + others + "\n"

@@ -104,6 +104,7 @@ func checkCommand(s streams) *cobra.Command {
 	cmd.Flags().BoolVar(&showConfig, "show-config", false,
 		"print the settings in force and where each comes from, and check nothing")
 	from.add(cmd.Flags(), "check what the cluster of your kubeconfig holds or, with a PATH, use it as context")
+	from.complete(cmd)
 	completeCheck(cmd)
 	return cmd
 }

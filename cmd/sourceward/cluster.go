@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -62,6 +63,26 @@ func (f *clusterFlags) add(flags *pflag.FlagSet, use string) {
 		"with --cluster, the `NAME` of a context in the kubeconfig; by default its current context")
 }
 
+// complete makes the shell complete the names of contexts.
+func (f *clusterFlags) complete(cmd *cobra.Command) {
+	contexts := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		config, err := f.rules().Load()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		return slices.Sorted(maps.Keys(config.Contexts)), cobra.ShellCompDirectiveNoFileComp
+	}
+	_ = cmd.RegisterFlagCompletionFunc("kube-context", contexts) // The command has the flag.
+}
+
+// rules returns where the kubeconfig is.
+func (f clusterFlags) rules() *clientcmd.ClientConfigLoadingRules {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = f.kubeconfig
+	rules.WarnIfAllMissing = false // open says so.
+	return rules
+}
+
 // isSet reports whether any of the flags is given.
 func (f clusterFlags) isSet() bool { return f != clusterFlags{} }
 
@@ -85,9 +106,7 @@ func (f clusterFlags) open() (*cluster, error) {
 	case !f.cluster:
 		return nil, nil
 	}
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = f.kubeconfig
-	rules.WarnIfAllMissing = false // The errors below say so.
+	rules := f.rules()
 	read, err := rules.Load()
 	if pathError, ok := errors.AsType[*fs.PathError](err); ok && f.kubeconfig != "" {
 		return nil, fmt.Errorf("--kubeconfig %s cannot be read: %w; check the path and its permissions",

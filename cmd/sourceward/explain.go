@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,6 +22,8 @@ type explainFlags struct {
 	cluster  clusterFlags
 	nodes    int
 	provider string
+	// kubeVersion is empty for the version of the cluster or, without one, the newest that is known.
+	kubeVersion string
 
 	namespace string
 }
@@ -73,12 +76,16 @@ func explainCommand(s streams) *cobra.Command {
 		"read SourceIPPolicy objects from `PATH`, a file or directory; repeatable")
 	f.StringArrayVar(&flags.exclude, "exclude", nil, "with -f, skip files and directories that match `GLOB`; repeatable")
 	addNamespace(f, &flags.namespace)
+	f.Lookup("namespace").Usage = "`NAME` of the namespace of KIND/NAME and, with -f, of objects that name none"
 	f.IntVar(&flags.nodes, "nodes", 0,
 		"with -f, the `NUMBER` of nodes that can run the pods; 0 means the Nodes in the files")
 	f.StringVar(&flags.provider, "provider", "",
 		"`PROVIDER` of the load balancers, unless a policy names another for their class; see check --help")
+	f.StringVar(&flags.kubeVersion, "kube-version", "",
+		"explain it for an API server of this `VERSION`; by default that of the cluster, or "+policies.Newest.String())
 	flags.cluster.add(f, "read the object, its neighbours and all policies from the cluster of your kubeconfig")
 	complete(cmd, "provider", bundle.Providers()...)
+	flags.cluster.complete(cmd)
 	return cmd
 }
 
@@ -89,8 +96,8 @@ func isObject(arg string) bool { return strings.Contains(arg, "/") }
 func (f explainFlags) validate(settings bool, args []string) error {
 	_, isRule := policies.RuleByID(strings.Join(args, " "))
 	object := !settings && slices.ContainsFunc(args, isObject)
-	ofFiles, ofCluster := len(f.files)+len(f.exclude) > 0 || f.namespace != "", f.cluster.isSet()
-	ofObject := f.nodes != 0 || f.provider != ""
+	ofFiles, ofCluster := len(f.files)+len(f.exclude) > 0, f.cluster.isSet()
+	ofObject := f.nodes != 0 || f.provider != "" || f.kubeVersion != ""
 	switch {
 	case settings && isRule:
 		return fmt.Errorf(
@@ -98,22 +105,23 @@ func (f explainFlags) validate(settings bool, args []string) error {
 	case settings && len(args) > 0:
 		return fmt.Errorf("--settings reads files from -f; write -f %s", strings.Join(args, " -f "))
 	case settings && ofObject:
-		return errors.New("--nodes and --provider do not change settings; remove them, or remove --settings")
+		return errors.New(
+			"--nodes, --provider and --kube-version do not change settings; remove them, or remove --settings")
 	case settings && f.cluster.cluster && (ofFiles || len(f.policies) > 0):
 		return errors.New(
-			"--cluster reads everything from the cluster; remove -f, -n, --policy and --exclude, or remove --cluster")
+			"--cluster reads everything from the cluster; remove -f, --policy and --exclude, or remove --cluster")
 	case settings && !ofCluster && len(f.files) == 0:
 		return errors.New("--settings needs a place to find the object; add -f PATH with its manifest, or --cluster")
 	case len(args) > 1:
 		return fmt.Errorf(`explain takes one rule or object, not %d; "sourceward rules" lists all rules`, len(args))
 	case object && f.cluster.cluster && (ofFiles || f.nodes != 0):
 		return errors.New(
-			"--cluster reads the objects and the nodes from the cluster; remove -f, -n, --nodes and --exclude, or " +
-				"remove --cluster")
+			"--cluster reads the objects and the nodes from the cluster; remove -f, --nodes and --exclude, or remove " +
+				"--cluster")
 	case object && !ofCluster && len(f.files) == 0:
 		return fmt.Errorf("%s needs a place to be found; add -f PATH with its manifest, or --cluster", args[0])
-	case !settings && !object && (ofCluster || ofFiles || ofObject):
-		return errors.New("-f, -n, --exclude, --nodes, --provider and --cluster need an object; " +
+	case !settings && !object && (ofCluster || ofFiles || ofObject || f.namespace != ""):
+		return errors.New("-f, -n, --exclude, --nodes, --provider, --kube-version and --cluster need an object; " +
 			"name one as KIND/NAMESPACE/NAME, or add --settings")
 	case !settings && len(args) == 0:
 		return errors.New(`name a rule, such as unspread-behind-local, or an object, such as Service/edge/web; ` +
@@ -128,7 +136,14 @@ func (f explainFlags) checkFlags() checkFlags {
 	newFlags(&flags) // sets the others to their defaults
 	flags.policies, flags.exclude, flags.namespace = f.policies, f.exclude, f.namespace
 	flags.nodes, flags.provider = f.nodes, f.provider
+	flags.kubeVersion = cmp.Or(f.kubeVersion, flags.kubeVersion)
 	return flags
+}
+
+// version returns the version of the API server if there is no cluster. The flags are valid.
+func (f explainFlags) version() policies.Version {
+	cluster, _ := f.checkFlags().cluster()
+	return cluster.Version
 }
 
 // given returns a flag with each of the values that is not empty, as arguments, each after a space.

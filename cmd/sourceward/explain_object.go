@@ -42,13 +42,16 @@ func (e *explained) add(err error) { e.problems = append(e.problems, problem{lin
 // explainObject runs explain for an object. program is how the user runs sourceward. The error is errReported or
 // errInterrupted, or describes a mistake in the command line.
 func explainObject(ctx context.Context, s streams, flags explainFlags, program, name string) error {
-	ref, err := parseObject(name)
+	ref, err := parseObject(name, flags.namespace)
 	if err != nil {
 		return err
 	}
 	cluster, err := flags.cluster.open()
 	if err != nil {
 		return err
+	}
+	if cluster != nil && flags.namespace != "" && flags.namespace != ref.Namespace {
+		return fmt.Errorf("%s is not in Namespace %s of -n; remove one of the two", name, flags.namespace)
 	}
 	of := &explained{program: program}
 	if cluster != nil {
@@ -95,15 +98,23 @@ func (e *explained) readFiles(ctx context.Context, s streams, flags explainFlags
 		e.add(problem)
 	}
 	e.manifests, e.rules = manifests, rules
-	e.cluster = policies.Cluster{Nodes: flags.nodes, Version: policies.Newest}
-	policy, provider, nodes := given("policy", flags.policies...), given("provider", flags.provider), ""
+	e.cluster = policies.Cluster{Nodes: flags.nodes, Version: flags.version()}
+	shared := given("policy", flags.policies...) + given("exclude", flags.exclude...) + given("namespace", flags.namespace)
+	known := given("provider", flags.provider) + given("kube-version", flags.kubeVersion)
+	nodes := ""
 	if flags.nodes > 0 {
 		nodes = given("nodes", strconv.Itoa(flags.nodes))
 	}
-	e.settings = "-f " + strings.Join(flags.files, " -f ") + policy
-	e.source = e.settings + provider + nodes
-	e.traffic = strings.Join(flags.files, " ") + policy + provider + cmp.Or(nodes, " --nodes NUMBER")
+	e.settings = "-f " + strings.Join(flags.files, " -f ") + shared
+	e.source = e.settings + known + nodes
 	e.find(ref, flags.notThere(ref))
+	if nodes == "" {
+		nodes = " --nodes NUMBER"
+		if e.object != nil && manifests.Input(e.object, e.cluster, time.Now()).Cluster.Known != nil {
+			nodes = given("context", flags.files...)
+		}
+	}
+	e.traffic = strings.Join(flags.files, " ") + shared + known + nodes
 	return nil
 }
 
@@ -115,7 +126,8 @@ func (e *explained) readCluster(
 	e.isLive = true
 	e.settings = "--cluster" + given("kubeconfig", flags.cluster.kubeconfig) +
 		given("kube-context", flags.cluster.kubeContext)
-	e.source = e.settings + given("policy", flags.policies...) + given("provider", flags.provider)
+	e.source = e.settings + given("policy", flags.policies...) + given("provider", flags.provider) +
+		given("kube-version", flags.kubeVersion)
 	e.traffic = e.source + " -n " + ref.Namespace
 	progress := newProgress(s.err)
 	defer progress.done()
@@ -135,7 +147,9 @@ func (e *explained) readCluster(
 	}
 	of := world{flags: flags.checkFlags()}
 	if err == nil {
-		of.live, err = c.readLive(ctx, ref.Namespace, false, len(flags.policies) == 0, progress)
+		of.live, err = c.readLive(ctx, ref.Namespace, readOptions{
+			withPolicies: len(flags.policies) == 0, isVersionGiven: flags.kubeVersion != "",
+		}, progress)
 	}
 	if err == nil {
 		err = c.list(ctx, endpointsResource, ref.Namespace, func(content map[string]any) error {
@@ -154,7 +168,7 @@ func (e *explained) readCluster(
 		e.add(err)
 		return nil
 	}
-	of.flags.namespace, of.flags.kubeVersion = ref.Namespace, of.live.version.String()
+	of.flags.namespace, of.flags.kubeVersion = ref.Namespace, cmp.Or(flags.kubeVersion, of.live.version.String())
 	read, err := of.load(ctx, s, nil, progress)
 	if err != nil {
 		return err
@@ -223,7 +237,7 @@ func (e *explained) advise(ctx context.Context, object *manifest.Object) advised
 		even := a.places
 		if len(in.Related.Workloads) == 1 {
 			pods := policies.ShareTraffic(a.places, routing).Pods
-			even = policies.BestPlacement(a.places, in.Cluster.PodsOf(in.Related.Workloads[0], pods, in.Namespace))
+			even = policies.BestPlacement(a.places, routing, in.Cluster.PodsOf(in.Related.Workloads[0], pods, in.Namespace))
 		}
 		a.now = newPlacement("current", a.places, even, routing)
 	}

@@ -65,8 +65,9 @@ The client's address
 Choose: Cluster
     spec:
       externalTrafficPolicy: Cluster
-  Nothing asks for the client's address. Every node forwards traffic to every
-  pod, so that pods share it evenly and no node drops it.
+  Nothing asks for the client's address. Any node can forward traffic to any
+  pod, so no node drops it. Pods share it evenly, unless trafficDistribution is
+  set.
   Cost: Pods see the address of a node, and packets take one hop more if the pod
   is on another node.
   To keep Local, ask for the address: annotation sourceward.dev/source-ip:
@@ -127,6 +128,10 @@ func TestWhatCannotBeExplainedInACluster(t *testing.T) {
 			"Pod edge/web: objects of kind Pod are not read from a cluster; explain the workload that makes it, or give " +
 				"its manifest with -f",
 		},
+		"another namespace than the one that is given": {
+			"Service/edge/web -n shop",
+			"Service/edge/web is not in Namespace shop of -n; remove one of the two; see sourceward explain --help",
+		},
 		"an ExternalName": {
 			"Service/edge/db",
 			"Service edge/db has type ExternalName: clients connect to db.example.com, and there is no traffic policy; " +
@@ -137,10 +142,27 @@ func TestWhatCannotBeExplainedInACluster(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			want := result{Stderr: "error: " + test.want + "\n", Code: 2}
-			if diff := cmp.Diff(want, explainLive(t, "", test.object)); diff != "" {
+			if diff := cmp.Diff(want, explainLive(t, "", strings.Fields(test.object)...)); diff != "" {
 				t.Errorf("explain --cluster mismatch (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestTheNamespaceOfAnObjectInAClusterIsGiven(t *testing.T) {
+	t.Parallel()
+	for _, flag := range []string{"", "--settings"} {
+		name, short := []string{flag, "Service/edge/web"}, []string{flag, "Service/web", "-n", "edge"}
+		if flag == "" {
+			name, short = name[1:], short[1:]
+		}
+		want := explainLive(t, "", name...)
+		if want.Code != 0 || want.Stdout == "" {
+			t.Fatalf("explain %v gives %+v", name, want)
+		}
+		if diff := cmp.Diff(want, explainLive(t, "", short...)); diff != "" {
+			t.Errorf("explain %v mismatch (-want +got):\n%s", short, diff)
+		}
 	}
 }
 

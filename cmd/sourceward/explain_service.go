@@ -71,7 +71,7 @@ func (e *explained) servicePage(ctx context.Context) string {
 	a.writeWays(page)
 	a.writeHealth(page)
 	a.writeSourceIP(page)
-	a.writeDecision(page)
+	a.writeDecision(page, e.program)
 	return page.String()
 }
 
@@ -184,7 +184,7 @@ func (a advised) writeSourceIP(page *sheet) {
 }
 
 // writeDecision writes what to choose, why, what it costs, and what to change.
-func (a advised) writeDecision(page *sheet) {
+func (a advised) writeDecision(page *sheet, program string) {
 	row := a.decisive()
 	switch {
 	case a.Says == policies.ChooseEither:
@@ -211,7 +211,7 @@ func (a advised) writeDecision(page *sheet) {
 			v1alpha1.AnnotationSourceIP, v1alpha1.SourceIPPreserve)
 	}
 	if a.Local.Hops != nil && a.Says != policies.ChooseEither {
-		a.writeRows(page)
+		a.writeRows(page, program)
 	}
 }
 
@@ -227,7 +227,7 @@ func because(row policies.AnsweredRow) string {
 const inTemplate = "spec:\n  template:\n    spec:\n"
 
 // writeRows writes what else speaks for or against Local, and how to avoid it if Local is the choice.
-func (a advised) writeRows(page *sheet) {
+func (a advised) writeRows(page *sheet, program string) {
 	var rows []policies.AnsweredRow
 	for _, row := range a.Rows {
 		if row.Says == "" && row.ID != "source-ranges" {
@@ -257,18 +257,23 @@ func (a advised) writeRows(page *sheet) {
 	left := maxLines - strings.Count(page.String(), "\n")
 	for i, item := range items {
 		if left -= strings.Count(item, "\n"); left < 1 && i < len(items)-1 {
-			page.item(fmt.Sprintf("%d more, which sourceward check may find, too", len(items)-i))
+			var ids []string
+			for _, row := range rows[i:] {
+				ids = append(ids, row.ID)
+			}
+			page.item("also, in the decision guide: " + strings.Join(ids, ", "))
 			return
 		}
 		page.WriteString(item)
 	}
+	workloads := a.in.Related.Workloads // Each has labels of its own.
 	switch {
 	case template == "":
-	case left > strings.Count(template, "\n"):
-		page.say("To spread the pods, add to spec.template.spec of each workload:")
+	case len(workloads) == 1 && left > strings.Count(template, "\n"):
+		page.say("To spread the pods, add to spec.template.spec of %s:", workloads[0].Ref)
 		page.lines(strings.ReplaceAll("\n"+template, "\n"+strings.Repeat(" ", 6), "\n")[1:])
 	case left > 0:
-		page.say("To spread the pods, run sourceward fix on the files of their workloads.")
+		page.say("To spread the pods, run %s fix on the files of their workloads.", program)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -23,8 +24,9 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
-// parseObject parses KIND/NAMESPACE/NAME, or KIND/NAME for the namespace default, into a Ref without APIVersion.
-func parseObject(text string) (policies.Ref, error) {
+// parseObject parses KIND/NAMESPACE/NAME into a Ref without APIVersion. KIND/NAME is for the given namespace or, if it
+// is empty, for default.
+func parseObject(text, namespace string) (policies.Ref, error) {
 	parts := strings.Split(text, "/")
 	if len(parts) < 2 || len(parts) > 3 || slices.Contains(parts, "") {
 		return policies.Ref{}, fmt.Errorf(
@@ -35,7 +37,7 @@ func parseObject(text string) (policies.Ref, error) {
 		return policies.Ref{}, fmt.Errorf("%q: Sourceward does not check kind %s; want one of %s",
 			text, parts[0], strings.Join(policies.Kinds, ", "))
 	}
-	ref := policies.Ref{Kind: policies.Kinds[i], Namespace: "default", Name: parts[len(parts)-1]}
+	ref := policies.Ref{Kind: policies.Kinds[i], Namespace: cmp.Or(namespace, "default"), Name: parts[len(parts)-1]}
 	if len(parts) == 3 {
 		ref.Namespace = parts[1]
 	}
@@ -73,7 +75,7 @@ func (s *subject) add(err error) { s.problems = append(s.problems, problem{line:
 
 // explainSettings runs explain --settings. The error is errReported, or describes a mistake in the command line.
 func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
-	ref, err := parseObject(flags.settings)
+	ref, err := parseObject(flags.settings, flags.namespace)
 	if err != nil {
 		return fmt.Errorf("--settings %w", err)
 	}
@@ -216,7 +218,7 @@ func subjectInFiles(ctx context.Context, s streams, flags explainFlags, ref poli
 func (f explainFlags) load(ctx context.Context, s streams) (*manifest.Manifests, error) {
 	manifests, err := manifest.Load(manifest.Options{
 		Paths: f.files, Nodes: true, Exclude: f.exclude, Stdin: s.in, Namespace: f.namespace,
-		Version: policies.Newest, Rendering: defaultRendering(ctx),
+		Version: f.version(), Rendering: defaultRendering(ctx),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("--exclude: %w", err)

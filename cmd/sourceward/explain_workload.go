@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/sourceward/sourceward/policies"
 )
 
@@ -36,15 +38,16 @@ func (e *explained) workloadPage(ctx context.Context) string {
 	}
 
 	page.section("How its pods are spread")
-	page.say("%s", spreadText(in, most))
+	page.say("%s", e.spreadText(in, most))
 	for _, a := range front {
 		nodes, routing := in.Cluster.Places(a.service), a.traffic.LoadBalancer.Routing
 		if nodes == nil || a.Local.Hops == nil {
 			continue
 		}
 		_, pods := bounds(a.in)
-		best := policies.BestPlacement(nodes, pods...)
-		worst := newPlacement("worst", policies.WorstPlacement(nodes, routing, pods...), best, routing)
+		best := policies.BestPlacement(nodes, routing, pods...)
+		crowded := policies.WorstPlacement(nodes, routing, corev1.ServiceExternalTrafficPolicyLocal, pods...)
+		worst := newPlacement("worst", crowded, best, routing)
 		page.say("Behind %s with Local, %s on %s: at worst %s.",
 			a.in.Object.Ref, count(worst.Pods, "pod"), count(worst.Nodes, "node"), worst.Local.Says)
 		break
@@ -82,7 +85,7 @@ func (a advised) choice() string {
 func podsText(w *policies.Workload, related policies.Related) string {
 	least, most := related.ReplicasOf(w)
 	switch {
-	case w.Kind == "DaemonSet":
+	case w.Kind == daemonSet:
 		return "a pod on each node"
 	case least == most:
 		return count(most, "pod")
@@ -93,21 +96,21 @@ func podsText(w *policies.Workload, related policies.Related) string {
 
 // spreadText says what keeps the pods of the workload in in.Object on different nodes. most is the largest number of
 // them.
-func spreadText(in policies.Input, most int) string {
+func (e *explained) spreadText(in policies.Input, most int) string {
 	w := in.Object.Workload
 	spreading, pods := in.Cluster.SpreadingOf(w, in.Namespace), in.Cluster.PodsOf(w, most, in.Namespace)
 	switch {
-	case w.Kind == "DaemonSet":
+	case w.Kind == daemonSet:
 		return "It runs one pod on each node."
 	case most == 1:
 		return "There is only one pod, so there is nothing to spread."
 	case spreading == policies.SpreadPinned:
 		return "All pods must run on the same node."
 	case spreading == policies.SpreadIneffective:
-		return "Nothing keeps the pods on different nodes, although the template seems to: see sourceward explain " +
-			"ineffective-spread."
+		return fmt.Sprintf("Nothing keeps the pods on different nodes, although the template seems to: see %s explain "+
+			"ineffective-spread.", e.program)
 	case spreading == policies.SpreadNone:
-		return "Nothing keeps the pods on different nodes: see sourceward explain unspread-behind-local."
+		return fmt.Sprintf("Nothing keeps the pods on different nodes: see %s explain unspread-behind-local.", e.program)
 	case pods.Alone:
 		return "Guaranteed: no two pods share a node. Pods without a node of their own stay Pending."
 	case pods.MaxSkew > 0:

@@ -42,19 +42,20 @@ func checkCluster(cmd *cobra.Command, s streams, cluster *cluster) error {
 // addTo reads what a cluster holds, and adds it to worlds. Those without paths judge it. The error is errReported or
 // errInterrupted, or describes a mistake in the command line.
 func (c *cluster) addTo(cmd *cobra.Command, s streams, worlds []world) error {
-	namespace, isContext, withPolicies := "", false, false
+	namespace, options := "", readOptions{isVersionGiven: true}
 	for _, w := range worlds {
 		if err := w.flags.validate(); err != nil {
 			return err
 		}
-		isContext = isContext || len(w.paths) > 0
-		withPolicies = withPolicies || len(w.flags.policies) == 0
+		options.isContext = options.isContext || len(w.paths) > 0
+		options.withPolicies = options.withPolicies || len(w.flags.policies) == 0
+		options.isVersionGiven = options.isVersionGiven && w.givesVersion(cmd)
 	}
-	if !isContext {
+	if !options.isContext {
 		namespace = worlds[0].flags.namespace
 	}
 	progress := newProgress(s.err)
-	found, err := c.readLive(cmd.Context(), namespace, isContext, withPolicies, progress)
+	found, err := c.readLive(cmd.Context(), namespace, options, progress)
 	progress.done()
 	if errors.Is(err, errInterrupted) {
 		return err
@@ -65,11 +66,16 @@ func (c *cluster) addTo(cmd *cobra.Command, s streams, worlds []world) error {
 	}
 	for i := range worlds {
 		worlds[i].live = found
-		if !cmd.Flags().Changed("kube-version") && worlds[i].from["--kube-version"] == "" {
+		if !worlds[i].givesVersion(cmd) {
 			worlds[i].flags.kubeVersion = found.version.String()
 		}
 	}
 	return nil
+}
+
+// givesVersion reports whether --kube-version or a configuration file gives the version of the API server.
+func (w world) givesVersion(cmd *cobra.Command) bool {
+	return cmd.Flags().Changed("kube-version") || w.from["--kube-version"] != ""
 }
 
 // live is what a cluster holds, as far as check reads it.
@@ -114,17 +120,27 @@ type liveReader struct {
 	read      int // the number of objects
 }
 
-// readLive reads the objects that are judged, their neighbours and, with withPolicies, the policies. Of workloads that
-// another workload makes it reads only the metadata. The error is for people.
+// readOptions says what is read from a cluster.
+type readOptions struct {
+	// isContext is true if files are judged, and what the cluster holds is context.
+	isContext bool
+	// withPolicies is true if the policies of the cluster are in force, and not those of --policy.
+	withPolicies bool
+	// isVersionGiven is true if --kube-version gives the version, so that it does not matter that it may be unknown.
+	isVersionGiven bool
+}
+
+// readLive reads the objects that are judged, their neighbours and the policies. Of workloads that another workload
+// makes it reads only the metadata. The error is for people.
 func (c *cluster) readLive(
-	ctx context.Context, namespace string, isContext, withPolicies bool, progress *progress,
+	ctx context.Context, namespace string, options readOptions, progress *progress,
 ) (*live, error) {
-	found, err := c.settings(ctx, withPolicies)
+	found, err := c.settings(ctx, options)
 	if err != nil {
 		return nil, err
 	}
 	found.objects = manifest.NewLive(found.version)
-	r := &liveReader{cluster: c, namespace: namespace, isContext: isContext, progress: progress, live: found}
+	r := &liveReader{cluster: c, namespace: namespace, isContext: options.isContext, progress: progress, live: found}
 	for _, read := range []func(context.Context) error{
 		r.namespaces, r.nodes, r.services, r.workloads, r.autoscalers, r.endpoints,
 	} {
@@ -135,9 +151,8 @@ func (c *cluster) readLive(
 	return r.live, nil
 }
 
-// settings reads the version of a cluster and, with withPolicies, its policies. The result has no objects. The error is
-// for people.
-func (c *cluster) settings(ctx context.Context, withPolicies bool) (*live, error) {
+// settings reads the version of a cluster and its policies. The result has no objects. The error is for people.
+func (c *cluster) settings(ctx context.Context, options readOptions) (*live, error) {
 	version, isKnown, err := c.version(ctx)
 	if err != nil {
 		return nil, err
@@ -146,10 +161,12 @@ func (c *cluster) settings(ctx context.Context, withPolicies bool) (*live, error
 	note := func(text string) { found.notes = append(found.notes, manifest.Remark{Text: text}) }
 	if !isKnown {
 		found.version = policies.Newest
+	}
+	if !isKnown && !options.isVersionGiven {
 		note(fmt.Sprintf("the version of the API server is not known; it is taken to be %s, --kube-version sets another",
 			policies.Newest))
 	}
-	if !withPolicies {
+	if !options.withPolicies {
 		return found, nil
 	}
 	var isServed bool

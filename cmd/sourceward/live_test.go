@@ -206,6 +206,36 @@ func TestPoliciesComeFromTheCluster(t *testing.T) {
 	}
 }
 
+// TestAVersionThatIsNotKnownIsGiven checks that --kube-version answers the note that asks for it.
+func TestAVersionThatIsNotKnownIsGiven(t *testing.T) {
+	t.Parallel()
+	server := newFakeAPIServer(t, liveObjects)
+	server.forbidden = "/version"
+	api := httptest.NewServer(server)
+	defer api.Close()
+	const note = "the version of the API server is not known; it is taken to be 1.37, --kube-version sets another"
+	for _, args := range []string{"check --cluster", "traffic --cluster", "explain Service/edge/web --cluster"} {
+		got := withKubeconfig(t, t.TempDir(), api.URL, strings.Fields(args)...)
+		if !strings.Contains(got.Stdout+got.Stderr, note) {
+			t.Errorf("%s does not say that the version is not known: %+v", args, got)
+		}
+		got = withKubeconfig(t, t.TempDir(), api.URL, strings.Fields(args+" --kube-version 1.33")...)
+		if got.Code == 2 || strings.Contains(got.Stdout+got.Stderr, "--kube-version") {
+			t.Errorf("%s --kube-version 1.33 gives %+v", args, got)
+		}
+	}
+}
+
+func TestContextsAreCompleted(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"check", "traffic", "explain"} {
+		got := withKubeconfig(t, t.TempDir(), "https://192.0.2.1", "__complete", name, "--cluster", "--kube-context", "")
+		if !strings.HasPrefix(got.Stdout, "fake\n:") {
+			t.Errorf("the contexts of %s are completed as %+v", name, got)
+		}
+	}
+}
+
 // TestWhatKeepsAClusterFromBeingChecked is about mistakes in the command line and in the kubeconfig.
 func TestWhatKeepsAClusterFromBeingChecked(t *testing.T) {
 	t.Parallel()

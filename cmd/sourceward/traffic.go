@@ -73,6 +73,7 @@ func trafficCommand(s streams) *cobra.Command {
 	f.StringVar(&flags.service, "service", "", "show only Services of this `NAME`")
 	f.IntVar(&flags.top, "top", 0, "show only this `NUMBER` of Services, the worst; 0 means all")
 	from.add(f, "show what the cluster of your kubeconfig holds")
+	from.complete(cmd)
 	complete(cmd, "output", trafficFormatNames()...)
 	completeShared(cmd)
 	return cmd

@@ -105,7 +105,9 @@ type clusterService struct {
 
 // readAll reads the version, the policies and the objects. The error is for people.
 func (c *clusterTraffic) readAll(ctx context.Context, flags checkFlags, outputs []output) error {
-	found, err := c.settings(ctx, len(flags.policies) == 0)
+	found, err := c.settings(ctx, readOptions{
+		withPolicies: len(flags.policies) == 0, isVersionGiven: c.version != policies.Version{},
+	})
 	if err != nil {
 		return err
 	}
@@ -253,7 +255,7 @@ func (c *clusterTraffic) shown() []serviceTraffic {
 		found, routing := service.traffic, service.traffic.LoadBalancer.Routing
 		places := policies.PlacesOf(
 			service.Service, c.endpoints[serviceRef(service.Namespace, service.Name)], c.nodes, c.version)
-		even := policies.BestPlacement(places, c.pods(policies.ShareTraffic(places, routing).Pods, places))
+		even := policies.BestPlacement(places, routing, c.pods(policies.ShareTraffic(places, routing).Pods, places))
 		found.add(newPlacement("current", places, even, routing))
 		shown = append(shown, *found)
 	}

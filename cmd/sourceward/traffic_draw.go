@@ -294,8 +294,10 @@ func (d *drawing) drawMark(n drawnNodes, mark drawnMark) {
 	d.label(podLabelX, mark.y+11, "muted", "×%d", mark.pods)
 }
 
-// sentence returns the description in lines, to write below the drawing.
-func (d *drawing) sentence() []string {
-	const columns = 58 // of the font in which it is written
-	return strings.Split(strings.TrimSpace(wrap(d.Description, "", columns)), "\n")
+// drawingColumns is the number of columns in the width of a drawing, in the font of the text below it.
+const drawingColumns = 58
+
+// sentence returns a text in lines of at most so many columns.
+func sentence(text string, columns int) []string {
+	return strings.Split(strings.TrimSpace(wrap(text, "", columns)), "\n")
 }

@@ -76,7 +76,8 @@ func (t *trafficReader) read(
 				File: place.File, Line: place.Line, Message: fmt.Sprintf("%s: %s; fix the policy", object.Ref, faultText(fault)),
 			})
 		}
-		if why.Reason, err = t.place(found, in); err != nil {
+		var surplus []string
+		if why.Reason, surplus, err = t.place(found, in); err != nil {
 			return nil, err
 		}
 		if why.Reason != "" {
@@ -85,6 +86,11 @@ func (t *trafficReader) read(
 		}
 		found.File, found.Line, found.Environment = place.File, place.Line, w.environment
 		t.services = append(t.services, *found)
+		for _, text := range surplus {
+			report.Notes = append(report.Notes, note{
+				File: place.File, Line: place.Line, Object: &object.Ref, Message: text,
+			})
+		}
 		for _, workload := range in.Related.Workloads {
 			if from, to := in.Related.ReplicasOf(workload); from == 0 && to > 0 {
 				report.Notes = append(report.Notes, note{
@@ -128,53 +134,86 @@ func newServiceTraffic(ctx context.Context, in policies.Input, rules *bundle.Set
 	}, err
 }
 
-// place adds the placements of its pods to the traffic of a Service, or returns why there are none. The error describes
-// a mistake in --placement.
-func (t *trafficReader) place(found *serviceTraffic, in policies.Input) (why string, err error) {
+// place adds the placements of its pods to the traffic of a Service, or returns why there are none. notes are about
+// --placement. The error describes a mistake in it.
+func (t *trafficReader) place(found *serviceTraffic, in policies.Input) (why string, notes []string, err error) {
 	service := in.Object.Service
 	workloads := in.Related.Workloads
 	switch {
 	case len(service.Spec.Selector) == 0:
-		return "it has no selector, so that files do not show where its pods are", nil
+		return "it has no selector, so that files do not show where its pods are", nil, nil
 	case len(workloads) == 0:
-		return "no workload that was read has the labels of its selector; give the files of its workloads, too", nil
+		return "no workload that was read has the labels of its selector; give the files of its workloads, too", nil, nil
 	}
 	given, err := t.given(workloads)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	nodes, err := places(in, given)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if nodes == nil {
 		t.isUnknown = true
-		return errNodes.Error(), nil
+		return errNodes.Error(), nil, nil
 	}
 	routing := found.LoadBalancer.Routing
+	fewest, most := bounds(in)
+	for i, pods := range most {
+		if pods.Nodes != nil && len(pods.Nodes) == 0 {
+			return fmt.Sprintf("no Node in --context accepts the pods of %s; compare the labels and taints of the Nodes with "+
+				"its nodeSelector, affinity, tolerations and topology spread constraints", workloads[i].Ref), nil, nil
+		}
+	}
 	if given != nil {
+		if notes, err = surplus(in, given, most); err != nil {
+			return "", nil, err
+		}
 		found.add(givenPlacementOf(in, nodes, given, routing))
 	}
-	fewest, most := bounds(in)
 	numbers := [][]policies.Pods{fewest}
 	if !slices.EqualFunc(fewest, most, func(a, b policies.Pods) bool { return a.Count == b.Count }) {
 		numbers = append(numbers, most)
 	}
 	for _, pods := range numbers {
-		even := policies.BestPlacement(nodes, pods...)
+		even := policies.BestPlacement(nodes, routing, pods...)
 		best := newPlacement("best", even, even, routing)
 		if routing.Sharing == policies.ShareAnnouncer {
 			best.Name = "even"
 		}
-		worst := newPlacement("worst", policies.WorstPlacement(nodes, routing, pods...), even, routing)
+		crowded := policies.WorstPlacement(nodes, routing, service.Spec.ExternalTrafficPolicy, pods...)
+		worst := newPlacement("worst", crowded, even, routing)
 		best.NoneIsWorse = compareFlows(best.Local, worst.Local) == 0 && compareFlows(best.Cluster, worst.Cluster) == 0
 		found.add(best)
 		if !best.NoneIsWorse {
 			found.add(worst)
 		}
 	}
-	return "", nil
+	return "", notes, nil
 }
+
+// surplus returns notes about workloads to which --placement gives more pods than they may have. The error is non-nil
+// if it gives a node two pods of a DaemonSet.
+func surplus(in policies.Input, given map[int]*givenPlacement, most []policies.Pods) (notes []string, err error) {
+	for i, workload := range in.Related.Workloads {
+		all := 0
+		for _, entry := range given[i].nodes {
+			if workload.Kind == daemonSet && entry.pods > 1 {
+				return nil, fmt.Errorf("%s: %s is given %d pods, but %s runs one on each node",
+					given[i], entry.node, entry.pods, workload.Ref)
+			}
+			all += entry.pods
+		}
+		if all > most[i].Count {
+			notes = append(notes, fmt.Sprintf("%s has %s, more than the %d that %s may have",
+				given[i], count(all, "pod"), most[i].Count, workload.Ref))
+		}
+	}
+	return notes, nil
+}
+
+// daemonSet is the kind of workload whose pods are as many as nodes.
+const daemonSet = "DaemonSet"
 
 func (s *serviceTraffic) add(p placement) { s.Placements = append(s.Placements, p) }
 
@@ -278,7 +317,7 @@ func givenPlacementOf(
 		}
 		pods = append(pods, in.Cluster.PodsOf(workload, all, in.Namespace))
 	}
-	return newPlacement("given", placed, policies.BestPlacement(nodes, pods...), routing)
+	return newPlacement("given", placed, policies.BestPlacement(nodes, routing, pods...), routing)
 }
 
 // bounds returns the fewest and the most pods of the workloads behind a Service. A workload that may be scaled to zero

@@ -35,7 +35,8 @@ type trafficPage struct {
 type trafficSection struct {
 	ID, Name, Heading, Place, Routing, Policy string
 	Worst                                     pageFigures
-	Y, RoutingY                               int
+	Y                                         int
+	RoutingLines                              []pageLine
 	Placements                                []pagePlacement
 }
 
@@ -80,8 +81,9 @@ type pageLine struct {
 
 const (
 	pageMargin     = 16
-	pageGap        = 40 // between two drawings in a row
-	pageLineHeight = 15 // of text
+	pageGap        = 40  // between two drawings in a row
+	pageLineHeight = 15  // of text
+	pictureColumns = 125 // of text, in the width of the picture
 )
 
 // newPage returns the report as the templates show it.
@@ -109,7 +111,7 @@ func (p *trafficPage) add(s *serviceTraffic) {
 		ID: fmt.Sprintf("s%d", len(p.Sections)+1), Name: policies.Printable(s.name()),
 		Heading: policies.Printable(s.title()), Place: policies.Printable(s.place()),
 		Routing: policies.Printable(capitalized(s.LoadBalancer.text())) + ".",
-		Policy:  s.TrafficPolicy, Y: p.Height + pageLineHeight, RoutingY: p.Height + 2*pageLineHeight,
+		Policy:  s.TrafficPolicy, Y: p.Height + pageLineHeight,
 		Worst: pageFigures{
 			Lost: percent(worst.Lost), Busiest: worst.busiest(), Usable: percent(worst.Usable),
 			IsLosing: worst.Lost > 0, Load: string(loadOf(worst.Overload)), IdleNodes: worst.IdleNodes,
@@ -118,7 +120,11 @@ func (p *trafficPage) add(s *serviceTraffic) {
 	if worst.Lost > 0 {
 		section.Worst.Load = "" // What is lost is not fair.
 	}
-	p.Height += 3 * pageLineHeight
+	p.Height += 2 * pageLineHeight
+	for _, line := range sentence(section.Routing, pictureColumns) {
+		section.RoutingLines = append(section.RoutingLines, pageLine{p.Height, line})
+		p.Height += pageLineHeight
+	}
 	for _, placement := range s.Placements {
 		shown := pagePlacement{Title: capitalized(placement.title()), Y: p.Height + pageLineHeight}
 		top := shown.Y + 2*pageLineHeight
@@ -133,7 +139,7 @@ func (p *trafficPage) add(s *serviceTraffic) {
 				d.Heading += ", which this Service has"
 			}
 			y := d.Y + d.Height
-			for _, line := range d.sentence() {
+			for _, line := range sentence(d.Description, drawingColumns) {
 				y += pageLineHeight
 				d.Sentence = append(d.Sentence, pageLine{y, line})
 			}
