@@ -78,7 +78,7 @@ func checkUnevenReplicas(r *run) []result {
 
 // leavesNoChoice reports whether no spread decides where the pods run: they all run on one node, or no two share one.
 func (r *run) leavesNoChoice() bool {
-	pinned, alone, _ := r.Cluster.guarantees(r.Object.Workload, r.Namespace)
+	pinned, alone, _, _ := r.Cluster.guarantees(r.Object.Workload, r.Namespace)
 	return pinned || alone
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -97,20 +96,10 @@ func Advise(ctx context.Context, in Input, rules Rules, settings Settings, place
 }
 
 const (
-	setLocal   = "spec:\n  externalTrafficPolicy: Local\n"
-	setCluster = "spec:\n  externalTrafficPolicy: Cluster\n"
-	// setSpread is for a way to treat pods that cannot be spread, and the labels of the pods.
-	setSpread = "spec:\n  template:\n    spec:\n      topologySpreadConstraints:\n" +
-		"        - maxSkew: 1\n          topologyKey: kubernetes.io/hostname\n" +
-		"          whenUnsatisfiable: %s\n          labelSelector:\n            matchLabels: %s\n"
-	exampleLabels = `{"app": "web"}`
-	setReplicas   = "spec:\n  replicas: 2\n"
+	setLocal    = "spec:\n  externalTrafficPolicy: Local\n"
+	setCluster  = "spec:\n  externalTrafficPolicy: Cluster\n"
+	setReplicas = "spec:\n  replicas: 2\n"
 )
-
-// setsSpread returns the fitted change of a row that spreads pods.
-func setsSpread(otherwise corev1.UnsatisfiableConstraintAction) func(*guideFacts) string {
-	return func(f *guideFacts) string { return fmt.Sprintf(setSpread, otherwise, f.selector()) }
-}
 
 // Guide is the decision guide: when a Service should be Local. The rows that decide come first, and of those that
 // apply, the first one does. The last of them applies to every Service. It must not be changed.
@@ -148,7 +137,7 @@ var Guide = []GuideRow{
 	},
 	{
 		ID: "useless", When: "traffic goes to the pods directly", Says: ChooseEither,
-		Reason: "Only kube-proxy obeys the traffic policy, and the traffic does not pass it.",
+		Reason: "The traffic bypasses kube-proxy, the only part that obeys the traffic policy.",
 		holds:  func(f *guideFacts) (string, bool) { return f.judged(VerdictUseless) },
 	},
 	{
@@ -176,10 +165,10 @@ var Guide = []GuideRow{
 		},
 	},
 	{
-		ID: "proxy", When: "the load balancer sends the client's address in a header, or is told not to send it",
+		ID: "proxy", When: "the load balancer sends the client's address in a header, or is told not to keep it",
 		Says:   ChooseCluster,
-		Reason: "The address does not depend on the traffic policy: it is in the PROXY protocol or in X-Forwarded-For.",
-		Cost:   "Pods must read the header, and accept it from the load balancer only.", Change: setCluster,
+		Reason: "Whether pods learn the address does not depend on the traffic policy, but on the header.",
+		Cost:   "Pods must read the header, if there is one, and accept it from the load balancer only.", Change: setCluster,
 		holds: func(f *guideFacts) (string, bool) { return f.judged(VerdictProxy) },
 	},
 	{
@@ -194,9 +183,9 @@ var Guide = []GuideRow{
 	},
 	{
 		ID: "not-asked", When: "nothing asks for the client's address", Says: ChooseCluster,
-		Reason: "Any node can forward traffic to any pod, so no node drops it. Pods share it evenly, unless " +
-			"trafficDistribution is set.",
-		Cost:   "Pods see the address of a node, and packets take one hop more if the pod is on another node.",
+		Reason: "Any node can reach any pod, so none drops traffic, and pods share it evenly unless trafficDistribution " +
+			"is set.",
+		Cost:   "Pods see the address of a node, and packets take an extra hop to pods on other nodes.",
 		Change: setCluster,
 		holds:  func(*guideFacts) (string, bool) { return "", true },
 	},
@@ -229,6 +218,17 @@ var Guide = []GuideRow{
 		Reason: "The load balancer does not send traffic from one zone to another.",
 		Cost:   "With Local, pods in a zone with fewer nodes or pods get more traffic.",
 		holds:  func(f *guideFacts) (string, bool) { return f.why(SharingZones), f.balancer.Zonal },
+	},
+	{
+		ID: "distribution", When: "trafficDistribution is set",
+		Reason: "With Cluster, nodes send traffic to pods near them first, so that these may get more than their share. " +
+			"Local ignores it.",
+		holds: func(f *guideFacts) (string, bool) {
+			if !isMore(f.worstCluster.Overload) {
+				return "", f.isExternal() && f.balancer.Distribution != ""
+			}
+			return Times(f.worstCluster.Overload) + " at worst with Cluster", f.isExternal() && f.balancer.Distribution != ""
+		},
 	},
 	{
 		ID: "session-affinity", When: "sessionAffinity is ClientIP",
@@ -285,25 +285,25 @@ var Guide = []GuideRow{
 	{
 		ID: "few-pods", When: "there are fewer pods than nodes",
 		Reason: "Nodes without a pod serve nothing with Local.",
-		Cost:   "With Local, the nodes with pods get all traffic, and the loss of one loses its share until a check notices.",
+		Cost:   "With Local, the nodes with pods get all traffic. If one fails, its share is lost until a check notices.",
 		holds: func(f *guideFacts) (string, bool) {
 			return fmt.Sprintf("%s on %s", plural(f.pods, "pod"), plural(f.nodes, "node")), f.pods > 1 && f.pods < f.nodes
 		},
 	},
 	{
-		ID: "uneven", When: "the number of pods is not a multiple of the number of nodes",
-		Reason: "No placement is even.",
-		Cost:   "With Local, the busiest pod gets more than its share, however well the pods are spread.",
+		ID: "uneven", When: "pods get unequal shares even if spread evenly",
+		Reason: "The number of pods is not a multiple of the number of nodes, zones have different numbers of nodes, or " +
+			"some pods may not run on all nodes.",
+		Cost: "With Local, the busiest pod gets more than its share, however well the pods are spread.",
 		holds: func(f *guideFacts) (string, bool) {
-			return Times(f.best.Overload) + " at best", f.sharesNodes() && f.nodes > 0 && isMore(f.best.Overload)
+			return fmt.Sprintf("%s at best with %s", Times(f.best.Overload), plural(f.pods, "pod")),
+				f.sharesNodes() && f.nodes > 0 && isMore(f.best.Overload)
 		},
 	},
 	{
 		ID: "unspread", When: "nothing keeps the pods on different nodes",
 		Reason: "The scheduler may place all pods but one on one node.",
 		Cost:   "With Local, the busiest pod may get many times its share.",
-		Change: fmt.Sprintf(setSpread, corev1.ScheduleAnyway, exampleLabels),
-		fitted: setsSpread(corev1.ScheduleAnyway),
 		holds: func(f *guideFacts) (string, bool) {
 			return f.atWorst(), f.sharesNodes() && f.spread == spreadOfNone
 		},
@@ -312,10 +312,16 @@ var Guide = []GuideRow{
 		ID: "spread-preferred", When: "the pods are spread if possible, which is no guarantee",
 		Reason: "A soft constraint is one score among others, and after a failure pods stay where they are.",
 		Cost:   "With Local, the busiest pod may get many times its share. A hard constraint may leave pods Pending.",
-		Change: fmt.Sprintf(setSpread, corev1.DoNotSchedule, exampleLabels),
-		fitted: setsSpread(corev1.DoNotSchedule),
 		holds: func(f *guideFacts) (string, bool) {
 			return f.atWorst(), f.sharesNodes() && f.spread == spreadOfSome
+		},
+	},
+	{
+		ID: "spread-bounded", When: "the scheduler only bounds how unevenly the pods are spread",
+		Reason: "The maxSkew of a hard constraint is more than 1.",
+		Cost:   "With Local, the busiest pod may get more than its share; maxSkew: 1 makes that less.",
+		holds: func(f *guideFacts) (string, bool) {
+			return f.atWorst(), f.sharesNodes() && f.spread == spreadOfBounded
 		},
 	},
 	{
@@ -342,6 +348,7 @@ const (
 	spreadOfUnknown spreadOf = iota // no workload, or none with several pods
 	spreadOfNone                    // the pods of one workload may share a node
 	spreadOfSome                    // all are spread if possible
+	spreadOfBounded                 // a single workload is, and it is guaranteed how unevenly at most
 	spreadOfAll                     // a single workload is, and it is guaranteed
 )
 
@@ -357,7 +364,9 @@ type guideFacts struct {
 	// now is the flow with Local for the pods that run; best and worst are those for the placements of the same pods that
 	// their templates allow. Each is zero if it is not known.
 	now, best, worst Flow
-	spread           spreadOf
+	// worstCluster is the worst flow with Cluster.
+	worstCluster Flow
+	spread       spreadOf
 }
 
 func newGuideFacts(r *run, places []Place) *guideFacts {
@@ -392,12 +401,15 @@ func newGuideFacts(r *run, places []Place) *guideFacts {
 			continue
 		}
 		several++
-		switch isGuaranteed := of.Alone || of.MaxSkew == 1; {
+		isGuaranteed := of.Alone || of.MaxSkew == 1
+		switch {
 		case !r.spreading(w).kept():
 			f.spread = spreadOfNone
 		case f.spread == spreadOfNone:
 		case isGuaranteed && several == 1:
 			f.spread = spreadOfAll
+		case of.MaxSkew > 1 && several == 1:
+			f.spread = spreadOfBounded
 		default:
 			f.spread = spreadOfSome
 		}
@@ -408,6 +420,8 @@ func newGuideFacts(r *run, places []Place) *guideFacts {
 		f.best, f.pods = best.Local, cmp.Or(f.pods, best.Pods)
 		f.worst = ShareTraffic(
 			WorstPlacement(places, routing, corev1.ServiceExternalTrafficPolicyLocal, pods...), routing).Local
+		f.worstCluster = ShareTraffic(
+			WorstPlacement(places, routing, corev1.ServiceExternalTrafficPolicyCluster, pods...), routing).Cluster
 	}
 	return f
 }
@@ -511,22 +525,4 @@ func (f *guideFacts) moreReplicas() string {
 		}
 	}
 	return setReplicas
-}
-
-// selector returns the labels by which a constraint selects the pods: those of the first workload that is not spread,
-// else of the first one, else of the Service.
-func (f *guideFacts) selector() string {
-	of := f.behind
-	if i := slices.IndexFunc(of, func(w *Workload) bool { return !f.spreading(w).kept() }); i > 0 {
-		of = of[i:]
-	}
-	labels := f.service.Spec.Selector
-	if len(of) > 0 && of[0].Selector != nil && len(of[0].Selector.MatchLabels) > 0 {
-		labels = of[0].Selector.MatchLabels
-	}
-	value := map[string]any{}
-	for key, label := range labels {
-		value[key] = label
-	}
-	return inline(value)
 }

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sourceward/sourceward/policies"
@@ -81,9 +80,9 @@ func TestLoadBalancerOf(t *testing.T) {
 			metadata: "annotations: {service.beta.kubernetes.io/aws-load-balancer-attributes: " +
 				"load_balancing.cross_zone.enabled=true}",
 			spec: awsClass,
-			want: policies.LoadBalancer{Why: append(
-				reason("annotation service.beta.kubernetes.io/aws-load-balancer-attributes=load_balancing.cross_zone.enabled=true "+
-					"gives each healthy node the same share", crossZone), reason(ofZones, crossZone)...)},
+			want: policies.LoadBalancer{Why: reason(
+				"annotation service.beta.kubernetes.io/aws-load-balancer-attributes=load_balancing.cross_zone.enabled=true "+
+					"gives each healthy node the same share", crossZone)},
 		},
 		"pods, zone by zone": {
 			spec: balanced, provider: "aws-nlb-ip",
@@ -291,6 +290,23 @@ func TestAdvise(t *testing.T) {
 				"asked: annotation sourceward.dev/source-ip=preserve asks for Local", "not-asked",
 			},
 		},
+		"distribution": {
+			spec: balanced + ", trafficDistribution: PreferSameNode", want: policies.ChooseCluster,
+			rows: []string{"not-asked", "distribution"},
+		},
+		"distribution, which may overload a pod": {
+			spec: balanced + ", trafficDistribution: PreferSameNode", want: policies.ChooseCluster,
+			workloads: []*policies.Workload{deploymentOf(t, 4, hard)}, nodes: 3,
+			rows: []string{
+				"not-asked", "distribution: 1.33x at worst with Cluster", "uneven: 1.33x at best with 4 pods",
+				"spread-guaranteed: 1.33x at worst",
+			},
+		},
+		"spread-bounded": {
+			spec: balanced, want: policies.ChooseCluster, nodes: 3,
+			workloads: []*policies.Workload{deploymentOf(t, 6, strings.Replace(hard, "maxSkew: 1", "maxSkew: 2", 1))},
+			rows:      []string{"not-asked", "spread-bounded: 2x at worst"},
+		},
 		"session-affinity": {
 			spec: balanced + ", sessionAffinity: ClientIP", want: policies.ChooseCluster,
 			rows: []string{"not-asked", "session-affinity"},
@@ -364,7 +380,7 @@ func TestAdvise(t *testing.T) {
 		},
 		"uneven": {
 			spec: balanced, want: policies.ChooseCluster, workloads: []*policies.Workload{deploymentOf(t, 4, hard)}, nodes: 3,
-			rows: []string{"not-asked", "uneven: 1.33x at best", "spread-guaranteed: 1.33x at worst"},
+			rows: []string{"not-asked", "uneven: 1.33x at best with 4 pods", "spread-guaranteed: 1.33x at worst"},
 		},
 		"unspread": {
 			spec: balanced, want: policies.ChooseCluster, workloads: []*policies.Workload{deploymentOf(t, 6, "")}, nodes: 3,
@@ -477,19 +493,15 @@ func TestGuideIsReadable(t *testing.T) {
 	}
 }
 
-// TestAdviseFitsTheWorkloads checks the lines of YAML that add a second pod, and the labels of those that spread pods.
+// TestAdviseFitsTheWorkloads checks the lines of YAML that add a second pod.
 func TestAdviseFitsTheWorkloads(t *testing.T) {
 	t.Parallel()
-	const soft = "topologySpreadConstraints: [{topologyKey: kubernetes.io/hostname, maxSkew: 1, " +
-		"labelSelector: {matchLabels: {app: web}}, whenUnsatisfiable: ScheduleAnyway}]"
 	of := func(text string) *policies.Workload {
 		return workloadFrom(t, "{apiVersion: apps/v1, metadata: {namespace: edge, name: web}, "+text+"}")
 	}
 	const labels = "selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {}}"
 	agent := of("kind: DaemonSet, spec: {" + labels + "}")
 	single := of("kind: Deployment, spec: {replicas: 1, " + labels + "}")
-	canary := of("kind: Deployment, spec: {replicas: 2, selector: {matchLabels: {app: web, track: canary}}, " +
-		"template: {metadata: {labels: {app: web, track: canary}}, spec: {}}}")
 	scaled := []policies.Autoscaler{{
 		Target: policies.WorkloadRef{Group: "apps", Kind: "Deployment", Name: "web"}, MinReplicas: 1, MaxReplicas: 1,
 	}}
@@ -503,10 +515,6 @@ func TestAdviseFitsTheWorkloads(t *testing.T) {
 		"a Deployment":                 {"single-replica", []*policies.Workload{single}, nil, "spec:\n  replicas: 2\n"},
 		"one with an autoscaler":       {"single-replica", []*policies.Workload{single}, scaled, "spec:\n  minReplicas: 2\n"},
 		"a DaemonSet on a single node": {"single-replica", []*policies.Workload{agent}, nil, ""},
-		"the second workload is not spread": {
-			"unspread", []*policies.Workload{deploymentOf(t, 2, soft), canary}, nil,
-			`matchLabels: { "app": "web", "track": "canary" }`,
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -527,33 +535,5 @@ func TestAdviseFitsTheWorkloads(t *testing.T) {
 				t.Errorf("the change is\n%s\nwant\n%s", got, test.want)
 			}
 		})
-	}
-}
-
-// TestAdviseNamesTheLabelsOfThePods checks the lines of YAML that spread the pods.
-func TestAdviseNamesTheLabelsOfThePods(t *testing.T) {
-	t.Parallel()
-	w := deploymentOf(t, 2, "")
-	w.Selector.MatchLabels = map[string]string{"app": "web", "track": "stable"}
-	in := policies.Input{
-		Operation: policies.Create, Object: serviceObject(t, "", balanced),
-		Related: policies.Related{View: policies.ViewFiles, Workloads: []*policies.Workload{w}},
-	}
-	answered, err := policies.Advise(t.Context(), in, rules(), policies.Settings{}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	change := answered.Rows[len(answered.Rows)-1].Change
-	var patch struct {
-		Spec struct {
-			Template corev1.PodTemplateSpec `json:"template"`
-		} `json:"spec"`
-	}
-	if err := yaml.UnmarshalStrict([]byte(change), &patch); err != nil {
-		t.Fatalf("%v:\n%s", err, change)
-	}
-	constraints := patch.Spec.Template.Spec.TopologySpreadConstraints
-	if len(constraints) != 1 || !cmp.Equal(constraints[0].LabelSelector.MatchLabels, w.Selector.MatchLabels) {
-		t.Errorf("the change does not select the pods:\n%s", change)
 	}
 }

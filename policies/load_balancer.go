@@ -53,10 +53,13 @@ func (r *run) loadBalancer() LoadBalancer {
 		})
 	}
 	ways := map[SharingWay]bool{}
+	of := map[Reason]SharingWay{}
 	for _, answer := range r.answers {
 		for _, reason := range answer.SharesTraffic {
 			ways[reason.How] = true
-			found.Why = append(found.Why, Reason{reason.Message, reason.Source})
+			why := Reason{reason.Message, reason.Source}
+			of[why] = reason.How
+			found.Why = append(found.Why, why)
 		}
 		for _, keeps := range answer.KeepsSourceIP {
 			if way, ok := sharingWays[keeps.Verdict]; ok && answer.Policy != "" { // A built-in module says it above.
@@ -69,6 +72,9 @@ func (r *run) loadBalancer() LoadBalancer {
 		return cmp.Or(strings.Compare(a.Message, b.Message), strings.Compare(a.Source, b.Source))
 	})
 	found.Why = slices.Compact(found.Why)
+	if ways[SharingNodes] { // What shares among nodes has the last word.
+		found.Why = slices.DeleteFunc(found.Why, func(r Reason) bool { return of[r] == SharingZones })
+	}
 	found.Zonal = ways[SharingZones] && !ways[SharingNodes]
 	found.Unchecked = found.Unchecked || ways[SharingUnchecked]
 	switch {

@@ -190,6 +190,9 @@ type Pods struct {
 	// MaxSkew is the largest difference between the numbers of pods on two nodes that the scheduler accepts; 0 for no
 	// such bound. A constraint with ScheduleAnyway is none.
 	MaxSkew int
+	// Most is the largest number of pods on one node; 0 for no such bound. It takes the place of MaxSkew if the scheduler
+	// counts nodes as empty on which the pods may not run.
+	Most int
 	// Alone is true if no two pods may share a node. Pinned is true if all pods run on one node.
 	Alone, Pinned bool
 	// Nodes holds the names of the nodes on which the pods may run; nil for all.
@@ -200,7 +203,8 @@ type Pods struct {
 // pods as there are nodes on which they may run, whatever count is, and one pod if all must run on the same node.
 func (c Cluster) PodsOf(w *Workload, count int, namespace Namespace) Pods {
 	pods := Pods{Count: count}
-	pods.Pinned, pods.Alone, pods.MaxSkew = c.guarantees(w, namespace)
+	var countsTainted bool
+	pods.Pinned, pods.Alone, pods.MaxSkew, countsTainted = c.guarantees(w, namespace)
 	switch {
 	case w.Kind != daemonSetKind:
 	case pods.Pinned:
@@ -213,13 +217,18 @@ func (c Cluster) PodsOf(w *Workload, count int, namespace Namespace) Pods {
 		for _, node := range c.Known.accepting(w.scheduledPod(), pods.MaxSkew > 0) {
 			pods.Nodes[node.Name] = true
 		}
+		if countsTainted && c.Known.domains(w.scheduledPod()) > len(pods.Nodes) {
+			pods.Most = pods.MaxSkew
+			pods.Count = min(pods.Count, pods.Most*len(pods.Nodes)) // The others stay Pending.
+		}
 	}
 	return pods
 }
 
 // guarantees returns what the scheduler guarantees about the pods of a workload: that all run on one node, that no two
-// share a node, and how much the numbers of pods on two nodes may differ; 0 if there is no bound.
-func (c Cluster) guarantees(w *Workload, namespace Namespace) (pinned, alone bool, maxSkew int) {
+// share a node, and how much the numbers of pods on two nodes may differ; 0 if there is no bound. countsTainted is true
+// if tainted nodes are among these, too.
+func (c Cluster) guarantees(w *Workload, namespace Namespace) (pinned, alone bool, maxSkew int, countsTainted bool) {
 	pod, own, nodes := w.Template.Spec, podLabelsOf(w), c.topologyOf(w)
 	pinned = isPinned(pod, own, namespace)
 	alone = w.Kind == daemonSetKind || usesHostPorts(pod) ||
@@ -230,11 +239,11 @@ func (c Cluster) guarantees(w *Workload, namespace Namespace) (pinned, alone boo
 	for _, constraint := range pod.TopologySpreadConstraints {
 		if constraint.WhenUnsatisfiable == corev1.DoNotSchedule && constraint.TopologyKey == corev1.LabelHostname &&
 			constraintProblem(constraint.LabelSelector, constraint.MatchLabelKeys, own) == "" {
-			skew := max(1, int(constraint.MaxSkew))
-			maxSkew = min(skew, cmp.Or(maxSkew, skew))
+			maxSkew = max(1, int(constraint.MaxSkew)) // The API server accepts only one such constraint.
+			countsTainted = value(constraint.NodeTaintsPolicy) != corev1.NodeInclusionPolicyHonor
 		}
 	}
-	return pinned, alone, maxSkew
+	return pinned, alone, maxSkew, countsTainted
 }
 
 // SpreadingOf returns how well the template of a workload keeps its pods on different nodes. namespace is the Namespace
@@ -255,6 +264,7 @@ func (r Related) ReplicasOf(w *Workload) (least, most int) {
 // the nodes of each. It places no pod where it would get no traffic, unless the pods can run nowhere else. Pods that
 // are in the places already do not count.
 func BestPlacement(places []Place, routing Routing, pods ...Pods) []Place {
+	places = routing.reached(places)
 	placed := spread(places, pods, Pods.overNodes)
 	if !routing.Zonal {
 		return placed
@@ -268,43 +278,83 @@ func BestPlacement(places []Place, routing Routing, pods ...Pods) []Place {
 
 // spread returns the places with pods where choose places those of a workload. It is given the indexes of the places on
 // which they may run, of different zones in turn, and adds the pods to these places.
-func spread(places []Place, pods []Pods, choose func(p Pods, placed []Place, on []int)) []Place {
+//
+// Those that may run on the fewest nodes come first, so that the others can go elsewhere.
+func spread(places []Place, pods []Pods, choose func(p Pods, placed []Place, on []int, isAll bool)) []Place {
 	placed := emptied(places)
-	for _, p := range pods {
+	order := slices.Clone(pods)
+	room := func(p Pods) int { return len(p.fits(placed, indexesOf(placed))) }
+	slices.SortStableFunc(order, func(a, b Pods) int {
+		return cmp.Or(-compareBools(a.Pinned, b.Pinned), cmp.Compare(room(a), room(b)))
+	})
+	for _, p := range order {
 		on := p.fits(placed, alternating(placed))
 		targets := slices.DeleteFunc(slices.Clone(on), func(i int) bool { return !placed[i].isTarget() })
+		isAll := true // on holds all places on which the pods may run
 		if !p.Alone && len(targets) > 0 && p.mayLeave(len(on)-len(targets), len(targets)) {
+			isAll = len(targets) == len(on)
 			on = targets
 		}
-		choose(p, placed, on)
+		choose(p, placed, on, isAll)
 	}
 	return placed
 }
 
 // mayLeave reports whether the pods may leave some nodes empty while they are spread evenly over the others.
 func (p Pods) mayLeave(empty, others int) bool {
-	return p.Pinned || p.MaxSkew == 0 || empty == 0 || p.Count <= p.MaxSkew*others
+	most := cmp.Or(p.Most, p.MaxSkew)
+	return p.Pinned || most == 0 || empty == 0 || p.Count <= most*others
 }
 
 // overNodes places the pods evenly over nodes, first over those that get traffic and have the fewest pods.
-func (p Pods) overNodes(placed []Place, on []int) {
+func (p Pods) overNodes(placed []Place, on []int, _ bool) {
 	slices.SortStableFunc(on, func(a, b int) int {
 		return cmp.Or(-compareBools(placed[a].isTarget(), placed[b].isTarget()),
 			cmp.Compare(placed[a].Ready, placed[b].Ready))
 	})
-	place(placed, on, p.even(len(on)))
+	if p.Pinned || p.Alone || p.MaxSkew > 0 {
+		place(placed, on, p.even(len(on)))
+		return
+	}
+	held := make([]int, len(on)) // by other workloads
+	for i, at := range on {
+		held[i] = placed[at].Ready
+	}
+	place(placed, on, levelled(held, p.Count))
+}
+
+// levelled returns how many of the pods run on each node so that, with those that each holds, the numbers are as equal
+// as possible. held is sorted.
+func levelled(held []int, pods int) []int {
+	counts := make([]int, len(held))
+	all := pods // with those on the lowest nodes
+	for i := range held {
+		all += held[i]
+		lowest := i + 1
+		if lowest < len(held) && held[lowest]*lowest < all {
+			continue // The next node is not higher than these become.
+		}
+		for j := range lowest {
+			counts[j] = all/lowest - held[j]
+			if j < all%lowest {
+				counts[j]++
+			}
+		}
+		break
+	}
+	return counts
 }
 
 // overZones places the pods evenly over zones, and over the nodes of each. Of the zones, those get one pod more where
 // each pod has the largest share otherwise. If their template does not allow that, it places the pods evenly over
 // nodes, and those in zones with few nodes get one pod more.
-func (p Pods) overZones(placed []Place, on []int) {
+func (p Pods) overZones(placed []Place, on []int, isAll bool) {
 	nodes := map[string][]int{} // by zone
 	for _, i := range on {
 		nodes[placed[i].Zone] = append(nodes[placed[i].Zone], i)
 	}
 	if p.Alone || p.Pinned || len(nodes) == 0 {
-		p.overNodes(placed, on)
+		p.overNodes(placed, on, isAll)
 		return
 	}
 	zones := slices.Sorted(maps.Keys(nodes))
@@ -320,17 +370,21 @@ func (p Pods) overZones(placed []Place, on []int) {
 		if i < p.Count%len(zones) {
 			more.Count++
 		}
-		more.overNodes(tried, nodes[zone])
+		more.overNodes(tried, nodes[zone], isAll)
 	}
 	added := make([]int, 0, len(on))
 	for _, i := range on {
 		added = append(added, tried[i].Ready-placed[i].Ready)
 	}
-	if p.MaxSkew > 0 && slices.Max(added)-slices.Min(added) > p.MaxSkew {
+	least := 0
+	if isAll && p.Most == 0 {
+		least = slices.Min(added)
+	}
+	if p.MaxSkew > 0 && slices.Max(added)-least > p.MaxSkew {
 		slices.SortStableFunc(on, func(a, b int) int {
 			return cmp.Compare(len(nodes[placed[a].Zone]), len(nodes[placed[b].Zone]))
 		})
-		p.overNodes(placed, on)
+		p.overNodes(placed, on, isAll)
 		return
 	}
 	place(placed, on, added)
@@ -341,16 +395,18 @@ func (p Pods) overZones(placed []Place, on []int) {
 // busiest pod has the largest share or, if it is the same, most nodes get no traffic. Of those that are equally bad
 // with Cluster, it returns the one that is worst with Local. Pods that are in the places already do not count.
 //
-// It tries placements that crowd the pods of one workload on few nodes but leave one node with few of them, while the
-// pods of other workloads are crowded. TestWorstPlacement finds that no placement of one workload is worse.
+// It tries the best placement, and those that crowd the pods of one workload on few nodes but leave one node with few
+// of them, while the pods of other workloads are crowded. TestWorstPlacement finds that no placement of one workload is
+// worse.
 func WorstPlacement(
 	places []Place, routing Routing, policy corev1.ServiceExternalTrafficPolicy, pods ...Pods,
 ) []Place {
-	worst := emptied(places)
-	var traffic Traffic
-	orders := crowdings(places)
+	places = routing.reached(places)
+	worst := BestPlacement(places, routing, pods...)
+	traffic := ShareTraffic(worst, routing)
+	orders := crowdings(places, pods)
 	if routing.Distribution != "" && policy != corev1.ServiceExternalTrafficPolicyLocal {
-		orders = append(orders, zonalCrowdings(places)...)
+		orders = append(orders, zonalCrowdings(places, pods)...)
 	}
 	for _, order := range orders {
 		for special := range pods {
@@ -430,16 +486,35 @@ func alternating(places []Place) []int {
 	return indexes
 }
 
+// reached returns the places as the load balancer uses them: one that sends traffic to pods leaves out no node.
+func (r Routing) reached(places []Place) []Place {
+	if r.Sharing != SharePods {
+		return places
+	}
+	all := slices.Clone(places)
+	for i := range all {
+		if all[i].Untargeted != noSuchNode {
+			all[i].Untargeted = ""
+		}
+	}
+	return all
+}
+
 // crowdings returns orders in which to crowd places: those that get no traffic first, and last one that gets some, of
-// each zone in turn, after all others of its zone.
-func crowdings(places []Place) [][]int {
+// each zone in turn, after all others of its zone. Of the nodes of a zone on which the same pods may run, it tries one
+// as the last, and of zones with the same numbers of nodes, one or two.
+func crowdings(places []Place, pods []Pods) [][]int {
 	var orders [][]int
-	tried := map[string]bool{}
+	tried := map[string]int{}
+	shapes := zoneShapes(places, pods)
 	for last, lonely := range places {
-		if !lonely.isTarget() || tried[lonely.Zone] {
+		like := shapes[lonely.Zone] + " " + kindOf(lonely, pods)
+		zone := lonely.Zone + " " + like
+		if !lonely.isTarget() || tried[zone] > 0 || tried[like] > 1 {
 			continue
 		}
-		tried[lonely.Zone] = true
+		tried[zone]++
+		tried[like]++
 		order := indexesOf(places)
 		slices.SortStableFunc(order, func(a, b int) int {
 			return cmp.Or(
@@ -456,17 +531,51 @@ func crowdings(places []Place) [][]int {
 	return orders
 }
 
-// zonalCrowdings returns orders in which to crowd places where nodes send traffic to their own zone: each zone in turn
-// first, and last a node that gets traffic of each zone.
-func zonalCrowdings(places []Place) [][]int {
-	zones := map[string]bool{}
+// kindOf returns which of the pods may run in a place, and whether it gets traffic.
+func kindOf(place Place, pods []Pods) string {
+	kind := []byte{'-'}
+	if place.isTarget() {
+		kind[0] = '+'
+	}
+	for _, p := range pods {
+		if len(p.fits([]Place{place}, []int{0})) > 0 {
+			kind = append(kind, '1')
+		} else {
+			kind = append(kind, '0')
+		}
+	}
+	return string(kind)
+}
+
+// zoneShapes returns how many places of each kind each zone has, as a text that zones of the same shape share.
+func zoneShapes(places []Place, pods []Pods) map[string]string {
+	kinds := map[string][]string{}
 	for _, place := range places {
-		zones[place.Zone] = true
+		kinds[place.Zone] = append(kinds[place.Zone], kindOf(place, pods))
+	}
+	shapes := map[string]string{}
+	for zone, of := range kinds {
+		slices.Sort(of)
+		shapes[zone] = strings.Join(of, ",")
+	}
+	return shapes
+}
+
+// zonalCrowdings returns orders in which to crowd places where nodes send traffic to their own zone: first a zone, and
+// last a node of another that gets traffic. Of zones with the same shape, it tries one or two.
+func zonalCrowdings(places []Place, pods []Pods) [][]int {
+	shapes := zoneShapes(places, pods)
+	tried := map[string]int{}
+	var firsts []string
+	for _, zone := range slices.Sorted(maps.Keys(shapes)) {
+		if tried[shapes[zone]]++; tried[shapes[zone]] <= 2 {
+			firsts = append(firsts, zone)
+		}
 	}
 	var orders [][]int
-	for _, order := range crowdings(places) {
+	for _, order := range crowdings(places, pods) {
 		last := order[len(order)-1]
-		for _, first := range slices.Sorted(maps.Keys(zones)) {
+		for _, first := range firsts {
 			crowded := slices.Clone(order)
 			slices.SortStableFunc(crowded, func(a, b int) int {
 				return cmp.Or(
@@ -524,6 +633,8 @@ func (p Pods) crowded(n int) []int {
 	switch {
 	case p.Alone || p.Pinned || n == 0:
 		return p.even(n)
+	case p.Most > 0:
+		return filled(n, p.Count, p.Most)
 	case p.MaxSkew == 0:
 		return filled(n, p.Count, p.Count)
 	case p.Count <= p.MaxSkew*(n-1): // The last node may have none.
@@ -536,13 +647,15 @@ func (p Pods) crowded(n int) []int {
 // crowdedButOne returns how many pods run on each of n nodes if the last one has a single one, and the first ones have
 // as many as possible; nil if that is not possible.
 func (p Pods) crowdedButOne(n int) []int {
-	most := cmp.Or(p.MaxSkew, p.Count)
+	most := cmp.Or(p.Most, p.MaxSkew, p.Count)
 	switch {
 	case p.Pinned || n < 2 || p.Count < 2:
 		return nil
 	case p.Alone:
 		most = 1
-	case p.MaxSkew > 0 && p.Count-1 > p.MaxSkew*(n-2): // No node would be empty.
+	case p.Most > 0 && p.Count-1 > p.Most*(n-1):
+		return nil
+	case p.Most == 0 && p.MaxSkew > 0 && p.Count-1 > p.MaxSkew*(n-2): // No node would be empty.
 		return nil
 	}
 	counts := filled(n-1, p.Count-1, most)
@@ -552,7 +665,7 @@ func (p Pods) crowdedButOne(n int) []int {
 // crowdedOnAll returns how many pods run on each of n nodes if all have some, and the last ones as few as possible; nil
 // if that is not possible, or if there is no bound.
 func (p Pods) crowdedOnAll(n int) []int {
-	if p.Alone || p.Pinned || p.MaxSkew == 0 || p.Count < n || n == 0 {
+	if p.Alone || p.Pinned || p.Most > 0 || p.MaxSkew == 0 || p.Count < n || n == 0 {
 		return nil
 	}
 	above := p.Count - p.MaxSkew*(n-1) // what the others cannot have more than the last one

@@ -2,6 +2,7 @@ package policies_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -263,9 +264,16 @@ func placements(p policies.Pods, n int, yield func([]int)) {
 			}
 			return
 		}
-		skew := slices.Max(counts) - slices.Min(counts)
-		if left > 0 || p.MaxSkew > 0 && skew > p.MaxSkew || p.Alone && slices.Max(counts) > 1 ||
-			p.Pinned && slices.Max(counts) < p.Count {
+		most := p.Count
+		switch {
+		case p.Alone:
+			most = 1
+		case p.Most > 0:
+			most = p.Most
+		case p.MaxSkew > 0:
+			most = slices.Min(counts) + p.MaxSkew
+		}
+		if left > 0 || slices.Max(counts) > most || p.Pinned && slices.Max(counts) < p.Count {
 			return
 		}
 		yield(counts)
@@ -304,6 +312,7 @@ func TestWorstPlacement(t *testing.T) {
 				for _, p := range []policies.Pods{
 					{Count: count}, {Count: count, MaxSkew: 1}, {Count: count, MaxSkew: 2}, {Count: count, MaxSkew: 3},
 					{Count: count, Alone: true}, {Count: count, Pinned: true},
+					{Count: min(count, 2*len(zones)), MaxSkew: 2, Most: 2},
 				} {
 					empty := inZones(zones, on(make([]int, len(zones))...))
 					if excluded {
@@ -376,6 +385,71 @@ func TestBestPlacementOfZones(t *testing.T) {
 		}
 	}
 	t.Logf("%d placements", compared)
+}
+
+// TestBestIsNotWorseThanWorst places two workloads, of which some may not run on all nodes. Whatever is excluded or
+// shared, neither placement may break what the templates guarantee.
+func TestBestIsNotWorseThanWorst(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2))
+	routings := []policies.Routing{
+		{}, {Unchecked: true}, {Zonal: true}, {Sharing: policies.ShareWeighted}, {Sharing: policies.SharePods, Zonal: true},
+		{Sharing: policies.SharePods},
+	}
+	for i := range 20_000 {
+		empty := inZones([]string{"aab", "aaab", "abc", "aabb", "aabbc"}[i%5], on(make([]int, []int{3, 4, 3, 4, 5}[i%5])...))
+		if random.IntN(3) == 0 {
+			empty[random.IntN(len(empty))].Untargeted = "has the label"
+		}
+		var pods []policies.Pods
+		for range 2 {
+			p := policies.Pods{Count: 1 + random.IntN(6), MaxSkew: random.IntN(3), Alone: random.IntN(5) == 0}
+			if random.IntN(2) == 0 {
+				p.Nodes = map[string]bool{}
+				for _, place := range empty[:1+random.IntN(len(empty))] {
+					p.Nodes[place.Node] = true
+				}
+			}
+			pods = append(pods, p)
+		}
+		routing := routings[random.IntN(len(routings))]
+		best := policies.BestPlacement(empty, routing, pods...)
+		worst := policies.WorstPlacement(empty, routing, corev1.ServiceExternalTrafficPolicyLocal, pods...)
+		a, b := policies.ShareTraffic(best, routing).Local, policies.ShareTraffic(worst, routing).Local
+		if a.Lost > b.Lost+1e-9 || a.Lost == b.Lost && a.Overload > b.Overload+1e-9 {
+			t.Errorf("%+v, %+v: the best placement is %v (%v, %v), the worst %v (%v, %v)",
+				pods, routing, counts(best), a.Lost, a.Overload, counts(worst), b.Lost, b.Overload)
+		}
+	}
+}
+
+// TestTheMostRestrictedPodsAreFirst has a workload that may run on one node only, and that is not the first.
+func TestTheMostRestrictedPodsAreFirst(t *testing.T) {
+	t.Parallel()
+	pods := []policies.Pods{{Count: 3}, {Count: 2, Nodes: map[string]bool{"node-a": true}}}
+	best := counts(policies.BestPlacement(on(0, 0), policies.Routing{}, pods...))
+	if want := []int{2, 3}; !slices.Equal(best, want) {
+		t.Errorf("BestPlacement() = %v, want %v", best, want)
+	}
+	worst := counts(policies.WorstPlacement(
+		on(0, 0), policies.Routing{}, corev1.ServiceExternalTrafficPolicyLocal, pods...))
+	if want := []int{4, 1}; !slices.Equal(worst, want) {
+		t.Errorf("WorstPlacement() = %v, want %v", worst, want)
+	}
+}
+
+// TestManyZonesAreNotTriedInVain places pods on nodes with a zone each: they are alike, and only a few are tried.
+func TestManyZonesAreNotTriedInVain(t *testing.T) {
+	t.Parallel()
+	var places []policies.Place
+	for i := range 2000 {
+		places = append(places, policies.Place{Node: fmt.Sprint("node-", i), Zone: fmt.Sprint("zone-", i)})
+	}
+	routing := policies.Routing{Distribution: corev1.ServiceTrafficDistributionPreferSameZone}
+	worst := policies.WorstPlacement(places, routing, corev1.ServiceExternalTrafficPolicyCluster, policies.Pods{Count: 3})
+	if got := policies.ShareTraffic(worst, routing).Cluster.Overload; got < 1 {
+		t.Errorf("the busiest pod gets %v times its share", got)
+	}
 }
 
 func TestWorstPlacementOfSeveralWorkloads(t *testing.T) {

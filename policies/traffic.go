@@ -115,6 +115,7 @@ const (
 //
 // Source: kubernetes v1.37.1, pkg/proxy/topology.go CategorizeEndpoints and pkg/proxy/healthcheck/service_health.go.
 func ShareTraffic(places []Place, routing Routing) Traffic {
+	places = routing.reached(places)
 	pods := serving(places)
 	local := routing.local(places, pods)
 	if routing.Announcer == "" {

@@ -319,6 +319,10 @@ func conclude(s streams, flags checkFlags, outputs []output, report *report) err
 	}
 }
 
+// maxNodes bounds --nodes: twenty times what Kubernetes supports
+// (https://kubernetes.io/docs/setup/best-practices/cluster-large/).
+const maxNodes = 100_000
+
 func (f checkFlags) cluster() (policies.Cluster, error) {
 	version, err := policies.ParseVersion(f.kubeVersion)
 	if err != nil {
@@ -326,6 +330,9 @@ func (f checkFlags) cluster() (policies.Cluster, error) {
 	}
 	if f.nodes < 0 {
 		return policies.Cluster{}, fmt.Errorf("--nodes %d is negative; want 0 or more", f.nodes)
+	}
+	if f.nodes > maxNodes {
+		return policies.Cluster{}, fmt.Errorf("--nodes %d is too large; want %d at most", f.nodes, maxNodes)
 	}
 	return policies.Cluster{Nodes: f.nodes, Version: version}, nil
 }

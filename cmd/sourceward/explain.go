@@ -111,7 +111,7 @@ func (f explainFlags) validate(settings bool, args []string) error {
 		return errors.New(
 			"--cluster reads everything from the cluster; remove -f, --policy and --exclude, or remove --cluster")
 	case settings && !ofCluster && len(f.files) == 0:
-		return errors.New("--settings needs a place to find the object; add -f PATH with its manifest, or --cluster")
+		return errors.New("say where the object of --settings is: add -f PATH with its manifest, or --cluster")
 	case len(args) > 1:
 		return fmt.Errorf(`explain takes one rule or object, not %d; "sourceward rules" lists all rules`, len(args))
 	case object && f.cluster.cluster && (ofFiles || f.nodes != 0):
@@ -119,7 +119,7 @@ func (f explainFlags) validate(settings bool, args []string) error {
 			"--cluster reads the objects and the nodes from the cluster; remove -f, --nodes and --exclude, or remove " +
 				"--cluster")
 	case object && !ofCluster && len(f.files) == 0:
-		return fmt.Errorf("%s needs a place to be found; add -f PATH with its manifest, or --cluster", args[0])
+		return fmt.Errorf("say where %s is: add -f PATH with its manifest, or --cluster", args[0])
 	case !settings && !object && (ofCluster || ofFiles || ofObject || f.namespace != ""):
 		return errors.New("-f, -n, --exclude, --nodes, --provider, --kube-version and --cluster need an object; " +
 			"name one as KIND/NAMESPACE/NAME, or add --settings")

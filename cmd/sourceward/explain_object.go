@@ -239,7 +239,7 @@ func (e *explained) advise(ctx context.Context, object *manifest.Object) advised
 			pods := policies.ShareTraffic(a.places, routing).Pods
 			even = policies.BestPlacement(a.places, routing, in.Cluster.PodsOf(in.Related.Workloads[0], pods, in.Namespace))
 		}
-		a.now = newPlacement("current", a.places, even, routing)
+		a.now = newPlacement(currentPlacement, a.places, even, routing)
 	}
 	a.Answered, faults[1] = policies.Advise(
 		ctx, in, e.rules, policies.Resolve(e.rules.Policies, in.Object, in.Namespace), a.places)

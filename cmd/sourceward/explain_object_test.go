@@ -59,22 +59,21 @@ Health check
   503: node-c.
 
 The client's address
-  Nothing asks for it but externalTrafficPolicy: Local itself.
-  No alternative is seen: PROXY protocol, X-Forwarded-For, DSR or pod targets.
+  Only externalTrafficPolicy: Local asks for it.
+  No PROXY protocol, X-Forwarded-For, DSR or pod targets were found.
 
-Choose: Cluster
+Choose: Cluster, unless pods need the client's address
     spec:
       externalTrafficPolicy: Cluster
-  Nothing asks for the client's address. Any node can forward traffic to any
-  pod, so no node drops it. Pods share it evenly, unless trafficDistribution is
-  set.
-  Cost: Pods see the address of a node, and packets take one hop more if the pod
-  is on another node.
-  To keep Local, ask for the address: annotation sourceward.dev/source-ip:
-  preserve.
+  If they do, for logs or rate limits, keep Local, and say so: annotation
+  sourceward.dev/source-ip: preserve.
+  Nothing asks for the client's address. Any node can reach any pod, so none
+  drops traffic, and pods share it evenly unless trafficDistribution is set.
+  Cost: Pods see the address of a node, and packets take an extra hop to pods on
+  other nodes.
 
 What matters for Local here
-  - the number of pods is not a multiple of the number of nodes (1.33x at best)
+  - pods get unequal shares even if spread evenly (1.33x at best with 4 pods)
   - nothing keeps the pods on different nodes (2x at worst)
   - pods are placed unevenly now (2x now)
 `}
@@ -90,8 +89,8 @@ func TestAWorkloadInAClusterIsExplained(t *testing.T) {
 	want := result{Stdout: `Deployment edge/web (4 pods)
 
 Services in front
-  - Service edge/web (LoadBalancer, Local): choose Cluster, since nothing asks
-    for the client's address
+  - Service edge/web (LoadBalancer, Local): choose Cluster, unless pods need the
+    client's address
   - Service edge/api (LoadBalancer, Cluster): keep Cluster, since nothing asks
     for the client's address
   - Service edge/internal (ClusterIP): no difference, since clients outside the

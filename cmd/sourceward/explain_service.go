@@ -62,11 +62,11 @@ func (e *explained) servicePage(ctx context.Context) string {
 	}
 	if a.Local.Hops != nil {
 		balancer := a.traffic.LoadBalancer
-		says := balancer.Says
+		says := capitalized(balancer.Says)
 		if balancer.Assumed {
-			says = "assumed: " + says
+			says = "Assumed: " + balancer.Says
 		}
-		page.say("%s.", capitalized(says))
+		page.say("%s.", says)
 	}
 	a.writeWays(page)
 	a.writeHealth(page)
@@ -168,18 +168,22 @@ func (a advised) writeSourceIP(page *sheet) {
 	case a.row("ignored") != nil:
 		page.say("Annotation %s=%s says that it is not needed.", v1alpha1.AnnotationSourceIP, v1alpha1.SourceIPIgnore)
 	case a.isLocal():
-		page.say("Nothing asks for it but externalTrafficPolicy: Local itself.")
+		page.say("Only externalTrafficPolicy: Local asks for it.")
 	default:
 		page.say("Nothing asks for it: no annotation, and no SourceIPPolicy.")
 	}
 	if ranges := a.row("source-ranges"); ranges != nil {
 		page.say("loadBalancerSourceRanges is set. %s", ranges.Reason)
 	}
-	other := cmp.Or(a.row("useless"), a.row("preserved"), a.row("lost"), a.row("hidden"), a.row("proxy"))
+	direct := a.row("useless")
+	if direct != nil {
+		page.say("%s.", capitalized(direct.Detail))
+	}
+	other := cmp.Or(a.row("preserved"), a.row("lost"), a.row("hidden"), a.row("proxy"))
 	if other != nil {
 		page.say("%s.", capitalized(other.Detail))
-	} else if a.service.Spec.Type == corev1.ServiceTypeLoadBalancer {
-		page.say("No alternative is seen: PROXY protocol, X-Forwarded-For, DSR or pod targets.")
+	} else if direct == nil && a.service.Spec.Type == corev1.ServiceTypeLoadBalancer {
+		page.say("No PROXY protocol, X-Forwarded-For, DSR or pod targets were found.")
 	}
 }
 
@@ -191,10 +195,16 @@ func (a advised) writeDecision(page *sheet, program string) {
 		page.section("Choose: it makes no difference")
 	case a.Change == "":
 		page.section(fmt.Sprintf("Choose: %s, as it is", a.Says))
+	case row.ID == "not-asked":
+		page.section("Choose: Cluster, unless pods need the client's address")
 	default:
 		page.section(fmt.Sprintf("Choose: %s", a.Says))
 	}
 	page.lines(a.Change)
+	if row.ID == "not-asked" && a.isLocal() {
+		page.say("If they do, for logs or rate limits, keep Local, and say so: annotation %s: %s.",
+			v1alpha1.AnnotationSourceIP, v1alpha1.SourceIPPreserve)
+	}
 	why := capitalized(row.When)
 	if row.ID == "forbidden" || row.ID == "not-external" { // The sections above have the details of other rows.
 		why = capitalized(because(row))
@@ -205,10 +215,6 @@ func (a advised) writeDecision(page *sheet, program string) {
 	}
 	if a.Local.Hops == nil && a.service.Spec.ExternalTrafficPolicy != "" {
 		page.say("Remove spec.externalTrafficPolicy, or set type LoadBalancer or NodePort: the API server rejects it.")
-	}
-	if row.ID == "not-asked" && a.isLocal() {
-		page.say("To keep Local, ask for the address: annotation %s: %s.",
-			v1alpha1.AnnotationSourceIP, v1alpha1.SourceIPPreserve)
 	}
 	if a.Local.Hops != nil && a.Says != policies.ChooseEither {
 		a.writeRows(page, program)
@@ -223,9 +229,6 @@ func because(row policies.AnsweredRow) string {
 	return row.When + " (" + row.Detail + ")"
 }
 
-// inTemplate begins lines of YAML that change a pod template.
-const inTemplate = "spec:\n  template:\n    spec:\n"
-
 // writeRows writes what else speaks for or against Local, and how to avoid it if Local is the choice.
 func (a advised) writeRows(page *sheet, program string) {
 	var rows []policies.AnsweredRow
@@ -239,7 +242,6 @@ func (a advised) writeRows(page *sheet, program string) {
 	}
 	page.section("What matters for Local here")
 	var items []string
-	var template string
 	for _, row := range rows {
 		text := because(row)
 		if a.Says == policies.ChooseLocal {
@@ -248,32 +250,30 @@ func (a advised) writeRows(page *sheet, program string) {
 			if setting := settingOf(row.Change); setting != "" {
 				text += "; " + setting + " avoids it"
 			}
-			if change, ok := strings.CutPrefix(row.Change, inTemplate); ok {
-				template = change
-			}
 		}
 		items = append(items, wrapped(policies.Printable(text), "  - ", "    ", nil))
 	}
 	left := maxLines - strings.Count(page.String(), "\n")
 	for i, item := range items {
 		if left -= strings.Count(item, "\n"); left < 1 && i < len(items)-1 {
-			var ids []string
+			also, ids := "also, ", []string(nil)
+			if i == 0 {
+				also = ""
+			}
 			for _, row := range rows[i:] {
 				ids = append(ids, row.ID)
 			}
-			page.item("also, in the decision guide: " + strings.Join(ids, ", "))
+			page.item(also + "in the decision guide: " + strings.Join(ids, ", "))
 			return
 		}
 		page.WriteString(item)
 	}
-	workloads := a.in.Related.Workloads // Each has labels of its own.
-	switch {
-	case template == "":
-	case len(workloads) == 1 && left > strings.Count(template, "\n"):
-		page.say("To spread the pods, add to spec.template.spec of %s:", workloads[0].Ref)
-		page.lines(strings.ReplaceAll("\n"+template, "\n"+strings.Repeat(" ", 6), "\n")[1:])
-	case left > 0:
-		page.say("To spread the pods, run %s fix on the files of their workloads.", program)
+	if a.Says == policies.ChooseLocal && left > 0 && a.row("unspread") != nil {
+		when := ""
+		if !a.isLocal() {
+			when = ", once it is Local"
+		}
+		page.say("To spread the pods%s, run %s fix on the files of their workloads.", when, program)
 	}
 }
 

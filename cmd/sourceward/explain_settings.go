@@ -24,6 +24,11 @@ import (
 	"github.com/sourceward/sourceward/policies/manifest"
 )
 
+// shortNames are the short names of kinds that kubectl knows.
+var shortNames = map[string]string{
+	"deploy": "Deployment", "ds": "DaemonSet", "po": "Pod", "rs": "ReplicaSet", "sts": "StatefulSet", "svc": "Service",
+}
+
 // parseObject parses KIND/NAMESPACE/NAME into a Ref without APIVersion. KIND/NAME is for the given namespace or, if it
 // is empty, for default.
 func parseObject(text, namespace string) (policies.Ref, error) {
@@ -32,7 +37,8 @@ func parseObject(text, namespace string) (policies.Ref, error) {
 		return policies.Ref{}, fmt.Errorf(
 			"%q does not name an object; write KIND/NAMESPACE/NAME, such as Deployment/edge/web", text)
 	}
-	i := slices.IndexFunc(policies.Kinds, func(kind string) bool { return strings.EqualFold(kind, parts[0]) })
+	named := cmp.Or(shortNames[strings.ToLower(parts[0])], parts[0])
+	i := slices.IndexFunc(policies.Kinds, func(kind string) bool { return strings.EqualFold(kind, named) })
 	if i < 0 {
 		return policies.Ref{}, fmt.Errorf("%q: Sourceward does not check kind %s; want one of %s",
 			text, parts[0], strings.Join(policies.Kinds, ", "))

@@ -28,7 +28,7 @@ func (e *explained) workloadPage(ctx context.Context) string {
 		}
 	}
 	for _, a := range front[:min(len(front), maxNames)] {
-		page.item(fmt.Sprintf("%s: %s, since %s", a.title(), a.choice(), a.decisive().When))
+		page.item(fmt.Sprintf("%s: %s", a.title(), a.choice()))
 	}
 	switch {
 	case len(front) > maxNames:
@@ -45,6 +45,10 @@ func (e *explained) workloadPage(ctx context.Context) string {
 			continue
 		}
 		_, pods := bounds(a.in)
+		if why := unplaced(a.in.Related.Workloads, pods); why != "" {
+			page.say("%s.", capitalized(why))
+			break
+		}
 		best := policies.BestPlacement(nodes, routing, pods...)
 		crowded := policies.WorstPlacement(nodes, routing, corev1.ServiceExternalTrafficPolicyLocal, pods...)
 		worst := newPlacement("worst", crowded, best, routing)
@@ -69,15 +73,19 @@ func named(ref policies.Ref) string {
 	return fmt.Sprintf("%s/%s/%s", ref.Kind, ref.Namespace, ref.Name)
 }
 
-// choice says what to choose, for a list of Services.
+// choice says what to choose and why, for a list of Services.
 func (a advised) choice() string {
+	row := a.decisive()
+	since := ", since " + row.When
 	switch {
 	case a.Says == policies.ChooseEither:
-		return "no difference"
+		return "no difference" + since
 	case a.Change == "":
-		return fmt.Sprintf("keep %s", a.Says)
+		return fmt.Sprintf("keep %s", a.Says) + since
+	case row.ID == "not-asked":
+		return "choose Cluster, unless pods need the client's address"
 	default:
-		return fmt.Sprintf("choose %s", a.Says)
+		return fmt.Sprintf("choose %s", a.Says) + since
 	}
 }
 

@@ -26,6 +26,9 @@ var fileFlags = []string{
 func checkCluster(cmd *cobra.Command, s streams, cluster *cluster) error {
 	for _, name := range fileFlags {
 		if cmd.Flags().Changed(name) {
+			if name == "context" {
+				name += ", unlike --kube-context,"
+			}
 			return fmt.Errorf("--%s is for files, and --cluster without a PATH checks none; remove one of the two, "+
 				"or name a PATH", name)
 		}

@@ -247,8 +247,8 @@ func TestWhatKeepsAClusterFromBeingChecked(t *testing.T) {
 			help,
 		"--cluster --kubeconfig nowhere": "error: --kubeconfig nowhere cannot be read: no such file or directory; " +
 			"check the path and its permissions" + help,
-		"--cluster --context .": "error: --context is for files, and --cluster without a PATH checks none; " +
-			"remove one of the two, or name a PATH" + help,
+		"--cluster --context .": "error: --context, unlike --kube-context, is for files, and --cluster without a PATH " +
+			"checks none; remove one of the two, or name a PATH" + help,
 		"--cluster --diff": "error: --diff is for files, and --cluster without a PATH checks none; " +
 			"remove one of the two, or name a PATH" + help,
 	} {

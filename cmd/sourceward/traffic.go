@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/sourceward/sourceward/policies"
 )
 
 // trafficFlags holds the flags of traffic that check does not have, as they were given.
@@ -70,7 +72,7 @@ func trafficCommand(s streams) *cobra.Command {
 	f.StringArrayVar(&flags.placements, "placement", nil,
 		"also show the pods of a workload in these places: `WORKLOAD=NODE:PODS,...`, where\n"+
 			"WORKLOAD is NAME or NAMESPACE/NAME; repeatable")
-	f.StringVar(&flags.service, "service", "", "show only Services of this `NAME`")
+	f.StringVar(&flags.service, "service", "", "show only Services of this `NAME`, which can be NAMESPACE/NAME")
 	f.IntVar(&flags.top, "top", 0, "show only this `NUMBER` of Services, the worst; 0 means all")
 	from.add(f, "show what the cluster of your kubeconfig holds")
 	from.complete(cmd)
@@ -93,6 +95,11 @@ func sharedFlags() *pflag.FlagSet {
 	shared.Lookup("kube-version").Usage = "show it for an API server of this `VERSION`"
 	shared.Lookup("quiet").Usage = "print no notes, and nothing that was skipped"
 	return shared
+}
+
+// isSelected reports whether --service selects a Service.
+func isSelected(flag string, ref policies.Ref) bool {
+	return flag == "" || flag == ref.Name || flag == ref.Namespace+"/"+ref.Name
 }
 
 // validate returns an error if the value of a flag is not valid. The error begins with the name of the flag.

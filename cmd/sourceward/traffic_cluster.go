@@ -32,6 +32,9 @@ func trafficOfCluster(cmd *cobra.Command, args []string, s streams, flags traffi
 	}
 	for _, name := range offlineFlags {
 		if cmd.Flags().Changed(name) {
+			if name == "context" {
+				name += ", unlike --kube-context,"
+			}
 			return fmt.Errorf("--%s is for files, and --cluster reads none; remove one of the two", name)
 		}
 	}
@@ -194,7 +197,7 @@ func (c *clusterTraffic) readServices(ctx context.Context) error {
 			name := (&unstructured.Unstructured{Object: content}).GetName()
 			return fmt.Errorf("read services %s in the cluster at %s: %w", name, c.host, err)
 		}
-		if c.service != "" && object.Name != c.service {
+		if !isSelected(c.service, object.Ref) {
 			return nil
 		}
 		found := clusterService{Service: object.Service}
@@ -256,7 +259,7 @@ func (c *clusterTraffic) shown() []serviceTraffic {
 		places := policies.PlacesOf(
 			service.Service, c.endpoints[serviceRef(service.Namespace, service.Name)], c.nodes, c.version)
 		even := policies.BestPlacement(places, routing, c.pods(policies.ShareTraffic(places, routing).Pods, places))
-		found.add(newPlacement("current", places, even, routing))
+		found.add(newPlacement(currentPlacement, places, even, routing))
 		shown = append(shown, *found)
 	}
 	return shown

@@ -111,6 +111,8 @@ type drawnNodes struct {
 	share nodeShare
 	y     int
 	marks []drawnMark
+	// suffix is the end that all names of nodes share.
+	suffix string
 }
 
 func (n drawnNodes) height() int { return max(nodeHeight, len(n.marks)*rowHeight+gap) }
@@ -129,13 +131,14 @@ func (s *serviceTraffic) draw(id string, p placement, isLocal bool) *drawing {
 	}
 	var nodes []drawnNodes
 	y, left := headHeight, 0
+	suffix := p.nodeSuffix(nameLength)
 	for i, group := range p.Groups {
 		if i >= mostGroups {
 			left += group.size()
 			continue
 		}
 		share := group.share(isLocal)
-		n := drawnNodes{group: group, share: share, y: y, marks: marksOf(group, share)}
+		n := drawnNodes{group: group, share: share, y: y, marks: marksOf(group, share), suffix: suffix}
 		for j := range n.marks {
 			n.marks[j].y = n.middle() + (2*j-len(n.marks)+1)*rowHeight/2
 		}
@@ -229,7 +232,7 @@ func (d *drawing) drawNodes(n drawnNodes) {
 		class, box.Class = "muted", "box absent"
 	}
 	d.Boxes = append(d.Boxes, box)
-	d.label(nodeX+padding, n.middle()-4, "name", "%s", n.group.names(nameLength, " +%d"))
+	d.label(nodeX+padding, n.middle()-4, "name", "%s", n.group.names(nameLength, " +%d", n.suffix))
 	d.label(nodeX+padding, n.middle()+11, class, "%s", figure)
 }
 

@@ -59,7 +59,7 @@ func (t *trafficReader) read(
 		}
 	}
 	for _, object := range read.manifests.Objects {
-		if object.Service == nil || t.service != "" && object.Name != t.service {
+		if object.Service == nil || !isSelected(t.service, object.Ref) {
 			continue
 		}
 		place := object.Place("")
@@ -159,11 +159,8 @@ func (t *trafficReader) place(found *serviceTraffic, in policies.Input) (why str
 	}
 	routing := found.LoadBalancer.Routing
 	fewest, most := bounds(in)
-	for i, pods := range most {
-		if pods.Nodes != nil && len(pods.Nodes) == 0 {
-			return fmt.Sprintf("no Node in --context accepts the pods of %s; compare the labels and taints of the Nodes with "+
-				"its nodeSelector, affinity, tolerations and topology spread constraints", workloads[i].Ref), nil, nil
-		}
+	if why := unplaced(workloads, most); why != "" {
+		return why, nil, nil
 	}
 	if given != nil {
 		if notes, err = surplus(in, given, most); err != nil {
@@ -178,7 +175,7 @@ func (t *trafficReader) place(found *serviceTraffic, in policies.Input) (why str
 	for _, pods := range numbers {
 		even := policies.BestPlacement(nodes, routing, pods...)
 		best := newPlacement("best", even, even, routing)
-		if routing.Sharing == policies.ShareAnnouncer {
+		if routing.Sharing == policies.ShareAnnouncer || routing.Distribution != "" && !found.isLocal() {
 			best.Name = "even"
 		}
 		crowded := policies.WorstPlacement(nodes, routing, service.Spec.ExternalTrafficPolicy, pods...)
@@ -189,7 +186,39 @@ func (t *trafficReader) place(found *serviceTraffic, in policies.Input) (why str
 			found.add(worst)
 		}
 	}
+	if pending := pending(in, found.Placements[len(found.Placements)-1].Pods); pending != "" {
+		notes = append(notes, pending)
+	}
 	return "", notes, nil
+}
+
+// pending says how many of the most pods of the workloads behind a Service have no node; empty if each has one. placed
+// is the number of those that have. A DaemonSet has no other pods.
+func pending(in policies.Input, placed int) string {
+	wanted := 0
+	for _, workload := range in.Related.Workloads {
+		if workload.Kind == daemonSet {
+			return ""
+		}
+		from, to := in.Related.ReplicasOf(workload)
+		wanted += max(1, from, to)
+	}
+	if placed >= wanted {
+		return ""
+	}
+	return fmt.Sprintf("%d of its %s have no node that their templates allow, and stay Pending", wanted-placed,
+		count(wanted, "pod"))
+}
+
+// unplaced says of which workload no known node accepts a pod; empty if there is none.
+func unplaced(workloads []*policies.Workload, pods []policies.Pods) string {
+	for i, of := range pods {
+		if of.Nodes != nil && len(of.Nodes) == 0 {
+			return fmt.Sprintf("no Node that was read accepts the pods of %s; compare the labels and taints of the Nodes with "+
+				"its nodeSelector, affinity, tolerations and topology spread constraints", workloads[i].Ref)
+		}
+	}
+	return ""
 }
 
 // surplus returns notes about workloads to which --placement gives more pods than they may have. The error is non-nil

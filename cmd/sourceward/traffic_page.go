@@ -110,7 +110,7 @@ func (p *trafficPage) add(s *serviceTraffic) {
 	section := trafficSection{
 		ID: fmt.Sprintf("s%d", len(p.Sections)+1), Name: policies.Printable(s.name()),
 		Heading: policies.Printable(s.title()), Place: policies.Printable(s.place()),
-		Routing: policies.Printable(capitalized(s.LoadBalancer.text())) + ".",
+		Routing: policies.Printable(s.text()),
 		Policy:  s.TrafficPolicy, Y: p.Height + pageLineHeight,
 		Worst: pageFigures{
 			Lost: percent(worst.Lost), Busiest: worst.busiest(), Usable: percent(worst.Usable),
@@ -148,7 +148,7 @@ func (p *trafficPage) add(s *serviceTraffic) {
 		}
 		for _, g := range placement.Groups {
 			shown.Rows = append(shown.Rows, pageRow{
-				Names: g.names(math.MaxInt, " and %d more"), Zone: policies.Printable(g.Zone),
+				Names: g.names(math.MaxInt, " and %d more", ""), Zone: policies.Printable(g.Zone),
 				Untargeted: policies.Printable(g.Untargeted), Pods: g.podCount(),
 				LocalNode: g.Local.nodeFigure(g.Untargeted), LocalPod: g.Local.podFigure(),
 				ClusterNode: g.Cluster.nodeFigure(g.Untargeted), ClusterPod: g.Cluster.podFigure(),

@@ -59,8 +59,8 @@ type loadBalancer struct {
 
 // placement is a number of pods in their places, and the shares of the traffic there.
 type placement struct {
-	// Name is best, worst, given or current. It is even instead of best if one node gets all traffic: then it would be
-	// best to have all pods on that node.
+	// Name is best, worst, given or current. It is even instead of best if it may not be the best: if one node gets all
+	// traffic, or if the Service has the policy Cluster and trafficDistribution.
 	Name string `json:"name"`
 	// NoneIsWorse is true if the best placement is as bad as any that the templates allow, so that it is the only one. It
 	// is missing if it is false.
@@ -136,6 +136,9 @@ type nodeShare struct {
 	Health int `json:"health"`
 }
 
+// currentPlacement is the name of the placement in a cluster.
+const currentPlacement = "current"
+
 // flow returns the traffic with Local, or with Cluster.
 func (p placement) flow(isLocal bool) flow {
 	if isLocal {
@@ -201,8 +204,8 @@ func newPlacement(name string, places, even []policies.Place, routing policies.R
 		EvenSpread: evenSpread{best.Overload, best.Usable, best.Lost},
 		Groups:     groupsOf(traffic, routing.Zonal),
 	}
-	for _, place := range places {
-		if place.Node != "" && place.Untargeted == "" {
+	for _, node := range traffic.Local.Nodes {
+		if node.Node != "" && node.Untargeted == "" {
 			p.Nodes++
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/fatih/color"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sourceward/sourceward/policies"
 )
@@ -57,7 +58,9 @@ func (r *trafficReport) writeText(w io.Writer, options trafficOptions) error {
 // they have.
 func (r *trafficReport) summary() string {
 	losing, overloaded := 0, 0
+	isCurrent := false
 	for i := range r.Services {
+		isCurrent = r.Services[i].Placements[0].Name == currentPlacement
 		switch worst := r.Services[i].worst(); {
 		case worst.Lost > 0:
 			losing++
@@ -66,11 +69,15 @@ func (r *trafficReport) summary() string {
 		}
 	}
 	var parts []string
+	loses, overloads := "%d can lose traffic", "%d can overload a pod"
+	if isCurrent {
+		loses, overloads = "%d with lost traffic", "%d with an overloaded pod"
+	}
 	if losing > 0 {
-		parts = append(parts, fmt.Sprintf("%d can lose traffic", losing))
+		parts = append(parts, fmt.Sprintf(loses, losing))
 	}
 	if overloaded > 0 {
-		parts = append(parts, fmt.Sprintf("%d can overload a pod", overloaded))
+		parts = append(parts, fmt.Sprintf(overloads, overloaded))
 	}
 	if fair := len(r.Services) - losing - overloaded; fair > 0 {
 		parts = append(parts, fmt.Sprintf("%d with a fair share for each pod", fair))
@@ -129,7 +136,7 @@ func (f flow) busiest() string {
 func (s *serviceTraffic) writeText(out io.Writer, p palette) {
 	fmt.Fprint(out, wrapped(policies.Printable(s.title()), "", "    ", p.bold))
 	fmt.Fprint(out, wrapped(policies.Printable(s.place()), "  ", "  ", p.dim))
-	fmt.Fprint(out, wrapped(policies.Printable(capitalized(s.LoadBalancer.text())+"."), "  ", "  ", p.dim))
+	fmt.Fprint(out, wrapped(policies.Printable(s.text()), "  ", "  ", p.dim))
 	for _, placement := range s.Placements {
 		fmt.Fprintf(out, "\n  %s\n", p.heading.Sprint(capitalized(placement.title())))
 		s.writeTable(out, p, placement)
@@ -138,20 +145,24 @@ func (s *serviceTraffic) writeText(out io.Writer, p palette) {
 	}
 }
 
-// text returns how traffic is taken to find the nodes, whether that is assumed, and why.
-func (b loadBalancer) text() string {
-	text := b.Says
+// text returns how traffic is taken to find the nodes, whether that is assumed, and why, as sentences.
+func (s *serviceTraffic) text() string {
+	b := s.LoadBalancer
+	text := capitalized(b.Says)
 	if b.Assumed {
-		text = "assumed: " + text
+		text = "Assumed: " + b.Says
 	}
 	var reasons []string
 	for _, reason := range b.Why {
 		reasons = append(reasons, reason.Message)
 	}
-	if reasons == nil {
-		return text
+	if reasons != nil {
+		text += "; " + strings.Join(reasons, "; ")
 	}
-	return text + "; " + strings.Join(reasons, "; ")
+	if b.Assumed && s.Type == string(corev1.ServiceTypeLoadBalancer) {
+		return text + ". --provider names another load balancer."
+	}
+	return text + "."
 }
 
 // wrapped breaks a text into lines, and colors each if ink is not nil. The first one begins with first, others with
@@ -214,6 +225,10 @@ func (s *serviceTraffic) writeTable(out io.Writer, p palette, of placement) {
 		}
 		return p.dim.Sprint(padded(text, 24))
 	}
+	suffix := of.nodeSuffix(nameWidth)
+	if suffix != "" {
+		fmt.Fprint(out, wrapped("All names of nodes end with "+policies.Printable(suffix), "  ", "  ", p.dim))
+	}
 	columns := "  " + padded("node", -6) + " " + padded("each pod", 7+barWidth)
 	line(padded("", 2+nameWidth+6), "  ", head("LOCAL", s.isLocal()), "  ", head("CLUSTER", !s.isLocal()))
 	line("  ", p.dim.Sprint(strings.TrimRight(padded("NODE", nameWidth)+padded("PODS", -6)+columns+columns, " ")))
@@ -229,7 +244,7 @@ func (s *serviceTraffic) writeTable(out io.Writer, p palette, of placement) {
 			}
 			return "  " + node + " " + pod + " " + bar
 		}
-		line("  ", padded(group.names(nameWidth, " and %d more"), nameWidth), padded(group.podCount(), -6),
+		line("  ", padded(group.names(nameWidth, " and %d more", suffix), nameWidth), padded(group.podCount(), -6),
 			share(group.Local), share(group.Cluster))
 		if group.Zone != "" {
 			line("    ", p.dim.Sprint("in zone "+policies.Printable(group.Zone)))

@@ -62,6 +62,7 @@ func (p placement) says(isLocal bool, routing policies.Routing) string {
 	}
 	switch {
 	case f.Overload == 0:
+	case f.Lost > 0 && isSame(f.Usable, 1): // It would sound as if all were well.
 	case isSame(f.Usable, 1):
 		add("all of the capacity is usable")
 	default:
@@ -153,9 +154,36 @@ func saysRouting(r policies.Routing, isBalanced bool) string {
 	return subject + to + ", if it passes the health check"
 }
 
-// names returns the nodes of a group in at most so many characters: the first one, and how many more there are. others
-// is how that is said, such as " and %d more".
-func (g nodeGroup) names(most int, others string) string {
+// nodeSuffix returns the end that the names of all nodes share, from a point on; empty if all names have at most so
+// many characters, or if there is only one.
+func (p placement) nodeSuffix(most int) string {
+	var names []string
+	isLong := false
+	for _, g := range p.Groups {
+		for _, name := range g.Nodes {
+			names = append(names, name)
+			isLong = isLong || len(name) > most
+		}
+	}
+	if !isLong || len(names) < 2 {
+		return ""
+	}
+	_, suffix, _ := strings.Cut(names[0], ".")
+	isShared := func(suffix string) bool {
+		return !slices.ContainsFunc(names, func(name string) bool { return !strings.HasSuffix(name, "."+suffix) })
+	}
+	for suffix != "" && !isShared(suffix) {
+		_, suffix, _ = strings.Cut(suffix, ".")
+	}
+	if suffix == "" {
+		return ""
+	}
+	return "." + suffix
+}
+
+// names returns the nodes of a group in at most so many characters, without the end that all names share: the first
+// one, and how many more there are. others is how that is said, such as " and %d more".
+func (g nodeGroup) names(most int, others, suffix string) string {
 	if len(g.Nodes) == 0 {
 		return "(no node)"
 	}
@@ -163,7 +191,7 @@ func (g nodeGroup) names(most int, others string) string {
 	if len(g.Nodes) > 1 {
 		more = fmt.Sprintf(others, len(g.Nodes)-1)
 	}
-	return shortened(policies.Printable(g.Nodes[0]), most-utf8.RuneCountInString(more)) + more
+	return shortened(policies.Printable(strings.TrimSuffix(g.Nodes[0], suffix)), most-utf8.RuneCountInString(more)) + more
 }
 
 // shortened returns a name with at most so many characters. The middle is left out, since names of nodes begin and end

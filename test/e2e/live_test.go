@@ -463,6 +463,9 @@ func (l *liveCommands) checkExplanations(t *testing.T) {
 	want := map[string]string{
 		"edge/game": "Local",
 		"edge/mail": "Local",
+		// They share an address, which MetalLB does not allow with Local.
+		"infra/twin": "Cluster",
+		"shop/cart":  "Cluster",
 		"shop/far": "error: Service shop/far has type ExternalName: clients connect to far.example.com, and there is no " +
 			"traffic policy; explain the Service behind that name",
 		"tools/inside": "it makes no difference",
@@ -473,7 +476,7 @@ func (l *liveCommands) checkExplanations(t *testing.T) {
 		for name := range services {
 			of := namespace + "/" + name
 			if want[of] == "" {
-				want[of] = "Cluster" // Nothing asks for the client's address.
+				want[of] = "Cluster, unless pods need the client's address"
 			}
 			ran := l.run(t, "explain", "Service/"+of, "--cluster", "--kubeconfig", l.kubeconfig)
 			_, advice, isAdvised := strings.Cut(ran.stdout, "\nChoose: ")
