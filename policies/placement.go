@@ -246,6 +246,26 @@ func (c Cluster) guarantees(w *Workload, namespace Namespace) (pinned, alone boo
 	return pinned, alone, maxSkew, countsTainted
 }
 
+// OtherTopology returns the topology key, such as topology.kubernetes.io/zone, of a hard constraint or anti-affinity
+// term that keeps the pods of a workload apart by something else than nodes; empty if there is none. Placements do not
+// consider it. namespace is the Namespace of the workload.
+func OtherTopology(w *Workload, namespace Namespace) string {
+	pod, own := w.Template.Spec, podLabelsOf(w)
+	for _, constraint := range pod.TopologySpreadConstraints {
+		if constraint.WhenUnsatisfiable == corev1.DoNotSchedule && constraint.TopologyKey != corev1.LabelHostname &&
+			constraintProblem(constraint.LabelSelector, constraint.MatchLabelKeys, own) == "" {
+			return constraint.TopologyKey
+		}
+	}
+	for _, term := range antiAffinityTerms(pod.Affinity) {
+		if term.required && term.TopologyKey != corev1.LabelHostname &&
+			termProblem(term.PodAffinityTerm, own, namespace) == "" {
+			return term.TopologyKey
+		}
+	}
+	return ""
+}
+
 // SpreadingOf returns how well the template of a workload keeps its pods on different nodes. namespace is the Namespace
 // of the workload.
 func (c Cluster) SpreadingOf(w *Workload, namespace Namespace) Spreading {

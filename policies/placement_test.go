@@ -523,6 +523,42 @@ func TestPodsOf(t *testing.T) {
 	}
 }
 
+func TestOtherTopology(t *testing.T) {
+	t.Parallel()
+	const selects = "labelSelector: {matchLabels: {app: web}}"
+	for name, test := range map[string]struct{ pod, want string }{
+		"nothing": {"", ""},
+		"a hard constraint": {
+			"topologySpreadConstraints: [{topologyKey: zone, maxSkew: 1, whenUnsatisfiable: DoNotSchedule, " + selects + "}]",
+			"zone",
+		},
+		"a soft one": {
+			"topologySpreadConstraints: [{topologyKey: zone, maxSkew: 1, whenUnsatisfiable: ScheduleAnyway, " + selects + "}]",
+			"",
+		},
+		"one on nodes": {
+			"topologySpreadConstraints: [{topologyKey: kubernetes.io/hostname, maxSkew: 1, whenUnsatisfiable: DoNotSchedule, " +
+				selects + "}]", "",
+		},
+		"one for other pods": {
+			"topologySpreadConstraints: [{topologyKey: zone, maxSkew: 1, whenUnsatisfiable: DoNotSchedule, " +
+				"labelSelector: {matchLabels: {app: api}}}]", "",
+		},
+		"anti-affinity": {
+			"affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: zone, " + selects +
+				"}]}}", "zone",
+		},
+		"preferred anti-affinity": {
+			"affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, podAffinityTerm: " +
+				"{topologyKey: zone, " + selects + "}}]}}", "",
+		},
+	} {
+		if got := policies.OtherTopology(deploymentOf(t, 2, test.pod), policies.Namespace{Name: "edge"}); got != test.want {
+			t.Errorf("%s: OtherTopology() = %q, want %q", name, got, test.want)
+		}
+	}
+}
+
 // TestPlacementsInACluster goes from nodes and templates to placements.
 func TestPlacementsInACluster(t *testing.T) {
 	t.Parallel()

@@ -135,7 +135,7 @@ func newServiceTraffic(ctx context.Context, in policies.Input, rules *bundle.Set
 }
 
 // place adds the placements of its pods to the traffic of a Service, or returns why there are none. notes are about
-// --placement. The error describes a mistake in it.
+// these placements. The error describes a mistake in --placement.
 func (t *trafficReader) place(found *serviceTraffic, in policies.Input) (why string, notes []string, err error) {
 	service := in.Object.Service
 	workloads := in.Related.Workloads
@@ -186,6 +186,12 @@ func (t *trafficReader) place(found *serviceTraffic, in policies.Input) (why str
 			found.add(worst)
 		}
 	}
+	for _, workload := range workloads {
+		if key := policies.OtherTopology(workload, in.Namespace); key != "" {
+			notes = append(notes, fmt.Sprintf("%s has a hard constraint on %s, which is not considered: some placements may be "+
+				"impossible", workload.Ref, key))
+		}
+	}
 	if pending := pending(in, found.Placements[len(found.Placements)-1].Pods); pending != "" {
 		notes = append(notes, pending)
 	}
@@ -206,7 +212,7 @@ func pending(in policies.Input, placed int) string {
 	if placed >= wanted {
 		return ""
 	}
-	return fmt.Sprintf("%d of its %s have no node that their templates allow, and stay Pending", wanted-placed,
+	return fmt.Sprintf("there is no node for %d of its %s: pods without a node stay Pending", wanted-placed,
 		count(wanted, "pod"))
 }
 
