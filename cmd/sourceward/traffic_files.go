@@ -212,7 +212,7 @@ func pending(in policies.Input, placed int) string {
 	if placed >= wanted {
 		return ""
 	}
-	return fmt.Sprintf("there is no node for %d of its %s: pods without a node stay Pending", wanted-placed,
+	return fmt.Sprintf("only %d of its %s find a node, and the others stay Pending", placed,
 		count(wanted, "pod"))
 }
 
