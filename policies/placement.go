@@ -300,7 +300,7 @@ func BestPlacement(places []Place, routing Routing, pods ...Pods) []Place {
 // which they may run, of different zones in turn, and adds the pods to these places.
 //
 // Those that may run on the fewest nodes come first, so that the others can go elsewhere.
-func spread(places []Place, pods []Pods, choose func(p Pods, placed []Place, on []int, isAll bool)) []Place {
+func spread(places []Place, pods []Pods, choose func(p Pods, placed []Place, on []int)) []Place {
 	placed := emptied(places)
 	order := slices.Clone(pods)
 	room := func(p Pods) int { return len(p.fits(placed, indexesOf(placed))) }
@@ -310,12 +310,13 @@ func spread(places []Place, pods []Pods, choose func(p Pods, placed []Place, on 
 	for _, p := range order {
 		on := p.fits(placed, alternating(placed))
 		targets := slices.DeleteFunc(slices.Clone(on), func(i int) bool { return !placed[i].isTarget() })
-		isAll := true // on holds all places on which the pods may run
 		if !p.Alone && len(targets) > 0 && p.mayLeave(len(on)-len(targets), len(targets)) {
-			isAll = len(targets) == len(on)
+			if len(targets) < len(on) {
+				p.Most = cmp.Or(p.Most, p.MaxSkew) // The others stay empty.
+			}
 			on = targets
 		}
-		choose(p, placed, on, isAll)
+		choose(p, placed, on)
 	}
 	return placed
 }
@@ -327,7 +328,7 @@ func (p Pods) mayLeave(empty, others int) bool {
 }
 
 // overNodes places the pods evenly over nodes, first over those that get traffic and have the fewest pods.
-func (p Pods) overNodes(placed []Place, on []int, _ bool) {
+func (p Pods) overNodes(placed []Place, on []int) {
 	slices.SortStableFunc(on, func(a, b int) int {
 		return cmp.Or(-compareBools(placed[a].isTarget(), placed[b].isTarget()),
 			cmp.Compare(placed[a].Ready, placed[b].Ready))
@@ -368,13 +369,13 @@ func levelled(held []int, pods int) []int {
 // overZones places the pods evenly over zones, and over the nodes of each. Of the zones, those get one pod more where
 // each pod has the largest share otherwise. If their template does not allow that, it places the pods evenly over
 // nodes, and those in zones with few nodes get one pod more.
-func (p Pods) overZones(placed []Place, on []int, isAll bool) {
+func (p Pods) overZones(placed []Place, on []int) {
 	nodes := map[string][]int{} // by zone
 	for _, i := range on {
 		nodes[placed[i].Zone] = append(nodes[placed[i].Zone], i)
 	}
 	if p.Alone || p.Pinned || len(nodes) == 0 {
-		p.overNodes(placed, on, isAll)
+		p.overNodes(placed, on)
 		return
 	}
 	zones := slices.Sorted(maps.Keys(nodes))
@@ -390,21 +391,21 @@ func (p Pods) overZones(placed []Place, on []int, isAll bool) {
 		if i < p.Count%len(zones) {
 			more.Count++
 		}
-		more.overNodes(tried, nodes[zone], isAll)
+		more.overNodes(tried, nodes[zone])
 	}
 	added := make([]int, 0, len(on))
 	for _, i := range on {
 		added = append(added, tried[i].Ready-placed[i].Ready)
 	}
 	least := 0
-	if isAll && p.Most == 0 {
+	if p.Most == 0 {
 		least = slices.Min(added)
 	}
 	if p.MaxSkew > 0 && slices.Max(added)-least > p.MaxSkew {
 		slices.SortStableFunc(on, func(a, b int) int {
 			return cmp.Compare(len(nodes[placed[a].Zone]), len(nodes[placed[b].Zone]))
 		})
-		p.overNodes(placed, on, isAll)
+		p.overNodes(placed, on)
 		return
 	}
 	place(placed, on, added)

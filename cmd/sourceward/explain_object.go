@@ -42,16 +42,13 @@ func (e *explained) add(err error) { e.problems = append(e.problems, problem{lin
 // explainObject runs explain for an object. program is how the user runs sourceward. The error is errReported or
 // errInterrupted, or describes a mistake in the command line.
 func explainObject(ctx context.Context, s streams, flags explainFlags, program, name string) error {
-	ref, err := parseObject(name, flags.namespace)
+	ref, err := flags.parseObject(name)
 	if err != nil {
 		return err
 	}
 	cluster, err := flags.cluster.open()
 	if err != nil {
 		return err
-	}
-	if cluster != nil && flags.namespace != "" && flags.namespace != ref.Namespace {
-		return fmt.Errorf("%s is not in Namespace %s of -n; remove one of the two", name, flags.namespace)
 	}
 	of := &explained{program: program}
 	if cluster != nil {

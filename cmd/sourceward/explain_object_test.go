@@ -131,6 +131,10 @@ func TestWhatCannotBeExplainedInACluster(t *testing.T) {
 			"Service/edge/web -n shop",
 			"Service/edge/web is not in Namespace shop of -n; remove one of the two; see sourceward explain --help",
 		},
+		"settings in another namespace than the one that is given": {
+			"--settings Service/edge/web -n shop",
+			"--settings Service/edge/web is not in Namespace shop of -n; remove one of the two; see sourceward explain --help",
+		},
 		"an ExternalName": {
 			"Service/edge/db",
 			"Service edge/db has type ExternalName: clients connect to db.example.com, and there is no traffic policy; " +

@@ -61,12 +61,7 @@ func (e *explained) servicePage(ctx context.Context) string {
 		page.say("%s", place)
 	}
 	if a.Local.Hops != nil {
-		balancer := a.traffic.LoadBalancer
-		says := capitalized(balancer.Says)
-		if balancer.Assumed {
-			says = "Assumed: " + balancer.Says
-		}
-		page.say("%s.", says)
+		page.say("%s.", a.traffic.LoadBalancer.text())
 	}
 	a.writeWays(page)
 	a.writeHealth(page)

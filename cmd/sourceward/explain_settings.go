@@ -29,9 +29,9 @@ var shortNames = map[string]string{
 	"deploy": "Deployment", "ds": "DaemonSet", "po": "Pod", "rs": "ReplicaSet", "sts": "StatefulSet", "svc": "Service",
 }
 
-// parseObject parses KIND/NAMESPACE/NAME into a Ref without APIVersion. KIND/NAME is for the given namespace or, if it
-// is empty, for default.
-func parseObject(text, namespace string) (policies.Ref, error) {
+// parseObject parses KIND/NAMESPACE/NAME into a Ref without APIVersion. KIND/NAME is for the namespace of -n or,
+// without it, for default.
+func (f explainFlags) parseObject(text string) (policies.Ref, error) {
 	parts := strings.Split(text, "/")
 	if len(parts) < 2 || len(parts) > 3 || slices.Contains(parts, "") {
 		return policies.Ref{}, fmt.Errorf(
@@ -43,9 +43,13 @@ func parseObject(text, namespace string) (policies.Ref, error) {
 		return policies.Ref{}, fmt.Errorf("%q: Sourceward does not check kind %s; want one of %s",
 			text, parts[0], strings.Join(policies.Kinds, ", "))
 	}
-	ref := policies.Ref{Kind: policies.Kinds[i], Namespace: cmp.Or(namespace, "default"), Name: parts[len(parts)-1]}
+	ref := policies.Ref{Kind: policies.Kinds[i], Namespace: cmp.Or(f.namespace, "default"), Name: parts[len(parts)-1]}
 	if len(parts) == 3 {
 		ref.Namespace = parts[1]
+	}
+	// With files, -n is for those objects that name no namespace.
+	if f.cluster.cluster && f.namespace != "" && f.namespace != ref.Namespace {
+		return policies.Ref{}, fmt.Errorf("%s is not in Namespace %s of -n; remove one of the two", text, f.namespace)
 	}
 	return ref, nil
 }
@@ -81,7 +85,7 @@ func (s *subject) add(err error) { s.problems = append(s.problems, problem{line:
 
 // explainSettings runs explain --settings. The error is errReported, or describes a mistake in the command line.
 func explainSettings(ctx context.Context, s streams, flags explainFlags) error {
-	ref, err := parseObject(flags.settings, flags.namespace)
+	ref, err := flags.parseObject(flags.settings)
 	if err != nil {
 		return fmt.Errorf("--settings %w", err)
 	}

@@ -22,15 +22,20 @@ var fileFlags = []string{
 	"context", "exclude", "diff", "kustomize", "values", "set", "release-name", "api-versions", "show-config",
 }
 
+// namedForFiles returns a flag that is for files, as a subject. Users of kubectl expect another --context.
+func namedForFiles(flag string) string {
+	if flag == "context" {
+		return "--context, unlike --kube-context,"
+	}
+	return "--" + flag
+}
+
 // checkCluster runs check for what a cluster holds. The error is that of check.
 func checkCluster(cmd *cobra.Command, s streams, cluster *cluster) error {
 	for _, name := range fileFlags {
 		if cmd.Flags().Changed(name) {
-			if name == "context" {
-				name += ", unlike --kube-context,"
-			}
-			return fmt.Errorf("--%s is for files, and --cluster without a PATH checks none; remove one of the two, "+
-				"or name a PATH", name)
+			return fmt.Errorf("%s is for files, and --cluster without a PATH checks none; remove one of the two, "+
+				"or name a PATH", namedForFiles(name))
 		}
 	}
 	working := &config{}

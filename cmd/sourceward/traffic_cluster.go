@@ -32,10 +32,7 @@ func trafficOfCluster(cmd *cobra.Command, args []string, s streams, flags traffi
 	}
 	for _, name := range offlineFlags {
 		if cmd.Flags().Changed(name) {
-			if name == "context" {
-				name += ", unlike --kube-context,"
-			}
-			return fmt.Errorf("--%s is for files, and --cluster reads none; remove one of the two", name)
+			return fmt.Errorf("%s is for files, and --cluster reads none; remove one of the two", namedForFiles(name))
 		}
 	}
 	outputs, err := parseOutputs(flags.outputs, trafficFormatNames()...)

@@ -76,8 +76,8 @@ func (t *trafficReader) read(
 				File: place.File, Line: place.Line, Message: fmt.Sprintf("%s: %s; fix the policy", object.Ref, faultText(fault)),
 			})
 		}
-		var surplus []string
-		if why.Reason, surplus, err = t.place(found, in); err != nil {
+		var notes []string
+		if why.Reason, notes, err = t.place(found, in); err != nil {
 			return nil, err
 		}
 		if why.Reason != "" {
@@ -86,19 +86,10 @@ func (t *trafficReader) read(
 		}
 		found.File, found.Line, found.Environment = place.File, place.Line, w.environment
 		t.services = append(t.services, *found)
-		for _, text := range surplus {
+		for _, text := range notes {
 			report.Notes = append(report.Notes, note{
 				File: place.File, Line: place.Line, Object: &object.Ref, Message: text,
 			})
-		}
-		for _, workload := range in.Related.Workloads {
-			if from, to := in.Related.ReplicasOf(workload); from == 0 && to > 0 {
-				report.Notes = append(report.Notes, note{
-					File: place.File, Line: place.Line, Object: &object.Ref,
-					Message: fmt.Sprintf("%s may be scaled to zero, and is taken to have at least 1 pod, and at most %d",
-						workload.Ref, to),
-				})
-			}
 		}
 	}
 	return report, nil
@@ -194,6 +185,12 @@ func (t *trafficReader) place(found *serviceTraffic, in policies.Input) (why str
 	}
 	if pending := pending(in, found.Placements[len(found.Placements)-1].Pods); pending != "" {
 		notes = append(notes, pending)
+	}
+	for _, workload := range workloads {
+		if from, to := in.Related.ReplicasOf(workload); from == 0 && to > 0 {
+			notes = append(notes, fmt.Sprintf("%s may be scaled to zero, and is taken to have at least 1 pod, and at most %d",
+				workload.Ref, to))
+		}
 	}
 	return "", notes, nil
 }

@@ -145,13 +145,18 @@ func (s *serviceTraffic) writeText(out io.Writer, p palette) {
 	}
 }
 
+// text returns how traffic is taken to find the nodes, and whether that is assumed, without a period.
+func (b loadBalancer) text() string {
+	if b.Assumed {
+		return "Assumed: " + b.Says
+	}
+	return capitalized(b.Says)
+}
+
 // text returns how traffic is taken to find the nodes, whether that is assumed, and why, as sentences.
 func (s *serviceTraffic) text() string {
 	b := s.LoadBalancer
-	text := capitalized(b.Says)
-	if b.Assumed {
-		text = "Assumed: " + b.Says
-	}
+	text := b.text()
 	var reasons []string
 	for _, reason := range b.Why {
 		reasons = append(reasons, reason.Message)
